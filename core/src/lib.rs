@@ -1,1 +1,20 @@
-//! Not written yet.
+//! Allocation pools and async frontiers.
+#![cfg_attr(not(any(feature = "std", loom)), no_std)]
+#![deny(unsafe_code)]
+
+extern crate alloc;
+
+pub mod axis;
+pub mod death;
+pub mod frontier;
+pub mod notification;
+pub mod progress;
+pub(crate) mod sync;
+
+pub use axis::{Axis, Domain, Epoch};
+pub use death::Death;
+pub use frontier::{
+    Causality, Entry, FixedFrontier, Frontier, FrontierError, FrontierRef, Merge, WireError,
+};
+pub use notification::{Notification, Observation, Wake};
+pub use progress::{NoProgress, Progress};
