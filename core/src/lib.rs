@@ -6,15 +6,21 @@ extern crate alloc;
 
 pub mod axis;
 pub mod death;
+pub mod failure;
 pub mod frontier;
 pub mod notification;
+mod oneshot;
 pub mod progress;
+mod run_all;
 pub(crate) mod sync;
+pub mod tracker;
 
 pub use axis::{Axis, Domain, Epoch};
 pub use death::Death;
+pub use failure::Failure;
 pub use frontier::{
     Causality, Entry, FixedFrontier, Frontier, FrontierError, FrontierRef, Merge, WireError,
 };
 pub use notification::{Notification, Observation, Wake};
 pub use progress::{NoProgress, Progress};
+pub use tracker::{AxisStatus, Tracker, TrackerError, WaitError, WaitFuture, WaitId};
