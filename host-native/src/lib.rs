@@ -43,3 +43,6 @@ pub use mem::{BufferError, MmapBuffer};
 pub use queue::{Command, CpuQueue, HostCallPanicked, QueueError};
 pub use slab::{MmapBuilder, MmapConfigError, MmapSlabProvider};
 pub use wake::{FrontierWaitError, WaitResult, thread_wake, wait, wait_frontier};
+
+#[cfg(test)]
+mod scale;
