@@ -39,13 +39,13 @@ const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 /// A step of `cargo xtask test`, in the order they run: quick and telling first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
 pub(crate) enum Step {
-    /// All unit, integration and documentation tests.
+    /// Unit, integration and documentation tests of every crate.
     Unit,
-    /// The core without std, for this machine and for a bare target.
+    /// The core without std, for this machine and for a bare 32-bit target.
     NoStd,
-    /// Model checking of every lock-free file.
+    /// Model checking of every lock-free file (core/tests/loom_*.rs).
     Loom,
-    /// The command over every shipped trace, and its reports checked.
+    /// The command over every shipped trace, its exit status and JSON checked.
     Replay,
     /// The benchmarks compile.
     Bench,
@@ -55,7 +55,7 @@ pub(crate) enum Step {
     Tsan,
     /// Core's tests under miri, reduced.
     Miri,
-    /// A short run of every fuzz target.
+    /// A short run of every fuzz target, seeded from fuzz/corpus.
     Fuzz,
 }
 
@@ -65,21 +65,11 @@ impl Step {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    /// What it does, in one line.
-    fn about(self) -> &'static str {
-        match self {
-            Self::Unit => "unit, integration and documentation tests of every crate",
-            Self::NoStd => "the core without std, for this machine and for a bare 32-bit target",
-            Self::Loom => "model checking of every lock-free file (core/tests/loom_*.rs)",
-            Self::Replay => {
-                "the command over every shipped trace, its exit status and JSON checked"
-            }
-            Self::Bench => "the benchmarks compile",
-            Self::Asan => "tests under AddressSanitizer, reduced",
-            Self::Tsan => "tests under ThreadSanitizer with an instrumented std, reduced",
-            Self::Miri => "core's tests under miri, reduced",
-            Self::Fuzz => "a short run of every fuzz target, seeded from fuzz/corpus",
-        }
+    /// What it does, in one line: the same words as in the help.
+    fn about(self) -> String {
+        let help =
+            self.to_possible_value().and_then(|value| value.get_help().map(ToString::to_string));
+        help.unwrap_or_default()
     }
 
     /// What it needs beyond stable Rust and a C compiler.
@@ -143,7 +133,7 @@ pub(crate) fn list() {
 pub(crate) fn test(options: &TestOptions) -> ExitCode {
     let mut report = Report::default();
     for step in options.chosen() {
-        let failed = report.run(&step.name(), step.about(), || step.run(options));
+        let failed = report.run(&step.name(), &step.about(), || step.run(options));
         if failed && options.fail_fast {
             break;
         }
@@ -332,9 +322,10 @@ mod tests {
     }
 
     #[test]
-    fn step_names_are_plain_words() {
+    fn steps_have_short_names_and_say_what_they_do() {
         let names: Vec<String> = Step::value_variants().iter().map(|step| step.name()).collect();
         assert!(names.contains(&"no-std".to_owned()));
         assert!(names.iter().all(|name| !name.is_empty() && name.len() <= 7));
+        assert!(Step::value_variants().iter().all(|step| !step.about().is_empty()));
     }
 }
