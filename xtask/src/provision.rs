@@ -26,11 +26,8 @@ pub(crate) fn allow_rustup() {
 
 /// A step cannot run for want of something: fails it in CI, skips it elsewhere.
 pub(crate) fn missing(what: &str) -> Stop {
-    if shell::in_ci() {
-        Stop::Failed(format!("missing in CI: {what}"))
-    } else {
-        Stop::Skipped(format!("missing: {what}"))
-    }
+    let why = format!("missing: {what}");
+    if shell::in_ci() { Stop::Failed(why) } else { Stop::Skipped(why) }
 }
 
 /// Makes sure that these Debian packages are installed.

@@ -110,12 +110,22 @@ impl Report {
                 "{:<width$}  {result:<7}  {tests:>6}  {:>7.1}  {}",
                 row.name,
                 row.took.as_secs_f64(),
-                why.replace('\n', " "),
+                shortened(why),
             );
             // Writing to a String cannot fail.
             let _ = writeln!(table, "{}", line.trim_end());
         }
         table
+    }
+}
+
+/// The reason on one line of bounded length; the step's own closing line has all of it.
+fn shortened(why: &str) -> String {
+    const LIMIT: usize = 160;
+    let line = why.replace('\n', " ");
+    match line.char_indices().nth(LIMIT) {
+        Some((end, _)) => format!("{}...", &line[..end]),
+        None => line,
     }
 }
 
@@ -164,5 +174,13 @@ mod tests {
         assert_eq!(lines.len(), 3);
         assert!(lines[1].contains("passed") && lines[1].contains("214"));
         assert!(lines[2].contains("skipped") && lines[2].ends_with("missing clang-22; run: apt"));
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_between_characters() {
+        assert_eq!(shortened("short\nreason"), "short reason");
+        let long = shortened(&"\u{e9}".repeat(500));
+        assert_eq!(long.chars().count(), 163);
+        assert!(long.ends_with("..."));
     }
 }

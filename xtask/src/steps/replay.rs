@@ -123,10 +123,15 @@ pub(super) fn replay() -> Outcome {
     Cmd::cargo().args(["build", "--release", "-p", "strandline"]).run()?;
     let command = shell::target_dir().join("release/strandline");
     let traces = traces()?;
+    let mut checks = 0;
     let mut failures = Vec::new();
     let mut check = |cmd: &Cmd, verdict: Result<(), String>| {
+        checks += 1;
         println!("{:<6}  {cmd}", if verdict.is_ok() { "ok" } else { "FAILED" });
-        failures.extend(verdict.err().map(|why| format!("{why} ({cmd})")));
+        if let Err(why) = verdict {
+            println!("        {why}");
+            failures.push(format!("{why} ({cmd})"));
+        }
     };
 
     for case in CASES {
@@ -163,7 +168,12 @@ pub(super) fn replay() -> Outcome {
     let info = Cmd::new(&command.to_string_lossy()).arg("info");
     check(&info, exit_is(&info, 0).map(drop));
 
-    if failures.is_empty() { Ok(None) } else { Err(Stop::Failed(failures.join("; "))) }
+    match failures.first() {
+        None => Ok(None),
+        Some(first) => {
+            Err(Stop::Failed(format!("{} of {checks} checks, the first: {first}", failures.len())))
+        }
+    }
 }
 
 /// The shipped traces, by name.
