@@ -39,6 +39,14 @@ pub(crate) struct TestCount {
     pub(crate) ran: u64,
 }
 
+impl std::ops::Add for TestCount {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { ran: self.ran + other.ran }
+    }
+}
+
 impl TestCount {
     /// Adds the closing line of one test binary; any other line changes nothing.
     fn read_line(&mut self, line: &str) {
