@@ -14,7 +14,6 @@ pub mod offset;
 mod oneshot;
 pub mod pool;
 pub mod progress;
-pub mod progress;
 mod run_all;
 pub mod slab;
 pub(crate) mod sync;
