@@ -12,6 +12,7 @@ pub mod notification;
 mod oneshot;
 pub mod progress;
 mod run_all;
+pub mod semaphore;
 pub(crate) mod sync;
 pub mod tracker;
 
@@ -23,4 +24,5 @@ pub use frontier::{
 };
 pub use notification::{Notification, Observation, Wake};
 pub use progress::{NoProgress, Progress};
+pub use semaphore::Semaphore;
 pub use tracker::{AxisStatus, Tracker, TrackerError, WaitError, WaitFuture, WaitId};

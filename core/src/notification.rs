@@ -157,7 +157,9 @@ impl Notification {
         let waiting = {
             let mut wakers = self.wakers.lock();
             let waiting = core::mem::take(&mut wakers.waiting);
-            self.leave(waiting.len());
+            if !waiting.is_empty() {
+                self.leave(waiting.len());
+            }
             waiting
         };
         for waker in waiting.into_values() {
@@ -228,7 +230,9 @@ impl Notification {
         let removed = {
             let mut wakers = self.wakers.lock();
             let removed = wakers.waiting.remove(&id.0);
-            self.leave(usize::from(removed.is_some()));
+            if removed.is_some() {
+                self.leave(1);
+            }
             removed
         };
         // Dropping a waker runs foreign code too, so it happens here, after the lock.
