@@ -1,5 +1,5 @@
 //! Allocation pools and async frontiers.
-#![cfg_attr(not(any(feature = "std", loom)), no_std)]
+#![cfg_attr(not(any(feature = "std", loom, test)), no_std)]
 #![deny(unsafe_code)]
 
 extern crate alloc;
