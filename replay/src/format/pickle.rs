@@ -311,10 +311,10 @@ impl Machine<'_, '_> {
     /// Pops a value, but none from below the last mark.
     fn pop(&mut self) -> Result<Value, TraceError> {
         let floor = self.marks.last().copied().unwrap_or(0);
-        if self.stack.len() > floor {
-            if let Some(value) = self.stack.pop() {
-                return Ok(value);
-            }
+        if self.stack.len() > floor
+            && let Some(value) = self.stack.pop()
+        {
+            return Ok(value);
         }
         Err(self.broken("an opcode without its operand", "a value on the stack"))
     }
@@ -403,7 +403,7 @@ impl Machine<'_, '_> {
     /// Moves key-value pairs from the stack, from `start` up, into a dictionary.
     fn fill(&mut self, target: Value, start: usize) -> Result<(), TraceError> {
         let end = self.stack.len();
-        if end.saturating_sub(start) % 2 != 0 {
+        if !end.saturating_sub(start).is_multiple_of(2) {
             return Err(self.broken("a key without a value", "pairs of key and value"));
         }
         for at in (start..end).step_by(2) {
