@@ -1,0 +1,281 @@
+//! Runs: adjacent free blocks that stand on different shelves.
+//!
+//! ```text
+//!   │ live │ shelf 0 │ shelf 3 │ shelf 0 │ live │
+//!            └── first              last ─┘        one run: sum of sizes, filed by it
+//! ```
+//!
+//! A run is an index entry, not a block: it makes "which holes would be large enough if their parts were
+//! merged" a bin lookup instead of a walk over the region.
+//!
+//! # Invariants
+//! - A run holds 2 to [`MAX_RUN`] filed blocks, adjacent in address order; a block is in at most one run.
+//! - `units` is the sum of its blocks' sizes, and the run is filed under it.
+//!
+//! # Cost
+//! Joining and cutting re-label the shorter side: at most `MAX_RUN / 2` steps. Nothing here is touched
+//! while neighbours of a block are live.
+
+use super::shelf::{NONE, Ring, Rings, Shelf, SizeClasses};
+use super::{Nodes, Side};
+use alloc::vec::Vec;
+
+/// The most blocks in one run: it bounds the work of joining and cutting. A longer stretch of free
+/// blocks is several runs.
+pub const MAX_RUN: u32 = 64;
+
+/// A run of a [`Tlsf`](super::Tlsf). Valid until the allocator changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunId(u32);
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    ring: Ring,
+    pub(super) first: u32,
+    pub(super) last: u32,
+    pub(super) units: u32,
+    /// 0 for a vacant record, whose `ring.next` links the vacant ones.
+    pub(super) len: u32,
+}
+
+#[derive(Debug)]
+struct Records(Vec<Run>);
+
+impl Rings for Records {
+    fn ring(&mut self, id: u32) -> &mut Ring {
+        &mut self.0[id as usize].ring
+    }
+    fn ring_ref(&self, id: u32) -> &Ring {
+        &self.0[id as usize].ring
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Runs {
+    records: Records,
+    vacant: u32,
+    shelf: Shelf,
+}
+
+impl Runs {
+    pub(super) fn new(classes: SizeClasses) -> Self {
+        Self { records: Records(Vec::new()), vacant: NONE, shelf: Shelf::new(classes) }
+    }
+
+    /// `left` and `right` are filed neighbours: make them one run if their length allows.
+    pub(super) fn join<L>(&mut self, nodes: &mut Nodes<L>, left: u32, right: u32) {
+        let (l, r) = (&nodes.0[left as usize], &nodes.0[right as usize]);
+        let (l_run, r_run) = (l.run, r.run);
+        let (l_units, r_units) = (l.units, r.units);
+        match (l_run != NONE, r_run != NONE) {
+            (false, false) => {
+                let run = self.add(left, right, l_units + r_units, 2);
+                nodes.0[left as usize].run = run;
+                nodes.0[right as usize].run = run;
+            }
+            (true, false) if self.record(l_run).len < MAX_RUN => {
+                nodes.0[right as usize].run = l_run;
+                self.change(l_run, |run| {
+                    run.last = right;
+                    run.units += r_units;
+                    run.len += 1;
+                });
+            }
+            (false, true) if self.record(r_run).len < MAX_RUN => {
+                nodes.0[left as usize].run = r_run;
+                self.change(r_run, |run| {
+                    run.first = left;
+                    run.units += l_units;
+                    run.len += 1;
+                });
+            }
+            (true, true) if l_run != r_run => {
+                let (a, b) = (*self.record(l_run), *self.record(r_run));
+                if a.len + b.len > MAX_RUN {
+                    return;
+                }
+                let (keep, gone) = if a.len >= b.len { (l_run, r_run) } else { (r_run, l_run) };
+                let relabeled = *self.record(gone);
+                self.drop(gone);
+                let mut at = relabeled.first;
+                loop {
+                    nodes.0[at as usize].run = keep;
+                    if at == relabeled.last {
+                        break;
+                    }
+                    at = nodes.0[at as usize].right;
+                }
+                self.change(keep, |run| {
+                    run.first = a.first;
+                    run.last = b.last;
+                    run.units = a.units + b.units;
+                    run.len = a.len + b.len;
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// Parts `id` from its neighbour on `side`, if both are in one run. What is left alone is in no run.
+    pub(super) fn cut<L>(&mut self, nodes: &mut Nodes<L>, id: u32, side: Side) {
+        let run = nodes.0[id as usize].run;
+        if run == NONE {
+            return;
+        }
+        let whole = *self.record(run);
+        let (left_end, right_start) = match side {
+            Side::Left if whole.first == id => return,
+            Side::Left => (nodes.0[id as usize].left, id),
+            Side::Right if whole.last == id => return,
+            Side::Right => (id, nodes.0[id as usize].right),
+        };
+        // Walk both sides in step until the shorter one ends.
+        let (mut l, mut r) = (left_end, right_start);
+        let (mut l_units, mut r_units) = (nodes.0[l as usize].units, nodes.0[r as usize].units);
+        let mut len = 1;
+        let left_is_shorter = loop {
+            if l == whole.first {
+                break true;
+            }
+            if r == whole.last {
+                break false;
+            }
+            l = nodes.0[l as usize].left;
+            r = nodes.0[r as usize].right;
+            l_units += nodes.0[l as usize].units;
+            r_units += nodes.0[r as usize].units;
+            len += 1;
+        };
+        let (first, last, units) = if left_is_shorter {
+            (whole.first, left_end, l_units)
+        } else {
+            (right_start, whole.last, r_units)
+        };
+        self.change(run, |run| {
+            if left_is_shorter {
+                run.first = right_start;
+            } else {
+                run.last = left_end;
+            }
+            run.units -= units;
+            run.len -= len;
+        });
+        self.dissolve_if_alone(nodes, run);
+        let new = if len > 1 { self.add(first, last, units, len) } else { NONE };
+        let mut at = first;
+        loop {
+            nodes.0[at as usize].run = new;
+            if at == last {
+                break;
+            }
+            at = nodes.0[at as usize].right;
+        }
+    }
+
+    /// `id` is about to be merged into a neighbour in the same run: it leaves the run, which loses its
+    /// units until the neighbour's growth is reported by [`resized`](Self::resized).
+    pub(super) fn leave<L>(&mut self, nodes: &mut Nodes<L>, id: u32) {
+        let node = &nodes.0[id as usize];
+        let (run, units, left, right) = (node.run, node.units, node.left, node.right);
+        self.change(run, |run| {
+            if run.first == id {
+                run.first = right;
+            }
+            if run.last == id {
+                run.last = left;
+            }
+            run.units -= units;
+            run.len -= 1;
+        });
+        nodes.0[id as usize].run = NONE;
+        self.dissolve_if_alone(nodes, run);
+    }
+
+    /// A block of the run changed its size.
+    pub(super) fn resized(&mut self, run: u32, from: u32, to: u32) {
+        self.change(run, |run| run.units = run.units - from + to);
+    }
+
+    pub(super) fn at_least(&self, units: u32, limit: usize) -> impl Iterator<Item = RunId> {
+        let shelf = &self.shelf;
+        let mut bin = shelf.next_bin(shelf.classes().floor(units));
+        let mut at = bin.map(|bin| shelf.head(bin));
+        core::iter::from_fn(move || {
+            let id = at?;
+            let here = bin?;
+            let next = self.records.ring_ref(id).next;
+            if next == shelf.head(here) {
+                bin = shelf.next_bin(here + 1);
+                at = bin.map(|bin| shelf.head(bin));
+            } else {
+                at = Some(next);
+            }
+            Some(RunId(id))
+        })
+        .take(limit)
+        .filter(move |&id| self.record(id.0).units >= units)
+    }
+
+    pub(super) fn ends(&self, run: RunId) -> (u32, u32) {
+        let run = self.record(run.0);
+        (run.first, run.last)
+    }
+
+    pub(super) fn record(&self, run: u32) -> &Run {
+        &self.records.0[run as usize]
+    }
+
+    /// Records in use, for the checker.
+    pub(super) fn all(&self) -> impl Iterator<Item = (u32, &Run)> {
+        (0..).zip(&self.records.0).filter(|(_, run)| run.len > 0)
+    }
+
+    fn dissolve_if_alone<L>(&mut self, nodes: &mut Nodes<L>, run: u32) {
+        let Run { first, len, .. } = *self.record(run);
+        if len == 1 {
+            nodes.0[first as usize].run = NONE;
+            self.drop(run);
+        }
+    }
+
+    fn change(&mut self, run: u32, change: impl FnOnce(&mut Run)) {
+        let record = &mut self.records.0[run as usize];
+        let from = record.units;
+        let mut new = *record;
+        change(&mut new);
+        let to = new.units;
+        if self.shelf.same_bin(from, to) {
+            *record = new;
+            self.shelf.resized(from, to);
+        } else {
+            self.shelf.remove(&mut self.records, run, from);
+            self.records.0[run as usize] = new;
+            self.shelf.insert_front(&mut self.records, run, to);
+        }
+    }
+
+    fn add(&mut self, first: u32, last: u32, units: u32, len: u32) -> u32 {
+        let record = Run { ring: Ring::ALONE, first, last, units, len };
+        let id = if self.vacant == NONE {
+            self.records.0.push(record);
+            // Fewer runs than blocks, and blocks are numbered in 32 bits.
+            (self.records.0.len() - 1) as u32
+        } else {
+            let id = self.vacant;
+            self.vacant = self.records.0[id as usize].ring.next;
+            self.records.0[id as usize] = record;
+            id
+        };
+        self.shelf.insert_front(&mut self.records, id, units);
+        id
+    }
+
+    fn drop(&mut self, run: u32) {
+        let units = self.record(run).units;
+        self.shelf.remove(&mut self.records, run, units);
+        let record = &mut self.records.0[run as usize];
+        record.len = 0;
+        record.ring.next = self.vacant;
+        self.vacant = run;
+    }
+}

@@ -1,0 +1,424 @@
+//! What every pool promises: [`Pool`], its [`Request`]s and their [`Acquire`] outcomes.
+//!
+//! ```text
+//!                       ┌─ Ready { Fresh | Reused }     use it now
+//!   acquire(&Request) ──┼─ AfterWait { wait }           use it after `wait` (only if permitted)
+//!                       ├─ Exhausted { observed }       nothing reserved: wait on `observed`, or grow
+//!                       └─ OverBudget { observed }      nothing reserved: release something first
+//!
+//!   release(reservation, death)                         Idle | After(frontier) | Unknown
+//! ```
+//!
+//! Capacity is a value: the four outcomes are all `Ok`. An `Err` is an invalid argument or a broken
+//! provider. A [`Reservation`] is linear: it can be neither cloned nor copied, and releasing consumes
+//! it, so a double release does not compile.
+
+use crate::inspect::EventSink;
+use crate::notification::{Notification, Observation, Wake};
+use crate::progress::Progress;
+use crate::slab::{BufferUsage, MemoryType, SlabError, SlabId, SlabProvider, Trim};
+use crate::{Death, Frontier, FrontierRef};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+pub mod budget;
+pub mod growth;
+#[allow(unsafe_code, reason = "tickets pass through a raw pointer; argued in the file")]
+pub(crate) mod inbox;
+pub mod stats;
+pub mod tlsf;
+
+pub use stats::PoolStats;
+
+/// Names one pool of this process; never used twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PoolId(u64);
+
+impl PoolId {
+    /// A new id, different from every other in this process.
+    #[must_use]
+    pub fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        // Relaxed: only uniqueness matters, and the counter cannot wrap within a machine's life.
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The id as a number, for display and wire forms.
+    #[must_use]
+    pub const fn to_bits(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Debug for PoolId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pool#{}", self.0)
+    }
+}
+
+/// What is asked of a pool: how much, how aligned, on whose behalf, and with which permissions.
+///
+/// ```
+/// use strandline_core::{FrontierRef, pool::Request};
+/// let request = Request::new(4096).aligned(256).after(FrontierRef::EMPTY).or_grow();
+/// assert_eq!(request.size, 4096);
+/// assert!(request.may_grow && !request.may_wait);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Bytes wanted, at least 1.
+    pub size: u64,
+    /// Power of two; may exceed the pool's own alignment.
+    pub alignment: u64,
+    /// What is known to have happened before the reservation is used: the requester's frontier.
+    pub frontier: FrontierRef<'a>,
+    /// The answer may be [`Acquire::AfterWait`].
+    pub may_wait: bool,
+    /// The pool may ask its provider for another slab.
+    pub may_grow: bool,
+}
+
+impl<'a> Request<'a> {
+    /// `size` bytes, any alignment, knowing nothing, with neither permission.
+    #[must_use]
+    pub const fn new(size: u64) -> Self {
+        Self { size, alignment: 1, frontier: FrontierRef::EMPTY, may_wait: false, may_grow: false }
+    }
+
+    /// Start at a multiple of `alignment` bytes.
+    #[must_use]
+    pub const fn aligned(mut self, alignment: u64) -> Self {
+        self.alignment = alignment;
+        self
+    }
+
+    /// The reservation will be used after `frontier`.
+    #[must_use]
+    pub const fn after(mut self, frontier: FrontierRef<'a>) -> Self {
+        self.frontier = frontier;
+        self
+    }
+
+    /// Permit an answer that requires a wait.
+    #[must_use]
+    pub const fn or_wait(mut self) -> Self {
+        self.may_wait = true;
+        self
+    }
+
+    /// Permit the pool to grow.
+    #[must_use]
+    pub const fn or_grow(mut self) -> Self {
+        self.may_grow = true;
+        self
+    }
+
+    /// Checks what every pool checks first.
+    pub(crate) fn validate(&self) -> Result<(), PoolError> {
+        if self.size == 0 {
+            return Err(PoolError::ZeroSize);
+        }
+        if !self.alignment.is_power_of_two() {
+            return Err(PoolError::InvalidAlignment { alignment: self.alignment });
+        }
+        Ok(())
+    }
+}
+
+/// Where a ready reservation's bytes come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Never handed out before.
+    Fresh,
+    /// Used before, and its death is covered on every axis.
+    Reused(ReuseProof),
+}
+
+/// What proved that a pending block may be used at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReuseProof {
+    /// The requester's frontier dominates the death: its queue is ordered after it.
+    Dominance,
+    /// Every axis of the death has reached its epoch.
+    Completion,
+}
+
+/// The answer to a [`Request`].
+#[derive(Debug)]
+#[must_use = "an acquired reservation must be released; the other outcomes must be acted on"]
+pub enum Acquire {
+    /// Usable now.
+    Ready {
+        /// The bytes.
+        reservation: Reservation,
+        /// Where they come from.
+        origin: Origin,
+    },
+    /// Reserved, but the use must be ordered after `wait`. Giving it back unused with
+    /// [`Pool::cancel`] restores the block's death exactly.
+    AfterWait {
+        /// The bytes.
+        reservation: Reservation,
+        /// What to wait for before they are used.
+        wait: Frontier,
+    },
+    /// Nothing that may be used fits. Nothing is reserved.
+    Exhausted {
+        /// Taken before the search: waiting on it cannot miss a release.
+        observed: Observation,
+        /// No slab at hand could hold it, even with everything released: only growth can help.
+        growth_required: bool,
+    },
+    /// The pool's budget does not allow it now. Nothing is reserved.
+    OverBudget {
+        /// Taken before the search: waiting on it cannot miss a release.
+        observed: Observation,
+    },
+}
+
+/// A range of a slab, held until it is released to the pool it came from.
+///
+/// Dropping one without releasing it is safe and keeps its bytes reserved until the pool itself is
+/// dropped: memory that a device may still be using is never handed on by accident.
+#[must_use = "a reservation holds memory until it is released to its pool"]
+pub struct Reservation {
+    pub(crate) pool: PoolId,
+    pub(crate) slab: SlabId,
+    pub(crate) offset: u64,
+    pub(crate) size: u64,
+    pub(crate) token: Token,
+}
+
+/// How a pool recognizes its own reservation.
+pub(crate) enum Token {
+    /// A block index of a pool whose blocks have a fixed place (fixed-block).
+    Block(u64),
+    /// A ticket that travels back through the pool's inbox.
+    Ticket(Box<inbox::Ticket>),
+    /// A token of a pool that lives outside this crate.
+    Foreign(u64),
+}
+
+impl Reservation {
+    /// A reservation of a pool implemented outside this crate. `token` comes back through
+    /// [`foreign_token`](Self::foreign_token); the pools of this crate refuse such reservations.
+    pub const fn foreign(pool: PoolId, slab: SlabId, offset: u64, size: u64, token: u64) -> Self {
+        Self { pool, slab, offset, size, token: Token::Foreign(token) }
+    }
+
+    /// The token given to [`foreign`](Self::foreign), if this is such a reservation.
+    #[must_use]
+    pub const fn foreign_token(&self) -> Option<u64> {
+        match self.token {
+            Token::Foreign(token) => Some(token),
+            Token::Block(_) | Token::Ticket(_) => None,
+        }
+    }
+
+    /// The pool to release it to.
+    #[must_use]
+    pub const fn pool(&self) -> PoolId {
+        self.pool
+    }
+
+    /// The slab that holds the bytes.
+    #[must_use]
+    pub const fn slab(&self) -> SlabId {
+        self.slab
+    }
+
+    /// Where they start, in bytes from the slab's start.
+    #[must_use]
+    pub const fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The bytes that were asked for.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+impl fmt::Debug for Reservation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reservation({:?} {:?} {}+{})", self.pool, self.slab, self.offset, self.size)
+    }
+}
+
+/// Why a request could not even be considered, or what broke while it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PoolError {
+    /// A request for nothing.
+    ZeroSize,
+    /// The alignment is not a power of two.
+    InvalidAlignment {
+        /// As requested.
+        alignment: u64,
+    },
+    /// No slab of this pool could ever hold it.
+    TooLarge {
+        /// As requested, in bytes.
+        size: u64,
+        /// The most this pool can serve, in bytes.
+        max: u64,
+    },
+    /// More blocks or slabs than the pool can number.
+    TooManyBlocks,
+    /// The provider failed. Nothing was reserved and the pool stays usable.
+    Provider(SlabError),
+    /// The configuration cannot work; the text says what to change.
+    InvalidConfig(&'static str),
+}
+
+impl fmt::Display for PoolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ZeroSize => f.write_str("a request for zero bytes"),
+            Self::InvalidAlignment { alignment } => {
+                write!(f, "alignment {alignment} is not a power of two")
+            }
+            Self::TooLarge { size, max } => {
+                write!(f, "{size} bytes requested, the pool serves at most {max}")
+            }
+            Self::TooManyBlocks => f.write_str("more blocks than the pool can number"),
+            Self::Provider(error) => write!(f, "slab provider: {error}"),
+            Self::InvalidConfig(what) => write!(f, "invalid pool configuration: {what}"),
+        }
+    }
+}
+
+impl core::error::Error for PoolError {}
+
+impl From<SlabError> for PoolError {
+    fn from(error: SlabError) -> Self {
+        Self::Provider(error)
+    }
+}
+
+/// A release that the pool refused; the reservation comes back, so nothing is lost.
+#[derive(Debug)]
+pub struct ReleaseError {
+    /// The reservation, unharmed.
+    pub reservation: Reservation,
+}
+
+impl fmt::Display for ReleaseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} does not belong to this pool", self.reservation)
+    }
+}
+
+impl core::error::Error for ReleaseError {}
+
+/// What a pool is and serves. Constant over its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolProperties {
+    /// `"tlsf"`, `"fixed-block"`, `"arena"`, `"passthrough"`, or another implementation's name.
+    pub kind: &'static str,
+    /// How its memory can be reached.
+    pub memory_type: MemoryType,
+    /// What its memory may be used for.
+    pub usage: BufferUsage,
+    /// Every reservation starts at a multiple of this many bytes.
+    pub alignment: u64,
+    /// The largest request it can ever serve, in bytes.
+    pub max_request: u64,
+}
+
+/// A pool: policy over slabs. All methods may be called from any thread.
+pub trait Pool: fmt::Debug + Send + Sync {
+    /// Names this pool.
+    fn id(&self) -> PoolId;
+
+    /// What it is and serves.
+    fn properties(&self) -> PoolProperties;
+
+    /// Looks for memory that the requester may use.
+    ///
+    /// # Errors
+    /// [`PoolError`] for an invalid request or a failing provider; nothing is reserved then.
+    fn acquire(&self, request: &Request<'_>) -> Result<Acquire, PoolError>;
+
+    /// Gives a reservation back, saying what its last uses still wait for. Never takes the pool's lock.
+    ///
+    /// # Errors
+    /// [`ReleaseError`] returns a reservation of another pool.
+    fn release(&self, reservation: Reservation, death: Death<'_>) -> Result<(), ReleaseError>;
+
+    /// Gives an unused reservation back: the block's death becomes exactly what it was before.
+    ///
+    /// # Errors
+    /// [`ReleaseError`] returns a reservation of another pool.
+    fn cancel(&self, reservation: Reservation) -> Result<(), ReleaseError>;
+
+    /// Looks at the axes that freed blocks wait for, and makes those blocks clean whose deaths have been
+    /// reached. Acquire does this by itself; calling it moves the work to a quieter moment.
+    fn poll(&self);
+
+    /// The device is known to be quiescent: every freed block, also of unknown death, becomes clean.
+    fn quiesce(&self);
+
+    /// Gives empty slabs back to the provider; returns the bytes.
+    ///
+    /// # Errors
+    /// The provider's first failure; slabs already given back stay so.
+    fn trim(&self, how: Trim) -> Result<u64, PoolError>;
+
+    /// The counters now. O(1) for every pool.
+    fn stats(&self) -> PoolStats;
+
+    /// Signaled by every release: what [`Acquire::Exhausted`]'s token belongs to.
+    fn notification(&self) -> &Arc<Notification>;
+
+    /// Visits every block of every slab in order of slab and offset, under the pool's lock.
+    fn inspect(&self, visit: &mut dyn FnMut(&crate::inspect::BlockView<'_>));
+}
+
+/// What a host gives a pool to stand on.
+#[derive(Clone)]
+pub struct PoolHost {
+    /// Where slabs come from.
+    pub provider: Arc<dyn SlabProvider>,
+    /// Which epochs have been reached.
+    pub progress: Arc<dyn Progress>,
+    /// Wakes threads that wait on the pool's notification; `None` when no thread ever does.
+    pub wake: Option<Arc<dyn Wake>>,
+    /// Told of every reservation, release and slab; `None` costs a branch.
+    pub sink: Option<Arc<dyn EventSink>>,
+}
+
+impl PoolHost {
+    /// A host of slabs and progress, without wakes or a sink.
+    #[must_use]
+    pub fn new(provider: Arc<dyn SlabProvider>, progress: Arc<dyn Progress>) -> Self {
+        Self { provider, progress, wake: None, sink: None }
+    }
+
+    /// Threads that wait on the pool's notification are woken by `wake`.
+    #[must_use]
+    pub fn with_wake(mut self, wake: Arc<dyn Wake>) -> Self {
+        self.wake = Some(wake);
+        self
+    }
+
+    /// `sink` is told of what happens.
+    #[must_use]
+    pub fn with_sink(mut self, sink: Arc<dyn EventSink>) -> Self {
+        self.sink = Some(sink);
+        self
+    }
+}
+
+impl fmt::Debug for PoolHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolHost").field("provider", &self.provider).finish_non_exhaustive()
+    }
+}
+
+/// The most axes that a freed block remembers. A death that has more, after those already reached are
+/// dropped, becomes [`Death::Unknown`]; see [`PoolStats::tainted`].
+pub const MAX_DEATH_AXES: usize = 8;

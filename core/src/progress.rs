@@ -1,0 +1,63 @@
+//! Who knows how far each axis has come.
+//!
+//! Pools and frontiers ask through [`Progress`] and never see what answers: a tracker, a device's
+//! own counter, a simulation.
+
+use alloc::sync::Arc;
+
+use crate::axis::{Axis, Epoch};
+
+/// Answers how far an axis has come.
+///
+/// Answers may lag behind the truth but never run ahead of it: an epoch that was reported is
+/// reached, and all the effects of the work before it are visible to whoever got the answer (an
+/// implementation over atomics needs acquire loads). Answers about one axis never go back.
+///
+/// Both methods are asked on hot paths and must not block.
+pub trait Progress: Send + Sync {
+    /// The last epoch reached on `axis`, 0 when there is none or the axis is not known.
+    fn reached(&self, axis: Axis) -> Epoch;
+
+    /// Whether `axis` has reached `epoch`. Epoch 0 is always reached.
+    fn has_reached(&self, axis: Axis, epoch: Epoch) -> bool {
+        self.reached(axis) >= epoch
+    }
+}
+
+/// Knows of no progress at all: every frontier but the empty one is unsatisfied.
+///
+/// ```
+/// use strandline_core::{Axis, Frontier, FrontierRef, NoProgress};
+///
+/// assert!(FrontierRef::EMPTY.is_satisfied(&NoProgress));
+/// let frontier = Frontier::from_entry(Axis::host(0, 0, 1), 1);
+/// assert!(!frontier.as_ref().is_satisfied(&NoProgress));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NoProgress;
+
+impl Progress for NoProgress {
+    fn reached(&self, _axis: Axis) -> Epoch {
+        0
+    }
+}
+
+impl<P: Progress + ?Sized> Progress for &P {
+    fn reached(&self, axis: Axis) -> Epoch {
+        (**self).reached(axis)
+    }
+
+    fn has_reached(&self, axis: Axis, epoch: Epoch) -> bool {
+        (**self).has_reached(axis, epoch)
+    }
+}
+
+impl<P: Progress + ?Sized> Progress for Arc<P> {
+    fn reached(&self, axis: Axis) -> Epoch {
+        (**self).reached(axis)
+    }
+
+    fn has_reached(&self, axis: Axis, epoch: Epoch) -> bool {
+        (**self).has_reached(axis, epoch)
+    }
+}
