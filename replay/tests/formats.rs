@@ -185,6 +185,26 @@ fn a_hostile_snapshot_runs_nothing_and_a_shared_one_is_walked_once() {
 }
 
 #[test]
+fn references_do_not_multiply_the_work() {
+    // A dictionary set 300,000 times, listed 300,000 times; a segment of 300,000 blocks, listed 300,000 times. A walk of
+    // all of them would make 90 billion visits, twice, and not end in a working day.
+    let n = 300_000;
+    let mut pickle =
+        b"\x80\x02}q\x00Vdevice_traces\n]](}q\x01(Vaction\nValloc\nVsize\nK\x01u".to_vec();
+    (0..n).for_each(|_| pickle.extend(b"Vaddr\nK\x07s"));
+    pickle.extend(b"h\x01".repeat(n));
+    pickle.extend(
+        b"easVsegments\n](}q\x02(Vdevice\nK\x00Vaddress\nK\x10Vblocks\n](}q\x03Vsize\nK\x00s",
+    );
+    pickle.extend(b"h\x03".repeat(n));
+    pickle.extend(b"eu");
+    pickle.extend(b"h\x02".repeat(n));
+    pickle.extend(b"es.");
+    let events = events(&pickle, ReadOptions::default()).unwrap();
+    assert_eq!(events.len(), n + 1);
+}
+
+#[test]
 fn pickles_that_are_no_snapshot_say_so() {
     assert_eq!(fails(file("tests/formats/no_history.pickle")).kind(), ErrorKind::NotASnapshot);
     let whole = file("tests/formats/snapshot4.pickle");
