@@ -15,8 +15,8 @@ mod oneshot;
 pub mod pool;
 pub mod progress;
 mod run_all;
-pub mod slab;
 pub mod semaphore;
+pub mod slab;
 pub(crate) mod sync;
 pub mod tracker;
 
@@ -29,6 +29,6 @@ pub use frontier::{
 pub use notification::{Notification, Observation, Wake};
 pub use pool::{Acquire, Pool, PoolError, PoolStats, Request, Reservation};
 pub use progress::{NoProgress, Progress};
-pub use slab::{Grant, Slab, SlabError, SlabId, SlabMap, SlabProvider};
 pub use semaphore::Semaphore;
+pub use slab::{Grant, Slab, SlabError, SlabId, SlabMap, SlabProvider};
 pub use tracker::{AxisStatus, Tracker, TrackerError, WaitError, WaitFuture, WaitId};
