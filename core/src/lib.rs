@@ -1,5 +1,5 @@
 //! Allocation pools and async frontiers.
-#![cfg_attr(not(any(feature = "std", loom)), no_std)]
+#![cfg_attr(not(any(feature = "std", loom, test)), no_std)]
 #![deny(unsafe_code)]
 
 extern crate alloc;
@@ -15,6 +15,7 @@ mod oneshot;
 pub mod pool;
 pub mod progress;
 mod run_all;
+pub mod semaphore;
 pub mod slab;
 pub(crate) mod sync;
 pub mod tracker;
@@ -28,5 +29,6 @@ pub use frontier::{
 pub use notification::{Notification, Observation, Wake};
 pub use pool::{Acquire, Pool, PoolError, PoolStats, Request, Reservation};
 pub use progress::{NoProgress, Progress};
+pub use semaphore::Semaphore;
 pub use slab::{Grant, Slab, SlabError, SlabId, SlabMap, SlabProvider};
 pub use tracker::{AxisStatus, Tracker, TrackerError, WaitError, WaitFuture, WaitId};
