@@ -27,7 +27,7 @@
 //! A submission takes the queue's lock once and wakes the worker if it sleeps; one whose wait is not yet
 //! reached also costs a wait of the tracker.
 
-use crate::mem::{BufferError, MmapBuffer};
+use crate::buffer::{BufferError, MmapBuffer};
 use crate::wake::{thread_wake, wait};
 use core::fmt;
 use std::any::Any;

@@ -121,7 +121,7 @@ fn an_error_fails_the_axis_and_the_rest_is_dropped_unrun() {
     let (tracker, [queue]) = queues();
     let (go, gone) = mpsc::channel::<()>();
     let held = Arc::new(());
-    run(&queue, move || drop(gone.recv()));
+    run(&queue, move || gone.recv().unwrap());
     let fails = Command::try_call(|| Err(Failure::message("no tide")));
     let fails = queue.submit(FrontierRef::EMPTY, [fails]).unwrap();
     let rest = {

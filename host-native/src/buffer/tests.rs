@@ -1,4 +1,6 @@
 use super::*;
+use crate::layout::Layout;
+use crate::mem::Account;
 use crate::scale::scaled;
 use proptest::prelude::*;
 
@@ -13,7 +15,7 @@ fn buffer(mapping: &Arc<Mapping>, offset: usize, len: usize) -> MmapBuffer {
 }
 
 fn bytes(buffer: &MmapBuffer) -> Vec<u8> {
-    let mut bytes = vec![0; buffer.len as usize];
+    let mut bytes = vec![0; buffer.len];
     buffer.read(0, &mut bytes).unwrap();
     bytes
 }
