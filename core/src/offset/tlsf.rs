@@ -457,7 +457,7 @@ impl<L: Label> Tlsf<L> {
 /// What [`Tlsf::take`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
-    /// The live block. Its label is a copy of the source's.
+    /// The live block.
     pub block: BlockId,
     /// The free block was used up: the live block bears its id.
     pub source_gone: bool,

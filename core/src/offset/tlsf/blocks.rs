@@ -15,19 +15,19 @@ impl<L: Label> Tlsf<L> {
     /// its id, shelf and label; a second remainder, which alignment can leave on the far side, is
     /// returned loose.
     ///
-    /// The free block must be filed on a shelf. `None` when no more blocks can be numbered; nothing has
+    /// The live block bears `label`. The free block must be filed on a shelf. `None` when no more blocks can be numbered; nothing has
     /// changed then.
     #[inline]
-    pub fn take(&mut self, place: Place) -> Option<Taken> {
+    pub fn take(&mut self, place: Place, label: L) -> Option<Taken> {
         let id = place.block.0;
         let node = &self.nodes.0[id as usize];
         debug_assert!(node.shelf < LOOSE, "taken from a block that is not filed");
         let before = place.start - node.offset;
         let after = node.units - before - place.units;
         if before == 0 && after == 0 {
-            return Some(self.take_whole(id));
+            return Some(self.take_whole(id, label));
         }
-        let (region, run, label) = (node.region, node.run, node.label);
+        let (region, run) = (node.region, node.run);
         // All nodes that are needed, or none.
         let birth = self.births.wrapping_add(1);
         let live = self.new_node(Node {
@@ -80,12 +80,13 @@ impl<L: Label> Tlsf<L> {
     }
 
     #[inline(always)]
-    fn take_whole(&mut self, id: u32) -> Taken {
+    fn take_whole(&mut self, id: u32, label: L) -> Taken {
         self.unfile(id);
         self.births = self.births.wrapping_add(1);
         let node = &mut self.nodes.0[id as usize];
         node.shelf = LIVE;
         node.birth = self.births;
+        node.label = label;
         if node.run != NONE {
             self.runs.cut(&mut self.nodes, id, Side::Left);
             self.runs.cut(&mut self.nodes, id, Side::Right);
@@ -193,7 +194,7 @@ impl<L: Label> Tlsf<L> {
 
     /// [`insert`](Self::insert) of a block both of whose neighbours are known to be
     /// [`Held`](Neighbour::Held).
-    #[inline]
+    #[inline(always)]
     pub fn insert_between_held(&mut self, block: BlockId, shelf: u32, label: L) {
         let node = &mut self.nodes.0[block.0 as usize];
         debug_assert!(node.shelf == LOOSE, "filed a block that is not loose");
@@ -204,7 +205,7 @@ impl<L: Label> Tlsf<L> {
     }
 
     /// Files a loose block on a shelf.
-    #[inline]
+    #[inline(always)]
     pub fn insert(&mut self, block: BlockId, shelf: u32, label: L) {
         let id = block.0;
         let node = &mut self.nodes.0[id as usize];

@@ -78,7 +78,7 @@ proptest! {
                     let need = tlsf.need(bytes, 1 << align).unwrap();
                     let Some(place) = tlsf.find(shelf, need) else { continue };
                     let label = *tlsf.label(place.block);
-                    let taken = tlsf.take(place).unwrap();
+                    let taken = tlsf.take(place, label).unwrap();
                     if let Some(loose) = taken.loose {
                         tlsf.insert(loose, shelf, label);
                     }
@@ -169,7 +169,7 @@ fn a_request_for_a_whole_region_is_served_whatever_its_class() {
         let (_, block) = tlsf.add_region(size, ()).unwrap();
         tlsf.insert(block, 0, ());
         let need = tlsf.need(size, 1).unwrap();
-        let taken = tlsf.take(tlsf.find(0, need).unwrap()).unwrap();
+        let taken = tlsf.take(tlsf.find(0, need).unwrap(), ()).unwrap();
         assert!(taken.source_gone);
         assert!(tlsf.find(0, tlsf.need(1, 1).unwrap()).is_none());
         tlsf.free(taken.block, ());

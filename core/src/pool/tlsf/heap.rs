@@ -65,7 +65,8 @@ pub type BlockDeath = FixedFrontier<MAX_DEATH_AXES>;
 /// What a block carries.
 #[derive(Clone, Copy, Debug)]
 pub struct Slip {
-    /// Pending: the epoch on the shelf's first axis. Live: the bytes that were asked for.
+    /// Pending: the epoch on the shelf's first axis, never 0. Live: the bytes that were asked for.
+    /// Else 0.
     word: u64,
     /// Neighbours in the wheel's slot.
     prev: u32,
@@ -73,24 +74,26 @@ pub struct Slip {
     /// Row of the epoch table that holds the epochs of all axes, on shelves of several.
     row: u32,
     /// Slot of the wheel, or none.
-    slot: u8,
-    /// The block is filed on a pending shelf: the word is its rank.
-    pending: bool,
+    slot: u32,
 }
 
 impl Slip {
     const CLEAN: Self =
-        Self { word: 0, prev: NONE, next: NONE, row: NONE, slot: u8::MAX, pending: false };
+        Self { word: 0, prev: NONE, next: NONE, row: NONE, slot: NONE };
+
+    const fn live(requested: u64) -> Self {
+        Self { word: requested, ..Self::CLEAN }
+    }
 
     const fn pending(epoch: Epoch, row: u32) -> Self {
-        Self { word: epoch, prev: NONE, next: NONE, row, slot: u8::MAX, pending: true }
+        Self { word: epoch, prev: NONE, next: NONE, row, slot: NONE }
     }
 }
 
 impl Label for Slip {
     #[inline]
     fn rank(&self) -> u64 {
-        if self.pending { self.word } else { 0 }
+        self.word
     }
 }
 
@@ -101,7 +104,7 @@ impl super::wheel::Links for Tlsf<Slip> {
         (&mut slip.prev, &mut slip.next)
     }
     #[inline]
-    fn slot(&mut self, id: u32) -> &mut u8 {
+    fn slot(&mut self, id: u32) -> &mut u32 {
         &mut self.label_mut(BlockId::from_index(id)).slot
     }
     #[inline]
@@ -656,8 +659,8 @@ impl Heap {
     #[inline(always)]
     fn take(&mut self, place: Place, requested: u64, death: &mut BlockDeath) -> Option<Taken> {
         death.clear();
-        let block = self.take_part(place, death)?;
-        Some(self.took(block, requested, death))
+        let block = self.take_part(place, requested, death)?;
+        Some(self.took(block, death))
     }
 
     /// Takes the part of adjacent free blocks, first to last, that the request needs. What is left of
@@ -673,7 +676,7 @@ impl Heap {
         death.clear();
         let mut taken: Option<BlockId> = None;
         for place in self.tlsf.span_places(first, last, need)? {
-            let Some(part) = self.take_part(place, death) else {
+            let Some(part) = self.take_part(place, requested, death) else {
                 // No more blocks can be numbered. What was taken so far is given back.
                 if let Some(block) = taken {
                     self.tlsf.loosen(block);
@@ -686,11 +689,11 @@ impl Heap {
                 None => taken = Some(part),
             }
         }
-        taken.map(|block| self.took(block, requested, death))
+        taken.map(|block| self.took(block, death))
     }
 
     #[inline(always)]
-    fn took(&mut self, block: BlockId, requested: u64, death: &BlockDeath) -> Taken {
+    fn took(&mut self, block: BlockId, death: &BlockDeath) -> Taken {
         let (offset, size) = (self.tlsf.offset(block), self.tlsf.size(block));
         self.reserved += size;
         let end = offset + size;
@@ -700,18 +703,16 @@ impl Heap {
             fresh = offset >= virgin.low && end <= virgin.high;
             virgin.touch(offset, end);
         }
-        let slip = self.tlsf.label_mut(block);
-        *slip = Slip { word: requested, ..Slip::CLEAN };
         Taken { block, fresh, pending: !death.is_empty() }
     }
 
     /// Takes a place of one free block and joins its death into `death`.
     #[inline(always)]
-    fn take_part(&mut self, place: Place, death: &mut BlockDeath) -> Option<BlockId> {
+    fn take_part(&mut self, place: Place, requested: u64, death: &mut BlockDeath) -> Option<BlockId> {
         let source = place.block;
         let shelf = self.tlsf.shelf_of(source)?;
         if shelf == CLEAN {
-            let taken = self.tlsf.take(place)?;
+            let taken = self.tlsf.take(place, Slip::live(requested))?;
             if let Some(loose) = taken.loose {
                 self.tlsf.insert(loose, CLEAN, Slip::CLEAN);
             }
@@ -734,7 +735,7 @@ impl Heap {
         if gone {
             class.wheel.remove(&mut self.tlsf, source.index());
         }
-        let Some(taken) = self.tlsf.take(place) else {
+        let Some(taken) = self.tlsf.take(place, Slip::live(requested)) else {
             if gone {
                 class.wheel.insert(&mut self.tlsf, source.index());
             }
