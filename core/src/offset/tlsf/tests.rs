@@ -60,7 +60,7 @@ proptest! {
         let config = Config { granule, second_level_bits: bits, placement };
         let mut tlsf = Tlsf::<Rank>::new(config).unwrap();
         for _ in 0..3 {
-            tlsf.add_shelf();
+            tlsf.add_shelf().unwrap();
         }
         let mut regions = Vec::new();
         for size in [32 << 10, 64 << 10] {
@@ -165,7 +165,7 @@ fn a_request_for_a_whole_region_is_served_whatever_its_class() {
     for size in [1u64, 37, 1000, 4097, 1_000_003] {
         let config = Config { granule: 1, second_level_bits: 3, placement: Placement::FAST };
         let mut tlsf = Tlsf::<()>::new(config).unwrap();
-        tlsf.add_shelf();
+        tlsf.add_shelf().unwrap();
         let (_, block) = tlsf.add_region(size, ()).unwrap();
         tlsf.insert(block, 0, ());
         let need = tlsf.need(size, 1).unwrap();

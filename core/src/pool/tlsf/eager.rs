@@ -50,7 +50,7 @@ pub(super) struct EagerHeap {
 impl EagerHeap {
     pub(super) fn new(config: Config) -> Result<Self, TlsfError> {
         let mut tlsf = Tlsf::new(config)?;
-        tlsf.add_shelf();
+        tlsf.add_shelf().ok_or(TlsfError::Full)?;
         Ok(Self {
             tlsf,
             deaths: Vec::new(),
