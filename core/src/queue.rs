@@ -26,9 +26,10 @@
 //! says everything, because the epoch is not reached before all it waits for is.
 //!
 //! Where a request permits waiting, the pool may answer with bytes that die later. The queue then orders the
-//! alloca after that death, unless that death is itself ordered after the alloca, or may turn out to
-//! be: such bytes would deadlock the device, so they are given back unused and the alloca goes on as
-//! one that does not permit waiting.
+//! alloca after that death, unless the death is itself ordered after the alloca, or after another alloca
+//! that came later and has no memory yet (which may need what is freed behind this one). Such bytes could
+//! deadlock the device, so they are given back unused and the alloca goes on as one that does not
+//! permit waiting.
 //!
 //! # Parked allocas and what comes behind them
 //! An alloca that finds no memory is parked. Later operations of its queue are still taken, and a
@@ -478,12 +479,7 @@ impl Queues {
     /// issued, so a device that is fed in order can be fed up to here. `None` without such a queue.
     #[must_use]
     pub fn resolved(&self, axis: Axis) -> Option<Epoch> {
-        let queue = self.order.find(axis)?;
-        let admitted = self.order.timelines[queue].admitted;
-        Some(match self.lines[queue].unresolved.first() {
-            Some(&epoch) => epoch - 1,
-            None => admitted,
-        })
+        Some(self.resolved_on(self.order.find(axis)?))
     }
 
     /// The last epoch of `axis` that was given out. `None` without such a queue.

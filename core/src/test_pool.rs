@@ -62,12 +62,6 @@ impl TestPool {
         }
     }
 
-    pub(crate) fn of(mut self, memory_type: MemoryType, usage: BufferUsage) -> Self {
-        self.properties.memory_type = memory_type;
-        self.properties.usage = usage;
-        self
-    }
-
     /// Reservations that are out.
     pub(crate) fn live(&self) -> usize {
         self.live.lock().len()

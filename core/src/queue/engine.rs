@@ -21,6 +21,8 @@ pub(super) struct Ask<'a> {
     may_grow: bool,
     wait: FrontierRef<'a>,
     knowledge: FrontierRef<'a>,
+    /// Others may have been admitted since.
+    parked: bool,
 }
 
 impl<'a> Ask<'a> {
@@ -32,6 +34,7 @@ impl<'a> Ask<'a> {
             may_grow: request.may_grow,
             wait: request.frontier,
             knowledge,
+            parked: false,
         }
     }
 
@@ -43,6 +46,7 @@ impl<'a> Ask<'a> {
             may_grow: waiting.may_grow,
             wait: waiting.wait.as_ref(),
             knowledge: waiting.knowledge.as_ref(),
+            parked: waiting.place.is_some(),
         }
     }
 }
@@ -72,6 +76,13 @@ pub(super) fn refusal(broken: &Broken) -> QueueError {
 
 fn cause(broken: &Broken) -> Cause {
     Cause::Axis { axis: broken.origin, failure: broken.failure.clone() }
+}
+
+/// A wait without what a queue's own order implies.
+fn without(mut wait: Frontier, own: Axis) -> Frontier {
+    // Removing an entry cannot overflow.
+    let _ = wait.set(own, 0);
+    wait
 }
 
 impl Queues {
@@ -218,10 +229,8 @@ impl Queues {
     ) -> Result<Tried, PoolError> {
         let pool = &self.pools.pools()[lane];
         let own = self.order.timelines[queue].axis;
-        let bound = |reservation, mut wait: Frontier, added| {
-            // Implied by the queue's own order. Removing an entry cannot overflow.
-            let _ = wait.set(own, 0);
-            Ok(Tried::Bound { reservation, wait, added })
+        let bound = |reservation, wait, added| {
+            Ok(Tried::Bound { reservation, wait: without(wait, own), added })
         };
         let mut request = Request::new(ask.size).aligned(ask.alignment).after(ask.knowledge);
         request.may_grow = ask.may_grow;
@@ -234,7 +243,7 @@ impl Queues {
                 Acquire::AfterWait { reservation, wait: added } => {
                     let mut wait = ask.wait.to_frontier();
                     if request.may_wait
-                        && self.order.may_wait(queue, epoch, added.as_ref())
+                        && self.may_wait(queue, epoch, added.as_ref(), ask.parked)
                         && wait.merge(added.as_ref()) == Merge::Done
                     {
                         return bound(reservation, wait, Some(added));
@@ -254,6 +263,32 @@ impl Queues {
                     return Ok(Tried::Short { observed, refused });
                 }
             }
+        }
+    }
+
+    /// Whether an alloca may be ordered after what the pool says as well.
+    ///
+    /// A new alloca may wait for all that came before it. One that was parked may wait for what came
+    /// after it only if that needs no memory any more: otherwise the later one could be waiting for bytes
+    /// that are freed behind the parked one, which is in nobody's order and yet a circle.
+    fn may_wait(
+        &self,
+        queue: usize,
+        epoch: Epoch,
+        added: FrontierRef<'_>,
+        was_parked: bool,
+    ) -> bool {
+        self.order.may_wait(queue, epoch, added, |other| {
+            if was_parked { self.resolved_on(other) } else { self.order.timelines[other].admitted }
+        })
+    }
+
+    /// The last epoch up to which every operation of the queue is decided.
+    pub(super) fn resolved_on(&self, queue: usize) -> Epoch {
+        match self.lines[queue].unresolved.first() {
+            // Epochs that are given out are above 0.
+            Some(&epoch) => epoch - 1,
+            None => self.order.timelines[queue].admitted,
         }
     }
 
@@ -385,7 +420,13 @@ impl Queues {
             Some(cause) => {
                 if let Some(reservation) = bound {
                     self.give_back(reservation, Some(Death::Unknown));
-                    self.outbox.push(QueueEvent::Failed { buffer: id, cause });
+                    self.outbox.push(QueueEvent::Failed {
+                        buffer: id,
+                        axis: self.order.timelines[buffer.queue].axis,
+                        epoch: buffer.epoch,
+                        wait: None,
+                        cause,
+                    });
                 }
             }
             None => {
@@ -394,9 +435,8 @@ impl Queues {
                     let death = Death::After(FrontierRef::single(&entry));
                     self.give_back(reservation, Some(death));
                 }
-                let mut wait = buffer.ending.map(|ending| ending.wait).unwrap_or_default();
-                // Implied by the queue's own order. Removing an entry cannot overflow.
-                let _ = wait.set(axis, 0);
+                let wait = buffer.ending.map(|ending| ending.wait).unwrap_or_default();
+                let wait = without(wait, axis);
                 self.outbox.push(QueueEvent::Released { buffer: id, axis, epoch, wait });
             }
         }
@@ -408,21 +448,11 @@ impl Queues {
         self.unpark(id);
         let Some(buffer) = self.buffers.get_mut(id) else { return };
         let (lane, queue, epoch) = (buffer.pool, buffer.queue, buffer.epoch);
-        let event = QueueEvent::Failed { buffer: id, cause };
-        match core::mem::replace(&mut buffer.state, State::Failed) {
-            State::Failed => return,
-            State::Waiting(_) | State::Moving => {
-                self.outbox.push(event);
-            }
-            State::Bound { reservation, ready } if self.outbox.holds(ready) => {
-                self.outbox.replace(ready, event);
-                self.give_back(reservation, None);
-            }
-            State::Bound { reservation, .. } => {
-                self.outbox.push(event);
-                self.give_back(reservation, Some(Death::Unknown));
-            }
+        let state = core::mem::replace(&mut buffer.state, State::Failed);
+        if matches!(state, State::Failed) {
+            return;
         }
+        self.drop_state(id, queue, epoch, state, Death::Unknown, cause);
         self.lines[queue].unresolved.remove(&epoch);
         self.dirty.insert(lane);
         self.try_end(id);
@@ -430,21 +460,44 @@ impl Queues {
 
     /// Ends a buffer on shutdown.
     pub(super) fn close_buffer(&mut self, id: BufferId, death: Death<'_>) {
-        let Some(buffer) = self.buffers.remove(id) else { return };
-        let event = QueueEvent::Failed { buffer: id, cause: Cause::Shutdown };
-        match buffer.state {
-            State::Failed => {}
-            State::Waiting(_) | State::Moving => {
-                self.outbox.push(event);
+        let Some(Buffer { queue, epoch, state, .. }) = self.buffers.remove(id) else { return };
+        self.drop_state(id, queue, epoch, state, death, Cause::Shutdown);
+    }
+
+    /// Gives back what a buffer has, and says that it failed, unless that was said.
+    ///
+    /// Memory that the host has heard of dies as given. Where it has not, `Ready` is taken back and
+    /// the memory was never used.
+    fn drop_state(
+        &mut self,
+        buffer: BufferId,
+        queue: usize,
+        epoch: Epoch,
+        state: State,
+        death: Death<'_>,
+        cause: Cause,
+    ) {
+        let axis = self.order.timelines[queue].axis;
+        let failed = |wait| QueueEvent::Failed { buffer, axis, epoch, wait, cause };
+        match state {
+            State::Failed | State::Moving => {}
+            State::Waiting(waiting) => {
+                self.outbox.push(failed(Some(without(waiting.wait, axis))));
             }
-            State::Bound { reservation, ready } if self.outbox.holds(ready) => {
-                self.outbox.replace(ready, event);
-                self.give_back(reservation, None);
-            }
-            State::Bound { reservation, .. } => {
-                self.outbox.push(event);
-                self.give_back(reservation, Some(death));
-            }
+            State::Bound { reservation, ready } => match self.outbox.unseen(ready) {
+                Some(event) => {
+                    let wait = match event {
+                        QueueEvent::Ready { wait, .. } => core::mem::take(wait),
+                        _ => Frontier::new(),
+                    };
+                    *event = failed(Some(wait));
+                    self.give_back(reservation, None);
+                }
+                None => {
+                    self.outbox.push(failed(None));
+                    self.give_back(reservation, Some(death));
+                }
+            },
         }
     }
 

@@ -101,6 +101,13 @@ pub enum QueueEvent {
     Failed {
         /// The buffer.
         buffer: BufferId,
+        /// The queue of its alloca.
+        axis: Axis,
+        /// The alloca's epoch on it.
+        epoch: Epoch,
+        /// A host that goes on past the alloca orders its epoch after this all the same: later
+        /// operations count on it. `None` when `Ready` has said so before.
+        wait: Option<Frontier>,
         /// Why.
         cause: Cause,
     },

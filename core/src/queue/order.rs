@@ -161,19 +161,24 @@ impl Order {
         self.past(frontier).get(self.timelines[queue].axis) >= epoch
     }
 
-    /// Whether `queue`'s operation of `epoch`, admitted before, may wait for `frontier` too: not
-    /// for itself, not for what will never come, not for what may yet turn out to wait for it.
-    pub(super) fn may_wait(&self, queue: usize, epoch: Epoch, frontier: FrontierRef<'_>) -> bool {
+    /// Whether `queue`'s operation of `epoch` may wait for `frontier` too: not for itself, not for what
+    /// will never come, and of every other queue not for more than up to `limit`.
+    pub(super) fn may_wait(
+        &self,
+        queue: usize,
+        epoch: Epoch,
+        frontier: FrontierRef<'_>,
+        limit: impl Fn(usize) -> Epoch,
+    ) -> bool {
         let past = self.past(frontier);
-        let own = self.timelines[queue].axis;
         past.0.iter().all(|entry| {
             let broken = self.broken.get(&entry.axis);
             if broken.is_some_and(|broken| broken.from <= entry.epoch) {
                 return false;
             }
             match self.find(entry.axis) {
-                _ if entry.axis == own => entry.epoch < epoch,
-                Some(other) => entry.epoch <= self.timelines[other].admitted,
+                Some(own) if own == queue => entry.epoch < epoch,
+                Some(other) => entry.epoch <= limit(other),
                 None => true,
             }
         })

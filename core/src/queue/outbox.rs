@@ -25,17 +25,10 @@ impl Outbox {
         Some(event)
     }
 
-    /// Whether the host has not seen this event yet.
-    pub(super) const fn holds(&self, number: Sequence) -> bool {
-        number >= self.taken
-    }
-
-    /// Puts another event in the place of one that the host has not seen.
-    pub(super) fn replace(&mut self, number: Sequence, event: QueueEvent) {
-        let index = number.checked_sub(self.taken).and_then(|index| usize::try_from(index).ok());
-        if let Some(slot) = index.and_then(|index| self.events.get_mut(index)) {
-            *slot = event;
-        }
+    /// An event that the host has not seen yet.
+    pub(super) fn unseen(&mut self, number: Sequence) -> Option<&mut QueueEvent> {
+        let index = usize::try_from(number.checked_sub(self.taken)?).ok()?;
+        self.events.get_mut(index)
     }
 
     pub(super) fn len(&self) -> usize {
