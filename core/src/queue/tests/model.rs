@@ -515,7 +515,7 @@ fn run(kind: Kind, units: [usize; 2], program: &[Action]) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::default())]
 
     /// Failures, aborts, waits for the future, more demand than memory: nothing is in use twice,
     /// nothing is lost, and the same program has the same events.
