@@ -1,5 +1,5 @@
 //! Allocation pools and async frontiers.
-#![cfg_attr(not(any(feature = "std", loom)), no_std)]
+#![cfg_attr(not(any(feature = "std", loom, test)), no_std)]
 #![deny(unsafe_code)]
 
 extern crate alloc;
@@ -18,6 +18,10 @@ pub mod progress;
 pub mod queue;
 mod run_all;
 pub mod slab;
+pub mod progress;
+mod run_all;
+pub mod slab;
+pub mod semaphore;
 pub(crate) mod sync;
 #[cfg(all(test, not(loom)))]
 mod test_pool;
@@ -35,4 +39,5 @@ pub use pool_set::PoolSet;
 pub use progress::{NoProgress, Progress};
 pub use queue::{BufferId, QueueError, QueueEvent, Queues};
 pub use slab::{Grant, Slab, SlabError, SlabId, SlabMap, SlabProvider};
+pub use semaphore::Semaphore;
 pub use tracker::{AxisStatus, Tracker, TrackerError, WaitError, WaitFuture, WaitId};
