@@ -33,11 +33,15 @@
 //!
 //! # Parked allocas and what comes behind them
 //! An alloca that finds no memory is parked. Later operations of its queue are still taken, and a
-//! dealloca among them releases at once: in a queue that stopped there, an alloca could wait for
-//! memory that is freed behind it. That is harmless to order, since the dealloca's death stands behind the
-//! alloca in the timeline: other queues are ordered by it, and the parked alloca itself gets these
-//! bytes never (it would wait for its own future). Allocas that are parked on one pool are served strictly in the
-//! order of their admission; one that comes later never overtakes, not even with a smaller size.
+//! dealloca among them is carried out: in a queue that stopped there, an alloca could wait for memory
+//! that is freed behind it. Allocas that are parked on one pool are served strictly in the order of their
+//! admission; one that comes later never overtakes, not even with a smaller size.
+//!
+//! Bytes that are freed behind an alloca without memory are of no use to those in line: who comes
+//! before the free must not wait for it. They would even do harm there, because a pool merges what
+//! waits for one axis, and bytes that somebody in line can have soon would be joined with bytes that die in
+//! his own future. So while there is a line, such bytes go back to the pool only when all that their
+//! dealloca is ordered after has its memory, which is before it can run.
 //!
 //! A program that frees, in the order of its submission, before it takes more than the pools hold, always gets
 //! all its memory once the device makes progress. One that does not may stay parked; the host sees
@@ -81,9 +85,9 @@
 use crate::axis::{Axis, Epoch};
 use crate::death::Death;
 use crate::failure::Failure;
-use crate::frontier::{Frontier, FrontierRef, Merge};
+use crate::frontier::{Entry, Frontier, FrontierRef, Merge};
 use crate::notification::Observation;
-use crate::pool::{PoolError, PoolId, Request};
+use crate::pool::{PoolError, PoolId, Request, Reservation};
 use crate::pool_set::PoolSet;
 use crate::progress::Progress;
 use alloc::boxed::Box;
@@ -134,6 +138,16 @@ struct Line {
     allocas: VecDeque<(Epoch, BufferId)>,
     /// Admitted operations whose event is still out.
     unresolved: BTreeSet<Epoch>,
+    /// Bytes to go back to their pool once all up to the epoch is decided: pool and number.
+    blocked: BTreeSet<(Epoch, usize, u64)>,
+}
+
+/// The bytes of a dealloca that are not back in their pool yet; see `put_back`.
+#[derive(Debug)]
+struct Deferred {
+    reservation: Reservation,
+    /// The dealloca: when they die.
+    death: Entry,
 }
 
 /// Allocas that wait for one pool, in order of admission.
@@ -143,6 +157,8 @@ struct Parking {
     line: BTreeMap<u64, BufferId>,
     /// Taken before the pool was last asked on behalf of the first in line.
     observed: Option<Observation>,
+    /// Empty when the line is.
+    deferred: BTreeMap<u64, Deferred>,
 }
 
 /// How a buffer stands.
@@ -188,6 +204,8 @@ pub struct Queues {
     outbox: Outbox,
     /// Queues whose held operations are to be looked at before the call returns.
     woken: VecDeque<usize>,
+    /// Bytes that may be able to go back to their pool: pool and number.
+    unblocked: VecDeque<(usize, u64)>,
     /// Pools whose parked allocas are to be looked at before the call returns.
     dirty: BTreeSet<usize>,
     closed: bool,
@@ -207,6 +225,7 @@ impl Queues {
             buffers: Buffers::default(),
             outbox: Outbox::default(),
             woken: VecDeque::new(),
+            unblocked: VecDeque::new(),
             dirty: BTreeSet::new(),
             closed: false,
         }
@@ -439,6 +458,7 @@ impl Queues {
         for id in ids {
             self.close_buffer(id, death);
         }
+        self.close_deferred(death);
         for line in &mut self.lines {
             *line = Line::default();
         }

@@ -31,7 +31,7 @@ mod runs;
 mod shelf;
 
 use runs::Runs;
-use shelf::{Link, NONE, Lists, Shelf, SizeClasses};
+use shelf::{Link, Lists, NONE, Shelf, SizeClasses};
 
 pub use placement::{Carve, Placement, Search, Tie};
 pub use runs::{MAX_RUN, RunId};

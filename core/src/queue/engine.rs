@@ -5,7 +5,7 @@
 
 use super::buffers::{Buffer, Lookup, State, Waiting};
 use super::order::Broken;
-use super::{BufferId, Cause, Held, Operation, QueueError, QueueEvent, Queues};
+use super::{BufferId, Cause, Deferred, Held, Operation, QueueError, QueueEvent, Queues};
 use crate::axis::{Axis, Epoch};
 use crate::death::Death;
 use crate::frontier::{Entry, Frontier, FrontierRef, Merge};
@@ -161,6 +161,11 @@ impl Queues {
         loop {
             if let Some(queue) = self.woken.pop_front() {
                 self.admit_held(queue);
+            } else if let Some((lane, number)) = self.unblocked.pop_front() {
+                if let Some(deferred) = self.parking[lane].deferred.remove(&number) {
+                    self.put_back(lane, deferred);
+                    self.dirty.insert(lane);
+                }
             } else if let Some(lane) = self.dirty.pop_first() {
                 self.serve(lane);
             } else {
@@ -348,6 +353,60 @@ impl Queues {
                 }
             }
         }
+        // Nobody is left to be kept from their bytes.
+        while let Some((_, deferred)) = self.parking[lane].deferred.pop_first() {
+            self.release_deferred(deferred);
+        }
+    }
+
+    /// A dealloca's bytes go back to their pool: at once, or, while allocas are parked there, as soon as
+    /// everything that the dealloca is ordered after has its memory.
+    ///
+    /// Until then nobody in line could use them: whoever is ordered before them must not wait for them,
+    /// and the others are behind those in line. But a pool may merge them with a neighbour that
+    /// somebody in line waits for, and then *that* would be free only after the dealloca, which may
+    /// be ordered after the one in line.
+    fn put_back(&mut self, lane: usize, deferred: Deferred) {
+        if !self.parking[lane].line.is_empty()
+            && let Some((queue, epoch)) = self.short_of_memory(deferred.death)
+        {
+            let parking = &mut self.parking[lane];
+            let number = parking.next;
+            parking.next += 1;
+            parking.deferred.insert(number, deferred);
+            self.lines[queue].blocked.insert((epoch, lane, number));
+            return;
+        }
+        self.release_deferred(deferred);
+    }
+
+    fn release_deferred(&self, deferred: Deferred) {
+        let Deferred { reservation, death } = deferred;
+        self.give_back(reservation, Some(Death::After(FrontierRef::single(&death))));
+    }
+
+    /// An undecided operation at or before `entry`, in whatever queue.
+    fn short_of_memory(&self, entry: Entry) -> Option<(usize, Epoch)> {
+        self.order.any_past(FrontierRef::single(&entry), |queue, epoch| {
+            let first = *self.lines[queue].unresolved.first()?;
+            (first <= epoch).then_some((queue, first))
+        })
+    }
+
+    /// An operation is decided, if it was not: what was deferred for its sake is looked at again.
+    fn resolve(&mut self, queue: usize, epoch: Epoch) {
+        if !self.lines[queue].unresolved.remove(&epoch) {
+            return;
+        }
+        let resolved = self.resolved_on(queue);
+        let blocked = &mut self.lines[queue].blocked;
+        while let Some(&(first, lane, number)) = blocked.first() {
+            if first > resolved {
+                break;
+            }
+            blocked.pop_first();
+            self.unblocked.push_back((lane, number));
+        }
     }
 
     /// Takes a buffer out of the line, if it is in it.
@@ -380,7 +439,7 @@ impl Queues {
             wait,
         });
         buffer.state = State::Bound { reservation, ready };
-        self.lines[queue].unresolved.remove(&epoch);
+        self.resolve(queue, epoch);
         if let Some(added) = added {
             self.order.wait_more(queue, epoch, added.as_ref());
             self.order.learn(queue, added.as_ref());
@@ -409,7 +468,7 @@ impl Queues {
             return;
         }
         let Some(buffer) = self.buffers.remove(id) else { return };
-        self.lines[queue].unresolved.remove(&epoch);
+        self.resolve(queue, epoch);
         let axis = self.order.timelines[queue].axis;
         let broken = self.order.broken(axis).filter(|broken| broken.from <= epoch);
         let bound = match buffer.state {
@@ -431,9 +490,8 @@ impl Queues {
             }
             None => {
                 if let Some(reservation) = bound {
-                    let entry = Entry::new(axis, epoch);
-                    let death = Death::After(FrontierRef::single(&entry));
-                    self.give_back(reservation, Some(death));
+                    let death = Entry::new(axis, epoch);
+                    self.put_back(buffer.pool, Deferred { reservation, death });
                 }
                 let wait = buffer.ending.map(|ending| ending.wait).unwrap_or_default();
                 let wait = without(wait, axis);
@@ -453,7 +511,7 @@ impl Queues {
             return;
         }
         self.drop_state(id, queue, epoch, state, Death::Unknown, cause);
-        self.lines[queue].unresolved.remove(&epoch);
+        self.resolve(queue, epoch);
         self.dirty.insert(lane);
         self.try_end(id);
     }
@@ -462,6 +520,19 @@ impl Queues {
     pub(super) fn close_buffer(&mut self, id: BufferId, death: Death<'_>) {
         let Some(Buffer { queue, epoch, state, .. }) = self.buffers.remove(id) else { return };
         self.drop_state(id, queue, epoch, state, death, Cause::Shutdown);
+    }
+
+    /// Gives back on shutdown what was deferred: not later than it would have been.
+    pub(super) fn close_deferred(&mut self, death: Death<'_>) {
+        for lane in 0..self.parking.len() {
+            while let Some((_, deferred)) = self.parking[lane].deferred.pop_first() {
+                match death {
+                    Death::Idle => self.give_back(deferred.reservation, Some(Death::Idle)),
+                    // More is known of it: its dealloca.
+                    Death::After(_) | Death::Unknown => self.release_deferred(deferred),
+                }
+            }
+        }
     }
 
     /// Gives back what a buffer has, and says that it failed, unless that was said.

@@ -84,8 +84,8 @@ pub enum QueueEvent {
         /// What to wait for: the request's frontier, and what the pool added.
         wait: Frontier,
     },
-    /// A dealloca was carried out and the bytes are back in their pool; whoever gets them next is ordered
-    /// after `epoch`. Order that epoch after `wait` and the queue's earlier epochs.
+    /// A dealloca is decided: the bytes go back to their pool, and whoever gets them next is ordered after
+    /// `epoch`. Order that epoch after `wait` and the queue's earlier epochs.
     Released {
         /// The buffer; its id is no longer valid.
         buffer: BufferId,

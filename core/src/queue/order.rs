@@ -156,6 +156,16 @@ impl Order {
         cut
     }
 
+    /// The first answer about a queue and how far `frontier` and its past reach on it.
+    pub(super) fn any_past<T>(
+        &self,
+        frontier: FrontierRef<'_>,
+        mut ask: impl FnMut(usize, Epoch) -> Option<T>,
+    ) -> Option<T> {
+        let past = self.past(frontier);
+        past.0.iter().find_map(|entry| ask(self.find(entry.axis)?, entry.epoch))
+    }
+
     /// Whether waiting for `frontier` would make `queue`'s operation of `epoch` wait for itself.
     pub(super) fn is_cycle(&self, queue: usize, epoch: Epoch, frontier: FrontierRef<'_>) -> bool {
         self.past(frontier).get(self.timelines[queue].axis) >= epoch

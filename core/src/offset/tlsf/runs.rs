@@ -16,7 +16,7 @@
 //! Joining and cutting re-label the shorter side: at most `MAX_RUN / 2` steps. Nothing here is touched
 //! while neighbours of a block are live.
 
-use super::shelf::{Link, NONE, Lists, Shelf, SizeClasses};
+use super::shelf::{Link, Lists, NONE, Shelf, SizeClasses};
 use super::{Nodes, Side};
 use alloc::vec::Vec;
 

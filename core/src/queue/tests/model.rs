@@ -5,6 +5,13 @@
 //! the dealloca, so handing bytes out before their death is ordered shows as two occupants.
 
 use super::*;
+use crate::pool::PoolHost;
+use crate::pool::growth::Growth;
+use crate::pool::tlsf::{Coalescing, TlsfPool, TlsfPoolConfig};
+use crate::slab::{
+    BufferUsage, Grant, MemoryType, Slab, SlabError, SlabId, SlabProperties, SlabProvider,
+    SlabStats, SlabTable,
+};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
@@ -125,6 +132,11 @@ enum Does {
     Nothing,
 }
 
+/// Which units a place covers.
+fn units(place: Place, unit: u64) -> core::ops::Range<usize> {
+    (place.offset / unit) as usize..((place.offset + place.size) / unit) as usize
+}
+
 #[derive(Debug)]
 struct Op {
     does: Does,
@@ -148,8 +160,85 @@ struct Known {
     occupies: bool,
 }
 
+/// What the pools are.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Pools {
+    /// One byte a unit.
+    Test,
+    /// A granule a unit, one slab.
+    Tlsf(Coalescing),
+}
+
+impl Pools {
+    pub(super) const GRANULE: u64 = 256;
+
+    fn unit(self) -> u64 {
+        match self {
+            Self::Test => 1,
+            Self::Tlsf(_) => Self::GRANULE,
+        }
+    }
+
+    fn setup(self, units: [usize; 2]) -> Setup {
+        let Self::Tlsf(coalescing) = self else { return setup(&units) };
+        setup_tlsf(coalescing, units)
+    }
+}
+
+/// Queues over TLSF pools of these many granules.
+pub(super) fn setup_tlsf(coalescing: Coalescing, units: [usize; 2]) -> Setup {
+    let clock = Arc::new(Clock::default());
+    let pools = units.map(|units| {
+        let size = units as u64 * Pools::GRANULE;
+        let provider = Arc::new(Small { size, slabs: Mutex::new(SlabTable::new()) });
+        let growth = Growth::slabs_of(size);
+        let config = TlsfPoolConfig { growth, coalescing, ..TlsfPoolConfig::default() };
+        let pool = TlsfPool::new(PoolHost::new(provider, clock.clone()), config).unwrap();
+        Arc::new(pool) as Arc<dyn Pool>
+    });
+    Setup { queues: queues_over(pools.into_iter(), &clock), clock, pools: Vec::new() }
+}
+
+/// A provider of one slab.
+#[derive(Debug)]
+struct Small {
+    size: u64,
+    slabs: Mutex<SlabTable<()>>,
+}
+
+impl SlabProvider for Small {
+    fn properties(&self) -> SlabProperties {
+        SlabProperties {
+            memory_type: MemoryType::NONE,
+            usage: BufferUsage::NONE,
+            alignment: Pools::GRANULE,
+            granularity: Pools::GRANULE,
+            max_slab_size: self.size,
+        }
+    }
+
+    fn acquire(&self, _size: u64) -> Result<Grant, SlabError> {
+        let mut slabs = self.slabs.lock();
+        if !slabs.is_empty() {
+            return Ok(Grant::NoCapacity);
+        }
+        let id = slabs.insert(()).map_err(|()| SlabError::Lost)?;
+        Ok(Grant::Slab(Slab { id, size: self.size }))
+    }
+
+    fn release(&self, id: SlabId) -> Result<(), SlabError> {
+        self.slabs.lock().remove(id).ok_or(SlabError::UnknownSlab(id))
+    }
+
+    fn stats(&self) -> SlabStats {
+        SlabStats::default()
+    }
+}
+
 struct Model {
     s: Setup,
+    ids: Vec<PoolId>,
+    unit: u64,
     kind: Kind,
     ops: Vec<Vec<Op>>,
     executed: [u64; 3],
@@ -166,9 +255,12 @@ struct Model {
 }
 
 impl Model {
-    fn new(kind: Kind, units: [usize; 2]) -> Self {
+    fn new(kind: Kind, pools: Pools, units: [usize; 2]) -> Self {
+        let s = pools.setup(units);
         Self {
-            s: setup(&units),
+            ids: s.queues.pools().pools().iter().map(|pool| pool.id()).collect(),
+            unit: pools.unit(),
+            s,
             kind,
             ops: vec![Vec::new(), Vec::new(), Vec::new()],
             executed: [0; 3],
@@ -242,7 +334,7 @@ impl Model {
             Action::Host => self.host(),
             Action::Drain => self.drain(),
             Action::Poll => self.poll(),
-            Action::Notify { pool } => self.s.queues.notify(self.s.pools[*pool].id()).unwrap(),
+            Action::Notify { pool } => self.s.queues.notify(self.ids[*pool]).unwrap(),
             Action::Abandon { buffer } => {
                 let live: Vec<usize> = self.buffers_where(|buffer| !buffer.deallocated);
                 if !live.is_empty() {
@@ -259,7 +351,11 @@ impl Model {
                     }
                 }
             }
-            Action::Break { pool } => self.s.pools[*pool].failing.store(1, Ordering::Relaxed),
+            Action::Break { pool } => {
+                if let Some(pool) = self.s.pools.get(*pool) {
+                    pool.failing.store(1, Ordering::Relaxed);
+                }
+            }
             Action::Fail { queue } => {
                 self.s.queues.fail(AXES[*queue], &Failure::message("queue lost"));
             }
@@ -280,12 +376,12 @@ impl Model {
             return;
         }
         let wait = self.frontier(wait);
-        let mut request = Request::new(units).after(wait.as_ref());
+        let mut request = Request::new(units * self.unit).after(wait.as_ref()).or_grow();
         request.may_wait = may_wait;
         if units > capacity {
             return;
         }
-        match self.s.queues.alloca(AXES[queue], self.s.pools[pool].id(), &request) {
+        match self.s.queues.alloca(AXES[queue], self.ids[pool], &request) {
             Ok((id, epoch)) => {
                 let buffer = self.buffers.len();
                 self.accepted(queue, epoch, Does::Alloca(buffer), None);
@@ -350,7 +446,7 @@ impl Model {
     fn poll(&mut self) {
         self.s.queues.poll();
         for parked in self.s.queues.parked() {
-            let pool = self.s.pools.iter().find(|pool| pool.id() == parked.pool).unwrap();
+            let pool = self.s.queues.pools().get(parked.pool).unwrap();
             assert!(!pool.notification().changed_since(parked.observed), "a release is missed");
         }
     }
@@ -368,7 +464,7 @@ impl Model {
                     }
                     self.line[pool].retain(|&waiting| waiting != known);
                     self.buffers[known].place = Some(place);
-                    assert_eq!(place.size, self.buffers[known].units);
+                    assert_eq!(place.size, self.buffers[known].units * self.unit);
                     assert!(wait.get(axis) < epoch);
                     self.decide(queue, epoch, wait);
                 }
@@ -440,7 +536,7 @@ impl Model {
                 let known = &mut self.buffers[buffer];
                 if let (Some(place), false) = (known.place, known.failed) {
                     known.occupies = true;
-                    let units = place.offset as usize..(place.offset + place.size) as usize;
+                    let units = units(place, self.unit);
                     for unit in &mut self.occupants[known.pool][units] {
                         assert_eq!(*unit, None, "{buffer} is given bytes that are in use");
                         *unit = Some(buffer);
@@ -450,7 +546,7 @@ impl Model {
             Does::Use(buffer) | Does::Dealloca(buffer) => {
                 let known = &mut self.buffers[buffer];
                 if let (Some(place), true) = (known.place, known.occupies) {
-                    let units = place.offset as usize..(place.offset + place.size) as usize;
+                    let units = units(place, self.unit);
                     let end = matches!(op.does, Does::Dealloca(_));
                     for unit in &mut self.occupants[known.pool][units] {
                         assert_eq!(*unit, Some(buffer), "{buffer} lost its bytes");
@@ -506,26 +602,33 @@ impl Model {
     }
 }
 
-fn run(kind: Kind, units: [usize; 2], program: &[Action]) -> String {
-    let mut model = Model::new(kind, units);
+fn run(kind: Kind, pools: Pools, units: [usize; 2], program: &[Action]) -> String {
+    let mut model = Model::new(kind, pools, units);
     for action in program {
         model.apply(action);
     }
     model.finish()
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::default())]
+fn pools() -> impl Strategy<Value = Pools> {
+    prop_oneof![
+        2 => Just(Pools::Test),
+        2 => Just(Pools::Tlsf(Coalescing::Readiness)),
+        1 => Just(Pools::Tlsf(Coalescing::Eager)),
+    ]
+}
 
+proptest! {
     /// Failures, aborts, waits for the future, more demand than memory: nothing is in use twice,
     /// nothing is lost, and the same program has the same events.
     #[test]
     fn wild_programs_are_safe(
+        pools in pools(),
         units in [3..8usize, 3..5usize],
         program in prop::collection::vec(action(Kind::Wild), 1..150),
     ) {
-        let log = run(Kind::Wild, units, &program);
-        prop_assert_eq!(log, run(Kind::Wild, units, &program), "not deterministic");
+        let log = run(Kind::Wild, pools, units, &program);
+        prop_assert_eq!(log, run(Kind::Wild, pools, units, &program), "not deterministic");
     }
 
     /// What fits in the order of submission gets its memory, in that order for each pool.
@@ -534,6 +637,15 @@ proptest! {
         units in [1..4usize, 1..3usize],
         program in prop::collection::vec(action(Kind::Fitting), 1..200),
     ) {
-        run(Kind::Fitting, units, &program);
+        run(Kind::Fitting, Pools::Test, units, &program);
+    }
+
+    /// The same over a TLSF pool.
+    #[test]
+    fn fitting_programs_complete_over_tlsf(
+        units in [1..4usize, 1..3usize],
+        program in prop::collection::vec(action(Kind::Fitting), 1..200),
+    ) {
+        run(Kind::Fitting, Pools::Tlsf(Coalescing::Readiness), units, &program);
     }
 }
