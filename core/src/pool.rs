@@ -24,6 +24,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 pub mod budget;
+pub mod fixed_block;
 pub mod growth;
 #[allow(unsafe_code, reason = "tickets pass through a raw pointer; argued in the file")]
 pub(crate) mod inbox;

@@ -200,6 +200,14 @@ impl FixedBlocks {
         self.keys[block as usize].load(Ordering::Relaxed)
     }
 
+    /// Changes the key of a block that the caller owns.
+    ///
+    /// # Panics
+    /// When there is no such block.
+    pub fn set_key(&self, block: u32, key: u64) {
+        self.keys[block as usize].store(key, Ordering::Relaxed);
+    }
+
     /// No block on the shelf has a key below this; `None` when the shelf is empty. May be lower than the
     /// least key there is. O(1).
     ///
