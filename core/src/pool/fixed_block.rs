@@ -38,6 +38,7 @@ use crate::offset::fixed_block::{FixedBlocks, LEAF_BLOCKS, MAX_BLOCKS, MAX_KEY, 
 use crate::pool::budget::Budget;
 use crate::pool::growth::Growth;
 use crate::pool::inbox::{Inbox, Ticket};
+use crate::pool::side::Side;
 use crate::pool::{
     Acquire, Origin, Pool, PoolError, PoolHost, PoolId, PoolProperties, PoolStats, ReleaseError,
     Request, Reservation, ReuseProof, Token,
@@ -53,12 +54,10 @@ use alloc::vec::Vec;
 
 mod counters;
 mod seat;
-mod side;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
 use counters::{Counters, Kind, Mine};
-use side::Side;
 
 /// How many axes have a shelf of their own.
 pub const AXES: usize = 16;

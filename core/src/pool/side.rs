@@ -1,5 +1,5 @@
-//! What the shelves cannot hold: deaths of several axes, of axes beyond those that have a shelf, and unknown
-//! ones. Rare, and under the pool's lock.
+//! Pending blocks in order of what they wait for, for pools that keep them under a lock: passthrough, and the
+//! rare deaths of fixed-block (several axes, axes without a shelf, unknown).
 //!
 //! ```text
 //!   by_axis:  queue:0.1 ─▶ { (epoch 4, block 17): {0.1@4, 0.2@9},  (epoch 6, block 3): … }
@@ -21,7 +21,7 @@ const CANDIDATES: usize = 16;
 type Filed = BTreeMap<(Epoch, u32), StoredDeath>;
 
 #[derive(Debug, Default)]
-pub(super) struct Side {
+pub(crate) struct Side {
     by_axis: BTreeMap<Axis, Filed>,
     tainted: Vec<u32>,
     /// The deaths of blocks handed out from here, to restore should they be canceled. An entry
@@ -32,18 +32,13 @@ pub(super) struct Side {
 
 impl Side {
     /// Blocks filed, the tainted ones apart.
-    pub(super) const fn pending(&self) -> u32 {
+    pub(crate) const fn pending(&self) -> u32 {
         self.pending
-    }
-
-    /// Blocks of unknown death.
-    pub(super) fn tainted(&self) -> u32 {
-        self.tainted.len() as u32
     }
 
     /// Files a block under the first axis of its death that `reached` has behind its epoch. `false`: all are
     /// reached, and the block is the caller's, clean.
-    pub(super) fn file(
+    pub(crate) fn file(
         &mut self,
         block: u32,
         death: StoredDeath,
@@ -64,7 +59,7 @@ impl Side {
     }
 
     /// Moves blocks on whose axis has come far enough; hands those to `clean` that wait for nothing more.
-    pub(super) fn advance(&mut self, reached: &dyn Fn(Entry) -> bool, mut clean: impl FnMut(u32)) {
+    pub(crate) fn advance(&mut self, reached: &dyn Fn(Entry) -> bool, mut clean: impl FnMut(u32)) {
         let mut moved = Vec::new();
         for (&axis, filed) in &mut self.by_axis {
             while let Some(first) = filed.first_entry() {
@@ -88,7 +83,7 @@ impl Side {
     }
 
     /// Everything, tainted or pending, to `clean(block, was_tainted)`.
-    pub(super) fn drain(&mut self, mut clean: impl FnMut(u32, bool)) {
+    pub(crate) fn drain(&mut self, mut clean: impl FnMut(u32, bool)) {
         self.tainted.drain(..).for_each(|block| clean(block, true));
         for filed in core::mem::take(&mut self.by_axis).into_values() {
             filed.into_keys().for_each(|(_, block)| clean(block, false));
@@ -98,7 +93,7 @@ impl Side {
 
     /// Takes a block whose death the frontier dominates and that `suits`, among the earliest of each of
     /// its axes.
-    pub(super) fn take_dominated(
+    pub(crate) fn take_dominated(
         &mut self,
         frontier: FrontierRef<'_>,
         suits: impl Fn(u32) -> bool,
@@ -121,7 +116,7 @@ impl Side {
     }
 
     /// The block that has the fewest epochs to wait for on its axis, as `reached` counts them.
-    pub(super) fn soonest(
+    pub(crate) fn soonest(
         &self,
         reached: &dyn Fn(Axis) -> Epoch,
         suits: impl Fn(u32) -> bool,
@@ -136,7 +131,7 @@ impl Side {
     }
 
     /// Takes the block filed under this key and remembers its death.
-    pub(super) fn take(&mut self, axis: Axis, key: (Epoch, u32)) -> Option<u32> {
+    pub(crate) fn take(&mut self, axis: Axis, key: (Epoch, u32)) -> Option<u32> {
         let filed = self.by_axis.get_mut(&axis)?;
         let death = filed.remove(&key)?;
         if filed.is_empty() {
@@ -148,7 +143,7 @@ impl Side {
     }
 
     /// The death that a block handed out from here had.
-    pub(super) fn death_of(&self, block: u32) -> StoredDeath {
+    pub(crate) fn death_of(&self, block: u32) -> StoredDeath {
         // Handed out from here, so there is one; unknown would be the safe answer.
         self.out.get(&block).copied().unwrap_or_else(|| {
             let mut unknown = StoredDeath::IDLE;
@@ -158,7 +153,7 @@ impl Side {
     }
 
     /// Every block here, with its death.
-    pub(super) fn blocks(&self) -> BTreeMap<u32, StoredDeath> {
+    pub(crate) fn blocks(&self) -> BTreeMap<u32, StoredDeath> {
         let filed = self.by_axis.values().flatten().map(|(&(_, block), &death)| (block, death));
         let mut unknown = StoredDeath::IDLE;
         unknown.set(Death::Unknown, &crate::NoProgress);
