@@ -535,13 +535,26 @@ impl FixedBlockPool {
         }
         let stride = self.shape.stride;
         let more = |now| self.budget.allows(now, stride).then(|| now + stride);
-        self.reserved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+        self.reserved.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok()
+    }
+
+    /// Counts a requester as turned away, and looks once more. Either this look sees the refund of
+    /// another who searched in vain, or that one sees the count and signals: all four accesses are
+    /// sequentially consistent.
+    #[cold]
+    fn charge_again(&self) -> bool {
+        self.over_budget.fetch_add(1, Ordering::SeqCst);
+        let charged = self.charge();
+        if charged {
+            self.over_budget.fetch_sub(1, Ordering::Relaxed);
+        }
+        charged
     }
 
     #[inline]
     fn refund(&self) {
         if self.budget != Budget::UNLIMITED {
-            self.reserved.fetch_sub(self.shape.stride, Ordering::Relaxed);
+            self.reserved.fetch_sub(self.shape.stride, Ordering::SeqCst);
         }
     }
 
@@ -699,21 +712,23 @@ impl Pool for FixedBlockPool {
         }
         let multiple = self.multiple(request.alignment)?;
         let observed = self.notification.observe();
-        if !self.charge() {
-            self.over_budget.fetch_add(1, Ordering::Relaxed);
+        if !self.charge() && !self.charge_again() {
             return Ok(Acquire::OverBudget { observed });
         }
         let mine = self.counters.mine();
         if let Some(found) = self.find_at_once(request.frontier, mine.hint(), multiple) {
             return Ok(self.ready(&found, request.size, mine));
         }
+        let turned_away = self.over_budget.load(Ordering::Relaxed);
         let answer = self.acquire_otherwise(request, observed, multiple);
         if self.budget != Budget::UNLIMITED
             && !matches!(answer, Ok(Acquire::Ready { .. } | Acquire::AfterWait { .. }))
         {
-            // The charge may have turned another requester away meanwhile.
             self.refund();
-            self.notification.signal_if_observed();
+            // Whoever our charge turned away must look again; nobody else, or waiting would be vain.
+            if self.over_budget.load(Ordering::SeqCst) != turned_away {
+                self.notification.signal_if_observed();
+            }
         }
         answer
     }
