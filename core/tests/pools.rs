@@ -178,7 +178,8 @@ fn shake(largest: u64, make: impl Fn(PoolHost) -> Box<dyn Pool>) {
                             let tag = me as u64 + 1;
                             assert_eq!(cell.owner.swap(tag, Ordering::Relaxed), 0, "owned twice");
                             let death = cell.death.load(Ordering::Relaxed);
-                            let (stream, epoch) = ((death >> 48) as usize, death & 0xffff_ffff_ffff);
+                            let (stream, epoch) =
+                                ((death >> 48) as usize, death & 0xffff_ffff_ffff);
                             let axis = Dial::axis(stream);
                             assert!(
                                 frontier.get(axis).max(wait.get(axis)) >= epoch

@@ -284,15 +284,12 @@ impl FixedBlockPool {
             if now == VACANT && bits != VACANT {
                 // Places fill from the front and never change again, so an axis has at most one.
                 // Release, with the acquire of taking a block: see `shelves`.
-                now = match place.compare_exchange(
-                    VACANT,
-                    bits,
-                    Ordering::AcqRel,
-                    Ordering::Relaxed,
-                ) {
-                    Ok(_) => return Some(shelf),
-                    Err(now) => now,
-                };
+                now =
+                    match place.compare_exchange(VACANT, bits, Ordering::AcqRel, Ordering::Relaxed)
+                    {
+                        Ok(_) => return Some(shelf),
+                        Err(now) => now,
+                    };
             }
             if now == bits {
                 return Some(shelf);
@@ -397,8 +394,7 @@ impl FixedBlockPool {
         let dominated = {
             let admin = &mut *self.admin.lock();
             self.sort_inbox(admin);
-            let found =
-                admin.side.take_dominated(frontier, |block| block.is_multiple_of(multiple));
+            let found = admin.side.take_dominated(frontier, |block| block.is_multiple_of(multiple));
             self.count_aside(admin);
             found
         };
@@ -424,7 +420,8 @@ impl FixedBlockPool {
                 Some((least.saturating_sub(reached(axis)), axis, shelf))
             })
             .min_by_key(|(left, ..)| *left);
-        let pending = |block, source| Found { block, source, kind: Kind::Waited, was_pending: true };
+        let pending =
+            |block, source| Found { block, source, kind: Kind::Waited, was_pending: true };
         if self.aside.load(Ordering::Relaxed) != 0 {
             let admin = &mut *self.admin.lock();
             let aside = admin.side.soonest(&reached, |block| block.is_multiple_of(multiple));
@@ -818,8 +815,7 @@ impl Pool for FixedBlockPool {
             let same = taken && place.blocks.load(Ordering::Relaxed) == blocks;
             let keep = how == Trim::Excess && self.retention.keeps(kept, kept_bytes, bytes);
             let id = SlabId::from_bits(place.id.load(Ordering::Relaxed));
-            let released =
-                if same && !keep { self.host.provider.release(id) } else { Ok(()) };
+            let released = if same && !keep { self.host.provider.release(id) } else { Ok(()) };
             if !same || keep || released.is_err() {
                 if taken {
                     for block in first..first + blocks {

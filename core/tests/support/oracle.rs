@@ -63,15 +63,6 @@ impl Oracle {
         Ok(())
     }
 
-    /// Whether all that the range waited for when it was handed out is over.
-    pub(crate) fn is_over(&self, slab: SlabId, offset: u64, size: u64, over: impl Fn(Entry) -> bool) -> bool {
-        overlapping(&self.slabs[&slab].fates, offset, offset + size).all(|(_, (_, fate))| match fate
-        {
-            Fate::After(frontier) => frontier.as_ref().entries().iter().all(|e| over(*e)),
-            Fate::Unknown => false,
-        })
-    }
-
     /// The range was given back unused.
     pub(crate) fn cancel(&mut self, slab: SlabId, offset: u64, size: u64) {
         let bytes = self.slabs.get_mut(&slab).expect("a live range has a slab");
@@ -161,7 +152,6 @@ impl Oracle {
         };
         if agrees { Ok(()) } else { Err(format!("{block:?} holds {live:?} and {fates:?}")) }
     }
-
 }
 
 /// The ranges that share bytes with `start..end`.

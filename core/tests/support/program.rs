@@ -21,22 +21,52 @@ pub(crate) const STREAMS: usize = 20;
 
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
-    Acquire { stream: usize, size: u64, align: u32, wait: bool, grow: bool, knows: bool },
+    Acquire {
+        stream: usize,
+        size: u64,
+        align: u32,
+        wait: bool,
+        grow: bool,
+        knows: bool,
+    },
     /// Use it on `streams` streams from the acquirer's on, then release it.
-    Release { pick: usize, streams: usize },
-    ReleaseUnknown { pick: usize },
+    Release {
+        pick: usize,
+        streams: usize,
+    },
+    ReleaseUnknown {
+        pick: usize,
+    },
     /// Release it as idle, when all work on it is over; otherwise as used.
-    ReleaseIdle { pick: usize },
-    Cancel { pick: usize },
-    Advance { stream: usize, steps: u64 },
+    ReleaseIdle {
+        pick: usize,
+    },
+    Cancel {
+        pick: usize,
+    },
+    Advance {
+        stream: usize,
+        steps: u64,
+    },
     AdvanceAll,
-    Join { from: usize, to: usize },
+    Join {
+        from: usize,
+        to: usize,
+    },
     Poll,
     Quiesce,
-    Trim { all: bool },
-    FailAcquires { count: u32 },
-    FailReleases { count: u32 },
-    Capacity { scarce: bool },
+    Trim {
+        all: bool,
+    },
+    FailAcquires {
+        count: u32,
+    },
+    FailReleases {
+        count: u32,
+    },
+    Capacity {
+        scarce: bool,
+    },
 }
 
 /// A program of `len` operations whose sizes go up to `largest` bytes and a little beyond.
@@ -97,6 +127,8 @@ pub(crate) struct Promises {
 struct Held {
     reservation: Reservation,
     stream: usize,
+    /// What its use is ordered after.
+    after: Frontier,
 }
 
 struct Stream {
@@ -117,6 +149,8 @@ pub(crate) struct Machine {
     oracle: Oracle,
     armed: bool,
     ops: u64,
+    /// What happened to each slab, for the message should something go wrong.
+    history: Vec<(SlabId, String)>,
 }
 
 type Verdict = Result<(), String>;
@@ -140,14 +174,29 @@ impl Machine {
         let stream = |_| Stream { frontier: Frontier::new(), submitted: 0, needs: Vec::new() };
         let streams = (0..STREAMS).map(stream).collect();
         let (held, oracle) = (Vec::new(), Oracle::default());
-        Self { pool, provider, dial, promises, streams, held, oracle, armed: false, ops: 0 }
+        Self {
+            pool,
+            provider,
+            dial,
+            promises,
+            streams,
+            held,
+            oracle,
+            armed: false,
+            ops: 0,
+            history: Vec::new(),
+        }
     }
 
     /// Runs a program, then ends the pool's life and looks whether every slab came back.
     pub(crate) fn run(mut self, program: &[Op]) -> Verdict {
         for op in program {
             self.step(op).and_then(|()| self.check()).map_err(|what| {
-                format!("operation {} {op:?}: {what}\n{:?}", self.ops, self.pool.stats())
+                let concerned = self.history.iter().filter(|(slab, _)| {
+                    what.contains(&format!("{slab:?} ")) || what.contains(&format!("{slab:?},"))
+                });
+                let history: String = concerned.map(|(_, line)| format!("  {line}\n")).collect();
+                format!("operation {} {op:?}: {what}\n{history}{:?}", self.ops, self.pool.stats())
             })?;
             self.ops += 1;
         }
@@ -170,16 +219,18 @@ impl Machine {
             Op::Release { pick, streams } => self.release_used(pick, streams),
             Op::ReleaseUnknown { pick } => {
                 if let Some((held, at)) = self.pick(pick) {
-                    self.pool.release(held.reservation, Death::Unknown).map_err(|e| e.to_string())?;
+                    self.pool
+                        .release(held.reservation, Death::Unknown)
+                        .map_err(|e| e.to_string())?;
                     self.oracle.release(at.0, at.1, at.2, Fate::Unknown);
                 }
             }
             Op::ReleaseIdle { pick } => {
-                let over = self.held.get(pick % self.held.len().max(1)).is_some_and(|held| {
-                    let r = &held.reservation;
-                    let over = |e: Entry| self.dial.at(e.axis.ordinal() as usize) >= e.epoch;
-                    self.oracle.is_over(r.slab(), r.offset(), r.size(), over)
-                });
+                // What it was ordered after must be over too: it may have shared its block's past.
+                let over = self
+                    .held
+                    .get(pick % self.held.len().max(1))
+                    .is_some_and(|held| held.after.as_ref().is_satisfied(&*self.dial));
                 if !over {
                     self.release_used(pick, 1);
                 } else if let Some((held, at)) = self.pick(pick) {
@@ -232,6 +283,8 @@ impl Machine {
         let held = self.held.swap_remove(pick % self.held.len());
         let r = &held.reservation;
         let at = (r.slab(), r.offset(), r.size());
+        self.history
+            .push((at.0, format!("{}: given back: {r:?} of stream {}", self.ops, held.stream)));
         Some((held, at))
     }
 
@@ -245,8 +298,7 @@ impl Machine {
         knows: bool,
     ) -> Verdict {
         // A requester that knows nothing may use only what is over for everyone.
-        let frontier =
-            if knows { self.streams[stream].frontier.clone() } else { Frontier::new() };
+        let frontier = if knows { self.streams[stream].frontier.clone() } else { Frontier::new() };
         let mut request = Request::new(size).aligned(alignment).after(frontier.as_ref());
         request.may_wait = wait;
         request.may_grow = grow;
@@ -281,9 +333,20 @@ impl Machine {
         };
         self.oracle.take(reservation.slab(), reservation.offset(), size, covered)?;
         // What will use it is ordered after what the pool was told, and after the wait.
+        // To wait is to be after all that the awaited work was after: streams keep complete clocks.
+        for by in waited.as_ref().entries() {
+            let needs = &self.streams[by.axis.ordinal() as usize].needs;
+            let needs = needs[by.epoch as usize - 1].clone();
+            let merged = self.streams[stream].frontier.merge(needs.as_ref());
+            ensure!(merged == Merge::Done, "too many streams");
+        }
         let ordered = &mut self.streams[stream].frontier;
         ensure!(ordered.merge(waited.as_ref()) == Merge::Done, "too many streams");
-        self.held.push(Held { reservation, stream });
+        let after = ordered.clone();
+        let line =
+            format!("{}: {reservation:?} to stream {stream} at {frontier} + {waited}", self.ops);
+        self.history.push((reservation.slab(), line));
+        self.held.push(Held { reservation, stream, after });
         Ok(())
     }
 
@@ -315,9 +378,7 @@ impl Machine {
                 let notification = self.pool.notification();
                 let stale = notification.changed_since(observed);
                 ensure!(!stale || request.may_grow, "the search itself spoilt the observation");
-                if self.promises.finds_every_block
-                    && request.alignment <= properties.alignment
-                {
+                if self.promises.finds_every_block && request.alignment <= properties.alignment {
                     self.nothing_ready(request.frontier)?;
                 }
             }
@@ -371,6 +432,7 @@ impl Machine {
             let _ = it.frontier.advance(Dial::axis(stream), it.submitted);
             let _ = death.advance(Dial::axis(stream), it.submitted);
         }
+        self.history.push((at.0, format!("{}: dies at {death}", self.ops)));
         let released = self.pool.release(held.reservation, Death::After(death.as_ref()));
         assert!(released.is_ok(), "the pool's own reservation");
         self.oracle.release(at.0, at.1, at.2, Fate::After(death));
@@ -383,8 +445,7 @@ impl Machine {
             let Some(needs) = self.streams[stream].needs.get(now as usize) else { return };
             let own = Dial::axis(stream);
             let others = needs.as_ref().entries().iter().filter(|e| e.axis != own);
-            let reached =
-                |e: &Entry| self.dial.at(e.axis.ordinal() as usize) >= e.epoch;
+            let reached = |e: &Entry| self.dial.at(e.axis.ordinal() as usize) >= e.epoch;
             if !others.into_iter().all(reached) {
                 return;
             }
