@@ -25,13 +25,17 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+mod blocks;
 mod check;
+pub mod placement;
 mod runs;
+mod search;
 mod shelf;
 
 use runs::Runs;
-use shelf::{NONE, Ring, Rings, Shelf, SizeClasses};
+use shelf::{Link, Lists, NONE, Shelf, SizeClasses};
 
+pub use placement::{Carve, Placement, Search, Tie};
 pub use runs::{MAX_RUN, RunId};
 
 /// A block of a [`Tlsf`]. Valid from the call that returned it until the block is freed or absorbed.
@@ -69,6 +73,12 @@ impl RegionId {
     pub const fn index(self) -> u32 {
         self.0
     }
+
+    /// The inverse of [`index`](Self::index).
+    #[must_use]
+    pub const fn from_index(index: u32) -> Self {
+        Self(index)
+    }
 }
 
 impl fmt::Debug for RegionId {
@@ -86,10 +96,19 @@ pub enum Side {
     Right,
 }
 
+/// What stands beside a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Neighbour {
+    /// A free block on this shelf.
+    Free(BlockId, u32),
+    /// A live or loose block, or the region's edge.
+    Held,
+}
+
 /// What a free block carries for its owner.
 pub trait Label: Copy + fmt::Debug {
-    /// Within a bin, blocks are kept by ascending rank, as far as a bounded walk allows; of equal rank,
-    /// the one freed last is found last.
+    /// Within a bin, a block goes behind the others when its rank is at least the last one's, and before
+    /// them otherwise: blocks that are freed by ascending rank stand in order. Rank 0 always goes first.
     fn rank(&self) -> u64;
 }
 
@@ -97,28 +116,6 @@ impl Label for () {
     fn rank(&self) -> u64 {
         0
     }
-}
-
-/// Where in the free blocks a request is placed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Placement {
-    /// The first block of the first bin that surely fits. Classic TLSF, the fastest.
-    GoodFit,
-    /// The smallest block that fits, the lowest offset among equals, looking at up to `scan` blocks of a
-    /// bin. Slower by the scan, and packs tighter.
-    BestFit {
-        /// Blocks of a bin that are looked at.
-        scan: u16,
-    },
-    /// Best fit for all; requests of at least `threshold` bytes are cut from the low end of their block,
-    /// smaller ones from its high end, so that the two kinds meet in the middle of a region instead of
-    /// mixing.
-    TwoEnded {
-        /// Bytes from which a request counts as large.
-        threshold: u64,
-        /// Blocks of a bin that are looked at.
-        scan: u16,
-    },
 }
 
 /// How a [`Tlsf`] counts and classes sizes.
@@ -134,7 +131,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { granule: 256, second_level_bits: 5, placement: Placement::GoodFit }
+        Self { granule: 256, second_level_bits: 5, placement: Placement::FAST }
     }
 }
 
@@ -157,24 +154,26 @@ struct Node<L> {
     left: u32,
     right: u32,
     /// Neighbours in the bin. For a vacant node, `next` links the vacant ones.
-    ring: Ring,
+    link: Link,
     region: u32,
     run: u32,
     shelf: u32,
+    /// When the block was last handed out, on a counter that wraps.
+    birth: u32,
     label: L,
 }
 
 #[derive(Debug)]
 struct Nodes<L>(Vec<Node<L>>);
 
-impl<L> Rings for Nodes<L> {
+impl<L> Lists for Nodes<L> {
     #[inline]
-    fn ring(&mut self, id: u32) -> &mut Ring {
-        &mut self.0[id as usize].ring
+    fn link(&mut self, id: u32) -> &mut Link {
+        &mut self.0[id as usize].link
     }
     #[inline]
-    fn ring_ref(&self, id: u32) -> &Ring {
-        &self.0[id as usize].ring
+    fn link_ref(&self, id: u32) -> &Link {
+        &self.0[id as usize].link
     }
 }
 
@@ -183,7 +182,6 @@ struct Region {
     /// `NONE` when the slot is vacant.
     first: u32,
     units: u32,
-    live: u32,
 }
 
 /// A place found by [`Tlsf::find`]: a free block and the part of it to take.
@@ -194,15 +192,15 @@ pub struct Place {
     /// First granule of the part, from the region's start.
     start: u32,
     units: u32,
-    /// The bin that the block was found in; smaller is tighter.
-    bin: u32,
+    /// The block's size, or its class where the placement does not look closer; smaller is tighter.
+    tightness: u32,
 }
 
 impl Place {
     /// Orders places by how tightly they fit.
     #[must_use]
     pub const fn tightness(&self) -> u32 {
-        self.bin
+        self.tightness
     }
 }
 
@@ -218,6 +216,7 @@ pub struct Tlsf<L> {
     vacant_regions: Vec<u32>,
     shelves: Vec<Shelf>,
     runs: Runs,
+    births: u32,
 }
 
 /// A request in granules.
@@ -226,7 +225,8 @@ pub struct Need {
     units: u32,
     /// Alignment in granules, a power of two.
     align: u32,
-    end: Side,
+    /// Which end of a block to cut it from.
+    carve: Carve,
 }
 
 impl Need {
@@ -273,6 +273,7 @@ impl<L: Label> Tlsf<L> {
             vacant_regions: Vec::new(),
             shelves: Vec::new(),
             runs: Runs::new(classes),
+            births: 0,
         })
     }
 
@@ -300,10 +301,11 @@ impl<L: Label> Tlsf<L> {
         self.shelves[shelf as usize].units << self.granule_bits
     }
 
-    /// Free blocks on `shelf`.
+    /// Nothing is filed on `shelf`.
+    #[inline]
     #[must_use]
-    pub fn shelf_len(&self, shelf: u32) -> u32 {
-        self.shelves[shelf as usize].len
+    pub fn shelf_is_empty(&self, shelf: u32) -> bool {
+        self.shelves[shelf as usize].is_empty()
     }
 
     /// Adds a region of `bytes` (rounded down to granules) as one loose free block, to be
@@ -321,7 +323,7 @@ impl<L: Label> Tlsf<L> {
             Some(index) => index,
             None => {
                 let index = u32::try_from(self.regions.len()).map_err(|_| TlsfError::Full)?;
-                self.regions.push(Region { first: NONE, units: 0, live: 0 });
+                self.regions.push(Region { first: NONE, units: 0 });
                 index
             }
         };
@@ -330,16 +332,17 @@ impl<L: Label> Tlsf<L> {
             units,
             left: NONE,
             right: NONE,
-            ring: Ring::ALONE,
+            link: Link::ALONE,
             region: index,
             run: NONE,
             shelf: LOOSE,
+            birth: self.births,
             label,
         }) else {
             self.vacant_regions.push(index);
             return Err(TlsfError::Full);
         };
-        self.regions[index as usize] = Region { first, units, live: 0 };
+        self.regions[index as usize] = Region { first, units };
         Ok((RegionId(index), BlockId(first)))
     }
 
@@ -348,7 +351,7 @@ impl<L: Label> Tlsf<L> {
     /// # Panics
     /// When the region was removed before.
     pub fn remove_region(&mut self, region: RegionId) -> bool {
-        let Region { first, units, .. } = self.regions[region.0 as usize];
+        let Region { first, units } = self.regions[region.0 as usize];
         let node = &self.nodes.0[first as usize];
         if node.units != units || node.shelf == LIVE {
             return false;
@@ -365,15 +368,9 @@ impl<L: Label> Tlsf<L> {
     /// The only block of a region that is wholly free and merged, if it is.
     #[must_use]
     pub fn sole_free_block(&self, region: RegionId) -> Option<BlockId> {
-        let Region { first, units, live } = self.regions[region.0 as usize];
-        (first != NONE && live == 0 && self.nodes.0[first as usize].units == units)
-            .then_some(BlockId(first))
-    }
-
-    /// Live blocks of a region.
-    #[must_use]
-    pub fn live_blocks(&self, region: RegionId) -> u32 {
-        self.regions[region.0 as usize].live
+        let Region { first, units } = self.regions[region.0 as usize];
+        let node = self.nodes.0.get(first as usize)?;
+        (node.units == units && node.shelf < LOOSE).then_some(BlockId(first))
     }
 
     /// The request as this allocator counts; `None` when it exceeds what any region could hold.
@@ -385,323 +382,7 @@ impl<L: Label> Tlsf<L> {
         let units = u32::try_from(units).ok()?.max(1);
         let align = u32::try_from(align).ok()?;
         units.checked_add(align - 1)?;
-        let end = match self.config.placement {
-            Placement::TwoEnded { threshold, .. } if bytes < threshold => Side::Right,
-            _ => Side::Left,
-        };
-        Some(Need { units, align, end })
-    }
-
-    /// Looks on one shelf for a place, as the placement policy says.
-    #[inline]
-    #[must_use]
-    pub fn find(&self, shelf: u32, need: Need) -> Option<Place> {
-        self.find_where(shelf, need, |_| true)
-    }
-
-    /// [`find`](Self::find) among the blocks whose label `admits`.
-    ///
-    /// Where not every label is admitted, a bin that holds none among the blocks looked at is
-    /// passed over: the search is bounded by the number of bins, never by the number of blocks.
-    #[inline]
-    pub fn find_where(&self, shelf: u32, need: Need, admits: impl Fn(&L) -> bool) -> Option<Place> {
-        match self.config.placement {
-            Placement::GoodFit => self.good_fit(shelf, need, admits),
-            Placement::BestFit { scan } | Placement::TwoEnded { scan, .. } => {
-                self.best_fit(shelf, need, scan, admits)
-            }
-        }
-    }
-
-    #[inline]
-    fn good_fit(&self, shelf: u32, need: Need, admits: impl Fn(&L) -> bool) -> Option<Place> {
-        let shelf = &self.shelves[shelf as usize];
-        // `need` made sure that this does not overflow.
-        let surely = self.classes.ceil(need.units + (need.align - 1));
-        let mut bin = surely;
-        while let Some(found) = shelf.next_bin(bin) {
-            let head = shelf.head(found);
-            // Ranks ascend within a bin: if its head is not admitted, the rest hardly is.
-            if admits(&self.nodes.0[head as usize].label) {
-                return self.fits(head, need, found);
-            }
-            bin = found + 1;
-        }
-        // A block that fits may stand below the bin where every block surely does.
-        let mut bin = self.classes.floor(need.units);
-        while bin < surely {
-            bin = match shelf.next_bin(bin) {
-                Some(found) if found < surely => found,
-                _ => return None,
-            };
-            if let Some(place) = self.scan_bin(shelf, bin, need, LAST_RESORT_SCAN, &admits) {
-                return Some(place);
-            }
-            bin += 1;
-        }
-        None
-    }
-
-    fn best_fit(
-        &self,
-        shelf: u32,
-        need: Need,
-        scan: u16,
-        admits: impl Fn(&L) -> bool,
-    ) -> Option<Place> {
-        let shelf = &self.shelves[shelf as usize];
-        let mut bin = self.classes.floor(need.units);
-        loop {
-            bin = shelf.next_bin(bin)?;
-            if let Some(place) = self.scan_bin(shelf, bin, need, scan, &admits) {
-                return Some(place);
-            }
-            bin += 1;
-        }
-    }
-
-    /// The tightest admitted fit among the first `limit` blocks of a bin; the lowest address of equals.
-    fn scan_bin(
-        &self,
-        shelf: &Shelf,
-        bin: u32,
-        need: Need,
-        limit: u16,
-        admits: &impl Fn(&L) -> bool,
-    ) -> Option<Place> {
-        let head = shelf.head(bin);
-        let mut at = head;
-        let mut best: Option<(u32, u32, u32, Place)> = None;
-        for _ in 0..limit {
-            let node = &self.nodes.0[at as usize];
-            let key = (node.units, node.region, node.offset);
-            if node.units >= need.units
-                && best.is_none_or(|(units, region, offset, _)| key < (units, region, offset))
-                && admits(&node.label)
-                && let Some(place) = self.fits(at, need, bin)
-            {
-                best = Some((key.0, key.1, key.2, place));
-            }
-            at = node.ring.next;
-            if at == head {
-                break;
-            }
-        }
-        best.map(|(.., place)| place)
-    }
-
-    /// Where in a block the request would lie, if it fits.
-    #[inline]
-    fn fits(&self, id: u32, need: Need, bin: u32) -> Option<Place> {
-        let node = &self.nodes.0[id as usize];
-        let start = place_in(node.offset, node.units, need)?;
-        Some(Place { block: BlockId(id), start, units: need.units, bin })
-    }
-
-    /// Where in a given free block the request would lie, if it fits.
-    #[must_use]
-    pub fn fits_in(&self, block: BlockId, need: Need) -> Option<Place> {
-        let bin = self.classes.floor(self.nodes.0[block.0 as usize].units);
-        self.fits(block.0, need, bin)
-    }
-
-    /// Takes the place: returns the block that is now live and whether the free block it was cut from is
-    /// gone (it was used up, so its label is the owner's to clean up). What remains of the free block keeps
-    /// its id, shelf and label; a second remainder, which alignment can leave on the far side, is
-    /// returned loose.
-    ///
-    /// The free block must be filed on a shelf. `None` when no more blocks can be numbered; nothing has
-    /// changed then.
-    #[inline]
-    pub fn take(&mut self, place: Place) -> Option<Taken> {
-        let id = place.block.0;
-        let Node { offset, units, shelf, run, region, label, .. } = self.nodes.0[id as usize];
-        debug_assert!(shelf < LOOSE, "taken from a block that is not filed");
-        let before = place.start - offset;
-        let after = units - before - place.units;
-        let region_index = region as usize;
-        if before == 0 && after == 0 {
-            self.unfile(id);
-            if run != NONE {
-                self.runs.cut(&mut self.nodes, id, Side::Left);
-                self.runs.cut(&mut self.nodes, id, Side::Right);
-            }
-            self.nodes.0[id as usize].shelf = LIVE;
-            self.regions[region_index].live += 1;
-            return Some(Taken { block: place.block, source_gone: true, loose: None });
-        }
-        // All nodes that are needed, or none.
-        let live = self.new_node(Node {
-            offset: place.start,
-            units: place.units,
-            left: NONE,
-            right: NONE,
-            ring: Ring::ALONE,
-            region,
-            run: NONE,
-            shelf: LIVE,
-            label,
-        })?;
-        let far = if before > 0 && after > 0 {
-            let Some(far) = self.new_node(Node {
-                offset: place.start + place.units,
-                units: after,
-                left: NONE,
-                right: NONE,
-                ring: Ring::ALONE,
-                region,
-                run: NONE,
-                shelf: LOOSE,
-                label,
-            }) else {
-                self.drop_node(live);
-                return None;
-            };
-            Some(far)
-        } else {
-            None
-        };
-        // What remains under the old id: the left part if there is one, else the right part.
-        let (keep_offset, keep_units) =
-            if before > 0 { (offset, before) } else { (offset + place.units, after) };
-        if run != NONE {
-            // The live part parts the run; what is kept stays with the neighbour on its own side.
-            let side = if before == 0 { Side::Left } else { Side::Right };
-            self.runs.cut(&mut self.nodes, id, side);
-        }
-        self.resize(id, keep_offset, keep_units);
-        if before > 0 {
-            self.link_after(id, live);
-            if let Some(far) = far {
-                self.link_after(live, far);
-            }
-        } else {
-            self.link_before(id, live);
-        }
-        self.regions[region_index].live += 1;
-        Some(Taken { block: BlockId(live), source_gone: false, loose: far.map(BlockId) })
-    }
-
-    /// Marks a live block free; it is loose until [`insert`](Self::insert)ed or
-    /// [`absorb`](Self::absorb)ed.
-    ///
-    /// # Panics
-    /// When the block is not live.
-    #[inline]
-    pub fn loosen(&mut self, block: BlockId) {
-        let node = &mut self.nodes.0[block.0 as usize];
-        assert!(node.shelf == LIVE, "freed a block that is not live");
-        node.shelf = LOOSE;
-        self.regions[node.region as usize].live -= 1;
-    }
-
-    /// A loose block becomes live as it is.
-    ///
-    /// # Panics
-    /// When the block is not loose.
-    pub fn enliven(&mut self, block: BlockId) {
-        let node = &mut self.nodes.0[block.0 as usize];
-        assert!(node.shelf == LOOSE, "only a loose block can be made live");
-        node.shelf = LIVE;
-        self.regions[node.region as usize].live += 1;
-    }
-
-    /// The free neighbour on one side and its shelf, if there is one on any shelf.
-    #[inline]
-    #[must_use]
-    pub fn neighbour(&self, block: BlockId, side: Side) -> Option<(BlockId, u32)> {
-        let node = &self.nodes.0[block.0 as usize];
-        let at = match side {
-            Side::Left => node.left,
-            Side::Right => node.right,
-        };
-        if at == NONE {
-            return None;
-        }
-        let shelf = self.nodes.0[at as usize].shelf;
-        (shelf < LOOSE).then_some((BlockId(at), shelf))
-    }
-
-    /// Merges a filed neighbour into the loose or filed `block`; the neighbour is gone. A filed
-    /// block stays filed, under its new size.
-    ///
-    /// # Panics
-    /// When the two are not adjacent.
-    #[inline]
-    pub fn absorb(&mut self, block: BlockId, neighbour: BlockId) {
-        let (b, n) = (block.0, neighbour.0);
-        let from_left = self.nodes.0[n as usize].right == b;
-        assert!(from_left || self.nodes.0[n as usize].left == b, "absorbed a block far away");
-        self.unfile(n);
-        let n_run = self.nodes.0[n as usize].run;
-        let one_run = n_run != NONE && n_run == self.nodes.0[b as usize].run;
-        if one_run {
-            self.runs.leave(&mut self.nodes, n);
-        } else if n_run != NONE {
-            // `n` stands at the end of its run that faces `b`: cut off on the far side it is alone.
-            let far = if from_left { Side::Left } else { Side::Right };
-            self.runs.cut(&mut self.nodes, n, far);
-        }
-        let Node { offset: n_offset, units: n_units, left, right, .. } = self.nodes.0[n as usize];
-        let Node { offset, units, shelf, region, .. } = self.nodes.0[b as usize];
-        let offset = if from_left { n_offset } else { offset };
-        if from_left {
-            self.nodes.0[b as usize].left = left;
-            if left == NONE {
-                self.regions[region as usize].first = b;
-            } else {
-                self.nodes.0[left as usize].right = b;
-            }
-        } else {
-            self.nodes.0[b as usize].right = right;
-            if right != NONE {
-                self.nodes.0[right as usize].left = b;
-            }
-        }
-        self.drop_node(n);
-        if shelf == LOOSE {
-            let node = &mut self.nodes.0[b as usize];
-            node.offset = offset;
-            node.units = units + n_units;
-        } else {
-            self.resize(b, offset, units + n_units);
-            if !one_run {
-                self.join_runs(b);
-            }
-        }
-    }
-
-    /// Files a loose block on a shelf.
-    #[inline]
-    pub fn insert(&mut self, block: BlockId, shelf: u32, label: L) {
-        let id = block.0;
-        let node = &mut self.nodes.0[id as usize];
-        debug_assert!(node.shelf == LOOSE, "filed a block that is not loose");
-        node.shelf = shelf;
-        node.label = label;
-        self.file(id);
-        self.join_runs(id);
-    }
-
-    /// Takes a free block off its shelf and out of its run; it is loose then.
-    pub fn remove(&mut self, block: BlockId) {
-        let id = block.0;
-        self.unfile(id);
-        if self.nodes.0[id as usize].run != NONE {
-            self.runs.cut(&mut self.nodes, id, Side::Left);
-            self.runs.cut(&mut self.nodes, id, Side::Right);
-        }
-        self.nodes.0[id as usize].shelf = LOOSE;
-    }
-
-    /// Moves a free block to another shelf under another label. It stays in its run.
-    pub fn move_to(&mut self, block: BlockId, shelf: u32, label: L) {
-        let id = block.0;
-        self.unfile(id);
-        let node = &mut self.nodes.0[id as usize];
-        node.shelf = shelf;
-        node.label = label;
-        self.file(id);
+        Some(Need { units, align, carve: self.config.placement.carve(bytes) })
     }
 
     /// The label of a block: of a free one as filed, of a live one as [`set_label`](Self::set_label).
@@ -764,178 +445,12 @@ impl<L: Label> Tlsf<L> {
         .map(BlockId)
     }
 
-    /// Free blocks of a shelf that could hold the request, tightest bins first, at most `per_bin` of a bin
-    /// (by ascending rank) and `bins` bins.
-    pub fn candidates(
-        &self,
-        shelf: u32,
-        need: Need,
-        bins: usize,
-        per_bin: usize,
-    ) -> impl Iterator<Item = Place> {
-        let shelf = &self.shelves[shelf as usize];
-        let mut bin = shelf.next_bin(self.classes.floor(need.units));
-        core::iter::from_fn(move || {
-            let at = bin?;
-            bin = shelf.next_bin(at + 1);
-            Some(at)
-        })
-        .take(bins)
-        .flat_map(move |bin| {
-            let head = shelf.head(bin);
-            let mut at = Some(head);
-            core::iter::from_fn(move || {
-                let id = at?;
-                let next = self.nodes.0[id as usize].ring.next;
-                at = (next != head).then_some(next);
-                Some(id)
-            })
-            .take(per_bin)
-            .filter_map(move |id| self.fits(id, need, bin))
-        })
-    }
-
     /// Upper bound of the largest free block on `shelf`, exact up to the width of a bin. O(1).
     #[must_use]
     pub fn largest_on(&self, shelf: u32) -> u64 {
         let shelf = &self.shelves[shelf as usize];
         let Some(bin) = shelf.last_bin() else { return 0 };
         u64::from(self.nodes.0[shelf.head(bin) as usize].units) << self.granule_bits
-    }
-
-    /// Runs whose blocks sum up to at least the request, tightest first, at most `limit`.
-    pub fn runs(&self, need: Need, limit: usize) -> impl Iterator<Item = RunId> {
-        self.runs.at_least(need.units, limit)
-    }
-
-    /// The blocks of a run in order of offset; at most [`MAX_RUN`].
-    pub fn run_blocks(&self, run: RunId) -> impl Iterator<Item = BlockId> {
-        let (first, last) = self.runs.ends(run);
-        core::iter::successors(Some(first), move |&id| {
-            (id != last).then(|| self.nodes.0[id as usize].right)
-        })
-        .map(BlockId)
-    }
-
-    /// Whether the request fits into adjacent blocks from `first` to `last`, once they are merged.
-    #[must_use]
-    pub fn fits_span(&self, first: BlockId, last: BlockId, need: Need) -> bool {
-        let (a, b) = (&self.nodes.0[first.0 as usize], &self.nodes.0[last.0 as usize]);
-        place_in(a.offset, b.offset + b.units - a.offset, need).is_some()
-    }
-
-    /// Frees a live block on shelf 0 and merges it with both neighbours there: the plain allocator,
-    /// for owners that keep one shelf.
-    pub fn free(&mut self, block: BlockId, label: L) -> BlockId {
-        self.loosen(block);
-        for side in [Side::Left, Side::Right] {
-            if let Some((neighbour, 0)) = self.neighbour(block, side) {
-                self.absorb(block, neighbour);
-            }
-        }
-        self.insert(block, 0, label);
-        block
-    }
-
-    #[inline]
-    fn file(&mut self, id: u32) {
-        let Node { units, shelf, label, .. } = self.nodes.0[id as usize];
-        let rank = label.rank();
-        let shelf = &mut self.shelves[shelf as usize];
-        if rank == 0 {
-            shelf.insert_front(&mut self.nodes, id, units);
-        } else {
-            shelf.insert_ranked(&mut self.nodes, id, units, |nodes, other| {
-                nodes.0[other as usize].label.rank() <= rank
-            });
-        }
-    }
-
-    #[inline]
-    fn unfile(&mut self, id: u32) {
-        let Node { units, shelf, .. } = self.nodes.0[id as usize];
-        self.shelves[shelf as usize].remove(&mut self.nodes, id, units);
-    }
-
-    /// Gives a filed block another extent, re-filing it if its bin changes.
-    #[inline]
-    fn resize(&mut self, id: u32, offset: u32, units: u32) {
-        let Node { units: old, shelf, run, .. } = self.nodes.0[id as usize];
-        let in_place = self.shelves[shelf as usize].same_bin(old, units);
-        if in_place {
-            self.shelves[shelf as usize].resized(old, units);
-        } else {
-            self.unfile(id);
-        }
-        let node = &mut self.nodes.0[id as usize];
-        node.offset = offset;
-        node.units = units;
-        if !in_place {
-            self.file(id);
-        }
-        if run != NONE {
-            self.runs.resized(run, old, units);
-        }
-    }
-
-    /// Joins a filed block with the runs or blocks that now stand beside it.
-    #[inline]
-    fn join_runs(&mut self, id: u32) {
-        let Node { left, right, .. } = self.nodes.0[id as usize];
-        if left != NONE && self.nodes.0[left as usize].shelf < LOOSE {
-            self.runs.join(&mut self.nodes, left, id);
-        }
-        if right != NONE && self.nodes.0[right as usize].shelf < LOOSE {
-            self.runs.join(&mut self.nodes, id, right);
-        }
-    }
-
-    #[inline]
-    fn new_node(&mut self, node: Node<L>) -> Option<u32> {
-        if self.vacant != NONE {
-            let id = self.vacant;
-            let slot = &mut self.nodes.0[id as usize];
-            self.vacant = slot.ring.next;
-            *slot = node;
-            return Some(id);
-        }
-        // The last ids stand for "none" and the like.
-        let id = u32::try_from(self.nodes.0.len()).ok().filter(|&id| id < LOOSE)?;
-        self.nodes.0.push(node);
-        Some(id)
-    }
-
-    #[inline]
-    fn drop_node(&mut self, id: u32) {
-        let node = &mut self.nodes.0[id as usize];
-        node.shelf = VACANT;
-        node.ring.next = self.vacant;
-        self.vacant = id;
-    }
-
-    #[inline]
-    fn link_after(&mut self, at: u32, new: u32) {
-        let right = self.nodes.0[at as usize].right;
-        self.nodes.0[new as usize].left = at;
-        self.nodes.0[new as usize].right = right;
-        self.nodes.0[at as usize].right = new;
-        if right != NONE {
-            self.nodes.0[right as usize].left = new;
-        }
-    }
-
-    #[inline]
-    fn link_before(&mut self, at: u32, new: u32) {
-        let left = self.nodes.0[at as usize].left;
-        self.nodes.0[new as usize].right = at;
-        self.nodes.0[new as usize].left = left;
-        self.nodes.0[at as usize].left = new;
-        if left == NONE {
-            let region = self.nodes.0[at as usize].region;
-            self.regions[region as usize].first = new;
-        } else {
-            self.nodes.0[left as usize].right = new;
-        }
     }
 }
 
@@ -948,29 +463,6 @@ pub struct Taken {
     pub source_gone: bool,
     /// What remains on the far side, to be inserted by the caller.
     pub loose: Option<BlockId>,
-}
-
-/// Blocks looked at in a bin whose blocks may or may not fit, before a good-fit search gives up.
-const LAST_RESORT_SCAN: u16 = 16;
-
-/// First granule of the request within a free extent, cut from the end that `need` asks for.
-#[inline]
-fn place_in(offset: u32, units: u32, need: Need) -> Option<u32> {
-    if units < need.units {
-        return None;
-    }
-    let mask = need.align - 1;
-    let last = offset + (units - need.units);
-    match need.end {
-        Side::Left => {
-            let start = offset.checked_add(mask)? & !mask;
-            (start <= last).then_some(start)
-        }
-        Side::Right => {
-            let start = last & !mask;
-            (start >= offset).then_some(start)
-        }
-    }
 }
 
 #[cfg(test)]
