@@ -7,11 +7,13 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use strandline_core::offset::tlsf::{self, Placement};
 use strandline_core::pool::arena::{ArenaPool, ArenaPoolConfig};
 use strandline_core::pool::budget::Budget;
 use strandline_core::pool::fixed_block::{FixedBlockPool, FixedBlockPoolConfig};
 use strandline_core::pool::growth::Growth;
 use strandline_core::pool::passthrough::{PassthroughPool, PassthroughPoolConfig};
+use strandline_core::pool::tlsf::{Coalescing, TlsfPool, TlsfPoolConfig};
 use strandline_core::pool::{PoolHost, Request};
 use strandline_core::slab::Trim;
 use strandline_core::slab::retain::Retention;
@@ -48,6 +50,7 @@ const fn promises(finds_every_block: bool) -> Promises {
         scarce: 96 * KIB,
         plenty: 2048 * KIB,
         finds_every_block,
+        keeps_slabs_on_failure: true,
         readiness_adds_up: true,
     }
 }
@@ -103,6 +106,42 @@ fn passthrough_programs() {
         Box::new(PassthroughPool::new(host, config).unwrap())
     };
     run(60 * KIB, Promises { budget: BUDGET, ..promises(false) }, make, provider);
+}
+
+fn tlsf(placement: Placement, coalescing: Coalescing) -> impl Fn(PoolHost) -> Box<dyn Pool> {
+    move |host| {
+        let config = TlsfPoolConfig {
+            offsets: tlsf::Config { granule: 64, second_level_bits: 4, placement },
+            growth: Growth::slabs_of(128 * KIB),
+            budget: Budget::bytes(BUDGET),
+            retention: Retention::slabs(1),
+            coalescing,
+        };
+        Box::new(TlsfPool::new(host, config).unwrap())
+    }
+}
+
+const TLSF: Promises =
+    Promises { budget: BUDGET, keeps_slabs_on_failure: false, ..promises(false) };
+
+#[test]
+fn tlsf_programs() {
+    run(60 * KIB, TLSF, tlsf(Placement::FAST, Coalescing::Readiness), provider);
+}
+
+#[test]
+fn tlsf_programs_packed() {
+    run(60 * KIB, TLSF, tlsf(Placement::PACKED, Coalescing::Readiness), provider);
+}
+
+#[test]
+fn tlsf_programs_eager() {
+    run(60 * KIB, TLSF, tlsf(Placement::FAST, Coalescing::Eager), provider);
+}
+
+#[test]
+fn tlsf_shaken() {
+    shake(30 * KIB, tlsf(Placement::FAST, Coalescing::Readiness));
 }
 
 /// Slabs as arrays of cells: who owns each granule, and what its bytes wait for.

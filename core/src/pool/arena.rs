@@ -115,6 +115,7 @@ struct Generation {
 struct State {
     ring: Ring,
     generations: Box<[Generation]>,
+    #[expect(clippy::vec_box, reason = "the boxes travel; their addresses must not change")]
     tickets: Vec<Box<Ticket>>,
 }
 

@@ -113,6 +113,7 @@ struct Admin {
     side: Side,
     /// Places without a slab and without one on its way.
     vacant: Vec<u32>,
+    #[expect(clippy::vec_box, reason = "the boxes travel; their addresses must not change")]
     tickets: Vec<Box<Ticket>>,
 }
 

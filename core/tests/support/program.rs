@@ -120,6 +120,9 @@ pub(crate) struct Promises {
     pub(crate) plenty: u64,
     /// Exhausted only if no free block is ready whose death has at most one axis.
     pub(crate) finds_every_block: bool,
+    /// A slab that the provider failed to take back is still the pool's. Otherwise the provider does not
+    /// fail to take slabs.
+    pub(crate) keeps_slabs_on_failure: bool,
     /// What inspection shows adds up to the stats exactly, also by readiness.
     pub(crate) readiness_adds_up: bool,
 }
@@ -264,10 +267,11 @@ impl Machine {
                 self.provider.fail_acquires(count);
                 self.armed = true;
             }
-            Op::FailReleases { count } => {
+            Op::FailReleases { count } if self.promises.keeps_slabs_on_failure => {
                 self.provider.fail_releases(count);
                 self.armed = true;
             }
+            Op::FailReleases { .. } => {}
             Op::Capacity { scarce } => {
                 let Promises { scarce: low, plenty, .. } = self.promises;
                 self.provider.set_capacity(if scarce { low } else { plenty });
@@ -519,7 +523,7 @@ impl Machine {
                     ensure!(block.offset == end, "{block:?} does not start at {end}");
                 }
                 _ => {
-                    ensure!(at.is_none_or(|(slab, _)| slab < block.slab), "slabs out of order");
+                    // In whatever order of slabs, but each in one piece: see the removal below.
                     ensure!(block.offset == 0, "{block:?} is the first of its slab");
                 }
             }
