@@ -1,1 +1,2 @@
-//! Not written yet.
+//! Real allocation traces: formats, replay through pools, the oracle, and fitting.
+pub mod oracle;
