@@ -6,17 +6,22 @@ extern crate alloc;
 
 pub mod axis;
 pub mod death;
+pub mod failure;
 pub mod frontier;
 pub mod inspect;
 pub mod notification;
 pub mod offset;
+mod oneshot;
 pub mod pool;
 pub mod progress;
+mod run_all;
 pub mod slab;
 pub(crate) mod sync;
+pub mod tracker;
 
 pub use axis::{Axis, Domain, Epoch};
 pub use death::Death;
+pub use failure::Failure;
 pub use frontier::{
     Causality, Entry, FixedFrontier, Frontier, FrontierError, FrontierRef, Merge, WireError,
 };
@@ -24,3 +29,4 @@ pub use notification::{Notification, Observation, Wake};
 pub use pool::{Acquire, Pool, PoolError, PoolStats, Request, Reservation};
 pub use progress::{NoProgress, Progress};
 pub use slab::{Grant, Slab, SlabError, SlabId, SlabMap, SlabProvider};
+pub use tracker::{AxisStatus, Tracker, TrackerError, WaitError, WaitFuture, WaitId};

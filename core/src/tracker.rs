@@ -1,0 +1,502 @@
+//! The tracker: how far every axis has come, and who waits for that.
+//!
+//! ```text
+//!   advance(axis, epoch)          wait(frontier, callback)
+//!        │                              │
+//!        ▼                              ▼
+//!   ┌─ axis table, lock-free ─┐   ┌─ waiters, one lock ───────────────┐
+//!   │ reached ── raise        │   │ (axis, epoch) ▶ waiter ▶ next     │
+//!   │ wanted  ── ≤ epoch? ────┼──▶│   axis not reached, or callback   │
+//!   └─────────────────────────┘   └───────────────────────────────────┘
+//! ```
+//!
+//! Axes are registered up to a capacity and never removed. Each waiter is filed under *one* axis that
+//! it still needs, and every axis knows the lowest epoch anyone filed under it wants. So an
+//! advance that satisfies no one costs the same with no waiter as with ten thousand: two loads, a
+//! compare-and-swap, no lock. Callbacks run on the thread that advances (or fails, or
+//! retires, or drops the tracker, or calls [`wait`](Tracker::wait) too late), with no lock held, in
+//! the order of their epochs and then of their arrival.
+//!
+//! | operation | cost |
+//! | --- | --- |
+//! | [`reached`](Progress::reached) | a lookup and a load; lock-free |
+//! | [`advance`](Tracker::advance), none satisfied | a lookup and an atomic raise; lock-free |
+//! | `advance`, `k` satisfied of `n` | the lock, `k log n` |
+//! | [`wait`](Tracker::wait), [`cancel`](Tracker::cancel) | the lock, `log n` |
+//! | [`fail_axis`](Tracker::fail_axis), [`retire_axis`](Tracker::retire_axis) | the lock, `n` |
+
+mod table;
+#[cfg(all(test, not(loom)))]
+mod tests;
+mod waiters;
+
+use alloc::boxed::Box;
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use core::error::Error;
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
+use self::table::Table;
+use self::waiters::{Fired, Waiters};
+use crate::axis::{Axis, Epoch};
+use crate::failure::Failure;
+use crate::frontier::FrontierRef;
+use crate::oneshot::Oneshot;
+use crate::progress::Progress;
+use crate::run_all::run_all;
+use crate::sync::Mutex;
+
+/// What the tracker cannot do.
+#[derive(Clone, Debug)]
+pub enum TrackerError {
+    /// The axis is not registered.
+    UnknownAxis(Axis),
+    /// The axis is registered already.
+    DuplicateAxis(Axis),
+    /// The axis of all ones cannot be registered.
+    ReservedAxis,
+    /// As many axes are registered as the tracker has room for.
+    Full {
+        /// The number of axes it has room for.
+        capacity: usize,
+    },
+    /// The axis has failed or was retired, and makes no more progress.
+    Ended(WaitError),
+}
+
+impl fmt::Display for TrackerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownAxis(axis) => write!(f, "axis {axis} is not registered"),
+            Self::DuplicateAxis(axis) => write!(f, "axis {axis} is registered already"),
+            Self::ReservedAxis => f.write_str("the axis of all ones is reserved"),
+            Self::Full { capacity } => write!(f, "all {capacity} axes are registered"),
+            Self::Ended(end) => end.fmt(f),
+        }
+    }
+}
+
+impl Error for TrackerError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Ended(end) => end.source(),
+            _ => None,
+        }
+    }
+}
+
+/// Why a wait ended before its frontier was reached.
+#[derive(Clone, Debug)]
+pub enum WaitError {
+    /// An axis of the frontier failed below its epoch.
+    Failed {
+        /// The axis.
+        axis: Axis,
+        /// Why it failed.
+        failure: Failure,
+    },
+    /// An axis of the frontier was retired below its epoch.
+    Retired {
+        /// The axis.
+        axis: Axis,
+    },
+    /// The tracker was dropped.
+    TrackerDropped,
+}
+
+impl fmt::Display for WaitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed { axis, failure } => write!(f, "axis {axis} failed: {failure}"),
+            Self::Retired { axis } => write!(f, "axis {axis} was retired"),
+            Self::TrackerDropped => f.write_str("the tracker was dropped"),
+        }
+    }
+}
+
+impl Error for WaitError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Failed { failure, .. } => Some(failure.get_ref()),
+            Self::Retired { .. } | Self::TrackerDropped => None,
+        }
+    }
+}
+
+/// How an axis ended.
+#[derive(Clone, Debug)]
+enum End {
+    Failed(Failure),
+    Retired,
+}
+
+impl End {
+    fn to_error(&self, axis: Axis) -> WaitError {
+        match self {
+            Self::Failed(failure) => WaitError::Failed { axis, failure: failure.clone() },
+            Self::Retired => WaitError::Retired { axis },
+        }
+    }
+}
+
+/// Names a wait, to cancel it. It is never used for another wait of the same tracker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WaitId {
+    index: usize,
+    serial: u64,
+}
+
+/// One axis as the tracker knows it.
+#[derive(Clone, Debug)]
+pub struct AxisStatus {
+    /// The axis.
+    pub axis: Axis,
+    /// The last epoch it reached.
+    pub reached: Epoch,
+    /// How it ended, if it did: waits for later epochs get this.
+    pub end: Option<WaitError>,
+}
+
+/// How far every axis has come, and who waits for that. A handle: clones share the one tracker,
+/// which lives as long as the last of them.
+///
+/// ```
+/// use std::sync::mpsc;
+/// use strandline_core::{Axis, Frontier, Progress, Tracker};
+///
+/// let tracker = Tracker::new(16);
+/// let queue = Axis::queue(0, 0, 0, 0);
+/// tracker.register(queue)?;
+///
+/// let (done, result) = mpsc::channel();
+/// let frontier = Frontier::from_entry(queue, 2);
+/// tracker.wait(frontier.as_ref(), move |reached| done.send(reached.is_ok()).unwrap())?;
+///
+/// tracker.advance(queue, 1)?;
+/// assert!(result.try_recv().is_err(), "not yet");
+/// tracker.advance(queue, 2)?;
+/// assert_eq!(result.try_recv(), Ok(true));
+/// assert_eq!(tracker.reached(queue), 2);
+/// # Ok::<(), strandline_core::TrackerError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Tracker {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    table: Table,
+    capacity: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    registered: usize,
+    waiters: Waiters,
+}
+
+impl Tracker {
+    /// The most axes that one tracker can have.
+    pub const MAX_CAPACITY: usize = 1 << 20;
+
+    /// A tracker with room for `capacity` axes, at most [`MAX_CAPACITY`](Self::MAX_CAPACITY) (more
+    /// counts as that). It takes 128 to 256 bytes for each, now.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        let capacity = capacity.min(Self::MAX_CAPACITY);
+        let state = Mutex::new(State::default());
+        Self { inner: Arc::new(Inner { table: Table::new(capacity), capacity, state }) }
+    }
+
+    /// The number of axes it has room for.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.inner.capacity
+    }
+
+    /// Adds an axis that has not begun.
+    ///
+    /// # Errors
+    /// When the axis is there already, there is no more room, or it is the axis of all ones.
+    ///
+    /// ```
+    /// use strandline_core::{Axis, Tracker, TrackerError};
+    ///
+    /// let tracker = Tracker::new(1);
+    /// let axis = Axis::host(0, 0, 1);
+    /// tracker.register(axis)?;
+    /// assert!(matches!(tracker.register(axis), Err(TrackerError::DuplicateAxis(_))));
+    /// let other = Axis::host(0, 0, 2);
+    /// assert!(matches!(tracker.register(other), Err(TrackerError::Full { capacity: 1 })));
+    /// # Ok::<(), TrackerError>(())
+    /// ```
+    pub fn register(&self, axis: Axis) -> Result<(), TrackerError> {
+        self.register_at(axis, 0)
+    }
+
+    /// Adds an axis that has come to `epoch` already.
+    ///
+    /// # Errors
+    /// As [`register`](Self::register).
+    pub fn register_at(&self, axis: Axis, epoch: Epoch) -> Result<(), TrackerError> {
+        if axis.to_bits() == u64::MAX {
+            return Err(TrackerError::ReservedAxis);
+        }
+        let capacity = self.inner.capacity;
+        let mut state = self.inner.state.lock();
+        if self.inner.table.find(axis).is_some() {
+            return Err(TrackerError::DuplicateAxis(axis));
+        }
+        if state.registered == capacity {
+            return Err(TrackerError::Full { capacity });
+        }
+        state.registered += 1;
+        self.inner.table.insert(axis, epoch);
+        Ok(())
+    }
+
+    /// Raises `axis` to `epoch`, and wakes exactly those whose frontier is now reached. An epoch at or
+    /// below the one reached changes nothing. What was done before the call is visible to whoever
+    /// sees the epoch reached.
+    ///
+    /// Cost: it does not grow with the number of waiters that this does not satisfy.
+    ///
+    /// # Errors
+    /// When the axis is not registered, or has failed or was retired.
+    pub fn advance(&self, axis: Axis, epoch: Epoch) -> Result<(), TrackerError> {
+        let (index, slot) = self.inner.find(axis)?;
+        if slot.advance(epoch) { self.inner.wake(axis, index) } else { Ok(()) }
+    }
+
+    /// Runs `callback` once `frontier` is reached, or with the error that makes that impossible.
+    /// When that is so already it runs before this returns. It must not block; a panic in it
+    /// reaches whoever advanced, once the other callbacks have run.
+    ///
+    /// # Errors
+    /// [`TrackerError::UnknownAxis`] when an axis of the frontier is not registered; the callback is
+    /// dropped without a run.
+    pub fn wait(
+        &self,
+        frontier: FrontierRef<'_>,
+        callback: impl FnOnce(Result<(), WaitError>) + Send + 'static,
+    ) -> Result<WaitId, TrackerError> {
+        let mut all_reached = true;
+        for entry in frontier.entries() {
+            let (_, slot) = self.inner.find(entry.axis)?;
+            all_reached &= slot.reached() >= entry.epoch;
+        }
+        if all_reached {
+            callback(Ok(()));
+            // No wait has this serial.
+            return Ok(WaitId { index: 0, serial: 0 });
+        }
+        let (frontier, callback) = (frontier.to_frontier(), Box::new(callback));
+        let mut fired = Fired::default();
+        let id = {
+            let mut state = self.inner.state.lock();
+            state.waiters.add(&self.inner.table, frontier, callback, &mut fired)
+        };
+        fired.run();
+        Ok(id)
+    }
+
+    /// Takes a wait back and says whether that won: true means that its callback never runs, false
+    /// that it has run or is about to.
+    ///
+    /// ```
+    /// use strandline_core::{Axis, Frontier, Tracker};
+    ///
+    /// let tracker = Tracker::new(1);
+    /// let axis = Axis::host(0, 0, 1);
+    /// tracker.register(axis)?;
+    /// let id = tracker.wait(Frontier::from_entry(axis, 1).as_ref(), |_| unreachable!())?;
+    /// assert!(tracker.cancel(id));
+    /// assert!(!tracker.cancel(id));
+    /// tracker.advance(axis, 1)?;
+    /// # Ok::<(), strandline_core::TrackerError>(())
+    /// ```
+    pub fn cancel(&self, id: WaitId) -> bool {
+        self.inner.cancel(id)
+    }
+
+    /// A future that ends once `frontier` is reached, or with the error that makes that
+    /// impossible. It waits from now on, polled or not; dropping it cancels. It does not keep the
+    /// tracker alive.
+    ///
+    /// # Errors
+    /// [`TrackerError::UnknownAxis`] when an axis of the frontier is not registered.
+    ///
+    /// ```
+    /// use core::task::{Context, Poll, Waker};
+    /// use strandline_core::{Axis, Frontier, Tracker};
+    ///
+    /// let tracker = Tracker::new(1);
+    /// let axis = Axis::host(0, 0, 1);
+    /// tracker.register(axis)?;
+    /// let mut wait = Box::pin(tracker.wait_async(Frontier::from_entry(axis, 1).as_ref())?);
+    /// let mut context = Context::from_waker(Waker::noop());
+    /// assert!(wait.as_mut().poll(&mut context).is_pending());
+    /// tracker.advance(axis, 1)?;
+    /// assert!(matches!(wait.as_mut().poll(&mut context), Poll::Ready(Ok(()))));
+    /// # Ok::<(), strandline_core::TrackerError>(())
+    /// ```
+    pub fn wait_async(&self, frontier: FrontierRef<'_>) -> Result<WaitFuture, TrackerError> {
+        let result = Arc::new(Oneshot::new());
+        let sender = Arc::clone(&result);
+        let id = self.wait(frontier, move |reached| sender.send(reached))?;
+        Ok(WaitFuture { tracker: Arc::downgrade(&self.inner), id, result })
+    }
+
+    /// Ends `axis` with a failure: whoever waits, or comes to wait, for an epoch that it has not
+    /// reached gets `failure`. It stays so. False when the axis has ended before: the first end
+    /// counts.
+    ///
+    /// # Errors
+    /// [`TrackerError::UnknownAxis`].
+    ///
+    /// ```
+    /// use strandline_core::{Axis, Failure, Frontier, Tracker, TrackerError, WaitError};
+    ///
+    /// let tracker = Tracker::new(1);
+    /// let axis = Axis::host(0, 0, 1);
+    /// tracker.register(axis)?;
+    /// assert!(tracker.fail_axis(axis, Failure::message("device lost"))?);
+    /// assert!(!tracker.fail_axis(axis, Failure::message("too late"))?);
+    /// tracker.wait(Frontier::from_entry(axis, 1).as_ref(), |result| match result {
+    ///     Err(WaitError::Failed { failure, .. }) => assert_eq!(failure.to_string(), "device lost"),
+    ///     other => panic!("{other:?}"),
+    /// })?;
+    /// assert!(matches!(tracker.advance(axis, 1), Err(TrackerError::Ended(_))));
+    /// # Ok::<(), TrackerError>(())
+    /// ```
+    pub fn fail_axis(&self, axis: Axis, failure: Failure) -> Result<bool, TrackerError> {
+        self.inner.end(axis, End::Failed(failure))
+    }
+
+    /// Ends `axis` for teardown: its source is gone, and what it has not reached it never will.
+    /// Waiters get [`WaitError::Retired`]. False when the axis has ended before.
+    ///
+    /// # Errors
+    /// [`TrackerError::UnknownAxis`].
+    pub fn retire_axis(&self, axis: Axis) -> Result<bool, TrackerError> {
+        self.inner.end(axis, End::Retired)
+    }
+
+    /// How `axis` ended, or `None` while it goes on.
+    ///
+    /// # Errors
+    /// [`TrackerError::UnknownAxis`].
+    pub fn end_of(&self, axis: Axis) -> Result<Option<WaitError>, TrackerError> {
+        let (index, _) = self.inner.find(axis)?;
+        Ok(self.inner.state.lock().waiters.end(index).map(|end| end.to_error(axis)))
+    }
+
+    /// The number of waits that are not over.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.inner.state.lock().waiters.len()
+    }
+
+    /// Every axis, in ascending order: for people and pictures. Cost: linear in the capacity.
+    #[must_use]
+    pub fn axes(&self) -> Vec<AxisStatus> {
+        let table = &self.inner.table;
+        let state = self.inner.state.lock();
+        let mut axes: Vec<_> = table
+            .axes()
+            .map(|(axis, index)| AxisStatus {
+                axis,
+                reached: table.slot(index).reached(),
+                end: state.waiters.end(index).map(|end| end.to_error(axis)),
+            })
+            .collect();
+        axes.sort_unstable_by_key(|status| status.axis);
+        axes
+    }
+}
+
+impl Inner {
+    #[inline]
+    fn find(&self, axis: Axis) -> Result<(usize, &table::Slot), TrackerError> {
+        self.table.find(axis).ok_or(TrackerError::UnknownAxis(axis))
+    }
+
+    /// Wakes those whom the progress of an axis satisfies, or says how the axis ended.
+    #[cold]
+    fn wake(&self, axis: Axis, index: usize) -> Result<(), TrackerError> {
+        let mut fired = Fired::default();
+        {
+            let mut state = self.state.lock();
+            if let Some(end) = state.waiters.end(index) {
+                return Err(TrackerError::Ended(end.to_error(axis)));
+            }
+            state.waiters.reached(&self.table, index, &mut fired);
+        }
+        fired.run();
+        Ok(())
+    }
+
+    fn end(&self, axis: Axis, end: End) -> Result<bool, TrackerError> {
+        let (index, _) = self.find(axis)?;
+        let mut fired = Fired::default();
+        let first = {
+            let mut state = self.state.lock();
+            state.waiters.end_axis(&self.table, (axis, index), end, &mut fired)
+        };
+        fired.run();
+        Ok(first)
+    }
+
+    fn cancel(&self, id: WaitId) -> bool {
+        // The callback is dropped after the lock: it may own anything.
+        let callback = self.state.lock().waiters.remove(&self.table, id);
+        callback.is_some()
+    }
+}
+
+impl Progress for Tracker {
+    /// Lock-free. An axis that is not registered has reached nothing.
+    #[inline]
+    fn reached(&self, axis: Axis) -> Epoch {
+        self.inner.table.find(axis).map_or(0, |(_, slot)| slot.reached())
+    }
+}
+
+/// Cancels what waits, with [`WaitError::TrackerDropped`].
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let callbacks = self.state.lock().waiters.take_all();
+        run_all(callbacks.into_iter().map(|callback| || callback(Err(WaitError::TrackerDropped))));
+    }
+}
+
+/// The future of [`Tracker::wait_async`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct WaitFuture {
+    tracker: Weak<Inner>,
+    id: WaitId,
+    result: Arc<Oneshot<Result<(), WaitError>>>,
+}
+
+impl Future for WaitFuture {
+    type Output = Result<(), WaitError>;
+
+    /// Pending for good once it has given its result.
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.result.poll(context)
+    }
+}
+
+impl Drop for WaitFuture {
+    fn drop(&mut self) {
+        if let Some(tracker) = self.tracker.upgrade() {
+            tracker.cancel(self.id);
+        }
+    }
+}

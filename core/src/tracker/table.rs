@@ -1,0 +1,173 @@
+//! The axis table: which axes there are and how far each has come, read without a lock.
+//!
+//! ```text
+//!   hash(axis) ─▶ ┌──────┬─────────┬────────┐
+//!                 │ key  │ reached │ wanted │   one cache line a slot, open addressing,
+//!                 ├──────┼─────────┼────────┤   linear probing, at most half full
+//!                 │  0   │    –    │   –    │   0: vacant, the probe ends here
+//!                 └──────┴─────────┴────────┘
+//! ```
+//!
+//! Slots are filled once and never freed, so a probe needs no lock: a key that is there was written
+//! after the rest of its slot (release, acquire), and one that is not there yet was not registered
+//! when the probe began.
+//!
+//! # The handshake of `reached` and `wanted`
+//! `wanted` is the lowest epoch that some waiter filed under this axis waits for, [`NONE`] without
+//! any. It is written only with the tracker's lock held. Whoever advances raises `reached` and then
+//! reads `wanted`; whoever files a waiter lowers `wanted` and then reads `reached`. All four accesses
+//! are sequentially consistent, so in their one total order the second write is followed by a read
+//! that sees the first: either the advance sees the waiter and takes the lock to wake it, or the
+//! waiter sees the epoch. An advance below `wanted` touches no lock and nothing but its slot,
+//! however many wait.
+//!
+//! Cost: a lookup is one multiplication and, on average, less than two probes; the worst case, axes
+//! chosen to collide, is linear in the number of axes.
+
+use alloc::boxed::Box;
+
+use crate::axis::{Axis, Epoch};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::seq_cst_for_loom;
+
+/// `wanted` when no one waits. A waiter for the last epoch of all has the same value; that one
+/// advance then takes the lock, as it has to.
+pub(super) const NONE: Epoch = Epoch::MAX;
+
+/// `wanted` when the axis has failed or was retired: below every epoch, so every advance takes the
+/// lock and learns of it there.
+pub(super) const ENDED: Epoch = 0;
+
+/// One axis. A cache line of its own, because axes are advanced by different threads.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(super) struct Slot {
+    /// The axis's bits inverted; 0 while vacant.
+    key: AtomicU64,
+    reached: AtomicU64,
+    wanted: AtomicU64,
+}
+
+impl Slot {
+    fn vacant() -> Self {
+        Self { key: AtomicU64::new(0), reached: AtomicU64::new(0), wanted: AtomicU64::new(NONE) }
+    }
+
+    /// How far the axis has come; acquires what was done before it came there.
+    #[inline]
+    pub(super) fn reached(&self) -> Epoch {
+        self.reached.load(Ordering::Acquire)
+    }
+
+    /// Raises the axis to `epoch`, and says whether waiters may have to be woken. With `epoch` no
+    /// news there are none: whoever raised it as far wakes them.
+    #[inline]
+    pub(super) fn advance(&self, epoch: Epoch) -> bool {
+        if self.wanted.load(Ordering::Relaxed) == ENDED {
+            return true;
+        }
+        let mut seen = self.reached.load(Ordering::Relaxed);
+        while seen < epoch {
+            match self.reached.compare_exchange_weak(
+                seen,
+                epoch,
+                Ordering::SeqCst,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => {
+                    seq_cst_for_loom();
+                    return self.wanted.load(Ordering::SeqCst) <= epoch;
+                }
+                Err(now) => seen = now,
+            }
+        }
+        false
+    }
+
+    /// Lowers `wanted` to `epoch`, and says whether the axis has come that far meanwhile. With the
+    /// tracker's lock held.
+    pub(super) fn want(&self, epoch: Epoch) -> bool {
+        // Relaxed: written under the lock that is held.
+        if self.wanted.load(Ordering::Relaxed) > epoch {
+            self.wanted.store(epoch, Ordering::SeqCst);
+        }
+        seq_cst_for_loom();
+        self.reached.load(Ordering::SeqCst) >= epoch
+    }
+
+    /// Sets `wanted` to the lowest epoch that is still waited for, or [`ENDED`]. With the tracker's
+    /// lock held.
+    pub(super) fn set_wanted(&self, epoch: Epoch) {
+        self.wanted.store(epoch, Ordering::SeqCst);
+    }
+}
+
+/// All axes of a tracker.
+#[derive(Debug)]
+pub(super) struct Table {
+    /// A power of two, at least twice the capacity.
+    slots: Box<[Slot]>,
+}
+
+impl Table {
+    /// A table for `capacity` axes.
+    pub(super) fn new(capacity: usize) -> Self {
+        let size = (2 * capacity).next_power_of_two().max(2);
+        Self { slots: (0..size).map(|_| Slot::vacant()).collect() }
+    }
+
+    /// Where `key` is, or would go: the first slot of its probe that holds it or is vacant.
+    #[inline]
+    fn probe(&self, key: u64) -> (usize, bool) {
+        let mask = self.slots.len() - 1;
+        // Fibonacci hashing: the multiplier spreads neighbouring axes, and the high half of the
+        // product depends on all bits of the key.
+        let hash = key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        let mut index = hash as usize & mask;
+        loop {
+            match self.slots[index].key.load(Ordering::Acquire) {
+                found if found == key => return (index, true),
+                0 => return (index, false),
+                // Ends: at least half of the slots are vacant.
+                _ => index = (index + 1) & mask,
+            }
+        }
+    }
+
+    /// The slot of `axis` and its index.
+    #[inline]
+    pub(super) fn find(&self, axis: Axis) -> Option<(usize, &Slot)> {
+        let key = !axis.to_bits();
+        if key == 0 {
+            return None;
+        }
+        let (index, found) = self.probe(key);
+        found.then(|| (index, &self.slots[index]))
+    }
+
+    /// The slot at an index that [`find`](Self::find) gave.
+    pub(super) fn slot(&self, index: usize) -> &Slot {
+        &self.slots[index]
+    }
+
+    /// Adds `axis`, which is not there yet, at `epoch`. With the tracker's lock held, and with fewer
+    /// axes in the table than its capacity.
+    pub(super) fn insert(&self, axis: Axis, epoch: Epoch) {
+        let key = !axis.to_bits();
+        let (index, _) = self.probe(key);
+        let slot = &self.slots[index];
+        slot.reached.store(epoch, Ordering::Relaxed);
+        // Last, and releasing: whoever finds the key sees the rest.
+        slot.key.store(key, Ordering::Release);
+    }
+
+    /// The axes and their indices, in no particular order.
+    pub(super) fn axes(&self) -> impl Iterator<Item = (Axis, usize)> {
+        self.slots.iter().enumerate().filter_map(|(index, slot)| {
+            match slot.key.load(Ordering::Acquire) {
+                0 => None,
+                key => Some((Axis::from_bits(!key), index)),
+            }
+        })
+    }
+}

@@ -1,0 +1,219 @@
+//! Who waits for what: every waiter is filed under one axis that has not come far enough.
+//!
+//! ```text
+//!   waiting for {a @ 3, b @ 9, c @ 2}         filed: (slot of a, 3, serial) ─▶ waiter
+//!     a reaches 3:  refile                           (slot of b, 9, serial) ─▶ waiter
+//!     b reaches 9:  c is at 5 already, so fire
+//! ```
+//!
+//! One ordered map holds all of them by (slot, epoch, serial), so those that an advance satisfies
+//! stand together at the front of their slot, oldest first within an epoch; the others are not looked
+//! at. All of this runs under the tracker's lock; what fires is handed out and runs after it.
+//!
+//! Cost: filing, refiling and cancelling are logarithmic in the number of waiters. A waiter is
+//! refiled at most once for each of its axes. Ending an axis looks at every waiter.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::table::{ENDED, NONE, Table};
+use super::{End, WaitError, WaitId};
+use crate::axis::{Axis, Epoch};
+use crate::frontier::{Entry, Frontier};
+use crate::run_all::run_all;
+
+/// What runs when a wait is over.
+pub(super) type Callback = Box<dyn FnOnce(Result<(), WaitError>) + Send>;
+
+struct Waiter {
+    serial: u64,
+    frontier: Frontier,
+    /// The entry of `frontier` that it is filed under. Those before it are reached.
+    at: usize,
+    callback: Callback,
+}
+
+/// (slot, epoch, serial): where a waiter is filed.
+type Key = (usize, Epoch, u64);
+
+/// All waiters, and the axes that have ended.
+#[derive(Default)]
+pub(super) struct Waiters {
+    /// Waiters by index; vacant where `free` says so.
+    waiters: Vec<Option<Waiter>>,
+    free: Vec<usize>,
+    filed: BTreeMap<Key, usize>,
+    ends: BTreeMap<usize, End>,
+    last_serial: u64,
+}
+
+impl Waiters {
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.filed.len()
+    }
+
+    /// How the axis in `slot` ended, if it did.
+    pub(super) fn end(&self, slot: usize) -> Option<&End> {
+        self.ends.get(&slot)
+    }
+
+    /// Files a waiter for `frontier`, whose axes are all in the table; or puts it on `fired` when it
+    /// needs to wait no longer.
+    pub(super) fn add(
+        &mut self,
+        table: &Table,
+        frontier: Frontier,
+        callback: Callback,
+        fired: &mut Fired,
+    ) -> WaitId {
+        self.last_serial += 1;
+        let serial = self.last_serial;
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.waiters.push(None);
+            self.waiters.len() - 1
+        });
+        self.file(table, index, Waiter { serial, frontier, at: 0, callback }, fired);
+        WaitId { index, serial }
+    }
+
+    /// Files a waiter under its first entry from `at` on that is not reached; without one, or when
+    /// that axis has ended, fires it. Its place in `waiters` is vacant before.
+    fn file(&mut self, table: &Table, index: usize, mut waiter: Waiter, fired: &mut Fired) {
+        let mut result = Ok(());
+        while let Some(&Entry { axis, epoch }) = waiter.frontier.as_ref().entries().get(waiter.at) {
+            // Every axis was looked up before the waiter was added, and axes are never removed.
+            if let Some((at, slot)) = table.find(axis)
+                && slot.reached() < epoch
+            {
+                if let Some(end) = self.ends.get(&at) {
+                    result = Err(end.to_error(axis));
+                    break;
+                }
+                if !slot.want(epoch) {
+                    self.filed.insert((at, epoch, waiter.serial), index);
+                    self.waiters[index] = Some(waiter);
+                    return;
+                }
+                // Reached in the meantime: want what was wanted before.
+                slot.set_wanted(self.first(at));
+            }
+            waiter.at += 1;
+        }
+        self.free.push(index);
+        fired.push(waiter.callback, result);
+    }
+
+    /// Takes the waiter filed under `key` out, or `None` when there is none.
+    fn unfile(&mut self, key: &Key) -> Option<(usize, Waiter)> {
+        let index = self.filed.remove(key)?;
+        Some((index, self.waiters[index].take()?))
+    }
+
+    /// The lowest epoch waited for in `slot`.
+    fn first(&self, slot: usize) -> Epoch {
+        self.first_key(slot).map_or(NONE, |(_, epoch, _)| epoch)
+    }
+
+    fn first_key(&self, slot: usize) -> Option<Key> {
+        let (key, _) = self.filed.range((slot, 0, 0)..).next()?;
+        (key.0 == slot).then_some(*key)
+    }
+
+    /// Refiles or fires every waiter filed under `slot` that the axis has reached, and returns how
+    /// far that was.
+    pub(super) fn reached(&mut self, table: &Table, slot: usize, fired: &mut Fired) -> Epoch {
+        let axis = table.slot(slot);
+        let reached = axis.reached();
+        while let Some(key) = self.first_key(slot).filter(|&(_, epoch, _)| epoch <= reached) {
+            if let Some((index, waiter)) = self.unfile(&key) {
+                self.file(table, index, waiter, fired);
+            }
+        }
+        // Whoever raised the axis beyond `reached` since read a `wanted` at or below what is filed,
+        // and is waiting for the lock to do this again.
+        axis.set_wanted(self.first(slot));
+        reached
+    }
+
+    /// Ends the axis in `slot` and fires every waiter that still needs it. The first end counts:
+    /// false when it has ended before.
+    pub(super) fn end_axis(
+        &mut self,
+        table: &Table,
+        (axis, slot): (Axis, usize),
+        end: End,
+        fired: &mut Fired,
+    ) -> bool {
+        if self.ends.contains_key(&slot) {
+            return false;
+        }
+        // What was reached before the end counts, even if the advance that did it has not come here.
+        // Read once: what an advance raises from here on finds the axis ended, and wakes no one.
+        let reached = self.reached(table, slot, fired);
+        for index in 0..self.waiters.len() {
+            let needs_it = |waiter: &mut Waiter| waiter.frontier.get(axis) > reached;
+            let Some(waiter) = self.waiters[index].take_if(needs_it) else { continue };
+            self.forget(table, index, &waiter);
+            fired.push(waiter.callback, Err(end.to_error(axis)));
+        }
+        self.ends.insert(slot, end);
+        table.slot(slot).set_wanted(ENDED);
+        true
+    }
+
+    /// Takes a waiter out, if it still waits.
+    pub(super) fn remove(&mut self, table: &Table, id: WaitId) -> Option<Callback> {
+        let waiter =
+            self.waiters.get_mut(id.index)?.take_if(|waiter| waiter.serial == id.serial)?;
+        self.forget(table, id.index, &waiter);
+        Some(waiter.callback)
+    }
+
+    /// Clears up after a waiter that was taken from `index` while filed.
+    fn forget(&mut self, table: &Table, index: usize, waiter: &Waiter) {
+        self.free.push(index);
+        let Some(&Entry { axis, epoch }) = waiter.frontier.as_ref().entries().get(waiter.at) else {
+            return;
+        };
+        let Some((at, slot)) = table.find(axis) else { return };
+        self.filed.remove(&(at, epoch, waiter.serial));
+        slot.set_wanted(self.first(at));
+    }
+
+    /// Takes all callbacks, oldest first.
+    pub(super) fn take_all(&mut self) -> Vec<Callback> {
+        self.filed.clear();
+        self.free.clear();
+        let mut waiters: Vec<_> =
+            core::mem::take(&mut self.waiters).into_iter().flatten().collect();
+        waiters.sort_unstable_by_key(|waiter| waiter.serial);
+        waiters.into_iter().map(|waiter| waiter.callback).collect()
+    }
+}
+
+impl fmt::Debug for Waiters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiters")
+            .field("waiting", &self.filed.len())
+            .field("ends", &self.ends)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Callbacks whose wait is over, to be run once the lock is released.
+#[derive(Default)]
+pub(super) struct Fired(Vec<(Callback, Result<(), WaitError>)>);
+
+impl Fired {
+    fn push(&mut self, callback: Callback, result: Result<(), WaitError>) {
+        self.0.push((callback, result));
+    }
+
+    /// Runs them, in order.
+    pub(super) fn run(self) {
+        run_all(self.0.into_iter().map(|(callback, result)| move || callback(result)));
+    }
+}
