@@ -1,2 +1,17 @@
 //! Real allocation traces: formats, replay through pools, the oracle, and fitting.
+//!
+//! ```text
+//!   file ─▶ format ─▶ validate ─▶ Step ─▶ engine ─▶ report ─▶ text, JSON, plot
+//!                                           │ acquire, release       ▲
+//!                     config ─▶ build ─▶ pools over slabs         series
+//!                        ▲                  │
+//!                       fit              oracle, memory: every range and byte is checked
+//! ```
+
+pub mod event;
+pub mod format;
 pub mod oracle;
+pub mod series;
+pub mod serving;
+pub mod size;
+pub mod validate;

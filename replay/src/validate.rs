@@ -1,0 +1,491 @@
+//! What the events of a trace mean together: every block is allocated once, freed once, and known by a slot while it lives.
+//!
+//! ```text
+//!   Event { id: 0x7f00.., Alloc, 512 } ─▶ live: id → slot ─▶ Step { Alloc(slot 3), 512 }
+//!   Event { id: 0x7f00.., Free,  512 } ─▶        remove   ─▶ Step { Free(slot 3),  512 }     slot 3 is free for the next
+//! ```
+//!
+//! **Slots** are dense: a slot number is below the peak number of live blocks, and is reused once its block was freed. Whoever
+//! plays a trace keeps a vector by slot and hashes nothing.
+//!
+//! **Strict or lenient.** A trace of a whole run has none of the faults below, so each is an error by default. A trace
+//! cut from a longer run may show them through no fault of its own; read leniently, they are counted in [`Skipped`].
+//!
+//! | fault | strict | lenient |
+//! | --- | --- | --- |
+//! | free of an id that is not live | [`ErrorKind::UnknownFree`], or [`ErrorKind::DoubleFree`] if freed a while ago | skipped |
+//! | allocation at an id that is live | [`ErrorKind::DoubleAlloc`] | its free was missed: freed now |
+//! | free with another size | [`ErrorKind::SizeMismatch`] | the allocation's size counts |
+//! | block of more than 0 bytes at address 0 | [`ErrorKind::NullPointer`] | skipped |
+//!
+//! Allocations of 0 bytes need no memory: they are checked and counted, and make no step.
+//!
+//! **Cost**: O(1) an event (one hash lookup). **Memory**: about 40 bytes a live block, limited by
+//! [`Limits::live_blocks`](crate::format::Limits::live_blocks), and 256 KiB to tell a double free from an unknown one.
+
+use crate::event::{Action, Event};
+use crate::format::{ErrorKind, Format, Place, ReadOptions, TraceError, TraceReader};
+use std::collections::HashMap;
+
+/// Freed ids that are remembered, by hash.
+const RECENT: usize = 1 << 14;
+
+/// The slot of a block of 0 bytes: none.
+const NO_SLOT: u32 = u32::MAX;
+
+const CUT: &str = "if the trace was cut from a longer run, read it leniently";
+
+/// One step of a checked trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Step {
+    /// Nanoseconds since the first event.
+    pub time_ns: u64,
+    /// Bytes of the block, above 0; on a failure, bytes that were refused.
+    pub size: u64,
+    /// What to do.
+    pub what: What,
+    /// Dense number of the stream.
+    pub stream: u32,
+    /// Where the event stands: see [`Event::line`].
+    pub line: u32,
+}
+
+/// What a [`Step`] does, and to which slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum What {
+    /// Allocate a block and put it in this slot, which is empty.
+    Alloc(u32),
+    /// Free the block in this slot.
+    Free(u32),
+    /// The recorded allocator refused; there is no block.
+    Failure,
+}
+
+/// What a trace holds, counted while it is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Events read, of every kind, the skipped ones too.
+    pub events: u64,
+    /// Allocations of more than 0 bytes.
+    pub allocs: u64,
+    /// Frees of those.
+    pub frees: u64,
+    /// Recorded failures.
+    pub failures: u64,
+    /// Allocations and frees of 0 bytes.
+    pub zero_sized: u64,
+    /// Sum of the sizes of all allocations, in bytes; stops at `u64::MAX`.
+    pub requested_bytes: u64,
+    /// Bytes live now.
+    pub live_bytes: u64,
+    /// Blocks live now, those of 0 bytes too.
+    pub live_blocks: u32,
+    /// Most bytes live at once.
+    pub peak_live_bytes: u64,
+    /// [`Event::line`] of the event that first reached the peak.
+    pub peak_line: u32,
+    /// [`Event::time_ns`] of that event.
+    pub peak_time_ns: u64,
+    /// Most blocks live at once.
+    pub peak_live_blocks: u32,
+    /// Largest block, in bytes.
+    pub largest_bytes: u64,
+    /// Time of the last event.
+    pub last_time_ns: u64,
+    /// Faults passed over (lenient reading).
+    pub skipped: Skipped,
+}
+
+/// Faults that lenient reading passed over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// Frees of ids that the trace never allocated, as far as is known.
+    pub unknown_frees: u64,
+    /// Frees of ids that had been freed shortly before.
+    pub double_frees: u64,
+    /// Blocks whose id was allocated again without a free.
+    pub missed_frees: u64,
+    /// Frees with a size other than the allocation's.
+    pub size_mismatches: u64,
+    /// Blocks of more than 0 bytes at address 0.
+    pub null_pointers: u64,
+}
+
+impl Skipped {
+    /// How many in all.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.unknown_frees
+            + self.double_frees
+            + self.missed_frees
+            + self.size_mismatches
+            + self.null_pointers
+    }
+}
+
+/// The verdict on an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// A block, now in `slot`. `evicted` is the slot and size of the block at the same id whose free was missed: free
+    /// it first, as the new block may take the same slot. An evicted block of 0 bytes has no slot.
+    Alloc {
+        /// The new block's slot.
+        slot: u32,
+        /// The old block's slot and size.
+        evicted: Option<(u32, u64)>,
+    },
+    /// The block that left `slot`, and its size.
+    Free {
+        /// The slot, now empty.
+        slot: u32,
+        /// Bytes, as allocated.
+        size: u64,
+    },
+    /// A recorded failure.
+    Failure,
+    /// An allocation or free of 0 bytes. `evicted` as for `Alloc`.
+    ZeroSized {
+        /// The old block's slot and size.
+        evicted: Option<(u32, u64)>,
+    },
+    /// A fault that was counted and passed over.
+    Skipped,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    size: u64,
+    line: u32,
+}
+
+/// Checks events in order and keeps the live set.
+#[derive(Debug)]
+pub struct Checker {
+    lenient: bool,
+    limit: u32,
+    format: Format,
+    live: HashMap<u64, u32>,
+    slots: Vec<Slot>,
+    empty: Vec<u32>,
+    /// Freed ids and the lines of their frees; a later id with the same hash replaces an earlier.
+    recent: Box<[(u64, u32)]>,
+    totals: Totals,
+}
+
+impl Checker {
+    /// A checker with nothing live. `format` decides whether errors name lines or entries.
+    #[must_use]
+    pub fn new(options: &ReadOptions, format: Format) -> Self {
+        Self {
+            lenient: options.lenient,
+            limit: options.limits.live_blocks.min(NO_SLOT),
+            format,
+            live: HashMap::new(),
+            slots: Vec::new(),
+            empty: Vec::new(),
+            recent: vec![(0, 0); RECENT].into_boxed_slice(),
+            totals: Totals::default(),
+        }
+    }
+
+    /// The counts so far.
+    #[must_use]
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// Checks one event, and moves its block into or out of the live set.
+    ///
+    /// # Errors
+    /// A fault of the table above (if not lenient), too many live blocks, or live bytes beyond 64 bits. The live set is
+    /// then as before the event.
+    pub fn check(&mut self, event: &Event) -> Result<Checked, TraceError> {
+        self.totals.events += 1;
+        self.totals.last_time_ns = event.time_ns;
+        match event.action {
+            Action::Alloc => self.alloc(event),
+            Action::Free => self.free(event),
+            Action::Failure => {
+                self.totals.failures += 1;
+                Ok(Checked::Failure)
+            }
+        }
+    }
+
+    fn alloc(&mut self, event: &Event) -> Result<Checked, TraceError> {
+        if event.id == 0 {
+            if event.size == 0 {
+                self.totals.zero_sized += 1;
+                return Ok(Checked::ZeroSized { evicted: None });
+            }
+            return self.fault(
+                event,
+                ErrorKind::NullPointer,
+                |s| &mut s.null_pointers,
+                || {
+                    (
+                        format!("{} bytes allocated at address 0", event.size),
+                        "an address above 0".into(),
+                    )
+                },
+            );
+        }
+        let old = self.live.get(&event.id).copied();
+        if let (Some(slot), false) = (old, self.lenient) {
+            let since = self.slots.get(slot as usize).map_or(0, |s| s.line);
+            let since =
+                if since == 0 { String::new() } else { format!(" since {}", self.place(since)) };
+            return Err(TraceError::new(
+                ErrorKind::DoubleAlloc,
+                self.place(event.line),
+                format!("an allocation at {:#x}, which is live{since}", event.id),
+                "its free first",
+                CUT,
+            ));
+        }
+        if old.is_none() && self.live.len() as u64 >= u64::from(self.limit) {
+            return Err(TraceError::new(
+                ErrorKind::TooManyLive,
+                self.place(event.line),
+                "one live block more",
+                format!("at most {} live blocks", self.limit),
+                "check that the trace records frees; a reader's limits can be raised",
+            ));
+        }
+        let old_size = old.and_then(|slot| self.slots.get(slot as usize)).map_or(0, |s| s.size);
+        let Some(live_bytes) = (self.totals.live_bytes - old_size).checked_add(event.size) else {
+            return Err(TraceError::new(
+                ErrorKind::LiveBytesOverflow,
+                self.place(event.line),
+                format!("{} bytes more on top of {} live", event.size, self.totals.live_bytes),
+                "live bytes below 2^64",
+                "correct the size",
+            ));
+        };
+        let evicted = old.map(|slot| {
+            self.totals.skipped.missed_frees += 1;
+            self.vacate(slot);
+            (slot, old_size)
+        });
+        let slot = if event.size == 0 { NO_SLOT } else { self.occupy(event) };
+        self.live.insert(event.id, slot);
+        let totals = &mut self.totals;
+        totals.live_bytes = live_bytes;
+        totals.live_blocks = self.live.len() as u32;
+        totals.peak_live_blocks = totals.peak_live_blocks.max(totals.live_blocks);
+        if live_bytes > totals.peak_live_bytes {
+            totals.peak_live_bytes = live_bytes;
+            totals.peak_line = event.line;
+            totals.peak_time_ns = event.time_ns;
+        }
+        if event.size == 0 {
+            totals.zero_sized += 1;
+            return Ok(Checked::ZeroSized { evicted });
+        }
+        totals.allocs += 1;
+        totals.requested_bytes = totals.requested_bytes.saturating_add(event.size);
+        totals.largest_bytes = totals.largest_bytes.max(event.size);
+        Ok(Checked::Alloc { slot, evicted })
+    }
+
+    fn free(&mut self, event: &Event) -> Result<Checked, TraceError> {
+        if event.id == 0 && event.size == 0 {
+            self.totals.zero_sized += 1;
+            return Ok(Checked::ZeroSized { evicted: None });
+        }
+        let Some(&slot) = self.live.get(&event.id) else {
+            let (recent, line) = self.recent[recent_index(event.id)];
+            if recent == event.id && line != 0 {
+                let before = self.place(line);
+                return self.fault(
+                    event,
+                    ErrorKind::DoubleFree,
+                    |s| &mut s.double_frees,
+                    || {
+                        (
+                            format!("a free of {:#x}, which {before} had freed", event.id),
+                            "one free for each allocation".into(),
+                        )
+                    },
+                );
+            }
+            return self.fault(
+                event,
+                ErrorKind::UnknownFree,
+                |s| &mut s.unknown_frees,
+                || {
+                    (
+                        format!("a free of {:#x}, which is not live", event.id),
+                        "an allocation of it before".into(),
+                    )
+                },
+            );
+        };
+        let size = self.slots.get(slot as usize).map_or(0, |s| s.size);
+        if size != event.size {
+            let checked = self.fault(
+                event,
+                ErrorKind::SizeMismatch,
+                |s| &mut s.size_mismatches,
+                || {
+                    (
+                        format!("a free of {} bytes at {:#x}", event.size, event.id),
+                        format!("{size} bytes, as allocated"),
+                    )
+                },
+            );
+            if checked.is_err() {
+                return checked;
+            }
+        }
+        self.live.remove(&event.id);
+        self.recent[recent_index(event.id)] = (event.id, event.line);
+        self.totals.live_blocks = self.live.len() as u32;
+        if slot == NO_SLOT {
+            self.totals.zero_sized += 1;
+            return Ok(Checked::ZeroSized { evicted: None });
+        }
+        self.vacate(slot);
+        self.totals.frees += 1;
+        self.totals.live_bytes -= size;
+        Ok(Checked::Free { slot, size })
+    }
+
+    fn occupy(&mut self, event: &Event) -> u32 {
+        let block = Slot { size: event.size, line: event.line };
+        match self.empty.pop() {
+            Some(slot) => {
+                self.slots[slot as usize] = block;
+                slot
+            }
+            None => {
+                self.slots.push(block);
+                self.slots.len() as u32 - 1
+            }
+        }
+    }
+
+    /// Empties a slot; a block of 0 bytes has none.
+    fn vacate(&mut self, slot: u32) {
+        if let Some(block) = self.slots.get_mut(slot as usize) {
+            *block = Slot::default();
+            self.empty.push(slot);
+        }
+    }
+
+    fn place(&self, line: u32) -> Place {
+        crate::format::place(self.format, line)
+    }
+
+    /// Counts a fault, or makes an error of it.
+    #[cold]
+    fn fault(
+        &mut self,
+        event: &Event,
+        kind: ErrorKind,
+        count: impl FnOnce(&mut Skipped) -> &mut u64,
+        tell: impl FnOnce() -> (String, String),
+    ) -> Result<Checked, TraceError> {
+        if self.lenient {
+            *count(&mut self.totals.skipped) += 1;
+            return Ok(Checked::Skipped);
+        }
+        let (found, expected) = tell();
+        Err(TraceError::new(kind, self.place(event.line), found, expected, CUT))
+    }
+}
+
+/// Fibonacci hashing: addresses differ in their middle bits.
+fn recent_index(id: u64) -> usize {
+    (id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - RECENT.trailing_zeros())) as usize
+}
+
+/// The checked steps of a trace: an iterator that ends after the first error.
+///
+/// ```
+/// use strandline_replay::format::{ErrorKind, ReadOptions, TraceReader};
+/// use strandline_replay::validate::What;
+///
+/// let trace = "time_ns,action,id,size,stream,thread\n\
+///              0,alloc,1,64,0,0\n5,free,1,64,0,0\n9,free,1,64,0,0\n";
+/// let mut steps = TraceReader::new(trace.as_bytes(), ReadOptions::default())?.steps();
+/// assert_eq!(steps.next().unwrap()?.what, What::Alloc(0));
+/// assert_eq!(steps.next().unwrap()?.what, What::Free(0));
+/// let error = steps.next().unwrap().unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::DoubleFree);
+/// assert_eq!(steps.totals().peak_live_bytes, 64);
+/// # Ok::<(), strandline_replay::format::TraceError>(())
+/// ```
+#[derive(Debug)]
+pub struct Steps<I> {
+    events: I,
+    checker: Checker,
+    queued: Option<Step>,
+    done: bool,
+}
+
+impl<I: Iterator<Item = Result<Event, TraceError>>> Steps<I> {
+    /// Checks `events`, which stand in a trace of `format`.
+    pub fn new(events: I, options: &ReadOptions, format: Format) -> Self {
+        Self { events, checker: Checker::new(options, format), queued: None, done: false }
+    }
+
+    /// Where the events come from.
+    pub fn events(&self) -> &I {
+        &self.events
+    }
+
+    /// The counts so far; those of the trace once the iterator has ended.
+    pub fn totals(&self) -> &Totals {
+        self.checker.totals()
+    }
+
+    fn step(&mut self) -> Result<Option<Step>, TraceError> {
+        if let Some(step) = self.queued.take() {
+            return Ok(Some(step));
+        }
+        while let Some(event) = self.events.next() {
+            let event = event?;
+            let step = |what, size| {
+                let Event { time_ns, stream, line, .. } = event;
+                Some(Step { time_ns, size, what, stream, line })
+            };
+            return Ok(match self.checker.check(&event)? {
+                Checked::Alloc { slot, evicted: Some((old, size)) } if size > 0 => {
+                    self.queued = step(What::Alloc(slot), event.size);
+                    step(What::Free(old), size)
+                }
+                Checked::Alloc { slot, .. } => step(What::Alloc(slot), event.size),
+                Checked::ZeroSized { evicted: Some((old, size)) } if size > 0 => {
+                    step(What::Free(old), size)
+                }
+                Checked::Free { slot, size } => step(What::Free(slot), size),
+                Checked::Failure => step(What::Failure, event.size),
+                Checked::ZeroSized { .. } | Checked::Skipped => continue,
+            });
+        }
+        Ok(None)
+    }
+}
+
+impl<I: Iterator<Item = Result<Event, TraceError>>> Iterator for Steps<I> {
+    type Item = Result<Step, TraceError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let item = self.step().transpose();
+        self.done = !matches!(item, Some(Ok(_)));
+        item
+    }
+}
+
+impl<'a> TraceReader<'a> {
+    /// The trace's events, checked against each other. Cost and memory: see [`crate::validate`].
+    #[must_use]
+    pub fn steps(self) -> Steps<TraceReader<'a>> {
+        let (options, format) = (*self.options(), self.format());
+        Steps::new(self, &options, format)
+    }
+}
