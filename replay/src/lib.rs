@@ -10,8 +10,12 @@
 
 pub mod event;
 pub mod format;
+pub mod memory;
 pub mod oracle;
 pub mod series;
 pub mod serving;
 pub mod size;
+pub mod streams;
+#[cfg(test)]
+mod testing;
 pub mod validate;

@@ -18,7 +18,9 @@ const UNITS: [(&str, u64); 5] =
 /// assert_eq!(Bytes(3 << 29).to_string(), "1.50 GiB");
 /// assert!("-1".parse::<Bytes>().is_err());
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(into = "Written", try_from = "Written")]
 pub struct Bytes(pub u64);
 
@@ -35,7 +37,10 @@ impl fmt::Display for SizeError {
         if self.too_large {
             write!(f, "`{found}` is more than 16 EiB: sizes are below 2^64 bytes")
         } else {
-            write!(f, "`{found}` is not a size: write bytes, or a number and a unit, like 512MiB or 1.5GiB")
+            write!(
+                f,
+                "`{found}` is not a size: write bytes, or a number and a unit, like 512MiB or 1.5GiB"
+            )
         }
     }
 }
@@ -48,7 +53,8 @@ impl FromStr for Bytes {
     fn from_str(text: &str) -> Result<Self, SizeError> {
         let wrong = |too_large| SizeError { found: text.chars().take(40).collect(), too_large };
         let trimmed = text.trim();
-        let digits = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
+        let digits =
+            trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
         let (number, unit) = trimmed.split_at(digits);
         let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
             "" | "b" => 1,
@@ -63,14 +69,18 @@ impl FromStr for Bytes {
             _ => return Err(wrong(false)),
         };
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        if whole.is_empty() || fraction.contains('.') || (number.contains('.') && fraction.is_empty()) {
+        if whole.is_empty()
+            || fraction.contains('.')
+            || (number.contains('.') && fraction.is_empty())
+        {
             return Err(wrong(false));
         }
         let whole: u64 = whole.parse().map_err(|_| wrong(true))?;
         // Nine digits are more than any size needs; the rest could not change a byte below a TiB.
         let fraction = &fraction[..fraction.len().min(9)];
         let scale = 10u128.pow(fraction.len() as u32);
-        let fraction: u128 = if fraction.is_empty() { 0 } else { fraction.parse().map_err(|_| wrong(false))? };
+        let fraction: u128 =
+            if fraction.is_empty() { 0 } else { fraction.parse().map_err(|_| wrong(false))? };
         let bytes = u128::from(whole) * u128::from(factor) + fraction * u128::from(factor) / scale;
         u64::try_from(bytes).map(Self).map_err(|_| wrong(true))
     }
@@ -81,7 +91,8 @@ impl fmt::Display for Bytes {
         if self.0 < 10 << 10 {
             return f.pad(&format!("{} B", self.0));
         }
-        let (name, unit) = UNITS.iter().rev().find(|(_, unit)| self.0 >= *unit).copied().unwrap_or(UNITS[0]);
+        let (name, unit) =
+            UNITS.iter().rev().find(|(_, unit)| self.0 >= *unit).copied().unwrap_or(UNITS[0]);
         f.pad(&format!("{:.2} {name}", self.0 as f64 / unit as f64))
     }
 }
@@ -97,7 +108,11 @@ enum Written {
 impl From<Bytes> for Written {
     fn from(bytes: Bytes) -> Self {
         // TOML's integers end at 2^63.
-        if i64::try_from(bytes.0).is_ok() { Self::Number(bytes.0) } else { Self::Text(bytes.0.to_string()) }
+        if i64::try_from(bytes.0).is_ok() {
+            Self::Number(bytes.0)
+        } else {
+            Self::Text(bytes.0.to_string())
+        }
     }
 }
 
@@ -133,19 +148,28 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(Bytes(bytes)), "{text}");
         }
-        for text in ["", "x", "MiB", "-1", "+1", "1..5M", "1.M", ".5M", "1 2", "1e9", "0x10", "1MiBs", "é", "1é"] {
+        for text in [
+            "", "x", "MiB", "-1", "+1", "1..5M", "1.M", ".5M", "1 2", "1e9", "0x10", "1MiBs", "é",
+            "1é",
+        ] {
             assert!(text.parse::<Bytes>().is_err(), "{text}");
         }
-        for text in ["18446744073709551616", "16777216TiB", "99999999999999999999999999999999999999999"] {
+        for text in
+            ["18446744073709551616", "16777216TiB", "99999999999999999999999999999999999999999"]
+        {
             assert!(text.parse::<Bytes>().unwrap_err().too_large, "{text}");
         }
     }
 
     #[test]
     fn shown_with_the_largest_unit() {
-        for (bytes, text) in
-            [(0, "0 B"), (10_239, "10239 B"), (10_240, "10.00 KiB"), (1 << 20, "1.00 MiB"), (u64::MAX, "16777216.00 TiB")]
-        {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (10_239, "10239 B"),
+            (10_240, "10.00 KiB"),
+            (1 << 20, "1.00 MiB"),
+            (u64::MAX, "16777216.00 TiB"),
+        ] {
             assert_eq!(Bytes(bytes).to_string(), text);
         }
     }
