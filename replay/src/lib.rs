@@ -8,10 +8,12 @@
 //!                       fit              oracle, memory: every range and byte is checked
 //! ```
 
+pub mod engine;
 pub mod event;
 pub mod format;
 pub mod memory;
 pub mod oracle;
+pub mod pools;
 pub mod series;
 pub mod serving;
 pub mod size;
