@@ -28,6 +28,7 @@ pub mod growth;
 #[allow(unsafe_code, reason = "tickets pass through a raw pointer; argued in the file")]
 pub(crate) mod inbox;
 pub mod stats;
+pub mod tlsf;
 
 pub use stats::PoolStats;
 
@@ -129,7 +130,7 @@ impl<'a> Request<'a> {
 /// Where a ready reservation's bytes come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Never used, or every earlier use was over when it was freed.
+    /// Never handed out before.
     Fresh,
     /// Used before, and its death is covered on every axis.
     Reused(ReuseProof),
@@ -167,7 +168,7 @@ pub enum Acquire {
     Exhausted {
         /// Taken before the search: waiting on it cannot miss a release.
         observed: Observation,
-        /// A larger pool could have served this: no growth was permitted, or it was refused.
+        /// No slab at hand could hold it, even with everything released: only growth can help.
         growth_required: bool,
     },
     /// The pool's budget does not allow it now. Nothing is reserved.

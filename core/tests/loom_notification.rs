@@ -1,4 +1,4 @@
-//! The notification protocol under every interleaving: no wake is lost.
+//! The notification protocol under every interleaving (up to three preemptions): no wake is lost.
 #![cfg(loom)]
 
 use std::sync::Arc;
@@ -8,6 +8,12 @@ use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
 use strandline_core::notification::{EpochWord, Notification, Wake};
+
+fn model(test: impl Fn() + Sync + Send + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(test);
+}
 
 /// Sleeps as a futex does: the word is compared under the lock that the waker takes.
 struct Parking {
@@ -51,7 +57,7 @@ fn wait_for(notification: &Notification, parking: &Parking, ready: impl Fn() -> 
 
 #[test]
 fn a_sleeping_thread_is_always_woken() {
-    loom::model(|| {
+    model(|| {
         let parking = Parking::new();
         let notification = Arc::new(Notification::new(Some(parking.clone())));
         let ready = Arc::new(AtomicBool::new(false));
@@ -69,7 +75,7 @@ fn a_sleeping_thread_is_always_woken() {
 
 #[test]
 fn two_signals_wake_one_that_needs_both() {
-    loom::model(|| {
+    model(|| {
         let parking = Parking::new();
         let notification = Arc::new(Notification::new(Some(parking.clone())));
         let count = Arc::new(AtomicUsize::new(0));
@@ -97,7 +103,7 @@ impl TaskWake for Flag {
 
 #[test]
 fn a_waker_is_called_once_or_never_registered() {
-    loom::model(|| {
+    model(|| {
         let notification = Arc::new(Notification::new(None));
         let flag = Arc::new(Flag(AtomicUsize::new(0)));
         let seen = notification.observe();
@@ -115,7 +121,7 @@ fn a_waker_is_called_once_or_never_registered() {
 
 #[test]
 fn cancelling_a_waker_wins_or_loses_never_both() {
-    loom::model(|| {
+    model(|| {
         let notification = Arc::new(Notification::new(None));
         let flag = Arc::new(Flag(AtomicUsize::new(0)));
         let id = notification.register(notification.observe(), Waker::from(flag.clone())).unwrap();

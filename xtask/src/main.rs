@@ -1,3 +1,141 @@
-//! Not written yet.
+//! Developer commands, called as `cargo xtask COMMAND`.
+//!
+//! `cargo xtask test` is the one that everybody needs: all tests, and the tools they want
+//! installed where that is possible without asking. `cargo xtask test --list` shows its steps.
 
-fn main() {}
+mod provision;
+mod shell;
+mod step;
+mod steps;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use step::{Outcome, Stop};
+use steps::{FuzzRun, Step, TestOptions};
+
+/// Developer commands of Strandline.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Task,
+    /// Fetch missing toolchain parts (nightly, miri) through rustup.
+    #[arg(long, global = true)]
+    rustup: bool,
+}
+
+const EXAMPLES: &str = "Examples:
+  cargo xtask test                      all tests; what cannot run here is listed with the reason
+  cargo xtask test --list               the steps and what each needs
+  cargo xtask test --only loom          one step
+  cargo xtask test --skip tsan --skip fuzz
+  cargo xtask lint                      format, clippy, documentation: what CI checks first
+  cargo xtask bench                     the side-by-side benchmarks
+  cargo xtask fuzz frontier_wire --seconds 600 --keep";
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Run all tests, then print a table of what passed, failed or was skipped, and why.
+    ///
+    /// Installs what the steps need where it may: Debian packages as root, cargo-fuzz through cargo,
+    /// toolchain parts with --rustup. With CI=true in the environment a missing tool fails its step
+    /// (except miri); otherwise it skips it.
+    #[command(after_help = EXAMPLES)]
+    Test {
+        /// List the steps and stop.
+        #[arg(long)]
+        list: bool,
+        /// Run only this step; may be given again.
+        #[arg(long, value_name = "STEP")]
+        only: Vec<Step>,
+        /// Leave this step out; may be given again.
+        #[arg(long, value_name = "STEP")]
+        skip: Vec<Step>,
+        /// Stop at the first step that fails.
+        #[arg(long)]
+        fail_fast: bool,
+        /// How long each fuzz target runs, in seconds.
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        seconds: u32,
+    },
+    /// Check the format, clippy and the documentation, every warning an error.
+    Lint,
+    /// Run the benchmarks side by side with published peers and print the ratios.
+    Bench {
+        /// Passed on to the benchmark program.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Fuzz one target.
+    Fuzz {
+        /// A target of fuzz/Cargo.toml.
+        target: String,
+        /// How long to run, in seconds.
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        seconds: u32,
+        /// Then keep in fuzz/corpus the inputs that reach something new.
+        #[arg(long)]
+        keep: bool,
+        /// Passed on to libFuzzer.
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+    /// Run core's tests under miri.
+    Miri {
+        /// Passed on to `cargo miri test`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Build the documentation, every warning an error.
+    Doc {
+        /// Then show it in the browser.
+        #[arg(long)]
+        open: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if cli.rustup {
+        provision::allow_rustup();
+    }
+    match cli.command {
+        Task::Test { list: true, .. } => {
+            steps::list();
+            ExitCode::SUCCESS
+        }
+        Task::Test { only, skip, fail_fast, seconds, .. } => {
+            steps::test(&TestOptions { only, skip, fail_fast, seconds })
+        }
+        Task::Lint => steps::lint(),
+        Task::Bench { args } => single(steps::bench(&args)),
+        Task::Fuzz { target, seconds, keep, args } => {
+            single(steps::fuzz_target(&FuzzRun { target: &target, seconds, keep, args: &args }))
+        }
+        Task::Miri { args } => single(steps::miri(&args)),
+        Task::Doc { open } => single(steps::doc(open)),
+    }
+}
+
+/// Ends a command that is one step. Asked for by name, a step that cannot run has failed.
+fn single(outcome: Outcome) -> ExitCode {
+    match outcome {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(Stop::Skipped(why) | Stop::Failed(why)) => {
+            eprintln!("xtask: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

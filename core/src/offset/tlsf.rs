@@ -26,12 +26,14 @@ use alloc::vec::Vec;
 use core::fmt;
 
 mod check;
+pub mod placement;
 mod runs;
 mod shelf;
 
 use runs::Runs;
 use shelf::{NONE, Ring, Rings, Shelf, SizeClasses};
 
+pub use placement::{Carve, Placement, Search, Tie};
 pub use runs::{MAX_RUN, RunId};
 
 /// A block of a [`Tlsf`]. Valid from the call that returned it until the block is freed or absorbed.
@@ -69,6 +71,12 @@ impl RegionId {
     pub const fn index(self) -> u32 {
         self.0
     }
+
+    /// The inverse of [`index`](Self::index).
+    #[must_use]
+    pub const fn from_index(index: u32) -> Self {
+        Self(index)
+    }
 }
 
 impl fmt::Debug for RegionId {
@@ -99,28 +107,6 @@ impl Label for () {
     }
 }
 
-/// Where in the free blocks a request is placed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Placement {
-    /// The first block of the first bin that surely fits. Classic TLSF, the fastest.
-    GoodFit,
-    /// The smallest block that fits, the lowest offset among equals, looking at up to `scan` blocks of a
-    /// bin. Slower by the scan, and packs tighter.
-    BestFit {
-        /// Blocks of a bin that are looked at.
-        scan: u16,
-    },
-    /// Best fit for all; requests of at least `threshold` bytes are cut from the low end of their block,
-    /// smaller ones from its high end, so that the two kinds meet in the middle of a region instead of
-    /// mixing.
-    TwoEnded {
-        /// Bytes from which a request counts as large.
-        threshold: u64,
-        /// Blocks of a bin that are looked at.
-        scan: u16,
-    },
-}
-
 /// How a [`Tlsf`] counts and classes sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -134,7 +120,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { granule: 256, second_level_bits: 5, placement: Placement::GoodFit }
+        Self { granule: 256, second_level_bits: 5, placement: Placement::FAST }
     }
 }
 
@@ -161,6 +147,8 @@ struct Node<L> {
     region: u32,
     run: u32,
     shelf: u32,
+    /// When the block was last handed out, on a counter that wraps.
+    birth: u32,
     label: L,
 }
 
@@ -194,15 +182,15 @@ pub struct Place {
     /// First granule of the part, from the region's start.
     start: u32,
     units: u32,
-    /// The bin that the block was found in; smaller is tighter.
-    bin: u32,
+    /// The block's size, or its class where the placement does not look closer; smaller is tighter.
+    tightness: u32,
 }
 
 impl Place {
     /// Orders places by how tightly they fit.
     #[must_use]
     pub const fn tightness(&self) -> u32 {
-        self.bin
+        self.tightness
     }
 }
 
@@ -218,6 +206,7 @@ pub struct Tlsf<L> {
     vacant_regions: Vec<u32>,
     shelves: Vec<Shelf>,
     runs: Runs,
+    births: u32,
 }
 
 /// A request in granules.
@@ -226,7 +215,8 @@ pub struct Need {
     units: u32,
     /// Alignment in granules, a power of two.
     align: u32,
-    end: Side,
+    /// Which end of a block to cut it from.
+    carve: Carve,
 }
 
 impl Need {
@@ -273,6 +263,7 @@ impl<L: Label> Tlsf<L> {
             vacant_regions: Vec::new(),
             shelves: Vec::new(),
             runs: Runs::new(classes),
+            births: 0,
         })
     }
 
@@ -334,6 +325,7 @@ impl<L: Label> Tlsf<L> {
             region: index,
             run: NONE,
             shelf: LOOSE,
+            birth: self.births,
             label,
         }) else {
             self.vacant_regions.push(index);
@@ -385,11 +377,7 @@ impl<L: Label> Tlsf<L> {
         let units = u32::try_from(units).ok()?.max(1);
         let align = u32::try_from(align).ok()?;
         units.checked_add(align - 1)?;
-        let end = match self.config.placement {
-            Placement::TwoEnded { threshold, .. } if bytes < threshold => Side::Right,
-            _ => Side::Left,
-        };
-        Some(Need { units, align, end })
+        Some(Need { units, align, carve: self.config.placement.carve(bytes) })
     }
 
     /// Looks on one shelf for a place, as the placement policy says.
@@ -405,19 +393,29 @@ impl<L: Label> Tlsf<L> {
     /// passed over: the search is bounded by the number of bins, never by the number of blocks.
     #[inline]
     pub fn find_where(&self, shelf: u32, need: Need, admits: impl Fn(&L) -> bool) -> Option<Place> {
-        match self.config.placement {
-            Placement::GoodFit => self.good_fit(shelf, need, admits),
-            Placement::BestFit { scan } | Placement::TwoEnded { scan, .. } => {
-                self.best_fit(shelf, need, scan, admits)
-            }
+        match self.config.placement.search {
+            Search::Head => self.head_fit(shelf, need, admits),
+            Search::Best { scan, tie } => self.best_fit(shelf, need, scan, tie, admits),
         }
     }
 
     #[inline]
-    fn good_fit(&self, shelf: u32, need: Need, admits: impl Fn(&L) -> bool) -> Option<Place> {
+    fn head_fit(&self, shelf: u32, need: Need, admits: impl Fn(&L) -> bool) -> Option<Place> {
         let shelf = &self.shelves[shelf as usize];
-        // `need` made sure that this does not overflow.
-        let surely = self.classes.ceil(need.units + (need.align - 1));
+        if shelf.len == 0 {
+            return None;
+        }
+        let own = self.classes.floor(need.units);
+        if shelf.next_bin(own) == Some(own) {
+            let head = shelf.head(own);
+            if admits(&self.nodes.0[head as usize].label)
+                && let Some(place) = self.fits(head, need, own)
+            {
+                return Some(place);
+            }
+        }
+        // `need` made sure that this does not overflow. Every block from here on fits.
+        let surely = self.classes.ceil(need.units + (need.align - 1)).max(own + 1);
         let mut bin = surely;
         while let Some(found) = shelf.next_bin(bin) {
             let head = shelf.head(found);
@@ -427,17 +425,14 @@ impl<L: Label> Tlsf<L> {
             }
             bin = found + 1;
         }
-        // A block that fits may stand below the bin where every block surely does.
-        let mut bin = self.classes.floor(need.units);
-        while bin < surely {
-            bin = match shelf.next_bin(bin) {
-                Some(found) if found < surely => found,
-                _ => return None,
-            };
-            if let Some(place) = self.scan_bin(shelf, bin, need, LAST_RESORT_SCAN, &admits) {
-                return Some(place);
+        // Behind the heads of the bins below, a block that fits may stand.
+        let mut bin = own;
+        while let Some(found) = shelf.next_bin(bin).filter(|&found| found < surely) {
+            let place = self.scan_bin(shelf, found, need, LAST_RESORT_SCAN, Tie::First, &admits);
+            if place.is_some() {
+                return place;
             }
-            bin += 1;
+            bin = found + 1;
         }
         None
     }
@@ -447,40 +442,46 @@ impl<L: Label> Tlsf<L> {
         shelf: u32,
         need: Need,
         scan: u16,
+        tie: Tie,
         admits: impl Fn(&L) -> bool,
     ) -> Option<Place> {
         let shelf = &self.shelves[shelf as usize];
         let mut bin = self.classes.floor(need.units);
         loop {
             bin = shelf.next_bin(bin)?;
-            if let Some(place) = self.scan_bin(shelf, bin, need, scan, &admits) {
-                return Some(place);
+            if let Some(place) = self.scan_bin(shelf, bin, need, scan, tie, &admits) {
+                let tightness = self.nodes.0[place.block.0 as usize].units;
+                return Some(Place { tightness, ..place });
             }
             bin += 1;
         }
     }
 
-    /// The tightest admitted fit among the first `limit` blocks of a bin; the lowest address of equals.
+    /// The tightest admitted fit among the first `limit` blocks of a bin.
     fn scan_bin(
         &self,
         shelf: &Shelf,
         bin: u32,
         need: Need,
         limit: u16,
+        tie: Tie,
         admits: &impl Fn(&L) -> bool,
     ) -> Option<Place> {
         let head = shelf.head(bin);
         let mut at = head;
-        let mut best: Option<(u32, u32, u32, Place)> = None;
+        let mut best: Option<(u32, (u32, u32), Place)> = None;
         for _ in 0..limit {
             let node = &self.nodes.0[at as usize];
-            let key = (node.units, node.region, node.offset);
-            if node.units >= need.units
-                && best.is_none_or(|(units, region, offset, _)| key < (units, region, offset))
+            let (units, address) = (node.units, (node.region, node.offset));
+            let better = units >= need.units
+                && best.is_none_or(|(least, other, _)| {
+                    units < least || units == least && tie.prefers(address, other)
+                });
+            if better
                 && admits(&node.label)
                 && let Some(place) = self.fits(at, need, bin)
             {
-                best = Some((key.0, key.1, key.2, place));
+                best = Some((units, address, place));
             }
             at = node.ring.next;
             if at == head {
@@ -490,12 +491,31 @@ impl<L: Label> Tlsf<L> {
         best.map(|(.., place)| place)
     }
 
+    /// Which end of a free block the request is cut from, by the placement's rule.
+    #[inline]
+    fn end(&self, node: &Node<L>, need: Need) -> Side {
+        let neighbour = |id: u32| {
+            let node = self.nodes.0.get(id as usize)?;
+            Some(placement::Neighbour { units: node.units, birth: node.birth })
+        };
+        match need.carve {
+            Carve::Low => Side::Left,
+            Carve::High => Side::Right,
+            rule => rule.end(need.units, neighbour(node.left), neighbour(node.right)),
+        }
+    }
+
     /// Where in a block the request would lie, if it fits.
     #[inline]
     fn fits(&self, id: u32, need: Need, bin: u32) -> Option<Place> {
         let node = &self.nodes.0[id as usize];
-        let start = place_in(node.offset, node.units, need)?;
-        Some(Place { block: BlockId(id), start, units: need.units, bin })
+        if node.units < need.units {
+            return None;
+        }
+        // Used up as a whole, there is no end to choose.
+        let end = if node.units == need.units { Side::Left } else { self.end(node, need) };
+        let start = place_in(node.offset, node.units, need, end)?;
+        Some(Place { block: BlockId(id), start, units: need.units, tightness: bin })
     }
 
     /// Where in a given free block the request would lie, if it fits.
@@ -520,13 +540,17 @@ impl<L: Label> Tlsf<L> {
         let before = place.start - offset;
         let after = units - before - place.units;
         let region_index = region as usize;
+        self.births = self.births.wrapping_add(1);
+        let birth = self.births;
         if before == 0 && after == 0 {
             self.unfile(id);
             if run != NONE {
                 self.runs.cut(&mut self.nodes, id, Side::Left);
                 self.runs.cut(&mut self.nodes, id, Side::Right);
             }
-            self.nodes.0[id as usize].shelf = LIVE;
+            let node = &mut self.nodes.0[id as usize];
+            node.shelf = LIVE;
+            node.birth = birth;
             self.regions[region_index].live += 1;
             return Some(Taken { block: place.block, source_gone: true, loose: None });
         }
@@ -540,6 +564,7 @@ impl<L: Label> Tlsf<L> {
             region,
             run: NONE,
             shelf: LIVE,
+            birth,
             label,
         })?;
         let far = if before > 0 && after > 0 {
@@ -552,6 +577,7 @@ impl<L: Label> Tlsf<L> {
                 region,
                 run: NONE,
                 shelf: LOOSE,
+                birth,
                 label,
             }) else {
                 self.drop_node(live);
@@ -821,7 +847,62 @@ impl<L: Label> Tlsf<L> {
     #[must_use]
     pub fn fits_span(&self, first: BlockId, last: BlockId, need: Need) -> bool {
         let (a, b) = (&self.nodes.0[first.0 as usize], &self.nodes.0[last.0 as usize]);
-        place_in(a.offset, b.offset + b.units - a.offset, need).is_some()
+        place_in(a.offset, b.offset + b.units - a.offset, need, Side::Left).is_some()
+    }
+
+    /// Whether taking the place uses its free block up.
+    #[inline]
+    #[must_use]
+    pub fn uses_up(&self, place: Place) -> bool {
+        self.nodes.0[place.block.0 as usize].units == place.units
+    }
+
+    /// The parts of adjacent filed blocks, from `first` to `last`, that the request takes together, in
+    /// order; to be [`take`](Self::take)n one by one and [`fuse`](Self::fuse)d. `None` when they
+    /// do not hold the request.
+    pub fn span_places(&self, first: BlockId, last: BlockId, need: Need) -> Option<Vec<Place>> {
+        let (a, b) = (&self.nodes.0[first.0 as usize], &self.nodes.0[last.0 as usize]);
+        let start = place_in(a.offset, b.offset + b.units - a.offset, need, Side::Left)?;
+        let end = start + need.units;
+        let mut places = Vec::new();
+        let mut at = first.0;
+        loop {
+            let node = &self.nodes.0[at as usize];
+            let from = start.max(node.offset);
+            let to = end.min(node.offset + node.units);
+            if from < to {
+                places.push(Place {
+                    block: BlockId(at),
+                    start: from,
+                    units: to - from,
+                    tightness: self.classes.floor(node.units),
+                });
+            }
+            if at == last.0 {
+                return Some(places);
+            }
+            at = node.right;
+        }
+    }
+
+    /// Makes one live block of two adjacent live ones, under the id of `left`.
+    ///
+    /// # Panics
+    /// When they are not live neighbours.
+    pub fn fuse(&mut self, left: BlockId, right: BlockId) {
+        let Node { units, right: next, shelf, region, .. } = self.nodes.0[right.0 as usize];
+        let node = &mut self.nodes.0[left.0 as usize];
+        assert!(
+            node.right == right.0 && node.shelf == LIVE && shelf == LIVE,
+            "fused blocks that are not live neighbours"
+        );
+        node.units += units;
+        node.right = next;
+        if next != NONE {
+            self.nodes.0[next as usize].left = left.0;
+        }
+        self.regions[region as usize].live -= 1;
+        self.drop_node(right.0);
     }
 
     /// Frees a live block on shelf 0 and merges it with both neighbours there: the plain allocator,
@@ -861,7 +942,10 @@ impl<L: Label> Tlsf<L> {
     #[inline]
     fn resize(&mut self, id: u32, offset: u32, units: u32) {
         let Node { units: old, shelf, run, .. } = self.nodes.0[id as usize];
-        let in_place = self.shelves[shelf as usize].same_bin(old, units);
+        let filed = &self.shelves[shelf as usize];
+        // An unranked block comes first in its bin again: what was touched last is taken first.
+        let in_place = filed.same_bin(old, units)
+            && (self.nodes.0[id as usize].label.rank() != 0 || filed.is_head(id, old));
         if in_place {
             self.shelves[shelf as usize].resized(old, units);
         } else {
@@ -950,18 +1034,18 @@ pub struct Taken {
     pub loose: Option<BlockId>,
 }
 
-/// Blocks looked at in a bin whose blocks may or may not fit, before a good-fit search gives up.
+/// Blocks looked at in a bin whose blocks may or may not fit, before a head search gives up.
 const LAST_RESORT_SCAN: u16 = 16;
 
-/// First granule of the request within a free extent, cut from the end that `need` asks for.
+/// First granule of the request within a free extent, cut from one end.
 #[inline]
-fn place_in(offset: u32, units: u32, need: Need) -> Option<u32> {
+fn place_in(offset: u32, units: u32, need: Need, end: Side) -> Option<u32> {
     if units < need.units {
         return None;
     }
     let mask = need.align - 1;
     let last = offset + (units - need.units);
-    match need.end {
+    match end {
         Side::Left => {
             let start = offset.checked_add(mask)? & !mask;
             (start <= last).then_some(start)

@@ -18,7 +18,7 @@
 //! right successor whatever happened to it in between.
 
 use crate::death::Death;
-use crate::frontier::{Entry, FrontierRef};
+use crate::frontier::{FixedFrontier, Merge};
 use crate::pool::MAX_DEATH_AXES;
 use crate::progress::Progress;
 use crate::sync::atomic::{AtomicPtr, Ordering};
@@ -27,57 +27,37 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ptr;
 
+/// The frontier of a block's death.
+pub(crate) type BlockDeath = FixedFrontier<MAX_DEATH_AXES>;
+
 /// A block's death in a fixed place: what [`Death`] borrows, owned.
 #[derive(Clone, Copy)]
 pub(crate) struct StoredDeath {
-    kind: Kind,
-    len: u8,
-    entries: [Entry; MAX_DEATH_AXES],
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Idle,
-    After,
-    Unknown,
+    pub(crate) unknown: bool,
+    /// Empty when the death is idle or unknown.
+    pub(crate) after: BlockDeath,
 }
 
 impl StoredDeath {
-    pub(crate) const IDLE: Self = Self {
-        kind: Kind::Idle,
-        len: 0,
-        entries: [Entry::new(crate::Axis::from_bits(0), 0); MAX_DEATH_AXES],
-    };
+    pub(crate) const IDLE: Self = Self { unknown: false, after: BlockDeath::new() };
 
     /// Writes a death down. A frontier of too many axes first loses those already reached; if still
     /// too many are left the death is unknown, and `true` is returned.
     #[inline]
     pub(crate) fn set(&mut self, death: Death<'_>, progress: &dyn Progress) -> bool {
-        self.len = 0;
-        match death {
-            Death::Idle => self.kind = Kind::Idle,
-            Death::Unknown => self.kind = Kind::Unknown,
-            Death::After(frontier) => {
-                let entries = frontier.entries();
-                self.kind = if entries.is_empty() { Kind::Idle } else { Kind::After };
-                if entries.len() <= MAX_DEATH_AXES {
-                    self.len = entries.len() as u8;
-                    self.entries[..entries.len()].copy_from_slice(entries);
-                    return false;
+        self.unknown = matches!(death, Death::Unknown);
+        self.after.clear();
+        if let Death::After(frontier) = death
+            && self.after.merge(frontier) == Merge::Overflow
+        {
+            for &entry in frontier.entries() {
+                if progress.has_reached(entry.axis, entry.epoch) {
+                    continue;
                 }
-                for &entry in entries {
-                    if progress.has_reached(entry.axis, entry.epoch) {
-                        continue;
-                    }
-                    if usize::from(self.len) == MAX_DEATH_AXES {
-                        self.kind = Kind::Unknown;
-                        return true;
-                    }
-                    self.entries[usize::from(self.len)] = entry;
-                    self.len += 1;
-                }
-                if self.len == 0 {
-                    self.kind = Kind::Idle;
+                if self.after.advance(entry.axis, entry.epoch) == Merge::Overflow {
+                    self.after.clear();
+                    self.unknown = true;
+                    return true;
                 }
             }
         }
@@ -86,16 +66,12 @@ impl StoredDeath {
 
     #[inline]
     pub(crate) fn get(&self) -> Death<'_> {
-        match self.kind {
-            Kind::Idle => Death::Idle,
-            Kind::Unknown => Death::Unknown,
-            Kind::After => {
-                // Copied from a frontier, in order and without gaps: still sorted, unique, non-zero.
-                match FrontierRef::try_from_sorted(&self.entries[..usize::from(self.len)]) {
-                    Ok(frontier) => Death::After(frontier),
-                    Err(_) => Death::Unknown,
-                }
-            }
+        if self.unknown {
+            Death::Unknown
+        } else if self.after.is_empty() {
+            Death::Idle
+        } else {
+            Death::After(self.after.as_ref())
         }
     }
 }
@@ -232,7 +208,7 @@ impl Drop for Drained {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::{Axis, Frontier, NoProgress};
+    use crate::{Axis, Entry, Frontier, NoProgress};
 
     #[test]
     fn tickets_come_back_in_order_and_none_is_lost() {

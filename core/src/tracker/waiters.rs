@@ -21,7 +21,7 @@ use core::fmt;
 use super::table::{ENDED, NONE, Table};
 use super::{End, WaitError, WaitId};
 use crate::axis::{Axis, Epoch};
-use crate::frontier::{Entry, Frontier};
+use crate::frontier::{Entry, Frontier, FrontierRef};
 use crate::run_all::run_all;
 
 /// What runs when a wait is over.
@@ -71,6 +71,11 @@ impl Waiters {
     ) -> WaitId {
         self.last_serial += 1;
         let serial = self.last_serial;
+        if let Some(error) = self.hopeless(table, frontier.as_ref()) {
+            fired.push(callback, Err(error));
+            // Never filed, so there is nothing to cancel under this name.
+            return WaitId { index: usize::MAX, serial };
+        }
         let index = self.free.pop().unwrap_or_else(|| {
             self.waiters.push(None);
             self.waiters.len() - 1
@@ -79,19 +84,15 @@ impl Waiters {
         WaitId { index, serial }
     }
 
-    /// Files a waiter under its first entry from `at` on that is not reached; without one, or when
-    /// that axis has ended, fires it. Its place in `waiters` is vacant before.
+    /// Files a waiter under its first entry from `at` on that is not reached; without one, fires it.
+    /// Its place in `waiters` is vacant before, and none of the axes that it needs has ended: a
+    /// waiter is not added when one has, and taken out when one does.
     fn file(&mut self, table: &Table, index: usize, mut waiter: Waiter, fired: &mut Fired) {
-        let mut result = Ok(());
         while let Some(&Entry { axis, epoch }) = waiter.frontier.as_ref().entries().get(waiter.at) {
             // Every axis was looked up before the waiter was added, and axes are never removed.
             if let Some((at, slot)) = table.find(axis)
                 && slot.reached() < epoch
             {
-                if let Some(end) = self.ends.get(&at) {
-                    result = Err(end.to_error(axis));
-                    break;
-                }
                 if !slot.want(epoch) {
                     self.filed.insert((at, epoch, waiter.serial), index);
                     self.waiters[index] = Some(waiter);
@@ -103,7 +104,19 @@ impl Waiters {
             waiter.at += 1;
         }
         self.free.push(index);
-        fired.push(waiter.callback, result);
+        fired.push(waiter.callback, Ok(()));
+    }
+
+    /// Why `frontier` can never be reached, when one of its axes has ended below its epoch.
+    fn hopeless(&self, table: &Table, frontier: FrontierRef<'_>) -> Option<WaitError> {
+        if self.ends.is_empty() {
+            return None;
+        }
+        frontier.entries().iter().find_map(|&Entry { axis, epoch }| {
+            let (at, slot) = table.find(axis)?;
+            let end = self.ends.get(&at)?;
+            (slot.reached() < epoch).then(|| end.to_error(axis))
+        })
     }
 
     /// Takes the waiter filed under `key` out, or `None` when there is none.

@@ -195,6 +195,12 @@ impl Shelf {
         self.classes.floor(a) == self.classes.floor(b)
     }
 
+    /// The element stands first in the bin of `units`.
+    #[inline]
+    pub(super) fn is_head(&self, id: u32, units: u32) -> bool {
+        self.heads[self.classes.floor(units) as usize] == id
+    }
+
     /// The size of an element changed within its bin.
     #[inline]
     pub(super) fn resized(&mut self, from: u32, to: u32) {

@@ -26,11 +26,18 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 }
 
 fn placements() -> impl Strategy<Value = Placement> {
-    prop_oneof![
-        Just(Placement::GoodFit),
-        Just(Placement::BestFit { scan: 8 }),
-        Just(Placement::TwoEnded { threshold: 1024, scan: 64 }),
-    ]
+    let search = prop_oneof![
+        Just(Search::Head),
+        (1u16..20, prop::sample::select(Tie::ALL.to_vec()))
+            .prop_map(|(scan, tie)| Search::Best { scan, tie }),
+    ];
+    let carve = || prop::sample::select(Carve::ALL.to_vec());
+    (search, 0u64..4096, carve(), carve()).prop_map(|(search, threshold, large, small)| Placement {
+        search,
+        threshold,
+        large,
+        small,
+    })
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -156,7 +163,7 @@ proptest! {
 #[test]
 fn a_request_for_a_whole_region_is_served_whatever_its_class() {
     for size in [1u64, 37, 1000, 4097, 1_000_003] {
-        let config = Config { granule: 1, second_level_bits: 3, placement: Placement::GoodFit };
+        let config = Config { granule: 1, second_level_bits: 3, placement: Placement::FAST };
         let mut tlsf = Tlsf::<()>::new(config).unwrap();
         tlsf.add_shelf();
         let (_, block) = tlsf.add_region(size, ()).unwrap();

@@ -1,0 +1,549 @@
+//! The TLSF pool: any size, one set of bins over all slabs, free blocks kept by readiness.
+//!
+//! ```text
+//!   release ─▶ inbox ─┐                            ┌─ slab 0 ─┐ ┌─ slab 1 ─┐
+//!                     ├─ lock: settle, search ──▶  │ Heap: offsets + readiness
+//!   acquire ──────────┘        │                   └──────────┘ └──────────┘
+//!                              └─ nothing fits ──▶ unlock, ask the provider, lock, add a region
+//! ```
+//!
+//! The order of an acquire: what the requester may use at once; then, if it may wait, the block that will
+//! be ready soonest; only then growth, outside the lock. See [`heap`] for how readiness is kept.
+//!
+//! # Cost
+//! Acquire and release are O(1) in live, pending and free blocks and in slabs. A release is one
+//! compare-exchange and one addition; its block is settled by the next acquire. A miss looks at every
+//! axis that blocks wait for, once.
+
+use super::inbox::{Inbox, Ticket};
+use super::{
+    Acquire, Origin, Pool, PoolError, PoolHost, PoolId, PoolProperties, PoolStats, ReleaseError,
+    Request, Reservation, ReuseProof, Token, budget::Budget, growth::Growth,
+};
+use crate::death::Death;
+use crate::inspect::{BlockView, Event};
+use crate::notification::{Notification, Observation};
+use crate::offset::tlsf::{BlockId, Config, Need, RegionId, TlsfError};
+use crate::slab::retain::Retention;
+use crate::slab::{Grant, Slab, SlabProperties, Trim};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::{Frontier, FrontierRef};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+mod eager;
+mod engine;
+pub mod heap;
+mod wheel;
+
+use engine::Engine;
+
+/// What may merge with what when a block is freed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Coalescing {
+    /// Blocks that wait for the same axes, and blocks that wait for none. A ready block never waits.
+    #[default]
+    Readiness,
+    /// Every free neighbour, joining what they wait for; candidates are tried one by one. Here to be
+    /// compared with.
+    Eager,
+}
+
+/// How a [`TlsfPool`] works.
+#[derive(Clone, Copy, Debug)]
+pub struct TlsfPoolConfig {
+    /// Granule, size classes, placement.
+    pub offsets: Config,
+    /// How large slabs are, and how many.
+    pub growth: Growth,
+    /// How much may be reserved at once.
+    pub budget: Budget,
+    /// Which empty slabs survive [`Trim::Excess`].
+    pub retention: Retention,
+    /// What merges with what.
+    pub coalescing: Coalescing,
+}
+
+impl Default for TlsfPoolConfig {
+    /// 64 MiB slabs, 256-byte granules, good fit, no budget, nothing retained.
+    fn default() -> Self {
+        Self {
+            offsets: Config::default(),
+            growth: Growth::slabs_of(64 << 20),
+            budget: Budget::UNLIMITED,
+            retention: Retention::NOTHING,
+            coalescing: Coalescing::Readiness,
+        }
+    }
+}
+
+/// Growths that one acquire attempts before it answers that it is exhausted: another thread may take
+/// what was just added.
+const MAX_GROWTHS: u32 = 4;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct TlsfPool {
+    id: PoolId,
+    host: PoolHost,
+    config: TlsfPoolConfig,
+    provider: SlabProperties,
+    notification: Arc<Notification>,
+    inbox: Inbox,
+    /// Deaths of more axes than a block can hold, counted by releases.
+    taints: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    engine: Engine,
+    /// By region.
+    slabs: Vec<Option<Slab>>,
+    largest_slab: u64,
+    /// Tickets to go out with the next reservations.
+    #[expect(clippy::vec_box, reason = "the boxes travel; their addresses must not change")]
+    tickets: Vec<Box<Ticket>>,
+    /// All but the bytes that the engine knows.
+    stats: PoolStats,
+}
+
+impl TlsfPool {
+    /// A pool over the host's slabs. It holds no slab until it grows.
+    ///
+    /// # Errors
+    /// [`PoolError::InvalidConfig`].
+    pub fn new(host: PoolHost, config: TlsfPoolConfig) -> Result<Self, PoolError> {
+        let engine = Engine::new(config.offsets, config.coalescing).map_err(config_error)?;
+        let provider = host.provider.properties();
+        Ok(Self {
+            id: PoolId::next(),
+            notification: Arc::new(Notification::new(host.wake.clone())),
+            host,
+            config,
+            provider,
+            inbox: Inbox::new(),
+            taints: AtomicU64::new(0),
+            state: Mutex::new(State {
+                engine,
+                slabs: Vec::new(),
+                largest_slab: 0,
+                tickets: Vec::new(),
+                stats: PoolStats::default(),
+            }),
+        })
+    }
+
+    /// How it works.
+    #[must_use]
+    pub const fn config(&self) -> &TlsfPoolConfig {
+        &self.config
+    }
+
+    /// Takes returned tickets out of the inbox and frees their blocks.
+    #[inline]
+    fn settle(&self, state: &mut State) {
+        for ticket in self.inbox.drain() {
+            state.free(ticket, &self.host);
+        }
+    }
+
+    /// Adds a slab for a request that found nothing, outside the lock. `None`: refused.
+    fn grow(&self, sizes: [Option<u64>; 2]) -> Result<Option<Slab>, PoolError> {
+        for size in sizes.into_iter().flatten() {
+            if let Grant::Slab(slab) = self.host.provider.acquire(size)? {
+                return Ok(Some(slab));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Makes a granted slab a region, or gives it back.
+    fn add_slab(&self, state: &mut State, slab: Slab) -> Result<(), PoolError> {
+        match state.engine.add_region(slab.size) {
+            Ok(region) => {
+                state.add_slab(region, slab);
+                Ok(())
+            }
+            Err(error) => {
+                self.host.provider.release(slab.id)?;
+                Err(config_error(error))
+            }
+        }
+    }
+
+    fn emit(&self, event: &Event) {
+        if let Some(sink) = &self.host.sink {
+            sink.event(event);
+        }
+    }
+
+    fn reserved(&self, found: Found, request: &Request<'_>) -> Acquire {
+        let reservation = Reservation {
+            pool: self.id,
+            slab: found.slab,
+            offset: found.offset,
+            size: request.size,
+            token: Token::Ticket(found.ticket),
+        };
+        self.emit(&Event::Reserved {
+            pool: self.id,
+            slab: found.slab,
+            offset: found.offset,
+            size: request.size,
+        });
+        match found.answer {
+            Answer::Ready(origin) => Acquire::Ready { reservation, origin },
+            Answer::AfterWait(wait) => Acquire::AfterWait { reservation, wait },
+        }
+    }
+
+    fn take_back(&self, reservation: Reservation) -> Result<Box<Ticket>, ReleaseError> {
+        if reservation.pool != self.id {
+            return Err(ReleaseError { reservation });
+        }
+        let Reservation { pool, slab, offset, size, token } = reservation;
+        match token {
+            Token::Ticket(ticket) => {
+                self.emit(&Event::Released { pool, slab, offset, size });
+                Ok(ticket)
+            }
+            token @ (Token::Block(_) | Token::Foreign(_)) => {
+                let reservation = Reservation { pool, slab, offset, size, token };
+                Err(ReleaseError { reservation })
+            }
+        }
+    }
+}
+
+/// A reservation in the making, built under the lock.
+struct Found {
+    slab: crate::SlabId,
+    offset: u64,
+    ticket: Box<Ticket>,
+    answer: Answer,
+}
+
+enum Answer {
+    Ready(Origin),
+    AfterWait(Frontier),
+}
+
+impl State {
+    fn free(&mut self, ticket: Box<Ticket>, host: &PoolHost) {
+        let block = BlockId::from_index(ticket.block);
+        self.stats.requested_bytes -= ticket.requested;
+        self.stats.releases += 1;
+        self.stats.live -= 1;
+        self.engine.free(block, ticket.death.get(), &*host.progress);
+        self.tickets.push(ticket);
+        let pending = self.engine.pending_bytes();
+        self.stats.peak_pending_bytes = self.stats.peak_pending_bytes.max(pending);
+    }
+
+    fn add_slab(&mut self, region: RegionId, slab: Slab) {
+        let index = region.index() as usize;
+        if index == self.slabs.len() {
+            self.slabs.push(None);
+        }
+        self.slabs[index] = Some(slab);
+        self.largest_slab = self.largest_slab.max(slab.size);
+        self.stats.slabs += 1;
+        let committed = self.engine.committed_bytes();
+        self.stats.peak_committed_bytes = self.stats.peak_committed_bytes.max(committed);
+    }
+
+    fn ready(&mut self, need: Need, request: &Request<'_>, host: &PoolHost) -> Option<Found> {
+        let mut ticket = self.tickets.pop().unwrap_or_else(Ticket::new);
+        let found = self.engine.acquire(
+            need,
+            request.frontier,
+            &*host.progress,
+            request.size,
+            &mut ticket.death.after,
+        );
+        let Some(taken) = found else {
+            self.tickets.push(ticket);
+            return None;
+        };
+        ticket.death.unknown = false;
+        let origin = if taken.pending {
+            // Eager merging also asks progress; what the frontier covers alone is dominance.
+            if request.frontier.dominates(ticket.death.after.as_ref()) {
+                self.stats.dominated += 1;
+                Origin::Reused(ReuseProof::Dominance)
+            } else {
+                self.stats.completed += 1;
+                Origin::Reused(ReuseProof::Completion)
+            }
+        } else if taken.fresh {
+            self.stats.fresh += 1;
+            Origin::Fresh
+        } else {
+            self.stats.completed += 1;
+            Origin::Reused(ReuseProof::Completion)
+        };
+        self.found(taken.block, request, ticket, Answer::Ready(origin))
+    }
+
+    fn soonest(&mut self, need: Need, request: &Request<'_>, host: &PoolHost) -> Option<Found> {
+        let mut ticket = self.tickets.pop().unwrap_or_else(Ticket::new);
+        let found = self.engine.acquire_pending(
+            need,
+            request.frontier,
+            &*host.progress,
+            request.size,
+            &mut ticket.death.after,
+        );
+        let Some(taken) = found else {
+            self.tickets.push(ticket);
+            return None;
+        };
+        ticket.death.unknown = false;
+        let wait = uncovered(ticket.death.after.as_ref(), request.frontier);
+        self.stats.waited += 1;
+        self.found(taken.block, request, ticket, Answer::AfterWait(wait))
+    }
+
+    fn found(
+        &mut self,
+        block: BlockId,
+        request: &Request<'_>,
+        mut ticket: Box<Ticket>,
+        answer: Answer,
+    ) -> Option<Found> {
+        ticket.block = block.index();
+        ticket.requested = request.size;
+        let stats = &mut self.stats;
+        stats.reserves += 1;
+        stats.live += 1;
+        stats.requested_bytes += request.size;
+        stats.peak_requested_bytes = stats.peak_requested_bytes.max(stats.requested_bytes);
+        stats.peak_reserved_bytes = stats.peak_reserved_bytes.max(self.engine.reserved_bytes());
+        let slab = self.slabs[self.engine.region(block).index() as usize]?.id;
+        Some(Found { slab, offset: self.engine.offset(block), ticket, answer })
+    }
+}
+
+/// What a requester still has to wait for.
+fn uncovered(death: FrontierRef<'_>, known: FrontierRef<'_>) -> Frontier {
+    let left = death.entries().iter().filter(|entry| known.get(entry.axis) < entry.epoch);
+    // A subset of a frontier is one.
+    Frontier::from_entries(left.copied()).unwrap_or_default()
+}
+
+fn config_error(error: TlsfError) -> PoolError {
+    match error {
+        TlsfError::Granule => PoolError::InvalidConfig("the granule must be a power of two"),
+        TlsfError::SecondLevel => {
+            PoolError::InvalidConfig("second-level bits must be between 3 and 6")
+        }
+        TlsfError::RegionSize => PoolError::InvalidConfig(
+            "a slab is smaller than the granule, or has 2^32 granules: choose a larger granule",
+        ),
+        TlsfError::Full => PoolError::TooManyBlocks,
+    }
+}
+
+impl Pool for TlsfPool {
+    fn id(&self) -> PoolId {
+        self.id
+    }
+
+    fn properties(&self) -> PoolProperties {
+        PoolProperties {
+            kind: "tlsf",
+            memory_type: self.provider.memory_type,
+            usage: self.provider.usage,
+            alignment: self.config.offsets.granule.min(self.provider.alignment),
+            max_request: self.provider.max_slab_size,
+        }
+    }
+
+    fn acquire(&self, request: &Request<'_>) -> Result<Acquire, PoolError> {
+        request.validate()?;
+        let max = self.provider.max_slab_size;
+        let too_large = PoolError::TooLarge { size: request.size, max };
+        if request.size > max || request.alignment > self.provider.alignment {
+            // An offset can be no better aligned than the slab it counts from.
+            return Err(if request.size > max {
+                too_large
+            } else {
+                PoolError::InvalidAlignment { alignment: request.alignment }
+            });
+        }
+        let observed: Observation = self.notification.observe();
+        let mut state = self.state.lock();
+        self.settle(&mut state);
+        let need = state.engine.need(request.size, request.alignment).ok_or(too_large)?;
+        let mut missed = false;
+        for growths in 0..=MAX_GROWTHS {
+            let size = state.engine.reserve_size(need);
+            if !self.config.budget.allows(state.engine.reserved_bytes(), size) {
+                state.stats.over_budget += 1;
+                return Ok(Acquire::OverBudget { observed });
+            }
+            let mut found = state.ready(need, request, &self.host);
+            if found.is_none() {
+                if !missed {
+                    missed = true;
+                    state.stats.missed += 1;
+                }
+                if state.engine.poll_all(&*self.host.progress, &*self.host.provider) {
+                    found = state.ready(need, request, &self.host);
+                }
+            }
+            if found.is_none() && request.may_wait {
+                found = state.soonest(need, request, &self.host);
+            }
+            if let Some(found) = found {
+                drop(state);
+                return Ok(self.reserved(found, request));
+            }
+            if !request.may_grow || growths == MAX_GROWTHS {
+                break;
+            }
+            // The worst that alignment can cost inside a slab, whose start is aligned: nothing.
+            let sizes = self.config.growth.candidates(size, state.stats.slabs, &self.provider);
+            drop(state);
+            let granted = self.grow(sizes)?;
+            state = self.state.lock();
+            self.settle(&mut state);
+            let Some(slab) = granted else {
+                // What was released in the meantime may do.
+                if let Some(found) = state.ready(need, request, &self.host) {
+                    drop(state);
+                    return Ok(self.reserved(found, request));
+                }
+                break;
+            };
+            self.add_slab(&mut state, slab)?;
+            self.emit(&Event::SlabAcquired { pool: self.id, slab: slab.id, size: slab.size });
+        }
+        state.stats.exhausted += 1;
+        let growth_required = state.engine.reserve_size(need) > state.largest_slab;
+        Ok(Acquire::Exhausted { observed, growth_required })
+    }
+
+    fn release(&self, reservation: Reservation, death: Death<'_>) -> Result<(), ReleaseError> {
+        let mut ticket = self.take_back(reservation)?;
+        if ticket.death.set(death, &*self.host.progress) {
+            // Relaxed: a counter.
+            self.taints.fetch_add(1, Ordering::Relaxed);
+        }
+        self.inbox.push(ticket);
+        self.notification.signal_if_observed();
+        Ok(())
+    }
+
+    fn cancel(&self, reservation: Reservation) -> Result<(), ReleaseError> {
+        // The ticket still holds the death that the block had.
+        let ticket = self.take_back(reservation)?;
+        self.inbox.push(ticket);
+        self.notification.signal_if_observed();
+        Ok(())
+    }
+
+    fn poll(&self) {
+        let mut state = self.state.lock();
+        self.settle(&mut state);
+        state.engine.poll_all(&*self.host.progress, &*self.host.provider);
+    }
+
+    fn quiesce(&self) {
+        let mut state = self.state.lock();
+        self.settle(&mut state);
+        state.engine.quiesce();
+        drop(state);
+        self.notification.signal_if_observed();
+    }
+
+    fn trim(&self, how: Trim) -> Result<u64, PoolError> {
+        let mut empty = Vec::new();
+        let mut state = self.state.lock();
+        self.settle(&mut state);
+        state.engine.poll_all(&*self.host.progress, &*self.host.provider);
+        let State { engine, slabs, stats, largest_slab, .. } = &mut *state;
+        let (mut kept, mut kept_bytes, mut largest) = (0, 0, 0);
+        for (index, slot) in slabs.iter_mut().enumerate() {
+            let Some(slab) = *slot else { continue };
+            let region = RegionId::from_index(index as u32);
+            if engine.is_empty(region) {
+                let keep =
+                    how == Trim::Excess && self.config.retention.keeps(kept, kept_bytes, slab.size);
+                if keep {
+                    kept += 1;
+                    kept_bytes += slab.size;
+                } else if engine.remove_region(region, &*self.host.progress).is_some() {
+                    *slot = None;
+                    stats.slabs -= 1;
+                    empty.push(slab);
+                    continue;
+                }
+            }
+            largest = largest.max(slab.size);
+        }
+        *largest_slab = largest;
+        drop(state);
+        let (mut bytes, mut failure) = (0, None);
+        for slab in empty {
+            match self.host.provider.release(slab.id) {
+                Ok(()) => bytes += slab.size,
+                Err(error) => failure = failure.or(Some(error)),
+            }
+            self.emit(&Event::SlabReleased { pool: self.id, slab: slab.id });
+        }
+        match failure {
+            Some(error) => Err(error.into()),
+            None => Ok(bytes),
+        }
+    }
+
+    fn stats(&self) -> PoolStats {
+        let mut state = self.state.lock();
+        self.settle(&mut state);
+        let engine = &state.engine;
+        PoolStats {
+            reserved_bytes: engine.reserved_bytes(),
+            free_bytes: engine.committed_bytes() - engine.reserved_bytes(),
+            pending_bytes: engine.pending_bytes(),
+            tainted_bytes: engine.tainted_bytes(),
+            committed_bytes: engine.committed_bytes(),
+            tainted: self.taints.load(Ordering::Relaxed) + engine.taints(),
+            ..state.stats
+        }
+    }
+
+    fn notification(&self) -> &Arc<Notification> {
+        &self.notification
+    }
+
+    fn inspect(&self, visit: &mut dyn FnMut(&BlockView<'_>)) {
+        let mut state = self.state.lock();
+        self.settle(&mut state);
+        for (index, slot) in state.slabs.iter().enumerate() {
+            let Some(slab) = slot else { continue };
+            let region = RegionId::from_index(index as u32);
+            state.engine.visit(region, &mut |offset, size, block| {
+                visit(&BlockView { slab: slab.id, offset, size, state: block });
+            });
+        }
+    }
+}
+
+impl Drop for TlsfPool {
+    /// Gives every slab back, whatever of it is still reserved or pending: the host drops a pool when
+    /// its device is done with it.
+    fn drop(&mut self) {
+        let state = self.state.lock();
+        for slab in state.slabs.iter().flatten() {
+            // A provider that cannot take it back has nobody left to tell.
+            let _ = self.host.provider.release(slab.id);
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -1,0 +1,256 @@
+//! The heap as eager merging makes it: the policy that readiness is compared with.
+//!
+//! Every free neighbour is merged at once, whatever it waits for; the merged block waits for all of it.
+//! A request tries candidate after candidate until it meets one that its frontier or progress covers.
+//! This is how IREE's TLSF pool treats death frontiers. Two costs follow, and comparing shows them:
+//! ready bytes wait for their neighbours, and a search is linear in the free blocks that are not
+//! ready. A join of more axes than a block can hold is unknown: merging taints.
+//!
+//! # Cost
+//! `free` O(1); `acquire` O(free blocks that would fit and are not ready).
+
+use super::heap::{BlockDeath, Taken};
+use crate::death::Death;
+use crate::frontier::{FrontierRef, Merge};
+use crate::offset::tlsf::{BlockId, Config, Label, Need, RegionId, Side, Tlsf, TlsfError};
+use crate::pool::inbox::StoredDeath;
+use crate::progress::Progress;
+use alloc::vec::Vec;
+
+/// Row of the death table; live blocks use it for the bytes that were asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slip {
+    row: u32,
+    requested: u64,
+}
+
+impl Label for Slip {
+    fn rank(&self) -> u64 {
+        0
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct EagerHeap {
+    tlsf: Tlsf<Slip>,
+    deaths: Vec<StoredDeath>,
+    vacant: Vec<u32>,
+    /// Bytes of every region that were never handed out.
+    untouched_from: Vec<u64>,
+    committed: u64,
+    reserved: u64,
+    /// Free bytes with a death other than idle, and those of unknown death.
+    pending: u64,
+    tainted: u64,
+    /// Joins that had more axes than a block holds.
+    pub(super) taints: u64,
+}
+
+impl EagerHeap {
+    pub(super) fn new(config: Config) -> Result<Self, TlsfError> {
+        let mut tlsf = Tlsf::new(config)?;
+        tlsf.add_shelf();
+        Ok(Self {
+            tlsf,
+            deaths: Vec::new(),
+            vacant: Vec::new(),
+            untouched_from: Vec::new(),
+            committed: 0,
+            reserved: 0,
+            pending: 0,
+            tainted: 0,
+            taints: 0,
+        })
+    }
+
+    pub(super) fn offsets(&self) -> &Tlsf<Slip> {
+        &self.tlsf
+    }
+
+    pub(super) fn committed_bytes(&self) -> u64 {
+        self.committed
+    }
+
+    pub(super) fn reserved_bytes(&self) -> u64 {
+        self.reserved
+    }
+
+    pub(super) fn pending_bytes(&self) -> u64 {
+        self.pending
+    }
+
+    pub(super) fn tainted_bytes(&self) -> u64 {
+        self.tainted
+    }
+
+    pub(super) fn add_region(&mut self, bytes: u64) -> Result<RegionId, TlsfError> {
+        let row = self.new_row(StoredDeath::IDLE);
+        let slip = Slip { row, requested: 0 };
+        let (region, block) = match self.tlsf.add_region(bytes, slip) {
+            Ok(added) => added,
+            Err(error) => {
+                self.vacant.push(row);
+                return Err(error);
+            }
+        };
+        let index = region.index() as usize;
+        if index == self.untouched_from.len() {
+            self.untouched_from.push(0);
+        } else {
+            self.untouched_from[index] = 0;
+        }
+        self.committed += self.tlsf.size(block);
+        self.tlsf.insert(block, 0, slip);
+        Ok(region)
+    }
+
+    pub(super) fn remove_region(
+        &mut self,
+        region: RegionId,
+        progress: &dyn Progress,
+    ) -> Option<u64> {
+        let block = self.tlsf.sole_free_block(region)?;
+        let row = self.tlsf.label(block).row;
+        let death = &self.deaths[row as usize];
+        if death.unknown || !death.after.as_ref().is_satisfied(progress) {
+            return None;
+        }
+        let size = self.tlsf.size(block);
+        self.uncount(row, size);
+        self.vacant.push(row);
+        self.tlsf.remove_region(region).then(|| {
+            self.committed -= size;
+            size
+        })
+    }
+
+    pub(super) fn need(&self, bytes: u64, alignment: u64) -> Option<Need> {
+        self.tlsf.need(bytes, alignment)
+    }
+
+    /// Tries candidate after candidate; when none is ready and `may_wait`, the first that is known.
+    pub(super) fn acquire(
+        &mut self,
+        need: Need,
+        frontier: FrontierRef<'_>,
+        progress: &dyn Progress,
+        requested: u64,
+        may_wait: bool,
+        death: &mut BlockDeath,
+    ) -> Option<Taken> {
+        let mut known = None;
+        let ready = self.tlsf.candidates(0, need, usize::MAX, usize::MAX).find(|place| {
+            let death = &self.deaths[self.tlsf.label(place.block).row as usize];
+            if !death.unknown && known.is_none() {
+                known = Some(*place);
+            }
+            !death.unknown
+                && death.after.as_ref().entries().iter().all(|entry| {
+                    frontier.get(entry.axis) >= entry.epoch
+                        || progress.has_reached(entry.axis, entry.epoch)
+                })
+        });
+        let place = ready.or(if may_wait { known } else { None })?;
+        let source = place.block;
+        let slip = *self.tlsf.label(source);
+        let was = self.deaths[slip.row as usize];
+        let before = self.tlsf.size(source);
+        let taken = self.tlsf.take(place)?;
+        let size = self.tlsf.size(taken.block);
+        self.uncount(slip.row, size);
+        *death = was.after;
+        if taken.source_gone {
+            self.vacant.push(slip.row);
+        }
+        if let Some(loose) = taken.loose {
+            let row = self.new_row(was);
+            self.tlsf.insert(loose, 0, Slip { row, requested: 0 });
+        }
+        debug_assert!(size <= before);
+        self.reserved += size;
+        self.tlsf.label_mut(taken.block).requested = requested;
+        let region = self.tlsf.region(taken.block).index() as usize;
+        let offset = self.tlsf.offset(taken.block);
+        let fresh = offset >= self.untouched_from[region];
+        self.untouched_from[region] = self.untouched_from[region].max(offset + size);
+        Some(Taken { block: taken.block, fresh, pending: !death.is_empty() })
+    }
+
+    pub(super) fn free(&mut self, block: BlockId, death: Death<'_>, progress: &dyn Progress) {
+        let mut size = self.tlsf.size(block);
+        self.reserved -= size;
+        self.tlsf.loosen(block);
+        let mut joined = StoredDeath::IDLE;
+        joined.set(death, progress);
+        for side in [Side::Left, Side::Right] {
+            if let Some((neighbour, _)) = self.tlsf.neighbour(block, side) {
+                let row = self.tlsf.label(neighbour).row;
+                let merged = self.tlsf.size(neighbour);
+                size += merged;
+                self.uncount(row, merged);
+                self.vacant.push(row);
+                let other = self.deaths[row as usize];
+                self.join(&mut joined, &other);
+                self.tlsf.absorb(block, neighbour);
+            }
+        }
+        let row = self.new_row(joined);
+        self.count(row, size);
+        self.tlsf.insert(block, 0, Slip { row, requested: 0 });
+    }
+
+    pub(super) fn quiesce(&mut self) {
+        for death in &mut self.deaths {
+            *death = StoredDeath::IDLE;
+        }
+        (self.pending, self.tainted) = (0, 0);
+    }
+
+    pub(super) fn death_of(&self, block: BlockId) -> StoredDeath {
+        self.deaths[self.tlsf.label(block).row as usize]
+    }
+
+    pub(super) fn requested(&self, block: BlockId) -> u64 {
+        self.tlsf.label(block).requested
+    }
+
+    fn join(&mut self, into: &mut StoredDeath, other: &StoredDeath) {
+        if into.unknown || other.unknown {
+            into.unknown = true;
+            into.after.clear();
+        } else if into.after.merge(other.after.as_ref()) == Merge::Overflow {
+            into.unknown = true;
+            into.after.clear();
+            self.taints += 1;
+        }
+    }
+
+    fn count(&mut self, row: u32, size: u64) {
+        let death = &self.deaths[row as usize];
+        if death.unknown {
+            self.tainted += size;
+        } else if !death.after.is_empty() {
+            self.pending += size;
+        }
+    }
+
+    fn uncount(&mut self, row: u32, size: u64) {
+        let death = &self.deaths[row as usize];
+        if death.unknown {
+            self.tainted -= size;
+        } else if !death.after.is_empty() {
+            self.pending -= size;
+        }
+    }
+
+    fn new_row(&mut self, death: StoredDeath) -> u32 {
+        if let Some(row) = self.vacant.pop() {
+            self.deaths[row as usize] = death;
+            return row;
+        }
+        self.deaths.push(death);
+        // At most one row per block, and blocks are numbered in 32 bits.
+        (self.deaths.len() - 1) as u32
+    }
+}

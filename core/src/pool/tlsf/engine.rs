@@ -1,0 +1,196 @@
+//! One face for the two heaps, so that the pool around them is written once.
+
+use super::Coalescing;
+use super::eager::EagerHeap;
+use super::heap::{BlockDeath, CLEAN, Heap, TAINTED, Taken};
+use crate::death::Death;
+use crate::frontier::FrontierRef;
+use crate::inspect::BlockState;
+use crate::offset::tlsf::{BlockId, Config, Need, RegionId, TlsfError};
+use crate::progress::Progress;
+use crate::slab::SlabProvider;
+
+#[derive(Debug)]
+pub(super) enum Engine {
+    Readiness(Heap),
+    Eager(EagerHeap),
+}
+
+/// Calls the same method of whichever heap it is.
+macro_rules! either {
+    ($self:expr, $heap:ident => $call:expr) => {
+        match $self {
+            Engine::Readiness($heap) => $call,
+            Engine::Eager($heap) => $call,
+        }
+    };
+}
+
+impl Engine {
+    pub(super) fn new(config: Config, coalescing: Coalescing) -> Result<Self, TlsfError> {
+        Ok(match coalescing {
+            Coalescing::Readiness => Self::Readiness(Heap::new(config)?),
+            Coalescing::Eager => Self::Eager(EagerHeap::new(config)?),
+        })
+    }
+
+    pub(super) fn need(&self, bytes: u64, alignment: u64) -> Option<Need> {
+        either!(self, heap => heap.need(bytes, alignment))
+    }
+
+    /// Bytes that a request will take.
+    pub(super) fn reserve_size(&self, need: Need) -> u64 {
+        let granule = either!(self, heap => heap.offsets().config().granule);
+        u64::from(need.units()) * granule
+    }
+
+    pub(super) fn committed_bytes(&self) -> u64 {
+        either!(self, heap => heap.committed_bytes())
+    }
+
+    pub(super) fn reserved_bytes(&self) -> u64 {
+        either!(self, heap => heap.reserved_bytes())
+    }
+
+    pub(super) fn pending_bytes(&self) -> u64 {
+        either!(self, heap => heap.pending_bytes())
+    }
+
+    pub(super) fn tainted_bytes(&self) -> u64 {
+        either!(self, heap => heap.tainted_bytes())
+    }
+
+    /// Taints that merging caused.
+    pub(super) fn taints(&self) -> u64 {
+        match self {
+            Self::Readiness(_) => 0,
+            Self::Eager(heap) => heap.taints,
+        }
+    }
+
+    pub(super) fn add_region(&mut self, bytes: u64) -> Result<RegionId, TlsfError> {
+        either!(self, heap => heap.add_region(bytes))
+    }
+
+    /// Nothing of the region is in use or pending on anything that is not merged with the rest.
+    pub(super) fn is_empty(&self, region: RegionId) -> bool {
+        match self {
+            Self::Readiness(heap) => {
+                let offsets = heap.offsets();
+                offsets.sole_free_block(region).is_some_and(|b| offsets.shelf_of(b) == Some(CLEAN))
+            }
+            Self::Eager(heap) => heap.offsets().sole_free_block(region).is_some(),
+        }
+    }
+
+    pub(super) fn remove_region(
+        &mut self,
+        region: RegionId,
+        progress: &dyn Progress,
+    ) -> Option<u64> {
+        match self {
+            Self::Readiness(heap) => heap.remove_region(region),
+            Self::Eager(heap) => heap.remove_region(region, progress),
+        }
+    }
+
+    #[inline]
+    pub(super) fn acquire(
+        &mut self,
+        need: Need,
+        frontier: FrontierRef<'_>,
+        progress: &dyn Progress,
+        requested: u64,
+        death: &mut BlockDeath,
+    ) -> Option<Taken> {
+        match self {
+            Self::Readiness(heap) => heap.acquire(need, frontier, progress, requested, death),
+            Self::Eager(heap) => heap.acquire(need, frontier, progress, requested, false, death),
+        }
+    }
+
+    pub(super) fn acquire_pending(
+        &mut self,
+        need: Need,
+        frontier: FrontierRef<'_>,
+        progress: &dyn Progress,
+        requested: u64,
+        death: &mut BlockDeath,
+    ) -> Option<Taken> {
+        match self {
+            Self::Readiness(heap) => {
+                heap.acquire_pending(need, frontier, progress, requested, death)
+            }
+            Self::Eager(heap) => heap.acquire(need, frontier, progress, requested, true, death),
+        }
+    }
+
+    #[inline]
+    pub(super) fn free(&mut self, block: BlockId, death: Death<'_>, progress: &dyn Progress) {
+        either!(self, heap => heap.free(block, death, progress));
+    }
+
+    /// Whether blocks turned clean.
+    pub(super) fn poll_all(&mut self, progress: &dyn Progress, device: &dyn SlabProvider) -> bool {
+        match self {
+            Self::Readiness(heap) => {
+                heap.poll_all(progress, |axis, epoch| device.query_epoch(axis, epoch))
+            }
+            // Its search asks progress itself.
+            Self::Eager(_) => false,
+        }
+    }
+
+    pub(super) fn quiesce(&mut self) {
+        either!(self, heap => heap.quiesce());
+    }
+
+    pub(super) fn offset(&self, block: BlockId) -> u64 {
+        either!(self, heap => heap.offsets().offset(block))
+    }
+
+    pub(super) fn region(&self, block: BlockId) -> RegionId {
+        either!(self, heap => heap.offsets().region(block))
+    }
+
+    /// Visits the blocks of a region: offset, size, state.
+    pub(super) fn visit(&self, region: RegionId, visit: &mut dyn FnMut(u64, u64, BlockState<'_>)) {
+        match self {
+            Self::Readiness(heap) => {
+                let offsets = heap.offsets();
+                for block in offsets.blocks(region) {
+                    let death;
+                    let state = match offsets.shelf_of(block) {
+                        None => BlockState::Live { requested: heap.requested(block) },
+                        Some(TAINTED) => BlockState::Tainted,
+                        Some(_) => match heap.death_of(block) {
+                            Some(known) if !known.is_empty() => {
+                                death = known;
+                                BlockState::Pending(death.as_ref())
+                            }
+                            _ => BlockState::Clean,
+                        },
+                    };
+                    visit(offsets.offset(block), offsets.size(block), state);
+                }
+            }
+            Self::Eager(heap) => {
+                let offsets = heap.offsets();
+                for block in offsets.blocks(region) {
+                    let death;
+                    let state = if offsets.shelf_of(block).is_none() {
+                        BlockState::Live { requested: heap.requested(block) }
+                    } else {
+                        death = heap.death_of(block);
+                        match death.get() {
+                            Death::Idle => BlockState::Clean,
+                            Death::After(frontier) => BlockState::Pending(frontier),
+                            Death::Unknown => BlockState::Tainted,
+                        }
+                    };
+                    visit(offsets.offset(block), offsets.size(block), state);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! The rules of readiness, one by one. Generated programs with an oracle stand in `tests/pools.rs`.
+
+use super::*;
+use crate::slab::{BufferUsage, MemoryType, SlabError, SlabStats, SlabTable};
+use crate::{Axis, Entry, Epoch, Progress, SlabId, SlabProvider};
+use alloc::collections::BTreeMap;
+
+#[derive(Debug)]
+struct Provider {
+    slabs: Mutex<SlabTable<u64>>,
+    capacity: u64,
+}
+
+impl SlabProvider for Provider {
+    fn properties(&self) -> SlabProperties {
+        SlabProperties {
+            memory_type: MemoryType::NONE,
+            usage: BufferUsage::NONE,
+            alignment: 4096,
+            granularity: 256,
+            max_slab_size: 1 << 40,
+        }
+    }
+    fn acquire(&self, size: u64) -> Result<Grant, SlabError> {
+        let mut slabs = self.slabs.lock();
+        let held: u64 = slabs.iter().map(|(_, size)| size).sum();
+        if held + size > self.capacity {
+            return Ok(Grant::NoCapacity);
+        }
+        let id = slabs.insert(size).map_err(|_| SlabError::Lost)?;
+        Ok(Grant::Slab(Slab { id, size }))
+    }
+    fn release(&self, id: SlabId) -> Result<(), SlabError> {
+        self.slabs.lock().remove(id).map(drop).ok_or(SlabError::UnknownSlab(id))
+    }
+    fn stats(&self) -> SlabStats {
+        SlabStats::default()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Axes(Mutex<BTreeMap<Axis, Epoch>>);
+
+impl Axes {
+    fn advance(&self, axis: Axis, epoch: Epoch) {
+        self.0.lock().insert(axis, epoch);
+    }
+}
+
+impl Progress for Axes {
+    fn reached(&self, axis: Axis) -> Epoch {
+        self.0.lock().get(&axis).copied().unwrap_or(0)
+    }
+}
+
+const A: Axis = Axis::queue(0, 0, 0, 1);
+const B: Axis = Axis::queue(0, 0, 0, 2);
+
+fn pool(capacity: u64, coalescing: Coalescing) -> (TlsfPool, Arc<Provider>, Arc<Axes>) {
+    let provider = Arc::new(Provider { slabs: Mutex::new(SlabTable::new()), capacity });
+    let axes = Arc::new(Axes::default());
+    let host = PoolHost::new(provider.clone(), axes.clone());
+    let config = TlsfPoolConfig {
+        growth: Growth::slabs_of(capacity),
+        coalescing,
+        ..TlsfPoolConfig::default()
+    };
+    (TlsfPool::new(host, config).unwrap(), provider, axes)
+}
+
+fn after(entries: &[(Axis, Epoch)]) -> Frontier {
+    Frontier::from_entries(entries.iter().map(|&(axis, epoch)| Entry::new(axis, epoch))).unwrap()
+}
+
+fn ready(answer: Result<Acquire, PoolError>) -> (Reservation, Origin) {
+    match answer.unwrap() {
+        Acquire::Ready { reservation, origin } => (reservation, origin),
+        other => panic!("not ready: {other:?}"),
+    }
+}
+
+fn fill(pool: &TlsfPool, blocks: u64, size: u64) -> Vec<Reservation> {
+    (0..blocks).map(|_| ready(pool.acquire(&Request::new(size).or_grow())).0).collect()
+}
+
+#[test]
+fn a_pending_block_serves_who_comes_after_it_and_nobody_else() {
+    let (pool, _, axes) = pool(1024, Coalescing::Readiness);
+    let [held] = fill(&pool, 1, 1024).try_into().unwrap();
+    let death = after(&[(A, 5)]);
+    pool.release(held, Death::After(death.as_ref())).unwrap();
+    let ask = |frontier: &Frontier| pool.acquire(&Request::new(1024).after(frontier.as_ref()));
+    assert!(matches!(
+        ask(&after(&[(A, 4), (B, 9)])).unwrap(),
+        Acquire::Exhausted { growth_required: false, .. }
+    ));
+    assert_eq!(pool.stats().pending_bytes, 1024);
+    let (held, origin) = ready(ask(&after(&[(A, 5)])));
+    assert_eq!(origin, Origin::Reused(ReuseProof::Dominance));
+    pool.release(held, Death::After(death.as_ref())).unwrap();
+    axes.advance(A, 5);
+    let (held, origin) = ready(ask(&Frontier::default()));
+    assert_eq!(origin, Origin::Reused(ReuseProof::Completion));
+    pool.release(held, Death::Idle).unwrap();
+    let stats = pool.stats();
+    assert_eq!((stats.fresh, stats.dominated, stats.completed), (1, 1, 1));
+    assert_eq!((stats.missed, stats.exhausted), (2, 1));
+}
+
+#[test]
+fn a_ready_block_never_waits_for_its_neighbour() {
+    for (coalescing, serves) in [(Coalescing::Readiness, true), (Coalescing::Eager, false)] {
+        let (pool, _, _) = pool(1024, coalescing);
+        let [a, b, c, d] = fill(&pool, 4, 256).try_into().unwrap();
+        pool.release(b, Death::Idle).unwrap();
+        let death = after(&[(A, 5)]);
+        pool.release(c, Death::After(death.as_ref())).unwrap();
+        let answer = pool.acquire(&Request::new(256)).unwrap();
+        assert_eq!(matches!(answer, Acquire::Ready { .. }), serves, "{coalescing:?}");
+        drop((a, d, answer));
+    }
+}
+
+#[test]
+fn adjacent_blocks_of_different_readiness_serve_who_may_use_all_of_them() {
+    let (pool, _, _) = pool(1024, Coalescing::Readiness);
+    let [a, b, c, d] = fill(&pool, 4, 256).try_into().unwrap();
+    let (on_a, on_b) = (after(&[(A, 3)]), after(&[(B, 7)]));
+    pool.release(a, Death::Idle).unwrap();
+    pool.release(b, Death::After(on_a.as_ref())).unwrap();
+    pool.release(c, Death::After(on_b.as_ref())).unwrap();
+    // Clean and A, for who is after A.
+    let (span, _) = ready(pool.acquire(&Request::new(512).after(on_a.as_ref())));
+    assert_eq!(span.offset(), 0);
+    pool.cancel(span).unwrap();
+    // Canceled: what is joined stays joined, under the join of the deaths.
+    let none = pool.acquire(&Request::new(768).after(on_a.as_ref())).unwrap();
+    assert!(matches!(none, Acquire::Exhausted { .. }));
+    let both = after(&[(A, 3), (B, 7)]);
+    let (span, origin) = ready(pool.acquire(&Request::new(768).after(both.as_ref())));
+    assert_eq!(origin, Origin::Reused(ReuseProof::Dominance));
+    pool.release(span, Death::After(both.as_ref())).unwrap();
+    pool.release(d, Death::After(both.as_ref())).unwrap();
+    assert!(matches!(
+        pool.acquire(&Request::new(1024).after(both.as_ref())).unwrap(),
+        Acquire::Ready { .. }
+    ));
+}
+
+#[test]
+fn a_wait_is_for_the_soonest_and_canceling_restores_the_death() {
+    let (pool, provider, axes) = pool(1024, Coalescing::Readiness);
+    let [a, b, c, d] = fill(&pool, 4, 256).try_into().unwrap();
+    axes.advance(A, 10);
+    let (late, soon) = (after(&[(A, 90)]), after(&[(B, 7)]));
+    pool.release(a, Death::After(late.as_ref())).unwrap();
+    pool.release(c, Death::After(soon.as_ref())).unwrap();
+    let request = Request::new(200).or_wait().or_grow();
+    for _ in 0..2 {
+        let Acquire::AfterWait { reservation, wait } = pool.acquire(&request).unwrap() else {
+            panic!("expected a wait");
+        };
+        assert_eq!((reservation.offset(), &wait), (512, &soon));
+        pool.cancel(reservation).unwrap();
+    }
+    assert_eq!(pool.stats().waited, 2);
+    assert_eq!(provider.slabs.lock().len(), 1, "waiting comes before growth");
+    axes.advance(B, 7);
+    let (reservation, _) = ready(pool.acquire(&request));
+    assert_eq!(reservation.offset(), 512);
+    drop((b, d, reservation));
+}
+
+#[test]
+fn unknown_deaths_come_back_when_the_device_is_quiescent() {
+    let (pool, _, axes) = pool(1024, Coalescing::Readiness);
+    let [a, b, c, d] = fill(&pool, 4, 256).try_into().unwrap();
+    pool.release(a, Death::Unknown).unwrap();
+    pool.release(b, Death::Unknown).unwrap();
+    let death = after(&[(A, 5)]);
+    pool.release(c, Death::After(death.as_ref())).unwrap();
+    pool.release(d, Death::Idle).unwrap();
+    axes.advance(A, 5);
+    let stats = pool.stats();
+    assert_eq!((stats.tainted_bytes, stats.clean_bytes()), (512, 512));
+    assert!(matches!(
+        pool.acquire(&Request::new(1024).or_wait()).unwrap(),
+        Acquire::Exhausted { .. }
+    ));
+    pool.quiesce();
+    let (all, _) = ready(pool.acquire(&Request::new(1024)));
+    drop(all);
+}
+
+#[test]
+fn a_death_on_several_axes_shrinks_as_they_are_reached() {
+    let (pool, _, axes) = pool(1024, Coalescing::Readiness);
+    let [held] = fill(&pool, 1, 1024).try_into().unwrap();
+    let death = after(&[(A, 5), (B, 7)]);
+    pool.release(held, Death::After(death.as_ref())).unwrap();
+    let ask = |entries: &[(Axis, Epoch)]| {
+        let frontier = after(entries);
+        pool.acquire(&Request::new(1024).after(frontier.as_ref())).unwrap()
+    };
+    assert!(matches!(ask(&[(A, 5)]), Acquire::Exhausted { .. }));
+    assert!(matches!(ask(&[(B, 7)]), Acquire::Exhausted { .. }));
+    axes.advance(A, 6);
+    // The frontier covers one axis, progress the other.
+    let Acquire::Ready { reservation, .. } = ask(&[(B, 7)]) else { panic!("B is covered") };
+    pool.release(reservation, Death::Idle).unwrap();
+    assert_eq!(pool.stats().pending_bytes, 0);
+}
+
+#[test]
+fn budgets_and_capacity_are_values_and_bad_requests_are_errors() {
+    let provider = Arc::new(Provider { slabs: Mutex::new(SlabTable::new()), capacity: 4096 });
+    let config = TlsfPoolConfig {
+        growth: Growth::slabs_of(1024),
+        budget: Budget::bytes(2048),
+        ..TlsfPoolConfig::default()
+    };
+    let host = PoolHost::new(provider.clone(), Arc::new(crate::NoProgress));
+    let pool = TlsfPool::new(host, config).unwrap();
+    assert_eq!(pool.acquire(&Request::new(0)).unwrap_err(), PoolError::ZeroSize);
+    for alignment in [0, 3, 8192] {
+        assert_eq!(
+            pool.acquire(&Request::new(1).aligned(alignment)).unwrap_err(),
+            PoolError::InvalidAlignment { alignment }
+        );
+    }
+    assert!(matches!(
+        pool.acquire(&Request::new(u64::MAX)).unwrap_err(),
+        PoolError::TooLarge { .. }
+    ));
+    assert!(matches!(
+        pool.acquire(&Request::new(1)).unwrap(),
+        Acquire::Exhausted { growth_required: true, .. }
+    ));
+    let held = fill(&pool, 8, 256);
+    let Acquire::OverBudget { observed } = pool.acquire(&Request::new(1).or_grow()).unwrap() else {
+        panic!("the budget is spent");
+    };
+    for reservation in held {
+        pool.release(reservation, Death::Idle).unwrap();
+    }
+    assert!(pool.notification().changed_since(observed));
+    assert_eq!(pool.trim(Trim::All), Ok(2048));
+    assert_eq!(pool.stats().committed_bytes, 0);
+    // A larger request gets a slab of its own, and a refused ordinary slab falls back to what is needed.
+    let big = fill(&pool, 1, 2000);
+    assert_eq!(provider.slabs.lock().iter().map(|(_, size)| *size).max(), Some(2048));
+    drop(big);
+    drop(pool);
+    assert!(provider.slabs.lock().is_empty());
+}
+
+#[test]
+fn many_sets_of_axes_do_not_pile_up() {
+    let (pool, _, axes) = pool(1 << 20, Coalescing::Readiness);
+    for round in 1..300u64 {
+        let [a, b] = fill(&pool, 2, 256).try_into().unwrap();
+        let x = Axis::host(0, 0, round as u32);
+        let y = Axis::host(0, 0, round as u32 + 1);
+        pool.release(a, Death::After(after(&[(x, round)]).as_ref())).unwrap();
+        pool.release(b, Death::After(after(&[(x, round), (y, round)]).as_ref())).unwrap();
+        if round % 3 == 0 {
+            for axis in 0..=round as u32 + 1 {
+                axes.advance(Axis::host(0, 0, axis), round);
+            }
+            pool.poll();
+        }
+    }
+    pool.quiesce();
+    assert_eq!(pool.stats().clean_bytes(), 1 << 20);
+    assert_eq!(pool.trim(Trim::All), Ok(1 << 20));
+}

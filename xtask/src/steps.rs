@@ -1,0 +1,336 @@
+//! The steps of `cargo xtask test` and `cargo xtask lint`, each a function that runs cargo with the right flags.
+//!
+//! ```text
+//! default flags   target/         unit, replay, bench, lint
+//! --cfg loom      target/loom     loom
+//! sanitizers      target/{asan,tsan}
+//! no std          target/no-std   no-std
+//! libFuzzer       target/fuzz     fuzz
+//! ```
+//! Each set of flags has its own target folder: sharing one would rebuild everything at every step.
+
+mod fuzz;
+mod replay;
+
+use std::collections::HashSet;
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+
+pub(crate) use fuzz::{FuzzRun, fuzz_target};
+
+use crate::provision;
+use crate::shell::{self, Cmd};
+use crate::step::{Outcome, Report, Stop};
+
+/// The crates whose tests run under the sanitizers.
+const SANITIZED: [&str; 6] =
+    ["-p", "strandline-core", "-p", "strandline-host-native", "-p", "strandline-replay"];
+
+/// A target without `std`, 32 bits wide: the one that the component is built for.
+const BARE_TARGET: &str = "wasm32-unknown-unknown";
+
+/// The Rust that Debian packages, with its library's source; built for its browsers.
+const DEBIAN_RUST: [&str; 2] = ["rustc-web", "rust-web-src"];
+/// What ThreadSanitizer needs besides: LLVM 22's compiler driver, linker and runtime.
+const DEBIAN_TSAN: [&str; 4] = ["rust-web-llvm", "lld-22", "clang-22", "libclang-rt-22-dev"];
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+
+/// A step of `cargo xtask test`, in the order they run: quick and telling first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
+pub(crate) enum Step {
+    /// Unit, integration and documentation tests of every crate.
+    Unit,
+    /// The core without std, for this machine and for a bare 32-bit target.
+    NoStd,
+    /// Model checking of every lock-free file (modules `model`, core/tests/loom_*.rs).
+    Loom,
+    /// The command over every shipped trace, its exit status and JSON checked.
+    Replay,
+    /// The benchmarks compile.
+    Bench,
+    /// Tests under AddressSanitizer, reduced.
+    Asan,
+    /// Tests under ThreadSanitizer with an instrumented std, reduced.
+    Tsan,
+    /// Core's tests under miri, reduced.
+    Miri,
+    /// A short run of every fuzz target, seeded from fuzz/corpus.
+    Fuzz,
+}
+
+impl Step {
+    /// The name on the command line.
+    fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// What it does, in one line: the same words as in the help.
+    fn about(self) -> String {
+        let help =
+            self.to_possible_value().and_then(|value| value.get_help().map(ToString::to_string));
+        help.unwrap_or_default()
+    }
+
+    /// What it needs beyond stable Rust and a C compiler.
+    fn needs(self) -> &'static str {
+        match self {
+            Self::Unit | Self::Loom | Self::Replay | Self::Bench => "-",
+            Self::NoStd => "target wasm32-unknown-unknown, or Debian's rustc-web",
+            Self::Asan => "nightly",
+            Self::Tsan => "Debian's rustc-web and clang-22, or nightly with rust-src",
+            Self::Miri => "nightly with miri",
+            Self::Fuzz => "nightly, cargo-fuzz",
+        }
+    }
+
+    fn run(self, options: &TestOptions) -> Outcome {
+        match self {
+            Self::Unit => unit(),
+            Self::NoStd => no_std(),
+            Self::Loom => loom(),
+            Self::Replay => replay::replay(),
+            Self::Bench => bench_compiles(),
+            Self::Asan => asan(),
+            Self::Tsan => tsan(),
+            Self::Miri => miri(&[]),
+            Self::Fuzz => fuzz::fuzz_all(options.seconds),
+        }
+    }
+}
+
+/// What `cargo xtask test` was asked for.
+#[derive(Debug)]
+pub(crate) struct TestOptions {
+    /// Only these; all when empty.
+    pub(crate) only: Vec<Step>,
+    /// All but these.
+    pub(crate) skip: Vec<Step>,
+    /// Stop at the first step that fails.
+    pub(crate) fail_fast: bool,
+    /// How long each fuzz target runs, in seconds.
+    pub(crate) seconds: u32,
+}
+
+impl TestOptions {
+    fn chosen(&self) -> Vec<Step> {
+        let only: HashSet<Step> = self.only.iter().copied().collect();
+        let wanted =
+            |step: &Step| (only.is_empty() || only.contains(step)) && !self.skip.contains(step);
+        Step::value_variants().iter().copied().filter(wanted).collect()
+    }
+}
+
+/// Prints the steps, what each does and what it needs.
+pub(crate) fn list() {
+    println!("{:<8}{:<72}needs", "step", "does");
+    for step in Step::value_variants() {
+        println!("{:<8}{:<72}{}", step.name(), step.about(), step.needs());
+    }
+}
+
+/// Runs the chosen steps and reports.
+pub(crate) fn test(options: &TestOptions) -> ExitCode {
+    let mut report = Report::default();
+    for step in options.chosen() {
+        let failed = report.run(&step.name(), &step.about(), || step.run(options));
+        if failed && options.fail_fast {
+            break;
+        }
+    }
+    report.finish()
+}
+
+/// Format, clippy and documentation, every warning an error, and reports.
+pub(crate) fn lint() -> ExitCode {
+    let mut report = Report::default();
+    report.run("format", "rustfmt changes nothing", format_check);
+    report.run("clippy", "no warning in any target of any crate", clippy);
+    report.run("doc", "documentation builds without a warning", || doc(false));
+    report.finish()
+}
+
+fn unit() -> Outcome {
+    Cmd::cargo().args(["test", "--workspace"]).run_tests().map(Some)
+}
+
+fn no_std() -> Outcome {
+    let build = || Cmd::cargo().args(["build", "-p", "strandline-core", "--no-default-features"]);
+    // This alone would also pass if a dependency pulled std in: the machine's own target has one.
+    build().flavour("no-std", "").run()?;
+    if provision::has_target(BARE_TARGET) {
+        build().args(["--target", BARE_TARGET]).flavour("no-std", "").run()?;
+    } else {
+        provision::debian_packages(&DEBIAN_RUST)?;
+        // Only core and alloc are built, so any use of std is an unknown crate.
+        debian_rust(build(), "no-std", "")
+            .args(["-Zbuild-std=core,alloc", "--target", BARE_TARGET])
+            .run()?;
+    }
+    Ok(None)
+}
+
+fn loom() -> Outcome {
+    // Release, since the models are large; with the assertions, since they are half of what is checked.
+    let test = || {
+        Cmd::cargo()
+            .args(["test", "-p", "strandline-core", "--release"])
+            .flavour("loom", "--cfg loom")
+            .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true")
+            .env("LOOM_MAX_PREEMPTIONS", "3")
+    };
+    // Models of private types are unit tests in modules named `model`; other unit tests use loom's
+    // types outside a model, which it refuses.
+    let private = test().args(["--lib", "--", "::model::"]).run_tests();
+    let public = test().args(["--no-fail-fast", "--test", "loom_*"]).run_tests();
+    Ok(Some(private? + public?))
+}
+
+fn bench_compiles() -> Outcome {
+    Cmd::cargo().args(["build", "-p", "strandline-bench", "--release", "--all-targets"]).run()?;
+    Ok(None)
+}
+
+/// `cargo test` at reduced size, without the documentation tests: rustdoc would need the same flags.
+fn reduced_tests(cargo: Cmd) -> Cmd {
+    cargo
+        .args(["test", "--lib", "--bins", "--tests"])
+        .env("STRANDLINE_TEST_SCALE", "small")
+        .env("PROPTEST_CASES", "16")
+}
+
+fn asan() -> Outcome {
+    provision::nightly()?;
+    // Naming the target keeps the flags away from build scripts and procedural macros.
+    reduced_tests(Cmd::cargo_nightly())
+        .args(SANITIZED)
+        .args(["--target", &host()?])
+        .flavour("asan", "-Zsanitizer=address")
+        .run_tests()
+        .map(Some)
+}
+
+fn tsan() -> Outcome {
+    // An uninstrumented std hides what its locks and channels order, and so invents races.
+    let tests = |cargo| reduced_tests(cargo).args(SANITIZED).arg("-Zbuild-std");
+    let cmd = if nightly_has_source() {
+        tests(Cmd::cargo_nightly()).flavour("tsan", "-Zsanitizer=thread")
+    } else {
+        provision::debian_packages(&[&DEBIAN_RUST[..], &DEBIAN_TSAN[..]].concat())?;
+        let flags =
+            "-Zsanitizer=thread -Zexternal-clangrt -Clinker=clang-22 -Clink-arg=-fsanitize=thread";
+        debian_rust(tests(Cmd::cargo()), "tsan", flags)
+    };
+    cmd.args(["--target", &host()?]).run_tests().map(Some)
+}
+
+/// Core's tests under miri; `args` go to `cargo miri test`.
+pub(crate) fn miri(args: &[String]) -> Outcome {
+    let miri = || Cmd::cargo_nightly().arg("miri");
+    // Not everywhere can rustup fetch it, so even in CI its absence is a skip.
+    provision::nightly_component("miri", &miri().arg("--version")).map_err(|stop| match stop {
+        Stop::Failed(why) | Stop::Skipped(why) => Stop::Skipped(why),
+    })?;
+    // Isolation would refuse the folder in which proptest keeps its failures.
+    miri()
+        .args(["test", "-p", "strandline-core", "--lib", "--tests"])
+        .args(args)
+        .env("MIRIFLAGS", "-Zmiri-disable-isolation")
+        .env("STRANDLINE_TEST_SCALE", "small")
+        .env("PROPTEST_CASES", "4")
+        .flavour("miri", "")
+        .run_tests()
+        .map(Some)
+}
+
+fn format_check() -> Outcome {
+    Cmd::cargo().args(["fmt", "--all", "--check"]).run()?;
+    Cmd::cargo().args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]).run()?;
+    Ok(None)
+}
+
+fn clippy() -> Outcome {
+    let clippy = || Cmd::cargo().arg("clippy");
+    let strict = |cmd: Cmd| cmd.args(["--", "-D", "warnings"]).run();
+    strict(clippy().args(["--workspace", "--all-targets"]))?;
+    strict(clippy().args(["-p", "strandline-core", "--no-default-features"]))?;
+    let fuzz = clippy().args(["--manifest-path", "fuzz/Cargo.toml", "--all-targets"]);
+    strict(fuzz.env("CARGO_TARGET_DIR", shell::target_dir()))?;
+    Ok(None)
+}
+
+/// The published documentation, then that of private items too: a link that only one of the two
+/// resolves is a mistake.
+pub(crate) fn doc(open: bool) -> Outcome {
+    let doc = || {
+        Cmd::cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings")
+    };
+    doc().arg("--document-private-items").run()?;
+    doc().args(open.then_some("--open")).run()?;
+    Ok(None)
+}
+
+/// The side-by-side benchmarks, with the flags that the published numbers use.
+pub(crate) fn bench(args: &[String]) -> Outcome {
+    Cmd::cargo()
+        .args(["run", "-p", "strandline-bench", "--profile", "bench", "--"])
+        .args(args)
+        .run()?;
+    Ok(None)
+}
+
+/// Uses the compiler that Debian packages: the one whose library source is at hand to be rebuilt.
+fn debian_rust(cargo: Cmd, folder: &str, rustflags: &str) -> Cmd {
+    // The variable makes this stable compiler accept -Z flags.
+    cargo.env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1").flavour(folder, rustflags)
+}
+
+/// Whether nightly's component rust-src is installed, from which std can be rebuilt.
+fn nightly_has_source() -> bool {
+    let sysroot = Cmd::new("rustup").args(["run", "nightly", "rustc", "--print", "sysroot"]);
+    sysroot.output().is_ok_and(|output| {
+        let folder = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        output.status.success()
+            && std::path::Path::new(&folder)
+                .join("lib/rustlib/src/rust/library/Cargo.lock")
+                .is_file()
+    })
+}
+
+/// The target that this machine's compiler makes code for.
+fn host() -> Result<String, Stop> {
+    let output = Cmd::new("rustc").args(["--print", "host-tuple"]).output()?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    } else {
+        Err(Stop::Failed("rustc --print host-tuple failed".to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(only: &[Step], skip: &[Step]) -> TestOptions {
+        TestOptions { only: only.to_vec(), skip: skip.to_vec(), fail_fast: false, seconds: 1 }
+    }
+
+    #[test]
+    fn without_a_choice_every_step_runs() {
+        assert_eq!(options(&[], &[]).chosen(), Step::value_variants());
+    }
+
+    #[test]
+    fn only_and_skip_combine_and_keep_the_order() {
+        let chosen = options(&[Step::Tsan, Step::Unit, Step::Loom], &[Step::Loom]).chosen();
+        assert_eq!(chosen, [Step::Unit, Step::Tsan]);
+    }
+
+    #[test]
+    fn steps_have_short_names_and_say_what_they_do() {
+        let names: Vec<String> = Step::value_variants().iter().map(|step| step.name()).collect();
+        assert!(names.contains(&"no-std".to_owned()));
+        assert!(names.iter().all(|name| !name.is_empty() && name.len() <= 7));
+        assert!(Step::value_variants().iter().all(|step| !step.about().is_empty()));
+    }
+}
