@@ -358,7 +358,7 @@ impl Engine {
                 slabs: stats.slabs,
             },
         );
-        self.peaks.update(self.event, self.live_bytes, &stats, &self.pools);
+        self.peaks.update(self.event, self.live_bytes, &stats);
     }
 
     fn failure(&self, step: &Step, reason: Reason) -> Box<Failure> {
@@ -380,7 +380,7 @@ impl Engine {
         let elapsed = self.start.elapsed();
         let stats = self.pools.stats();
         if self.options.unchecked {
-            self.peaks.update(self.event, self.live_bytes, &stats, &self.pools);
+            self.peaks.update(self.event, self.live_bytes, &stats);
         }
         self.peaks.settle(&self.pools);
         self.streams.drain();

@@ -8,6 +8,8 @@
 //!                       fit              oracle, memory: every range and byte is checked
 //! ```
 
+pub mod build;
+pub mod config;
 pub mod engine;
 pub mod event;
 pub mod format;

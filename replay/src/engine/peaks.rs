@@ -129,7 +129,7 @@ pub struct Peaks {
 
 impl Peaks {
     /// Takes in the counters after an event.
-    pub(crate) fn update(&mut self, event: u64, live: u64, stats: &PoolStats, pools: &Pools) {
+    pub(crate) fn update(&mut self, event: u64, live: u64, stats: &PoolStats) {
         self.credit += CREDIT;
         self.live.raise(live, event);
         self.requested.raise(stats.requested_bytes, event);
