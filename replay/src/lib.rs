@@ -12,12 +12,15 @@ pub mod build;
 pub mod config;
 pub mod engine;
 pub mod event;
+pub mod fit;
 pub mod format;
 pub mod memory;
 pub mod oracle;
 pub mod pools;
+pub mod report;
 pub mod series;
 pub mod serving;
+pub mod session;
 pub mod size;
 pub mod streams;
 #[cfg(test)]
