@@ -1,1 +1,45 @@
-//! Not written yet.
+//! Strandline on the processor: slabs of memory, sleeping threads, queues that do real work.
+//!
+//! ```text
+//!   CpuQueue ──runs──▶ Command(fill, copy, call) ──on──▶ MmapBuffer
+//!      │ advances                                            ▲ map
+//!   Tracker (core)        allocate(deadline)                 │
+//!      ▲ asks                 │ sleeps on releases           │
+//!   Pool (core) ◀─────────────┘                              │
+//!      └──acquire──▶ CachedSlabs (refill thread) ──▶ MmapSlabProvider
+//! ```
+//!
+//! | file | idea |
+//! | --- | --- |
+//! | `slab` | [`MmapSlabProvider`]: slabs of anonymous memory |
+//! | `mem` | [`MmapBuffer`]: shared bytes without undefined behaviour; all unsafe code |
+//! | `cache` | [`CachedSlabs`]: core's slab cache with its refill thread |
+//! | `wake` | [`thread_wake`], [`wait`], [`wait_frontier`]: threads that sleep |
+//! | `allocate` | [`allocate()`], [`allocate_ready`]: blocking, with a deadline |
+//! | `queue` | [`CpuQueue`]: an in-order queue with a worker thread |
+//! | `info` | [`machine_info`]: what this machine offers |
+//!
+//! # Memory
+//! Reservations name the same bytes one after another, and what keeps them apart in time is their
+//! frontiers, which the compiler cannot see. So a [`MmapBuffer`] reads and writes by relaxed atomics and
+//! never lends a slice: a wrong frontier is a wrong result, never undefined behaviour. A buffer
+//! keeps its memory mapped, also after its slab was released.
+#![deny(unsafe_code)]
+
+mod allocate;
+mod cache;
+mod info;
+mod layout;
+#[allow(unsafe_code, reason = "mapped memory; argued in the file")]
+mod mem;
+mod queue;
+mod slab;
+mod wake;
+
+pub use allocate::{AllocateError, Allocated, Lack, Timeout, allocate, allocate_ready};
+pub use cache::{CacheStartError, CachedSlabs};
+pub use info::{MachineInfo, TransparentHugePages, machine_info};
+pub use mem::{BufferError, MmapBuffer};
+pub use queue::{Command, CpuQueue, HostCallPanicked, QueueError};
+pub use slab::{MmapBuilder, MmapConfigError, MmapSlabProvider};
+pub use wake::{FrontierWaitError, WaitResult, thread_wake, wait, wait_frontier};

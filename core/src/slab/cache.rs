@@ -107,8 +107,8 @@ impl Ema {
     ///
     /// ```
     /// use strandline_core::slab::cache::Ema;
-    /// let often = (0..50).fold(Ema::HALF, |ema, _| ema.then(true));
-    /// let seldom = (0..50).fold(Ema::HALF, |ema, _| ema.then(false));
+    /// let often = (0..100).fold(Ema::HALF, |ema, _| ema.then(true));
+    /// let seldom = (0..100).fold(Ema::HALF, |ema, _| ema.then(false));
     /// assert_eq!((often.permille(), seldom.permille()), (1000, 0));
     /// ```
     #[must_use]
