@@ -16,6 +16,7 @@ pub mod fit;
 pub mod format;
 pub mod memory;
 pub mod oracle;
+pub mod plot;
 pub mod pools;
 pub mod report;
 pub mod series;
