@@ -1,5 +1,5 @@
 //! Allocation pools and async frontiers.
-#![cfg_attr(not(any(feature = "std", loom)), no_std)]
+#![cfg_attr(not(any(feature = "std", loom, test)), no_std)]
 #![deny(unsafe_code)]
 
 extern crate alloc;
@@ -16,6 +16,7 @@ pub mod pool;
 pub mod progress;
 mod run_all;
 pub mod slab;
+pub mod semaphore;
 pub(crate) mod sync;
 pub mod tracker;
 
@@ -29,4 +30,5 @@ pub use notification::{Notification, Observation, Wake};
 pub use pool::{Acquire, Pool, PoolError, PoolStats, Request, Reservation};
 pub use progress::{NoProgress, Progress};
 pub use slab::{Grant, Slab, SlabError, SlabId, SlabMap, SlabProvider};
+pub use semaphore::Semaphore;
 pub use tracker::{AxisStatus, Tracker, TrackerError, WaitError, WaitFuture, WaitId};

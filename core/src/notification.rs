@@ -157,7 +157,9 @@ impl Notification {
         let waiting = {
             let mut wakers = self.wakers.lock();
             let waiting = core::mem::take(&mut wakers.waiting);
-            self.leave(waiting.len());
+            if !waiting.is_empty() {
+                self.leave(waiting.len());
+            }
             waiting
         };
         for waker in waiting.into_values() {
@@ -187,7 +189,8 @@ impl Notification {
     /// [`Wake`].
     #[must_use]
     pub fn begin_wait(&self, seen: Observation) -> Option<Waiting<'_>> {
-        self.enter(seen).then_some(Waiting { notification: self, seen })
+        // Lazily: a `Waiting` that is made in vain would be counted out when dropped.
+        self.enter(seen).then(|| Waiting { notification: self, seen })
     }
 
     /// Has `waker` called once, by the next signal, from the thread that signals; `None`, with the
@@ -228,7 +231,9 @@ impl Notification {
         let removed = {
             let mut wakers = self.wakers.lock();
             let removed = wakers.waiting.remove(&id.0);
-            self.leave(usize::from(removed.is_some()));
+            if removed.is_some() {
+                self.leave(1);
+            }
             removed
         };
         // Dropping a waker runs foreign code too, so it happens here, after the lock.
@@ -358,5 +363,37 @@ impl Future for Changed<'_> {
 impl Drop for Changed<'_> {
     fn drop(&mut self) {
         self.unregister();
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn observers(notification: &Notification) -> u32 {
+        notification.observers.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn every_observer_is_counted_in_once_and_out_once() {
+        let notification = Notification::new(None);
+        let stale = notification.observe();
+        notification.signal();
+        assert!(notification.begin_wait(stale).is_none());
+        assert!(notification.register(stale, Waker::noop().clone()).is_none());
+        assert_eq!(observers(&notification), 0);
+
+        let seen = notification.observe();
+        let wait = notification.begin_wait(seen);
+        let id = notification.register(seen, Waker::noop().clone());
+        let other = notification.register(seen, Waker::noop().clone());
+        assert_eq!(observers(&notification), 3);
+        assert!(id.is_some_and(|id| notification.unregister(id) && !notification.unregister(id)));
+        assert_eq!(observers(&notification), 2);
+        notification.signal_if_observed();
+        assert_eq!(observers(&notification), 1);
+        assert!(other.is_some_and(|id| !notification.unregister(id)));
+        drop(wait);
+        assert_eq!(observers(&notification), 0);
     }
 }

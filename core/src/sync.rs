@@ -3,7 +3,7 @@
 //! | build | mutex | atomics |
 //! | --- | --- | --- |
 //! | `std` (default) | `std::sync::Mutex`, poison ignored | `core` |
-//! | no `std` | [`spin`]: correct with threads, meant for one | `core` |
+//! | no `std` | `sync/spin.rs`: correct with threads, meant for one | `core` |
 //! | `--cfg loom` | loom's, which explores interleavings | loom's |
 //!
 //! Poison is ignored because no code of this crate can panic between two writes that must stay

@@ -396,6 +396,10 @@ impl Tracker {
         Ok(self.inner.state.lock().waiters.end(index).map(|end| end.to_error(axis)))
     }
 
+    pub(crate) fn downgrade(&self) -> WeakTracker {
+        WeakTracker(Arc::downgrade(&self.inner))
+    }
+
     /// The number of waits that are not over.
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -417,6 +421,16 @@ impl Tracker {
             .collect();
         axes.sort_unstable_by_key(|status| status.axis);
         axes
+    }
+}
+
+/// A handle that does not keep the tracker alive.
+#[derive(Clone, Debug)]
+pub(crate) struct WeakTracker(Weak<Inner>);
+
+impl WeakTracker {
+    pub(crate) fn upgrade(&self) -> Option<Tracker> {
+        Some(Tracker { inner: self.0.upgrade()? })
     }
 }
 

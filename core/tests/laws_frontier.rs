@@ -67,7 +67,7 @@ impl Progress for Reached {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(700))]
 
     #[test]
     fn comparing_is_what_the_model_says((a, b) in pair()) {

@@ -1,6 +1,7 @@
 //! The tracker against a list of waiters that is searched from end to end.
 #![cfg(not(loom))]
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
@@ -164,4 +165,48 @@ proptest! {
         drop(tracker);
         prop_assert!(fates.lock().unwrap().iter().all(|fate| *fate != Fate::Waiting));
     }
+}
+
+/// Threads that advance against threads that wait, for the sanitizers and for locks that spin: every
+/// wait ends once, with success, and none is left.
+#[test]
+fn threads_wake_every_wait_once() {
+    const EPOCHS: u64 = 2_000;
+    let tracker = Tracker::new(AXES);
+    for index in 0..AXES {
+        tracker.register(axis(index)).unwrap();
+    }
+    let ended: Arc<Vec<AtomicU32>> = Arc::new((0..2 * EPOCHS).map(|_| AtomicU32::new(0)).collect());
+    std::thread::scope(|scope| {
+        for index in 0..AXES {
+            let tracker = tracker.clone();
+            scope.spawn(move || {
+                for epoch in 1..=EPOCHS {
+                    tracker.advance(axis(index), epoch).unwrap();
+                }
+            });
+        }
+        for half in 0..2 {
+            let (tracker, ended) = (tracker.clone(), Arc::clone(&ended));
+            scope.spawn(move || {
+                for step in 0..EPOCHS {
+                    // Spread over the axes and around where they are.
+                    let entries =
+                        (0..AXES).filter(|index| (step >> index) & 1 == half).map(|index| {
+                            Entry::new(axis(index), 1 + (step * 7 + index as u64) % EPOCHS)
+                        });
+                    let frontier = Frontier::from_entries(entries).unwrap();
+                    let (ended, number) = (Arc::clone(&ended), (half * EPOCHS + step) as usize);
+                    tracker
+                        .wait(frontier.as_ref(), move |result| {
+                            result.unwrap();
+                            ended[number].fetch_add(1, Ordering::Relaxed);
+                        })
+                        .unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(tracker.waiting(), 0);
+    assert!(ended.iter().all(|ended| ended.load(Ordering::Relaxed) == 1));
 }

@@ -178,7 +178,7 @@ impl Checker {
     pub fn new(options: &ReadOptions, format: Format) -> Self {
         Self {
             lenient: options.lenient,
-            limit: options.limits.live_blocks.min(NO_SLOT),
+            limit: options.limits.live_blocks,
             format,
             live: HashMap::new(),
             slots: Vec::new(),
@@ -323,7 +323,7 @@ impl Checker {
         };
         let size = self.slots.get(slot as usize).map_or(0, |s| s.size);
         if size != event.size {
-            let checked = self.fault(
+            self.fault(
                 event,
                 ErrorKind::SizeMismatch,
                 |s| &mut s.size_mismatches,
@@ -333,10 +333,7 @@ impl Checker {
                         format!("{size} bytes, as allocated"),
                     )
                 },
-            );
-            if checked.is_err() {
-                return checked;
-            }
+            )?;
         }
         self.live.remove(&event.id);
         self.recent[recent_index(event.id)] = (event.id, event.line);
@@ -444,7 +441,7 @@ impl<I: Iterator<Item = Result<Event, TraceError>>> Steps<I> {
         if let Some(step) = self.queued.take() {
             return Ok(Some(step));
         }
-        while let Some(event) = self.events.next() {
+        for event in self.events.by_ref() {
             let event = event?;
             let step = |what, size| {
                 let Event { time_ns, stream, line, .. } = event;

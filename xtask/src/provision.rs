@@ -40,15 +40,18 @@ pub(crate) fn debian_packages(packages: &[&str]) -> Result<(), Stop> {
     if absent.is_empty() {
         return Ok(());
     }
-    let by_hand = format!("Debian packages {0}; run: sudo apt-get install {0}", absent.join(" "));
+    let lacking = |why: &str| {
+        let names = absent.join(" ");
+        missing(&format!("Debian packages ({why}); run: sudo apt-get install {names}"))
+    };
     if !Cmd::new("apt-get").arg("--version").succeeds() {
-        return Err(missing(&format!("{by_hand} (there is no apt-get on this machine)")));
+        return Err(lacking("there is no apt-get on this machine"));
     }
     if !is_root() {
-        return Err(missing(&format!("{by_hand} (not root, so this command does not try)")));
+        return Err(lacking("not root, so not tried"));
     }
     if !apt_lists_updated() {
-        return Err(missing(&format!("{by_hand} (apt-get update failed)")));
+        return Err(lacking("apt-get update failed"));
     }
     let install = apt().args(["install", "-y", "--no-install-recommends"]).args(&absent);
     println!("+ {install}");
@@ -58,7 +61,7 @@ pub(crate) fn debian_packages(packages: &[&str]) -> Result<(), Stop> {
     }
     let complaint = String::from_utf8_lossy(&output.stderr);
     let last = complaint.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message");
-    Err(missing(&format!("{by_hand} (apt-get says: {})", last.trim())))
+    Err(lacking(&format!("apt-get says: {}", last.trim())))
 }
 
 /// Makes sure that a cargo subcommand is there, building it from its crate if need be.

@@ -121,7 +121,7 @@ impl Report {
 
 /// The reason on one line of bounded length; the step's own closing line has all of it.
 fn shortened(why: &str) -> String {
-    const LIMIT: usize = 160;
+    const LIMIT: usize = 320;
     let line = why.replace('\n', " ");
     match line.char_indices().nth(LIMIT) {
         Some((end, _)) => format!("{}...", &line[..end]),
@@ -180,7 +180,7 @@ mod tests {
     fn a_long_reason_is_cut_between_characters() {
         assert_eq!(shortened("short\nreason"), "short reason");
         let long = shortened(&"\u{e9}".repeat(500));
-        assert_eq!(long.chars().count(), 163);
+        assert_eq!(long.chars().count(), 323);
         assert!(long.ends_with("..."));
     }
 }

@@ -151,7 +151,7 @@ pub(crate) fn lint() -> ExitCode {
 }
 
 fn unit() -> Outcome {
-    Cmd::cargo().args(["test", "--workspace"]).run_tests().map(Some)
+    Cmd::cargo().args(["test", "--workspace", "--no-fail-fast"]).run_tests().map(Some)
 }
 
 fn no_std() -> Outcome {
@@ -194,7 +194,7 @@ fn bench_compiles() -> Outcome {
 /// `cargo test` at reduced size, without the documentation tests: rustdoc would need the same flags.
 fn reduced_tests(cargo: Cmd) -> Cmd {
     cargo
-        .args(["test", "--lib", "--bins", "--tests"])
+        .args(["test", "--no-fail-fast", "--lib", "--bins", "--tests"])
         .env("STRANDLINE_TEST_SCALE", "small")
         .env("PROPTEST_CASES", "16")
 }

@@ -31,7 +31,7 @@ mod runs;
 mod shelf;
 
 use runs::Runs;
-use shelf::{NONE, Ring, Rings, Shelf, SizeClasses};
+use shelf::{Link, NONE, Lists, Shelf, SizeClasses};
 
 pub use placement::{Carve, Placement, Search, Tie};
 pub use runs::{MAX_RUN, RunId};
@@ -96,8 +96,8 @@ pub enum Side {
 
 /// What a free block carries for its owner.
 pub trait Label: Copy + fmt::Debug {
-    /// Within a bin, blocks are kept by ascending rank, as far as a bounded walk allows; of equal rank,
-    /// the one freed last is found last.
+    /// Within a bin, a block goes behind the others when its rank is at least the last one's, and before
+    /// them otherwise: blocks that are freed by ascending rank stand in order. Rank 0 always goes first.
     fn rank(&self) -> u64;
 }
 
@@ -143,7 +143,7 @@ struct Node<L> {
     left: u32,
     right: u32,
     /// Neighbours in the bin. For a vacant node, `next` links the vacant ones.
-    ring: Ring,
+    link: Link,
     region: u32,
     run: u32,
     shelf: u32,
@@ -155,14 +155,14 @@ struct Node<L> {
 #[derive(Debug)]
 struct Nodes<L>(Vec<Node<L>>);
 
-impl<L> Rings for Nodes<L> {
+impl<L> Lists for Nodes<L> {
     #[inline]
-    fn ring(&mut self, id: u32) -> &mut Ring {
-        &mut self.0[id as usize].ring
+    fn link(&mut self, id: u32) -> &mut Link {
+        &mut self.0[id as usize].link
     }
     #[inline]
-    fn ring_ref(&self, id: u32) -> &Ring {
-        &self.0[id as usize].ring
+    fn link_ref(&self, id: u32) -> &Link {
+        &self.0[id as usize].link
     }
 }
 
@@ -321,7 +321,7 @@ impl<L: Label> Tlsf<L> {
             units,
             left: NONE,
             right: NONE,
-            ring: Ring::ALONE,
+            link: Link::ALONE,
             region: index,
             run: NONE,
             shelf: LOOSE,
@@ -419,9 +419,13 @@ impl<L: Label> Tlsf<L> {
         let mut bin = surely;
         while let Some(found) = shelf.next_bin(bin) {
             let head = shelf.head(found);
-            // Ranks ascend within a bin: if its head is not admitted, the rest hardly is.
             if admits(&self.nodes.0[head as usize].label) {
                 return self.fits(head, need, found);
+            }
+            // Low ranks tend to stand first: if none of the first few is admitted, the rest hardly is.
+            let place = self.scan_bin(shelf, found, need, RANKED_SCAN, Tie::First, &admits);
+            if place.is_some() {
+                return place;
             }
             bin = found + 1;
         }
@@ -467,8 +471,7 @@ impl<L: Label> Tlsf<L> {
         tie: Tie,
         admits: &impl Fn(&L) -> bool,
     ) -> Option<Place> {
-        let head = shelf.head(bin);
-        let mut at = head;
+        let mut at = shelf.head(bin);
         let mut best: Option<(u32, (u32, u32), Place)> = None;
         for _ in 0..limit {
             let node = &self.nodes.0[at as usize];
@@ -483,8 +486,8 @@ impl<L: Label> Tlsf<L> {
             {
                 best = Some((units, address, place));
             }
-            at = node.ring.next;
-            if at == head {
+            at = node.link.next;
+            if at == NONE {
                 break;
             }
         }
@@ -560,7 +563,7 @@ impl<L: Label> Tlsf<L> {
             units: place.units,
             left: NONE,
             right: NONE,
-            ring: Ring::ALONE,
+            link: Link::ALONE,
             region,
             run: NONE,
             shelf: LIVE,
@@ -573,7 +576,7 @@ impl<L: Label> Tlsf<L> {
                 units: after,
                 left: NONE,
                 right: NONE,
-                ring: Ring::ALONE,
+                link: Link::ALONE,
                 region,
                 run: NONE,
                 shelf: LOOSE,
@@ -809,12 +812,9 @@ impl<L: Label> Tlsf<L> {
         .take(bins)
         .flat_map(move |bin| {
             let head = shelf.head(bin);
-            let mut at = Some(head);
-            core::iter::from_fn(move || {
-                let id = at?;
-                let next = self.nodes.0[id as usize].ring.next;
-                at = (next != head).then_some(next);
-                Some(id)
+            core::iter::successors((head != NONE).then_some(head), |&id| {
+                let next = self.nodes.0[id as usize].link.next;
+                (next != NONE).then_some(next)
             })
             .take(per_bin)
             .filter_map(move |id| self.fits(id, need, bin))
@@ -979,7 +979,7 @@ impl<L: Label> Tlsf<L> {
         if self.vacant != NONE {
             let id = self.vacant;
             let slot = &mut self.nodes.0[id as usize];
-            self.vacant = slot.ring.next;
+            self.vacant = slot.link.next;
             *slot = node;
             return Some(id);
         }
@@ -993,7 +993,7 @@ impl<L: Label> Tlsf<L> {
     fn drop_node(&mut self, id: u32) {
         let node = &mut self.nodes.0[id as usize];
         node.shelf = VACANT;
-        node.ring.next = self.vacant;
+        node.link.next = self.vacant;
         self.vacant = id;
     }
 
@@ -1036,6 +1036,9 @@ pub struct Taken {
 
 /// Blocks looked at in a bin whose blocks may or may not fit, before a head search gives up.
 const LAST_RESORT_SCAN: u16 = 16;
+
+/// Blocks looked at in a bin for one whose label is admitted.
+const RANKED_SCAN: u16 = 4;
 
 /// First granule of the request within a free extent, cut from one end.
 #[inline]

@@ -41,7 +41,7 @@ impl<T> Mutex<T> {
                 core::hint::spin_loop();
             }
         }
-        MutexGuard { mutex: self, not_send: PhantomData }
+        MutexGuard { mutex: self, _not_send: PhantomData }
     }
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct MutexGuard<'a, T> {
     mutex: &'a Mutex<T>,
     /// Guards stay on their thread, as those of `std` do. (A `Sync` mutex would otherwise make the
     /// guard `Sync` for a `T` that is only `Send`.)
-    not_send: PhantomData<*const T>,
+    _not_send: PhantomData<*const T>,
 }
 
 impl<T> Deref for MutexGuard<'_, T> {
@@ -83,7 +83,6 @@ impl<T> DerefMut for MutexGuard<'_, T> {
 
 impl<T> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
-        let _ = self.not_send;
         self.mutex.locked.store(false, Ordering::Release);
     }
 }

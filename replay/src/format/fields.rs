@@ -38,10 +38,10 @@ impl<const N: usize> Columns<N> {
                     accepted.iter().any(|name| column.eq_ignore_ascii_case(name.as_bytes()))
                 })
                 .unwrap_or(N);
-            if let Some(seen) = seen.get_mut(field) {
-                if core::mem::replace(seen, true) {
-                    return None;
-                }
+            if let Some(seen) = seen.get_mut(field)
+                && core::mem::replace(seen, true)
+            {
+                return None;
             }
             place.push(field);
         }
@@ -205,7 +205,9 @@ fn days_before_year(year: u64) -> u64 {
 fn days_in_month(year: u64, month: u64) -> u64 {
     match month {
         4 | 6 | 9 | 11 => 30,
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => {
+            29
+        }
         2 => 28,
         _ => 31,
     }

@@ -21,214 +21,23 @@
 //!
 //! Source of the opcodes: the documentation in Python's `pickletools`.
 
+mod arena;
+
+pub(super) use arena::{Arena, Value, Word};
+
 use super::error::{ErrorKind, Place, TraceError, quote};
 use super::input::Input;
+use arena::{Dict, List, Pair, WORD_BYTES};
 use std::collections::HashMap;
-
-/// A string: one of those that matter, or an interned or unknown other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Word(u16);
-
-macro_rules! words {
-    ($($name:ident = $text:literal),* $(,)?) => {
-        #[allow(non_camel_case_types, clippy::upper_case_acronyms, reason = "one name a word")]
-        #[repr(u16)]
-        enum Index { $($name),*, COUNT }
-        /// The words that matter, by number.
-        const KNOWN: [&str; Index::COUNT as usize] = [$($text),*];
-        impl Word {
-            $(#[doc = concat!("`", $text, "`")] pub(crate) const $name: Self = Self(Index::$name as u16);)*
-        }
-    };
-}
-
-words! {
-    DEVICE_TRACES = "device_traces",
-    SEGMENTS = "segments",
-    // Keys of an entry.
-    ACTION = "action",
-    ADDR = "addr",
-    SIZE = "size",
-    STREAM = "stream",
-    TIME_US = "time_us",
-    // Keys of a segment and its blocks.
-    DEVICE = "device",
-    ADDRESS = "address",
-    BLOCKS = "blocks",
-    STATE = "state",
-    REQUESTED_SIZE = "requested_size",
-    // Values.
-    ALLOC = "alloc",
-    FREE_REQUESTED = "free_requested",
-    FREE_COMPLETED = "free_completed",
-    SEGMENT_ALLOC = "segment_alloc",
-    SEGMENT_FREE = "segment_free",
-    SEGMENT_MAP = "segment_map",
-    SEGMENT_UNMAP = "segment_unmap",
-    SNAPSHOT = "snapshot",
-    OOM = "oom",
-    USER_DEFINED = "user_defined",
-    ACTIVE_ALLOCATED = "active_allocated",
-}
-
-/// Keys below this number are kept in dictionaries.
-const KEYS: u16 = Index::ALLOC as u16;
-/// Strings up to this long are looked at.
-const WORD_BYTES: usize = 32;
-/// Other strings that are remembered, to be quoted.
-const INTERNED: usize = 1024;
-/// A string that is not remembered.
-const FORGOTTEN: Word = Word(u16::MAX);
-
-/// A value of the pickle.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Value {
-    /// `None`.
-    None,
-    /// An integer of up to 64 bits, or a bool.
-    Int(i64),
-    /// An integer from 2^63 to 2^64 - 1.
-    Uint(u64),
-    /// An integer beyond 64 bits.
-    Huge,
-    /// A float.
-    Float,
-    /// A string.
-    Str(Word),
-    /// A list or tuple in the arena.
-    List(u32),
-    /// A dictionary in the arena.
-    Dict(u32),
-    /// Anything else.
-    Opaque,
-}
-
-/// A list: its elements, without those that hold nothing of use.
-#[derive(Debug, Default)]
-pub(crate) struct List {
-    /// Kept elements.
-    pub(crate) items: Vec<Value>,
-    /// How many were dropped.
-    pub(crate) dropped: u64,
-}
-
-/// A dictionary: a chain of pairs in the arena.
-#[derive(Debug)]
-struct Dict {
-    first: u32,
-    offset: u64,
-}
-
-#[derive(Debug)]
-struct Pair {
-    key: Word,
-    value: Value,
-    next: u32,
-}
-
-/// No pair.
-const END: u32 = u32::MAX;
-
-/// The memory of a pickle, once read.
-#[derive(Debug, Default)]
-pub(crate) struct Arena {
-    lists: Vec<List>,
-    dicts: Vec<Dict>,
-    pairs: Vec<Pair>,
-    words: Vec<Box<[u8]>>,
-    word_numbers: HashMap<Box<[u8]>, u16>,
-}
-
-impl Arena {
-    /// The list that a value refers to.
-    pub(crate) fn list(&self, value: Value) -> Option<&List> {
-        match value {
-            Value::List(index) => self.lists.get(index as usize),
-            _ => None,
-        }
-    }
-
-    /// The value under `key`; the last one set wins. `None` too if `dict` is no dictionary.
-    pub(crate) fn get(&self, dict: Value, key: Word) -> Option<Value> {
-        let Value::Dict(index) = dict else { return None };
-        let mut at = self.dicts.get(index as usize)?.first;
-        while let Some(pair) = self.pairs.get(at as usize) {
-            if pair.key == key {
-                return Some(pair.value);
-            }
-            at = pair.next;
-        }
-        None
-    }
-
-    /// Where a dictionary begins in the file.
-    pub(crate) fn offset(&self, dict: Value) -> u64 {
-        match dict {
-            Value::Dict(index) => self.dicts.get(index as usize).map_or(0, |d| d.offset),
-            _ => 0,
-        }
-    }
-
-    /// Describes a value for a message.
-    pub(crate) fn describe(&self, value: Option<Value>) -> String {
-        match value {
-            None => "nothing".to_owned(),
-            Some(Value::None) => "None".to_owned(),
-            Some(Value::Int(i)) => i.to_string(),
-            Some(Value::Uint(u)) => u.to_string(),
-            Some(Value::Huge) => "an integer beyond 64 bits".to_owned(),
-            Some(Value::Float) => "a float".to_owned(),
-            Some(Value::Str(Word(number))) => match KNOWN.get(usize::from(number)) {
-                Some(known) => quote(known.as_bytes()),
-                None => match self.words.get(usize::from(number) - KNOWN.len()) {
-                    Some(word) => quote(word),
-                    None => "another string".to_owned(),
-                },
-            },
-            Some(Value::List(_)) => "a list".to_owned(),
-            Some(Value::Dict(_)) => "a dictionary".to_owned(),
-            Some(Value::Opaque) => "an object that is not read".to_owned(),
-        }
-    }
-
-    /// Whether a list would keep the value.
-    fn useful(&self, value: Value) -> bool {
-        match value {
-            Value::List(_) => true,
-            Value::Dict(index) => self.dicts.get(index as usize).is_some_and(|d| d.first != END),
-            _ => false,
-        }
-    }
-
-    fn word(&mut self, text: &[u8]) -> Word {
-        if text.len() > WORD_BYTES {
-            return FORGOTTEN;
-        }
-        if let Some(&number) = self.word_numbers.get(text) {
-            return Word(number);
-        }
-        if self.words.len() == INTERNED {
-            return FORGOTTEN;
-        }
-        let number = (KNOWN.len() + self.words.len()) as u16;
-        self.words.push(text.into());
-        self.word_numbers.insert(text.into(), number);
-        Word(number)
-    }
-}
 
 /// Reads one pickle from `input`, holding at most `limit` bytes. Returns the arena and the value on top.
 ///
 /// # Errors
 /// The pickle is cut short, breaks the rules, or needs more memory than the limit.
 pub(crate) fn read(input: &mut Input<'_>, limit: u64) -> Result<(Arena, Value), TraceError> {
-    let mut arena = Arena::default();
-    for (number, known) in KNOWN.iter().enumerate() {
-        arena.word_numbers.insert(known.as_bytes().into(), number as u16);
-    }
     let machine = Machine {
         input,
-        arena,
+        arena: Arena::new(),
         stack: Vec::new(),
         marks: Vec::new(),
         memo: Vec::new(),
@@ -311,10 +120,10 @@ impl Machine<'_, '_> {
     /// Pops a value, but none from below the last mark.
     fn pop(&mut self) -> Result<Value, TraceError> {
         let floor = self.marks.last().copied().unwrap_or(0);
-        if self.stack.len() > floor {
-            if let Some(value) = self.stack.pop() {
-                return Ok(value);
-            }
+        if self.stack.len() > floor
+            && let Some(value) = self.stack.pop()
+        {
+            return Ok(value);
         }
         Err(self.broken("an opcode without its operand", "a value on the stack"))
     }
@@ -362,48 +171,33 @@ impl Machine<'_, '_> {
 
     fn new_list(&mut self, values: core::ops::RangeFrom<usize>) -> Result<(), TraceError> {
         self.charge(size_of::<List>())?;
-        if self.arena.lists.len() >= u32::MAX as usize {
+        let Some(list) = self.arena.new_list() else {
             return Err(self.broken("2^32 lists", "fewer"));
-        }
-        let list = self.arena.lists.len() as u32;
-        self.arena.lists.push(List::default());
+        };
         self.extend(list, values.start)?;
-        self.push(Value::List(list))
+        self.push(list)
     }
 
     /// Moves the stack from `start` up to the end of a list.
-    fn extend(&mut self, list: u32, start: usize) -> Result<(), TraceError> {
+    fn extend(&mut self, list: Value, start: usize) -> Result<(), TraceError> {
         let start = start.min(self.stack.len());
-        let kept = self.stack[start..].iter().filter(|v| self.arena.useful(**v)).count();
-        self.charge(kept * size_of::<Value>())?;
-        if let Some(list) = self.arena.lists.get_mut(list as usize) {
-            list.items.reserve(kept);
-        }
-        for value in self.stack.drain(start..) {
-            let useful = self.arena.useful(value);
-            let Some(list) = self.arena.lists.get_mut(list as usize) else { continue };
-            if useful {
-                list.items.push(value);
-            } else {
-                list.dropped += 1;
-            }
-        }
-        Ok(())
+        let kept = self.arena.extend(list, &self.stack[start..]);
+        self.stack.truncate(start);
+        self.charge(kept * size_of::<Value>())
     }
 
-    fn new_dict(&mut self) -> Result<u32, TraceError> {
+    fn new_dict(&mut self) -> Result<Value, TraceError> {
         self.charge(size_of::<Dict>())?;
-        if self.arena.dicts.len() >= u32::MAX as usize {
-            return Err(self.broken("2^32 dictionaries", "fewer"));
+        match self.arena.new_dict(self.at) {
+            Some(dict) => Ok(dict),
+            None => Err(self.broken("2^32 dictionaries", "fewer")),
         }
-        self.arena.dicts.push(Dict { first: END, offset: self.at });
-        Ok(self.arena.dicts.len() as u32 - 1)
     }
 
     /// Moves key-value pairs from the stack, from `start` up, into a dictionary.
     fn fill(&mut self, target: Value, start: usize) -> Result<(), TraceError> {
         let end = self.stack.len();
-        if end.saturating_sub(start) % 2 != 0 {
+        if !end.saturating_sub(start).is_multiple_of(2) {
             return Err(self.broken("a key without a value", "pairs of key and value"));
         }
         for at in (start..end).step_by(2) {
@@ -414,31 +208,26 @@ impl Machine<'_, '_> {
     }
 
     fn set(&mut self, target: Value, key: Value, value: Value) -> Result<(), TraceError> {
-        let dict = match target {
-            Value::Dict(dict) => dict,
+        match target {
+            Value::Dict(_) => {}
             // Items of an object that was not built.
             Value::Opaque => return Ok(()),
             _ => return Err(self.broken("items for a value that takes none", "a dictionary")),
-        };
+        }
         let Value::Str(key) = key else { return Ok(()) };
-        if key.0 >= KEYS {
+        if !key.is_key() {
             return Ok(());
         }
-        self.charge(size_of::<Pair>())?;
-        let next = self.arena.pairs.len() as u32;
-        if next == END {
-            return Err(self.broken("2^32 dictionary items", "fewer"));
+        match self.arena.set(target, key, value) {
+            Some(true) => self.charge(size_of::<Pair>()),
+            Some(false) => Ok(()),
+            None => Err(self.broken("2^32 dictionary items", "fewer")),
         }
-        if let Some(dict) = self.arena.dicts.get_mut(dict as usize) {
-            self.arena.pairs.push(Pair { key, value, next: dict.first });
-            dict.first = next;
-        }
-        Ok(())
     }
 
     fn append(&mut self, target: Value, start: usize) -> Result<(), TraceError> {
         match target {
-            Value::List(list) => self.extend(list, start),
+            Value::List(_) => self.extend(target, start),
             Value::Opaque => {
                 self.stack.truncate(start);
                 Ok(())
@@ -635,13 +424,13 @@ impl Machine<'_, '_> {
             // Dictionaries.
             b'}' => {
                 let dict = self.new_dict()?;
-                self.push(Value::Dict(dict))
+                self.push(dict)
             }
             b'd' => {
                 let height = self.close()?;
                 let dict = self.new_dict()?;
-                self.fill(Value::Dict(dict), height)?;
-                self.push(Value::Dict(dict))
+                self.fill(dict, height)?;
+                self.push(dict)
             }
             b's' => {
                 let value = self.pop()?;

@@ -10,7 +10,7 @@
 //! | `alloc` | [`Action::Alloc`] |
 //! | `free_requested` | [`Action::Free`], in the order of the block's stream |
 //! | `oom` | [`Action::Failure`] |
-//! | `free_completed`, `segment_*`, `snapshot`, `user_defined` | none, counted in [`Notes::ignored_entries`] |
+//! | `free_completed`, `segment_*`, `snapshot` and other marks | none, counted in [`Notes::ignored_entries`] |
 //!
 //! `free_requested` is the free, since that is when the program gave the block up; `free_completed` comes when PyTorch's
 //! own allocator has seen the last stream that used it, which is for the replayed pool to work out.
@@ -189,6 +189,8 @@ fn live_before(
     let Some(segments) = arena.get(root, Word::SEGMENTS).and_then(|s| arena.list(s)) else {
         return Ok(before);
     };
+    // A list may stand in many places: walked once for each, a small file could keep a reader busy for years.
+    let mut left = arena.dictionaries();
     for &segment in &segments.items {
         let segment = Entry { arena, item: segment };
         let of_device = segment.known(Word::DEVICE).is_none_or(|d| d == u64::from(device));
@@ -199,6 +201,10 @@ fn live_before(
         };
         let mut next = Some(base);
         for &block in &blocks.items {
+            left = match left.checked_sub(1) {
+                Some(left) => left,
+                None => return Ok(before),
+            };
             let block = Entry { arena, item: block };
             // Older snapshots give a block no address: it follows the one before it.
             let address = block.known(Word::ADDRESS).or(next);
@@ -291,6 +297,7 @@ impl Entry<'_> {
                 | Word::SEGMENT_MAP
                 | Word::SEGMENT_UNMAP
                 | Word::SNAPSHOT
+                | Word::WORKSPACE_SNAPSHOT
                 | Word::USER_DEFINED => return Ok(None),
                 _ => {}
             }

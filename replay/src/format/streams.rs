@@ -32,10 +32,10 @@ impl Streams {
     /// One stream too many.
     #[inline]
     pub(crate) fn number(&mut self, name: u64, at: Place) -> Result<u32, TraceError> {
-        if let Some((last, number)) = self.last {
-            if last == name {
-                return Ok(number);
-            }
+        if let Some((last, number)) = self.last
+            && last == name
+        {
+            return Ok(number);
         }
         let number = match self.numbers.get(&name) {
             Some(&number) => number,

@@ -46,18 +46,14 @@ impl<L: Label> Tlsf<L> {
             let mut seen = 0;
             let mut bin = shelf.next_bin(0);
             while let Some(here) = bin {
-                let head = shelf.head(here);
-                let mut at = head;
-                loop {
+                let (mut at, mut prev) = (shelf.head(here), NONE);
+                while at != NONE {
                     let node = &self.nodes.0[at as usize];
                     assert_eq!(node.shelf as usize, index, "block {at} is on another shelf");
                     assert_eq!(self.classes.floor(node.units), here, "block {at}: wrong bin");
-                    assert_eq!(self.nodes.0[node.ring.next as usize].ring.prev, at, "ring");
+                    assert_eq!(node.link.prev, prev, "block {at}: link to the bin's previous");
                     seen += 1;
-                    at = node.ring.next;
-                    if at == head {
-                        break;
-                    }
+                    (prev, at) = (at, node.link.next);
                 }
                 bin = shelf.next_bin(here + 1);
             }

@@ -16,7 +16,7 @@
 //! Joining and cutting re-label the shorter side: at most `MAX_RUN / 2` steps. Nothing here is touched
 //! while neighbours of a block are live.
 
-use super::shelf::{NONE, Ring, Rings, Shelf, SizeClasses};
+use super::shelf::{Link, NONE, Lists, Shelf, SizeClasses};
 use super::{Nodes, Side};
 use alloc::vec::Vec;
 
@@ -30,23 +30,23 @@ pub struct RunId(u32);
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Run {
-    ring: Ring,
+    link: Link,
     pub(super) first: u32,
     pub(super) last: u32,
     pub(super) units: u32,
-    /// 0 for a vacant record, whose `ring.next` links the vacant ones.
+    /// 0 for a vacant record, whose `link.next` links the vacant ones.
     pub(super) len: u32,
 }
 
 #[derive(Debug)]
 struct Records(Vec<Run>);
 
-impl Rings for Records {
-    fn ring(&mut self, id: u32) -> &mut Ring {
-        &mut self.0[id as usize].ring
+impl Lists for Records {
+    fn link(&mut self, id: u32) -> &mut Link {
+        &mut self.0[id as usize].link
     }
-    fn ring_ref(&self, id: u32) -> &Ring {
-        &self.0[id as usize].ring
+    fn link_ref(&self, id: u32) -> &Link {
+        &self.0[id as usize].link
     }
 }
 
@@ -203,8 +203,8 @@ impl Runs {
         core::iter::from_fn(move || {
             let id = at?;
             let here = bin?;
-            let next = self.records.ring_ref(id).next;
-            if next == shelf.head(here) {
+            let next = self.records.link_ref(id).next;
+            if next == NONE {
                 bin = shelf.next_bin(here + 1);
                 at = bin.map(|bin| shelf.head(bin));
             } else {
@@ -255,14 +255,14 @@ impl Runs {
     }
 
     fn add(&mut self, first: u32, last: u32, units: u32, len: u32) -> u32 {
-        let record = Run { ring: Ring::ALONE, first, last, units, len };
+        let record = Run { link: Link::ALONE, first, last, units, len };
         let id = if self.vacant == NONE {
             self.records.0.push(record);
             // Fewer runs than blocks, and blocks are numbered in 32 bits.
             (self.records.0.len() - 1) as u32
         } else {
             let id = self.vacant;
-            self.vacant = self.records.0[id as usize].ring.next;
+            self.vacant = self.records.0[id as usize].link.next;
             self.records.0[id as usize] = record;
             id
         };
@@ -275,7 +275,7 @@ impl Runs {
         self.shelf.remove(&mut self.records, run, units);
         let record = &mut self.records.0[run as usize];
         record.len = 0;
-        record.ring.next = self.vacant;
+        record.link.next = self.vacant;
         self.vacant = run;
     }
 }

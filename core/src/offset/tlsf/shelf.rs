@@ -3,7 +3,7 @@
 //! ```text
 //!   first level (bit i: row i has a non-empty bin)     fl  = ...0110
 //!   second level, a row of 2^S bins                    sl[1] = 0100…  sl[2] = 0011…
-//!   heads                                              ring ⇄ ring ⇄ ring (circular, head first)
+//!   bins                                               element ⇄ element ⇄ element
 //! ```
 //!
 //! Sizes are counted in granules. Below `2^S` granules each size has a bin of its own; above, each power
@@ -15,21 +15,32 @@ use alloc::vec::Vec;
 /// No node, no run, no bin.
 pub(super) const NONE: u32 = u32::MAX;
 
-/// Neighbours in a bin's ring.
+/// Neighbours in a bin's list.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ring {
+pub(super) struct Link {
     pub(super) prev: u32,
     pub(super) next: u32,
 }
 
-impl Ring {
+impl Link {
     pub(super) const ALONE: Self = Self { prev: NONE, next: NONE };
 }
 
-/// Storage whose elements can be linked into rings, by index.
-pub(super) trait Rings {
-    fn ring(&mut self, id: u32) -> &mut Ring;
-    fn ring_ref(&self, id: u32) -> &Ring;
+/// Storage whose elements can be linked into lists, by index.
+pub(super) trait Lists {
+    fn link(&mut self, id: u32) -> &mut Link;
+    fn link_ref(&self, id: u32) -> &Link;
+}
+
+/// First and last element of a bin.
+#[derive(Clone, Copy, Debug)]
+struct Bin {
+    head: u32,
+    tail: u32,
+}
+
+impl Bin {
+    const EMPTY: Self = Self { head: NONE, tail: NONE };
 }
 
 /// Maps sizes in granules to bins: a tiny floating-point number with `S` bits of mantissa.
@@ -80,8 +91,8 @@ pub(super) struct Shelf {
     first: u64,
     /// Bit `c` of `second[r]` is set iff bin `r * 2^S + c` is not empty.
     second: [u64; ROWS],
-    /// First element of each bin's ring; grows to the largest bin ever used.
-    heads: Vec<u32>,
+    /// Grows to the largest bin ever used.
+    bins: Vec<Bin>,
     /// Elements filed.
     pub(super) len: u32,
     /// Granules filed.
@@ -90,102 +101,92 @@ pub(super) struct Shelf {
 
 impl Shelf {
     pub(super) fn new(classes: SizeClasses) -> Self {
-        Self { classes, first: 0, second: [0; ROWS], heads: Vec::new(), len: 0, units: 0 }
+        Self { classes, first: 0, second: [0; ROWS], bins: Vec::new(), len: 0, units: 0 }
     }
 
-    /// Files `id` under `units`, first in its bin's ring.
+    /// Files `id` under `units`, first in its bin.
     #[inline]
-    pub(super) fn insert_front<R: Rings>(&mut self, rings: &mut R, id: u32, units: u32) {
-        self.insert(rings, id, units, None::<fn(&R, u32) -> bool>);
+    pub(super) fn insert_front<R: Lists>(&mut self, lists: &mut R, id: u32, units: u32) {
+        let bin = self.add(units);
+        let head = core::mem::replace(&mut self.bins[bin].head, id);
+        *lists.link(id) = Link { prev: NONE, next: head };
+        if head == NONE {
+            self.open(bin);
+            self.bins[bin].tail = id;
+        } else {
+            lists.link(head).prev = id;
+        }
     }
 
-    /// Files `id` under `units`, behind the last element of its bin that it `may_follow`.
+    /// Files `id` under `units`: last in its bin if it `may_follow` the one that is last, else first.
     #[inline]
-    pub(super) fn insert_ranked<R: Rings>(
+    pub(super) fn insert_ranked<R: Lists>(
         &mut self,
-        rings: &mut R,
+        lists: &mut R,
         id: u32,
         units: u32,
         may_follow: impl Fn(&R, u32) -> bool,
     ) {
-        self.insert(rings, id, units, Some(may_follow));
+        let bin = self.classes.floor(units) as usize;
+        let tail = self.bins.get(bin).map_or(NONE, |bin| bin.tail);
+        if tail == NONE || !may_follow(lists, tail) {
+            return self.insert_front(lists, id, units);
+        }
+        self.len += 1;
+        self.units += u64::from(units);
+        *lists.link(id) = Link { prev: tail, next: NONE };
+        lists.link(tail).next = id;
+        self.bins[bin].tail = id;
+    }
+
+    /// Counts an element and makes sure that its bin exists.
+    #[inline]
+    fn add(&mut self, units: u32) -> usize {
+        self.len += 1;
+        self.units += u64::from(units);
+        let bin = self.classes.floor(units) as usize;
+        if bin >= self.bins.len() {
+            self.extend(bin);
+        }
+        bin
+    }
+
+    /// A whole row at a time.
+    #[cold]
+    fn extend(&mut self, bin: usize) {
+        self.bins.resize(((bin >> self.classes.bits) + 1) << self.classes.bits, Bin::EMPTY);
     }
 
     #[inline]
-    fn insert<R: Rings>(
-        &mut self,
-        rings: &mut R,
-        id: u32,
-        units: u32,
-        may_follow: Option<impl Fn(&R, u32) -> bool>,
-    ) {
-        self.len += 1;
-        self.units += u64::from(units);
-        let bin = self.classes.floor(units);
-        let (row, column) = (bin >> self.classes.bits, bin & ((1 << self.classes.bits) - 1));
-        if self.second[row as usize] >> column & 1 == 0 {
-            if bin as usize >= self.heads.len() {
-                // A whole row at a time.
-                self.heads.resize(((row as usize) + 1) << self.classes.bits, NONE);
-            }
-            self.second[row as usize] |= 1 << column;
-            self.first |= 1 << row;
-            self.heads[bin as usize] = id;
-            *rings.ring(id) = Ring { prev: id, next: id };
-            return;
-        }
-        let head = self.heads[bin as usize];
-        let tail = rings.ring_ref(head).prev;
-        // `before` is the element that `id` will stand behind in the ring.
-        let (before, new_head) = match may_follow {
-            None => (tail, true),
-            Some(may_follow) => {
-                let mut at = tail;
-                let mut steps = 0;
-                loop {
-                    if may_follow(rings, at) {
-                        break (at, false);
-                    }
-                    if at == head {
-                        break (tail, true);
-                    }
-                    steps += 1;
-                    if steps == MAX_SORT_STEPS {
-                        break (at, false);
-                    }
-                    at = rings.ring_ref(at).prev;
-                }
-            }
-        };
-        let next = rings.ring_ref(before).next;
-        *rings.ring(id) = Ring { prev: before, next };
-        rings.ring(before).next = id;
-        rings.ring(next).prev = id;
-        if new_head {
-            self.heads[bin as usize] = id;
-        }
+    fn open(&mut self, bin: usize) {
+        let row = bin >> self.classes.bits;
+        self.second[row] |= 1 << (bin & ((1 << self.classes.bits) - 1));
+        self.first |= 1 << row;
     }
 
     /// Takes `id`, filed under `units`, out.
     #[inline]
-    pub(super) fn remove(&mut self, rings: &mut impl Rings, id: u32, units: u32) {
+    pub(super) fn remove(&mut self, lists: &mut impl Lists, id: u32, units: u32) {
         self.len -= 1;
         self.units -= u64::from(units);
-        let bin = self.classes.floor(units);
-        let Ring { prev, next } = *rings.ring_ref(id);
-        if next == id {
-            let (row, column) = (bin >> self.classes.bits, bin & ((1 << self.classes.bits) - 1));
-            self.heads[bin as usize] = NONE;
-            self.second[row as usize] &= !(1 << column);
-            if self.second[row as usize] == 0 {
+        let bin = self.classes.floor(units) as usize;
+        let Link { prev, next } = *lists.link_ref(id);
+        if prev == NONE {
+            self.bins[bin].head = next;
+        } else {
+            lists.link(prev).next = next;
+        }
+        if next == NONE {
+            self.bins[bin].tail = prev;
+        } else {
+            lists.link(next).prev = prev;
+        }
+        if prev == NONE && next == NONE {
+            let row = bin >> self.classes.bits;
+            self.second[row] &= !(1 << (bin & ((1 << self.classes.bits) - 1)));
+            if self.second[row] == 0 {
                 self.first &= !(1 << row);
             }
-            return;
-        }
-        rings.ring(prev).next = next;
-        rings.ring(next).prev = prev;
-        if self.heads[bin as usize] == id {
-            self.heads[bin as usize] = next;
         }
     }
 
@@ -198,7 +199,7 @@ impl Shelf {
     /// The element stands first in the bin of `units`.
     #[inline]
     pub(super) fn is_head(&self, id: u32, units: u32) -> bool {
-        self.heads[self.classes.floor(units) as usize] == id
+        self.bins[self.classes.floor(units) as usize].head == id
     }
 
     /// The size of an element changed within its bin.
@@ -240,17 +241,13 @@ impl Shelf {
     /// The first element of a non-empty bin.
     #[inline]
     pub(super) fn head(&self, bin: u32) -> u32 {
-        self.heads[bin as usize]
+        self.bins[bin as usize].head
     }
 
     pub(super) fn classes(&self) -> SizeClasses {
         self.classes
     }
 }
-
-/// How far an insertion walks to keep a ring sorted. Elements that arrive more than this far out of
-/// order stand where the walk ended, so that insertion stays O(1).
-const MAX_SORT_STEPS: u32 = 8;
 
 #[cfg(test)]
 mod tests {

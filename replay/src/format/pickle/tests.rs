@@ -166,8 +166,13 @@ fn memory_is_limited_whatever_grows() {
         let error = read(&mut Input::new(&bytes[..], 64).unwrap(), 1 << 20).map(drop).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::PickleTooLarge, "{what}");
     }
-    let mut pairs = b"}".to_vec();
-    pairs.extend(b"Vsize\nNs".repeat(1 << 18));
+    // Setting an item again costs nothing; items of many dictionaries do.
+    let mut again = b"}".to_vec();
+    again.extend(b"Vsize\nNs".repeat(1 << 18));
+    again.push(b'.');
+    let (arena, dict) = read(&mut Input::new(&again[..], 64).unwrap(), 1 << 20).unwrap();
+    assert_eq!(arena.get(dict, Word::SIZE), Some(Value::None));
+    let pairs = b"}Vsize\nNs0".repeat(1 << 14);
     let error = read(&mut Input::new(&pairs[..], 64).unwrap(), 1 << 20).map(drop).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PickleTooLarge);
     let mut sparse = b"N".to_vec();

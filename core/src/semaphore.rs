@@ -1,0 +1,587 @@
+//! A timeline semaphore: a value that only rises, and the frontier of what raised it.
+//!
+//! ```text
+//!   signal(3, {a @ 7})        signal(5, {b @ 2})
+//!        │                         │
+//!   ─────●─────────────────────────●──────────────▶ value
+//!        3 {a @ 7}                 5 {a @ 7, b @ 2}
+//!             │                         │
+//!             ▼                         ▼
+//!     timepoints ≤ 3: callbacks    links ≤ 5: other semaphores
+//! ```
+//!
+//! Each signal brings the frontier of the work that it stands for, which is joined to the
+//! semaphore's own; whoever waits inherits the join and is ordered after all of it. Three things may
+//! end that promise, and each is visible:
+//!
+//! - **Failure** is sticky and the first wins. Values that were reached stay reached.
+//! - **Taint**: something that we did not witness raised the value, or a frontier did not fit. From
+//!   the watermark on, reaching a value no longer means knowing why ([`Signaled::tainted`]).
+//! - **Drop**: a wait outlives no semaphore.
+//!
+//! Callbacks run on the thread that signals, fails or drops, with no lock held, by value and then by
+//! arrival. Links are followed in a loop, not by recursion, so their chains may be long.
+//!
+//! Cost: [`value`](Semaphore::value) is one load. A signal takes the lock, joins, and is logarithmic
+//! in the timepoints for each that fires; registering and cancelling are logarithmic too.
+
+mod multi;
+#[cfg(all(test, not(loom)))]
+mod tests;
+mod work;
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::sync::{Arc, Weak};
+use core::error::Error;
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
+pub use self::multi::{
+    Met, MultiFuture, MultiWait, wait_all, wait_all_async, wait_any, wait_any_async,
+};
+use self::work::{Call, Work};
+use crate::axis::Axis;
+use crate::failure::Failure;
+use crate::frontier::{Frontier, FrontierRef, Merge};
+use crate::oneshot::Oneshot;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::tracker::{Tracker, TrackerError, WaitError, WeakTracker};
+
+/// Why a wait on a semaphore ended before its value was reached.
+#[derive(Clone, Debug)]
+pub enum SemaphoreError {
+    /// The semaphore failed below the value.
+    Failed(Failure),
+    /// The semaphore was dropped.
+    Dropped,
+    /// There was no semaphore to wait for any of.
+    Nothing,
+}
+
+impl fmt::Display for SemaphoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(failure) => write!(f, "the semaphore failed: {failure}"),
+            Self::Dropped => f.write_str("the semaphore was dropped"),
+            Self::Nothing => f.write_str("no semaphore to wait for"),
+        }
+    }
+}
+
+impl Error for SemaphoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Failed(failure) => Some(failure.get_ref()),
+            Self::Dropped | Self::Nothing => None,
+        }
+    }
+}
+
+/// Why a semaphore was not signaled.
+#[derive(Clone, Debug)]
+pub enum SignalError {
+    /// The value is not above the current one. A timeline only rises.
+    NotIncreasing {
+        /// The value it has.
+        current: u64,
+        /// The value that was asked for.
+        requested: u64,
+    },
+    /// The semaphore has failed.
+    Failed(Failure),
+}
+
+impl fmt::Display for SignalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotIncreasing { current, requested } => {
+                write!(f, "value {requested} is not above {current}")
+            }
+            Self::Failed(failure) => write!(f, "the semaphore failed: {failure}"),
+        }
+    }
+}
+
+impl Error for SignalError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Failed(failure) => Some(failure.get_ref()),
+            Self::NotIncreasing { .. } => None,
+        }
+    }
+}
+
+/// Why a semaphore was not bound to an axis.
+#[derive(Clone, Debug)]
+pub enum BindError {
+    /// It is bound already.
+    Bound {
+        /// The axis it is bound to.
+        axis: Axis,
+    },
+    /// The tracker refused.
+    Tracker(TrackerError),
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bound { axis } => write!(f, "the semaphore is bound to axis {axis} already"),
+            Self::Tracker(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for BindError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Tracker(error) => Some(error),
+            Self::Bound { .. } => None,
+        }
+    }
+}
+
+impl From<TrackerError> for BindError {
+    fn from(error: TrackerError) -> Self {
+        Self::Tracker(error)
+    }
+}
+
+/// What a waiter inherits: the semaphore as it stood when the wait was over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signaled {
+    /// The value of the semaphore, at or above the one waited for.
+    pub value: u64,
+    /// The join of all frontiers that it was signaled with.
+    pub frontier: Frontier,
+    /// Whether the value waited for is at or above the taint watermark: its causes are not all in
+    /// `frontier`.
+    pub tainted: bool,
+}
+
+/// Names a timepoint, to cancel it. It is never used for another one of the same semaphore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TimepointId {
+    value: u64,
+    serial: u64,
+}
+
+type Callback = Box<dyn FnOnce(Result<Signaled, SemaphoreError>) + Send>;
+
+/// What happens when a value is reached.
+enum Timepoint {
+    Call(Callback),
+    Signal { target: Weak<Inner>, value: u64 },
+}
+
+struct Binding {
+    tracker: WeakTracker,
+    axis: Axis,
+}
+
+#[derive(Default)]
+struct State {
+    frontier: Frontier,
+    /// The first value that is tainted.
+    tainted_from: Option<u64>,
+    failure: Option<Failure>,
+    /// By (value, serial): the order in which they fire.
+    timepoints: BTreeMap<(u64, u64), Timepoint>,
+    last_serial: u64,
+    binding: Option<Binding>,
+}
+
+impl State {
+    /// What a wait for `value` inherits when the semaphore stands at `current`.
+    fn signaled(&self, current: u64, value: u64) -> Signaled {
+        let tainted = self.tainted_from.is_some_and(|from| value >= from);
+        Signaled { value: current, frontier: self.frontier.clone(), tainted }
+    }
+}
+
+struct Inner {
+    /// Written with the lock held.
+    value: AtomicU64,
+    state: Mutex<State>,
+}
+
+/// A timeline semaphore. A handle: clones share the one semaphore, which lives as long as the last
+/// of them.
+///
+/// ```
+/// use strandline_core::{Axis, Frontier, Semaphore};
+///
+/// let semaphore = Semaphore::new(0);
+/// let queue = Axis::queue(0, 0, 0, 0);
+/// let reached = std::sync::Arc::new(std::sync::Mutex::new(None));
+/// let seen = reached.clone();
+/// semaphore.on_reach(2, move |result| *seen.lock().unwrap() = result.ok());
+///
+/// semaphore.signal(1, Frontier::from_entry(queue, 7).as_ref())?;
+/// assert!(reached.lock().unwrap().is_none());
+/// semaphore.signal(3, Frontier::from_entry(queue, 9).as_ref())?;
+/// let signaled = reached.lock().unwrap().take().unwrap();
+/// assert_eq!((signaled.value, signaled.frontier.get(queue)), (3, 9));
+/// # Ok::<(), strandline_core::semaphore::SignalError>(())
+/// ```
+#[derive(Clone)]
+pub struct Semaphore {
+    inner: Arc<Inner>,
+}
+
+impl Semaphore {
+    /// A semaphore at `value`, signaled by nothing so far.
+    #[must_use]
+    pub fn new(value: u64) -> Self {
+        let state = Mutex::new(State::default());
+        Self { inner: Arc::new(Inner { value: AtomicU64::new(value), state }) }
+    }
+
+    /// The value it has reached. Lock-free.
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.inner.value.load(Ordering::Acquire)
+    }
+
+    /// Its value, frontier and taint now.
+    #[must_use]
+    pub fn snapshot(&self) -> Signaled {
+        let state = self.inner.state.lock();
+        let value = self.value();
+        state.signaled(value, value)
+    }
+
+    /// Why it failed, if it did.
+    #[must_use]
+    pub fn failure(&self) -> Option<Failure> {
+        self.inner.state.lock().failure.clone()
+    }
+
+    /// The taint watermark: the first value that is tainted, if any is.
+    #[must_use]
+    pub fn tainted_from(&self) -> Option<u64> {
+        self.inner.state.lock().tainted_from
+    }
+
+    /// Raises the semaphore to `value`, on behalf of work that is ordered after `frontier`, and
+    /// fires what waits for it. A frontier that no longer fits beside the others taints the values
+    /// that this signal adds.
+    ///
+    /// # Errors
+    /// When the value is not above the current one, or the semaphore has failed. Nothing changes.
+    pub fn signal(&self, value: u64, frontier: FrontierRef<'_>) -> Result<(), SignalError> {
+        let mut work = Work::default();
+        self.inner.raise(value, frontier, false, &mut work)?;
+        work.run();
+        Ok(())
+    }
+
+    /// Raises the semaphore to `value` on behalf of something that we did not witness: all values
+    /// that this adds, and all above, are tainted.
+    ///
+    /// # Errors
+    /// As [`signal`](Self::signal).
+    ///
+    /// ```
+    /// use strandline_core::{FrontierRef, Semaphore};
+    ///
+    /// let semaphore = Semaphore::new(0);
+    /// semaphore.signal(2, FrontierRef::EMPTY)?;
+    /// semaphore.signal_unwitnessed(5)?;
+    /// assert_eq!(semaphore.tainted_from(), Some(3));
+    /// semaphore.clear_taint();
+    /// assert_eq!(semaphore.tainted_from(), None);
+    /// # Ok::<(), strandline_core::semaphore::SignalError>(())
+    /// ```
+    pub fn signal_unwitnessed(&self, value: u64) -> Result<(), SignalError> {
+        let mut work = Work::default();
+        self.inner.raise(value, FrontierRef::EMPTY, true, &mut work)?;
+        work.run();
+        Ok(())
+    }
+
+    /// Says that all work behind the values reached so far is over: for hosts that have seen the
+    /// device quiescent. Nothing is tainted any more.
+    pub fn clear_taint(&self) {
+        self.inner.state.lock().tainted_from = None;
+    }
+
+    /// Fails the semaphore: whoever waits, or comes to wait, for a value that it has not reached
+    /// gets `failure`, and so do the semaphores linked to it. It stays so. False when it has failed
+    /// before: the first failure wins.
+    ///
+    /// ```
+    /// use strandline_core::{Failure, FrontierRef, Semaphore};
+    /// use strandline_core::semaphore::SignalError;
+    ///
+    /// let semaphore = Semaphore::new(0);
+    /// assert!(semaphore.fail(Failure::message("device lost")));
+    /// assert!(!semaphore.fail(Failure::message("too late")));
+    /// let refused = semaphore.signal(1, FrontierRef::EMPTY);
+    /// assert!(matches!(refused, Err(SignalError::Failed(why)) if why.to_string() == "device lost"));
+    /// ```
+    pub fn fail(&self, failure: Failure) -> bool {
+        let mut work = Work::default();
+        let first = self.inner.fail(&failure, &mut work);
+        work.run();
+        first
+    }
+
+    /// Runs `callback` once the semaphore has reached `value`, or with the error that makes that
+    /// impossible. When that is so already it runs before this returns. It must not block.
+    pub fn on_reach(
+        &self,
+        value: u64,
+        callback: impl FnOnce(Result<Signaled, SemaphoreError>) + Send + 'static,
+    ) -> TimepointId {
+        let mut work = Work::default();
+        let id = self.inner.add(value, Timepoint::Call(Box::new(callback)), &mut work);
+        work.run();
+        id
+    }
+
+    /// Has `target` signaled to `target_value` once this semaphore reaches `value`, with what is
+    /// inherited from here (its taint too), and failed should this one fail before. A target that
+    /// has come so far by then, has failed or was dropped is left as it is. Dropping this semaphore
+    /// drops the link.
+    ///
+    /// ```
+    /// use strandline_core::{Axis, Frontier, Semaphore};
+    ///
+    /// let [copy, compute] = [Semaphore::new(0), Semaphore::new(10)];
+    /// copy.link(1, &compute, 11);
+    /// let frontier = Frontier::from_entry(Axis::queue(0, 0, 0, 0), 4);
+    /// copy.signal(1, frontier.as_ref())?;
+    /// assert_eq!((compute.value(), compute.snapshot().frontier), (11, frontier));
+    /// # Ok::<(), strandline_core::semaphore::SignalError>(())
+    /// ```
+    pub fn link(&self, value: u64, target: &Self, target_value: u64) -> TimepointId {
+        let mut work = Work::default();
+        let target = Arc::downgrade(&target.inner);
+        let link = Timepoint::Signal { target, value: target_value };
+        let id = self.inner.add(value, link, &mut work);
+        work.run();
+        id
+    }
+
+    /// Takes a timepoint or a link back and says whether that won: true means that it never fires,
+    /// false that it has fired or is about to.
+    ///
+    /// ```
+    /// use strandline_core::{FrontierRef, Semaphore};
+    ///
+    /// let semaphore = Semaphore::new(0);
+    /// let id = semaphore.on_reach(1, |_| unreachable!());
+    /// assert!(semaphore.cancel(id));
+    /// semaphore.signal(1, FrontierRef::EMPTY)?;
+    /// assert!(!semaphore.cancel(id));
+    /// # Ok::<(), strandline_core::semaphore::SignalError>(())
+    /// ```
+    pub fn cancel(&self, id: TimepointId) -> bool {
+        self.inner.cancel(id)
+    }
+
+    /// A future that ends once the semaphore has reached `value`, or with the error that makes that
+    /// impossible. It waits from now on, polled or not; dropping it cancels. It does not keep the
+    /// semaphore alive.
+    pub fn reach_async(&self, value: u64) -> ReachFuture {
+        let result = Arc::new(Oneshot::new());
+        let sender = Arc::clone(&result);
+        let id = self.on_reach(value, move |signaled| sender.send(signaled));
+        ReachFuture { semaphore: Arc::downgrade(&self.inner), id, result }
+    }
+
+    /// Makes the semaphore's value the epoch of `axis`: from now on each signal advances the axis,
+    /// and a failure of either fails the other (so does retiring the axis). For a source of
+    /// progress that is a semaphore, such as a device's timeline. Neither keeps the other alive.
+    ///
+    /// # Errors
+    /// When the semaphore is bound already, or the axis is not registered or has ended.
+    ///
+    /// ```
+    /// use strandline_core::{Axis, FrontierRef, Progress, Semaphore, Tracker};
+    ///
+    /// let (tracker, axis) = (Tracker::new(1), Axis::queue(0, 0, 0, 0));
+    /// tracker.register(axis).unwrap();
+    /// let semaphore = Semaphore::new(3);
+    /// semaphore.bind(&tracker, axis).unwrap();
+    /// assert_eq!(tracker.reached(axis), 3);
+    /// semaphore.signal(5, FrontierRef::EMPTY).unwrap();
+    /// assert_eq!(tracker.reached(axis), 5);
+    /// tracker.retire_axis(axis).unwrap();
+    /// assert!(semaphore.failure().is_some());
+    /// ```
+    pub fn bind(&self, tracker: &Tracker, axis: Axis) -> Result<(), BindError> {
+        if let Some(end) = tracker.end_of(axis)? {
+            return Err(TrackerError::Ended(end).into());
+        }
+        let failure = {
+            let mut state = self.inner.state.lock();
+            if let Some(Binding { axis, .. }) = state.binding {
+                return Err(BindError::Bound { axis });
+            }
+            state.binding = Some(Binding { tracker: tracker.downgrade(), axis });
+            state.failure.clone()
+        };
+        // Signals from here on advance the axis themselves; this one catches up. Their order does
+        // not matter, since the axis takes the highest.
+        let caught_up = match failure {
+            Some(failure) => tracker.fail_axis(axis, failure).map(drop),
+            None => tracker.advance(axis, self.value()),
+        };
+        if let Err(error) = caught_up {
+            // The axis ended since it was asked above.
+            self.inner.state.lock().binding = None;
+            return Err(error.into());
+        }
+        // No semaphore signals its last value in earnest, so this wait ends with the axis.
+        let end = Frontier::from_entry(axis, u64::MAX);
+        let semaphore = Arc::downgrade(&self.inner);
+        tracker.wait(end.as_ref(), move |result| {
+            let failure = match result {
+                Err(WaitError::Failed { failure, .. }) => failure,
+                Err(retired @ WaitError::Retired { .. }) => Failure::new(retired),
+                Err(WaitError::TrackerDropped) | Ok(()) => return,
+            };
+            if let Some(inner) = semaphore.upgrade() {
+                Semaphore { inner }.fail(failure);
+            }
+        })?;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Semaphore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.inner.state.lock();
+        f.debug_struct("Semaphore")
+            .field("value", &self.value())
+            .field("frontier", &state.frontier)
+            .field("tainted_from", &state.tainted_from)
+            .field("failure", &state.failure)
+            .field("timepoints", &state.timepoints.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    /// Raises the value and puts what that fires on `work`.
+    fn raise(
+        &self,
+        value: u64,
+        frontier: FrontierRef<'_>,
+        tainted: bool,
+        work: &mut Work,
+    ) -> Result<(), SignalError> {
+        let mut state = self.state.lock();
+        let current = self.value.load(Ordering::Relaxed);
+        if let Some(failure) = &state.failure {
+            return Err(SignalError::Failed(failure.clone()));
+        }
+        if value <= current {
+            return Err(SignalError::NotIncreasing { current, requested: value });
+        }
+        let overflow = state.frontier.merge(frontier) == Merge::Overflow;
+        if tainted || overflow {
+            state.tainted_from.get_or_insert(current + 1);
+        }
+        self.value.store(value, Ordering::Release);
+        if let Some(Binding { tracker, axis }) = &state.binding {
+            work.push(Call::Advance { tracker: tracker.clone(), axis: *axis, epoch: value });
+        }
+        while let Some(first) = state.timepoints.first_entry() {
+            let (at, _) = *first.key();
+            if at > value {
+                break;
+            }
+            let timepoint = first.remove();
+            work.fire(timepoint, Ok(state.signaled(value, at)));
+        }
+        Ok(())
+    }
+
+    fn fail(&self, failure: &Failure, work: &mut Work) -> bool {
+        let mut state = self.state.lock();
+        if state.failure.is_some() {
+            return false;
+        }
+        state.failure = Some(failure.clone());
+        if let Some(Binding { tracker, axis }) = &state.binding {
+            let (tracker, failure) = (tracker.clone(), failure.clone());
+            work.push(Call::FailAxis { tracker, axis: *axis, failure });
+        }
+        for timepoint in core::mem::take(&mut state.timepoints).into_values() {
+            work.fire(timepoint, Err(SemaphoreError::Failed(failure.clone())));
+        }
+        true
+    }
+
+    /// Files a timepoint, or puts it on `work` when there is nothing to wait for.
+    fn add(&self, value: u64, timepoint: Timepoint, work: &mut Work) -> TimepointId {
+        let mut state = self.state.lock();
+        state.last_serial += 1;
+        let serial = state.last_serial;
+        let current = self.value.load(Ordering::Relaxed);
+        if current >= value {
+            work.fire(timepoint, Ok(state.signaled(current, value)));
+        } else if let Some(failure) = &state.failure {
+            work.fire(timepoint, Err(SemaphoreError::Failed(failure.clone())));
+        } else {
+            state.timepoints.insert((value, serial), timepoint);
+        }
+        TimepointId { value, serial }
+    }
+
+    fn cancel(&self, id: TimepointId) -> bool {
+        // The callback is dropped after the lock: it may own anything.
+        let timepoint = self.state.lock().timepoints.remove(&(id.value, id.serial));
+        timepoint.is_some()
+    }
+}
+
+/// Ends what waits, with [`SemaphoreError::Dropped`].
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let timepoints = core::mem::take(&mut self.state.lock().timepoints);
+        let mut work = Work::default();
+        for timepoint in timepoints.into_values() {
+            work.fire(timepoint, Err(SemaphoreError::Dropped));
+        }
+        work.run();
+    }
+}
+
+/// The future of [`Semaphore::reach_async`].
+#[must_use = "futures do nothing unless polled"]
+pub struct ReachFuture {
+    semaphore: Weak<Inner>,
+    id: TimepointId,
+    result: Arc<Oneshot<Result<Signaled, SemaphoreError>>>,
+}
+
+impl Future for ReachFuture {
+    type Output = Result<Signaled, SemaphoreError>;
+
+    /// Pending for good once it has given its result.
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.result.poll(context)
+    }
+}
+
+impl fmt::Debug for ReachFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReachFuture").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Drop for ReachFuture {
+    fn drop(&mut self) {
+        if let Some(semaphore) = self.semaphore.upgrade() {
+            semaphore.cancel(self.id);
+        }
+    }
+}
