@@ -23,10 +23,15 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+pub mod arena;
 pub mod budget;
+pub mod fixed_block;
+pub(crate) mod gauges;
 pub mod growth;
 #[allow(unsafe_code, reason = "tickets pass through a raw pointer; argued in the file")]
 pub(crate) mod inbox;
+pub mod passthrough;
+pub(crate) mod side;
 pub mod stats;
 pub mod tlsf;
 
