@@ -13,10 +13,14 @@ use crate::memory::Memory;
 use crate::pools::{Member, Pools};
 use core::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use strandline_core::offset::fixed_block::MAX_BLOCKS;
 use strandline_core::offset::tlsf::{self, Placement};
 use strandline_core::pool::PoolHost;
+use strandline_core::pool::arena::{ArenaPool, ArenaPoolConfig, MAX_GENERATIONS};
 use strandline_core::pool::budget::Budget;
+use strandline_core::pool::fixed_block::{FixedBlockPool, FixedBlockPoolConfig};
 use strandline_core::pool::growth::Growth;
+use strandline_core::pool::passthrough::{PassthroughPool, PassthroughPoolConfig};
 use strandline_core::pool::tlsf::{Coalescing, TlsfPool, TlsfPoolConfig};
 use strandline_core::slab::retain::Retention;
 use strandline_core::slab::{
@@ -34,6 +38,15 @@ pub const DEFAULT_GRANULE: u64 = 64;
 /// TLSF's placement when nothing says otherwise.
 pub const DEFAULT_PLACEMENT: Placement = Placement::PACKED;
 
+/// Fixed blocks start at multiples of this, where the provider's slabs do.
+const FIXED_ALIGNMENT: u64 = 64;
+
+/// Generations that a capacity is cut into for an arena, when nothing says otherwise.
+const ARENA_PARTS: u64 = 16;
+
+/// Bytes of an arena's generation without a capacity, when nothing says otherwise.
+const ARENA_SLAB: u64 = 16 << 20;
+
 /// What the trace says about sizes, for what the configuration leaves open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sizes {
@@ -41,6 +54,10 @@ pub struct Sizes {
     pub smallest: u64,
     /// The largest block, in bytes; 0 when there is none.
     pub largest: u64,
+    /// Most blocks live at once.
+    pub peak_blocks: u32,
+    /// Most bytes live at once.
+    pub peak_bytes: u64,
 }
 
 impl Sizes {
@@ -158,10 +175,52 @@ fn pool(
                 TlsfPoolConfig { offsets, growth, budget, retention, coalescing },
             )?)
         }
-        _ => {
-            let _ = sizes;
-            return Err(PoolError::InvalidConfig("this kind of pool is not there yet"));
+        Kind::Fixed => {
+            let block_size = spec.block.map_or(sizes.largest, |bytes| bytes.0).max(1);
+            let alignment = FIXED_ALIGNMENT.min(host.provider.properties().alignment);
+            let stride = block_size.checked_next_multiple_of(alignment).unwrap_or(u64::MAX);
+            // Room for what is in flight beside what is live; the bookkeeping is made for all of them at once.
+            let wanted = 4 * u64::from(sizes.peak_blocks) + 4096;
+            let most = config.capacity.map_or(wanted, |capacity| wanted.min(capacity.0 / stride));
+            Arc::new(FixedBlockPool::new(
+                host,
+                FixedBlockPoolConfig {
+                    block_size,
+                    alignment,
+                    max_blocks: most.clamp(1, u64::from(MAX_BLOCKS)) as u32,
+                    growth,
+                    budget,
+                    retention: Retention::NOTHING,
+                },
+            )?)
         }
+        Kind::Arena => {
+            // A block that outlives its batch holds a whole generation, so there are many and small ones; but the largest
+            // block must fit into one.
+            let generation_size = match (spec.slab, config.capacity) {
+                (Some(slab), _) => slab.0,
+                (None, Some(capacity)) => capacity.0 / ARENA_PARTS,
+                // Of the most generations, half for what is live and half for batches in flight.
+                (None, None) => ARENA_SLAB.max(2 * (sizes.peak_bytes / u64::from(MAX_GENERATIONS))),
+            };
+            let generation_size = generation_size
+                .max(sizes.largest)
+                .checked_next_multiple_of(granularity)
+                .unwrap_or(u64::MAX);
+            Arc::new(ArenaPool::new(
+                host,
+                ArenaPoolConfig {
+                    generations: MAX_GENERATIONS,
+                    generation_size,
+                    budget,
+                    retention: Retention::NOTHING,
+                },
+            )?)
+        }
+        Kind::Passthrough => Arc::new(PassthroughPool::new(
+            host,
+            PassthroughPoolConfig { max_slabs: u32::MAX, budget },
+        )?),
     })
 }
 

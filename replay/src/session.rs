@@ -146,7 +146,12 @@ impl TraceFile {
             format: reader.format(),
             totals,
             streams: (reader.streams().len() as u32).max(1),
-            sizes: Sizes { smallest, largest: totals.largest_bytes },
+            sizes: Sizes {
+                smallest,
+                largest: totals.largest_bytes,
+                peak_blocks: totals.peak_live_blocks,
+                peak_bytes: totals.peak_live_bytes,
+            },
             notes: reader.notes(),
         })
     }
