@@ -20,7 +20,7 @@
 //!
 //! # Cost
 //! Every operation is O(1): two bit scans, a few links, and walks that are bounded by constants
-//! ([`MAX_RUN`], the placement's scan limit). A block takes 64 bytes of metadata for a label of up to 24.
+//! ([`MAX_RUN`], the placement's scan limit). A block takes 64 bytes of metadata for a label of 24.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -136,16 +136,16 @@ impl Default for Config {
 }
 
 /// `shelf` of a block that is reserved.
-const LIVE: u32 = u32::MAX;
+const LIVE: u16 = u16::MAX;
 /// `shelf` of a node that is no block.
-const VACANT: u32 = u32::MAX - 1;
+const VACANT: u16 = u16::MAX - 1;
 /// `shelf` of a free block between two shelves, in the middle of an operation of the caller.
-const LOOSE: u32 = u32::MAX - 2;
+const LOOSE: u16 = u16::MAX - 2;
 
-/// One block. 40 bytes and the label: with a label of up to 24 bytes, one cache line.
+/// What every walk over neighbours and bins reads: 32 bytes, two to a cache line.
 #[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-struct Node<L> {
+#[repr(C, align(32))]
+struct Node {
     /// In granules from the region's start.
     offset: u32,
     /// In granules.
@@ -155,25 +155,61 @@ struct Node<L> {
     right: u32,
     /// Neighbours in the bin. For a vacant node, `next` links the vacant ones.
     link: Link,
-    region: u32,
     run: u32,
-    shelf: u32,
-    /// When the block was last handed out, on a counter that wraps.
-    birth: u32,
-    label: L,
+    region: u16,
+    shelf: u16,
 }
 
+/// What only the block's own operations read.
+#[derive(Clone, Copy, Debug)]
+struct Detail<L> {
+    label: L,
+    /// When the block was last handed out, on a counter that wraps.
+    birth: u32,
+}
+
+/// Node and detail of a block stand at the same index of two arrays, so that looking at a neighbour does
+/// not bring its detail into the cache.
 #[derive(Debug)]
-struct Nodes<L>(Vec<Node<L>>);
+struct Nodes<L> {
+    nodes: Vec<Node>,
+    details: Vec<Detail<L>>,
+}
+
+impl<L> Nodes<L> {
+    const fn new() -> Self {
+        Self { nodes: Vec::new(), details: Vec::new() }
+    }
+
+    #[inline(always)]
+    fn at(&self, id: u32) -> &Node {
+        &self.nodes[id as usize]
+    }
+
+    #[inline(always)]
+    fn at_mut(&mut self, id: u32) -> &mut Node {
+        &mut self.nodes[id as usize]
+    }
+
+    #[inline(always)]
+    fn detail(&self, id: u32) -> &Detail<L> {
+        &self.details[id as usize]
+    }
+
+    #[inline(always)]
+    fn detail_mut(&mut self, id: u32) -> &mut Detail<L> {
+        &mut self.details[id as usize]
+    }
+}
 
 impl<L> Lists for Nodes<L> {
-    #[inline]
+    #[inline(always)]
     fn link(&mut self, id: u32) -> &mut Link {
-        &mut self.0[id as usize].link
+        &mut self.at_mut(id).link
     }
-    #[inline]
+    #[inline(always)]
     fn link_ref(&self, id: u32) -> &Link {
-        &self.0[id as usize].link
+        &self.at(id).link
     }
 }
 
@@ -213,7 +249,7 @@ pub struct Tlsf<L> {
     nodes: Nodes<L>,
     vacant: u32,
     regions: Vec<Region>,
-    vacant_regions: Vec<u32>,
+    vacant_regions: Vec<u16>,
     shelves: Vec<Shelf>,
     runs: Runs,
     births: u32,
@@ -267,7 +303,7 @@ impl<L: Label> Tlsf<L> {
             config,
             granule_bits: config.granule.trailing_zeros(),
             classes,
-            nodes: Nodes(Vec::new()),
+            nodes: Nodes::new(),
             vacant: NONE,
             regions: Vec::new(),
             vacant_regions: Vec::new(),
@@ -286,13 +322,14 @@ impl<L: Label> Tlsf<L> {
     /// Upper bound of block indices ever used; what a side table must hold.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.nodes.0.len()
+        self.nodes.nodes.len()
     }
 
-    /// Makes an empty shelf; shelves are numbered from 0.
-    pub fn add_shelf(&mut self) -> u32 {
+    /// Makes an empty shelf; shelves are numbered from 0. `None` when there are 2^16 - 3 of them.
+    pub fn add_shelf(&mut self) -> Option<u32> {
+        let index = u16::try_from(self.shelves.len()).ok().filter(|&index| index < LOOSE)?;
         self.shelves.push(Shelf::new(self.classes));
-        (self.shelves.len() - 1) as u32
+        Some(u32::from(index))
     }
 
     /// Bytes of free blocks on `shelf`.
@@ -322,28 +359,27 @@ impl<L: Label> Tlsf<L> {
         let index = match self.vacant_regions.pop() {
             Some(index) => index,
             None => {
-                let index = u32::try_from(self.regions.len()).map_err(|_| TlsfError::Full)?;
+                let index = u16::try_from(self.regions.len()).map_err(|_| TlsfError::Full)?;
                 self.regions.push(Region { first: NONE, units: 0 });
                 index
             }
         };
-        let Some(first) = self.new_node(Node {
+        let node = Node {
             offset: 0,
             units,
             left: NONE,
             right: NONE,
             link: Link::ALONE,
-            region: index,
             run: NONE,
+            region: index,
             shelf: LOOSE,
-            birth: self.births,
-            label,
-        }) else {
+        };
+        let Some(first) = self.new_node(node, label) else {
             self.vacant_regions.push(index);
             return Err(TlsfError::Full);
         };
         self.regions[index as usize] = Region { first, units };
-        Ok((RegionId(index), BlockId(first)))
+        Ok((RegionId(u32::from(index)), BlockId(first)))
     }
 
     /// Removes a region that is one free block, which leaves its shelf. Returns whether it was so.
@@ -352,7 +388,7 @@ impl<L: Label> Tlsf<L> {
     /// When the region was removed before.
     pub fn remove_region(&mut self, region: RegionId) -> bool {
         let Region { first, units } = self.regions[region.0 as usize];
-        let node = &self.nodes.0[first as usize];
+        let node = self.nodes.at(first);
         if node.units != units || node.shelf == LIVE {
             return false;
         }
@@ -361,7 +397,8 @@ impl<L: Label> Tlsf<L> {
         }
         self.drop_node(first);
         self.regions[region.0 as usize].first = NONE;
-        self.vacant_regions.push(region.0);
+        // A region's index fits: it was made from one that does.
+        self.vacant_regions.push(region.0 as u16);
         true
     }
 
@@ -369,7 +406,7 @@ impl<L: Label> Tlsf<L> {
     #[must_use]
     pub fn sole_free_block(&self, region: RegionId) -> Option<BlockId> {
         let Region { first, units } = self.regions[region.0 as usize];
-        let node = self.nodes.0.get(first as usize)?;
+        let node = self.nodes.nodes.get(first as usize)?;
         (node.units == units && node.shelf < LOOSE).then_some(BlockId(first))
     }
 
@@ -389,57 +426,57 @@ impl<L: Label> Tlsf<L> {
     #[inline]
     #[must_use]
     pub fn label(&self, block: BlockId) -> &L {
-        &self.nodes.0[block.0 as usize].label
+        &self.nodes.detail(block.0).label
     }
 
     /// The label, to be changed in place. The rank of a filed block may only be changed through
     /// [`move_to`](Self::move_to).
     #[inline]
     pub fn label_mut(&mut self, block: BlockId) -> &mut L {
-        &mut self.nodes.0[block.0 as usize].label
+        &mut self.nodes.detail_mut(block.0).label
     }
 
     /// First byte of a block, from its region's start.
     #[inline]
     #[must_use]
     pub fn offset(&self, block: BlockId) -> u64 {
-        u64::from(self.nodes.0[block.0 as usize].offset) << self.granule_bits
+        u64::from(self.nodes.at(block.0).offset) << self.granule_bits
     }
 
     /// Bytes of a block.
     #[inline]
     #[must_use]
     pub fn size(&self, block: BlockId) -> u64 {
-        u64::from(self.nodes.0[block.0 as usize].units) << self.granule_bits
+        u64::from(self.nodes.at(block.0).units) << self.granule_bits
     }
 
     /// The region of a block.
     #[inline]
     #[must_use]
     pub fn region(&self, block: BlockId) -> RegionId {
-        RegionId(self.nodes.0[block.0 as usize].region)
+        RegionId(u32::from(self.nodes.at(block.0).region))
     }
 
     /// The block is a live one of this allocator.
     #[inline]
     #[must_use]
     pub fn is_live(&self, block: BlockId) -> bool {
-        self.nodes.0.get(block.0 as usize).is_some_and(|node| node.shelf == LIVE)
+        self.nodes.nodes.get(block.0 as usize).is_some_and(|node| node.shelf == LIVE)
     }
 
     /// The shelf that a block is filed on; `None` for a live one.
     #[inline]
     #[must_use]
     pub fn shelf_of(&self, block: BlockId) -> Option<u32> {
-        let shelf = self.nodes.0[block.0 as usize].shelf;
-        (shelf < LOOSE).then_some(shelf)
+        let shelf = self.nodes.at(block.0).shelf;
+        (shelf < LOOSE).then_some(u32::from(shelf))
     }
 
     /// The blocks of a region in order of offset. O(1) a step.
     pub fn blocks(&self, region: RegionId) -> impl Iterator<Item = BlockId> {
         let first = self.regions.get(region.0 as usize).map_or(NONE, |region| region.first);
         core::iter::successors((first != NONE).then_some(first), |&id| {
-            let right = self.nodes.0[id as usize].right;
+            let right = self.nodes.at(id).right;
             (right != NONE).then_some(right)
         })
         .map(BlockId)
@@ -450,14 +487,14 @@ impl<L: Label> Tlsf<L> {
     pub fn largest_on(&self, shelf: u32) -> u64 {
         let shelf = &self.shelves[shelf as usize];
         let Some(bin) = shelf.last_bin() else { return 0 };
-        u64::from(self.nodes.0[shelf.head(bin) as usize].units) << self.granule_bits
+        u64::from(self.nodes.at(shelf.head(bin)).units) << self.granule_bits
     }
 }
 
 /// What [`Tlsf::take`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
-    /// The live block. Its label is a copy of the source's.
+    /// The live block.
     pub block: BlockId,
     /// The free block was used up: the live block bears its id.
     pub source_gone: bool,

@@ -7,7 +7,9 @@
 //! ```
 
 use super::shelf::{Link, NONE};
-use super::{BlockId, LIVE, LOOSE, Label, Neighbour, Node, Place, Side, Taken, Tlsf, VACANT};
+use super::{
+    BlockId, Detail, LIVE, LOOSE, Label, Neighbour, Node, Place, Side, Taken, Tlsf, VACANT,
+};
 
 impl<L: Label> Tlsf<L> {
     /// Takes the place: returns the block that is now live and whether the free block it was cut from is
@@ -15,34 +17,31 @@ impl<L: Label> Tlsf<L> {
     /// its id, shelf and label; a second remainder, which alignment can leave on the far side, is
     /// returned loose.
     ///
-    /// The free block must be filed on a shelf. `None` when no more blocks can be numbered; nothing has
-    /// changed then.
-    #[inline]
-    pub fn take(&mut self, place: Place) -> Option<Taken> {
+    /// The live block bears `label`. The free block must be filed on a shelf. `None` when no more blocks
+    /// can be numbered; nothing has changed then.
+    #[inline(always)]
+    pub fn take(&mut self, place: Place, label: L) -> Option<Taken> {
         let id = place.block.0;
-        let node = &self.nodes.0[id as usize];
+        let node = self.nodes.at(id);
         debug_assert!(node.shelf < LOOSE, "taken from a block that is not filed");
         let before = place.start - node.offset;
         let after = node.units - before - place.units;
         if before == 0 && after == 0 {
-            return Some(self.take_whole(id));
+            return Some(self.take_whole(id, label));
         }
-        let (region, run, label) = (node.region, node.run, node.label);
+        let (region, run) = (node.region, node.run);
         // All nodes that are needed, or none.
-        let birth = self.births.wrapping_add(1);
-        let live = self.new_node(Node {
+        let node = Node {
             offset: place.start,
             units: place.units,
             left: NONE,
             right: NONE,
             link: Link::ALONE,
-            region,
             run: NONE,
+            region,
             shelf: LIVE,
-            birth,
-            label,
-        })?;
-        self.births = birth;
+        };
+        let live = self.new_node(node, label)?;
         if run != NONE {
             // The live part parts the run; what is kept stays with the neighbour on its own side.
             let side = if before == 0 { Side::Left } else { Side::Right };
@@ -58,18 +57,17 @@ impl<L: Label> Tlsf<L> {
             self.link_after(id, live);
             return Some(Taken { block: BlockId(live), source_gone: false, loose: None });
         }
-        let Some(far) = self.new_node(Node {
+        let rest = Node {
             offset: place.start + place.units,
             units: after,
             left: NONE,
             right: NONE,
             link: Link::ALONE,
-            region,
             run: NONE,
+            region,
             shelf: LOOSE,
-            birth,
-            label,
-        }) else {
+        };
+        let Some(far) = self.new_node(rest, label) else {
             self.drop_node(live);
             return None;
         };
@@ -80,12 +78,12 @@ impl<L: Label> Tlsf<L> {
     }
 
     #[inline(always)]
-    fn take_whole(&mut self, id: u32) -> Taken {
+    fn take_whole(&mut self, id: u32, label: L) -> Taken {
         self.unfile(id);
         self.births = self.births.wrapping_add(1);
-        let node = &mut self.nodes.0[id as usize];
+        *self.nodes.detail_mut(id) = Detail { label, birth: self.births };
+        let node = self.nodes.at_mut(id);
         node.shelf = LIVE;
-        node.birth = self.births;
         if node.run != NONE {
             self.runs.cut(&mut self.nodes, id, Side::Left);
             self.runs.cut(&mut self.nodes, id, Side::Right);
@@ -100,26 +98,16 @@ impl<L: Label> Tlsf<L> {
     /// When the block is not live.
     #[inline]
     pub fn loosen(&mut self, block: BlockId) {
-        let node = &mut self.nodes.0[block.0 as usize];
+        let node = self.nodes.at_mut(block.0);
         assert!(node.shelf == LIVE, "freed a block that is not live");
         node.shelf = LOOSE;
-    }
-
-    /// A loose block becomes live as it is.
-    ///
-    /// # Panics
-    /// When the block is not loose.
-    pub fn enliven(&mut self, block: BlockId) {
-        let node = &mut self.nodes.0[block.0 as usize];
-        assert!(node.shelf == LOOSE, "only a loose block can be made live");
-        node.shelf = LIVE;
     }
 
     /// The free neighbour on one side and its shelf, if there is one on any shelf.
     #[inline]
     #[must_use]
     pub fn neighbour(&self, block: BlockId, side: Side) -> Option<(BlockId, u32)> {
-        let node = &self.nodes.0[block.0 as usize];
+        let node = self.nodes.at(block.0);
         let at = match side {
             Side::Left => node.left,
             Side::Right => node.right,
@@ -127,17 +115,17 @@ impl<L: Label> Tlsf<L> {
         if at == NONE {
             return None;
         }
-        let shelf = self.nodes.0[at as usize].shelf;
-        (shelf < LOOSE).then_some((BlockId(at), shelf))
+        let shelf = self.nodes.at(at).shelf;
+        (shelf < LOOSE).then_some((BlockId(at), u32::from(shelf)))
     }
 
     /// What stands on both sides: left, then right.
     #[inline(always)]
     #[must_use]
     pub fn neighbours(&self, block: BlockId) -> [Neighbour; 2] {
-        let node = &self.nodes.0[block.0 as usize];
-        [node.left, node.right].map(|id| match self.nodes.0.get(id as usize) {
-            Some(node) if node.shelf < LOOSE => Neighbour::Free(BlockId(id), node.shelf),
+        let node = self.nodes.at(block.0);
+        [node.left, node.right].map(|id| match self.nodes.nodes.get(id as usize) {
+            Some(node) if node.shelf < LOOSE => Neighbour::Free(BlockId(id), u32::from(node.shelf)),
             _ => Neighbour::Held,
         })
     }
@@ -150,11 +138,11 @@ impl<L: Label> Tlsf<L> {
     #[inline]
     pub fn absorb(&mut self, block: BlockId, neighbour: BlockId) {
         let (b, n) = (block.0, neighbour.0);
-        let from_left = self.nodes.0[n as usize].right == b;
-        assert!(from_left || self.nodes.0[n as usize].left == b, "absorbed a block far away");
+        let from_left = self.nodes.at(n).right == b;
+        assert!(from_left || self.nodes.at(n).left == b, "absorbed a block far away");
         self.unfile(n);
-        let n_run = self.nodes.0[n as usize].run;
-        let one_run = n_run != NONE && n_run == self.nodes.0[b as usize].run;
+        let n_run = self.nodes.at(n).run;
+        let one_run = n_run != NONE && n_run == self.nodes.at(b).run;
         if one_run {
             self.runs.leave(&mut self.nodes, n);
         } else if n_run != NONE {
@@ -162,25 +150,25 @@ impl<L: Label> Tlsf<L> {
             let far = if from_left { Side::Left } else { Side::Right };
             self.runs.cut(&mut self.nodes, n, far);
         }
-        let Node { offset: n_offset, units: n_units, left, right, .. } = self.nodes.0[n as usize];
-        let Node { offset, units, shelf, region, .. } = self.nodes.0[b as usize];
+        let &Node { offset: n_offset, units: n_units, left, right, .. } = self.nodes.at(n);
+        let &Node { offset, units, shelf, region, .. } = self.nodes.at(b);
         let offset = if from_left { n_offset } else { offset };
         if from_left {
-            self.nodes.0[b as usize].left = left;
+            self.nodes.at_mut(b).left = left;
             if left == NONE {
                 self.regions[region as usize].first = b;
             } else {
-                self.nodes.0[left as usize].right = b;
+                self.nodes.at_mut(left).right = b;
             }
         } else {
-            self.nodes.0[b as usize].right = right;
+            self.nodes.at_mut(b).right = right;
             if right != NONE {
-                self.nodes.0[right as usize].left = b;
+                self.nodes.at_mut(right).left = b;
             }
         }
         self.drop_node(n);
         if shelf == LOOSE {
-            let node = &mut self.nodes.0[b as usize];
+            let node = self.nodes.at_mut(b);
             node.offset = offset;
             node.units = units + n_units;
         } else {
@@ -193,24 +181,25 @@ impl<L: Label> Tlsf<L> {
 
     /// [`insert`](Self::insert) of a block both of whose neighbours are known to be
     /// [`Held`](Neighbour::Held).
-    #[inline]
+    #[inline(always)]
     pub fn insert_between_held(&mut self, block: BlockId, shelf: u32, label: L) {
-        let node = &mut self.nodes.0[block.0 as usize];
+        let node = self.nodes.at_mut(block.0);
         debug_assert!(node.shelf == LOOSE, "filed a block that is not loose");
-        node.shelf = shelf;
-        node.label = label;
+        // Shelves are numbered in 16 bits.
+        node.shelf = shelf as u16;
         let units = node.units;
-        self.file_as(block.0, units, shelf, label.rank());
+        self.nodes.detail_mut(block.0).label = label;
+        self.file_as(block.0, units, shelf as u16, label.rank());
     }
 
     /// Files a loose block on a shelf.
-    #[inline]
+    #[inline(always)]
     pub fn insert(&mut self, block: BlockId, shelf: u32, label: L) {
         let id = block.0;
-        let node = &mut self.nodes.0[id as usize];
+        let node = self.nodes.at_mut(id);
         debug_assert!(node.shelf == LOOSE, "filed a block that is not loose");
-        node.shelf = shelf;
-        node.label = label;
+        node.shelf = shelf as u16;
+        self.nodes.detail_mut(id).label = label;
         self.file(id);
         self.join_runs(id);
     }
@@ -219,20 +208,20 @@ impl<L: Label> Tlsf<L> {
     pub fn remove(&mut self, block: BlockId) {
         let id = block.0;
         self.unfile(id);
-        if self.nodes.0[id as usize].run != NONE {
+        if self.nodes.at(id).run != NONE {
             self.runs.cut(&mut self.nodes, id, Side::Left);
             self.runs.cut(&mut self.nodes, id, Side::Right);
         }
-        self.nodes.0[id as usize].shelf = LOOSE;
+        self.nodes.at_mut(id).shelf = LOOSE;
     }
 
     /// Moves a free block to another shelf under another label. It stays in its run.
     pub fn move_to(&mut self, block: BlockId, shelf: u32, label: L) {
         let id = block.0;
         self.unfile(id);
-        let node = &mut self.nodes.0[id as usize];
-        node.shelf = shelf;
-        node.label = label;
+        let node = self.nodes.at_mut(id);
+        node.shelf = shelf as u16;
+        self.nodes.detail_mut(id).label = label;
         self.file(id);
     }
 
@@ -240,7 +229,7 @@ impl<L: Label> Tlsf<L> {
     #[inline]
     #[must_use]
     pub fn uses_up(&self, place: Place) -> bool {
-        self.nodes.0[place.block.0 as usize].units == place.units
+        self.nodes.at(place.block.0).units == place.units
     }
 
     /// Makes one live block of two adjacent live ones, under the id of `left`.
@@ -248,8 +237,8 @@ impl<L: Label> Tlsf<L> {
     /// # Panics
     /// When they are not live neighbours.
     pub fn fuse(&mut self, left: BlockId, right: BlockId) {
-        let Node { units, right: next, shelf, .. } = self.nodes.0[right.0 as usize];
-        let node = &mut self.nodes.0[left.0 as usize];
+        let &Node { units, right: next, shelf, .. } = self.nodes.at(right.0);
+        let node = self.nodes.at_mut(left.0);
         assert!(
             node.right == right.0 && node.shelf == LIVE && shelf == LIVE,
             "fused blocks that are not live neighbours"
@@ -257,7 +246,7 @@ impl<L: Label> Tlsf<L> {
         node.units += units;
         node.right = next;
         if next != NONE {
-            self.nodes.0[next as usize].left = left.0;
+            self.nodes.at_mut(next).left = left.0;
         }
         self.drop_node(right.0);
     }
@@ -277,26 +266,26 @@ impl<L: Label> Tlsf<L> {
 
     #[inline(always)]
     fn file(&mut self, id: u32) {
-        let node = &self.nodes.0[id as usize];
-        let (units, shelf, rank) = (node.units, node.shelf, node.label.rank());
+        let node = self.nodes.at(id);
+        let (units, shelf, rank) = (node.units, node.shelf, self.nodes.detail(id).label.rank());
         self.file_as(id, units, shelf, rank);
     }
 
     #[inline(always)]
-    fn file_as(&mut self, id: u32, units: u32, shelf: u32, rank: u64) {
+    fn file_as(&mut self, id: u32, units: u32, shelf: u16, rank: u64) {
         let shelf = &mut self.shelves[shelf as usize];
         if rank == 0 {
             shelf.insert_front(&mut self.nodes, id, units);
         } else {
             shelf.insert_ranked(&mut self.nodes, id, units, |nodes, other| {
-                nodes.0[other as usize].label.rank() <= rank
+                nodes.detail(other).label.rank() <= rank
             });
         }
     }
 
     #[inline(always)]
     fn unfile(&mut self, id: u32) {
-        let node = &self.nodes.0[id as usize];
+        let node = self.nodes.at(id);
         let (units, shelf) = (node.units, node.shelf);
         self.shelves[shelf as usize].remove(&mut self.nodes, id, units);
     }
@@ -304,8 +293,9 @@ impl<L: Label> Tlsf<L> {
     /// Gives a filed block another extent, re-filing it if its bin changes.
     #[inline(always)]
     fn resize(&mut self, id: u32, offset: u32, units: u32) {
-        let node = &mut self.nodes.0[id as usize];
-        let (old, shelf, run, rank) = (node.units, node.shelf, node.run, node.label.rank());
+        let rank = self.nodes.detail(id).label.rank();
+        let node = self.nodes.at_mut(id);
+        let (old, shelf, run) = (node.units, node.shelf, node.run);
         let first = node.link.prev == NONE;
         node.offset = offset;
         node.units = units;
@@ -325,33 +315,37 @@ impl<L: Label> Tlsf<L> {
     /// Joins a filed block with the runs or blocks that now stand beside it.
     #[inline]
     fn join_runs(&mut self, id: u32) {
-        let Node { left, right, .. } = self.nodes.0[id as usize];
-        if left != NONE && self.nodes.0[left as usize].shelf < LOOSE {
+        let &Node { left, right, .. } = self.nodes.at(id);
+        if left != NONE && self.nodes.at(left).shelf < LOOSE {
             self.runs.join(&mut self.nodes, left, id);
         }
-        if right != NONE && self.nodes.0[right as usize].shelf < LOOSE {
+        if right != NONE && self.nodes.at(right).shelf < LOOSE {
             self.runs.join(&mut self.nodes, id, right);
         }
     }
 
     #[inline(always)]
-    pub(super) fn new_node(&mut self, node: Node<L>) -> Option<u32> {
+    pub(super) fn new_node(&mut self, node: Node, label: L) -> Option<u32> {
+        self.births = self.births.wrapping_add(1);
+        let detail = Detail { label, birth: self.births };
         if self.vacant != NONE {
             let id = self.vacant;
-            let slot = &mut self.nodes.0[id as usize];
+            let slot = self.nodes.at_mut(id);
             self.vacant = slot.link.next;
             *slot = node;
+            *self.nodes.detail_mut(id) = detail;
             return Some(id);
         }
-        // The last ids stand for "none" and the like.
-        let id = u32::try_from(self.nodes.0.len()).ok().filter(|&id| id < LOOSE)?;
-        self.nodes.0.push(node);
+        // The last id stands for "none".
+        let id = u32::try_from(self.nodes.nodes.len()).ok().filter(|&id| id != NONE)?;
+        self.nodes.nodes.push(node);
+        self.nodes.details.push(detail);
         Some(id)
     }
 
     #[inline(always)]
     pub(super) fn drop_node(&mut self, id: u32) {
-        let node = &mut self.nodes.0[id as usize];
+        let node = self.nodes.at_mut(id);
         node.shelf = VACANT;
         node.link.next = self.vacant;
         self.vacant = id;
@@ -359,26 +353,26 @@ impl<L: Label> Tlsf<L> {
 
     #[inline]
     fn link_after(&mut self, at: u32, new: u32) {
-        let right = self.nodes.0[at as usize].right;
-        self.nodes.0[new as usize].left = at;
-        self.nodes.0[new as usize].right = right;
-        self.nodes.0[at as usize].right = new;
+        let right = self.nodes.at(at).right;
+        self.nodes.at_mut(new).left = at;
+        self.nodes.at_mut(new).right = right;
+        self.nodes.at_mut(at).right = new;
         if right != NONE {
-            self.nodes.0[right as usize].left = new;
+            self.nodes.at_mut(right).left = new;
         }
     }
 
     #[inline(always)]
     fn link_before(&mut self, at: u32, new: u32) {
-        let left = self.nodes.0[at as usize].left;
-        self.nodes.0[new as usize].right = at;
-        self.nodes.0[new as usize].left = left;
-        self.nodes.0[at as usize].left = new;
+        let left = self.nodes.at(at).left;
+        self.nodes.at_mut(new).right = at;
+        self.nodes.at_mut(new).left = left;
+        self.nodes.at_mut(at).left = new;
         if left == NONE {
-            let region = self.nodes.0[at as usize].region;
+            let region = self.nodes.at(at).region;
             self.regions[region as usize].first = new;
         } else {
-            self.nodes.0[left as usize].right = new;
+            self.nodes.at_mut(left).right = new;
         }
     }
 }

@@ -18,7 +18,7 @@ impl<L: Label> Tlsf<L> {
             }
             let (mut at, mut left, mut end) = (region.first, NONE, 0u64);
             while at != NONE {
-                let node = &self.nodes.0[at as usize];
+                let node = self.nodes.at(at);
                 assert_eq!(node.region as usize, index, "block {at} is in another region");
                 assert_eq!(node.left, left, "block {at}: left link");
                 assert_eq!(u64::from(node.offset), end, "block {at} does not tile");
@@ -43,7 +43,7 @@ impl<L: Label> Tlsf<L> {
             while let Some(here) = bin {
                 let (mut at, mut prev) = (shelf.head(here), NONE);
                 while at != NONE {
-                    let node = &self.nodes.0[at as usize];
+                    let node = self.nodes.at(at);
                     assert_eq!(node.shelf as usize, index, "block {at} is on another shelf");
                     assert_eq!(self.classes.floor(node.units), here, "block {at}: wrong bin");
                     assert_eq!(node.link.prev, prev, "block {at}: link to the bin's previous");
@@ -58,7 +58,7 @@ impl<L: Label> Tlsf<L> {
             assert!((2..=MAX_RUN).contains(&run.len), "run {id}: {} blocks", run.len);
             let (mut at, mut len, mut sum) = (run.first, 0, 0);
             loop {
-                let node = &self.nodes.0[at as usize];
+                let node = self.nodes.at(at);
                 assert_eq!(node.run, id, "block {at} is not labeled with its run");
                 assert!(node.shelf < LOOSE, "run {id} holds a block that is not free");
                 len += 1;

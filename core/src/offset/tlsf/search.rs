@@ -36,8 +36,7 @@ impl<L: Label> Tlsf<L> {
         let shelf = &self.shelves[shelf as usize];
         let bin = shelf.next_bin(own)?;
         if bin >= surely
-            || bin == own
-                && self.nodes.0[shelf.head(own) as usize].units >= need.units + (need.align - 1)
+            || bin == own && self.nodes.at(shelf.head(own)).units >= need.units + (need.align - 1)
         {
             return Some(bin);
         }
@@ -46,7 +45,7 @@ impl<L: Label> Tlsf<L> {
 
     /// [`find`](Self::find) on two shelves at once: the tighter place, the second shelf's of two equal
     /// ones.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn find_on_two(&self, a: u32, b: u32, need: Need) -> Option<Place> {
         if let Search::Head = self.config.placement.search {
@@ -66,7 +65,7 @@ impl<L: Label> Tlsf<L> {
     }
 
     /// The tighter of two places, the second of two equal ones.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn tighter(&self, a: Option<Place>, b: Option<Place>) -> Option<Place> {
         match (a, b) {
             (Some(a), Some(b)) => Some(if a.tightness < b.tightness { a } else { b }),
@@ -83,7 +82,7 @@ impl<L: Label> Tlsf<L> {
         let own = self.classes.floor(need.units);
         if shelf.next_bin(own) == Some(own) {
             let head = shelf.head(own);
-            if admits(&self.nodes.0[head as usize].label)
+            if admits(&self.nodes.detail(head).label)
                 && let Some(place) = self.fits(head, need, own)
             {
                 return Some(place);
@@ -94,7 +93,7 @@ impl<L: Label> Tlsf<L> {
         let mut bin = surely;
         while let Some(found) = shelf.next_bin(bin) {
             let head = shelf.head(found);
-            if admits(&self.nodes.0[head as usize].label) {
+            if admits(&self.nodes.detail(head).label) {
                 return self.fits(head, need, found);
             }
             // Low ranks tend to stand first: if none of the first few is admitted, the rest hardly is.
@@ -129,7 +128,7 @@ impl<L: Label> Tlsf<L> {
         loop {
             bin = shelf.next_bin(bin)?;
             if let Some(place) = self.scan_bin(shelf, bin, need, scan, tie, &admits) {
-                let tightness = self.nodes.0[place.block.0 as usize].units;
+                let tightness = self.nodes.at(place.block.0).units;
                 return Some(Place { tightness, ..place });
             }
             bin += 1;
@@ -149,14 +148,14 @@ impl<L: Label> Tlsf<L> {
         let mut at = shelf.head(bin);
         let mut best: Option<(u32, (u32, u32), Place)> = None;
         for _ in 0..limit {
-            let node = &self.nodes.0[at as usize];
-            let (units, address) = (node.units, (node.region, node.offset));
+            let node = self.nodes.at(at);
+            let (units, address) = (node.units, (u32::from(node.region), node.offset));
             let better = units >= need.units
                 && best.is_none_or(|(least, other, _)| {
                     units < least || units == least && tie.prefers(address, other)
                 });
             if better
-                && admits(&node.label)
+                && admits(&self.nodes.detail(at).label)
                 && let Some(place) = self.fits(at, need, bin)
             {
                 best = Some((units, address, place));
@@ -171,10 +170,10 @@ impl<L: Label> Tlsf<L> {
 
     /// Which end of a free block the request is cut from, by the placement's rule.
     #[inline(always)]
-    fn end(&self, node: &Node<L>, need: Need) -> Side {
+    fn end(&self, node: &Node, need: Need) -> Side {
         let neighbour = |id: u32| {
-            let node = self.nodes.0.get(id as usize)?;
-            Some(placement::Neighbour { units: node.units, birth: node.birth })
+            let node = self.nodes.nodes.get(id as usize)?;
+            Some(placement::Neighbour { units: node.units, birth: self.nodes.detail(id).birth })
         };
         match need.carve {
             Carve::Low => Side::Left,
@@ -186,7 +185,7 @@ impl<L: Label> Tlsf<L> {
     /// Where in a block the request would lie, if it fits.
     #[inline(always)]
     fn fits(&self, id: u32, need: Need, bin: u32) -> Option<Place> {
-        let node = &self.nodes.0[id as usize];
+        let node = self.nodes.at(id);
         if node.units < need.units {
             return None;
         }
@@ -199,7 +198,7 @@ impl<L: Label> Tlsf<L> {
     /// Where in a given free block the request would lie, if it fits.
     #[must_use]
     pub fn fits_in(&self, block: BlockId, need: Need) -> Option<Place> {
-        let bin = self.classes.floor(self.nodes.0[block.0 as usize].units);
+        let bin = self.classes.floor(self.nodes.at(block.0).units);
         self.fits(block.0, need, bin)
     }
 
@@ -223,7 +222,7 @@ impl<L: Label> Tlsf<L> {
         .flat_map(move |bin| {
             let head = shelf.head(bin);
             core::iter::successors((head != NONE).then_some(head), |&id| {
-                let next = self.nodes.0[id as usize].link.next;
+                let next = self.nodes.at(id).link.next;
                 (next != NONE).then_some(next)
             })
             .take(per_bin)
@@ -240,7 +239,7 @@ impl<L: Label> Tlsf<L> {
     pub fn run_blocks(&self, run: RunId) -> impl Iterator<Item = BlockId> {
         let (first, last) = self.runs.ends(run);
         core::iter::successors(Some(first), move |&id| {
-            (id != last).then(|| self.nodes.0[id as usize].right)
+            (id != last).then(|| self.nodes.at(id).right)
         })
         .map(BlockId)
     }
@@ -248,7 +247,7 @@ impl<L: Label> Tlsf<L> {
     /// Whether the request fits into adjacent blocks from `first` to `last`, once they are merged.
     #[must_use]
     pub fn fits_span(&self, first: BlockId, last: BlockId, need: Need) -> bool {
-        let (a, b) = (&self.nodes.0[first.0 as usize], &self.nodes.0[last.0 as usize]);
+        let (a, b) = (self.nodes.at(first.0), self.nodes.at(last.0));
         place_in(a.offset, b.offset + b.units - a.offset, need, Side::Left).is_some()
     }
 
@@ -256,13 +255,13 @@ impl<L: Label> Tlsf<L> {
     /// order; to be [`take`](Self::take)n one by one and [`fuse`](Self::fuse)d. `None` when they
     /// do not hold the request.
     pub fn span_places(&self, first: BlockId, last: BlockId, need: Need) -> Option<Vec<Place>> {
-        let (a, b) = (&self.nodes.0[first.0 as usize], &self.nodes.0[last.0 as usize]);
+        let (a, b) = (self.nodes.at(first.0), self.nodes.at(last.0));
         let start = place_in(a.offset, b.offset + b.units - a.offset, need, Side::Left)?;
         let end = start + need.units;
         let mut places = Vec::new();
         let mut at = first.0;
         loop {
-            let node = &self.nodes.0[at as usize];
+            let node = self.nodes.at(at);
             let from = start.max(node.offset);
             let to = end.min(node.offset + node.units);
             if from < to {

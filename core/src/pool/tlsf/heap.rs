@@ -65,7 +65,8 @@ pub type BlockDeath = FixedFrontier<MAX_DEATH_AXES>;
 /// What a block carries.
 #[derive(Clone, Copy, Debug)]
 pub struct Slip {
-    /// Pending: the epoch on the shelf's first axis. Live: the bytes that were asked for.
+    /// Pending: the epoch on the shelf's first axis, never 0. Live: the bytes that were asked for.
+    /// Else 0.
     word: u64,
     /// Neighbours in the wheel's slot.
     prev: u32,
@@ -73,24 +74,25 @@ pub struct Slip {
     /// Row of the epoch table that holds the epochs of all axes, on shelves of several.
     row: u32,
     /// Slot of the wheel, or none.
-    slot: u8,
-    /// The block is filed on a pending shelf: the word is its rank.
-    pending: bool,
+    slot: u32,
 }
 
 impl Slip {
-    const CLEAN: Self =
-        Self { word: 0, prev: NONE, next: NONE, row: NONE, slot: u8::MAX, pending: false };
+    const CLEAN: Self = Self { word: 0, prev: NONE, next: NONE, row: NONE, slot: NONE };
+
+    const fn live(requested: u64) -> Self {
+        Self { word: requested, ..Self::CLEAN }
+    }
 
     const fn pending(epoch: Epoch, row: u32) -> Self {
-        Self { word: epoch, prev: NONE, next: NONE, row, slot: u8::MAX, pending: true }
+        Self { word: epoch, prev: NONE, next: NONE, row, slot: NONE }
     }
 }
 
 impl Label for Slip {
     #[inline]
     fn rank(&self) -> u64 {
-        if self.pending { self.word } else { 0 }
+        self.word
     }
 }
 
@@ -101,7 +103,7 @@ impl super::wheel::Links for Tlsf<Slip> {
         (&mut slip.prev, &mut slip.next)
     }
     #[inline]
-    fn slot(&mut self, id: u32) -> &mut u8 {
+    fn slot(&mut self, id: u32) -> &mut u32 {
         &mut self.label_mut(BlockId::from_index(id)).slot
     }
     #[inline]
@@ -141,6 +143,15 @@ impl Virgin {
     }
 }
 
+/// Where an axis stands against an epoch.
+enum Standing {
+    Reached,
+    /// Not there yet; blocks that wait for it stand on this shelf.
+    Shelf(u32),
+    /// Not there yet, and it has no shelf.
+    Unlisted,
+}
+
 /// What [`Heap::acquire`] found.
 #[derive(Clone, Copy, Debug)]
 pub struct Taken {
@@ -174,6 +185,7 @@ pub struct Heap {
     ticks: u32,
     /// Blocks that an axis' progress moved.
     moves: u64,
+    taints: u64,
     recycle_cursor: usize,
     committed: u64,
     reserved: u64,
@@ -186,8 +198,8 @@ impl Heap {
     /// As [`Tlsf::new`].
     pub fn new(config: Config) -> Result<Self, TlsfError> {
         let mut tlsf = Tlsf::new(config)?;
-        tlsf.add_shelf();
-        tlsf.add_shelf();
+        tlsf.add_shelf().ok_or(TlsfError::Full)?;
+        tlsf.add_shelf().ok_or(TlsfError::Full)?;
         let class =
             || Class { axes: Vec::new(), ceiling: [0; MAX_DEATH_AXES], wheel: Wheel::new() };
         Ok(Self {
@@ -203,6 +215,7 @@ impl Heap {
             poll_cursor: 0,
             ticks: 0,
             moves: 0,
+            taints: 0,
             recycle_cursor: 0,
             committed: 0,
             reserved: 0,
@@ -240,6 +253,12 @@ impl Heap {
     #[must_use]
     pub fn tainted_bytes(&self) -> u64 {
         self.tlsf.shelf_bytes(TAINTED)
+    }
+
+    /// Deaths of too many axes, or of too many different sets of axes, that became unknown.
+    #[must_use]
+    pub const fn taints(&self) -> u64 {
+        self.taints
     }
 
     /// Adds a region of `bytes` clean, untouched bytes.
@@ -377,22 +396,23 @@ impl Heap {
             Death::Unknown => self.shelve_plain(block, TAINTED),
             Death::After(frontier) => match frontier.entries() {
                 [] => self.shelve_plain(block, CLEAN),
-                &[Entry { axis, epoch }] => {
-                    if let Some(shelf) = self.unreached(axis, epoch, progress) {
-                        self.shelve_single(block, shelf, epoch);
-                    } else {
-                        self.shelve_plain(block, CLEAN);
+                &[Entry { axis, epoch }] => match self.settle_axis(axis, epoch, progress) {
+                    Standing::Shelf(shelf) => self.shelve_single(block, shelf, epoch),
+                    Standing::Reached => self.shelve_plain(block, CLEAN),
+                    Standing::Unlisted => {
+                        self.shelve_among(block, &[axis], &[epoch], progress);
                     }
-                }
+                },
                 entries => {
                     let mut axes = [Axis::from_bits(0); MAX_DEATH_AXES];
                     let mut epochs = [0; MAX_DEATH_AXES];
                     let mut len = 0;
                     for &Entry { axis, epoch } in entries {
-                        if self.reached(axis, progress) >= epoch {
+                        if matches!(self.settle_axis(axis, epoch, progress), Standing::Reached) {
                             continue;
                         }
                         if len == MAX_DEATH_AXES {
+                            self.taints += 1;
                             return self.shelve_plain(block, TAINTED);
                         }
                         axes[len] = axis;
@@ -656,8 +676,8 @@ impl Heap {
     #[inline(always)]
     fn take(&mut self, place: Place, requested: u64, death: &mut BlockDeath) -> Option<Taken> {
         death.clear();
-        let block = self.take_part(place, death)?;
-        Some(self.took(block, requested, death))
+        let block = self.take_part(place, requested, death)?;
+        Some(self.took(block, death))
     }
 
     /// Takes the part of adjacent free blocks, first to last, that the request needs. What is left of
@@ -673,7 +693,7 @@ impl Heap {
         death.clear();
         let mut taken: Option<BlockId> = None;
         for place in self.tlsf.span_places(first, last, need)? {
-            let Some(part) = self.take_part(place, death) else {
+            let Some(part) = self.take_part(place, requested, death) else {
                 // No more blocks can be numbered. What was taken so far is given back.
                 if let Some(block) = taken {
                     self.tlsf.loosen(block);
@@ -686,11 +706,11 @@ impl Heap {
                 None => taken = Some(part),
             }
         }
-        taken.map(|block| self.took(block, requested, death))
+        taken.map(|block| self.took(block, death))
     }
 
     #[inline(always)]
-    fn took(&mut self, block: BlockId, requested: u64, death: &BlockDeath) -> Taken {
+    fn took(&mut self, block: BlockId, death: &BlockDeath) -> Taken {
         let (offset, size) = (self.tlsf.offset(block), self.tlsf.size(block));
         self.reserved += size;
         let end = offset + size;
@@ -700,18 +720,21 @@ impl Heap {
             fresh = offset >= virgin.low && end <= virgin.high;
             virgin.touch(offset, end);
         }
-        let slip = self.tlsf.label_mut(block);
-        *slip = Slip { word: requested, ..Slip::CLEAN };
         Taken { block, fresh, pending: !death.is_empty() }
     }
 
     /// Takes a place of one free block and joins its death into `death`.
     #[inline(always)]
-    fn take_part(&mut self, place: Place, death: &mut BlockDeath) -> Option<BlockId> {
+    fn take_part(
+        &mut self,
+        place: Place,
+        requested: u64,
+        death: &mut BlockDeath,
+    ) -> Option<BlockId> {
         let source = place.block;
         let shelf = self.tlsf.shelf_of(source)?;
         if shelf == CLEAN {
-            let taken = self.tlsf.take(place)?;
+            let taken = self.tlsf.take(place, Slip::live(requested))?;
             if let Some(loose) = taken.loose {
                 self.tlsf.insert(loose, CLEAN, Slip::CLEAN);
             }
@@ -734,7 +757,7 @@ impl Heap {
         if gone {
             class.wheel.remove(&mut self.tlsf, source.index());
         }
-        let Some(taken) = self.tlsf.take(place) else {
+        let Some(taken) = self.tlsf.take(place, Slip::live(requested)) else {
             if gone {
                 class.wheel.insert(&mut self.tlsf, source.index());
             }
@@ -863,7 +886,10 @@ impl Heap {
         if axes.is_empty() {
             return self.shelve_plain(block, CLEAN);
         }
-        let shelf = self.class_for(axes);
+        let Some(shelf) = self.class_for(axes) else {
+            self.taints += 1;
+            return self.shelve_plain(block, TAINTED);
+        };
         // Before anything merges there: what is ready on that shelf must not wait for this block.
         let reached = progress.reached(axes[0]);
         self.advance(shelf, reached, progress);
@@ -873,44 +899,20 @@ impl Heap {
         }
     }
 
-    /// Epoch that an axis has reached, after the blocks that waited for it turned clean.
-    fn reached(&mut self, axis: Axis, progress: &dyn Progress) -> Epoch {
-        let reached = progress.reached(axis);
-        match self.single(axis) {
-            Some(shelf) => {
-                self.advance(shelf, reached, progress);
-                // A host may have vouched for more than progress knows.
-                reached.max(self.classes[shelf as usize].wheel.reached())
-            }
-            None => reached,
-        }
-    }
-
-    /// The shelf of an axis if it has not reached `epoch`.
+    /// Whether an axis has reached `epoch`, after the blocks that waited for less turned clean: nothing
+    /// that is ready may merge with what is not.
     #[inline]
-    fn unreached(&mut self, axis: Axis, epoch: Epoch, progress: &dyn Progress) -> Option<u32> {
+    fn settle_axis(&mut self, axis: Axis, epoch: Epoch, progress: &dyn Progress) -> Standing {
         let reached = progress.reached(axis);
-        let shelf = match self.single(axis) {
-            Some(shelf) => {
-                // Before anything merges on this shelf: a block that is ready must not wait for it.
-                if reached > self.classes[shelf as usize].wheel.reached() {
-                    self.advance(shelf, reached, progress);
-                }
-                if self.classes[shelf as usize].wheel.reached() >= epoch {
-                    return None;
-                }
-                shelf
-            }
-            None => {
-                if reached >= epoch {
-                    return None;
-                }
-                let shelf = self.class_for(&[axis]);
-                self.advance(shelf, reached, progress);
-                shelf
-            }
+        let Some(shelf) = self.single(axis) else {
+            return if reached >= epoch { Standing::Reached } else { Standing::Unlisted };
         };
-        Some(shelf)
+        // A host may have vouched for more than progress knows.
+        let known = self.classes[shelf as usize].wheel.reached();
+        if reached > known {
+            self.advance(shelf, reached, progress);
+        }
+        if reached.max(known) >= epoch { Standing::Reached } else { Standing::Shelf(shelf) }
     }
 
     /// An axis of a shelf got somewhere: what waited for no more than that turns clean, or moves on to
@@ -992,14 +994,15 @@ impl Heap {
 
     // ---- tables ----
 
-    /// The shelf of a sorted set of axes, made if there is none.
-    fn class_for(&mut self, axes: &[Axis]) -> u32 {
+    /// The shelf of a sorted set of axes, made if there is none. `None` when tens of thousands of sets
+    /// are waited for at once.
+    fn class_for(&mut self, axes: &[Axis]) -> Option<u32> {
         let known = match axes {
             [axis] => self.single(*axis),
             _ => self.multis.get(axes).copied(),
         };
-        if let Some(shelf) = known {
-            return shelf;
+        if known.is_some() {
+            return known;
         }
         let class =
             Class { axes: axes.to_vec(), ceiling: [0; MAX_DEATH_AXES], wheel: Wheel::new() };
@@ -1010,8 +1013,9 @@ impl Heap {
                 shelf
             }
             None => {
+                let shelf = self.tlsf.add_shelf()?;
                 self.classes.push(class);
-                self.tlsf.add_shelf()
+                shelf
             }
         };
         if let [axis] = *axes {
@@ -1021,7 +1025,7 @@ impl Heap {
             self.multis.insert(axes.to_vec(), shelf);
             self.multi_shelves.push(shelf);
         }
-        shelf
+        Some(shelf)
     }
 
     /// An empty shelf to reuse, once there are many. Looks at a few in turn.
