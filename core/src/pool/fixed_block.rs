@@ -328,6 +328,7 @@ impl FixedBlockPool {
     }
 
     /// Every how many blocks one lies at a multiple of `alignment`.
+    #[inline]
     fn multiple(&self, alignment: u64) -> Result<u32, PoolError> {
         if alignment <= self.properties.alignment {
             return Ok(1);
