@@ -441,10 +441,15 @@ impl Shelf {
     ) -> Option<Taken> {
         // Relaxed: a look that may be out of date; the claim decides.
         let mut bits = leaf.bits.load(Ordering::Relaxed) & multiples(index, query.multiple);
+        // From the hinted block on, which as a rule is the one put last: among many that are not ready
+        // it is found at once.
+        let turn =
+            if (query.hint / LEAF_BLOCKS) as usize == index { query.hint % LEAF_BLOCKS } else { 0 };
+        bits = bits.rotate_right(turn);
         while bits != 0 {
-            let number = bits.trailing_zeros();
+            let number = (bits.trailing_zeros() + turn) % u64::BITS;
+            bits &= bits - 1;
             let bit = 1 << number;
-            bits ^= bit;
             let block = index as u32 * LEAF_BLOCKS + number;
             if keys[block as usize].load(Ordering::Relaxed) > query.limit {
                 continue;
