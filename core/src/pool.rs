@@ -376,6 +376,12 @@ pub trait Pool: fmt::Debug + Send + Sync {
     /// The counters now. O(1) for every pool.
     fn stats(&self) -> PoolStats;
 
+    /// Where its slabs come from, so that sums over pools can count a shared provider once; `None` for a
+    /// pool that does not say.
+    fn provider(&self) -> Option<&Arc<dyn SlabProvider>> {
+        None
+    }
+
     /// Signaled by every release: what [`Acquire::Exhausted`]'s token belongs to.
     fn notification(&self) -> &Arc<Notification>;
 

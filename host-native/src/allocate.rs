@@ -226,3 +226,6 @@ fn timeout(pool: &dyn Pool, size: u64, lack: Lack) -> Timeout {
         reserved_bytes: stats.reserved_bytes,
     }
 }
+
+#[cfg(test)]
+mod tests;

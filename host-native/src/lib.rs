@@ -11,12 +11,13 @@
 //!
 //! | file | idea |
 //! | --- | --- |
-//! | `slab` | [`MmapSlabProvider`]: slabs of anonymous memory |
-//! | `mem` | [`MmapBuffer`]: shared bytes without undefined behaviour; all unsafe code |
-//! | `cache` | [`CachedSlabs`]: core's slab cache with its refill thread |
-//! | `wake` | [`thread_wake`], [`wait`], [`wait_frontier`]: threads that sleep |
-//! | `allocate` | [`allocate()`], [`allocate_ready`]: blocking, with a deadline |
-//! | `queue` | [`CpuQueue`]: an in-order queue with a worker thread |
+//! | [`slab`] | [`MmapSlabProvider`]: slabs of anonymous memory |
+//! | `buffer` | [`MmapBuffer`]: shared bytes without undefined behaviour |
+//! | `mem` | mappings; all unsafe code |
+//! | [`cache`] | [`CachedSlabs`]: core's slab cache with its refill thread |
+//! | [`wake`] | [`thread_wake`], [`wait`], [`wait_frontier`]: threads that sleep |
+//! | [`mod@allocate`] | [`allocate()`], [`allocate_ready`]: blocking, with a deadline |
+//! | [`queue`] | [`CpuQueue`]: an in-order queue with a worker thread |
 //! | `info` | [`machine_info`]: what this machine offers |
 //!
 //! # Memory
@@ -26,20 +27,24 @@
 //! keeps its memory mapped, also after its slab was released.
 #![deny(unsafe_code)]
 
-mod allocate;
-mod cache;
+pub mod allocate;
+mod buffer;
+pub mod cache;
 mod info;
 mod layout;
 #[allow(unsafe_code, reason = "mapped memory; argued in the file")]
 mod mem;
-mod queue;
-mod slab;
-mod wake;
+pub mod queue;
+pub mod slab;
+pub mod wake;
 
 pub use allocate::{AllocateError, Allocated, Lack, Timeout, allocate, allocate_ready};
+pub use buffer::{BufferError, MmapBuffer};
 pub use cache::{CacheStartError, CachedSlabs};
 pub use info::{MachineInfo, TransparentHugePages, machine_info};
-pub use mem::{BufferError, MmapBuffer};
 pub use queue::{Command, CpuQueue, HostCallPanicked, QueueError};
 pub use slab::{MmapBuilder, MmapConfigError, MmapSlabProvider};
 pub use wake::{FrontierWaitError, WaitResult, thread_wake, wait, wait_frontier};
+
+#[cfg(test)]
+mod scale;

@@ -27,7 +27,7 @@
 //! A submission takes the queue's lock once and wakes the worker if it sleeps; one whose wait is not yet
 //! reached also costs a wait of the tracker.
 
-use crate::mem::{BufferError, MmapBuffer};
+use crate::buffer::{BufferError, MmapBuffer};
 use crate::wake::{thread_wake, wait};
 use core::fmt;
 use std::any::Any;
@@ -415,10 +415,14 @@ impl Shared {
     }
 
     fn run(&self, Submission { epoch, commands, .. }: Submission) {
-        let ran = catch_unwind(AssertUnwindSafe(|| {
-            // Consumed one by one: what a command holds is given back before the epoch is reached.
-            commands.into_iter().try_for_each(Command::run)
-        }));
+        // Consumed one by one: what a command holds is given back before the epoch is reached. Those
+        // that a panic leaves over are dropped after it: a second panic while unwinding would abort.
+        let mut commands = commands.into_iter();
+        let ran = catch_unwind(AssertUnwindSafe(|| commands.by_ref().try_for_each(Command::run)));
+        self.guarded("canceling", || {
+            drop(commands);
+            Ok(())
+        });
         match ran {
             Ok(Ok(())) => {
                 self.guarded("advancing", || self.tracker.advance(self.axis, epoch));

@@ -16,8 +16,9 @@
 //! An acquire is two to four system calls, and a page fault per page at first use unless prefaulted;
 //! that is what the [slab cache](crate::CachedSlabs) hides. The table is locked only to look up.
 
+use crate::buffer::MmapBuffer;
 use crate::layout::Layout;
-use crate::mem::{Account, MapError, Mapping, MmapBuffer};
+use crate::mem::{Account, MapError, Mapping};
 use core::fmt;
 use rustix::io::Errno;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -90,7 +90,9 @@ enum PartState {
 #[derive(Clone, Debug)]
 enum Before {
     /// Nothing; whether they ever did.
-    Nothing { waited: bool },
+    Nothing {
+        waited: bool,
+    },
     After(Frontier),
     Unknown,
 }
@@ -113,6 +115,7 @@ struct Generation {
 struct State {
     ring: Ring,
     generations: Box<[Generation]>,
+    #[expect(clippy::vec_box, reason = "the boxes travel; their addresses must not change")]
     tickets: Vec<Box<Ticket>>,
 }
 
@@ -151,7 +154,9 @@ impl ArenaPool {
             return Err(PoolError::InvalidConfig("from 1 to 255 generations"));
         }
         if config.generation_size == 0 || config.generation_size > slabs.max_slab_size {
-            return Err(PoolError::InvalidConfig("a generation must fit in a slab of the provider"));
+            return Err(PoolError::InvalidConfig(
+                "a generation must fit in a slab of the provider",
+            ));
         }
         let count = config.generations as usize;
         let generation = |_| Generation {
@@ -571,9 +576,7 @@ impl Pool for ArenaPool {
                 else {
                     continue;
                 };
-                if how == Trim::Excess
-                    && self.config.retention.keeps(kept, kept_bytes, slab.size)
-                {
+                if how == Trim::Excess && self.config.retention.keeps(kept, kept_bytes, slab.size) {
                     kept += 1;
                     kept_bytes += slab.size;
                     continue;

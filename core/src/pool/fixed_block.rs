@@ -113,6 +113,7 @@ struct Admin {
     side: Side,
     /// Places without a slab and without one on its way.
     vacant: Vec<u32>,
+    #[expect(clippy::vec_box, reason = "the boxes travel; their addresses must not change")]
     tickets: Vec<Box<Ticket>>,
 }
 
@@ -284,15 +285,12 @@ impl FixedBlockPool {
             if now == VACANT && bits != VACANT {
                 // Places fill from the front and never change again, so an axis has at most one.
                 // Release, with the acquire of taking a block: see `shelves`.
-                now = match place.compare_exchange(
-                    VACANT,
-                    bits,
-                    Ordering::AcqRel,
-                    Ordering::Relaxed,
-                ) {
-                    Ok(_) => return Some(shelf),
-                    Err(now) => now,
-                };
+                now =
+                    match place.compare_exchange(VACANT, bits, Ordering::AcqRel, Ordering::Relaxed)
+                    {
+                        Ok(_) => return Some(shelf),
+                        Err(now) => now,
+                    };
             }
             if now == bits {
                 return Some(shelf);
@@ -397,8 +395,7 @@ impl FixedBlockPool {
         let dominated = {
             let admin = &mut *self.admin.lock();
             self.sort_inbox(admin);
-            let found =
-                admin.side.take_dominated(frontier, |block| block.is_multiple_of(multiple));
+            let found = admin.side.take_dominated(frontier, |block| block.is_multiple_of(multiple));
             self.count_aside(admin);
             found
         };
@@ -424,7 +421,8 @@ impl FixedBlockPool {
                 Some((least.saturating_sub(reached(axis)), axis, shelf))
             })
             .min_by_key(|(left, ..)| *left);
-        let pending = |block, source| Found { block, source, kind: Kind::Waited, was_pending: true };
+        let pending =
+            |block, source| Found { block, source, kind: Kind::Waited, was_pending: true };
         if self.aside.load(Ordering::Relaxed) != 0 {
             let admin = &mut *self.admin.lock();
             let aside = admin.side.soonest(&reached, |block| block.is_multiple_of(multiple));
@@ -535,13 +533,26 @@ impl FixedBlockPool {
         }
         let stride = self.shape.stride;
         let more = |now| self.budget.allows(now, stride).then(|| now + stride);
-        self.reserved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+        self.reserved.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok()
+    }
+
+    /// Counts a requester as turned away, and looks once more. Either this look sees the refund of
+    /// another who searched in vain, or that one sees the count and signals: all four accesses are
+    /// sequentially consistent.
+    #[cold]
+    fn charge_again(&self) -> bool {
+        self.over_budget.fetch_add(1, Ordering::SeqCst);
+        let charged = self.charge();
+        if charged {
+            self.over_budget.fetch_sub(1, Ordering::Relaxed);
+        }
+        charged
     }
 
     #[inline]
     fn refund(&self) {
         if self.budget != Budget::UNLIMITED {
-            self.reserved.fetch_sub(self.shape.stride, Ordering::Relaxed);
+            self.reserved.fetch_sub(self.shape.stride, Ordering::SeqCst);
         }
     }
 
@@ -699,21 +710,23 @@ impl Pool for FixedBlockPool {
         }
         let multiple = self.multiple(request.alignment)?;
         let observed = self.notification.observe();
-        if !self.charge() {
-            self.over_budget.fetch_add(1, Ordering::Relaxed);
+        if !self.charge() && !self.charge_again() {
             return Ok(Acquire::OverBudget { observed });
         }
         let mine = self.counters.mine();
         if let Some(found) = self.find_at_once(request.frontier, mine.hint(), multiple) {
             return Ok(self.ready(&found, request.size, mine));
         }
+        let turned_away = self.over_budget.load(Ordering::Relaxed);
         let answer = self.acquire_otherwise(request, observed, multiple);
         if self.budget != Budget::UNLIMITED
             && !matches!(answer, Ok(Acquire::Ready { .. } | Acquire::AfterWait { .. }))
         {
-            // The charge may have turned another requester away meanwhile.
             self.refund();
-            self.notification.signal_if_observed();
+            // Whoever our charge turned away must look again; nobody else, or waiting would be vain.
+            if self.over_budget.load(Ordering::SeqCst) != turned_away {
+                self.notification.signal_if_observed();
+            }
         }
         answer
     }
@@ -803,8 +816,7 @@ impl Pool for FixedBlockPool {
             let same = taken && place.blocks.load(Ordering::Relaxed) == blocks;
             let keep = how == Trim::Excess && self.retention.keeps(kept, kept_bytes, bytes);
             let id = SlabId::from_bits(place.id.load(Ordering::Relaxed));
-            let released =
-                if same && !keep { self.host.provider.release(id) } else { Ok(()) };
+            let released = if same && !keep { self.host.provider.release(id) } else { Ok(()) };
             if !same || keep || released.is_err() {
                 if taken {
                     for block in first..first + blocks {

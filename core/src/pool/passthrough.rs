@@ -26,6 +26,7 @@ use crate::pool::{
 };
 use crate::slab::{Grant, Slab, SlabError, SlabId, SlabProperties, Trim};
 use crate::sync::Mutex;
+use crate::sync::atomic::Ordering;
 use crate::{Death, Entry, Frontier, FrontierRef};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -66,6 +67,7 @@ struct State {
     clean: BTreeMap<u64, Vec<(u32, bool)>>,
     /// Slabs held or on their way.
     held: u32,
+    #[expect(clippy::vec_box, reason = "the boxes travel; their addresses must not change")]
     tickets: Vec<Box<Ticket>>,
 }
 
@@ -353,7 +355,7 @@ impl Pool for PassthroughPool {
         }
         let observed = self.notification.observe();
         let gauges = &self.gauges;
-        let room = {
+        let (room, turned_away) = {
             let state = &mut *self.state.lock();
             self.sort_inbox(state);
             if !self.config.budget.allows(gauges.reserved.now(), class) {
@@ -375,16 +377,22 @@ impl Pool for PassthroughPool {
             }
             let room = request.may_grow && state.held < self.config.max_slabs;
             state.held += u32::from(room);
-            room
+            (room, gauges.over_budget.load(Ordering::Relaxed))
         };
         let grown = if room { self.grow(class, request) } else { Ok(None) };
         if let Ok(Some(reservation)) = grown {
             return Ok(self.reserved(Acquire::Ready { reservation, origin: Origin::Fresh }));
         }
         gauges.reserved.sub(class);
-        self.state.lock().held -= u32::from(room);
-        // The bytes set aside may have turned another requester away meanwhile.
-        self.notification.signal_if_observed();
+        let turned_others_away = {
+            // Under the lock: whoever comes later sees the bytes back in the budget.
+            let state = &mut *self.state.lock();
+            state.held -= u32::from(room);
+            gauges.over_budget.load(Ordering::Relaxed) != turned_away
+        };
+        if turned_others_away {
+            self.notification.signal_if_observed();
+        }
         grown?;
         bump(&gauges.exhausted);
         Ok(Acquire::Exhausted { observed, growth_required: true })
