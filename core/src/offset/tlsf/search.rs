@@ -235,13 +235,59 @@ impl<L: Label> Tlsf<L> {
         self.runs.at_least(need.units, limit)
     }
 
-    /// The blocks of a run in order of offset; at most [`MAX_RUN`].
-    pub fn run_blocks(&self, run: RunId) -> impl Iterator<Item = BlockId> {
+    /// First and last block of a run.
+    #[must_use]
+    pub fn run_ends(&self, run: RunId) -> (BlockId, BlockId) {
         let (first, last) = self.runs.ends(run);
+        (BlockId(first), BlockId(last))
+    }
+
+    /// The blocks of a run in order of offset; at most [`MAX_RUN`](super::MAX_RUN).
+    pub fn run_blocks(&self, run: RunId) -> impl Iterator<Item = BlockId> {
+        let (first, last) = self.run_ends(run);
+        self.blocks_between(first, last)
+    }
+
+    /// The block is part of a run.
+    #[must_use]
+    pub fn is_in_run(&self, block: BlockId) -> bool {
+        self.nodes.at(block.0).run != NONE
+    }
+
+    /// Adjacent blocks from `first` to `last`, in order of offset.
+    pub fn blocks_between(&self, first: BlockId, last: BlockId) -> impl Iterator<Item = BlockId> {
         core::iter::successors(Some(first), move |&id| {
-            (id != last).then(|| self.nodes.at(id).right)
+            (id != last).then(|| BlockId(self.nodes.at(id.0).right))
         })
-        .map(BlockId)
+    }
+
+    /// Of adjacent free blocks from `first` to `last`, those that would hold the request at the end that
+    /// the placement's rule chooses; that end, and the bytes of all.
+    #[must_use]
+    pub fn window(
+        &self,
+        first: BlockId,
+        last: BlockId,
+        need: Need,
+    ) -> Option<(BlockId, BlockId, Side, u64)> {
+        let (a, b) = (self.nodes.at(first.0), self.nodes.at(last.0));
+        // As one block, between the neighbours of both ends.
+        let whole = Node { units: b.offset + b.units - a.offset, right: b.right, ..*a };
+        let end = self.end(&whole, need);
+        let start = place_in(whole.offset, whole.units, need, end)?;
+        let stop = start + need.units;
+        let (mut from, mut to) = (first, first);
+        for block in self.blocks_between(first, last) {
+            let node = self.nodes.at(block.0);
+            if node.offset <= start {
+                from = block;
+            }
+            to = block;
+            if node.offset + node.units >= stop {
+                break;
+            }
+        }
+        Some((from, to, end, u64::from(whole.units) << self.granule_bits))
     }
 
     /// Whether the request fits into adjacent blocks from `first` to `last`, once they are merged.
@@ -252,18 +298,24 @@ impl<L: Label> Tlsf<L> {
     }
 
     /// The parts of adjacent filed blocks, from `first` to `last`, that the request takes together, in
-    /// order; to be [`take`](Self::take)n one by one and [`fuse`](Self::fuse)d. `None` when they
+    /// order, cut from one end; to be [`take`](Self::take)n one by one and [`fuse`](Self::fuse)d. `None` when they
     /// do not hold the request.
-    pub fn span_places(&self, first: BlockId, last: BlockId, need: Need) -> Option<Vec<Place>> {
+    pub fn span_places(
+        &self,
+        first: BlockId,
+        last: BlockId,
+        need: Need,
+        end: Side,
+    ) -> Option<Vec<Place>> {
         let (a, b) = (self.nodes.at(first.0), self.nodes.at(last.0));
-        let start = place_in(a.offset, b.offset + b.units - a.offset, need, Side::Left)?;
-        let end = start + need.units;
+        let start = place_in(a.offset, b.offset + b.units - a.offset, need, end)?;
+        let stop = start + need.units;
         let mut places = Vec::new();
         let mut at = first.0;
         loop {
             let node = self.nodes.at(at);
             let from = start.max(node.offset);
-            let to = end.min(node.offset + node.units);
+            let to = stop.min(node.offset + node.units);
             if from < to {
                 places.push(Place {
                     block: BlockId(at),

@@ -26,11 +26,13 @@
 //! of the requester's frontier. A block that turns clean pays for its own move. `poll_all` looks at each
 //! axis once.
 
+mod compact;
+
 use super::wheel::{NONE, Wheel};
 use crate::death::Death;
 use crate::frontier::{Entry, FixedFrontier, FrontierRef, Merge};
 use crate::offset::tlsf::{
-    BlockId, Config, Label, Need, Neighbour, Place, RegionId, Tlsf, TlsfError,
+    BlockId, Config, Label, Need, Neighbour, Place, RegionId, Side, Tlsf, TlsfError,
 };
 use crate::pool::MAX_DEATH_AXES;
 use crate::progress::Progress;
@@ -375,10 +377,12 @@ impl Heap {
         let span = self.soonest_span(need, frontier, progress);
         match (soonest, span) {
             (Some((lag, ..)), Some((span_lag, first, last))) if span_lag < lag => {
-                self.take_span(first, last, need, requested, death)
+                self.take_span(first, last, need, Side::Left, requested, death)
             }
             (Some((.., place)), _) => self.take(place, requested, death),
-            (None, Some((_, first, last))) => self.take_span(first, last, need, requested, death),
+            (None, Some((_, first, last))) => {
+                self.take_span(first, last, need, Side::Left, requested, death)
+            }
             (None, None) => None,
         }
     }
@@ -578,7 +582,7 @@ impl Heap {
             }
         }
         let (first, last) = found?;
-        self.take_span(first, last, need, requested, death)
+        self.take_span(first, last, need, Side::Left, requested, death)
     }
 
     /// The adjacent blocks whose slowest is ready soonest.
@@ -687,12 +691,13 @@ impl Heap {
         first: BlockId,
         last: BlockId,
         need: Need,
+        end: Side,
         requested: u64,
         death: &mut BlockDeath,
     ) -> Option<Taken> {
         death.clear();
         let mut taken: Option<BlockId> = None;
-        for place in self.tlsf.span_places(first, last, need)? {
+        for place in self.tlsf.span_places(first, last, need, end)? {
             let Some(part) = self.take_part(place, requested, death) else {
                 // No more blocks can be numbered. What was taken so far is given back.
                 if let Some(block) = taken {
