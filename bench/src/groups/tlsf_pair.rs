@@ -1,0 +1,93 @@
+//! `tlsf pair`: a random live block dies and a block of another size takes its place.
+//!
+//! Sizes are log-uniform from 256 B to 1 MiB. The capacity is twice the peak of live bytes, so that nothing ever
+//! fails. The allocators that write into the memory they manage are left out at 50,000 live: 12 GiB each.
+
+use crate::harness::{Case, Contender, Goal, Stopwatch};
+use crate::peers::{Deaths, GpuAllocator, OffsetAllocator, Ours, Peer, Queues, Rlsf, Talc};
+use crate::stream::Churn;
+use std::rc::Rc;
+use strandline_core::offset::tlsf::{Config, Placement};
+
+pub(super) fn cases() -> impl Iterator<Item = Case> {
+    [(1_000, "1k live"), (10_000, "10k live"), (50_000, "50k live")].into_iter().map(
+        |(live, name)| Case {
+            group: "tlsf pair",
+            name: name.into(),
+            unit: "pair",
+            reference: 0,
+            goals: vec![Goal::new("strandline, 1-entry frontiers", 1.0)],
+            contenders: Box::new(move || contenders(live)),
+        },
+    )
+}
+
+fn contenders(live: u32) -> Vec<Contender> {
+    let churn = Rc::new(Churn::mixed(live));
+    let capacity = 2 * churn.peak_bytes();
+    let ours = |placement, deaths, queues| {
+        let config = Config { placement, ..Config::default() };
+        Ours::new(capacity, live, config, deaths, Queues(queues)).ok()
+    };
+    let never = Deaths::Behind(u64::MAX);
+    let mut all = vec![
+        contender("offset-allocator", Some(OffsetAllocator::new(capacity, live)), &churn),
+        contender("strandline, 1-entry frontiers", ours(Placement::FAST, never, 1), &churn),
+        contender(
+            "strandline, 1-entry frontiers, 64 in flight",
+            ours(Placement::FAST, Deaths::Behind(64), 1),
+            &churn,
+        ),
+        contender(
+            "strandline, 4 queues, 64 in flight",
+            ours(Placement::FAST, Deaths::Behind(64), 4),
+            &churn,
+        ),
+        contender("strandline, idle", ours(Placement::FAST, Deaths::Idle, 1), &churn),
+        contender(
+            "strandline, 1-entry frontiers, packed placement",
+            ours(Placement::PACKED, never, 1),
+            &churn,
+        ),
+    ];
+    #[cfg(feature = "vma")]
+    all.push(contender(
+        "VMA virtual block",
+        crate::peers::VirtualBlock::new(capacity, live),
+        &churn,
+    ));
+    if live <= 10_000 {
+        all.push(contender("rlsf", Rlsf::new(capacity, live), &churn));
+        all.push(contender("talc", Talc::new(capacity, live), &churn));
+        all.push(contender("gpu-allocator", GpuAllocator::new(live), &churn));
+    }
+    all
+}
+
+/// A peer in the steady state of a churn. Panics when it cannot be made or something does not fit: the
+/// numbers of a run in which something failed would mean nothing.
+fn contender<P: Peer + 'static>(name: &str, peer: Option<P>, churn: &Rc<Churn>) -> Contender {
+    let churn = Rc::clone(churn);
+    let label = name.to_owned();
+    let mut state: Option<P> = None;
+    let mut made = peer;
+    let mut at = 0;
+    Contender::new(name, move |count| {
+        let peer = state.get_or_insert_with(|| {
+            let Some(mut peer) = made.take() else { panic!("{label}: cannot be set up") };
+            for (slot, &size) in churn.start.iter().enumerate() {
+                assert!(peer.allocate(slot as u32, size), "{label}: the start does not fit");
+            }
+            peer
+        });
+        let swaps = churn.swaps.as_slice();
+        let clock = Stopwatch::start();
+        for _ in 0..count {
+            let swap = swaps[at];
+            at = if at + 1 == swaps.len() { 0 } else { at + 1 };
+            peer.free(swap.slot);
+            assert!(peer.allocate(swap.slot, swap.size), "{label}: {} bytes do not fit", swap.size);
+        }
+        clock.elapsed()
+    })
+}
