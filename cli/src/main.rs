@@ -1,3 +1,56 @@
-//! Not written yet.
+//! `strandline`: replays real allocation traces through pools, and sizes memory.
+//!
+//! ```text
+//!   args ─▶ replay │ fit │ info │ convert ─▶ standard output: the report      exit 0: satisfied
+//!                                       └─▶ standard error: progress, errors       1: not satisfied
+//!                                                                                  2: bad input
+//! ```
 
-fn main() {}
+mod args;
+mod convert;
+mod fit;
+mod info;
+mod meter;
+mod output;
+mod replay;
+
+use args::{Cli, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+/// How a command ends.
+enum Ending {
+    /// The trace was satisfied, or the command did what it was asked.
+    Satisfied,
+    /// The trace was not satisfied.
+    Unsatisfied,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    small_pages();
+    let ended = match &cli.command {
+        Command::Replay(args) => replay::run(args),
+        Command::Fit(args) => fit::run(args),
+        Command::Info(args) => info::run(args),
+        Command::Convert(args) => convert::run(args),
+    };
+    match ended {
+        Ok(Ending::Satisfied) => ExitCode::SUCCESS,
+        Ok(Ending::Unsatisfied) => ExitCode::from(1),
+        Err(error) => {
+            output::complain(&error);
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Replay touches a few pages of each block. Where the system backs memory with huge pages unasked, each touch would make
+/// 2 MiB resident, and a trace of a large machine would not fit into a small one.
+fn small_pages() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        log::debug!("huge pages stay as the system has them: {error}");
+    }
+}

@@ -13,11 +13,15 @@ pub mod notification;
 pub mod offset;
 mod oneshot;
 pub mod pool;
+pub mod pool_set;
 pub mod progress;
+pub mod queue;
 mod run_all;
-pub mod slab;
 pub mod semaphore;
+pub mod slab;
 pub(crate) mod sync;
+#[cfg(all(test, not(loom)))]
+mod test_pool;
 pub mod tracker;
 
 pub use axis::{Axis, Domain, Epoch};
@@ -28,7 +32,9 @@ pub use frontier::{
 };
 pub use notification::{Notification, Observation, Wake};
 pub use pool::{Acquire, Pool, PoolError, PoolStats, Request, Reservation};
+pub use pool_set::PoolSet;
 pub use progress::{NoProgress, Progress};
-pub use slab::{Grant, Slab, SlabError, SlabId, SlabMap, SlabProvider};
+pub use queue::{BufferId, QueueError, QueueEvent, Queues};
 pub use semaphore::Semaphore;
+pub use slab::{Grant, Slab, SlabError, SlabId, SlabMap, SlabProvider};
 pub use tracker::{AxisStatus, Tracker, TrackerError, WaitError, WaitFuture, WaitId};

@@ -3,6 +3,8 @@
 //! They know no frontier and no slab. TLSF keeps a label on each free block and files blocks on numbered
 //! shelves; what the labels and shelves mean is the pool's affair.
 
+pub mod arena;
+pub mod fixed_block;
 pub mod tlsf;
 
 /// Rounds `value` up to a multiple of `alignment`, a power of two; `None` on overflow.

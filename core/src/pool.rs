@@ -23,10 +23,15 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+pub mod arena;
 pub mod budget;
+pub mod fixed_block;
+pub(crate) mod gauges;
 pub mod growth;
 #[allow(unsafe_code, reason = "tickets pass through a raw pointer; argued in the file")]
 pub(crate) mod inbox;
+pub mod passthrough;
+pub(crate) mod side;
 pub mod stats;
 pub mod tlsf;
 
@@ -370,6 +375,12 @@ pub trait Pool: fmt::Debug + Send + Sync {
 
     /// The counters now. O(1) for every pool.
     fn stats(&self) -> PoolStats;
+
+    /// Where its slabs come from, so that sums over pools can count a shared provider once; `None` for a
+    /// pool that does not say.
+    fn provider(&self) -> Option<&Arc<dyn SlabProvider>> {
+        None
+    }
 
     /// Signaled by every release: what [`Acquire::Exhausted`]'s token belongs to.
     fn notification(&self) -> &Arc<Notification>;

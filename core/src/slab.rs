@@ -13,7 +13,9 @@
 //! component boundary.
 
 use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
 
+pub mod cache;
 pub mod retain;
 mod table;
 
@@ -266,6 +268,17 @@ pub struct SlabStats {
     pub releases: u64,
     /// Requests answered with [`Grant::NoCapacity`].
     pub refusals: u64,
+}
+
+impl SlabStats {
+    /// A value for `identity` that no other provider of this process has. Taken once, when a provider
+    /// is made.
+    #[must_use]
+    pub fn next_identity() -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        // Relaxed: only uniqueness matters.
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    }
 }
 
 /// Why a provider failed. Being out of capacity is not among these: see [`Grant`].

@@ -1,5 +1,29 @@
-//! Not written yet.
+//! Real allocation traces: formats, replay through pools, the oracle, and fitting.
+//!
+//! ```text
+//!   file ─▶ format ─▶ validate ─▶ Step ─▶ engine ─▶ report ─▶ text, JSON, plot
+//!                                           │ acquire, release       ▲
+//!                     config ─▶ build ─▶ pools over slabs         series
+//!                        ▲                  │
+//!                       fit              oracle, memory: every range and byte is checked
+//! ```
+
+pub mod build;
+pub mod config;
+pub mod engine;
 pub mod event;
+pub mod fit;
 pub mod format;
+pub mod memory;
+pub mod oracle;
+pub mod plot;
+pub mod pools;
+pub mod report;
+pub mod series;
 pub mod serving;
+pub mod session;
+pub mod size;
+pub mod streams;
+#[cfg(test)]
+mod testing;
 pub mod validate;

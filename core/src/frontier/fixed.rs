@@ -53,6 +53,15 @@ impl<const N: usize> FixedFrontier<N> {
         frontier
     }
 
+    /// Becomes the frontier of one entry, in place; an epoch of 0 makes it empty. `N` is at least 1,
+    /// checked when compiled.
+    #[inline]
+    pub const fn become_entry(&mut self, axis: Axis, epoch: Epoch) {
+        const { assert!(N >= 1, "no room for an entry") };
+        self.entries[0] = Entry { axis, epoch };
+        self.len = (epoch != 0) as u8;
+    }
+
     /// The frontier of these entries, in any order.
     ///
     /// # Errors

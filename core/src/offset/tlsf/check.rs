@@ -10,26 +10,23 @@ impl<L: Label> Tlsf<L> {
     /// # Panics
     /// When an invariant is broken, which is a bug in the allocator.
     pub fn check(&self) {
-        let mut filed = vec![0u32; self.shelves.len()];
         let mut units = vec![0u64; self.shelves.len()];
         let mut in_runs = 0;
         for (index, region) in self.regions.iter().enumerate() {
             if region.first == NONE {
                 continue;
             }
-            let (mut at, mut left, mut end, mut live) = (region.first, NONE, 0u64, 0);
+            let (mut at, mut left, mut end) = (region.first, NONE, 0u64);
             while at != NONE {
-                let node = &self.nodes.0[at as usize];
+                let node = self.nodes.at(at);
                 assert_eq!(node.region as usize, index, "block {at} is in another region");
                 assert_eq!(node.left, left, "block {at}: left link");
                 assert_eq!(u64::from(node.offset), end, "block {at} does not tile");
                 assert!(node.units > 0, "block {at} is empty");
                 assert!(node.shelf != VACANT && node.shelf != LOOSE, "block {at} is no block");
                 if node.shelf == LIVE {
-                    live += 1;
                     assert_eq!(node.run, NONE, "live block {at} is in a run");
                 } else {
-                    filed[node.shelf as usize] += 1;
                     units[node.shelf as usize] += u64::from(node.units);
                     in_runs += u32::from(node.run != NONE);
                 }
@@ -38,32 +35,30 @@ impl<L: Label> Tlsf<L> {
                 at = node.right;
             }
             assert_eq!(end, u64::from(region.units), "region {index} is not covered");
-            assert_eq!(live, region.live, "region {index}: live count");
         }
         for (index, shelf) in self.shelves.iter().enumerate() {
-            assert_eq!(shelf.len, filed[index], "shelf {index}: blocks");
             assert_eq!(shelf.units, units[index], "shelf {index}: granules");
-            let mut seen = 0;
+            let mut seen = 0u64;
             let mut bin = shelf.next_bin(0);
             while let Some(here) = bin {
                 let (mut at, mut prev) = (shelf.head(here), NONE);
                 while at != NONE {
-                    let node = &self.nodes.0[at as usize];
+                    let node = self.nodes.at(at);
                     assert_eq!(node.shelf as usize, index, "block {at} is on another shelf");
                     assert_eq!(self.classes.floor(node.units), here, "block {at}: wrong bin");
                     assert_eq!(node.link.prev, prev, "block {at}: link to the bin's previous");
-                    seen += 1;
+                    seen += u64::from(node.units);
                     (prev, at) = (at, node.link.next);
                 }
                 bin = shelf.next_bin(here + 1);
             }
-            assert_eq!(seen, shelf.len, "shelf {index}: bins and blocks differ");
+            assert_eq!(seen, shelf.units, "shelf {index}: bins and blocks differ");
         }
         for (id, run) in self.runs.all() {
             assert!((2..=MAX_RUN).contains(&run.len), "run {id}: {} blocks", run.len);
             let (mut at, mut len, mut sum) = (run.first, 0, 0);
             loop {
-                let node = &self.nodes.0[at as usize];
+                let node = self.nodes.at(at);
                 assert_eq!(node.run, id, "block {at} is not labeled with its run");
                 assert!(node.shelf < LOOSE, "run {id} holds a block that is not free");
                 len += 1;

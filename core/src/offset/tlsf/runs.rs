@@ -16,7 +16,7 @@
 //! Joining and cutting re-label the shorter side: at most `MAX_RUN / 2` steps. Nothing here is touched
 //! while neighbours of a block are live.
 
-use super::shelf::{Link, NONE, Lists, Shelf, SizeClasses};
+use super::shelf::{Link, Lists, NONE, Shelf, SizeClasses};
 use super::{Nodes, Side};
 use alloc::vec::Vec;
 
@@ -64,17 +64,17 @@ impl Runs {
 
     /// `left` and `right` are filed neighbours: make them one run if their length allows.
     pub(super) fn join<L>(&mut self, nodes: &mut Nodes<L>, left: u32, right: u32) {
-        let (l, r) = (&nodes.0[left as usize], &nodes.0[right as usize]);
+        let (l, r) = (nodes.at(left), nodes.at(right));
         let (l_run, r_run) = (l.run, r.run);
         let (l_units, r_units) = (l.units, r.units);
         match (l_run != NONE, r_run != NONE) {
             (false, false) => {
                 let run = self.add(left, right, l_units + r_units, 2);
-                nodes.0[left as usize].run = run;
-                nodes.0[right as usize].run = run;
+                nodes.at_mut(left).run = run;
+                nodes.at_mut(right).run = run;
             }
             (true, false) if self.record(l_run).len < MAX_RUN => {
-                nodes.0[right as usize].run = l_run;
+                nodes.at_mut(right).run = l_run;
                 self.change(l_run, |run| {
                     run.last = right;
                     run.units += r_units;
@@ -82,7 +82,7 @@ impl Runs {
                 });
             }
             (false, true) if self.record(r_run).len < MAX_RUN => {
-                nodes.0[left as usize].run = r_run;
+                nodes.at_mut(left).run = r_run;
                 self.change(r_run, |run| {
                     run.first = left;
                     run.units += l_units;
@@ -99,11 +99,11 @@ impl Runs {
                 self.drop(gone);
                 let mut at = relabeled.first;
                 loop {
-                    nodes.0[at as usize].run = keep;
+                    nodes.at_mut(at).run = keep;
                     if at == relabeled.last {
                         break;
                     }
-                    at = nodes.0[at as usize].right;
+                    at = nodes.at(at).right;
                 }
                 self.change(keep, |run| {
                     run.first = a.first;
@@ -118,20 +118,20 @@ impl Runs {
 
     /// Parts `id` from its neighbour on `side`, if both are in one run. What is left alone is in no run.
     pub(super) fn cut<L>(&mut self, nodes: &mut Nodes<L>, id: u32, side: Side) {
-        let run = nodes.0[id as usize].run;
+        let run = nodes.at(id).run;
         if run == NONE {
             return;
         }
         let whole = *self.record(run);
         let (left_end, right_start) = match side {
             Side::Left if whole.first == id => return,
-            Side::Left => (nodes.0[id as usize].left, id),
+            Side::Left => (nodes.at(id).left, id),
             Side::Right if whole.last == id => return,
-            Side::Right => (id, nodes.0[id as usize].right),
+            Side::Right => (id, nodes.at(id).right),
         };
         // Walk both sides in step until the shorter one ends.
         let (mut l, mut r) = (left_end, right_start);
-        let (mut l_units, mut r_units) = (nodes.0[l as usize].units, nodes.0[r as usize].units);
+        let (mut l_units, mut r_units) = (nodes.at(l).units, nodes.at(r).units);
         let mut len = 1;
         let left_is_shorter = loop {
             if l == whole.first {
@@ -140,10 +140,10 @@ impl Runs {
             if r == whole.last {
                 break false;
             }
-            l = nodes.0[l as usize].left;
-            r = nodes.0[r as usize].right;
-            l_units += nodes.0[l as usize].units;
-            r_units += nodes.0[r as usize].units;
+            l = nodes.at(l).left;
+            r = nodes.at(r).right;
+            l_units += nodes.at(l).units;
+            r_units += nodes.at(r).units;
             len += 1;
         };
         let (first, last, units) = if left_is_shorter {
@@ -164,18 +164,18 @@ impl Runs {
         let new = if len > 1 { self.add(first, last, units, len) } else { NONE };
         let mut at = first;
         loop {
-            nodes.0[at as usize].run = new;
+            nodes.at_mut(at).run = new;
             if at == last {
                 break;
             }
-            at = nodes.0[at as usize].right;
+            at = nodes.at(at).right;
         }
     }
 
     /// `id` is about to be merged into a neighbour in the same run: it leaves the run, which loses its
     /// units until the neighbour's growth is reported by [`resized`](Self::resized).
     pub(super) fn leave<L>(&mut self, nodes: &mut Nodes<L>, id: u32) {
-        let node = &nodes.0[id as usize];
+        let node = nodes.at(id);
         let (run, units, left, right) = (node.run, node.units, node.left, node.right);
         self.change(run, |run| {
             if run.first == id {
@@ -187,7 +187,7 @@ impl Runs {
             run.units -= units;
             run.len -= 1;
         });
-        nodes.0[id as usize].run = NONE;
+        nodes.at_mut(id).run = NONE;
         self.dissolve_if_alone(nodes, run);
     }
 
@@ -233,7 +233,7 @@ impl Runs {
     fn dissolve_if_alone<L>(&mut self, nodes: &mut Nodes<L>, run: u32) {
         let Run { first, len, .. } = *self.record(run);
         if len == 1 {
-            nodes.0[first as usize].run = NONE;
+            nodes.at_mut(first).run = NONE;
             self.drop(run);
         }
     }

@@ -55,7 +55,7 @@ impl SizeClasses {
     }
 
     /// The bin a block of `units` is filed in: every block in it is at least the bin's lower bound.
-    #[inline]
+    #[inline(always)]
     pub(super) fn floor(self, units: u32) -> u32 {
         let bits = self.bits;
         if units < 1 << bits {
@@ -66,7 +66,7 @@ impl SizeClasses {
     }
 
     /// The first bin all of whose blocks are at least `units`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn ceil(self, units: u32) -> u32 {
         let bits = self.bits;
         if units < 1 << bits {
@@ -93,19 +93,17 @@ pub(super) struct Shelf {
     second: [u64; ROWS],
     /// Grows to the largest bin ever used.
     bins: Vec<Bin>,
-    /// Elements filed.
-    pub(super) len: u32,
     /// Granules filed.
     pub(super) units: u64,
 }
 
 impl Shelf {
     pub(super) fn new(classes: SizeClasses) -> Self {
-        Self { classes, first: 0, second: [0; ROWS], bins: Vec::new(), len: 0, units: 0 }
+        Self { classes, first: 0, second: [0; ROWS], bins: Vec::new(), units: 0 }
     }
 
     /// Files `id` under `units`, first in its bin.
-    #[inline]
+    #[inline(always)]
     pub(super) fn insert_front<R: Lists>(&mut self, lists: &mut R, id: u32, units: u32) {
         let bin = self.add(units);
         let head = core::mem::replace(&mut self.bins[bin].head, id);
@@ -119,7 +117,7 @@ impl Shelf {
     }
 
     /// Files `id` under `units`: last in its bin if it `may_follow` the one that is last, else first.
-    #[inline]
+    #[inline(always)]
     pub(super) fn insert_ranked<R: Lists>(
         &mut self,
         lists: &mut R,
@@ -132,7 +130,6 @@ impl Shelf {
         if tail == NONE || !may_follow(lists, tail) {
             return self.insert_front(lists, id, units);
         }
-        self.len += 1;
         self.units += u64::from(units);
         *lists.link(id) = Link { prev: tail, next: NONE };
         lists.link(tail).next = id;
@@ -140,9 +137,8 @@ impl Shelf {
     }
 
     /// Counts an element and makes sure that its bin exists.
-    #[inline]
+    #[inline(always)]
     fn add(&mut self, units: u32) -> usize {
-        self.len += 1;
         self.units += u64::from(units);
         let bin = self.classes.floor(units) as usize;
         if bin >= self.bins.len() {
@@ -157,7 +153,7 @@ impl Shelf {
         self.bins.resize(((bin >> self.classes.bits) + 1) << self.classes.bits, Bin::EMPTY);
     }
 
-    #[inline]
+    #[inline(always)]
     fn open(&mut self, bin: usize) {
         let row = bin >> self.classes.bits;
         self.second[row] |= 1 << (bin & ((1 << self.classes.bits) - 1));
@@ -165,9 +161,8 @@ impl Shelf {
     }
 
     /// Takes `id`, filed under `units`, out.
-    #[inline]
+    #[inline(always)]
     pub(super) fn remove(&mut self, lists: &mut impl Lists, id: u32, units: u32) {
-        self.len -= 1;
         self.units -= u64::from(units);
         let bin = self.classes.floor(units) as usize;
         let Link { prev, next } = *lists.link_ref(id);
@@ -191,25 +186,24 @@ impl Shelf {
     }
 
     /// Both sizes fall into one bin.
-    #[inline]
+    #[inline(always)]
     pub(super) fn same_bin(&self, a: u32, b: u32) -> bool {
         self.classes.floor(a) == self.classes.floor(b)
     }
 
-    /// The element stands first in the bin of `units`.
-    #[inline]
-    pub(super) fn is_head(&self, id: u32, units: u32) -> bool {
-        self.bins[self.classes.floor(units) as usize].head == id
+    #[inline(always)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.first == 0
     }
 
     /// The size of an element changed within its bin.
-    #[inline]
+    #[inline(always)]
     pub(super) fn resized(&mut self, from: u32, to: u32) {
         self.units = self.units - u64::from(from) + u64::from(to);
     }
 
     /// The first non-empty bin at or above `bin`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn next_bin(&self, bin: u32) -> Option<u32> {
         let bits = self.classes.bits;
         let (row, column) = (bin >> bits, bin & ((1 << bits) - 1));
@@ -239,7 +233,7 @@ impl Shelf {
     }
 
     /// The first element of a non-empty bin.
-    #[inline]
+    #[inline(always)]
     pub(super) fn head(&self, bin: u32) -> u32 {
         self.bins[bin as usize].head
     }

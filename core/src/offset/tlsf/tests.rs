@@ -60,7 +60,7 @@ proptest! {
         let config = Config { granule, second_level_bits: bits, placement };
         let mut tlsf = Tlsf::<Rank>::new(config).unwrap();
         for _ in 0..3 {
-            tlsf.add_shelf();
+            tlsf.add_shelf().unwrap();
         }
         let mut regions = Vec::new();
         for size in [32 << 10, 64 << 10] {
@@ -78,7 +78,7 @@ proptest! {
                     let need = tlsf.need(bytes, 1 << align).unwrap();
                     let Some(place) = tlsf.find(shelf, need) else { continue };
                     let label = *tlsf.label(place.block);
-                    let taken = tlsf.take(place).unwrap();
+                    let taken = tlsf.take(place, label).unwrap();
                     if let Some(loose) = taken.loose {
                         tlsf.insert(loose, shelf, label);
                     }
@@ -165,11 +165,11 @@ fn a_request_for_a_whole_region_is_served_whatever_its_class() {
     for size in [1u64, 37, 1000, 4097, 1_000_003] {
         let config = Config { granule: 1, second_level_bits: 3, placement: Placement::FAST };
         let mut tlsf = Tlsf::<()>::new(config).unwrap();
-        tlsf.add_shelf();
+        tlsf.add_shelf().unwrap();
         let (_, block) = tlsf.add_region(size, ()).unwrap();
         tlsf.insert(block, 0, ());
         let need = tlsf.need(size, 1).unwrap();
-        let taken = tlsf.take(tlsf.find(0, need).unwrap()).unwrap();
+        let taken = tlsf.take(tlsf.find(0, need).unwrap(), ()).unwrap();
         assert!(taken.source_gone);
         assert!(tlsf.find(0, tlsf.need(1, 1).unwrap()).is_none());
         tlsf.free(taken.block, ());

@@ -50,7 +50,7 @@ pub(super) struct EagerHeap {
 impl EagerHeap {
     pub(super) fn new(config: Config) -> Result<Self, TlsfError> {
         let mut tlsf = Tlsf::new(config)?;
-        tlsf.add_shelf();
+        tlsf.add_shelf().ok_or(TlsfError::Full)?;
         Ok(Self {
             tlsf,
             deaths: Vec::new(),
@@ -156,7 +156,7 @@ impl EagerHeap {
         let slip = *self.tlsf.label(source);
         let was = self.deaths[slip.row as usize];
         let before = self.tlsf.size(source);
-        let taken = self.tlsf.take(place)?;
+        let taken = self.tlsf.take(place, Slip { row: slip.row, requested })?;
         let size = self.tlsf.size(taken.block);
         self.uncount(slip.row, size);
         *death = was.after;
@@ -169,7 +169,6 @@ impl EagerHeap {
         }
         debug_assert!(size <= before);
         self.reserved += size;
-        self.tlsf.label_mut(taken.block).requested = requested;
         let region = self.tlsf.region(taken.block).index() as usize;
         let offset = self.tlsf.offset(taken.block);
         let fresh = offset >= self.untouched_from[region];

@@ -60,10 +60,10 @@ impl Engine {
         either!(self, heap => heap.tainted_bytes())
     }
 
-    /// Taints that merging caused.
+    /// Deaths that became unknown in the heap.
     pub(super) fn taints(&self) -> u64 {
         match self {
-            Self::Readiness(_) => 0,
+            Self::Readiness(heap) => heap.taints(),
             Self::Eager(heap) => heap.taints,
         }
     }

@@ -29,7 +29,9 @@
 use super::wheel::{NONE, Wheel};
 use crate::death::Death;
 use crate::frontier::{Entry, FixedFrontier, FrontierRef, Merge};
-use crate::offset::tlsf::{BlockId, Config, Label, Need, Place, RegionId, Side, Tlsf, TlsfError};
+use crate::offset::tlsf::{
+    BlockId, Config, Label, Need, Neighbour, Place, RegionId, Tlsf, TlsfError,
+};
 use crate::pool::MAX_DEATH_AXES;
 use crate::progress::Progress;
 use crate::{Axis, Epoch};
@@ -44,6 +46,8 @@ pub const TAINTED: u32 = 1;
 /// The first shelf of a set of axes.
 const FIRST_PENDING: u32 = 2;
 
+/// Acquires between two polls of a shelf.
+const POLL_EVERY: u32 = 4;
 /// Shelves of more than one axis that an acquire looks at.
 const MULTI_PROBES: usize = 16;
 /// Shelves that a search for the soonest block looks at.
@@ -61,7 +65,8 @@ pub type BlockDeath = FixedFrontier<MAX_DEATH_AXES>;
 /// What a block carries.
 #[derive(Clone, Copy, Debug)]
 pub struct Slip {
-    /// Pending: the epoch on the shelf's first axis. Live: the bytes that were asked for.
+    /// Pending: the epoch on the shelf's first axis, never 0. Live: the bytes that were asked for.
+    /// Else 0.
     word: u64,
     /// Neighbours in the wheel's slot.
     prev: u32,
@@ -69,24 +74,25 @@ pub struct Slip {
     /// Row of the epoch table that holds the epochs of all axes, on shelves of several.
     row: u32,
     /// Slot of the wheel, or none.
-    slot: u8,
-    /// The block is filed on a pending shelf: the word is its rank.
-    pending: bool,
+    slot: u32,
 }
 
 impl Slip {
-    const CLEAN: Self =
-        Self { word: 0, prev: NONE, next: NONE, row: NONE, slot: u8::MAX, pending: false };
+    const CLEAN: Self = Self { word: 0, prev: NONE, next: NONE, row: NONE, slot: NONE };
+
+    const fn live(requested: u64) -> Self {
+        Self { word: requested, ..Self::CLEAN }
+    }
 
     const fn pending(epoch: Epoch, row: u32) -> Self {
-        Self { word: epoch, prev: NONE, next: NONE, row, slot: u8::MAX, pending: true }
+        Self { word: epoch, prev: NONE, next: NONE, row, slot: NONE }
     }
 }
 
 impl Label for Slip {
     #[inline]
     fn rank(&self) -> u64 {
-        if self.pending { self.word } else { 0 }
+        self.word
     }
 }
 
@@ -97,7 +103,7 @@ impl super::wheel::Links for Tlsf<Slip> {
         (&mut slip.prev, &mut slip.next)
     }
     #[inline]
-    fn slot(&mut self, id: u32) -> &mut u8 {
+    fn slot(&mut self, id: u32) -> &mut u32 {
         &mut self.label_mut(BlockId::from_index(id)).slot
     }
     #[inline]
@@ -124,6 +130,26 @@ struct Class {
 struct Virgin {
     low: u64,
     high: u64,
+}
+
+impl Virgin {
+    /// A part was handed out. What stays untouched is the larger part beside it.
+    fn touch(&mut self, from: u64, to: u64) {
+        if from.saturating_sub(self.low) < self.high.saturating_sub(to) {
+            self.low = to;
+        } else {
+            self.high = from.max(self.low);
+        }
+    }
+}
+
+/// Where an axis stands against an epoch.
+enum Standing {
+    Reached,
+    /// Not there yet; blocks that wait for it stand on this shelf.
+    Shelf(u32),
+    /// Not there yet, and it has no shelf.
+    Unlisted,
 }
 
 /// What [`Heap::acquire`] found.
@@ -156,6 +182,10 @@ pub struct Heap {
     virgins: Vec<Virgin>,
     /// Where the rotating looks at shelves go on.
     poll_cursor: usize,
+    ticks: u32,
+    /// Blocks that an axis' progress moved.
+    moves: u64,
+    taints: u64,
     recycle_cursor: usize,
     committed: u64,
     reserved: u64,
@@ -168,8 +198,8 @@ impl Heap {
     /// As [`Tlsf::new`].
     pub fn new(config: Config) -> Result<Self, TlsfError> {
         let mut tlsf = Tlsf::new(config)?;
-        tlsf.add_shelf();
-        tlsf.add_shelf();
+        tlsf.add_shelf().ok_or(TlsfError::Full)?;
+        tlsf.add_shelf().ok_or(TlsfError::Full)?;
         let class =
             || Class { axes: Vec::new(), ceiling: [0; MAX_DEATH_AXES], wheel: Wheel::new() };
         Ok(Self {
@@ -183,6 +213,9 @@ impl Heap {
             vacant_rows: Vec::new(),
             virgins: Vec::new(),
             poll_cursor: 0,
+            ticks: 0,
+            moves: 0,
+            taints: 0,
             recycle_cursor: 0,
             committed: 0,
             reserved: 0,
@@ -220,6 +253,12 @@ impl Heap {
     #[must_use]
     pub fn tainted_bytes(&self) -> u64 {
         self.tlsf.shelf_bytes(TAINTED)
+    }
+
+    /// Deaths of too many axes, or of too many different sets of axes, that became unknown.
+    #[must_use]
+    pub const fn taints(&self) -> u64 {
+        self.taints
     }
 
     /// Adds a region of `bytes` clean, untouched bytes.
@@ -274,24 +313,26 @@ impl Heap {
         death: &mut BlockDeath,
     ) -> Option<Taken> {
         self.poll_next(progress);
-        let mut best = self.tlsf.find(CLEAN, need);
+        let mut shelf_of_one = None;
+        let mut best = None;
         for entry in frontier.entries() {
             let Some(shelf) = self.single(entry.axis) else { continue };
-            if self.tlsf.shelf_len(shelf) == 0 {
+            if self.tlsf.shelf_is_empty(shelf) {
                 continue;
             }
-            let found = if self.classes[shelf as usize].ceiling[0] <= entry.epoch {
-                self.tlsf.find(shelf, need)
-            } else {
-                self.tlsf.find_where(shelf, need, |slip| slip.word <= entry.epoch)
-            };
-            // Of equally tight places the pending one: who knows less can use the clean one.
-            if let Some(place) = found
-                && best.is_none_or(|best| place.tightness() <= best.tightness())
-            {
-                best = Some(place);
+            if self.classes[shelf as usize].ceiling[0] > entry.epoch {
+                let found = self.tlsf.find_where(shelf, need, |slip| slip.word <= entry.epoch);
+                best = self.tlsf.tighter(found, best);
+            } else if let Some(other) = shelf_of_one.replace(shelf) {
+                best = self.tlsf.tighter(self.tlsf.find(other, need), best);
             }
         }
+        // Of equally tight places the pending one: who knows less can use the clean one.
+        let plain = match shelf_of_one {
+            Some(shelf) => self.tlsf.find_on_two(CLEAN, shelf, need),
+            None => self.tlsf.find(CLEAN, need),
+        };
+        best = self.tlsf.tighter(plain, best);
         if !self.multi_shelves.is_empty() && !frontier.is_empty() {
             best = self.find_multi(need, frontier, best);
         }
@@ -317,7 +358,7 @@ impl Heap {
         let mut probes = 0;
         for step in 0..shelves.min(MAX_LOOKS) {
             let shelf = (self.poll_cursor + step) % shelves;
-            if shelf < FIRST_PENDING as usize || self.tlsf.shelf_len(shelf as u32) == 0 {
+            if shelf < FIRST_PENDING as usize || self.tlsf.shelf_is_empty(shelf as u32) {
                 continue;
             }
             if probes == WAIT_PROBES {
@@ -355,22 +396,23 @@ impl Heap {
             Death::Unknown => self.shelve_plain(block, TAINTED),
             Death::After(frontier) => match frontier.entries() {
                 [] => self.shelve_plain(block, CLEAN),
-                &[Entry { axis, epoch }] => {
-                    if let Some(shelf) = self.unreached(axis, epoch, progress) {
-                        self.shelve_pending(block, shelf, &[epoch]);
-                    } else {
-                        self.shelve_plain(block, CLEAN);
+                &[Entry { axis, epoch }] => match self.settle_axis(axis, epoch, progress) {
+                    Standing::Shelf(shelf) => self.shelve_single(block, shelf, epoch),
+                    Standing::Reached => self.shelve_plain(block, CLEAN),
+                    Standing::Unlisted => {
+                        self.shelve_among(block, &[axis], &[epoch], progress);
                     }
-                }
+                },
                 entries => {
                     let mut axes = [Axis::from_bits(0); MAX_DEATH_AXES];
                     let mut epochs = [0; MAX_DEATH_AXES];
                     let mut len = 0;
                     for &Entry { axis, epoch } in entries {
-                        if self.reached(axis, progress) >= epoch {
+                        if matches!(self.settle_axis(axis, epoch, progress), Standing::Reached) {
                             continue;
                         }
                         if len == MAX_DEATH_AXES {
+                            self.taints += 1;
                             return self.shelve_plain(block, TAINTED);
                         }
                         axes[len] = axis;
@@ -383,7 +425,7 @@ impl Heap {
         }
     }
 
-    /// Looks at every axis that blocks wait for; blocks whose deaths were reached turn clean. Returns
+    /// Looks at every axis that blocks wait for; blocks turn clean, or wait for fewer axes. Returns
     /// whether any did. `beyond` is asked for each axis with the latest epoch waited for, when progress
     /// does not know that it was reached.
     pub fn poll_all(
@@ -391,12 +433,12 @@ impl Heap {
         progress: &dyn Progress,
         beyond: impl Fn(Axis, Epoch) -> Option<bool>,
     ) -> bool {
-        let before = self.tlsf.shelf_bytes(CLEAN);
+        let before = self.moves;
         // Shelves of several axes first: what they give up may land on shelves of fewer.
         for pass in 0..2 {
             for shelf in FIRST_PENDING..self.classes.len() as u32 {
                 let class = &self.classes[shelf as usize];
-                if (class.axes.len() > 1) != (pass == 0) || self.tlsf.shelf_len(shelf) == 0 {
+                if (class.axes.len() > 1) != (pass == 0) || self.tlsf.shelf_is_empty(shelf) {
                     continue;
                 }
                 let (axis, ceiling) = (class.axes[0], class.ceiling[0]);
@@ -407,7 +449,7 @@ impl Heap {
                 self.advance(shelf, reached, progress);
             }
         }
-        self.tlsf.shelf_bytes(CLEAN) != before
+        self.moves != before
     }
 
     /// Everything free becomes clean: the device is quiescent.
@@ -455,15 +497,15 @@ impl Heap {
         for (shelf, class) in self.classes.iter().enumerate() {
             let mut listed = 0;
             class.wheel.check(&self.tlsf, &mut |id| {
-                listed += 1;
                 let block = BlockId::from_index(id);
+                listed += self.tlsf.size(block);
                 assert_eq!(self.tlsf.shelf_of(block), Some(shelf as u32));
                 for (i, _) in class.axes.iter().enumerate() {
                     assert!(self.epoch_of(block, i) <= class.ceiling[i], "above the ceiling");
                 }
             });
             if shelf != CLEAN as usize {
-                assert_eq!(listed, self.tlsf.shelf_len(shelf as u32), "shelf {shelf}");
+                assert_eq!(listed, self.tlsf.shelf_bytes(shelf as u32), "shelf {shelf}");
             }
         }
     }
@@ -491,7 +533,7 @@ impl Heap {
         let start = self.poll_cursor % self.multi_shelves.len();
         let (late, early) = self.multi_shelves.split_at(start);
         for &shelf in early.iter().chain(late).take(MAX_LOOKS) {
-            if self.tlsf.shelf_len(shelf) == 0 {
+            if self.tlsf.shelf_is_empty(shelf) {
                 continue;
             }
             if probes == MULTI_PROBES {
@@ -507,11 +549,7 @@ impl Heap {
             let found = self.tlsf.find_where(shelf, need, |slip| {
                 all || (0..class.axes.len()).all(|i| self.rows[slip.row as usize][i] <= known(i))
             });
-            if let Some(place) = found
-                && best.is_none_or(|best| place.tightness() <= best.tightness())
-            {
-                best = Some(place);
-            }
+            best = self.tlsf.tighter(best, found);
         }
         best
     }
@@ -635,11 +673,11 @@ impl Heap {
 
     // ---- taking ----
 
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, place: Place, requested: u64, death: &mut BlockDeath) -> Option<Taken> {
         death.clear();
-        let block = self.take_part(place, death)?;
-        Some(self.took(block, requested, death))
+        let block = self.take_part(place, requested, death)?;
+        Some(self.took(block, death))
     }
 
     /// Takes the part of adjacent free blocks, first to last, that the request needs. What is left of
@@ -655,7 +693,7 @@ impl Heap {
         death.clear();
         let mut taken: Option<BlockId> = None;
         for place in self.tlsf.span_places(first, last, need)? {
-            let Some(part) = self.take_part(place, death) else {
+            let Some(part) = self.take_part(place, requested, death) else {
                 // No more blocks can be numbered. What was taken so far is given back.
                 if let Some(block) = taken {
                     self.tlsf.loosen(block);
@@ -668,67 +706,70 @@ impl Heap {
                 None => taken = Some(part),
             }
         }
-        taken.map(|block| self.took(block, requested, death))
+        taken.map(|block| self.took(block, death))
     }
 
-    #[inline]
-    fn took(&mut self, block: BlockId, requested: u64, death: &BlockDeath) -> Taken {
+    #[inline(always)]
+    fn took(&mut self, block: BlockId, death: &BlockDeath) -> Taken {
         let (offset, size) = (self.tlsf.offset(block), self.tlsf.size(block));
         self.reserved += size;
-        let virgin = &mut self.virgins[self.tlsf.region(block).index() as usize];
         let end = offset + size;
-        let fresh = offset >= virgin.low && end <= virgin.high;
-        if offset < virgin.high && end > virgin.low {
-            // What stays untouched is the larger part beside the taken one.
-            if offset.saturating_sub(virgin.low) < virgin.high.saturating_sub(end) {
-                virgin.low = end;
-            } else {
-                virgin.high = offset.max(virgin.low);
-            }
+        let virgin = &mut self.virgins[self.tlsf.region(block).index() as usize];
+        let mut fresh = false;
+        if end > virgin.low && offset < virgin.high {
+            fresh = offset >= virgin.low && end <= virgin.high;
+            virgin.touch(offset, end);
         }
-        let slip = self.tlsf.label_mut(block);
-        *slip = Slip { word: requested, ..Slip::CLEAN };
         Taken { block, fresh, pending: !death.is_empty() }
     }
 
     /// Takes a place of one free block and joins its death into `death`.
-    #[inline]
-    fn take_part(&mut self, place: Place, death: &mut BlockDeath) -> Option<BlockId> {
+    #[inline(always)]
+    fn take_part(
+        &mut self,
+        place: Place,
+        requested: u64,
+        death: &mut BlockDeath,
+    ) -> Option<BlockId> {
         let source = place.block;
         let shelf = self.tlsf.shelf_of(source)?;
-        let slip = *self.tlsf.label(source);
-        if shelf != CLEAN {
-            let class = &self.classes[shelf as usize];
-            if let [axis] = class.axes[..] {
-                // Cannot overflow alone; of several parts, only joins that fit are chosen.
-                let _ = death.advance(axis, slip.word);
-            } else {
-                let _ = self.join_death(source, death);
+        if shelf == CLEAN {
+            let taken = self.tlsf.take(place, Slip::live(requested))?;
+            if let Some(loose) = taken.loose {
+                self.tlsf.insert(loose, CLEAN, Slip::CLEAN);
             }
+            return Some(taken.block);
+        }
+        let (epoch, row) = {
+            let slip = self.tlsf.label(source);
+            (slip.word, slip.row)
+        };
+        let class = &mut self.classes[shelf as usize];
+        match class.axes[..] {
+            [axis] if death.is_empty() => death.become_entry(axis, epoch),
+            // Cannot overflow: of several parts, only those are chosen whose deaths fit into one.
+            _ => drop(self.join_death(source, death)),
         }
         // A remainder keeps its source's id and place in the wheel; only a source that is used up leaves
         // it. Unlink first: the label is gone afterwards.
+        let class = &mut self.classes[shelf as usize];
         let gone = self.tlsf.uses_up(place);
-        if gone && shelf != CLEAN {
-            self.classes[shelf as usize].wheel.remove(&mut self.tlsf, source.index());
+        if gone {
+            class.wheel.remove(&mut self.tlsf, source.index());
         }
-        let Some(taken) = self.tlsf.take(place) else {
-            if gone && shelf != CLEAN {
-                self.classes[shelf as usize].wheel.insert(&mut self.tlsf, source.index());
+        let Some(taken) = self.tlsf.take(place, Slip::live(requested)) else {
+            if gone {
+                class.wheel.insert(&mut self.tlsf, source.index());
             }
             return None;
         };
         if gone {
-            self.drop_row(slip.row);
+            self.drop_row(row);
         }
         if let Some(loose) = taken.loose {
-            if shelf == CLEAN {
-                self.tlsf.insert(loose, CLEAN, Slip::CLEAN);
-            } else {
-                let row = self.copy_row(slip.row);
-                self.tlsf.insert(loose, shelf, Slip::pending(slip.word, row));
-                self.classes[shelf as usize].wheel.insert(&mut self.tlsf, loose.index());
-            }
+            let row = self.copy_row(row);
+            self.tlsf.insert(loose, shelf, Slip::pending(epoch, row));
+            self.classes[shelf as usize].wheel.insert(&mut self.tlsf, loose.index());
         }
         Some(taken.block)
     }
@@ -738,52 +779,80 @@ impl Heap {
     /// Files a loose block as clean or tainted.
     #[inline]
     fn shelve_plain(&mut self, block: BlockId, shelf: u32) {
-        for side in [Side::Left, Side::Right] {
-            if let Some((neighbour, on)) = self.tlsf.neighbour(block, side)
-                && on == shelf
-            {
-                if shelf == TAINTED {
-                    self.classes[TAINTED as usize].wheel.remove(&mut self.tlsf, neighbour.index());
+        let mut others = false;
+        for neighbour in self.tlsf.neighbours(block) {
+            match neighbour {
+                Neighbour::Free(neighbour, on) if on == shelf => {
+                    if shelf == TAINTED {
+                        let wheel = &mut self.classes[TAINTED as usize].wheel;
+                        wheel.remove(&mut self.tlsf, neighbour.index());
+                    }
+                    self.tlsf.absorb(block, neighbour);
+                    others = true;
                 }
-                self.tlsf.absorb(block, neighbour);
+                Neighbour::Free(..) => others = true,
+                Neighbour::Held => {}
             }
         }
-        self.tlsf.insert(block, shelf, Slip::CLEAN);
+        self.insert(block, shelf, Slip::CLEAN, others);
         if shelf == TAINTED {
             self.classes[TAINTED as usize].wheel.insert(&mut self.tlsf, block.index());
         }
     }
 
-    /// Files a loose block on a pending shelf.
-    #[inline]
-    fn shelve_pending(&mut self, block: BlockId, shelf: u32, epochs: &[Epoch]) {
-        let mut first = epochs[0];
-        let row = if epochs.len() > 1 {
-            let mut row = [0; MAX_DEATH_AXES];
-            row[..epochs.len()].copy_from_slice(epochs);
-            self.new_row(row)
+    /// Files a loose block. `others`: there may be free blocks beside it.
+    #[inline(always)]
+    fn insert(&mut self, block: BlockId, shelf: u32, slip: Slip, others: bool) {
+        if others {
+            self.tlsf.insert(block, shelf, slip);
         } else {
-            NONE
-        };
-        for side in [Side::Left, Side::Right] {
-            if let Some((neighbour, on)) = self.tlsf.neighbour(block, side)
+            self.tlsf.insert_between_held(block, shelf, slip);
+        }
+    }
+
+    /// Files a loose block on the pending shelf of one axis.
+    #[inline]
+    fn shelve_single(&mut self, block: BlockId, shelf: u32, epoch: Epoch) {
+        let mut latest = epoch;
+        let mut others = false;
+        for neighbour in self.tlsf.neighbours(block) {
+            match neighbour {
+                Neighbour::Free(neighbour, on) if on == shelf => {
+                    latest = latest.max(self.tlsf.label(neighbour).word);
+                    let wheel = &mut self.classes[shelf as usize].wheel;
+                    wheel.remove(&mut self.tlsf, neighbour.index());
+                    self.tlsf.absorb(block, neighbour);
+                    others = true;
+                }
+                Neighbour::Free(..) => others = true,
+                Neighbour::Held => {}
+            }
+        }
+        self.insert(block, shelf, Slip::pending(latest, NONE), others);
+        let class = &mut self.classes[shelf as usize];
+        class.ceiling[0] = class.ceiling[0].max(epoch);
+        class.wheel.insert(&mut self.tlsf, block.index());
+    }
+
+    /// Files a loose block on the pending shelf of several axes.
+    fn shelve_several(&mut self, block: BlockId, shelf: u32, epochs: &[Epoch]) {
+        let mut joined = [0; MAX_DEATH_AXES];
+        joined[..epochs.len()].copy_from_slice(epochs);
+        for neighbour in self.tlsf.neighbours(block) {
+            if let Neighbour::Free(neighbour, on) = neighbour
                 && on == shelf
             {
-                let slip = *self.tlsf.label(neighbour);
-                self.classes[shelf as usize].wheel.remove(&mut self.tlsf, neighbour.index());
-                first = first.max(slip.word);
-                if row != NONE {
-                    for i in 0..epochs.len() {
-                        let other = self.rows[slip.row as usize][i];
-                        let mine = &mut self.rows[row as usize][i];
-                        *mine = (*mine).max(other);
-                    }
-                    self.drop_row(slip.row);
+                let row = self.tlsf.label(neighbour).row;
+                for (mine, other) in joined.iter_mut().zip(self.rows[row as usize]) {
+                    *mine = (*mine).max(other);
                 }
+                self.drop_row(row);
+                self.classes[shelf as usize].wheel.remove(&mut self.tlsf, neighbour.index());
                 self.tlsf.absorb(block, neighbour);
             }
         }
-        self.tlsf.insert(block, shelf, Slip::pending(first, row));
+        let row = self.new_row(joined);
+        self.tlsf.insert(block, shelf, Slip::pending(joined[0], row));
         let class = &mut self.classes[shelf as usize];
         for (ceiling, &epoch) in class.ceiling.iter_mut().zip(epochs) {
             *ceiling = (*ceiling).max(epoch);
@@ -817,51 +886,33 @@ impl Heap {
         if axes.is_empty() {
             return self.shelve_plain(block, CLEAN);
         }
-        let shelf = self.class_for(axes);
+        let Some(shelf) = self.class_for(axes) else {
+            self.taints += 1;
+            return self.shelve_plain(block, TAINTED);
+        };
         // Before anything merges there: what is ready on that shelf must not wait for this block.
         let reached = progress.reached(axes[0]);
         self.advance(shelf, reached, progress);
-        self.shelve_pending(block, shelf, epochs);
-    }
-
-    /// Epoch that an axis has reached, after the blocks that waited for it turned clean.
-    fn reached(&mut self, axis: Axis, progress: &dyn Progress) -> Epoch {
-        let reached = progress.reached(axis);
-        match self.single(axis) {
-            Some(shelf) => {
-                self.advance(shelf, reached, progress);
-                // A host may have vouched for more than progress knows.
-                reached.max(self.classes[shelf as usize].wheel.reached())
-            }
-            None => reached,
+        match *epochs {
+            [epoch] => self.shelve_single(block, shelf, epoch),
+            _ => self.shelve_several(block, shelf, epochs),
         }
     }
 
-    /// The shelf of an axis if it has not reached `epoch`.
+    /// Whether an axis has reached `epoch`, after the blocks that waited for less turned clean: nothing
+    /// that is ready may merge with what is not.
     #[inline]
-    fn unreached(&mut self, axis: Axis, epoch: Epoch, progress: &dyn Progress) -> Option<u32> {
+    fn settle_axis(&mut self, axis: Axis, epoch: Epoch, progress: &dyn Progress) -> Standing {
         let reached = progress.reached(axis);
-        let shelf = match self.single(axis) {
-            Some(shelf) => {
-                // Before anything merges on this shelf: a block that is ready must not wait for it.
-                if reached > self.classes[shelf as usize].wheel.reached() {
-                    self.advance(shelf, reached, progress);
-                }
-                if self.classes[shelf as usize].wheel.reached() >= epoch {
-                    return None;
-                }
-                shelf
-            }
-            None => {
-                if reached >= epoch {
-                    return None;
-                }
-                let shelf = self.class_for(&[axis]);
-                self.advance(shelf, reached, progress);
-                shelf
-            }
+        let Some(shelf) = self.single(axis) else {
+            return if reached >= epoch { Standing::Reached } else { Standing::Unlisted };
         };
-        Some(shelf)
+        // A host may have vouched for more than progress knows.
+        let known = self.classes[shelf as usize].wheel.reached();
+        if reached > known {
+            self.advance(shelf, reached, progress);
+        }
+        if reached.max(known) >= epoch { Standing::Reached } else { Standing::Shelf(shelf) }
     }
 
     /// An axis of a shelf got somewhere: what waited for no more than that turns clean, or moves on to
@@ -875,28 +926,36 @@ impl Heap {
             let block = BlockId::from_index(at);
             let slip = *self.tlsf.label(block);
             at = slip.next;
+            self.moves += 1;
             if slip.row == NONE {
                 self.turn_clean(block);
             } else {
                 self.move_on(block, shelf, slip.row, progress);
             }
         }
-        if self.tlsf.shelf_len(shelf) == 0 {
+        if self.tlsf.shelf_is_empty(shelf) {
             self.classes[shelf as usize].ceiling = [0; MAX_DEATH_AXES];
         }
     }
 
-    /// The next shelf in turn is polled: one question per acquire keeps clean blocks coming without
-    /// a look at every axis.
+    /// Every few acquires the next shelf in turn is polled: clean blocks keep coming without a look at
+    /// every axis.
     #[inline]
     fn poll_next(&mut self, progress: &dyn Progress) {
+        self.ticks = self.ticks.wrapping_add(1);
+        if self.ticks.is_multiple_of(POLL_EVERY) {
+            self.poll_one(progress);
+        }
+    }
+
+    fn poll_one(&mut self, progress: &dyn Progress) {
         let shelf = self.poll_cursor;
         self.poll_cursor =
             if shelf + 1 < self.classes.len() { shelf + 1 } else { FIRST_PENDING as usize };
         if shelf < FIRST_PENDING as usize || shelf >= self.classes.len() {
             return;
         }
-        if self.tlsf.shelf_len(shelf as u32) != 0 {
+        if !self.tlsf.shelf_is_empty(shelf as u32) {
             let reached = progress.reached(self.classes[shelf].axes[0]);
             self.advance(shelf as u32, reached, progress);
         }
@@ -905,8 +964,8 @@ impl Heap {
     /// A free block that left its wheel becomes clean and merges with clean neighbours.
     fn turn_clean(&mut self, block: BlockId) {
         self.tlsf.move_to(block, CLEAN, Slip::CLEAN);
-        for side in [Side::Left, Side::Right] {
-            if let Some((neighbour, CLEAN)) = self.tlsf.neighbour(block, side) {
+        for neighbour in self.tlsf.neighbours(block) {
+            if let Neighbour::Free(neighbour, CLEAN) = neighbour {
                 self.tlsf.absorb(block, neighbour);
             }
         }
@@ -935,14 +994,15 @@ impl Heap {
 
     // ---- tables ----
 
-    /// The shelf of a sorted set of axes, made if there is none.
-    fn class_for(&mut self, axes: &[Axis]) -> u32 {
+    /// The shelf of a sorted set of axes, made if there is none. `None` when tens of thousands of sets
+    /// are waited for at once.
+    fn class_for(&mut self, axes: &[Axis]) -> Option<u32> {
         let known = match axes {
             [axis] => self.single(*axis),
             _ => self.multis.get(axes).copied(),
         };
-        if let Some(shelf) = known {
-            return shelf;
+        if known.is_some() {
+            return known;
         }
         let class =
             Class { axes: axes.to_vec(), ceiling: [0; MAX_DEATH_AXES], wheel: Wheel::new() };
@@ -953,8 +1013,9 @@ impl Heap {
                 shelf
             }
             None => {
+                let shelf = self.tlsf.add_shelf()?;
                 self.classes.push(class);
-                self.tlsf.add_shelf()
+                shelf
             }
         };
         if let [axis] = *axes {
@@ -964,7 +1025,7 @@ impl Heap {
             self.multis.insert(axes.to_vec(), shelf);
             self.multi_shelves.push(shelf);
         }
-        shelf
+        Some(shelf)
     }
 
     /// An empty shelf to reuse, once there are many. Looks at a few in turn.
@@ -976,7 +1037,7 @@ impl Heap {
         (0..8).find_map(|_| {
             self.recycle_cursor = (self.recycle_cursor + 1) % count;
             let shelf = self.recycle_cursor as u32;
-            (shelf >= FIRST_PENDING && self.tlsf.shelf_len(shelf) == 0).then_some(shelf)
+            (shelf >= FIRST_PENDING && self.tlsf.shelf_is_empty(shelf)).then_some(shelf)
         })
     }
 

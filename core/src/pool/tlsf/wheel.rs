@@ -23,13 +23,13 @@ use crate::Epoch;
 /// No element.
 pub(super) const NONE: u32 = u32::MAX;
 /// Not in a wheel.
-const NO_SLOT: u8 = u8::MAX;
+const NO_SLOT: u32 = u32::MAX;
 
 /// Storage of elements that a wheel links together.
 pub(super) trait Links {
     /// Previous and next.
     fn links(&mut self, id: u32) -> (&mut u32, &mut u32);
-    fn slot(&mut self, id: u32) -> &mut u8;
+    fn slot(&mut self, id: u32) -> &mut u32;
     fn epoch(&self, id: u32) -> Epoch;
     /// Previous and next, to look at.
     fn peek(&self, id: u32) -> (u32, u32);
@@ -62,7 +62,7 @@ impl Wheel {
         let differs = links.epoch(id).max(self.reached) ^ self.reached;
         let slot = (63 - (differs | 1).leading_zeros()) as usize;
         let head = self.heads[slot];
-        *links.slot(id) = slot as u8;
+        *links.slot(id) = slot as u32;
         let (prev, next) = links.links(id);
         *prev = NONE;
         *next = head;
@@ -76,7 +76,7 @@ impl Wheel {
     /// Takes an element out.
     #[inline]
     pub(super) fn remove(&mut self, links: &mut impl Links, id: u32) {
-        let slot = usize::from(core::mem::replace(links.slot(id), NO_SLOT));
+        let slot = core::mem::replace(links.slot(id), NO_SLOT) as usize;
         let (prev, next) = links.links(id);
         let (prev, next) = (*prev, *next);
         if next != NONE {
@@ -169,7 +169,7 @@ mod tests {
     struct Element {
         prev: u32,
         next: u32,
-        slot: u8,
+        slot: u32,
         epoch: Epoch,
     }
 
@@ -178,7 +178,7 @@ mod tests {
             let e = &mut self[id as usize];
             (&mut e.prev, &mut e.next)
         }
-        fn slot(&mut self, id: u32) -> &mut u8 {
+        fn slot(&mut self, id: u32) -> &mut u32 {
             &mut self[id as usize].slot
         }
         fn epoch(&self, id: u32) -> Epoch {

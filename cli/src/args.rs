@@ -1,0 +1,306 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use strandline_replay::config::{Kind, Policy};
+use strandline_replay::engine::Options;
+use strandline_replay::format::ReadOptions;
+use strandline_replay::serving::ServingOptions;
+use strandline_replay::size::Bytes;
+
+/// Replay real allocation traces through strandline's pools, and learn what memory they need.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  strandline replay traces/resnet50_train.csv.gz
+  strandline fit traces/resnet50_train.csv.gz --output resnet50.toml
+  strandline replay traces/resnet50_train.csv.gz --config resnet50.toml --plot resnet50.html
+  strandline convert snapshot.pickle trace.csv.gz
+
+Exit status: 0 the trace was satisfied; 1 it was not; 2 bad input.";
+
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  What does this trace need?
+    strandline replay traces/bert_train.csv.gz
+  Does it fit into 96 MiB, and if not, which event fails and why?
+    strandline replay traces/bert_train.csv.gz --capacity 96MiB
+  Eight streams that run 64 operations behind, waiting where memory is short:
+    strandline replay traces/bert_train.csv.gz --streams 8 --in-flight 64 --allow-wait
+  A serving log as a paged KV cache, drawn:
+    strandline replay traces/azure_llm_code_2023.csv.gz --max-batch 32 --plot kv.html
+
+Sizes are bytes or have a unit: 4096, 512KiB, 1.5GiB.
+
+Exit status: 0 the trace was satisfied; 1 it was not, and the report says which event failed, with the live bytes, the \
+largest hole and what the free bytes wait for; 2 bad input, with file and line.";
+
+const FIT_EXAMPLES: &str = "\
+Examples:
+  strandline fit traces/vit_infer.csv.gz
+  strandline fit traces/vit_infer.csv.gz --output vit.toml && strandline replay traces/vit_infer.csv.gz --config vit.toml";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Play a trace through real pools over real memory, checking every range and byte
+    #[command(after_help = REPLAY_EXAMPLES)]
+    Replay(ReplayArgs),
+    /// Find the smallest capacity at which a trace succeeds, and the configuration that gets there
+    #[command(after_help = FIT_EXAMPLES)]
+    Fit(FitArgs),
+    /// Show the providers of memory that are available here, and their properties
+    Info(InfoArgs),
+    /// Convert a trace to another format
+    Convert(ConvertArgs),
+}
+
+/// How a trace is read.
+#[derive(Debug, Args)]
+pub(crate) struct TraceArgs {
+    /// The trace: an RMM log, a PyTorch memory snapshot, an LLM serving log or a compact CSV, plain or gzip, told by content
+    #[arg(value_name = "TRACE")]
+    pub(crate) path: PathBuf,
+    /// Pass over what a trace cut from a longer run may show (frees of unknown blocks and the like), and count it
+    #[arg(long)]
+    pub(crate) lenient: bool,
+    /// The device of a PyTorch snapshot [default: the busiest]
+    #[arg(long, value_name = "N")]
+    pub(crate) device: Option<u32>,
+    #[command(flatten)]
+    pub(crate) serving: ServingArgs,
+}
+
+/// How a serving log is played.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Serving logs, played as a paged KV cache")]
+pub(crate) struct ServingArgs {
+    /// Tokens of a block
+    #[arg(long, value_name = "N", default_value_t = ServingOptions::default().tokens_per_block)]
+    tokens_per_block: u32,
+    /// Bytes of a token's keys and values
+    #[arg(long, value_name = "SIZE", default_value_t = ByteCount(ServingOptions::default().bytes_per_token))]
+    bytes_per_token: ByteCount,
+    /// Prompt tokens that a request reads in a second
+    #[arg(long, value_name = "N", default_value_t = ServingOptions::default().prefill_tokens_per_s)]
+    prefill_tokens_per_s: u32,
+    /// Tokens that a request writes in a second
+    #[arg(long, value_name = "N", default_value_t = ServingOptions::default().decode_tokens_per_s)]
+    decode_tokens_per_s: u32,
+    /// Requests served at once
+    #[arg(long, value_name = "N", default_value_t = ServingOptions::default().max_batch)]
+    max_batch: u32,
+}
+
+impl TraceArgs {
+    pub(crate) fn read_options(&self) -> ReadOptions {
+        let serving = &self.serving;
+        ReadOptions {
+            lenient: self.lenient,
+            device: self.device,
+            serving: ServingOptions {
+                tokens_per_block: serving.tokens_per_block,
+                bytes_per_token: serving.bytes_per_token.0,
+                prefill_tokens_per_s: serving.prefill_tokens_per_s,
+                decode_tokens_per_s: serving.decode_tokens_per_s,
+                max_batch: serving.max_batch,
+            },
+            ..ReadOptions::default()
+        }
+    }
+}
+
+/// A size that is shown in plain bytes, so that what the help prints can be typed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ByteCount(pub(crate) u64);
+
+impl core::fmt::Display for ByteCount {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl core::str::FromStr for ByteCount {
+    type Err = strandline_replay::size::SizeError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse::<Bytes>().map(|bytes| Self(bytes.0))
+    }
+}
+
+/// Streams and the execution model.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Streams")]
+pub(crate) struct StreamArgs {
+    /// Spread a trace of one stream over N, 16 allocations in a row to each; the report says that they are synthesized
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    streams: Option<u32>,
+    /// Completion trails submission by N operations on each stream
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=1 << 24))]
+    in_flight: u64,
+    /// A request may be answered with memory that its stream has to wait for
+    #[arg(long)]
+    allow_wait: bool,
+}
+
+impl StreamArgs {
+    pub(crate) fn options(&self) -> Options {
+        Options {
+            spread: self.streams,
+            in_flight: self.in_flight,
+            allow_wait: self.allow_wait,
+            unchecked: false,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    #[command(flatten)]
+    pub(crate) trace: TraceArgs,
+    #[command(flatten)]
+    pub(crate) pool: PoolArgs,
+    #[command(flatten)]
+    pub(crate) streams: StreamArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// The pool and its limits.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Pool")]
+pub(crate) struct PoolArgs {
+    /// The kind of pool; auto is fixed for a trace of one size, else tlsf, placed so that the capacity (if given) suffices
+    #[arg(long, value_enum, default_value_t = PoolKind::Auto)]
+    pub(crate) pool: PoolKind,
+    /// Bytes of an ordinary slab [default: the capacity, or 32MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) slab: Option<Bytes>,
+    /// The provider refuses slabs beyond this many bytes
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) capacity: Option<Bytes>,
+    /// The most bytes that may be reserved at once
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) budget: Option<Bytes>,
+    /// What merges with what when a block is freed; eager is there to be compared with
+    #[arg(long, value_enum)]
+    pub(crate) policy: Option<PolicyArg>,
+    /// A pool configuration file (TOML or JSON), as fit writes it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["pool", "slab", "policy"])]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PoolKind {
+    /// Picked by the trace
+    Auto,
+    /// Any size
+    Tlsf,
+    /// Blocks of one size
+    Fixed,
+    /// Batches that die together
+    Arena,
+    /// One slab a block
+    Passthrough,
+}
+
+impl PoolKind {
+    pub(crate) const fn kind(self) -> Option<Kind> {
+        match self {
+            Self::Auto => None,
+            Self::Tlsf => Some(Kind::Tlsf),
+            Self::Fixed => Some(Kind::Fixed),
+            Self::Arena => Some(Kind::Arena),
+            Self::Passthrough => Some(Kind::Passthrough),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PolicyArg {
+    /// Merging never makes a ready block wait
+    Readiness,
+    /// Merge every free neighbour at once, joining deaths
+    Eager,
+}
+
+impl From<PolicyArg> for Policy {
+    fn from(arg: PolicyArg) -> Self {
+        match arg {
+            PolicyArg::Readiness => Self::Readiness,
+            PolicyArg::Eager => Self::Eager,
+        }
+    }
+}
+
+/// What is shown.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct OutputArgs {
+    /// Print the report as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Draw committed, reserved, live and pending bytes over time
+    #[arg(long, value_name = "FILE.svg|FILE.html")]
+    pub(crate) plot: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FitArgs {
+    #[command(flatten)]
+    pub(crate) trace: TraceArgs,
+    #[command(flatten)]
+    pub(crate) streams: StreamArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    /// Write the pool configuration here, for replay --config [default: standard output, below the report]
+    #[arg(long = "output", short, value_name = "FILE")]
+    pub(crate) output_config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InfoArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  strandline convert snapshot.pickle trace.csv
+  strandline convert traces/vit_infer.csv.gz vit.csv.gz --to compact")]
+pub(crate) struct ConvertArgs {
+    #[command(flatten)]
+    pub(crate) trace: TraceArgs,
+    /// The file to write; packed if its name ends in .gz
+    #[arg(value_name = "OUT")]
+    pub(crate) out: PathBuf,
+    /// The format to write; rmm is read by RMM's own tools, compact loses nothing
+    #[arg(long, value_enum, default_value_t = WriteKind::Compact)]
+    pub(crate) to: WriteKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WriteKind {
+    /// Strandline's own CSV
+    Compact,
+    /// The RAPIDS Memory Manager's CSV log
+    Rmm,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+}

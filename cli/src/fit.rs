@@ -1,0 +1,48 @@
+//! `strandline fit`: the smallest capacity, and the configuration that gets there.
+
+use crate::Ending;
+use crate::args::FitArgs;
+use crate::meter::Meter;
+use crate::output::{self, Error};
+use crate::replay::{Plot, play, scan, show};
+use std::fs;
+use strandline_replay::fit;
+use strandline_replay::session::TraceFile;
+use strandline_replay::size::Bytes;
+
+pub(crate) fn run(args: &FitArgs) -> Result<Ending, Error> {
+    let plot = args.output.plot.as_deref().map(Plot::at).transpose()?;
+    let trace = TraceFile::new(&args.trace.path, args.trace.read_options());
+    let scan = scan(&trace)?;
+    let options = args.streams.options();
+    let candidates = fit::candidates(&scan);
+    let fitted = {
+        let meter = Meter::new("fitting", candidates.len() as u64);
+        fit::fit(&trace, &scan, &candidates, options, &mut |replays, number| {
+            meter.at(number as u64);
+            meter.say(format!("{replays} replays"));
+        })?
+    };
+    // The search was over numbers; the report is of a replay over memory, with every byte checked.
+    let outcome = play(&trace, &scan, &fitted.config, options)?;
+    let choice = format!("the best of {} configurations", candidates.len());
+    show(&trace, &scan, options, &choice, &outcome, Some(&fitted), &args.output)?;
+    let toml = format!(
+        "# strandline fit {}: {} of peak live {}\n{}",
+        trace.path().display(),
+        Bytes(fitted.capacity),
+        Bytes(scan.totals.peak_live_bytes),
+        fitted.config.to_toml()
+    );
+    match &args.output_config {
+        Some(path) => {
+            fs::write(path, toml).map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+        None if !args.output.json => output::print(&format!("\n{toml}"))?,
+        None => {}
+    }
+    if let Some(plot) = plot {
+        plot.write(&trace, &scan, &fitted.config, &outcome)?;
+    }
+    Ok(if outcome.is_ok() { Ending::Satisfied } else { Ending::Unsatisfied })
+}

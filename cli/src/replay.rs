@@ -1,0 +1,166 @@
+//! `strandline replay`: a trace through real pools.
+
+use crate::Ending;
+use crate::args::{OutputArgs, PoolArgs, PoolKind, ReplayArgs};
+use crate::meter::Meter;
+use crate::output::{self, Error};
+use std::fs;
+use std::path::Path;
+use strandline_replay::build::Backing;
+use strandline_replay::config::{Config, Kind, PoolSpec};
+use strandline_replay::engine::{Options, Outcome};
+use strandline_replay::fit::{self, Fit};
+use strandline_replay::plot;
+use strandline_replay::report::Report;
+use strandline_replay::session::{Scan, TraceFile};
+
+pub(crate) fn run(args: &ReplayArgs) -> Result<Ending, Error> {
+    let plot = args.output.plot.as_deref().map(Plot::at).transpose()?;
+    let trace = TraceFile::new(&args.trace.path, args.trace.read_options());
+    let read = args.pool.config.as_deref().map(read_config).transpose()?;
+    let scan = scan(&trace)?;
+    let options = args.streams.options();
+    let (config, choice) = choose(&args.pool, read, &trace, &scan, options)?;
+    let outcome = play(&trace, &scan, &config, options)?;
+    show(&trace, &scan, options, &choice, &outcome, None, &args.output)?;
+    if let Some(plot) = plot {
+        plot.write(&trace, &scan, &config, &outcome)?;
+    }
+    Ok(if outcome.is_ok() { Ending::Satisfied } else { Ending::Unsatisfied })
+}
+
+/// Reads the whole trace once.
+pub(crate) fn scan(trace: &TraceFile) -> Result<Scan, Error> {
+    let meter = Meter::new("reading", 0);
+    Ok(trace.scan(&mut |events| meter.at(events))?)
+}
+
+/// Plays it over real memory.
+pub(crate) fn play(
+    trace: &TraceFile,
+    scan: &Scan,
+    config: &Config,
+    options: Options,
+) -> Result<Outcome, Error> {
+    let backing = Backing::mmap(config.capacity.map(|bytes| bytes.0))?;
+    let meter = Meter::new("replaying", scan.totals.events);
+    Ok(trace.play(scan, config, &backing, options, &mut |events| meter.at(events))?)
+}
+
+fn read_config(path: &Path) -> Result<Config, Error> {
+    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Config::parse(&text).map_err(|error| format!("{}, {error}", path.display()).into())
+}
+
+/// The configuration, and in a few words why it is this one.
+fn choose(
+    args: &PoolArgs,
+    read: Option<Config>,
+    trace: &TraceFile,
+    scan: &Scan,
+    options: Options,
+) -> Result<(Config, String), Error> {
+    let limits = |config: Config| Config {
+        capacity: args.capacity.or(config.capacity),
+        budget: args.budget.or(config.budget),
+        ..config
+    };
+    if let Some(config) = read {
+        return Ok((limits(config), "as configured".to_owned()));
+    }
+    let spec = |kind| PoolSpec {
+        slab: args.slab,
+        policy: args.policy.map(Into::into).unwrap_or_default(),
+        ..PoolSpec::of(kind)
+    };
+    let one = |kind| limits(Config { pools: vec![spec(kind)], ..Config::default() });
+    if args.policy.is_some() && !matches!(args.pool, PoolKind::Auto | PoolKind::Tlsf) {
+        return Err("--policy is about merging blocks, which only --pool tlsf does".into());
+    }
+    if let Some(kind) = args.pool.kind() {
+        return Ok((one(kind), "as asked".to_owned()));
+    }
+    if args.policy.is_some() {
+        return Ok((one(Kind::Tlsf), "for the policy".to_owned()));
+    }
+    if scan.sizes.are_equal() {
+        return Ok((one(Kind::Fixed), "all blocks are of one size".to_owned()));
+    }
+    let (Some(capacity), None, None) = (args.capacity, args.slab, args.budget) else {
+        return Ok((one(Kind::Tlsf), "sizes differ".to_owned()));
+    };
+    // All of a capacity is asked for: what fit would try, in the same order.
+    let candidates = fit::candidates(scan);
+    let meter = Meter::new("choosing", candidates.len() as u64);
+    let found =
+        fit::first_that_plays(trace, scan, &candidates, capacity.0, options, &mut |number| {
+            meter.at(number as u64);
+        })?;
+    let of = candidates.len();
+    let (number, choice) = match found {
+        Some(0) => (0, "sizes differ".to_owned()),
+        Some(n) => (n, format!("placement {} of {of}: the first that fits the capacity", n + 1)),
+        None => (0, format!("none of {of} placements fits the capacity")),
+    };
+    let config = candidates.into_iter().nth(number).unwrap_or_else(|| one(Kind::Tlsf));
+    Ok((limits(config), choice))
+}
+
+/// Prints the report.
+pub(crate) fn show(
+    trace: &TraceFile,
+    scan: &Scan,
+    options: Options,
+    choice: &str,
+    outcome: &Outcome,
+    fit: Option<&Fit>,
+    args: &OutputArgs,
+) -> Result<(), Error> {
+    let name = trace.path().display().to_string();
+    let synthesized = scan.streams == 1 && options.spread.is_some_and(|streams| streams > 1);
+    let report = Report { trace: &name, scan, synthesized, choice, outcome, fit };
+    if args.json {
+        let mut text = serde_json::to_string_pretty(&report.to_json())?;
+        text.push('\n');
+        output::print(&text)
+    } else {
+        output::print(&output::coloured(&report.to_string()))
+    }
+}
+
+/// A plot to be written.
+pub(crate) struct Plot<'a> {
+    path: &'a Path,
+    html: bool,
+}
+
+impl<'a> Plot<'a> {
+    /// Where and in which form; checked before the work is done.
+    pub(crate) fn at(path: &'a Path) -> Result<Self, Error> {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("svg") => Ok(Self { path, html: false }),
+            Some("html") => Ok(Self { path, html: true }),
+            _ => Err(format!("{}: a plot's name ends in .svg or .html", path.display()).into()),
+        }
+    }
+
+    pub(crate) fn write(
+        &self,
+        trace: &TraceFile,
+        scan: &Scan,
+        config: &Config,
+        outcome: &Outcome,
+    ) -> Result<(), Error> {
+        let title = trace.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let plot = plot::Plot {
+            title: &title,
+            timeline: &outcome.timeline,
+            capacity: config.capacity.map(|bytes| bytes.0),
+            events: scan.totals.events,
+            failure: outcome.failure.as_ref().map(|failure| failure.event),
+        };
+        let text = if self.html { plot.to_html() } else { plot.to_svg() };
+        fs::write(self.path, text)
+            .map_err(|error| format!("{}: {error}", self.path.display()).into())
+    }
+}

@@ -1,0 +1,378 @@
+//! Blocks in motion: taken, freed, merged, filed.
+//!
+//! ```text
+//!   filed ──take──▶ live ──loosen──▶ loose ──insert──▶ filed
+//!     └──remove──────────────────────▶ ▲
+//!   filed or loose ◀──absorb── filed neighbour
+//! ```
+
+use super::shelf::{Link, NONE};
+use super::{
+    BlockId, Detail, LIVE, LOOSE, Label, Neighbour, Node, Place, Side, Taken, Tlsf, VACANT,
+};
+
+impl<L: Label> Tlsf<L> {
+    /// Takes the place: returns the block that is now live and whether the free block it was cut from is
+    /// gone (it was used up, so its label is the owner's to clean up). What remains of the free block keeps
+    /// its id, shelf and label; a second remainder, which alignment can leave on the far side, is
+    /// returned loose.
+    ///
+    /// The live block bears `label`. The free block must be filed on a shelf. `None` when no more blocks
+    /// can be numbered; nothing has changed then.
+    #[inline(always)]
+    pub fn take(&mut self, place: Place, label: L) -> Option<Taken> {
+        let id = place.block.0;
+        let node = self.nodes.at(id);
+        debug_assert!(node.shelf < LOOSE, "taken from a block that is not filed");
+        let before = place.start - node.offset;
+        let after = node.units - before - place.units;
+        if before == 0 && after == 0 {
+            return Some(self.take_whole(id, label));
+        }
+        let (region, run) = (node.region, node.run);
+        // All nodes that are needed, or none.
+        let node = Node {
+            offset: place.start,
+            units: place.units,
+            left: NONE,
+            right: NONE,
+            link: Link::ALONE,
+            run: NONE,
+            region,
+            shelf: LIVE,
+        };
+        let live = self.new_node(node, label)?;
+        if run != NONE {
+            // The live part parts the run; what is kept stays with the neighbour on its own side.
+            let side = if before == 0 { Side::Left } else { Side::Right };
+            self.runs.cut(&mut self.nodes, id, side);
+        }
+        if before == 0 {
+            self.resize(id, place.start + place.units, after);
+            self.link_before(id, live);
+            return Some(Taken { block: BlockId(live), source_gone: false, loose: None });
+        }
+        if after == 0 {
+            self.resize(id, place.start - before, before);
+            self.link_after(id, live);
+            return Some(Taken { block: BlockId(live), source_gone: false, loose: None });
+        }
+        let rest = Node {
+            offset: place.start + place.units,
+            units: after,
+            left: NONE,
+            right: NONE,
+            link: Link::ALONE,
+            run: NONE,
+            region,
+            shelf: LOOSE,
+        };
+        let Some(far) = self.new_node(rest, label) else {
+            self.drop_node(live);
+            return None;
+        };
+        self.resize(id, place.start - before, before);
+        self.link_after(id, live);
+        self.link_after(live, far);
+        Some(Taken { block: BlockId(live), source_gone: false, loose: Some(BlockId(far)) })
+    }
+
+    #[inline(always)]
+    fn take_whole(&mut self, id: u32, label: L) -> Taken {
+        self.unfile(id);
+        self.births = self.births.wrapping_add(1);
+        *self.nodes.detail_mut(id) = Detail { label, birth: self.births };
+        let node = self.nodes.at_mut(id);
+        node.shelf = LIVE;
+        if node.run != NONE {
+            self.runs.cut(&mut self.nodes, id, Side::Left);
+            self.runs.cut(&mut self.nodes, id, Side::Right);
+        }
+        Taken { block: BlockId(id), source_gone: true, loose: None }
+    }
+
+    /// Marks a live block free; it is loose until [`insert`](Self::insert)ed or
+    /// [`absorb`](Self::absorb)ed.
+    ///
+    /// # Panics
+    /// When the block is not live.
+    #[inline]
+    pub fn loosen(&mut self, block: BlockId) {
+        let node = self.nodes.at_mut(block.0);
+        assert!(node.shelf == LIVE, "freed a block that is not live");
+        node.shelf = LOOSE;
+    }
+
+    /// The free neighbour on one side and its shelf, if there is one on any shelf.
+    #[inline]
+    #[must_use]
+    pub fn neighbour(&self, block: BlockId, side: Side) -> Option<(BlockId, u32)> {
+        let node = self.nodes.at(block.0);
+        let at = match side {
+            Side::Left => node.left,
+            Side::Right => node.right,
+        };
+        if at == NONE {
+            return None;
+        }
+        let shelf = self.nodes.at(at).shelf;
+        (shelf < LOOSE).then_some((BlockId(at), u32::from(shelf)))
+    }
+
+    /// What stands on both sides: left, then right.
+    #[inline(always)]
+    #[must_use]
+    pub fn neighbours(&self, block: BlockId) -> [Neighbour; 2] {
+        let node = self.nodes.at(block.0);
+        [node.left, node.right].map(|id| match self.nodes.nodes.get(id as usize) {
+            Some(node) if node.shelf < LOOSE => Neighbour::Free(BlockId(id), u32::from(node.shelf)),
+            _ => Neighbour::Held,
+        })
+    }
+
+    /// Merges a filed neighbour into the loose or filed `block`; the neighbour is gone. A filed
+    /// block stays filed, under its new size.
+    ///
+    /// # Panics
+    /// When the two are not adjacent.
+    #[inline]
+    pub fn absorb(&mut self, block: BlockId, neighbour: BlockId) {
+        let (b, n) = (block.0, neighbour.0);
+        let from_left = self.nodes.at(n).right == b;
+        assert!(from_left || self.nodes.at(n).left == b, "absorbed a block far away");
+        self.unfile(n);
+        let n_run = self.nodes.at(n).run;
+        let one_run = n_run != NONE && n_run == self.nodes.at(b).run;
+        if one_run {
+            self.runs.leave(&mut self.nodes, n);
+        } else if n_run != NONE {
+            // `n` stands at the end of its run that faces `b`: cut off on the far side it is alone.
+            let far = if from_left { Side::Left } else { Side::Right };
+            self.runs.cut(&mut self.nodes, n, far);
+        }
+        let &Node { offset: n_offset, units: n_units, left, right, .. } = self.nodes.at(n);
+        let &Node { offset, units, shelf, region, .. } = self.nodes.at(b);
+        let offset = if from_left { n_offset } else { offset };
+        if from_left {
+            self.nodes.at_mut(b).left = left;
+            if left == NONE {
+                self.regions[region as usize].first = b;
+            } else {
+                self.nodes.at_mut(left).right = b;
+            }
+        } else {
+            self.nodes.at_mut(b).right = right;
+            if right != NONE {
+                self.nodes.at_mut(right).left = b;
+            }
+        }
+        self.drop_node(n);
+        if shelf == LOOSE {
+            let node = self.nodes.at_mut(b);
+            node.offset = offset;
+            node.units = units + n_units;
+        } else {
+            self.resize(b, offset, units + n_units);
+            if !one_run {
+                self.join_runs(b);
+            }
+        }
+    }
+
+    /// [`insert`](Self::insert) of a block both of whose neighbours are known to be
+    /// [`Held`](Neighbour::Held).
+    #[inline(always)]
+    pub fn insert_between_held(&mut self, block: BlockId, shelf: u32, label: L) {
+        let node = self.nodes.at_mut(block.0);
+        debug_assert!(node.shelf == LOOSE, "filed a block that is not loose");
+        // Shelves are numbered in 16 bits.
+        node.shelf = shelf as u16;
+        let units = node.units;
+        self.nodes.detail_mut(block.0).label = label;
+        self.file_as(block.0, units, shelf as u16, label.rank());
+    }
+
+    /// Files a loose block on a shelf.
+    #[inline(always)]
+    pub fn insert(&mut self, block: BlockId, shelf: u32, label: L) {
+        let id = block.0;
+        let node = self.nodes.at_mut(id);
+        debug_assert!(node.shelf == LOOSE, "filed a block that is not loose");
+        node.shelf = shelf as u16;
+        self.nodes.detail_mut(id).label = label;
+        self.file(id);
+        self.join_runs(id);
+    }
+
+    /// Takes a free block off its shelf and out of its run; it is loose then.
+    pub fn remove(&mut self, block: BlockId) {
+        let id = block.0;
+        self.unfile(id);
+        if self.nodes.at(id).run != NONE {
+            self.runs.cut(&mut self.nodes, id, Side::Left);
+            self.runs.cut(&mut self.nodes, id, Side::Right);
+        }
+        self.nodes.at_mut(id).shelf = LOOSE;
+    }
+
+    /// Moves a free block to another shelf under another label. It stays in its run.
+    pub fn move_to(&mut self, block: BlockId, shelf: u32, label: L) {
+        let id = block.0;
+        self.unfile(id);
+        let node = self.nodes.at_mut(id);
+        node.shelf = shelf as u16;
+        self.nodes.detail_mut(id).label = label;
+        self.file(id);
+    }
+
+    /// Whether taking the place uses its free block up.
+    #[inline]
+    #[must_use]
+    pub fn uses_up(&self, place: Place) -> bool {
+        self.nodes.at(place.block.0).units == place.units
+    }
+
+    /// Makes one live block of two adjacent live ones, under the id of `left`.
+    ///
+    /// # Panics
+    /// When they are not live neighbours.
+    pub fn fuse(&mut self, left: BlockId, right: BlockId) {
+        let &Node { units, right: next, shelf, .. } = self.nodes.at(right.0);
+        let node = self.nodes.at_mut(left.0);
+        assert!(
+            node.right == right.0 && node.shelf == LIVE && shelf == LIVE,
+            "fused blocks that are not live neighbours"
+        );
+        node.units += units;
+        node.right = next;
+        if next != NONE {
+            self.nodes.at_mut(next).left = left.0;
+        }
+        self.drop_node(right.0);
+    }
+
+    /// Frees a live block on shelf 0 and merges it with both neighbours there: the plain allocator,
+    /// for owners that keep one shelf.
+    pub fn free(&mut self, block: BlockId, label: L) -> BlockId {
+        self.loosen(block);
+        for side in [Side::Left, Side::Right] {
+            if let Some((neighbour, 0)) = self.neighbour(block, side) {
+                self.absorb(block, neighbour);
+            }
+        }
+        self.insert(block, 0, label);
+        block
+    }
+
+    #[inline(always)]
+    fn file(&mut self, id: u32) {
+        let node = self.nodes.at(id);
+        let (units, shelf, rank) = (node.units, node.shelf, self.nodes.detail(id).label.rank());
+        self.file_as(id, units, shelf, rank);
+    }
+
+    #[inline(always)]
+    fn file_as(&mut self, id: u32, units: u32, shelf: u16, rank: u64) {
+        let shelf = &mut self.shelves[shelf as usize];
+        if rank == 0 {
+            shelf.insert_front(&mut self.nodes, id, units);
+        } else {
+            shelf.insert_ranked(&mut self.nodes, id, units, |nodes, other| {
+                nodes.detail(other).label.rank() <= rank
+            });
+        }
+    }
+
+    #[inline(always)]
+    fn unfile(&mut self, id: u32) {
+        let node = self.nodes.at(id);
+        let (units, shelf) = (node.units, node.shelf);
+        self.shelves[shelf as usize].remove(&mut self.nodes, id, units);
+    }
+
+    /// Gives a filed block another extent, re-filing it if its bin changes.
+    #[inline(always)]
+    fn resize(&mut self, id: u32, offset: u32, units: u32) {
+        let rank = self.nodes.detail(id).label.rank();
+        let node = self.nodes.at_mut(id);
+        let (old, shelf, run) = (node.units, node.shelf, node.run);
+        let first = node.link.prev == NONE;
+        node.offset = offset;
+        node.units = units;
+        let filed = &mut self.shelves[shelf as usize];
+        // An unranked block comes first in its bin again: what was touched last is taken first.
+        if filed.same_bin(old, units) && (rank != 0 || first) {
+            filed.resized(old, units);
+        } else {
+            filed.remove(&mut self.nodes, id, old);
+            self.file_as(id, units, shelf, rank);
+        }
+        if run != NONE {
+            self.runs.resized(run, old, units);
+        }
+    }
+
+    /// Joins a filed block with the runs or blocks that now stand beside it.
+    #[inline]
+    fn join_runs(&mut self, id: u32) {
+        let &Node { left, right, .. } = self.nodes.at(id);
+        if left != NONE && self.nodes.at(left).shelf < LOOSE {
+            self.runs.join(&mut self.nodes, left, id);
+        }
+        if right != NONE && self.nodes.at(right).shelf < LOOSE {
+            self.runs.join(&mut self.nodes, id, right);
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn new_node(&mut self, node: Node, label: L) -> Option<u32> {
+        self.births = self.births.wrapping_add(1);
+        let detail = Detail { label, birth: self.births };
+        if self.vacant != NONE {
+            let id = self.vacant;
+            let slot = self.nodes.at_mut(id);
+            self.vacant = slot.link.next;
+            *slot = node;
+            *self.nodes.detail_mut(id) = detail;
+            return Some(id);
+        }
+        // The last id stands for "none".
+        let id = u32::try_from(self.nodes.nodes.len()).ok().filter(|&id| id != NONE)?;
+        self.nodes.nodes.push(node);
+        self.nodes.details.push(detail);
+        Some(id)
+    }
+
+    #[inline(always)]
+    pub(super) fn drop_node(&mut self, id: u32) {
+        let node = self.nodes.at_mut(id);
+        node.shelf = VACANT;
+        node.link.next = self.vacant;
+        self.vacant = id;
+    }
+
+    #[inline]
+    fn link_after(&mut self, at: u32, new: u32) {
+        let right = self.nodes.at(at).right;
+        self.nodes.at_mut(new).left = at;
+        self.nodes.at_mut(new).right = right;
+        self.nodes.at_mut(at).right = new;
+        if right != NONE {
+            self.nodes.at_mut(right).left = new;
+        }
+    }
+
+    #[inline(always)]
+    fn link_before(&mut self, at: u32, new: u32) {
+        let left = self.nodes.at(at).left;
+        self.nodes.at_mut(new).right = at;
+        self.nodes.at_mut(new).left = left;
+        self.nodes.at_mut(at).left = new;
+        if left == NONE {
+            let region = self.nodes.at(at).region;
+            self.regions[region as usize].first = new;
+        } else {
+            self.nodes.at_mut(left).right = new;
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Searching: on one shelf by size, by label, over runs.
+//!
+//! Nothing here changes the allocator. Every search is bounded by constants: the bins of a shelf, a few
+//! blocks of a bin, the blocks of a run.
+
+use super::placement::{self, Carve, Search, Tie};
+use super::runs::RunId;
+use super::shelf::{NONE, Shelf};
+use super::{BlockId, Label, Need, Node, Place, Side, Tlsf};
+use alloc::vec::Vec;
+
+impl<L: Label> Tlsf<L> {
+    /// Looks on one shelf for a place, as the placement policy says.
+    #[inline]
+    #[must_use]
+    pub fn find(&self, shelf: u32, need: Need) -> Option<Place> {
+        self.find_where(shelf, need, |_| true)
+    }
+
+    /// [`find`](Self::find) among the blocks whose label `admits`.
+    ///
+    /// Where not every label is admitted, a bin that holds none among the blocks looked at is
+    /// passed over: the search is bounded by the number of bins, never by the number of blocks.
+    #[inline]
+    pub fn find_where(&self, shelf: u32, need: Need, admits: impl Fn(&L) -> bool) -> Option<Place> {
+        match self.config.placement.search {
+            Search::Head => self.head_fit(shelf, need, admits),
+            Search::Best { scan, tie } => self.best_fit(shelf, need, scan, tie, admits),
+        }
+    }
+
+    /// The bin where [`find`](Self::find) would take the first block at once: the request's own if its
+    /// first block surely fits, else the next one that is not empty. Looks at no other block.
+    #[inline(always)]
+    fn head_bin(&self, shelf: u32, own: u32, surely: u32, need: Need) -> Option<u32> {
+        let shelf = &self.shelves[shelf as usize];
+        let bin = shelf.next_bin(own)?;
+        if bin >= surely
+            || bin == own && self.nodes.at(shelf.head(own)).units >= need.units + (need.align - 1)
+        {
+            return Some(bin);
+        }
+        shelf.next_bin(surely)
+    }
+
+    /// [`find`](Self::find) on two shelves at once: the tighter place, the second shelf's of two equal
+    /// ones.
+    #[inline(always)]
+    #[must_use]
+    pub fn find_on_two(&self, a: u32, b: u32, need: Need) -> Option<Place> {
+        if let Search::Head = self.config.placement.search {
+            let own = self.classes.floor(need.units);
+            let surely = self.classes.ceil(need.units + (need.align - 1)).max(own + 1);
+            let on_a = self.head_bin(a, own, surely, need);
+            let on_b = self.head_bin(b, own, surely, need);
+            let (bin, shelf) = match (on_a, on_b) {
+                (Some(x), Some(y)) if x < y => (x, a),
+                (_, Some(y)) => (y, b),
+                (Some(x), None) => (x, a),
+                (None, None) => return self.tighter(self.find(a, need), self.find(b, need)),
+            };
+            return self.fits(self.shelves[shelf as usize].head(bin), need, bin);
+        }
+        self.tighter(self.find(a, need), self.find(b, need))
+    }
+
+    /// The tighter of two places, the second of two equal ones.
+    #[inline(always)]
+    pub(crate) fn tighter(&self, a: Option<Place>, b: Option<Place>) -> Option<Place> {
+        match (a, b) {
+            (Some(a), Some(b)) => Some(if a.tightness < b.tightness { a } else { b }),
+            (a, b) => a.or(b),
+        }
+    }
+
+    #[inline]
+    fn head_fit(&self, shelf: u32, need: Need, admits: impl Fn(&L) -> bool) -> Option<Place> {
+        let shelf = &self.shelves[shelf as usize];
+        if shelf.is_empty() {
+            return None;
+        }
+        let own = self.classes.floor(need.units);
+        if shelf.next_bin(own) == Some(own) {
+            let head = shelf.head(own);
+            if admits(&self.nodes.detail(head).label)
+                && let Some(place) = self.fits(head, need, own)
+            {
+                return Some(place);
+            }
+        }
+        // `need` made sure that this does not overflow. Every block from here on fits.
+        let surely = self.classes.ceil(need.units + (need.align - 1)).max(own + 1);
+        let mut bin = surely;
+        while let Some(found) = shelf.next_bin(bin) {
+            let head = shelf.head(found);
+            if admits(&self.nodes.detail(head).label) {
+                return self.fits(head, need, found);
+            }
+            // Low ranks tend to stand first: if none of the first few is admitted, the rest hardly is.
+            let place = self.scan_bin(shelf, found, need, RANKED_SCAN, Tie::First, &admits);
+            if place.is_some() {
+                return place;
+            }
+            bin = found + 1;
+        }
+        // Behind the heads of the bins below, a block that fits may stand.
+        let mut bin = own;
+        while let Some(found) = shelf.next_bin(bin).filter(|&found| found < surely) {
+            let place = self.scan_bin(shelf, found, need, LAST_RESORT_SCAN, Tie::First, &admits);
+            if place.is_some() {
+                return place;
+            }
+            bin = found + 1;
+        }
+        None
+    }
+
+    fn best_fit(
+        &self,
+        shelf: u32,
+        need: Need,
+        scan: u16,
+        tie: Tie,
+        admits: impl Fn(&L) -> bool,
+    ) -> Option<Place> {
+        let shelf = &self.shelves[shelf as usize];
+        let mut bin = self.classes.floor(need.units);
+        loop {
+            bin = shelf.next_bin(bin)?;
+            if let Some(place) = self.scan_bin(shelf, bin, need, scan, tie, &admits) {
+                let tightness = self.nodes.at(place.block.0).units;
+                return Some(Place { tightness, ..place });
+            }
+            bin += 1;
+        }
+    }
+
+    /// The tightest admitted fit among the first `limit` blocks of a bin.
+    fn scan_bin(
+        &self,
+        shelf: &Shelf,
+        bin: u32,
+        need: Need,
+        limit: u16,
+        tie: Tie,
+        admits: &impl Fn(&L) -> bool,
+    ) -> Option<Place> {
+        let mut at = shelf.head(bin);
+        let mut best: Option<(u32, (u32, u32), Place)> = None;
+        for _ in 0..limit {
+            let node = self.nodes.at(at);
+            let (units, address) = (node.units, (u32::from(node.region), node.offset));
+            let better = units >= need.units
+                && best.is_none_or(|(least, other, _)| {
+                    units < least || units == least && tie.prefers(address, other)
+                });
+            if better
+                && admits(&self.nodes.detail(at).label)
+                && let Some(place) = self.fits(at, need, bin)
+            {
+                best = Some((units, address, place));
+            }
+            at = node.link.next;
+            if at == NONE {
+                break;
+            }
+        }
+        best.map(|(.., place)| place)
+    }
+
+    /// Which end of a free block the request is cut from, by the placement's rule.
+    #[inline(always)]
+    fn end(&self, node: &Node, need: Need) -> Side {
+        let neighbour = |id: u32| {
+            let node = self.nodes.nodes.get(id as usize)?;
+            Some(placement::Neighbour { units: node.units, birth: self.nodes.detail(id).birth })
+        };
+        match need.carve {
+            Carve::Low => Side::Left,
+            Carve::High => Side::Right,
+            rule => rule.end(need.units, neighbour(node.left), neighbour(node.right)),
+        }
+    }
+
+    /// Where in a block the request would lie, if it fits.
+    #[inline(always)]
+    fn fits(&self, id: u32, need: Need, bin: u32) -> Option<Place> {
+        let node = self.nodes.at(id);
+        if node.units < need.units {
+            return None;
+        }
+        // Used up as a whole, there is no end to choose.
+        let end = if node.units == need.units { Side::Left } else { self.end(node, need) };
+        let start = place_in(node.offset, node.units, need, end)?;
+        Some(Place { block: BlockId(id), start, units: need.units, tightness: bin })
+    }
+
+    /// Where in a given free block the request would lie, if it fits.
+    #[must_use]
+    pub fn fits_in(&self, block: BlockId, need: Need) -> Option<Place> {
+        let bin = self.classes.floor(self.nodes.at(block.0).units);
+        self.fits(block.0, need, bin)
+    }
+
+    /// Free blocks of a shelf that could hold the request, tightest bins first, at most `per_bin` of a bin
+    /// (by ascending rank) and `bins` bins.
+    pub fn candidates(
+        &self,
+        shelf: u32,
+        need: Need,
+        bins: usize,
+        per_bin: usize,
+    ) -> impl Iterator<Item = Place> {
+        let shelf = &self.shelves[shelf as usize];
+        let mut bin = shelf.next_bin(self.classes.floor(need.units));
+        core::iter::from_fn(move || {
+            let at = bin?;
+            bin = shelf.next_bin(at + 1);
+            Some(at)
+        })
+        .take(bins)
+        .flat_map(move |bin| {
+            let head = shelf.head(bin);
+            core::iter::successors((head != NONE).then_some(head), |&id| {
+                let next = self.nodes.at(id).link.next;
+                (next != NONE).then_some(next)
+            })
+            .take(per_bin)
+            .filter_map(move |id| self.fits(id, need, bin))
+        })
+    }
+
+    /// Runs whose blocks sum up to at least the request, tightest first, at most `limit`.
+    pub fn runs(&self, need: Need, limit: usize) -> impl Iterator<Item = RunId> {
+        self.runs.at_least(need.units, limit)
+    }
+
+    /// The blocks of a run in order of offset; at most [`MAX_RUN`].
+    pub fn run_blocks(&self, run: RunId) -> impl Iterator<Item = BlockId> {
+        let (first, last) = self.runs.ends(run);
+        core::iter::successors(Some(first), move |&id| {
+            (id != last).then(|| self.nodes.at(id).right)
+        })
+        .map(BlockId)
+    }
+
+    /// Whether the request fits into adjacent blocks from `first` to `last`, once they are merged.
+    #[must_use]
+    pub fn fits_span(&self, first: BlockId, last: BlockId, need: Need) -> bool {
+        let (a, b) = (self.nodes.at(first.0), self.nodes.at(last.0));
+        place_in(a.offset, b.offset + b.units - a.offset, need, Side::Left).is_some()
+    }
+
+    /// The parts of adjacent filed blocks, from `first` to `last`, that the request takes together, in
+    /// order; to be [`take`](Self::take)n one by one and [`fuse`](Self::fuse)d. `None` when they
+    /// do not hold the request.
+    pub fn span_places(&self, first: BlockId, last: BlockId, need: Need) -> Option<Vec<Place>> {
+        let (a, b) = (self.nodes.at(first.0), self.nodes.at(last.0));
+        let start = place_in(a.offset, b.offset + b.units - a.offset, need, Side::Left)?;
+        let end = start + need.units;
+        let mut places = Vec::new();
+        let mut at = first.0;
+        loop {
+            let node = self.nodes.at(at);
+            let from = start.max(node.offset);
+            let to = end.min(node.offset + node.units);
+            if from < to {
+                places.push(Place {
+                    block: BlockId(at),
+                    start: from,
+                    units: to - from,
+                    tightness: self.classes.floor(node.units),
+                });
+            }
+            if at == last.0 {
+                return Some(places);
+            }
+            at = node.right;
+        }
+    }
+}
+
+/// Blocks looked at in a bin whose blocks may or may not fit, before a head search gives up.
+const LAST_RESORT_SCAN: u16 = 16;
+
+/// Blocks looked at in a bin for one whose label is admitted.
+const RANKED_SCAN: u16 = 4;
+
+/// First granule of the request within a free extent, cut from one end.
+#[inline]
+fn place_in(offset: u32, units: u32, need: Need, end: Side) -> Option<u32> {
+    if units < need.units {
+        return None;
+    }
+    let mask = need.align - 1;
+    let last = offset + (units - need.units);
+    match end {
+        Side::Left => {
+            let start = offset.checked_add(mask)? & !mask;
+            (start <= last).then_some(start)
+        }
+        Side::Right => {
+            let start = last & !mask;
+            (start >= offset).then_some(start)
+        }
+    }
+}

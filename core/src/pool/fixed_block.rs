@@ -1,0 +1,946 @@
+//! The fixed-block pool: equal blocks, taken and given back without a lock.
+//!
+//! ```text
+//!   acquire ─▶ shelf of each axis in the requester's frontier   key = epoch of the death
+//!          ─▶ clean shelf                                       ready for anyone
+//!          ─▶ shelves of all axes, up to what they reached      ready by completion
+//!          ─▶ side: deaths of several axes                      under the lock
+//!          ─▶ wait (if permitted) ─▶ grow (if permitted) ─▶ exhausted
+//!
+//!   release ─▶ Idle        clean shelf         ┐ one atomic operation
+//!           ─▶ After 1     shelf of that axis  ┘
+//!           ─▶ After n, Unknown                inbox ─▶ side, by whoever next holds the lock
+//! ```
+//!
+//! Blocks lie in [`FixedBlocks`]: one shelf of clean blocks, and one for each of the first [`AXES`] axes that
+//! deaths named, its keys the epochs. The search for a block with a key within what the requester
+//! covers costs nothing for blocks beyond it. An axis keeps its shelf as long as the pool lives; axes beyond
+//! [`AXES`] share the side with deaths of several axes.
+//!
+//! A slab takes a power of two of block numbers, so that a number's high bits name the slab. Its size is a
+//! multiple of the block and of the provider's granularity; should a provider give more than it was asked
+//! for, bytes beyond the last whole block are not counted.
+//!
+//! # Alignment
+//! Blocks lie at multiples of the block size rounded up to the pool's alignment. A request for more than that
+//! gives is served by the blocks that happen to lie right, up to the alignment of the provider's slabs;
+//! this search is linear in the blocks that are ready.
+//!
+//! # Cost
+//! Acquire and release are O(1) and lock-free while blocks are idle or die on one axis; each is one
+//! read-modify-write on a line of the thread's own neighbourhood, and a release one more for the
+//! notification. Bookkeeping is some 21 bytes a block of the largest number configured.
+
+use crate::inspect::{BlockState, BlockView, Event};
+use crate::notification::{Notification, Observation};
+use crate::offset::align_up;
+use crate::offset::fixed_block::{FixedBlocks, LEAF_BLOCKS, MAX_BLOCKS, MAX_KEY, Query, Search};
+use crate::pool::budget::Budget;
+use crate::pool::growth::Growth;
+use crate::pool::inbox::{Inbox, Ticket};
+use crate::pool::side::Side;
+use crate::pool::{
+    Acquire, Origin, Pool, PoolError, PoolHost, PoolId, PoolProperties, PoolStats, ReleaseError,
+    Request, Reservation, ReuseProof, Token,
+};
+use crate::slab::retain::Retention;
+use crate::slab::{Grant, Slab, SlabError, SlabId, SlabProperties, Trim};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::{Axis, Death, Entry, Epoch, Frontier, FrontierRef};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+mod counters;
+mod seat;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+use counters::{Counters, Kind, Mine};
+
+/// How many axes have a shelf of their own.
+pub const AXES: usize = 16;
+
+/// The shelf of clean blocks; that of axis i is `i + 1`.
+const CLEAN: u32 = 0;
+/// Where blocks of the side come from, as a number beside the shelves.
+const SIDE: u32 = AXES as u32 + 1;
+/// No axis has this place yet. An axis with these bits gets no shelf.
+const VACANT: u64 = u64::MAX;
+
+/// What a [`FixedBlockPool`] is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FixedBlockPoolConfig {
+    /// Bytes of a block: the largest request.
+    pub block_size: u64,
+    /// Every block starts at a multiple of this many bytes; a power of two.
+    pub alignment: u64,
+    /// The most blocks, up to 2^24. Bookkeeping for all of them is made at once.
+    pub max_blocks: u32,
+    /// How the pool grows.
+    pub growth: Growth,
+    /// How many bytes may be reserved at once.
+    pub budget: Budget,
+    /// Empty slabs to keep when the excess is trimmed.
+    pub retention: Retention,
+}
+
+impl Default for FixedBlockPoolConfig {
+    /// Blocks of 64 KiB, up to 65,536 of them, in slabs of 64 MiB.
+    fn default() -> Self {
+        Self {
+            block_size: 64 << 10,
+            alignment: 256,
+            max_blocks: 1 << 16,
+            growth: Growth::slabs_of(64 << 20),
+            budget: Budget::UNLIMITED,
+            retention: Retention::NOTHING,
+        }
+    }
+}
+
+/// A slab's place. `blocks` is 0 while there is none.
+#[derive(Debug)]
+struct Place {
+    id: AtomicU64,
+    blocks: AtomicU32,
+}
+
+/// What the lock guards.
+#[derive(Debug)]
+struct Admin {
+    side: Side,
+    /// Places without a slab and without one on its way.
+    vacant: Vec<u32>,
+    #[expect(clippy::vec_box, reason = "the boxes travel; their addresses must not change")]
+    tickets: Vec<Box<Ticket>>,
+}
+
+/// The sizes that follow from configuration and provider.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    /// From one block to the next, in bytes.
+    stride: u64,
+    /// Bytes of an ordinary slab, and of the least one.
+    slab: u64,
+    least_slab: u64,
+    /// A slab's blocks are numbered from a multiple of `1 << shift`.
+    shift: u32,
+    max_slabs: u32,
+    /// The alignment that every block has, in an aligned slab.
+    natural: u64,
+    slab_alignment: u64,
+}
+
+impl Shape {
+    fn new(config: &FixedBlockPoolConfig, slabs: &SlabProperties) -> Result<Self, PoolError> {
+        if config.block_size == 0 {
+            return Err(PoolError::InvalidConfig("blocks need at least one byte"));
+        }
+        if !config.alignment.is_power_of_two() || config.alignment > slabs.alignment {
+            return Err(PoolError::InvalidConfig(
+                "the alignment must be a power of two that the provider's slabs have",
+            ));
+        }
+        if config.max_blocks == 0 || config.max_blocks > MAX_BLOCKS {
+            return Err(PoolError::InvalidConfig("from 1 to 2^24 blocks"));
+        }
+        let stride = align_up(config.block_size, config.alignment)
+            .filter(|&stride| stride <= slabs.max_slab_size)
+            .ok_or(PoolError::InvalidConfig("a block must fit in a slab of the provider"))?;
+        // Both are powers of two times something, so this many blocks are whole granules.
+        let natural = 1 << stride.trailing_zeros();
+        let unit = (slabs.granularity / natural).max(1);
+        let most = u64::from(config.max_blocks).min(slabs.max_slab_size / stride);
+        let ordinary = (config.growth.slab_size / stride).clamp(1, most);
+        // Whole units where that leaves room for one; otherwise a slab has a tail that is not used.
+        let unit = if unit <= most { unit } else { 1 };
+        let blocks = ordinary.next_multiple_of(unit).min(most / unit * unit);
+        let shift = (blocks as u32).next_power_of_two().max(LEAF_BLOCKS).trailing_zeros();
+        let places = (u64::from(config.max_blocks) / blocks).min(u64::from(MAX_BLOCKS >> shift));
+        Ok(Self {
+            stride,
+            slab: blocks * stride,
+            least_slab: unit * stride,
+            shift,
+            max_slabs: config.growth.max_slabs.min(places as u32),
+            natural,
+            slab_alignment: slabs.alignment,
+        })
+    }
+}
+
+/// The pool; see the [module](self).
+#[derive(Debug)]
+pub struct FixedBlockPool {
+    id: PoolId,
+    host: PoolHost,
+    properties: PoolProperties,
+    budget: Budget,
+    retention: Retention,
+    shape: Shape,
+    blocks: FixedBlocks,
+    /// Bits of the axis whose shelf is `i + 1`. Filled from the front, never changed again.
+    axes: [AtomicU64; AXES],
+    places: Box<[Place]>,
+    /// What each live block's holder asked for: for those who look.
+    requested: Box<[AtomicU64]>,
+    counters: Counters,
+    notification: Arc<Notification>,
+    inbox: Inbox,
+    admin: Mutex<Admin>,
+    /// Blocks on the side: a hint that saves taking the lock.
+    aside: AtomicU32,
+    /// Reserved bytes, kept only under a budget.
+    reserved: AtomicU64,
+    slabs: AtomicU64,
+    committed: AtomicU64,
+    peak_committed: AtomicU64,
+    tainted_blocks: AtomicU64,
+    tainted_deaths: AtomicU64,
+    missed: AtomicU64,
+    exhausted: AtomicU64,
+    over_budget: AtomicU64,
+}
+
+/// A block on its way to a requester.
+struct Found {
+    block: u32,
+    source: u32,
+    kind: Kind,
+    was_pending: bool,
+}
+
+impl FixedBlockPool {
+    /// A pool without slabs. Its bookkeeping is made here and never grows.
+    ///
+    /// # Errors
+    /// [`PoolError::InvalidConfig`], saying what to change.
+    pub fn new(host: PoolHost, config: FixedBlockPoolConfig) -> Result<Self, PoolError> {
+        let slabs = host.provider.properties();
+        let shape = Shape::new(&config, &slabs)?;
+        let numbers = shape.max_slabs << shape.shift;
+        let blocks = FixedBlocks::new(numbers, AXES as u32 + 1);
+        let place = |_| Place { id: AtomicU64::new(0), blocks: AtomicU32::new(0) };
+        Ok(Self {
+            id: PoolId::next(),
+            properties: PoolProperties {
+                kind: "fixed-block",
+                memory_type: slabs.memory_type,
+                usage: slabs.usage,
+                alignment: shape.natural.min(slabs.alignment),
+                max_request: config.block_size,
+            },
+            budget: config.budget,
+            retention: config.retention,
+            shape,
+            requested: (0..blocks.capacity()).map(|_| AtomicU64::new(0)).collect(),
+            blocks,
+            axes: core::array::from_fn(|_| AtomicU64::new(VACANT)),
+            places: (0..shape.max_slabs).map(place).collect(),
+            counters: Counters::new(shape.stride, (shape.slab / shape.stride) as u32),
+            notification: Arc::new(Notification::new(host.wake.clone())),
+            host,
+            inbox: Inbox::new(),
+            admin: Mutex::new(Admin {
+                side: Side::default(),
+                vacant: (0..shape.max_slabs).rev().collect(),
+                tickets: Vec::new(),
+            }),
+            aside: AtomicU32::new(0),
+            reserved: AtomicU64::new(0),
+            slabs: AtomicU64::new(0),
+            committed: AtomicU64::new(0),
+            peak_committed: AtomicU64::new(0),
+            tainted_blocks: AtomicU64::new(0),
+            tainted_deaths: AtomicU64::new(0),
+            missed: AtomicU64::new(0),
+            exhausted: AtomicU64::new(0),
+            over_budget: AtomicU64::new(0),
+        })
+    }
+
+    /// The bytes that every reservation takes of its slab.
+    #[must_use]
+    pub const fn block_bytes(&self) -> u64 {
+        self.shape.stride
+    }
+
+    /// The axes that have shelves, with the shelves' numbers.
+    #[inline]
+    fn shelves(&self) -> impl Iterator<Item = (Axis, u32)> + '_ {
+        // Acquire is not needed: a block on the shelf is taken by an acquire, and the axis was there
+        // before the first block came to the shelf.
+        let bits = self.axes.iter().map(|axis| axis.load(Ordering::Relaxed));
+        bits.take_while(|&bits| bits != VACANT).map(Axis::from_bits).zip(1..)
+    }
+
+    /// The shelf of an axis, made if there is room.
+    #[inline]
+    fn shelf_of(&self, axis: Axis) -> Option<u32> {
+        let bits = axis.to_bits();
+        for (place, shelf) in self.axes.iter().zip(1..) {
+            let mut now = place.load(Ordering::Relaxed);
+            if now == VACANT && bits != VACANT {
+                // Places fill from the front and never change again, so an axis has at most one.
+                // Release, with the acquire of taking a block: see `shelves`.
+                now =
+                    match place.compare_exchange(VACANT, bits, Ordering::AcqRel, Ordering::Relaxed)
+                    {
+                        Ok(_) => return Some(shelf),
+                        Err(now) => now,
+                    };
+            }
+            if now == bits {
+                return Some(shelf);
+            }
+        }
+        None
+    }
+
+    /// How far an axis has come, asking the device itself about `epoch`.
+    fn reached(&self, axis: Axis, epoch: Epoch) -> Epoch {
+        let reached = self.host.progress.reached(axis);
+        if reached < epoch && self.host.provider.query_epoch(axis, epoch) == Some(true) {
+            return epoch;
+        }
+        reached
+    }
+
+    fn has_reached(&self, entry: Entry) -> bool {
+        self.reached(entry.axis, entry.epoch) >= entry.epoch
+    }
+
+    fn emit(&self, event: Event) {
+        if let Some(sink) = &self.host.sink {
+            sink.event(&event);
+        }
+    }
+
+    /// Runs a search of the shelves; wakes those who may have missed a block because of it.
+    #[inline]
+    fn search(&self, search: Search) -> Option<crate::offset::fixed_block::Taken> {
+        if search.revived {
+            self.notification.signal_if_observed();
+        }
+        search.taken
+    }
+
+    /// Every how many blocks one lies at a multiple of `alignment`.
+    fn multiple(&self, alignment: u64) -> Result<u32, PoolError> {
+        if alignment <= self.properties.alignment {
+            return Ok(1);
+        }
+        if alignment > self.shape.slab_alignment {
+            return Err(PoolError::InvalidAlignment { alignment });
+        }
+        // A slab starts with such a block, whatever its number.
+        let step = alignment / self.shape.natural;
+        Ok(step.min(1 << self.shape.shift) as u32)
+    }
+
+    /// Looks where no lock is needed and nothing outside the pool is asked.
+    #[inline]
+    fn find_at_once(&self, frontier: FrontierRef<'_>, hint: u32, multiple: u32) -> Option<Found> {
+        if !frontier.is_empty() {
+            for (axis, shelf) in self.shelves() {
+                let limit = frontier.get(axis).min(MAX_KEY);
+                if self.blocks.least(shelf).is_none_or(|least| least > limit) {
+                    continue;
+                }
+                let query = Query { limit, hint, multiple };
+                if let Some(taken) = self.search(self.blocks.take(shelf, query)) {
+                    return Some(Found {
+                        block: taken.block,
+                        source: shelf,
+                        kind: Kind::Dominated,
+                        was_pending: true,
+                    });
+                }
+            }
+        }
+        let query = Query { limit: MAX_KEY, hint, multiple };
+        let taken = self.search(self.blocks.take(CLEAN, query))?;
+        // The key says whether the block has ever waited for anything.
+        let kind = if taken.key == 0 { Kind::Fresh } else { Kind::Completed };
+        Some(Found { block: taken.block, source: CLEAN, kind, was_pending: false })
+    }
+
+    /// Looks among blocks whose death was reached, and on the side.
+    #[cold]
+    fn find_by_progress(
+        &self,
+        frontier: FrontierRef<'_>,
+        hint: u32,
+        multiple: u32,
+    ) -> Option<Found> {
+        for (axis, shelf) in self.shelves() {
+            let Some(least) = self.blocks.least(shelf) else { continue };
+            let own = frontier.get(axis);
+            let limit = self.reached(axis, least).max(own).min(MAX_KEY);
+            if least > limit {
+                continue;
+            }
+            if let Some(taken) =
+                self.search(self.blocks.take(shelf, Query { limit, hint, multiple }))
+            {
+                let kind = if taken.key <= own { Kind::Dominated } else { Kind::Completed };
+                return Some(Found { block: taken.block, source: shelf, kind, was_pending: true });
+            }
+        }
+        if self.inbox.is_empty() && self.aside.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let dominated = {
+            let admin = &mut *self.admin.lock();
+            self.sort_inbox(admin);
+            let found = admin.side.take_dominated(frontier, |block| block.is_multiple_of(multiple));
+            self.count_aside(admin);
+            found
+        };
+        if let Some(block) = dominated {
+            let (source, kind) = (SIDE, Kind::Dominated);
+            return Some(Found { block, source, kind, was_pending: true });
+        }
+        // What became clean just now.
+        let query = Query { limit: MAX_KEY, hint, multiple };
+        let taken = self.search(self.blocks.take(CLEAN, query))?;
+        let kind = if taken.key == 0 { Kind::Fresh } else { Kind::Completed };
+        Some(Found { block: taken.block, source: CLEAN, kind, was_pending: false })
+    }
+
+    /// The pending block that will be ready soonest, as far as epochs on different axes can be compared, and
+    /// what it waits for.
+    fn find_soonest(&self, hint: u32, multiple: u32) -> Option<(Found, Frontier)> {
+        let reached = |axis| self.host.progress.reached(axis);
+        let on_shelves = self
+            .shelves()
+            .filter_map(|(axis, shelf)| {
+                let least = self.blocks.least(shelf)?;
+                Some((least.saturating_sub(reached(axis)), axis, shelf))
+            })
+            .min_by_key(|(left, ..)| *left);
+        let pending =
+            |block, source| Found { block, source, kind: Kind::Waited, was_pending: true };
+        if self.aside.load(Ordering::Relaxed) != 0 {
+            let admin = &mut *self.admin.lock();
+            let aside = admin.side.soonest(&reached, |block| block.is_multiple_of(multiple));
+            if let Some((left, axis, key)) = aside
+                && on_shelves.is_none_or(|(other, ..)| left < other)
+                && let Some(block) = admin.side.take(axis, key)
+            {
+                self.count_aside(admin);
+                if let Death::After(wait) = admin.side.death_of(block).get() {
+                    return Some((pending(block, SIDE), wait.to_frontier()));
+                }
+            }
+        }
+        let best = on_shelves.map(|(_, axis, shelf)| (axis, shelf));
+        // The others only if the best turns out to have nothing that suits.
+        for (axis, shelf) in best.into_iter().chain(self.shelves()) {
+            if let Some(taken) = self.search(self.blocks.take_least(shelf, hint, multiple)) {
+                let wait = Frontier::from_entry(axis, taken.key);
+                return Some((pending(taken.block, shelf), wait));
+            }
+        }
+        None
+    }
+
+    /// Files what came through the inbox and moves on what has been reached.
+    fn sort_inbox(&self, admin: &mut Admin) {
+        let mut cleaned = 0;
+        self.inbox.drain_in_order(&mut admin.tickets);
+        for ticket in admin.tickets.drain(..) {
+            if !admin.side.file(ticket.block, ticket.death, &|entry| self.has_reached(entry)) {
+                self.blocks.put(CLEAN, ticket.block, 1);
+                cleaned += 1;
+            }
+        }
+        admin.side.advance(&|entry| self.has_reached(entry), |block| {
+            self.blocks.put(CLEAN, block, 1);
+            cleaned += 1;
+        });
+        if cleaned != 0 {
+            self.counters.mine().cleaned(cleaned);
+        }
+    }
+
+    fn count_aside(&self, admin: &Admin) {
+        self.aside.store(admin.side.pending(), Ordering::Relaxed);
+    }
+
+    /// Takes a slab from the provider and keeps its first block for the caller.
+    fn grow(&self) -> Result<Option<Found>, PoolError> {
+        let shape = &self.shape;
+        let place = {
+            let admin = &mut *self.admin.lock();
+            let Some(place) = admin.vacant.pop() else { return Ok(None) };
+            place
+        };
+        let slab = match self.request_slab() {
+            Ok(Some(slab)) => slab,
+            other => {
+                self.vacate(place);
+                return other.map(|_| None);
+            }
+        };
+        let blocks = (slab.size / shape.stride).min(1 << shape.shift) as u32;
+        let first = place << shape.shift;
+        let bytes = u64::from(blocks) * shape.stride;
+        // Relaxed: the release that puts the blocks on the shelf publishes both.
+        self.places[place as usize].id.store(slab.id.to_bits(), Ordering::Relaxed);
+        self.places[place as usize].blocks.store(blocks, Ordering::Relaxed);
+        self.slabs.fetch_add(1, Ordering::Relaxed);
+        let committed = self.committed.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.peak_committed.fetch_max(committed, Ordering::Relaxed);
+        self.emit(Event::SlabAcquired { pool: self.id, slab: slab.id, size: bytes });
+        if blocks > 1 {
+            self.blocks.put_range(CLEAN, first + 1, blocks - 1);
+            self.notification.signal_if_observed();
+        }
+        self.blocks.set_key(first, 0);
+        Ok(Some(Found { block: first, source: CLEAN, kind: Kind::Fresh, was_pending: false }))
+    }
+
+    fn request_slab(&self) -> Result<Option<Slab>, PoolError> {
+        let provider = &self.host.provider;
+        let growth = Growth { slab_size: self.shape.slab, max_slabs: u32::MAX };
+        for size in growth.candidates(self.shape.least_slab, 0, &provider.properties()) {
+            let Some(size) = size else { continue };
+            match provider.acquire(size)? {
+                Grant::Slab(slab) if slab.size >= self.shape.stride => return Ok(Some(slab)),
+                Grant::Slab(slab) => {
+                    // Less than was asked for: of no use, and a fault of the provider.
+                    provider.release(slab.id)?;
+                    return Err(SlabError::InvalidSize { size }.into());
+                }
+                Grant::NoCapacity => {}
+            }
+        }
+        Ok(None)
+    }
+
+    fn vacate(&self, place: u32) {
+        self.admin.lock().vacant.push(place);
+    }
+
+    /// Sets bytes of the budget aside.
+    #[inline]
+    fn charge(&self) -> bool {
+        if self.budget == Budget::UNLIMITED {
+            return true;
+        }
+        let stride = self.shape.stride;
+        let more = |now| self.budget.allows(now, stride).then(|| now + stride);
+        self.reserved.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok()
+    }
+
+    /// Counts a requester as turned away, and looks once more. Either this look sees the refund of
+    /// another who searched in vain, or that one sees the count and signals: all four accesses are
+    /// sequentially consistent.
+    #[cold]
+    fn charge_again(&self) -> bool {
+        self.over_budget.fetch_add(1, Ordering::SeqCst);
+        let charged = self.charge();
+        if charged {
+            self.over_budget.fetch_sub(1, Ordering::Relaxed);
+        }
+        charged
+    }
+
+    #[inline]
+    fn refund(&self) {
+        if self.budget != Budget::UNLIMITED {
+            self.reserved.fetch_sub(self.shape.stride, Ordering::SeqCst);
+        }
+    }
+
+    #[inline]
+    fn reservation(&self, found: &Found, size: u64, mine: Mine<'_>) -> Reservation {
+        self.requested[found.block as usize].store(size, Ordering::Relaxed);
+        mine.acquired(found.kind, self.shape.stride - size, found.was_pending);
+        mine.set_hint(found.block);
+        let place = &self.places[(found.block >> self.shape.shift) as usize];
+        let number = found.block & ((1 << self.shape.shift) - 1);
+        let reservation = Reservation {
+            pool: self.id,
+            slab: SlabId::from_bits(place.id.load(Ordering::Relaxed)),
+            offset: u64::from(number) * self.shape.stride,
+            size,
+            token: Token::Block(u64::from(found.source) << 32 | u64::from(found.block)),
+        };
+        if self.host.sink.is_some() {
+            let Reservation { pool, slab, offset, size, .. } = reservation;
+            self.emit(Event::Reserved { pool, slab, offset, size });
+        }
+        reservation
+    }
+
+    /// The slower ways to an answer.
+    #[cold]
+    fn acquire_otherwise(
+        &self,
+        request: &Request<'_>,
+        observed: Observation,
+        multiple: u32,
+    ) -> Result<Acquire, PoolError> {
+        let mine = self.counters.mine();
+        let hint = mine.hint();
+        if let Some(found) = self.find_by_progress(request.frontier, hint, multiple) {
+            return Ok(self.ready(&found, request.size, mine));
+        }
+        self.missed.fetch_add(1, Ordering::Relaxed);
+        if request.may_wait
+            && let Some((found, wait)) = self.find_soonest(hint, multiple)
+        {
+            let reservation = self.reservation(&found, request.size, mine);
+            return Ok(Acquire::AfterWait { reservation, wait });
+        }
+        if request.may_grow
+            && let Some(found) = self.grow()?
+        {
+            return Ok(self.ready(&found, request.size, mine));
+        }
+        self.exhausted.fetch_add(1, Ordering::Relaxed);
+        Ok(Acquire::Exhausted { observed, growth_required: true })
+    }
+
+    #[inline]
+    fn ready(&self, found: &Found, size: u64, mine: Mine<'_>) -> Acquire {
+        let origin = match found.kind {
+            Kind::Fresh => Origin::Fresh,
+            Kind::Dominated => Origin::Reused(ReuseProof::Dominance),
+            Kind::Completed | Kind::Waited => Origin::Reused(ReuseProof::Completion),
+        };
+        Acquire::Ready { reservation: self.reservation(found, size, mine), origin }
+    }
+
+    /// The block and where it came from, if the reservation is one of ours.
+    #[inline]
+    fn token(&self, reservation: Reservation) -> Result<(u32, u32, Reservation), ReleaseError> {
+        match reservation.token {
+            Token::Block(token) if reservation.pool == self.id => {
+                Ok((token as u32, (token >> 32) as u32, reservation))
+            }
+            _ => Err(ReleaseError { reservation }),
+        }
+    }
+
+    /// Puts a block down that waits for `death`; counts its bytes.
+    #[inline]
+    fn put_down(&self, block: u32, size: u64, death: Death<'_>) {
+        let mine = self.counters.mine();
+        let padding = self.shape.stride - size;
+        match death.frontier().map(FrontierRef::entries) {
+            // Counted before the block is there for others, so that no sum falls below zero.
+            Some([]) => {
+                mine.released(padding, false);
+                self.blocks.put(CLEAN, block, 0);
+            }
+            Some(&[Entry { axis, epoch }])
+                if epoch <= MAX_KEY
+                    && let Some(shelf) = self.shelf_of(axis) =>
+            {
+                mine.released(padding, true);
+                self.blocks.put(shelf, block, epoch);
+            }
+            _ => self.put_aside(block, padding, death, mine),
+        }
+        mine.set_hint(block);
+    }
+
+    #[cold]
+    fn put_aside(&self, block: u32, padding: u64, death: Death<'_>, mine: Mine<'_>) {
+        let mut ticket = Ticket::new();
+        ticket.block = block;
+        if ticket.death.set(death, &*self.host.progress) {
+            self.tainted_deaths.fetch_add(1, Ordering::Relaxed);
+        }
+        match ticket.death.get() {
+            Death::Unknown => {
+                self.tainted_blocks.fetch_add(1, Ordering::Relaxed);
+                mine.released(padding, false);
+            }
+            Death::Idle | Death::After(_) => mine.released(padding, true),
+        }
+        self.inbox.push(ticket);
+    }
+
+    #[inline]
+    fn after_release(&self, reservation: &Reservation) {
+        self.refund();
+        if self.host.sink.is_some() {
+            let &Reservation { pool, slab, offset, size, .. } = reservation;
+            self.emit(Event::Released { pool, slab, offset, size });
+        }
+        self.notification.signal_if_observed();
+    }
+
+    /// Moves all blocks of a shelf up to `limit` to the clean ones.
+    fn clean_shelf(&self, shelf: u32, limit: Epoch) -> u64 {
+        let mut cleaned = 0;
+        let query = Query { limit: limit.min(MAX_KEY), hint: 0, multiple: 1 };
+        while let Some(taken) = self.search(self.blocks.take(shelf, query)) {
+            self.counters.mine().cleaned(1);
+            self.blocks.put(CLEAN, taken.block, taken.key);
+            cleaned += 1;
+        }
+        cleaned
+    }
+}
+
+impl Pool for FixedBlockPool {
+    fn id(&self) -> PoolId {
+        self.id
+    }
+
+    fn properties(&self) -> PoolProperties {
+        self.properties
+    }
+
+    /// # Errors
+    /// Also [`PoolError::InvalidAlignment`] for an alignment above that of the provider's slabs.
+    #[inline]
+    fn acquire(&self, request: &Request<'_>) -> Result<Acquire, PoolError> {
+        request.validate()?;
+        if request.size > self.properties.max_request {
+            let max = self.properties.max_request;
+            return Err(PoolError::TooLarge { size: request.size, max });
+        }
+        let multiple = self.multiple(request.alignment)?;
+        let observed = self.notification.observe();
+        if !self.charge() && !self.charge_again() {
+            return Ok(Acquire::OverBudget { observed });
+        }
+        let mine = self.counters.mine();
+        if let Some(found) = self.find_at_once(request.frontier, mine.hint(), multiple) {
+            return Ok(self.ready(&found, request.size, mine));
+        }
+        let turned_away = self.over_budget.load(Ordering::Relaxed);
+        let answer = self.acquire_otherwise(request, observed, multiple);
+        if self.budget != Budget::UNLIMITED
+            && !matches!(answer, Ok(Acquire::Ready { .. } | Acquire::AfterWait { .. }))
+        {
+            self.refund();
+            // Whoever our charge turned away must look again; nobody else, or waiting would be vain.
+            if self.over_budget.load(Ordering::SeqCst) != turned_away {
+                self.notification.signal_if_observed();
+            }
+        }
+        answer
+    }
+
+    #[inline]
+    fn release(&self, reservation: Reservation, death: Death<'_>) -> Result<(), ReleaseError> {
+        let (block, _, reservation) = self.token(reservation)?;
+        self.put_down(block, reservation.size, death);
+        self.after_release(&reservation);
+        Ok(())
+    }
+
+    fn cancel(&self, reservation: Reservation) -> Result<(), ReleaseError> {
+        let (block, source, reservation) = self.token(reservation)?;
+        let mine = self.counters.mine();
+        let padding = self.shape.stride - reservation.size;
+        if source == SIDE {
+            let mut ticket = Ticket::new();
+            ticket.block = block;
+            ticket.death = self.admin.lock().side.death_of(block);
+            mine.released(padding, true);
+            self.inbox.push(ticket);
+        } else {
+            mine.released(padding, source != CLEAN);
+            self.blocks.put(source, block, self.blocks.key(block));
+        }
+        self.after_release(&reservation);
+        Ok(())
+    }
+
+    fn poll(&self) {
+        let mut cleaned = 0;
+        for (axis, shelf) in self.shelves() {
+            while let Some(least) = self.blocks.least(shelf) {
+                let reached = self.reached(axis, least);
+                if least > reached {
+                    break;
+                }
+                let count = self.clean_shelf(shelf, reached);
+                cleaned += count;
+                if count == 0 && self.blocks.least(shelf) == Some(least) {
+                    break;
+                }
+            }
+        }
+        let admin = &mut *self.admin.lock();
+        self.sort_inbox(admin);
+        self.count_aside(admin);
+        if cleaned != 0 {
+            self.notification.signal_if_observed();
+        }
+    }
+
+    fn quiesce(&self) {
+        for (_, shelf) in self.shelves() {
+            self.clean_shelf(shelf, MAX_KEY);
+        }
+        {
+            let admin = &mut *self.admin.lock();
+            self.sort_inbox(admin);
+            admin.side.drain(|block, was_tainted| {
+                if was_tainted {
+                    self.tainted_blocks.fetch_sub(1, Ordering::Relaxed);
+                } else {
+                    self.counters.mine().cleaned(1);
+                }
+                self.blocks.put(CLEAN, block, 1);
+            });
+            self.count_aside(admin);
+        }
+        self.notification.signal_if_observed();
+    }
+
+    fn trim(&self, how: Trim) -> Result<u64, PoolError> {
+        self.poll();
+        let (mut trimmed, mut kept, mut kept_bytes) = (0, 0, 0);
+        for (place, at) in self.places.iter().zip(0u32..) {
+            let blocks = place.blocks.load(Ordering::Relaxed);
+            let first = at << self.shape.shift;
+            if blocks == 0 {
+                continue;
+            }
+            let bytes = u64::from(blocks) * self.shape.stride;
+            let taken = self.blocks.take_range(CLEAN, first, blocks);
+            // From here on nobody else can touch the slab: its blocks are ours. Since the look at
+            // the number of blocks another slab may have come here, though.
+            let same = taken && place.blocks.load(Ordering::Relaxed) == blocks;
+            let keep = how == Trim::Excess && self.retention.keeps(kept, kept_bytes, bytes);
+            let id = SlabId::from_bits(place.id.load(Ordering::Relaxed));
+            let released = if same && !keep { self.host.provider.release(id) } else { Ok(()) };
+            if !same || keep || released.is_err() {
+                if taken {
+                    for block in first..first + blocks {
+                        self.blocks.put(CLEAN, block, self.blocks.key(block));
+                    }
+                }
+                // Also a range that was not taken was hidden for a moment.
+                self.notification.signal_if_observed();
+                released?;
+                if same {
+                    kept += 1;
+                    kept_bytes += bytes;
+                }
+                continue;
+            }
+            place.blocks.store(0, Ordering::Relaxed);
+            self.slabs.fetch_sub(1, Ordering::Relaxed);
+            self.committed.fetch_sub(bytes, Ordering::Relaxed);
+            self.vacate(at);
+            self.emit(Event::SlabReleased { pool: self.id, slab: id });
+            trimmed += bytes;
+        }
+        if trimmed != 0 {
+            // There is room to grow again.
+            self.notification.signal_if_observed();
+        }
+        Ok(trimmed)
+    }
+
+    fn stats(&self) -> PoolStats {
+        let stride = self.shape.stride;
+        let totals = self.counters.totals();
+        let [peak_live, peak_requested_bytes, peak_pending] = self.counters.peaks();
+        let load = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
+        let committed_bytes = load(&self.committed);
+        let free_bytes = committed_bytes.saturating_sub(totals.live * stride);
+        let tainted_bytes = (load(&self.tainted_blocks) * stride).min(free_bytes);
+        let pending_bytes = (totals.pending * stride).min(free_bytes - tainted_bytes);
+        let reserved_bytes = committed_bytes - free_bytes;
+        let reserves = totals.origins.iter().sum();
+        let [fresh, dominated, completed, waited] = totals.origins;
+        PoolStats {
+            reserved_bytes,
+            requested_bytes: totals.requested.min(reserved_bytes),
+            free_bytes,
+            pending_bytes,
+            tainted_bytes,
+            committed_bytes,
+            peak_reserved_bytes: peak_live * stride,
+            peak_requested_bytes,
+            peak_committed_bytes: load(&self.peak_committed),
+            peak_pending_bytes: peak_pending * stride,
+            slabs: load(&self.slabs),
+            live: totals.live,
+            reserves,
+            releases: reserves.saturating_sub(totals.live),
+            fresh,
+            dominated,
+            completed,
+            waited,
+            missed: load(&self.missed),
+            exhausted: load(&self.exhausted),
+            over_budget: load(&self.over_budget),
+            tainted: load(&self.tainted_deaths),
+        }
+    }
+
+    fn notification(&self) -> &Arc<Notification> {
+        &self.notification
+    }
+
+    /// Blocks that change hands during the walk are seen as live: the lock does not stop the others.
+    fn inspect(&self, visit: &mut dyn FnMut(&BlockView<'_>)) {
+        let admin = &mut *self.admin.lock();
+        self.sort_inbox(admin);
+        self.count_aside(admin);
+        let aside = admin.side.blocks();
+        let mut slabs: Vec<(SlabId, u32, u32)> = self
+            .places
+            .iter()
+            .zip(0u32..)
+            .map(|(place, at)| {
+                let id = SlabId::from_bits(place.id.load(Ordering::Relaxed));
+                (id, at << self.shape.shift, place.blocks.load(Ordering::Relaxed))
+            })
+            .filter(|(.., blocks)| *blocks != 0)
+            .collect();
+        slabs.sort_unstable();
+        for (slab, first, blocks) in slabs {
+            for block in first..first + blocks {
+                let on = |shelf: u32| self.blocks.is_on(shelf, block);
+                let entry = self
+                    .shelves()
+                    .find(|(_, shelf)| on(*shelf))
+                    .map(|(axis, _)| Entry::new(axis, self.blocks.key(block)));
+                let state = if on(CLEAN) {
+                    BlockState::Clean
+                } else if let Some(entry) = &entry {
+                    BlockState::Pending(FrontierRef::single(entry))
+                } else if let Some(death) = aside.get(&block) {
+                    match death.get() {
+                        Death::After(frontier) => BlockState::Pending(frontier),
+                        Death::Idle | Death::Unknown => BlockState::Tainted,
+                    }
+                } else {
+                    let requested = self.requested[block as usize].load(Ordering::Relaxed);
+                    BlockState::Live { requested }
+                };
+                let offset = u64::from(block - first) * self.shape.stride;
+                visit(&BlockView { slab, offset, size: self.shape.stride, state });
+            }
+        }
+    }
+}
+
+impl Drop for FixedBlockPool {
+    fn drop(&mut self) {
+        for place in &self.places {
+            if place.blocks.load(Ordering::Relaxed) != 0 {
+                // Nothing can be done about a provider that fails now.
+                let id = SlabId::from_bits(place.id.load(Ordering::Relaxed));
+                let _ = self.host.provider.release(id);
+                self.emit(Event::SlabReleased { pool: self.id, slab: id });
+            }
+        }
+    }
+}

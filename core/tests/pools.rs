@@ -1,0 +1,328 @@
+//! Every kind of pool runs generated programs against the oracle, and is shaken by several threads.
+#![cfg(not(loom))]
+
+mod support;
+
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use strandline_core::offset::tlsf::{self, Placement};
+use strandline_core::pool::arena::{ArenaPool, ArenaPoolConfig};
+use strandline_core::pool::budget::Budget;
+use strandline_core::pool::fixed_block::{FixedBlockPool, FixedBlockPoolConfig};
+use strandline_core::pool::growth::Growth;
+use strandline_core::pool::passthrough::{PassthroughPool, PassthroughPoolConfig};
+use strandline_core::pool::tlsf::{Coalescing, TlsfPool, TlsfPoolConfig};
+use strandline_core::pool::{PoolHost, Request};
+use strandline_core::slab::Trim;
+use strandline_core::slab::retain::Retention;
+use strandline_core::{Acquire, Death, Entry, Frontier, Pool, SlabId};
+use support::program::{Machine, Promises, programs};
+use support::progress::Dial;
+use support::provider::MockProvider;
+use support::scaled;
+
+const KIB: u64 = 1024;
+const LEN: usize = 1000;
+
+/// At least 100,000 operations of generated programs.
+fn run(
+    largest: u64,
+    promises: Promises,
+    make: impl Fn(PoolHost) -> Box<dyn Pool>,
+    provider: impl Fn() -> MockProvider,
+) {
+    let config = Config { cases: scaled(110), failure_persistence: None, ..Config::default() };
+    let outcome = TestRunner::new(config).run(&programs(LEN, largest), |program| {
+        Machine::new(provider(), promises, &make).run(&program).map_err(TestCaseError::fail)
+    });
+    if let Err(failure) = outcome {
+        panic!("{failure}");
+    }
+}
+
+const BUDGET: u64 = 1 << 20;
+
+const fn promises(finds_every_block: bool) -> Promises {
+    Promises {
+        budget: u64::MAX,
+        scarce: 96 * KIB,
+        plenty: 2048 * KIB,
+        finds_every_block,
+        keeps_slabs_on_failure: true,
+        readiness_adds_up: true,
+    }
+}
+
+fn provider() -> MockProvider {
+    MockProvider::new(4096, 8192, 512 * KIB, 512 * KIB)
+}
+
+fn fixed(budget: Budget) -> impl Fn(PoolHost) -> Box<dyn Pool> {
+    move |host| {
+        let config = FixedBlockPoolConfig {
+            block_size: 1000,
+            alignment: 64,
+            max_blocks: 700,
+            growth: Growth::slabs_of(90 * KIB),
+            budget,
+            retention: Retention::slabs(1),
+        };
+        Box::new(FixedBlockPool::new(host, config).unwrap())
+    }
+}
+
+#[test]
+fn fixed_block_programs() {
+    run(1000, promises(true), fixed(Budget::UNLIMITED), provider);
+}
+
+#[test]
+fn fixed_block_programs_under_a_budget() {
+    let budget = 100 * KIB;
+    let promises = Promises { budget, ..promises(true) };
+    run(1000, promises, fixed(Budget::bytes(budget)), provider);
+}
+
+#[test]
+fn arena_programs() {
+    let make = |host| -> Box<dyn Pool> {
+        let config = ArenaPoolConfig {
+            generations: 4,
+            generation_size: 64 * KIB,
+            budget: Budget::bytes(BUDGET),
+            retention: Retention::slabs(1),
+        };
+        Box::new(ArenaPool::new(host, config).unwrap())
+    };
+    run(24 * KIB, Promises { budget: BUDGET, ..promises(false) }, make, provider);
+}
+
+#[test]
+fn passthrough_programs() {
+    let make = |host| -> Box<dyn Pool> {
+        let config = PassthroughPoolConfig { max_slabs: 60, budget: Budget::bytes(BUDGET) };
+        Box::new(PassthroughPool::new(host, config).unwrap())
+    };
+    run(60 * KIB, Promises { budget: BUDGET, ..promises(false) }, make, provider);
+}
+
+fn tlsf(placement: Placement, coalescing: Coalescing) -> impl Fn(PoolHost) -> Box<dyn Pool> {
+    move |host| {
+        let config = TlsfPoolConfig {
+            offsets: tlsf::Config { granule: 64, second_level_bits: 4, placement },
+            growth: Growth::slabs_of(128 * KIB),
+            budget: Budget::bytes(BUDGET),
+            retention: Retention::slabs(1),
+            coalescing,
+        };
+        Box::new(TlsfPool::new(host, config).unwrap())
+    }
+}
+
+const TLSF: Promises =
+    Promises { budget: BUDGET, keeps_slabs_on_failure: false, ..promises(false) };
+
+#[test]
+fn tlsf_programs() {
+    run(60 * KIB, TLSF, tlsf(Placement::FAST, Coalescing::Readiness), provider);
+}
+
+#[test]
+fn tlsf_programs_packed() {
+    run(60 * KIB, TLSF, tlsf(Placement::PACKED, Coalescing::Readiness), provider);
+}
+
+#[test]
+fn tlsf_programs_eager() {
+    run(60 * KIB, TLSF, tlsf(Placement::FAST, Coalescing::Eager), provider);
+}
+
+#[test]
+fn tlsf_shaken() {
+    shake(30 * KIB, tlsf(Placement::FAST, Coalescing::Readiness));
+}
+
+/// Slabs as arrays of cells: who owns each granule, and what its bytes wait for.
+#[derive(Debug, Default)]
+struct Cells {
+    owner: AtomicU64,
+    /// Stream above 48 bits, epoch below; 0 is nothing.
+    death: AtomicU64,
+}
+
+const GRANULE: u64 = 64;
+const THREADS: usize = 4;
+
+/// Threads acquire, use and release; none may ever see bytes of another's, or bytes whose death neither its
+/// frontier nor progress covers. Cells are relaxed atomics, so all order comes from the pool.
+fn shake(largest: u64, make: impl Fn(PoolHost) -> Box<dyn Pool>) {
+    let provider = Arc::new(MockProvider::new(4096, 8192, 512 * KIB, 2048 * KIB));
+    let dial = Arc::new(Dial::new(THREADS));
+    let pool = make(PoolHost::new(provider.clone(), dial.clone()));
+    let slabs: Mutex<HashMap<SlabId, Arc<Vec<Cells>>>> = Mutex::default();
+    let rounds = scaled(20_000);
+    std::thread::scope(|scope| {
+        for me in 0..THREADS {
+            let (pool, dial, slabs, provider) = (&pool, &dial, &slabs, &provider);
+            scope.spawn(move || {
+                let mut known: HashMap<SlabId, Arc<Vec<Cells>>> = HashMap::new();
+                let mut cells = |slab: SlabId| {
+                    let known = known.entry(slab).or_insert_with(|| {
+                        let mut slabs = slabs.lock().unwrap();
+                        let make = || {
+                            let granules = provider.out()[&slab] / GRANULE;
+                            Arc::new((0..granules).map(|_| Cells::default()).collect())
+                        };
+                        slabs.entry(slab).or_insert_with(make).clone()
+                    });
+                    known.clone()
+                };
+                let mut random = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(me as u64 + 1);
+                let mut next = move |below: u64| {
+                    random ^= random << 13;
+                    random ^= random >> 7;
+                    random ^= random << 17;
+                    (random >> 11) % below
+                };
+                let axis = Dial::axis(me);
+                let mut epoch = 0;
+                let mut frontier = Frontier::new();
+                let mut held = Vec::new();
+                for _ in 0..rounds {
+                    if next(64) == 0 {
+                        match next(3) {
+                            0 => pool.poll(),
+                            1 => drop(pool.trim(Trim::All)),
+                            _ => assert!(pool.stats().free_bytes <= 2048 * KIB),
+                        }
+                    }
+                    if next(8) == 0 {
+                        // Learn how far another stream has come.
+                        let other = next(THREADS as u64) as usize;
+                        let _ = frontier.advance(Dial::axis(other), dial.at(other));
+                    }
+                    if held.len() < 12 && next(2) == 0 {
+                        let mut request = Request::new(1 + next(largest)).after(frontier.as_ref());
+                        request.may_grow = next(4) == 0;
+                        request.may_wait = next(8) == 0;
+                        let (reservation, wait) = match pool.acquire(&request).unwrap() {
+                            Acquire::Ready { reservation, .. } => (reservation, Frontier::new()),
+                            Acquire::AfterWait { reservation, wait } => (reservation, wait),
+                            Acquire::Exhausted { .. } | Acquire::OverBudget { .. } => continue,
+                        };
+                        let cells = cells(reservation.slab());
+                        for cell in granules(&cells, reservation.offset(), reservation.size()) {
+                            let tag = me as u64 + 1;
+                            assert_eq!(cell.owner.swap(tag, Ordering::Relaxed), 0, "owned twice");
+                            let death = cell.death.load(Ordering::Relaxed);
+                            let (stream, epoch) =
+                                ((death >> 48) as usize, death & 0xffff_ffff_ffff);
+                            let axis = Dial::axis(stream);
+                            assert!(
+                                frontier.get(axis).max(wait.get(axis)) >= epoch
+                                    || dial.at(stream) >= epoch,
+                                "reused too early"
+                            );
+                        }
+                        let _ = frontier.merge(wait.as_ref());
+                        held.push(reservation);
+                    } else if !held.is_empty() {
+                        let reservation = held.swap_remove(next(held.len() as u64) as usize);
+                        let canceled = next(8) == 0;
+                        let others: Vec<Entry> = frontier
+                            .as_ref()
+                            .entries()
+                            .iter()
+                            .filter(|e| e.axis != axis)
+                            .filter(|e| dial.at(e.axis.ordinal() as usize) < e.epoch)
+                            .copied()
+                            .collect();
+                        let idle = !canceled && others.is_empty() && next(4) == 0;
+                        if !canceled {
+                            epoch += 1;
+                        }
+                        if idle {
+                            // Reaching the epoch stands for the end of all that came before it.
+                            dial.set(me, epoch);
+                        }
+                        let cells = cells(reservation.slab());
+                        for cell in granules(&cells, reservation.offset(), reservation.size()) {
+                            if !canceled {
+                                let death = if idle { 0 } else { (me as u64) << 48 | epoch };
+                                cell.death.store(death, Ordering::Relaxed);
+                            }
+                            let tag = cell.owner.swap(0, Ordering::Relaxed);
+                            assert_eq!(tag, me as u64 + 1, "another's");
+                        }
+                        let _ = frontier.advance(axis, epoch);
+                        // All that the use was ordered after and that is not over: bytes that it
+                        // did not touch may still wait for that.
+                        let own = Entry::new(axis, epoch.max(1));
+                        let death = Frontier::from_entries(others.into_iter().chain([own]));
+                        let death = death.unwrap();
+                        if canceled {
+                            pool.cancel(reservation).unwrap();
+                        } else if idle {
+                            pool.release(reservation, Death::Idle).unwrap();
+                        } else {
+                            pool.release(reservation, Death::After(death.as_ref())).unwrap();
+                        }
+                        if next(4) == 0 {
+                            dial.set(me, epoch);
+                        }
+                    }
+                }
+                for reservation in held {
+                    let cells = cells(reservation.slab());
+                    for cell in granules(&cells, reservation.offset(), reservation.size()) {
+                        assert_eq!(cell.owner.swap(0, Ordering::Relaxed), me as u64 + 1);
+                    }
+                    pool.release(reservation, Death::Unknown).unwrap();
+                }
+            });
+        }
+    });
+    pool.quiesce();
+    let stats = pool.stats();
+    assert_eq!((stats.live, stats.reserved_bytes, stats.requested_bytes), (0, 0, 0), "{stats:?}");
+    assert_eq!(stats.clean_bytes(), stats.committed_bytes, "{stats:?}");
+    pool.trim(Trim::All).unwrap();
+    assert_eq!(pool.stats().slabs, 0, "all are empty: {:?}", pool.stats());
+    drop(pool);
+    assert!(provider.out().is_empty());
+    assert_eq!(provider.crimes(), Vec::<String>::new());
+}
+
+/// The granules that lie wholly in a range: what two neighbours share belongs to neither.
+fn granules(cells: &[Cells], offset: u64, size: u64) -> &[Cells] {
+    let first = offset.div_ceil(GRANULE);
+    let end = ((offset + size) / GRANULE).max(first);
+    &cells[first as usize..end as usize]
+}
+
+#[test]
+fn fixed_block_shaken() {
+    shake(1000, fixed(Budget::UNLIMITED));
+    shake(1000, fixed(Budget::bytes(48 * KIB)));
+}
+
+#[test]
+fn arena_shaken() {
+    shake(8 * KIB, |host| {
+        let config = ArenaPoolConfig {
+            generations: 5,
+            generation_size: 128 * KIB,
+            ..ArenaPoolConfig::default()
+        };
+        Box::new(ArenaPool::new(host, config).unwrap())
+    });
+}
+
+#[test]
+fn passthrough_shaken() {
+    shake(30 * KIB, |host| {
+        Box::new(PassthroughPool::new(host, PassthroughPoolConfig::default()).unwrap())
+    });
+}

@@ -1,0 +1,277 @@
+//! Memory of the process as slabs see it: a mapping with guards, lent out as atomic words.
+//!
+//! ```text
+//!   Mapping:   │ guard │ body: [AtomicU64; len / 8]           │ guard │
+//!              │ NONE  │   ▲               ▲                   │ NONE  │
+//!                          │               │
+//!   MmapBuffer:       Arc + 24..80    Arc + 64..300      (may overlap: they alias)
+//! ```
+//!
+//! # Safety
+//! All unsafe code of this crate is in this file. It rests on three facts:
+//! 1. A [`Region`] owns `[base, base + len)`: the kernel returned it, nobody else knows it, and only
+//!    its drop unmaps what is left of it.
+//! 2. The body of a [`Mapping`] is readable, writable and initialized from construction to drop, and is
+//!    lent only as `&[AtomicU64]` borrowed from the mapping. Whoever holds an [`Arc`] of it, as a
+//!    [`MmapBuffer`](crate::MmapBuffer) does, keeps the memory, also after the slab was released.
+//! 3. So every access by safe code is atomic and of one size, 8 bytes, aligned: such accesses may race.
+//!    What foreign code does through [`as_ptr`](crate::MmapBuffer::as_ptr) is its own to argue.
+
+use crate::layout::Layout;
+use core::ptr::{self, NonNull};
+use core::slice;
+use core::sync::atomic::{AtomicU64, Ordering};
+use rustix::io::Errno;
+use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
+use std::sync::Arc;
+
+const WORD: usize = size_of::<AtomicU64>();
+
+/// Bytes mapped by one provider, shared with its mappings so that a mapping can outlive its slab.
+#[derive(Debug)]
+pub(crate) struct Account {
+    capacity: u64,
+    mapped: AtomicU64,
+    guards: AtomicU64,
+}
+
+impl Account {
+    pub(crate) const fn new(capacity: u64) -> Self {
+        Self { capacity, mapped: AtomicU64::new(0), guards: AtomicU64::new(0) }
+    }
+
+    pub(crate) const fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    pub(crate) fn mapped(&self) -> u64 {
+        self.mapped.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn guards(&self) -> u64 {
+        self.guards.load(Ordering::Relaxed)
+    }
+
+    /// Takes `bytes` of the capacity, or nothing.
+    fn take(&self, bytes: u64) -> bool {
+        // Relaxed: the counter guards no other memory.
+        let taken = self.mapped.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |mapped| {
+            mapped.checked_add(bytes).filter(|sum| *sum <= self.capacity)
+        });
+        taken.is_ok()
+    }
+}
+
+/// What one mapping takes of its account: given back when dropped.
+#[derive(Debug)]
+struct Share {
+    account: Arc<Account>,
+    bytes: u64,
+    guards: u64,
+}
+
+impl Share {
+    fn take(account: &Arc<Account>, layout: &Layout) -> Option<Self> {
+        let (bytes, guards) = (layout.body as u64, 2 * layout.guard as u64);
+        if !account.take(bytes) {
+            return None;
+        }
+        account.guards.fetch_add(guards, Ordering::Relaxed);
+        Some(Self { account: account.clone(), bytes, guards })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.account.guards.fetch_sub(self.guards, Ordering::Relaxed);
+        self.account.mapped.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Why there is no mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MapError {
+    /// The account or the system has no memory left for it.
+    NoCapacity,
+    /// The system refused otherwise.
+    Os(Errno, &'static str),
+}
+
+impl MapError {
+    fn of(error: Errno, operation: &'static str) -> Self {
+        // ENOMEM covers memory, address space and the number of mappings alike. EAGAIN is what locked
+        // memory beyond its limit gets.
+        if matches!(error, Errno::NOMEM | Errno::AGAIN) {
+            Self::NoCapacity
+        } else {
+            Self::Os(error, operation)
+        }
+    }
+}
+
+/// Address space of this process that no one else knows; unmapped on drop.
+#[derive(Debug)]
+struct Region {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+impl Region {
+    /// Reserves `len` inaccessible bytes.
+    fn reserve(len: usize) -> Result<Self, MapError> {
+        let access = ProtFlags::empty();
+        // SAFETY: a mapping at an address of the kernel's choice touches no memory that exists.
+        let mapped =
+            unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), len, access, MapFlags::PRIVATE) };
+        let base = mapped.map_err(|error| MapError::of(error, "mmap"))?;
+        match NonNull::new(base.cast()) {
+            Some(base) => Ok(Self { base, len }),
+            None => Err(MapError::Os(Errno::FAULT, "mmap")),
+        }
+    }
+
+    /// Unmaps the first `head` and the last `tail` bytes. Both are page multiples and at most `len`
+    /// together.
+    fn shrink(&mut self, head: usize, tail: usize) -> Result<(), MapError> {
+        debug_assert!(head + tail <= self.len);
+        if tail > 0 {
+            // SAFETY: the range is the end of this region, and nothing borrows from a region.
+            unsafe { rustix::mm::munmap(self.base.add(self.len - tail).as_ptr().cast(), tail) }
+                .map_err(|error| MapError::of(error, "munmap"))?;
+            self.len -= tail;
+        }
+        if head > 0 {
+            // SAFETY: as above, of its start.
+            unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), head) }
+                .map_err(|error| MapError::of(error, "munmap"))?;
+            // SAFETY: `head` bytes lie in the region.
+            self.base = unsafe { self.base.add(head) };
+            self.len -= head;
+        }
+        Ok(())
+    }
+
+    /// Makes bytes readable and writable, zeroed: here the system counts them against its memory, so
+    /// surplus and guards are never counted. The range is one of pages of this region.
+    fn commit(&mut self, offset: usize, len: usize) -> Result<(), MapError> {
+        debug_assert!(offset + len <= self.len);
+        let access = MprotectFlags::READ | MprotectFlags::WRITE;
+        // SAFETY: the range lies in this region, which nobody borrows yet.
+        unsafe { rustix::mm::mprotect(self.base.add(offset).as_ptr().cast(), len, access) }
+            .map_err(|error| MapError::of(error, "mprotect"))
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: the region is this value's own; a borrow of its bytes borrows its owner.
+        if let Err(error) = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.len) } {
+            log::error!("munmap of {} bytes failed: {error}", self.len);
+        }
+    }
+}
+
+/// Anonymous private memory, zeroed by the system.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    /// Guard, body, guard.
+    region: Region,
+    layout: Layout,
+    /// Dropped after the region, so the capacity is free only once the memory is.
+    _share: Share,
+}
+
+// SAFETY: the mapping is memory of the process, not of a thread; any thread may unmap it.
+unsafe impl Send for Mapping {}
+// SAFETY: a shared mapping only lends its bytes as atomics.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps memory according to `layout`.
+    pub(crate) fn new(layout: Layout, account: &Arc<Account>) -> Result<Self, MapError> {
+        let share = Share::take(account, &layout).ok_or(MapError::NoCapacity)?;
+        let mut region = Region::reserve(layout.reserve)?;
+        let (head, tail) = layout.surplus(region.base.as_ptr().addr());
+        region.shrink(head, tail)?;
+        region.commit(layout.guard, layout.body)?;
+        Ok(Self { region, layout, _share: share })
+    }
+
+    /// Usable bytes: a multiple of the page size.
+    pub(crate) const fn len(&self) -> usize {
+        self.layout.body
+    }
+
+    pub(crate) fn body(&self) -> NonNull<u8> {
+        // SAFETY: the guard lies within the mapping.
+        unsafe { self.region.base.add(self.layout.guard) }
+    }
+
+    /// All bytes, as words.
+    pub(crate) fn words(&self) -> &[AtomicU64] {
+        // SAFETY: the body is `len` readable and writable bytes, page-aligned, initialized (the system
+        // zeroes them), alive as long as `self`, and only ever accessed as these atomics.
+        unsafe { slice::from_raw_parts(self.body().as_ptr().cast(), self.len() / WORD) }
+    }
+
+    /// Asks for huge pages. Advice: a system without them says so, and nothing is lost.
+    pub(crate) fn advise_huge_pages(&self) -> Result<(), Errno> {
+        #[cfg(target_os = "linux")]
+        {
+            // SAFETY: the range is the body of this mapping; this advice changes no contents.
+            unsafe {
+                rustix::mm::madvise(self.body().as_ptr().cast(), self.len(), Advice::LinuxHugepage)
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            let _ = Advice::Normal;
+            Err(Errno::INVAL)
+        }
+    }
+
+    /// Makes the pages of `[offset, offset + len)` present and writable, contents unchanged. The range
+    /// must lie in the body.
+    pub(crate) fn prefault(&self, offset: usize, len: usize) -> Result<(), Errno> {
+        let page = self.layout.page;
+        let start = offset / page * page;
+        let end = (offset + len).next_multiple_of(page).min(self.len());
+        if start >= end {
+            return Ok(());
+        }
+        match self.populate(start, end - start) {
+            // Older kernels do not know the advice.
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                self.touch(start, end);
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn populate(&self, start: usize, len: usize) -> Result<(), Errno> {
+        loop {
+            // SAFETY: the range lies in the body of this mapping; populating changes no contents.
+            let result = unsafe {
+                let at = self.body().add(start).as_ptr().cast();
+                rustix::mm::madvise(at, len, Advice::LinuxPopulateWrite)
+            };
+            if result != Err(Errno::INTR) {
+                return result;
+            }
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn populate(&self, _start: usize, _len: usize) -> Result<(), Errno> {
+        Err(Errno::NOSYS)
+    }
+
+    /// Writes every page without changing it.
+    fn touch(&self, start: usize, end: usize) {
+        for word in self.words()[start / WORD..end / WORD].iter().step_by(self.layout.page / WORD) {
+            word.fetch_or(0, Ordering::Relaxed);
+        }
+    }
+}

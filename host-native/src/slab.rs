@@ -1,0 +1,328 @@
+//! Slabs of anonymous memory: [`MmapSlabProvider`].
+//!
+//! ```text
+//!   acquire(size) ──▶ │ guard │ slab: whole pages, zeroed │ guard │ ──▶ SlabId ──map──▶ MmapBuffer
+//! ```
+//!
+//! Each slab is a mapping of its own, so giving it back gives the memory back to the system at once.
+//! The provider hands out zeroed memory and never hands the same mapping out twice.
+//!
+//! # Invariants
+//! - The bytes mapped never exceed the capacity. A released slab whose [`MmapBuffer`]s still live counts
+//!   until the last of them is dropped, because its memory does.
+//! - Guard pages hold no memory and do not count; [`MmapSlabProvider::guard_bytes`] tells them apart.
+//!
+//! # Cost
+//! An acquire is two to four system calls, and a page fault per page at first use unless prefaulted;
+//! that is what the [slab cache](crate::CachedSlabs) hides. The table is locked only to look up.
+
+use crate::buffer::MmapBuffer;
+use crate::layout::Layout;
+use crate::mem::{Account, MapError, Mapping};
+use core::fmt;
+use rustix::io::Errno;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use strandline_core::slab::{
+    BufferUsage, Grant, MemoryType, Slab, SlabError, SlabId, SlabMap, SlabProperties, SlabProvider,
+    SlabStats, SlabTable,
+};
+
+/// Why a provider cannot be built as asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MmapConfigError {
+    /// The alignment is not a power of two, or above [`MmapBuilder::MAX_ALIGNMENT`].
+    InvalidAlignment {
+        /// As requested, in bytes.
+        alignment: u64,
+    },
+}
+
+impl fmt::Display for MmapConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidAlignment { alignment } => write!(
+                f,
+                "alignment {alignment} is not a power of two up to {}",
+                MmapBuilder::MAX_ALIGNMENT
+            ),
+        }
+    }
+}
+
+impl core::error::Error for MmapConfigError {}
+
+/// How an [`MmapSlabProvider`] is to work; made by [`MmapSlabProvider::builder`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "call `build`"]
+pub struct MmapBuilder {
+    capacity: u64,
+    max_slab_size: u64,
+    alignment: u64,
+    huge_pages: bool,
+    prefault: bool,
+    guard_pages: bool,
+}
+
+impl MmapBuilder {
+    /// The largest alignment: 1 GiB, the largest page of today's processors.
+    pub const MAX_ALIGNMENT: u64 = 1 << 30;
+
+    /// At most this many bytes mapped at once, rounded to pages; beyond that
+    /// [`Grant::NoCapacity`]. Without a limit until it is set.
+    pub const fn capacity(mut self, bytes: u64) -> Self {
+        self.capacity = bytes;
+        self
+    }
+
+    /// The largest slab in bytes. As large as the address space until it is set.
+    pub const fn max_slab_size(mut self, bytes: u64) -> Self {
+        self.max_slab_size = bytes;
+        self
+    }
+
+    /// Slabs start at a multiple of `bytes`, a power of two; a page at least.
+    pub const fn alignment(mut self, bytes: u64) -> Self {
+        self.alignment = bytes;
+        self
+    }
+
+    /// Asks the system to back slabs with huge pages, and aligns them so that it can. Advice: where
+    /// there are none, slabs have ordinary pages.
+    pub const fn huge_pages(mut self, yes: bool) -> Self {
+        self.huge_pages = yes;
+        self
+    }
+
+    /// Makes all pages present when a slab is acquired, so that no use faults. Memory that is not there
+    /// is then found out at acquire (as no capacity), not at first use.
+    pub const fn prefault(mut self, yes: bool) -> Self {
+        self.prefault = yes;
+        self
+    }
+
+    /// Puts an inaccessible page before and after each slab: whoever runs over its end by a raw pointer
+    /// stops there.
+    pub const fn guard_pages(mut self, yes: bool) -> Self {
+        self.guard_pages = yes;
+        self
+    }
+
+    /// The provider.
+    ///
+    /// # Errors
+    /// [`MmapConfigError::InvalidAlignment`].
+    pub fn build(self) -> Result<MmapSlabProvider, MmapConfigError> {
+        let alignment = self.alignment;
+        if !alignment.is_power_of_two() || alignment > Self::MAX_ALIGNMENT {
+            return Err(MmapConfigError::InvalidAlignment { alignment });
+        }
+        let page = rustix::param::page_size();
+        let huge = if self.huge_pages { crate::info::huge_page_size().unwrap_or(0) } else { 0 };
+        // All three are at most 2^30 or the system's own, so they fit.
+        let alignment = (alignment.max(huge) as usize).max(page);
+        let largest = isize::MAX as usize - alignment - 2 * page;
+        Ok(MmapSlabProvider {
+            max_slab_size: self.max_slab_size.min((largest / page * page) as u64),
+            page,
+            alignment,
+            huge_pages: self.huge_pages,
+            prefault: self.prefault,
+            guard_pages: self.guard_pages,
+            account: Arc::new(Account::new(self.capacity)),
+            state: Mutex::new(State {
+                slabs: SlabTable::new(),
+                stats: SlabStats { identity: SlabStats::next_identity(), ..Default::default() },
+            }),
+        })
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    slabs: SlabTable<Arc<Mapping>>,
+    stats: SlabStats,
+}
+
+/// A provider of anonymous `mmap` memory.
+///
+/// ```
+/// use strandline_core::{Grant, SlabProvider};
+/// use strandline_host_native::MmapSlabProvider;
+///
+/// let provider = MmapSlabProvider::builder().capacity(1 << 20).guard_pages(true).build()?;
+/// let Grant::Slab(slab) = provider.acquire(1 << 20)? else { panic!("out of memory") };
+/// assert_eq!(provider.acquire(1)?, Grant::NoCapacity);
+/// provider.release(slab.id)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct MmapSlabProvider {
+    max_slab_size: u64,
+    page: usize,
+    alignment: usize,
+    huge_pages: bool,
+    prefault: bool,
+    guard_pages: bool,
+    account: Arc<Account>,
+    state: Mutex<State>,
+}
+
+impl MmapSlabProvider {
+    /// How it is to work: ordinary pages, no limit, no guards, nothing prefaulted, until said
+    /// otherwise.
+    pub const fn builder() -> MmapBuilder {
+        MmapBuilder {
+            capacity: u64::MAX,
+            max_slab_size: u64::MAX,
+            alignment: 1,
+            huge_pages: false,
+            prefault: false,
+            guard_pages: false,
+        }
+    }
+
+    /// The most bytes that may be mapped at once.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        self.account.capacity()
+    }
+
+    /// Bytes mapped now: those of slabs, and those of released slabs that buffers still hold.
+    #[must_use]
+    pub fn mapped_bytes(&self) -> u64 {
+        self.account.mapped()
+    }
+
+    /// Bytes of address space in guard pages now. They hold no memory.
+    #[must_use]
+    pub fn guard_bytes(&self) -> u64 {
+        self.account.guards()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics between two writes that belong together.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn mapping(&self, id: SlabId) -> Result<Arc<Mapping>, SlabError> {
+        self.lock().slabs.get(id).cloned().ok_or(SlabError::UnknownSlab(id))
+    }
+
+    /// A mapping of at least `size` bytes, made ready as configured.
+    fn make(&self, size: u64) -> Result<Mapping, MapError> {
+        let layout = Layout::new(size, self.page, self.alignment, self.guard_pages)
+            .ok_or(MapError::NoCapacity)?;
+        let mapping = Mapping::new(layout, &self.account)?;
+        if self.huge_pages
+            && let Err(error) = mapping.advise_huge_pages()
+        {
+            log::debug!("no huge pages for a slab of {size} bytes: {error}");
+        }
+        if self.prefault {
+            match mapping.prefault(0, mapping.len()) {
+                // EFAULT too says that there is no page to be had.
+                Err(Errno::NOMEM | Errno::AGAIN | Errno::FAULT) => {
+                    return Err(MapError::NoCapacity);
+                }
+                Err(error) => return Err(MapError::Os(error, "madvise(MADV_POPULATE_WRITE)")),
+                Ok(()) => {}
+            }
+        }
+        Ok(mapping)
+    }
+}
+
+/// The error with its number, as core names it.
+const fn os(error: Errno, operation: &'static str) -> SlabError {
+    SlabError::Os { code: error.raw_os_error(), operation }
+}
+
+impl SlabProvider for MmapSlabProvider {
+    fn properties(&self) -> SlabProperties {
+        SlabProperties {
+            memory_type: MemoryType::OPTIMAL
+                .union(MemoryType::HOST_VISIBLE)
+                .union(MemoryType::HOST_COHERENT)
+                .union(MemoryType::HOST_CACHED)
+                // The device of a CPU queue is the host.
+                .union(MemoryType::DEVICE_LOCAL),
+            usage: BufferUsage::from_bits_truncate(u32::MAX),
+            alignment: self.alignment as u64,
+            granularity: self.page as u64,
+            max_slab_size: self.max_slab_size,
+        }
+    }
+
+    fn acquire(&self, size: u64) -> Result<Grant, SlabError> {
+        if size == 0 || size > self.max_slab_size {
+            return Err(SlabError::InvalidSize { size });
+        }
+        let made = self.make(size);
+        let mut state = self.lock();
+        let mapping = match made {
+            Ok(mapping) => mapping,
+            Err(MapError::NoCapacity) => {
+                state.stats.refusals += 1;
+                return Ok(Grant::NoCapacity);
+            }
+            Err(MapError::Os(error, operation)) => return Err(os(error, operation)),
+        };
+        let size = mapping.len() as u64;
+        let id = match state.slabs.insert(Arc::new(mapping)) {
+            Ok(id) => id,
+            Err(mapping) => {
+                state.stats.refusals += 1;
+                drop((state, mapping));
+                return Ok(Grant::NoCapacity);
+            }
+        };
+        let stats = &mut state.stats;
+        stats.slabs += 1;
+        stats.acquires += 1;
+        stats.committed_bytes += size;
+        stats.peak_committed_bytes = stats.peak_committed_bytes.max(stats.committed_bytes);
+        Ok(Grant::Slab(Slab { id, size }))
+    }
+
+    fn release(&self, id: SlabId) -> Result<(), SlabError> {
+        let mapping = {
+            let mut state = self.lock();
+            let mapping = state.slabs.remove(id).ok_or(SlabError::UnknownSlab(id))?;
+            state.stats.slabs -= 1;
+            state.stats.releases += 1;
+            state.stats.committed_bytes -= mapping.len() as u64;
+            mapping
+        };
+        // Unmapping takes a while: not under the lock.
+        drop(mapping);
+        Ok(())
+    }
+
+    fn prefault(&self, id: SlabId, offset: u64, len: u64) -> Result<(), SlabError> {
+        let mapping = self.mapping(id)?;
+        match offset.checked_add(len) {
+            Some(end) if end <= mapping.len() as u64 => {}
+            _ => return Err(SlabError::InvalidRange),
+        }
+        // Both are at most the mapping's length, a usize.
+        mapping
+            .prefault(offset as usize, len as usize)
+            .map_err(|error| os(error, "madvise(MADV_POPULATE_WRITE)"))
+    }
+
+    fn stats(&self) -> SlabStats {
+        self.lock().stats
+    }
+}
+
+impl SlabMap for MmapSlabProvider {
+    type Buffer = MmapBuffer;
+
+    fn map(&self, id: SlabId, offset: u64, len: u64) -> Result<MmapBuffer, SlabError> {
+        MmapBuffer::new(self.mapping(id)?, offset, len).ok_or(SlabError::InvalidRange)
+    }
+}
+
+#[cfg(test)]
+mod tests;

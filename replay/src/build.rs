@@ -1,0 +1,377 @@
+//! From a configuration to pools over real memory: the one place where they are made.
+//!
+//! ```text
+//!   Config ─▶ Backing (mmap, or numbers only) ─▶ pools, routed by size ─▶ Pools
+//! ```
+//!
+//! What the configuration leaves open follows from what is asked: with a capacity, a slab is as large as the capacity
+//! (rounded down to pages), so that all of it is one region and can be used; without one, slabs are [`DEFAULT_SLAB`], and
+//! a larger request gets a slab of its own.
+
+use crate::config::{Config, Kind, Policy, PoolSpec};
+use crate::memory::Memory;
+use crate::pools::{Member, Pools};
+use core::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use strandline_core::offset::fixed_block::MAX_BLOCKS;
+use strandline_core::offset::tlsf::{self, Placement};
+use strandline_core::pool::PoolHost;
+use strandline_core::pool::arena::{ArenaPool, ArenaPoolConfig, MAX_GENERATIONS};
+use strandline_core::pool::budget::Budget;
+use strandline_core::pool::fixed_block::{FixedBlockPool, FixedBlockPoolConfig};
+use strandline_core::pool::growth::Growth;
+use strandline_core::pool::passthrough::{PassthroughPool, PassthroughPoolConfig};
+use strandline_core::pool::tlsf::{Coalescing, TlsfPool, TlsfPoolConfig};
+use strandline_core::slab::retain::Retention;
+use strandline_core::slab::{
+    BufferUsage, MemoryType, SlabMap, SlabProperties, SlabStats, SlabTable,
+};
+use strandline_core::{Grant, Pool, PoolError, Progress, Slab, SlabError, SlabId, SlabProvider};
+use strandline_host_native::{MmapBuilder, MmapSlabProvider};
+
+/// Bytes of an ordinary slab when nothing says otherwise.
+pub const DEFAULT_SLAB: u64 = 32 << 20;
+
+/// TLSF's granule when nothing says otherwise: a cache line.
+pub const DEFAULT_GRANULE: u64 = 64;
+
+/// TLSF's placement when nothing says otherwise.
+pub const DEFAULT_PLACEMENT: Placement = Placement::PACKED;
+
+/// Fixed blocks start at multiples of this, where the provider's slabs do.
+const FIXED_ALIGNMENT: u64 = 64;
+
+/// Generations that a capacity is cut into for an arena, when nothing says otherwise.
+const ARENA_PARTS: u64 = 16;
+
+/// Bytes of an arena's generation without a capacity, when nothing says otherwise.
+const ARENA_SLAB: u64 = 16 << 20;
+
+/// What the trace says about sizes, for what the configuration leaves open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// The smallest block, in bytes; 0 when there is none.
+    pub smallest: u64,
+    /// The largest block, in bytes; 0 when there is none.
+    pub largest: u64,
+    /// Most blocks live at once.
+    pub peak_blocks: u32,
+    /// Most bytes live at once.
+    pub peak_bytes: u64,
+}
+
+impl Sizes {
+    /// All blocks are of one size.
+    #[must_use]
+    pub const fn are_equal(&self) -> bool {
+        self.smallest == self.largest && self.largest > 0
+    }
+}
+
+/// Why a configuration could not be built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BuildError {
+    /// A pool refused its configuration. Pools count from 1.
+    Pool(usize, PoolError),
+    /// The provider of slabs could not be made.
+    Provider(String),
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pool(number, error) => write!(f, "pool {number}: {error}"),
+            Self::Provider(error) => write!(f, "slab provider: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+/// What pools stand on.
+#[derive(Clone, Debug)]
+pub struct Backing {
+    /// Where slabs come from.
+    pub provider: Arc<dyn SlabProvider>,
+    /// Where their bytes are, if they have any.
+    pub memory: Option<Arc<dyn Memory>>,
+}
+
+impl Backing {
+    /// Real memory: anonymous mappings, up to `capacity` bytes.
+    ///
+    /// # Errors
+    /// The provider could not be made.
+    pub fn mmap(capacity: Option<u64>) -> Result<Self, BuildError> {
+        let builder: MmapBuilder = MmapSlabProvider::builder();
+        let provider = builder
+            .capacity(capacity.unwrap_or(u64::MAX))
+            .build()
+            .map_err(|error| BuildError::Provider(error.to_string()))?;
+        let provider = Arc::new(Mapped(provider));
+        Ok(Self { provider: provider.clone(), memory: Some(provider) })
+    }
+
+    /// No memory at all, only slabs' numbers: for searching. Grants and refuses as [`mmap`](Self::mmap) does.
+    #[must_use]
+    pub fn numbers(capacity: Option<u64>) -> Self {
+        let capacity = capacity.unwrap_or(u64::MAX);
+        Self { provider: Arc::new(Numbers { capacity, state: Mutex::default() }), memory: None }
+    }
+}
+
+/// Builds the pools of a configuration.
+///
+/// # Errors
+/// A pool refused its configuration.
+pub fn pools(
+    config: &Config,
+    sizes: Sizes,
+    backing: &Backing,
+    progress: &Arc<dyn Progress>,
+) -> Result<Pools, BuildError> {
+    let mut members = Vec::with_capacity(config.pools.len());
+    for (number, spec) in (1..).zip(&config.pools) {
+        let host = PoolHost::new(backing.provider.clone(), progress.clone());
+        let pool =
+            pool(config, spec, sizes, host).map_err(|error| BuildError::Pool(number, error))?;
+        members.push(Member { pool, largest: spec.up_to.map_or(u64::MAX, |bytes| bytes.0) });
+    }
+    Ok(Pools::by_size(members))
+}
+
+fn pool(
+    config: &Config,
+    spec: &PoolSpec,
+    sizes: Sizes,
+    host: PoolHost,
+) -> Result<Arc<dyn Pool>, PoolError> {
+    let granularity = host.provider.properties().granularity;
+    let budget = config.budget.map_or(Budget::UNLIMITED, |bytes| Budget::bytes(bytes.0));
+    let slab = match (spec.slab, config.capacity) {
+        (Some(slab), _) => slab.0,
+        // At least a page: a capacity below that is refused by the provider, event by event, as any other.
+        (None, Some(capacity)) => (capacity.0 / granularity * granularity).max(granularity),
+        (None, None) => DEFAULT_SLAB,
+    };
+    let growth = Growth::slabs_of(slab);
+    Ok(match spec.kind {
+        Kind::Tlsf => {
+            let classes = spec.size_classes.unwrap_or(32);
+            let offsets = tlsf::Config {
+                granule: spec.granule.map_or(DEFAULT_GRANULE, |bytes| bytes.0),
+                second_level_bits: classes.ilog2() as u8,
+                placement: spec
+                    .placement
+                    .map_or(DEFAULT_PLACEMENT, |placement| placement.to_core()),
+            };
+            let coalescing = match spec.policy {
+                Policy::Readiness => Coalescing::Readiness,
+                Policy::Eager => Coalescing::Eager,
+            };
+            let retention = Retention::NOTHING;
+            Arc::new(TlsfPool::new(
+                host,
+                TlsfPoolConfig { offsets, growth, budget, retention, coalescing },
+            )?)
+        }
+        Kind::Fixed => {
+            let block_size = spec.block.map_or(sizes.largest, |bytes| bytes.0).max(1);
+            let alignment = FIXED_ALIGNMENT.min(host.provider.properties().alignment);
+            let stride = block_size.checked_next_multiple_of(alignment).unwrap_or(u64::MAX);
+            // Room for what is in flight beside what is live; the bookkeeping is made for all of them at once.
+            let wanted = 4 * u64::from(sizes.peak_blocks) + 4096;
+            let most = config.capacity.map_or(wanted, |capacity| wanted.min(capacity.0 / stride));
+            Arc::new(FixedBlockPool::new(
+                host,
+                FixedBlockPoolConfig {
+                    block_size,
+                    alignment,
+                    max_blocks: most.clamp(1, u64::from(MAX_BLOCKS)) as u32,
+                    growth,
+                    budget,
+                    retention: Retention::NOTHING,
+                },
+            )?)
+        }
+        Kind::Arena => {
+            // A block that outlives its batch holds a whole generation, so there are many and small ones; but the largest
+            // block must fit into one.
+            let generation_size = match (spec.slab, config.capacity) {
+                (Some(slab), _) => slab.0,
+                (None, Some(capacity)) => capacity.0 / ARENA_PARTS,
+                // Of the most generations, half for what is live and half for batches in flight.
+                (None, None) => ARENA_SLAB.max(2 * (sizes.peak_bytes / u64::from(MAX_GENERATIONS))),
+            };
+            let generation_size = generation_size
+                .max(sizes.largest)
+                .checked_next_multiple_of(granularity)
+                .unwrap_or(u64::MAX);
+            Arc::new(ArenaPool::new(
+                host,
+                ArenaPoolConfig {
+                    generations: MAX_GENERATIONS,
+                    generation_size,
+                    budget,
+                    retention: Retention::NOTHING,
+                },
+            )?)
+        }
+        Kind::Passthrough => Arc::new(PassthroughPool::new(
+            host,
+            PassthroughPoolConfig { max_slabs: u32::MAX, budget },
+        )?),
+    })
+}
+
+/// [`MmapSlabProvider`] with bytes that can be written and read in place.
+#[derive(Debug)]
+struct Mapped(MmapSlabProvider);
+
+impl SlabProvider for Mapped {
+    fn properties(&self) -> SlabProperties {
+        self.0.properties()
+    }
+
+    fn acquire(&self, size: u64) -> Result<Grant, SlabError> {
+        self.0.acquire(size)
+    }
+
+    fn release(&self, id: SlabId) -> Result<(), SlabError> {
+        self.0.release(id)
+    }
+
+    fn stats(&self) -> SlabStats {
+        self.0.stats()
+    }
+}
+
+impl Memory for Mapped {
+    fn write(&self, slab: SlabId, offset: u64, bytes: &[u8]) -> Result<(), SlabError> {
+        let buffer = self.0.map(slab, offset, bytes.len() as u64)?;
+        buffer.write(0, bytes).map_err(|_| SlabError::InvalidRange)
+    }
+
+    fn read(&self, slab: SlabId, offset: u64, bytes: &mut [u8]) -> Result<(), SlabError> {
+        let buffer = self.0.map(slab, offset, bytes.len() as u64)?;
+        buffer.read(0, bytes).map_err(|_| SlabError::InvalidRange)
+    }
+}
+
+/// Slabs without memory.
+#[derive(Debug)]
+struct Numbers {
+    capacity: u64,
+    state: Mutex<(SlabTable<u64>, SlabStats)>,
+}
+
+/// Pages of the machines that this runs on, and the least that a mapping can be.
+const PAGE: u64 = 4096;
+
+impl Numbers {
+    fn lock(&self) -> MutexGuard<'_, (SlabTable<u64>, SlabStats)> {
+        // Nothing panics between two writes that belong together.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SlabProvider for Numbers {
+    fn properties(&self) -> SlabProperties {
+        SlabProperties {
+            memory_type: MemoryType::OPTIMAL,
+            usage: BufferUsage::from_bits_truncate(u32::MAX),
+            alignment: PAGE,
+            granularity: PAGE,
+            max_slab_size: 1 << 62,
+        }
+    }
+
+    fn acquire(&self, size: u64) -> Result<Grant, SlabError> {
+        if size == 0 || size > 1 << 62 {
+            return Err(SlabError::InvalidSize { size });
+        }
+        let size = size.next_multiple_of(PAGE);
+        let (slabs, stats) = &mut *self.lock();
+        if stats.committed_bytes.checked_add(size).is_none_or(|sum| sum > self.capacity) {
+            stats.refusals += 1;
+            return Ok(Grant::NoCapacity);
+        }
+        let Ok(id) = slabs.insert(size) else { return Ok(Grant::NoCapacity) };
+        stats.slabs += 1;
+        stats.acquires += 1;
+        stats.committed_bytes += size;
+        stats.peak_committed_bytes = stats.peak_committed_bytes.max(stats.committed_bytes);
+        Ok(Grant::Slab(Slab { id, size }))
+    }
+
+    fn release(&self, id: SlabId) -> Result<(), SlabError> {
+        let (slabs, stats) = &mut *self.lock();
+        let size = slabs.remove(id).ok_or(SlabError::UnknownSlab(id))?;
+        stats.slabs -= 1;
+        stats.releases += 1;
+        stats.committed_bytes -= size;
+        Ok(())
+    }
+
+    fn stats(&self) -> SlabStats {
+        self.lock().1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::size::Bytes;
+
+    #[test]
+    fn numbers_grant_and_refuse_as_real_memory_does() {
+        let backings = [Backing::numbers(Some(10_000)), Backing::mmap(Some(10_000)).unwrap()];
+        for backing in backings {
+            let provider = &backing.provider;
+            let Ok(Grant::Slab(slab)) = provider.acquire(1) else { panic!("{backing:?}") };
+            assert_eq!(slab.size, 4096);
+            assert_eq!(provider.acquire(4097), Ok(Grant::NoCapacity));
+            let Ok(Grant::Slab(_)) = provider.acquire(4096) else { panic!("{backing:?}") };
+            assert_eq!(
+                provider.acquire(1),
+                Ok(Grant::NoCapacity),
+                "8192 of 8192 whole pages are out"
+            );
+            assert_eq!(provider.release(slab.id), Ok(()));
+            assert!(matches!(provider.release(slab.id), Err(SlabError::UnknownSlab(_))));
+            assert_eq!(provider.stats().committed_bytes, 4096);
+            assert!(matches!(provider.acquire(0), Err(SlabError::InvalidSize { .. })));
+        }
+    }
+
+    #[test]
+    fn mapped_bytes_are_read_back_and_ranges_are_checked() {
+        let backing = Backing::mmap(None).unwrap();
+        let memory = backing.memory.unwrap();
+        let Ok(Grant::Slab(slab)) = backing.provider.acquire(4096) else { panic!("no memory") };
+        memory.write(slab.id, 4090, b"strand").unwrap();
+        let mut read = [0; 6];
+        memory.read(slab.id, 4090, &mut read).unwrap();
+        assert_eq!(&read, b"strand");
+        assert!(memory.write(slab.id, 4091, b"strand").is_err());
+        backing.provider.release(slab.id).unwrap();
+        assert!(memory.read(slab.id, 0, &mut read).is_err());
+    }
+
+    #[test]
+    fn all_of_a_capacity_can_be_used_by_one_block() {
+        let progress: Arc<dyn Progress> = Arc::new(strandline_core::NoProgress);
+        let capacity = (1 << 20) + 5000;
+        let config = Config {
+            capacity: Some(Bytes(capacity)),
+            budget: None,
+            pools: vec![PoolSpec::of(Kind::Tlsf)],
+        };
+        let pools =
+            pools(&config, Sizes::default(), &Backing::numbers(Some(capacity)), &progress).unwrap();
+        let whole = capacity / 4096 * 4096;
+        let request = strandline_core::Request::new(whole).or_grow();
+        let answer = pools.get(0).unwrap().acquire(&request);
+        assert!(matches!(answer, Ok(strandline_core::Acquire::Ready { .. })), "{answer:?}");
+    }
+}

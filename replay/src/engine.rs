@@ -1,0 +1,429 @@
+//! The engine: plays the steps of a trace through real pools, and has every answer checked.
+//!
+//! ```text
+//!   Step ─▶ Alloc(slot)  acquire after the stream's frontier ─▶ oracle: may these bytes be used?
+//!           │                └ AfterWait: the stream waits, what it waits for completes
+//!           │            submit "write tag" on the stream
+//!           └ Free(slot) submit "check tag" on the stream, release with the death After(stream @ epoch)
+//! ```
+//!
+//! The execution model is that of [`crate::streams`]. With nothing in flight a free is `Idle`: it is over when it is said.
+//!
+//! **Spreading.** A trace of one stream can be played on several ([`Options::spread`]): allocations go to the streams in turn,
+//! [`BURST`] in a row to each, and a block is freed on the stream that it was allocated on. That is how programs of several streams
+//! look from the allocator: each stream runs a stretch of layers or requests on its own, and long-lived blocks of all streams
+//! lie between each other. Such streams are synthesized, and the report says so.
+//!
+//! **Waiting.** With [`Options::allow_wait`], a request may be answered with memory that must be waited for; and where the
+//! answer is that nothing fits while freed memory is still in flight, the engine lets every stream finish and asks once
+//! more (a *stall*, counted).
+//!
+//! # Cost
+//! O(log n) an event for n live blocks (the oracle's interval maps); the walk over all blocks that finds the largest hole at a peak is
+//! paid for by the events since the last one. Memory: the live set, and what is in flight.
+
+use crate::memory::{Memory, Tagged};
+use crate::oracle::{Oracle, Range, Verdict};
+use crate::pools::Pools;
+use crate::series::{Sample, Timeline};
+use crate::streams::{Streams, Work};
+use crate::validate::{Step, What};
+use hdrhistogram::Histogram;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use strandline_core::{Acquire, Death, Entry, Epoch, FrontierRef, PoolStats, Request, Reservation};
+
+mod failure;
+mod peaks;
+
+pub use failure::{Failure, Reason, Waited};
+pub use peaks::{Free, Peak, Peaks};
+
+/// Allocations in a row that go to one synthesized stream.
+pub const BURST: u64 = 16;
+
+/// Longest latency that is told apart, in nanoseconds: a minute.
+const LONGEST_NS: u64 = 60_000_000_000;
+
+/// How a trace is played.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Play a trace of one stream on this many.
+    pub spread: Option<u32>,
+    /// Operations by which completion trails submission on each stream.
+    pub in_flight: u64,
+    /// Answers may require a wait.
+    pub allow_wait: bool,
+    /// Leave out what only checks and times (bytes, oracle, latencies, timeline): for searching.
+    pub unchecked: bool,
+}
+
+#[derive(Debug)]
+struct Live {
+    reservation: Reservation,
+    pool: usize,
+    stream: u32,
+    /// The operation that allocated it.
+    epoch: Epoch,
+    tag: u64,
+}
+
+impl Live {
+    fn block(&self) -> Tagged {
+        Tagged {
+            slab: self.reservation.slab(),
+            offset: self.reservation.offset(),
+            size: self.reservation.size(),
+            tag: self.tag,
+        }
+    }
+}
+
+/// Latencies of the calls into the pools, in nanoseconds. The clock's own cost is part of them.
+#[derive(Clone, Debug)]
+pub struct Latencies {
+    /// Of acquires, refused ones too.
+    pub acquire: Histogram<u64>,
+    /// Of releases.
+    pub release: Histogram<u64>,
+}
+
+impl Latencies {
+    fn new() -> Self {
+        // The bounds are constants within what the histogram supports.
+        let histogram =
+            || Histogram::new_with_bounds(1, LONGEST_NS, 3).expect("a minute at three digits");
+        Self { acquire: histogram(), release: histogram() }
+    }
+}
+
+/// What came of a replay.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Events played: the last one's number.
+    pub events: u64,
+    /// Streams it was played on.
+    pub streams: u32,
+    /// The pools' kind.
+    pub kind: &'static str,
+    /// The pools' counters after the last event.
+    pub stats: PoolStats,
+    /// The highest values and when they were.
+    pub peaks: Peaks,
+    /// Bytes over time.
+    pub timeline: Timeline,
+    /// How long the pools took.
+    pub latencies: Latencies,
+    /// Answers that required a wait.
+    pub waits: u64,
+    /// Times that all streams had to finish before memory was found.
+    pub stalls: u64,
+    /// What the oracle found.
+    pub verdict: Verdict,
+    /// Blocks still live at the end.
+    pub live_blocks: u64,
+    /// The first event that could not be satisfied or was unsound.
+    pub failure: Option<Failure>,
+    /// From the first event to the last.
+    pub elapsed: Duration,
+}
+
+impl Outcome {
+    /// The trace was satisfied, and soundly.
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        self.failure.is_none() && self.verdict.is_sound()
+    }
+
+    /// Events a second, 0 when no time was measured.
+    #[must_use]
+    pub fn events_per_s(&self) -> f64 {
+        let seconds = self.elapsed.as_secs_f64();
+        if seconds > 0.0 { self.events as f64 / seconds } else { 0.0 }
+    }
+}
+
+/// A replay in progress. See the [module](self).
+#[derive(Debug)]
+pub struct Engine {
+    pools: Pools,
+    streams: Streams,
+    oracle: Oracle,
+    options: Options,
+    live: Vec<Option<Live>>,
+    live_bytes: u64,
+    allocs: u64,
+    event: u64,
+    peaks: Peaks,
+    timeline: Timeline,
+    latencies: Latencies,
+    waits: u64,
+    stalls: u64,
+    unsound: Option<Failure>,
+    memory: Option<Arc<dyn Memory>>,
+    start: Instant,
+}
+
+impl Engine {
+    /// An engine over pools that were built on `streams`' progress. Without `memory` no byte is touched.
+    #[must_use]
+    pub fn new(
+        pools: Pools,
+        streams: Streams,
+        memory: Option<Arc<dyn Memory>>,
+        options: Options,
+    ) -> Self {
+        Self {
+            pools,
+            streams,
+            oracle: Oracle::new(),
+            options,
+            live: Vec::new(),
+            live_bytes: 0,
+            allocs: 0,
+            event: 0,
+            peaks: Peaks::default(),
+            timeline: Timeline::new(),
+            latencies: Latencies::new(),
+            waits: 0,
+            stalls: 0,
+            unsound: None,
+            memory,
+            start: Instant::now(),
+        }
+    }
+
+    /// Plays the step of event number `event` (1 is the first).
+    ///
+    /// # Errors
+    /// The pools did not satisfy it. The engine can go on to [`finish`](Self::finish), not to further steps.
+    pub fn play(&mut self, event: u64, step: &Step) -> Result<(), Box<Failure>> {
+        self.event = event;
+        match step.what {
+            What::Alloc(slot) => self.alloc(slot as usize, step)?,
+            What::Free(slot) => self.free(slot as usize, step)?,
+            // The recorded allocator refused; its program then did without. There is nothing to play.
+            What::Failure => return Ok(()),
+        }
+        if !self.options.unchecked {
+            self.note_corruption(step);
+            self.sample();
+        }
+        Ok(())
+    }
+
+    fn stream_of_alloc(&mut self, step: &Step) -> u32 {
+        let n = self.allocs;
+        self.allocs += 1;
+        match self.options.spread {
+            Some(streams @ 2..) => ((n / BURST) % u64::from(streams)) as u32,
+            _ => step.stream,
+        }
+    }
+
+    fn alloc(&mut self, slot: usize, step: &Step) -> Result<(), Box<Failure>> {
+        let stream = self.stream_of_alloc(step);
+        let Some(index) = self.pools.route(step.size) else {
+            return Err(self.failure(step, Reason::NoPool));
+        };
+        let (reservation, wait) = self.acquire(index, stream, step)?;
+        let range = range_of(&reservation);
+        if let Some(wait) = &wait {
+            self.waits += 1;
+            self.streams.wait(stream, wait.as_ref());
+        }
+        if !self.options.unchecked {
+            let sound =
+                self.oracle.begin(range, self.streams.frontier(stream), self.streams.tracker());
+            if !sound && self.unsound.is_none() {
+                self.unsound = Some(*self.failure(step, Reason::Unsound));
+            }
+        }
+        let mut live = Live { reservation, pool: index, stream, epoch: 0, tag: self.allocs };
+        live.epoch = self.streams.submit(stream, Work::Write(live.block()), (0, 0));
+        if self.live.len() <= slot {
+            self.live.resize_with(slot + 1, || None);
+        }
+        self.live[slot] = Some(live);
+        self.live_bytes += step.size;
+        Ok(())
+    }
+
+    /// Asks a pool, and once more after all streams have finished, if that may help.
+    fn acquire(
+        &mut self,
+        index: usize,
+        stream: u32,
+        step: &Step,
+    ) -> Result<(Reservation, Option<strandline_core::Frontier>), Box<Failure>> {
+        let mut stalled = false;
+        loop {
+            let Some(pool) = self.pools.get(index) else {
+                return Err(self.failure(step, Reason::NoPool));
+            };
+            let request = Request {
+                size: step.size,
+                alignment: 1,
+                frontier: self.streams.frontier(stream),
+                may_wait: self.options.allow_wait,
+                may_grow: true,
+            };
+            let answer = if self.options.unchecked {
+                pool.acquire(&request)
+            } else {
+                let start = Instant::now();
+                let answer = pool.acquire(&request);
+                self.latencies.acquire.saturating_record(nanoseconds(start));
+                answer
+            };
+            let reason = match answer {
+                Ok(Acquire::Ready { reservation, .. }) => return Ok((reservation, None)),
+                Ok(Acquire::AfterWait { reservation, wait }) => {
+                    return Ok((reservation, Some(wait)));
+                }
+                Ok(Acquire::Exhausted { growth_required, .. }) => {
+                    let may_help =
+                        self.options.allow_wait && !stalled && self.pools.stats().pending_bytes > 0;
+                    if may_help {
+                        stalled = true;
+                        self.stalls += 1;
+                        self.streams.drain();
+                        continue;
+                    }
+                    Reason::Exhausted { growth_required }
+                }
+                Ok(Acquire::OverBudget { .. }) => Reason::OverBudget,
+                Err(error) => Reason::Pool(error),
+            };
+            return Err(self.failure(step, reason));
+        }
+    }
+
+    fn free(&mut self, slot: usize, step: &Step) -> Result<(), Box<Failure>> {
+        if !self.options.unchecked {
+            self.peaks.before_release(&self.pools);
+        }
+        // A validated trace frees only what it allocated.
+        let Some(live) = self.live.get_mut(slot).and_then(Option::take) else {
+            return Err(self.failure(step, Reason::NotLive));
+        };
+        let stream = if self.options.spread.is_some() { live.stream } else { step.stream };
+        let after = if stream == live.stream { (0, 0) } else { (live.stream, live.epoch) };
+        let range = range_of(&live.reservation);
+        let epoch = self.streams.submit(stream, Work::Check(live.block()), after);
+        let entry = Entry::new(self.streams.axis(stream), epoch);
+        let death = if self.streams.completes_at_once() {
+            Death::Idle
+        } else {
+            Death::After(FrontierRef::single(&entry))
+        };
+        self.live_bytes -= live.reservation.size();
+        let Some(pool) = self.pools.get(live.pool) else {
+            return Err(self.failure(step, Reason::NoPool));
+        };
+        let released = if self.options.unchecked {
+            pool.release(live.reservation, death)
+        } else {
+            self.oracle.end(range, death);
+            self.oracle.tidy(self.streams.tracker());
+            let start = Instant::now();
+            let released = pool.release(live.reservation, death);
+            self.latencies.release.saturating_record(nanoseconds(start));
+            released
+        };
+        released.map_err(|_| self.failure(step, Reason::Refused))
+    }
+
+    fn note_corruption(&mut self, step: &Step) {
+        if self.streams.corrupted() > self.oracle.verdict().corruptions {
+            self.oracle.corrupted();
+            if self.unsound.is_none() {
+                self.unsound = Some(*self.failure(step, Reason::Corrupted));
+            }
+        }
+        while self.streams.corrupted() > self.oracle.verdict().corruptions {
+            self.oracle.corrupted();
+        }
+    }
+
+    fn sample(&mut self) {
+        let stats = self.pools.stats();
+        self.timeline.push(
+            self.event,
+            Sample {
+                committed: stats.committed_bytes,
+                reserved: stats.reserved_bytes,
+                live: self.live_bytes,
+                pending: stats.pending_bytes,
+                slabs: stats.slabs,
+            },
+        );
+        self.peaks.update(self.event, self.live_bytes, &stats);
+    }
+
+    fn failure(&self, step: &Step, reason: Reason) -> Box<Failure> {
+        let what = if let What::Alloc(_) = step.what { step.size } else { 0 };
+        Box::new(Failure::new(
+            self.event,
+            step.line,
+            what,
+            self.live_bytes,
+            reason,
+            &self.pools,
+            &self.streams,
+        ))
+    }
+
+    /// Lets every stream finish, checks the blocks that are still live, gives them back and sums up.
+    #[must_use]
+    pub fn finish(mut self, failure: Option<Box<Failure>>) -> Outcome {
+        let elapsed = self.start.elapsed();
+        let stats = self.pools.stats();
+        if self.options.unchecked {
+            self.peaks.update(self.event, self.live_bytes, &stats);
+        }
+        self.peaks.settle(&self.pools);
+        self.streams.drain();
+        let mut live_blocks = 0;
+        let mut lost = 0;
+        for live in self.live.drain(..).flatten() {
+            live_blocks += 1;
+            if let Some(memory) = self.memory.as_deref() {
+                lost += u64::from(live.block().check(memory) != Ok(true));
+            }
+            if let Some(pool) = self.pools.get(live.pool) {
+                // A pool that refuses its own reservation was counted when it mattered; here nothing is left to lose.
+                let _ = pool.release(live.reservation, Death::Idle);
+            }
+        }
+        let mut verdict = self.oracle.verdict();
+        verdict.corruptions = self.streams.corrupted() + lost;
+        let failure = self.unsound.or(failure.map(|failure| *failure));
+        Outcome {
+            events: self.event,
+            streams: self.streams.count(),
+            kind: self.pools.kind(),
+            stats,
+            peaks: self.peaks,
+            timeline: self.timeline,
+            latencies: self.latencies,
+            waits: self.waits,
+            stalls: self.stalls,
+            verdict,
+            live_blocks,
+            failure,
+            elapsed,
+        }
+    }
+}
+
+fn range_of(reservation: &Reservation) -> Range {
+    Range { slab: reservation.slab(), offset: reservation.offset(), size: reservation.size() }
+}
+
+fn nanoseconds(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! Touching the bytes of slabs: what replay writes into a block and expects to find when the block ends.
+//!
+//! ```text
+//!   small block   [tag tag tag tag tag tag tag tag]                      every word
+//!   large block   [tag×8]──────[tag]──────[tag]──────[tag]──────[tag×8]  both ends, and a word now and then between
+//! ```
+//!
+//! A word's value depends on the block's tag and the word's place, so a block that was copied, shifted or half overwritten
+//! is noticed. At most [`MARKS`] places of a large block are touched, so the cost of an event does not grow with its size and
+//! the memory that becomes resident is a small part of the block.
+
+use strandline_core::{SlabError, SlabId};
+
+/// Where the bytes of slabs can be read and written. Implemented by providers of memory that the host can reach.
+pub trait Memory: core::fmt::Debug + Send + Sync {
+    /// Copies `bytes` into a slab.
+    ///
+    /// # Errors
+    /// The slab is not live, or the range does not lie in it.
+    fn write(&self, slab: SlabId, offset: u64, bytes: &[u8]) -> Result<(), SlabError>;
+
+    /// Copies bytes out of a slab.
+    ///
+    /// # Errors
+    /// The slab is not live, or the range does not lie in it.
+    fn read(&self, slab: SlabId, offset: u64, bytes: &mut [u8]) -> Result<(), SlabError>;
+}
+
+/// Blocks up to this many bytes are written and checked whole.
+pub const WHOLE: u64 = 1024;
+
+/// Most places between the ends of a large block that are touched.
+pub const MARKS: u64 = 8;
+
+/// Least distance between such places, in bytes: few of the pages of a block become resident.
+const LEAST_STRIDE: u64 = 64 << 10;
+
+const END: u64 = 64;
+
+/// A block with what was written into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tagged {
+    /// The slab.
+    pub slab: SlabId,
+    /// First byte.
+    pub offset: u64,
+    /// Bytes, above 0.
+    pub size: u64,
+    /// What tells this block from every other.
+    pub tag: u64,
+}
+
+impl Tagged {
+    /// Writes the block's pattern.
+    ///
+    /// # Errors
+    /// The block does not lie in its slab.
+    pub fn write(&self, memory: &dyn Memory) -> Result<(), SlabError> {
+        let mut buffer = [0; WHOLE as usize];
+        self.pieces(|at, len| {
+            let bytes = &mut buffer[..len];
+            self.pattern(at, bytes);
+            memory.write(self.slab, self.offset + at, bytes)
+        })
+    }
+
+    /// Whether the block still holds its pattern.
+    ///
+    /// # Errors
+    /// The block does not lie in its slab.
+    pub fn check(&self, memory: &dyn Memory) -> Result<bool, SlabError> {
+        let mut buffer = [0; WHOLE as usize];
+        let mut expected = [0; WHOLE as usize];
+        let mut same = true;
+        self.pieces(|at, len| {
+            memory.read(self.slab, self.offset + at, &mut buffer[..len])?;
+            self.pattern(at, &mut expected[..len]);
+            same &= buffer[..len] == expected[..len];
+            Ok(())
+        })?;
+        Ok(same)
+    }
+
+    /// Visits the places that are touched: offset in the block, and length.
+    fn pieces(
+        &self,
+        mut visit: impl FnMut(u64, usize) -> Result<(), SlabError>,
+    ) -> Result<(), SlabError> {
+        if self.size <= WHOLE {
+            return visit(0, self.size as usize);
+        }
+        visit(0, END as usize)?;
+        let stride = (self.size / (MARKS + 1)).max(LEAST_STRIDE);
+        let mut at = stride;
+        while at + 8 <= self.size - END {
+            visit(at, 8)?;
+            at += stride;
+        }
+        visit(self.size - END, END as usize)
+    }
+
+    /// What stands `at` bytes into the block.
+    fn pattern(&self, at: u64, bytes: &mut [u8]) {
+        for (word, i) in bytes.chunks_mut(8).zip(0u64..) {
+            // An odd multiplier makes neighbouring places differ in the high bits too (Knuth's multiplicative hashing).
+            let value = (self.tag ^ (at + 8 * i)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            word.copy_from_slice(&value.to_le_bytes()[..word.len()]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Heap;
+    use strandline_core::{Grant, SlabProvider};
+
+    #[test]
+    fn what_is_written_is_found_and_a_change_at_either_end_is_noticed() {
+        for size in [1, 7, 8, 9, 1023, 1024, 1025, 1100, 64 << 10, (1 << 20) + 3, 3 << 20] {
+            let heap = Heap::new(u64::MAX);
+            let Ok(Grant::Slab(slab)) = heap.acquire(size + 10) else { panic!("{size}") };
+            let block = Tagged { slab: slab.id, offset: 10, size, tag: 7 };
+            block.write(&heap).unwrap();
+            assert_eq!(block.check(&heap), Ok(true), "{size}");
+            assert_eq!(Tagged { tag: 8, ..block }.check(&heap), Ok(false));
+            for at in [10, 10 + size - 1] {
+                let mut byte = [0];
+                heap.read(slab.id, at, &mut byte).unwrap();
+                heap.write(slab.id, at, &[!byte[0]]).unwrap();
+                assert_eq!(block.check(&heap), Ok(false), "{size} {at}");
+                heap.write(slab.id, at, &byte).unwrap();
+            }
+            assert_eq!(block.check(&heap), Ok(true));
+        }
+    }
+
+    #[test]
+    fn few_places_are_touched() {
+        for size in [WHOLE + 1, 1 << 20, 1 << 30, u64::MAX / 2] {
+            let block = Tagged { slab: SlabId::new(0, 0), offset: 0, size, tag: 0 };
+            let (mut places, mut end) = (0, 0);
+            block
+                .pieces(|at, len| {
+                    assert!(at >= end, "pieces do not overlap");
+                    end = at + len as u64;
+                    places += 1;
+                    Ok(())
+                })
+                .unwrap();
+            assert!(places <= MARKS + 3, "{size}: {places}");
+            assert_eq!(end, size);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Pictures of a run: committed, reserved, live and pending bytes over its events.
+//!
+//! ```text
+//!   MiB │        ┌───────────── committed
+//!       │   ╭─╮──┘╭╮    reserved, live (filled)
+//!       │ ╭─╯ ╰───╯╰──╮
+//!       │▁▁▁▂▂▁▁▁▂▁▁▁▁╰─ pending
+//!       └──────────────────▶ event
+//! ```
+//!
+//! A [`Timeline`] has at most [`BUCKETS`](crate::series::BUCKETS) buckets, and a line has two points a bucket (its most and its
+//! least), so a picture stays small and loses no spike, however long the trace.
+
+mod html;
+mod scale;
+mod svg;
+
+use crate::series::Timeline;
+
+/// What is drawn.
+#[derive(Clone, Copy, Debug)]
+pub struct Plot<'a> {
+    /// Stands above the picture.
+    pub title: &'a str,
+    /// The bytes.
+    pub timeline: &'a Timeline,
+    /// Drawn as a limit.
+    pub capacity: Option<u64>,
+    /// Events of the whole trace, also where fewer were played.
+    pub events: u64,
+    /// The event that failed.
+    pub failure: Option<u64>,
+}
+
+impl Plot<'_> {
+    /// A picture that stands alone. It follows the reader's light or dark colours.
+    #[must_use]
+    pub fn to_svg(&self) -> String {
+        svg::draw(self)
+    }
+
+    /// A page that stands alone, with the picture and the values under the pointer.
+    #[must_use]
+    pub fn to_html(&self) -> String {
+        html::page(self)
+    }
+}
+
+/// Text as it stands in XML and HTML.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            // XML has no way to write the other control characters.
+            c if c.is_control() => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+//! The picture as SVG.
+
+use super::scale::{Scale, label};
+use super::{Plot, escape};
+use crate::series::{Bucket, Sample};
+use crate::size::Bytes;
+use std::fmt::Write as _;
+
+pub(super) const WIDTH: f64 = 960.0;
+pub(super) const HEIGHT: f64 = 440.0;
+pub(super) const LEFT: f64 = 72.0;
+pub(super) const RIGHT: f64 = 24.0;
+pub(super) const TOP: f64 = 76.0;
+pub(super) const BOTTOM: f64 = 56.0;
+
+/// A line of the picture.
+pub(super) struct Line {
+    pub(super) name: &'static str,
+    /// What it means, in a few words.
+    pub(super) meaning: &'static str,
+    pub(super) of: fn(&Sample) -> u64,
+    filled: bool,
+}
+
+/// In the order in which they are drawn: later ones lie above.
+pub(super) const LINES: [Line; 4] = [
+    Line { name: "committed", meaning: "slabs held", of: |s| s.committed, filled: true },
+    Line {
+        name: "reserved",
+        meaning: "handed out, with padding",
+        of: |s| s.reserved,
+        filled: false,
+    },
+    Line { name: "live", meaning: "asked for by live blocks", of: |s| s.live, filled: true },
+    Line { name: "pending", meaning: "freed, last use not over", of: |s| s.pending, filled: false },
+];
+
+/// Colours that people of every colour vision tell apart (Okabe and Ito), on light and on dark.
+const STYLE: &str = "\
+.plot{--ink:#1f2328;--soft:#59636e;--grid:#d8dee4;--paper:#fff;--committed:#0072b2;--reserved:#d98a00;--live:#009e73;\
+--pending:#b5478f;--bad:#c62828;font:13px system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans',sans-serif}\
+@media(prefers-color-scheme:dark){.plot{--ink:#e6edf3;--soft:#9198a1;--grid:#30363d;--paper:#0d1117;--committed:#56b4e9;\
+--reserved:#f0b429;--live:#2fc89b;--pending:#e08fc4;--bad:#ff6b6b}}\
+.plot text{fill:var(--soft)}.plot .title{fill:var(--ink);font-size:16px;font-weight:600}.plot .name{fill:var(--ink)}\
+.plot .grid{stroke:var(--grid)}.plot .axis{stroke:var(--soft)}\
+.plot .line{fill:none;stroke-width:1.5;stroke-linejoin:round}.plot .area{stroke:none;opacity:.16}\
+.plot .limit{stroke:var(--bad);stroke-dasharray:6 4;fill:none}.plot .bad{fill:var(--bad)}";
+
+/// Where events and bytes lie.
+pub(super) struct Frame {
+    pub(super) x: Scale,
+    pub(super) y: Scale,
+    /// The x axis' end: the last event itself, not a mark.
+    pub(super) last: u64,
+}
+
+impl Frame {
+    pub(super) fn of(plot: &Plot<'_>) -> Self {
+        let max = plot.timeline.max();
+        let most = LINES.iter().map(|line| (line.of)(&max)).max().unwrap_or(0);
+        // A limit far above everything would flatten the lines: it is then only named.
+        let limit = plot.capacity.filter(|&capacity| capacity / 2 <= most).unwrap_or(0);
+        let last = plot.events.max(plot.timeline.last_event()).max(1);
+        Self { x: Scale::counts(last), y: Scale::bytes(most.max(limit)), last }
+    }
+
+    pub(super) fn x(&self, event: u64) -> f64 {
+        LEFT + (WIDTH - LEFT - RIGHT) * event as f64 / self.last as f64
+    }
+
+    pub(super) fn y(&self, bytes: u64) -> f64 {
+        HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * self.y.place(bytes).min(1.0)
+    }
+}
+
+pub(super) fn draw(plot: &Plot<'_>) -> String {
+    let frame = Frame::of(plot);
+    let mut out = String::with_capacity(1 << 16);
+    // Writing to a string cannot fail.
+    let _ = write(plot, &frame, &mut out);
+    out
+}
+
+fn write(plot: &Plot<'_>, frame: &Frame, out: &mut String) -> std::fmt::Result {
+    let title = escape(plot.title);
+    write!(
+        out,
+        "<svg class=\"plot\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
+         aria-label=\"Memory over the events of {title}\"><style>{STYLE}</style>\
+         <rect width=\"100%\" height=\"100%\" style=\"fill:var(--paper)\"/>\
+         <text class=\"title\" x=\"{LEFT}\" y=\"28\">{title}</text>"
+    )?;
+    legend(plot, out)?;
+    axes(frame, out)?;
+    for line in &LINES {
+        draw_line(plot.timeline.buckets(), plot.timeline.last_event(), line, frame, out)?;
+    }
+    let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+    if let Some(capacity) = plot.capacity.filter(|&capacity| frame.y.place(capacity) <= 1.0) {
+        let y = frame.y(capacity);
+        write!(
+            out,
+            "<path class=\"limit\" d=\"M{LEFT} {y:.1}H{right}\"/>\
+             <text class=\"bad\" x=\"{right}\" y=\"{:.1}\" text-anchor=\"end\">capacity {}</text>",
+            y - 5.0,
+            Bytes(capacity)
+        )?;
+    }
+    if let Some(event) = plot.failure {
+        let x = frame.x(event);
+        let (anchor, at) = if x > WIDTH / 2.0 { ("end", x - 6.0) } else { ("start", x + 6.0) };
+        write!(
+            out,
+            "<path class=\"limit\" d=\"M{x:.1} {TOP}V{bottom}\"/>\
+             <text class=\"bad\" x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">failed at event {event}</text>",
+            TOP + 14.0
+        )?;
+    }
+    out.push_str("</svg>\n");
+    Ok(())
+}
+
+fn legend(plot: &Plot<'_>, out: &mut String) -> std::fmt::Result {
+    let max = plot.timeline.max();
+    let width = (WIDTH - LEFT - RIGHT) / LINES.len() as f64;
+    for (i, Line { name, meaning, of, .. }) in LINES.iter().enumerate() {
+        let x = LEFT + width * i as f64;
+        write!(
+            out,
+            "<rect x=\"{x:.1}\" y=\"42\" width=\"12\" height=\"12\" rx=\"2\" style=\"fill:var(--{name})\"/>\
+             <text x=\"{:.1}\" y=\"53\"><title>{meaning}</title><tspan class=\"name\">{name}</tspan> \u{2264} {}</text>",
+            x + 18.0,
+            Bytes(of(&max))
+        )?;
+    }
+    Ok(())
+}
+
+fn axes(frame: &Frame, out: &mut String) -> std::fmt::Result {
+    let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+    for mark in frame.y.marks() {
+        let y = bottom - (bottom - TOP) * mark / frame.y.end;
+        write!(
+            out,
+            "<path class=\"grid\" d=\"M{LEFT} {y:.1}H{right}\"/>\
+             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+            LEFT - 8.0,
+            y + 4.5,
+            label(mark, frame.y.step)
+        )?;
+    }
+    for mark in frame.x.marks().filter(|&mark| mark <= frame.last as f64) {
+        let x = LEFT + (right - LEFT) * mark / frame.last as f64;
+        write!(
+            out,
+            "<path class=\"axis\" d=\"M{x:.1} {bottom}v5\"/>\
+             <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+            bottom + 20.0,
+            label(mark, frame.x.step)
+        )?;
+    }
+    write!(
+        out,
+        "<path class=\"axis\" d=\"M{LEFT} {bottom}H{right}\"/>\
+         <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">event</text>\
+         <text transform=\"translate(18 {:.1}) rotate(-90)\" text-anchor=\"middle\">memory in {}</text>",
+        (LEFT + right) / 2.0,
+        HEIGHT - 12.0,
+        (TOP + bottom) / 2.0,
+        frame.y.unit
+    )
+}
+
+/// A step line: each bucket at its most, then at its least where they differ. It ends at `last`.
+fn draw_line(
+    buckets: &[Bucket],
+    last: u64,
+    line: &Line,
+    frame: &Frame,
+    out: &mut String,
+) -> std::fmt::Result {
+    let Some(first) = buckets.first() else { return Ok(()) };
+    let Line { name, of, filled, .. } = line;
+    let mut path = String::with_capacity(buckets.len() * 16);
+    for bucket in buckets {
+        let x = frame.x(bucket.event);
+        let [max, min] = [&bucket.max, &bucket.min].map(|sample| frame.y(of(sample)));
+        let command = if path.is_empty() { 'M' } else { 'L' };
+        write!(path, "{command}{x:.1} {max:.1}")?;
+        if min - max > 0.05 {
+            write!(path, "V{min:.1}")?;
+        }
+    }
+    let end = frame.x(last);
+    write!(path, "H{end:.1}")?;
+    if *filled {
+        let (start, bottom) = (frame.x(first.event), HEIGHT - BOTTOM);
+        write!(
+            out,
+            "<path class=\"area\" style=\"fill:var(--{name})\" d=\"{path}V{bottom}H{start:.1}Z\"/>"
+        )?;
+    }
+    write!(out, "<path class=\"line\" style=\"stroke:var(--{name})\" d=\"{path}\"/>")
+}

@@ -1,0 +1,460 @@
+//! Reports: what a replay or a fit says, to people as text and to programs as one JSON object.
+//!
+//! The keys of the JSON object are an interface: [`Json`] lists them, in order, and they do not change. Keys may be
+//! added.
+
+use crate::engine::{Failure, Outcome};
+use crate::fit::Fit;
+use crate::format::Place;
+use crate::session::Scan;
+use crate::size::Bytes;
+use core::fmt::{self, Write as _};
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+/// All that a report tells.
+#[derive(Clone, Copy, Debug)]
+pub struct Report<'a> {
+    /// The trace's name.
+    pub trace: &'a str,
+    /// What the trace holds.
+    pub scan: &'a Scan,
+    /// The streams were made up.
+    pub synthesized: bool,
+    /// Why this pool, for people.
+    pub choice: &'a str,
+    /// What came of it.
+    pub outcome: &'a Outcome,
+    /// The fit, if that was asked for.
+    pub fit: Option<&'a Fit>,
+}
+
+/// The JSON object. Sizes in bytes, times in nanoseconds.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the keys are the interface, described in the command's help")]
+pub struct Json<'a> {
+    pub trace: Trace<'a>,
+    pub pool: Pool<'a>,
+    pub reuse: Reuse,
+    pub latency_ns: LatencyNs,
+    pub throughput: Throughput,
+    pub oracle: Oracle,
+    pub ok: bool,
+    pub failure: Option<JsonFailure>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fit: Option<JsonFit>,
+}
+
+/// `trace.*`
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the keys are the interface, described in the command's help")]
+pub struct Trace<'a> {
+    pub format: &'a str,
+    pub events: u64,
+    pub streams: u32,
+    pub streams_synthesized: bool,
+    pub peak_live_bytes: u64,
+}
+
+/// `pool.*`
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the keys are the interface, described in the command's help")]
+pub struct Pool<'a> {
+    pub kind: &'a str,
+    pub peak_requested_bytes: u64,
+    pub peak_reserved_bytes: u64,
+    pub peak_committed_bytes: u64,
+    pub peak_pending_bytes: u64,
+    pub final_committed_bytes: u64,
+    pub largest_hole_bytes: u64,
+    pub overhead: f64,
+    pub peak_slabs: u64,
+}
+
+/// `reuse.*`: counts.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the keys are the interface, described in the command's help")]
+pub struct Reuse {
+    pub fresh: u64,
+    pub dominated: u64,
+    pub completed: u64,
+    pub waited: u64,
+    pub missed: u64,
+    pub tainted: u64,
+    pub stalled: u64,
+}
+
+/// `latency_ns.*`
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the keys are the interface, described in the command's help")]
+pub struct LatencyNs {
+    pub acquire: Quantiles,
+    pub release: Quantiles,
+}
+
+/// `latency_ns.acquire.*` and `latency_ns.release.*`
+#[derive(Clone, Copy, Debug, Serialize)]
+#[expect(missing_docs, reason = "the keys are the interface, described in the command's help")]
+pub struct Quantiles {
+    pub p50: u64,
+    pub p99: u64,
+    pub p999: u64,
+    pub max: u64,
+}
+
+impl Quantiles {
+    fn of(histogram: &Histogram<u64>) -> Self {
+        // A quantile is reported as the upper end of its bucket, which may lie above the largest value seen.
+        let max = histogram.max();
+        let at = |quantile| histogram.value_at_quantile(quantile).min(max);
+        Self { p50: at(0.5), p99: at(0.99), p999: at(0.999), max }
+    }
+}
+
+/// `throughput.*`
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the keys are the interface, described in the command's help")]
+pub struct Throughput {
+    pub events_per_s: f64,
+}
+
+/// `oracle.*`: counts, all 0 for a sound pool.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the keys are the interface, described in the command's help")]
+pub struct Oracle {
+    pub overlaps: u64,
+    pub early_reuse: u64,
+    pub corruptions: u64,
+}
+
+/// `failure.*`, or null.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the keys are the interface, described in the command's help")]
+pub struct JsonFailure {
+    pub event: u64,
+    pub bytes_requested: u64,
+    pub live_bytes: u64,
+    pub largest_hole_bytes: u64,
+    pub pending_bytes: u64,
+    pub reason: String,
+}
+
+impl From<&Failure> for JsonFailure {
+    fn from(failure: &Failure) -> Self {
+        Self {
+            event: failure.event,
+            bytes_requested: failure.bytes_requested,
+            live_bytes: failure.live_bytes,
+            largest_hole_bytes: failure.free.largest_hole,
+            pending_bytes: failure.free.pending,
+            reason: failure.to_string(),
+        }
+    }
+}
+
+/// `fit.*`, only of `fit`.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the keys are the interface, described in the command's help")]
+pub struct JsonFit {
+    pub capacity_bytes: u64,
+    pub overhead: f64,
+    pub config: String,
+}
+
+impl<'a> Report<'a> {
+    /// Bytes live at the peak, as far as the trace was played.
+    fn peak_live(&self) -> u64 {
+        self.outcome.peaks.live.value
+    }
+
+    /// Peak committed over peak live. 1 when nothing was live.
+    #[must_use]
+    pub fn overhead(&self) -> f64 {
+        ratio(self.outcome.peaks.committed.value, self.peak_live())
+    }
+
+    /// The hole that counts: at the failure, else at the peak.
+    fn largest_hole(&self) -> u64 {
+        self.outcome
+            .failure
+            .as_ref()
+            .map_or(self.outcome.peaks.free.largest_hole, |failure| failure.free.largest_hole)
+    }
+
+    /// The report as a JSON object.
+    #[must_use]
+    pub fn to_json(&self) -> Json<'a> {
+        let Outcome { peaks, stats, latencies, verdict, .. } = self.outcome;
+        Json {
+            trace: Trace {
+                format: self.scan.format.name(),
+                events: self.scan.totals.events,
+                streams: self.outcome.streams,
+                streams_synthesized: self.synthesized,
+                peak_live_bytes: self.scan.totals.peak_live_bytes,
+            },
+            pool: Pool {
+                kind: self.outcome.kind,
+                peak_requested_bytes: peaks.requested.value,
+                peak_reserved_bytes: peaks.reserved.value,
+                peak_committed_bytes: peaks.committed.value,
+                peak_pending_bytes: peaks.pending.value,
+                final_committed_bytes: stats.committed_bytes,
+                largest_hole_bytes: self.largest_hole(),
+                overhead: self.overhead(),
+                peak_slabs: peaks.slabs.value,
+            },
+            reuse: Reuse {
+                fresh: stats.fresh,
+                dominated: stats.dominated,
+                completed: stats.completed,
+                waited: stats.waited,
+                missed: stats.missed,
+                tainted: stats.tainted,
+                stalled: self.outcome.stalls,
+            },
+            latency_ns: LatencyNs {
+                acquire: Quantiles::of(&latencies.acquire),
+                release: Quantiles::of(&latencies.release),
+            },
+            throughput: Throughput { events_per_s: self.outcome.events_per_s() },
+            oracle: Oracle {
+                overlaps: verdict.overlaps,
+                early_reuse: verdict.early_reuse,
+                corruptions: verdict.corruptions,
+            },
+            ok: self.outcome.is_ok(),
+            failure: self.outcome.failure.as_ref().map(JsonFailure::from),
+            fit: self.fit.map(|fit| JsonFit {
+                capacity_bytes: fit.capacity,
+                overhead: ratio(fit.capacity, self.scan.totals.peak_live_bytes),
+                config: fit.config.to_toml(),
+            }),
+        }
+    }
+
+    fn bytes(&self, f: &mut impl fmt::Write) -> fmt::Result {
+        let peaks = &self.outcome.peaks;
+        writeln!(f, "bytes                peak        at event")?;
+        for (name, peak) in [
+            ("live", peaks.live),
+            ("requested", peaks.requested),
+            ("reserved", peaks.reserved),
+            ("committed", peaks.committed),
+            ("pending", peaks.pending),
+        ] {
+            writeln!(f, "  {name:<10} {:>14} {:>15}", Bytes(peak.value), peak.event)?;
+        }
+        let over = 100.0 * (self.overhead() - 1.0);
+        writeln!(
+            f,
+            "  packing overhead {:.4} ({over:+.2} %: peak committed over peak live; 1 is perfect)",
+            self.overhead()
+        )?;
+        let free = self.outcome.failure.as_ref().map_or(&peaks.free, |failure| &failure.free);
+        let when = if self.outcome.failure.is_some() {
+            "when it failed"
+        } else {
+            "at the peak of reserved"
+        };
+        writeln!(f, "\nfree bytes {when} (event {})", free.event)?;
+        writeln!(
+            f,
+            "  largest hole {} ({} of it usable at once), {} {} in all",
+            Bytes(free.largest_hole),
+            Bytes(free.largest_clean.min(free.largest_hole)),
+            free.holes,
+            if free.holes == 1 { "hole" } else { "holes" }
+        )?;
+        writeln!(
+            f,
+            "  clean {}, pending {}, tainted {}, padding {}",
+            Bytes(free.clean),
+            Bytes(free.pending),
+            Bytes(free.tainted),
+            Bytes(free.padding)
+        )
+    }
+
+    fn slabs(&self, f: &mut impl fmt::Write) -> fmt::Result {
+        let Outcome { peaks, stats, timeline, .. } = self.outcome;
+        writeln!(
+            f,
+            "slabs      at most {} (event {}), {} at the end with {}",
+            peaks.slabs.value,
+            peaks.slabs.event,
+            stats.slabs,
+            Bytes(stats.committed_bytes)
+        )?;
+        let line = sparkline(timeline.buckets().iter().map(|bucket| bucket.max.slabs), 60);
+        writeln!(f, "  over time {line}")
+    }
+
+    fn speed(&self, f: &mut impl fmt::Write) -> fmt::Result {
+        let Outcome { latencies, elapsed, .. } = self.outcome;
+        writeln!(f, "latency ns        p50        p99      p99.9        max")?;
+        for (name, histogram) in [("acquire", &latencies.acquire), ("release", &latencies.release)]
+        {
+            let Quantiles { p50, p99, p999, max } = Quantiles::of(histogram);
+            writeln!(f, "  {name:<8} {p50:>10} {p99:>10} {p999:>10} {max:>10}")?;
+        }
+        writeln!(
+            f,
+            "speed      {:.0} events/s ({:.3} s, reading and checking included)",
+            self.outcome.events_per_s(),
+            elapsed.as_secs_f64()
+        )
+    }
+
+    fn failure(&self, f: &mut impl fmt::Write, failure: &Failure) -> fmt::Result {
+        let place = match self.scan.format {
+            crate::format::Format::PyTorch => Place::Entry(failure.line.into()),
+            _ => Place::Line(failure.line.into()),
+        };
+        writeln!(f, "FAILED at event {} ({place}): {failure}", failure.event)?;
+        writeln!(
+            f,
+            "  live {}, largest hole {}, pending {}",
+            Bytes(failure.live_bytes),
+            Bytes(failure.free.largest_hole),
+            Bytes(failure.free.pending)
+        )?;
+        for waited in failure.waited.iter().take(8) {
+            writeln!(
+                f,
+                "  {} wait for {} to reach {} (now {})",
+                Bytes(waited.bytes),
+                waited.axis,
+                waited.epoch,
+                waited.reached
+            )?;
+        }
+        if let Some(more @ 1..) = failure.waited.len().checked_sub(8) {
+            writeln!(f, "  and {more} other axes")?;
+        }
+        Ok(())
+    }
+}
+
+/// The report for people.
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { scan, outcome, .. } = self;
+        let totals = &scan.totals;
+        write!(f, "trace      {} ({}): {} events", self.trace, scan.format.name(), totals.events)?;
+        let played = if outcome.events < totals.events {
+            format!(", {} played", outcome.events)
+        } else {
+            String::new()
+        };
+        let streams = match (outcome.streams, self.synthesized) {
+            (1, false) => "1 stream".to_owned(),
+            (n, false) => format!("{n} streams"),
+            (n, true) => format!("{n} streams (synthesized: the trace has 1)"),
+        };
+        writeln!(f, "{played}, {streams}")?;
+        if totals.failures > 0 {
+            writeln!(
+                f,
+                "           {} requests were refused when it was recorded, and are not played",
+                totals.failures
+            )?;
+        }
+        if totals.skipped.total() > 0 {
+            writeln!(f, "           {} faults passed over", totals.skipped.total())?;
+        }
+        writeln!(f, "pool       {} ({})\n", outcome.kind, self.choice)?;
+        self.bytes(f)?;
+        let stats = &outcome.stats;
+        writeln!(
+            f,
+            "\nreuse      fresh {}, dominance {}, completion {}, wait {}; misses {}, tainted {}",
+            stats.fresh,
+            stats.dominated,
+            stats.completed,
+            stats.waited,
+            stats.missed,
+            stats.tainted
+        )?;
+        if outcome.stalls > 0 {
+            writeln!(f, "           {} times all streams had to finish first", outcome.stalls)?;
+        }
+        self.slabs(f)?;
+        f.write_char('\n')?;
+        self.speed(f)?;
+        let verdict = outcome.verdict;
+        let word = if verdict.is_sound() { "sound" } else { "NOT SOUND" };
+        writeln!(
+            f,
+            "oracle     {word}: {} overlaps, {} early reuses, {} corruptions",
+            verdict.overlaps, verdict.early_reuse, verdict.corruptions
+        )?;
+        match &outcome.failure {
+            Some(failure) => self.failure(f, failure)?,
+            None => writeln!(f, "ok         every request was satisfied")?,
+        }
+        if let Some(fit) = self.fit {
+            let over = ratio(fit.capacity, totals.peak_live_bytes);
+            writeln!(
+                f,
+                "\nfit        {} bytes ({}) is the smallest capacity found: {over:.4} of peak live ({:+.2} %)",
+                fit.capacity,
+                Bytes(fit.capacity),
+                100.0 * (over - 1.0)
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// `of` over `to`; 1 where there is nothing to compare with.
+fn ratio(of: u64, to: u64) -> f64 {
+    if to == 0 { 1.0 } else { of as f64 / to as f64 }
+}
+
+/// Values as bars of one line of text, at most `width` of them; of values that share a bar, the most counts.
+fn sparkline(values: impl ExactSizeIterator<Item = u64>, width: usize) -> String {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let len = values.len();
+    let mut columns = vec![0; len.min(width)];
+    for (i, value) in values.enumerate() {
+        let column = &mut columns[i * len.min(width) / len];
+        *column = value.max(*column);
+    }
+    let most = columns.iter().copied().max().unwrap_or(0).max(1);
+    // Rounded up, so that only 0 looks like nothing; the quotient is at most 7.
+    columns.iter().map(|value| BARS[(value * 7).div_ceil(most) as usize]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_in_order_and_never_above_the_most() {
+        let mut histogram = Histogram::new_with_bounds(1, 60_000_000_000, 3).unwrap();
+        for value in [40, 41, 40, 1_000_003, 77] {
+            histogram.record(value).unwrap();
+        }
+        let Quantiles { p50, p99, p999, max } = Quantiles::of(&histogram);
+        assert!(p50 <= p99 && p99 <= p999 && p999 <= max, "{p50} {p99} {p999} {max}");
+        assert_eq!(p50, 41);
+    }
+
+    #[test]
+    fn a_line_of_bars_keeps_the_peaks() {
+        assert_eq!(sparkline([].into_iter(), 10), "");
+        assert_eq!(sparkline([0, 1, 7].into_iter(), 10), "▁▂█");
+        let mut values = vec![1; 1000];
+        values[500] = 100;
+        let line = sparkline(values.into_iter(), 60);
+        assert_eq!(line.chars().count(), 60);
+        assert_eq!(line.matches('█').count(), 1);
+    }
+
+    #[test]
+    fn a_ratio_to_nothing_is_one() {
+        assert!((ratio(5, 0) - 1.0).abs() < f64::EPSILON);
+        assert!((ratio(3, 2) - 1.5).abs() < f64::EPSILON);
+    }
+}

@@ -1,0 +1,210 @@
+//! A trace on disk, looked at once and then played as often as needed.
+//!
+//! ```text
+//!   scan:  open ─▶ steps ─▶ totals, sizes, streams      every fault of the trace is found before anything is played
+//!   play:  open ─▶ steps ─▶ engine ─▶ outcome
+//! ```
+//!
+//! A trace is read twice so that it is never held: memory is bounded by the live set, not by the trace. So it must be a
+//! regular file.
+
+use crate::build::{self, Backing, BuildError, Sizes};
+use crate::config::Config;
+use crate::engine::{Engine, Options, Outcome};
+use crate::format::{Format, Notes, Place, ReadOptions, TraceError, TraceReader};
+use crate::streams::{MAX_STREAMS, Streams};
+use crate::validate::{Totals, What};
+use core::fmt;
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+
+/// Events between two calls of a progress callback.
+pub const TICK: u64 = 4096;
+
+/// A trace file and how it is read.
+#[derive(Clone, Debug)]
+pub struct TraceFile {
+    path: PathBuf,
+    options: ReadOptions,
+}
+
+/// Why a trace could not be played. Everything here is about the input; a trace that was played and not satisfied is an
+/// [`Outcome`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// The file cannot be opened or is not a regular file.
+    Open(PathBuf, io::Error),
+    /// The trace is not sound.
+    Trace(PathBuf, TraceError),
+    /// The trace asks for nothing.
+    Nothing(PathBuf),
+    /// The configuration does not build.
+    Build(BuildError),
+    /// The options do not fit the trace; the text says what to change.
+    Options(String),
+}
+
+impl fmt::Display for SessionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Trace(path, error) => match error.place() {
+                Place::Whole => write!(f, "{}: {error}", path.display()),
+                _ => write!(f, "{}, {error}", path.display()),
+            },
+            Self::Nothing(path) => write!(
+                f,
+                "{}: trace: found no allocation, expected at least one; check that the recording program ran to its \
+                 end",
+                path.display()
+            ),
+            Self::Build(error) => error.fmt(f),
+            Self::Options(error) => f.write_str(error),
+        }
+    }
+}
+
+impl std::error::Error for SessionError {}
+
+impl From<BuildError> for SessionError {
+    fn from(error: BuildError) -> Self {
+        Self::Build(error)
+    }
+}
+
+/// What a whole trace holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Scan {
+    /// The format that was detected.
+    pub format: Format,
+    /// Counts and peaks.
+    pub totals: Totals,
+    /// Streams of the trace itself.
+    pub streams: u32,
+    /// Smallest and largest block.
+    pub sizes: Sizes,
+    /// What the reader did besides reading.
+    pub notes: Notes,
+}
+
+impl TraceFile {
+    /// A trace at `path`, read with `options`.
+    pub fn new(path: impl Into<PathBuf>, options: ReadOptions) -> Self {
+        Self { path: path.into(), options }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens it and detects its format.
+    ///
+    /// # Errors
+    /// The file cannot be read or is no trace.
+    pub fn open(&self) -> Result<TraceReader<'static>, SessionError> {
+        let open = |error| SessionError::Open(self.path.clone(), error);
+        let file = File::open(&self.path).map_err(open)?;
+        if !file.metadata().map_err(open)?.is_file() {
+            let what = "not a regular file; a trace is read twice: write it to a file first";
+            return Err(open(io::Error::new(io::ErrorKind::InvalidInput, what)));
+        }
+        TraceReader::new(BufReader::with_capacity(1 << 16, file), self.options)
+            .map_err(|error| self.wrong(error))
+    }
+
+    fn wrong(&self, error: TraceError) -> SessionError {
+        SessionError::Trace(self.path.clone(), error)
+    }
+
+    /// Reads all of it. `progress` is told the number of events now and then.
+    ///
+    /// # Errors
+    /// The trace is not sound, or asks for nothing.
+    pub fn scan(&self, progress: &mut dyn FnMut(u64)) -> Result<Scan, SessionError> {
+        let mut steps = self.open()?.steps();
+        let mut smallest = u64::MAX;
+        while let Some(step) = steps.next() {
+            let step = step.map_err(|error| self.wrong(error))?;
+            if let What::Alloc(_) = step.what {
+                smallest = smallest.min(step.size);
+            }
+            let events = steps.totals().events;
+            if events.is_multiple_of(TICK) {
+                progress(events);
+            }
+        }
+        let totals = *steps.totals();
+        if totals.allocs == 0 {
+            return Err(SessionError::Nothing(self.path.clone()));
+        }
+        let reader = steps.events();
+        Ok(Scan {
+            format: reader.format(),
+            totals,
+            streams: (reader.streams().len() as u32).max(1),
+            sizes: Sizes {
+                smallest,
+                largest: totals.largest_bytes,
+                peak_blocks: totals.peak_live_blocks,
+                peak_bytes: totals.peak_live_bytes,
+            },
+            notes: reader.notes(),
+        })
+    }
+
+    /// Plays it through the pools of `config`. `progress` is told the number of events now and then.
+    ///
+    /// # Errors
+    /// The trace, the configuration or the options are not sound. That the trace is not satisfied is an outcome.
+    pub fn play(
+        &self,
+        scan: &Scan,
+        config: &Config,
+        backing: &Backing,
+        options: Options,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Outcome, SessionError> {
+        let count = stream_count(scan, options)?;
+        let memory = backing.memory.clone().filter(|_| !options.unchecked);
+        let streams = Streams::new(count, options.in_flight, memory.clone())
+            .map_err(|error| SessionError::Options(format!("{count} streams: {error}")))?;
+        let pools = build::pools(config, scan.sizes, backing, &streams.progress())?;
+        let mut engine = Engine::new(pools, streams, memory, options);
+        let mut steps = self.open()?.steps();
+        let mut failure = None;
+        while let Some(step) = steps.next() {
+            let step = step.map_err(|error| self.wrong(error))?;
+            let event = steps.totals().events;
+            if let Err(failed) = engine.play(event, &step) {
+                failure = Some(failed);
+                break;
+            }
+            if event.is_multiple_of(TICK) {
+                progress(event);
+            }
+        }
+        Ok(engine.finish(failure))
+    }
+}
+
+/// How many streams a trace is played on.
+fn stream_count(scan: &Scan, options: Options) -> Result<u32, SessionError> {
+    match options.spread {
+        Some(0) => Err(SessionError::Options("--streams must be at least 1".to_owned())),
+        Some(spread) if spread > MAX_STREAMS => {
+            Err(SessionError::Options(format!("--streams can be at most {MAX_STREAMS}")))
+        }
+        Some(spread) if scan.streams > 1 && spread != scan.streams => {
+            Err(SessionError::Options(format!(
+                "the trace has {} streams of its own, which are kept; leave --streams out",
+                scan.streams
+            )))
+        }
+        Some(spread) => Ok(spread),
+        None => Ok(scan.streams.min(MAX_STREAMS)),
+    }
+}

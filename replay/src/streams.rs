@@ -1,0 +1,345 @@
+//! The execution model: every stream is an axis, and what is submitted on it completes later, in order.
+//!
+//! ```text
+//!   stream 0   ─ op 1 ─ op 2 ─ op 3 ─ op 4 ─ op 5 ─▶ submitted epoch 5
+//!                         ▲ completed epoch 2        in flight: 3
+//! ```
+//!
+//! - An event of the trace is an operation with the next epoch of its stream's axis.
+//! - Completion trails submission by `in_flight` operations on each stream; with 0 an operation completes as it is submitted.
+//! - The work of an operation (writing a block's tag, checking it) is done when the operation *completes*, as a device would do
+//!   it. So a block that is reused too early is overwritten before its last owner looks at it, and that is noticed.
+//! - An operation may have to come after one of another stream (a free on another stream than the allocation): it
+//!   completes that one first.
+//! - A stream that has to wait joins what it waits for into its frontier, and what it waits for is completed.
+//!
+//! Cost: O(1) an operation, amortized. Memory: what is in flight.
+
+use crate::memory::{Memory, Tagged};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use strandline_core::{Axis, Epoch, Frontier, FrontierRef, Progress, Tracker, TrackerError};
+
+/// Most streams: what 16 bits of device and queue number tell apart.
+pub const MAX_STREAMS: u32 = 1 << 16;
+
+/// What an operation does when it completes.
+#[derive(Clone, Copy, Debug)]
+pub enum Work {
+    /// Writes a block's tag: its first use.
+    Write(Tagged),
+    /// Checks a block's tag: its last use.
+    Check(Tagged),
+    /// Touches no byte.
+    None,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Operation {
+    work: Work,
+    /// Comes after this operation of another stream; epoch 0 when it need not.
+    after: (u32, Epoch),
+}
+
+#[derive(Debug)]
+struct Queue {
+    axis: Axis,
+    /// What is ordered before the next operation: the stream's own work, and all that it waited for.
+    frontier: Frontier,
+    submitted: Epoch,
+    in_flight: VecDeque<Operation>,
+}
+
+impl Queue {
+    fn completed(&self) -> Epoch {
+        self.submitted - self.in_flight.len() as u64
+    }
+}
+
+/// The streams of a replay. See the [module](self).
+#[derive(Debug)]
+pub struct Streams {
+    tracker: Tracker,
+    queues: Vec<Queue>,
+    in_flight: u64,
+    memory: Option<Arc<dyn Memory>>,
+    corrupted: u64,
+    first_corrupted: Option<Tagged>,
+    /// Scratch of [`complete`](Self::complete).
+    needed: Vec<(u32, Epoch)>,
+}
+
+impl Streams {
+    /// `count` streams (at most [`MAX_STREAMS`]) on which completion trails by `in_flight` operations. Without `memory` no byte is
+    /// touched.
+    ///
+    /// # Errors
+    /// There is no room for the axes.
+    pub fn new(
+        count: u32,
+        in_flight: u64,
+        memory: Option<Arc<dyn Memory>>,
+    ) -> Result<Self, TrackerError> {
+        let tracker = Tracker::new(count as usize);
+        let queues = (0..count.min(MAX_STREAMS)).map(axis).map(|axis| {
+            tracker.register(axis)?;
+            let frontier = Frontier::new();
+            Ok(Queue { axis, frontier, submitted: 0, in_flight: VecDeque::new() })
+        });
+        let queues = queues.collect::<Result<_, TrackerError>>()?;
+        Ok(Self {
+            tracker,
+            queues,
+            in_flight,
+            memory,
+            corrupted: 0,
+            first_corrupted: None,
+            needed: Vec::new(),
+        })
+    }
+
+    /// Who knows how far each stream has come: what pools are built on.
+    #[must_use]
+    pub fn progress(&self) -> Arc<dyn Progress> {
+        Arc::new(self.tracker.clone())
+    }
+
+    /// As [`progress`](Self::progress), borrowed.
+    #[must_use]
+    pub fn tracker(&self) -> &Tracker {
+        &self.tracker
+    }
+
+    /// How many streams there are.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.queues.len() as u32
+    }
+
+    /// Whether operations complete as they are submitted.
+    #[must_use]
+    pub const fn completes_at_once(&self) -> bool {
+        self.in_flight == 0
+    }
+
+    /// The axis of a stream.
+    ///
+    /// # Panics
+    /// There is no such stream.
+    #[must_use]
+    pub fn axis(&self, stream: u32) -> Axis {
+        self.queues[stream as usize].axis
+    }
+
+    /// What is ordered before the next operation of a stream.
+    ///
+    /// # Panics
+    /// There is no such stream.
+    #[must_use]
+    pub fn frontier(&self, stream: u32) -> FrontierRef<'_> {
+        self.queues[stream as usize].frontier.as_ref()
+    }
+
+    /// Blocks whose bytes were not what had been written, so far.
+    #[must_use]
+    pub const fn corrupted(&self) -> u64 {
+        self.corrupted
+    }
+
+    /// Submits an operation, which comes after the operation `after.1` of stream `after.0` (epoch 0: after nothing but its own
+    /// stream), and completes what is due. Returns its epoch.
+    ///
+    /// # Panics
+    /// There is no such stream, or none of number `after.0`.
+    pub fn submit(&mut self, stream: u32, work: Work, after: (u32, Epoch)) -> Epoch {
+        // What was never submitted would never complete.
+        let after = (after.0, after.1.min(self.queues[after.0 as usize].submitted));
+        let queue = &mut self.queues[stream as usize];
+        queue.submitted += 1;
+        queue.in_flight.push_back(Operation { work, after });
+        let (axis, epoch) = (queue.axis, queue.submitted);
+        // The own axis takes a place in a frontier that has one from the first operation on: this cannot overflow.
+        let _ = queue.frontier.advance(axis, epoch);
+        if let Some(due @ 1..) = epoch.checked_sub(self.in_flight) {
+            self.complete(stream, due);
+        }
+        epoch
+    }
+
+    /// A stream waits: its next operation comes after `wait`, all of which completes.
+    ///
+    /// # Panics
+    /// There is no such stream.
+    pub fn wait(&mut self, stream: u32, wait: FrontierRef<'_>) {
+        // A join that would not fit changes nothing, and the frontier is then merely less than is known.
+        let _ = self.queues[stream as usize].frontier.merge(wait);
+        for entry in wait.entries() {
+            if let Some(of) = stream_of(entry.axis).filter(|&of| of < self.count()) {
+                self.complete(of, entry.epoch);
+            }
+        }
+    }
+
+    /// Completes all that was submitted on every stream.
+    pub fn drain(&mut self) {
+        for stream in 0..self.count() {
+            let submitted = self.queues[stream as usize].submitted;
+            self.complete(stream, submitted);
+        }
+    }
+
+    /// Completes a stream up to `epoch`, and first what its operations come after.
+    fn complete(&mut self, stream: u32, epoch: Epoch) {
+        // A list instead of recursion: operations come only after earlier ones, but the chain may be long.
+        let mut needed = core::mem::take(&mut self.needed);
+        needed.push((stream, epoch));
+        while let Some(&(stream, epoch)) = needed.last() {
+            let queue = &mut self.queues[stream as usize];
+            let completed = queue.completed();
+            if completed >= epoch.min(queue.submitted) {
+                // An axis that is registered and never fails takes every epoch.
+                let _ = self.tracker.advance(queue.axis, completed);
+                needed.pop();
+                continue;
+            }
+            let Some(&Operation { work, after }) = queue.in_flight.front() else {
+                needed.pop();
+                continue;
+            };
+            if self.queues[after.0 as usize].completed() < after.1 {
+                needed.push(after);
+                continue;
+            }
+            self.queues[stream as usize].in_flight.pop_front();
+            self.execute(work);
+        }
+        self.needed = needed;
+    }
+
+    fn execute(&mut self, work: Work) {
+        let Some(memory) = self.memory.as_deref() else { return };
+        let (sound, block) = match work {
+            Work::Write(block) => (block.write(memory).is_ok(), block),
+            Work::Check(block) => (block.check(memory) == Ok(true), block),
+            Work::None => return,
+        };
+        if !sound {
+            self.corrupted += 1;
+            self.first_corrupted.get_or_insert(block);
+        }
+    }
+
+    /// The first block found corrupted.
+    #[must_use]
+    pub const fn first_corrupted(&self) -> Option<Tagged> {
+        self.first_corrupted
+    }
+}
+
+/// The axis of a stream: queue `stream % 256` of device `stream / 256`.
+fn axis(stream: u32) -> Axis {
+    Axis::queue(0, 0, (stream >> 8) as u8, stream as u8)
+}
+
+/// The inverse of [`axis`].
+fn stream_of(axis: Axis) -> Option<u32> {
+    Some(u32::from(axis.device()?) << 8 | u32::from(axis.queue_index()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Heap;
+    use strandline_core::{Grant, SlabProvider};
+
+    fn streams(count: u32, in_flight: u64) -> Streams {
+        Streams::new(count, in_flight, None).unwrap()
+    }
+
+    #[test]
+    fn completion_trails_submission() {
+        let mut s = streams(2, 3);
+        let (a, b) = (s.axis(0), s.axis(1));
+        for epoch in 1..=10 {
+            assert_eq!(s.submit(0, Work::None, (0, 0)), epoch);
+            assert_eq!(s.tracker().reached(a), epoch.saturating_sub(3));
+            assert_eq!(s.frontier(0).get(a), epoch);
+        }
+        assert_eq!(s.tracker().reached(b), 0);
+        s.drain();
+        assert_eq!(s.tracker().reached(a), 10);
+        let mut s = streams(1, 0);
+        assert!(s.completes_at_once());
+        s.submit(0, Work::None, (0, 0));
+        assert_eq!(s.tracker().reached(a), 1);
+    }
+
+    #[test]
+    fn an_operation_completes_what_it_comes_after() {
+        let mut s = streams(3, 2);
+        // 2 comes after 1, which comes after 0; all still in flight.
+        let on_0 = s.submit(0, Work::None, (0, 0));
+        let on_1 = s.submit(1, Work::None, (0, on_0));
+        s.submit(2, Work::None, (1, on_1));
+        let axes = [0, 1, 2].map(|i| s.axis(i));
+        assert_eq!(axes.map(|axis| s.tracker().reached(axis)), [0, 0, 0]);
+        s.submit(2, Work::None, (0, 0));
+        s.submit(2, Work::None, (0, 0));
+        assert_eq!(axes.map(|axis| s.tracker().reached(axis)), [1, 1, 1]);
+    }
+
+    #[test]
+    fn a_wait_joins_and_completes() {
+        let mut s = streams(2, 100);
+        for _ in 0..5 {
+            s.submit(1, Work::None, (0, 0));
+        }
+        let (a, b) = (s.axis(0), s.axis(1));
+        let wait = Frontier::from_entry(b, 3);
+        s.wait(0, wait.as_ref());
+        assert_eq!((s.tracker().reached(a), s.tracker().reached(b)), (0, 3));
+        assert_eq!(s.frontier(0).get(b), 3);
+        // An epoch that was never submitted, an axis that is no stream: no harm.
+        s.wait(0, Frontier::from_entry(b, 99).as_ref());
+        s.wait(0, Frontier::from_entry(Axis::host(0, 0, 1), 9).as_ref());
+        assert_eq!(s.tracker().reached(b), 5);
+    }
+
+    #[test]
+    fn a_long_chain_of_dependencies_does_not_exhaust_the_stack() {
+        let mut s = streams(2, 1 << 20);
+        let mut last = (1, 0);
+        for i in 0..300_000u32 {
+            last = (i % 2, s.submit(i % 2, Work::None, last));
+        }
+        s.drain();
+        assert_eq!(s.tracker().reached(s.axis(0)), 150_000);
+        assert_eq!(s.tracker().reached(s.axis(1)), 150_000);
+    }
+
+    #[test]
+    fn a_block_reused_before_its_last_use_is_found_by_its_bytes() {
+        for (wait, found) in [(false, 1), (true, 0)] {
+            let heap = Arc::new(Heap::new(1 << 20));
+            let Ok(Grant::Slab(slab)) = heap.acquire(4096) else { panic!("no slab") };
+            let mut s = Streams::new(2, 4, Some(heap)).unwrap();
+            let block = |tag| Tagged { slab: slab.id, offset: 0, size: 512, tag };
+            s.submit(0, Work::Write(block(1)), (0, 0));
+            let freed = s.submit(0, Work::Check(block(1)), (0, 0));
+            if wait {
+                let wait = Frontier::from_entry(s.axis(0), freed);
+                s.wait(1, wait.as_ref());
+            }
+            // Stream 1 runs ahead of stream 0.
+            s.submit(0, Work::None, (0, 0));
+            s.submit(1, Work::Write(block(2)), (0, 0));
+            s.submit(0, Work::None, (0, 0));
+            s.submit(0, Work::None, (0, 0));
+            for _ in 0..4 {
+                s.submit(1, Work::None, (0, 0));
+            }
+            s.drain();
+            assert_eq!(s.corrupted(), found);
+        }
+    }
+}
