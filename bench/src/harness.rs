@@ -42,7 +42,7 @@ pub struct Case {
     pub unit: &'static str,
     /// Index of the contender that ratios refer to.
     pub reference: usize,
-    /// Bounds on ratios to the reference that the project set itself.
+    /// Bounds that the project set itself.
     pub goals: Vec<Goal>,
     /// Makes the contenders; called only when the case is selected.
     pub contenders: Box<dyn FnOnce() -> Vec<Contender>>,
@@ -57,19 +57,34 @@ impl fmt::Debug for Case {
     }
 }
 
-/// A contender's median ratio to the reference must not exceed this.
+/// What a contender's median must not exceed.
 #[derive(Clone, Debug)]
 pub struct Goal {
     /// The contender's name.
     pub contender: String,
     /// The bound.
-    pub ratio: f64,
+    pub bound: Bound,
+}
+
+/// A bound on a median.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Bound {
+    /// On the ratio to the reference.
+    Ratio(f64),
+    /// On the time of an operation in nanoseconds, for what can only be compared with numbers measured elsewhere,
+    /// on a machine on which offset-allocator took as long as it does here.
+    Nanoseconds(f64),
 }
 
 impl Goal {
     /// `contender` takes at most `ratio` times as long as the reference.
-    pub fn new(contender: impl Into<String>, ratio: f64) -> Self {
-        Self { contender: contender.into(), ratio }
+    pub fn ratio(contender: impl Into<String>, ratio: f64) -> Self {
+        Self { contender: contender.into(), bound: Bound::Ratio(ratio) }
+    }
+
+    /// An operation of `contender` takes at most `ns` nanoseconds.
+    pub fn ns(contender: impl Into<String>, ns: f64) -> Self {
+        Self { contender: contender.into(), bound: Bound::Nanoseconds(ns) }
     }
 }
 
@@ -122,8 +137,19 @@ pub struct Row {
     pub ns: Summary,
     /// Its time over the reference's, round by round.
     pub ratio: Summary,
-    /// The bound on the median ratio, if there is one.
-    pub goal: Option<f64>,
+    /// What its median must not exceed, if that is set.
+    pub goal: Option<Bound>,
+}
+
+impl Row {
+    /// Whether the goal is reached; `None` without one.
+    #[must_use]
+    pub fn reached(&self) -> Option<bool> {
+        Some(match self.goal? {
+            Bound::Ratio(bound) => self.ratio.median <= bound,
+            Bound::Nanoseconds(bound) => self.ns.median <= bound,
+        })
+    }
 }
 
 /// A case, measured.
@@ -165,7 +191,7 @@ pub fn measure(case: Case, effort: Effort, only: Option<&str>) -> Option<Table> 
     let bases = times[base].clone();
     let rows = contenders.into_iter().zip(times).filter_map(|(contender, ns)| {
         let ratio = Summary::of(ns.iter().zip(&bases).map(|(a, b)| a / b).collect())?;
-        let goal = case.goals.iter().find(|g| g.contender == contender.name).map(|g| g.ratio);
+        let goal = case.goals.iter().find(|g| g.contender == contender.name).map(|g| g.bound);
         Some(Row { name: contender.name, ns: Summary::of(ns)?, ratio, goal })
     });
     let rows = rows.collect();
@@ -209,14 +235,15 @@ mod tests {
             name: "c".into(),
             unit: "op",
             reference: 1,
-            goals: vec![Goal::new("slow", 2.0)],
+            goals: vec![Goal::ratio("slow", 2.0)],
             contenders: Box::new(move || vec![pretend("slow", 300), pretend("base", 100)]),
         };
         let effort = Effort { rounds: 3, slice: Duration::from_millis(1) };
         let table = measure(case, effort, None).unwrap();
         assert_eq!(table.reference, "base");
         assert_eq!(table.rows[0].ratio, Summary { median: 3.0, min: 3.0, max: 3.0 });
-        assert_eq!(table.rows[0].goal, Some(2.0));
+        assert_eq!(table.rows[0].goal, Some(Bound::Ratio(2.0)));
+        assert_eq!(table.rows[0].reached(), Some(false));
         assert_eq!(table.rows[1].ns.median, 100.0);
     }
 }

@@ -14,6 +14,10 @@
 
 pub mod groups;
 pub mod harness;
+pub mod pairs;
 pub mod peers;
+pub mod pending;
 pub mod report;
+pub mod slabs;
 pub mod stream;
+pub mod tape;

@@ -1,6 +1,6 @@
 //! What is printed, and `RESULTS.md`.
 
-use crate::harness::{Row, Table};
+use crate::harness::{Bound, Row, Table};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::fs;
@@ -96,11 +96,13 @@ fn ns(value: f64) -> String {
 }
 
 fn goal(row: &Row) -> String {
-    match row.goal {
-        Some(goal) if row.ratio.median <= goal => format!("≤ {goal:.2}× reached"),
-        Some(goal) => format!("≤ {goal:.2}× MISSED"),
-        None => String::new(),
-    }
+    let bound = match row.goal {
+        Some(Bound::Ratio(ratio)) => format!("≤ {ratio:.2}×"),
+        Some(Bound::Nanoseconds(bound)) => format!("≤ {} ns", ns(bound)),
+        None => return String::new(),
+    };
+    let verdict = if row.reached() == Some(true) { "reached" } else { "**missed**" };
+    format!("{bound} {verdict}")
 }
 
 /// A case as JSON.
@@ -114,7 +116,12 @@ pub fn value(table: &Table) -> Value {
                 "contender": row.name,
                 "ns": { "median": row.ns.median, "min": row.ns.min, "max": row.ns.max },
                 "ratio": { "median": row.ratio.median, "min": row.ratio.min, "max": row.ratio.max },
-                "goal": row.goal,
+                "goal": match row.goal {
+                    Some(Bound::Ratio(ratio)) => json!({ "ratio": ratio }),
+                    Some(Bound::Nanoseconds(ns)) => json!({ "ns": ns }),
+                    None => Value::Null,
+                },
+                "reached": row.reached(),
             })
         })
         .collect();

@@ -3,9 +3,10 @@
 //! Sizes are log-uniform from 256 B to 1 MiB. The capacity is twice the peak of live bytes, so that nothing ever
 //! fails. The allocators that write into the memory they manage are left out at 50,000 live: 12 GiB each.
 
-use crate::harness::{Case, Contender, Goal, Stopwatch};
+use crate::harness::{Case, Contender, Goal};
 use crate::peers::{Deaths, GpuAllocator, OffsetAllocator, Ours, Peer, Queues, Rlsf, Talc};
 use crate::stream::Churn;
+use crate::tape;
 use std::rc::Rc;
 use strandline_core::offset::tlsf::{Config, Placement};
 
@@ -16,7 +17,7 @@ pub(super) fn cases() -> impl Iterator<Item = Case> {
             name: name.into(),
             unit: "pair",
             reference: 0,
-            goals: vec![Goal::new("strandline, 1-entry frontiers", 1.0)],
+            goals: vec![Goal::ratio("strandline, 1-entry frontiers", 1.0)],
             contenders: Box::new(move || contenders(live)),
         },
     )
@@ -64,30 +65,6 @@ fn contenders(live: u32) -> Vec<Contender> {
     all
 }
 
-/// A peer in the steady state of a churn. Panics when it cannot be made or something does not fit: the
-/// numbers of a run in which something failed would mean nothing.
 fn contender<P: Peer + 'static>(name: &str, peer: Option<P>, churn: &Rc<Churn>) -> Contender {
-    let churn = Rc::clone(churn);
-    let label = name.to_owned();
-    let mut state: Option<P> = None;
-    let mut made = peer;
-    let mut at = 0;
-    Contender::new(name, move |count| {
-        let peer = state.get_or_insert_with(|| {
-            let Some(mut peer) = made.take() else { panic!("{label}: cannot be set up") };
-            for (slot, &size) in churn.start.iter().enumerate() {
-                assert!(peer.allocate(slot as u32, size), "{label}: the start does not fit");
-            }
-            peer
-        });
-        let swaps = churn.swaps.as_slice();
-        let clock = Stopwatch::start();
-        for _ in 0..count {
-            let swap = swaps[at];
-            at = if at + 1 == swaps.len() { 0 } else { at + 1 };
-            peer.free(swap.slot);
-            assert!(peer.allocate(swap.slot, swap.size), "{label}: {} bytes do not fit", swap.size);
-        }
-        clock.elapsed()
-    })
+    tape::contender(name, peer, Rc::clone(churn))
 }
