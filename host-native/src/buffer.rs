@@ -17,7 +17,8 @@
 //!
 //! # Cost
 //! A relaxed 8-byte store is a plain store to the processor; the compiler does not widen it further.
-//! Fills and copies run at 8 bytes an instruction, which keeps up with memory, not with the caches.
+//! Beyond the caches, fills and reads run as fast as those of a `Vec`, and copies at two thirds; within
+//! them, wide vector instructions would be two to three times as fast.
 
 use crate::mem::Mapping;
 use core::fmt;

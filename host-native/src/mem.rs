@@ -22,7 +22,9 @@ use core::ptr::{self, NonNull};
 use core::slice;
 use core::sync::atomic::{AtomicU64, Ordering};
 use rustix::io::Errno;
-use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
+#[cfg(target_os = "linux")]
+use rustix::mm::Advice;
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
 use std::sync::Arc;
 
 const WORD: usize = size_of::<AtomicU64>();
@@ -225,7 +227,6 @@ impl Mapping {
         }
         #[cfg(not(target_os = "linux"))]
         {
-            let _ = Advice::Normal;
             Err(Errno::INVAL)
         }
     }
@@ -269,7 +270,7 @@ impl Mapping {
     }
 
     /// Writes every page without changing it.
-    fn touch(&self, start: usize, end: usize) {
+    pub(crate) fn touch(&self, start: usize, end: usize) {
         for word in self.words()[start / WORD..end / WORD].iter().step_by(self.layout.page / WORD) {
             word.fetch_or(0, Ordering::Relaxed);
         }

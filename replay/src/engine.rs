@@ -14,9 +14,9 @@
 //! look from the allocator: each stream runs a stretch of layers or requests on its own, and long-lived blocks of all streams
 //! lie between each other. Such streams are synthesized, and the report says so.
 //!
-//! **Waiting.** With [`Options::allow_wait`], a request may be answered with memory that must be waited for; and where the
-//! answer is that nothing fits while freed memory is still in flight, the engine lets every stream finish and asks once
-//! more (a *stall*, counted).
+//! **Waiting.** With [`Options::allow_wait`], a request may be answered with memory that must be waited for; and where nothing
+//! fits while freed memory is still in flight, the engine lets every stream finish and asks once more before it has the
+//! pool grow (a *stall*, counted).
 //!
 //! # Cost
 //! O(log n) an event for n live blocks (the oracle's interval maps); the walk over all blocks that finds the largest hole at a peak is
@@ -31,7 +31,9 @@ use crate::validate::{Step, What};
 use hdrhistogram::Histogram;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use strandline_core::{Acquire, Death, Entry, Epoch, FrontierRef, PoolStats, Request, Reservation};
+use strandline_core::{
+    Acquire, Death, Entry, Epoch, Frontier, FrontierRef, PoolStats, Request, Reservation,
+};
 
 mod failure;
 mod peaks;
@@ -249,13 +251,15 @@ impl Engine {
         Ok(())
     }
 
-    /// Asks a pool, and once more after all streams have finished, if that may help.
+    /// Asks a pool. Who may wait would rather wait than have the pool grow: it asks for what is there, then lets the streams
+    /// finish and asks again if what they free could be enough, and only then permits growth.
     fn acquire(
         &mut self,
         index: usize,
         stream: u32,
         step: &Step,
-    ) -> Result<(Reservation, Option<strandline_core::Frontier>), Box<Failure>> {
+    ) -> Result<(Reservation, Option<Frontier>), Box<Failure>> {
+        let mut may_grow = !self.options.allow_wait;
         let mut stalled = false;
         loop {
             let Some(pool) = self.pools.get(index) else {
@@ -266,7 +270,7 @@ impl Engine {
                 alignment: 1,
                 frontier: self.streams.frontier(stream),
                 may_wait: self.options.allow_wait,
-                may_grow: true,
+                may_grow,
             };
             let answer = if self.options.unchecked {
                 pool.acquire(&request)
@@ -281,16 +285,21 @@ impl Engine {
                 Ok(Acquire::AfterWait { reservation, wait }) => {
                     return Ok((reservation, Some(wait)));
                 }
-                Ok(Acquire::Exhausted { growth_required, .. }) => {
-                    let may_help =
-                        self.options.allow_wait && !stalled && self.pools.stats().pending_bytes > 0;
-                    if may_help {
+                Ok(Acquire::Exhausted { growth_required, .. }) if may_grow => {
+                    Reason::Exhausted { growth_required }
+                }
+                Ok(Acquire::Exhausted { .. }) => {
+                    let stats = pool.stats();
+                    let could_suffice = stats.pending_bytes > 0
+                        && stats.pending_bytes + stats.clean_bytes() >= step.size;
+                    if could_suffice && !stalled {
                         stalled = true;
                         self.stalls += 1;
                         self.streams.drain();
-                        continue;
+                    } else {
+                        may_grow = true;
                     }
-                    Reason::Exhausted { growth_required }
+                    continue;
                 }
                 Ok(Acquire::OverBudget { .. }) => Reason::OverBudget,
                 Err(error) => Reason::Pool(error),

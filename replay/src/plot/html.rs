@@ -11,7 +11,7 @@ font:14px system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans',sans-serif}\
 main{max-width:1200px;margin:0 auto;padding:16px;position:relative}svg{width:100%;height:auto;display:block}\
 #tip{position:absolute;pointer-events:none;padding:8px 10px;border-radius:6px;background:#1f2328ee;color:#fff;\
 font-variant-numeric:tabular-nums;white-space:nowrap}#tip table{border-spacing:8px 0}#tip td+td{text-align:right}\
-#cursor{stroke:#8888;stroke-width:1}[hidden]{display:none}p{color:#59636e}";
+#cursor{stroke:#8888;stroke-width:1}[hidden]{display:none}p{color:#59636e;margin:0 0 0 7.5%}";
 
 /// Finds the bucket under the pointer by bisection and shows its values; arrow keys move it too.
 const SCRIPT: &str = "\

@@ -20,31 +20,57 @@ pub(super) struct Line {
     pub(super) meaning: &'static str,
     pub(super) of: fn(&Sample) -> u64,
     filled: bool,
+    /// Shows beside a line that lies on it.
+    wide: bool,
 }
 
 /// In the order in which they are drawn: later ones lie above.
 pub(super) const LINES: [Line; 4] = [
-    Line { name: "committed", meaning: "slabs held", of: |s| s.committed, filled: true },
+    Line {
+        name: "committed",
+        meaning: "slabs held",
+        of: |s| s.committed,
+        filled: true,
+        wide: false,
+    },
     Line {
         name: "reserved",
         meaning: "handed out, with padding",
         of: |s| s.reserved,
         filled: false,
+        wide: true,
     },
-    Line { name: "live", meaning: "asked for by live blocks", of: |s| s.live, filled: true },
-    Line { name: "pending", meaning: "freed, last use not over", of: |s| s.pending, filled: false },
+    Line {
+        name: "live",
+        meaning: "asked for by live blocks",
+        of: |s| s.live,
+        filled: true,
+        wide: false,
+    },
+    Line {
+        name: "pending",
+        meaning: "freed, last use not over",
+        of: |s| s.pending,
+        filled: false,
+        wide: false,
+    },
 ];
 
-/// Colours that people of every colour vision tell apart (Okabe and Ito), on light and on dark.
+/// Colours that people of every colour vision tell apart (Okabe and Ito), on light and on dark. Plain classes, no variables:
+/// many viewers know CSS only so far.
 const STYLE: &str = "\
-.plot{--ink:#1f2328;--soft:#59636e;--grid:#d8dee4;--paper:#fff;--committed:#0072b2;--reserved:#d98a00;--live:#009e73;\
---pending:#b5478f;--bad:#c62828;font:13px system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans',sans-serif}\
-@media(prefers-color-scheme:dark){.plot{--ink:#e6edf3;--soft:#9198a1;--grid:#30363d;--paper:#0d1117;--committed:#56b4e9;\
---reserved:#f0b429;--live:#2fc89b;--pending:#e08fc4;--bad:#ff6b6b}}\
-.plot text{fill:var(--soft)}.plot .title{fill:var(--ink);font-size:16px;font-weight:600}.plot .name{fill:var(--ink)}\
-.plot .grid{stroke:var(--grid)}.plot .axis{stroke:var(--soft)}\
-.plot .line{fill:none;stroke-width:1.5;stroke-linejoin:round}.plot .area{stroke:none;opacity:.16}\
-.plot .limit{stroke:var(--bad);stroke-dasharray:6 4;fill:none}.plot .bad{fill:var(--bad)}";
+.plot{font:13px system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans',sans-serif}\
+.plot .paper{fill:#fff}.plot text{fill:#59636e}.plot .title{fill:#1f2328;font-size:16px;font-weight:600}\
+.plot .name{fill:#1f2328}.plot .grid{stroke:#d8dee4}.plot .axis{stroke:#59636e}\
+.plot .line{fill:none;stroke-width:1.5;stroke-linejoin:round}.plot .wide{stroke-width:4;stroke-opacity:.75}\
+.plot .area{stroke:none;fill-opacity:.16}\
+.plot .limit{stroke:#c62828;stroke-dasharray:6 4;fill:none}.plot .bad{fill:#c62828}\
+.s-committed{stroke:#0072b2}.f-committed{fill:#0072b2}.s-reserved{stroke:#e69f00}.f-reserved{fill:#e69f00}\
+.s-live{stroke:#009e73}.f-live{fill:#009e73}.s-pending{stroke:#b5478f}.f-pending{fill:#b5478f}\
+@media(prefers-color-scheme:dark){.plot .paper{fill:#0d1117}.plot text{fill:#9198a1}.plot .title,.plot .name{fill:#e6edf3}\
+.plot .grid{stroke:#30363d}.plot .axis{stroke:#9198a1}.plot .limit{stroke:#ff6b6b}.plot .bad{fill:#ff6b6b}\
+.s-committed{stroke:#56b4e9}.f-committed{fill:#56b4e9}.s-reserved{stroke:#f0b429}.f-reserved{fill:#f0b429}\
+.s-live{stroke:#2fc89b}.f-live{fill:#2fc89b}.s-pending{stroke:#e08fc4}.f-pending{fill:#e08fc4}}";
 
 /// Where events and bytes lie.
 pub(super) struct Frame {
@@ -87,7 +113,7 @@ fn write(plot: &Plot<'_>, frame: &Frame, out: &mut String) -> std::fmt::Result {
         out,
         "<svg class=\"plot\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
          aria-label=\"Memory over the events of {title}\"><style>{STYLE}</style>\
-         <rect width=\"100%\" height=\"100%\" style=\"fill:var(--paper)\"/>\
+         <rect class=\"paper\" width=\"100%\" height=\"100%\"/>\
          <text class=\"title\" x=\"{LEFT}\" y=\"28\">{title}</text>"
     )?;
     legend(plot, out)?;
@@ -127,7 +153,7 @@ fn legend(plot: &Plot<'_>, out: &mut String) -> std::fmt::Result {
         let x = LEFT + width * i as f64;
         write!(
             out,
-            "<rect x=\"{x:.1}\" y=\"42\" width=\"12\" height=\"12\" rx=\"2\" style=\"fill:var(--{name})\"/>\
+            "<rect x=\"{x:.1}\" y=\"42\" width=\"12\" height=\"12\" rx=\"2\" class=\"f-{name}\"/>\
              <text x=\"{:.1}\" y=\"53\"><title>{meaning}</title><tspan class=\"name\">{name}</tspan> \u{2264} {}</text>",
             x + 18.0,
             Bytes(of(&max))
@@ -180,7 +206,7 @@ fn draw_line(
     out: &mut String,
 ) -> std::fmt::Result {
     let Some(first) = buckets.first() else { return Ok(()) };
-    let Line { name, of, filled, .. } = line;
+    let Line { name, of, filled, wide, .. } = line;
     let mut path = String::with_capacity(buckets.len() * 16);
     for bucket in buckets {
         let x = frame.x(bucket.event);
@@ -195,10 +221,8 @@ fn draw_line(
     write!(path, "H{end:.1}")?;
     if *filled {
         let (start, bottom) = (frame.x(first.event), HEIGHT - BOTTOM);
-        write!(
-            out,
-            "<path class=\"area\" style=\"fill:var(--{name})\" d=\"{path}V{bottom}H{start:.1}Z\"/>"
-        )?;
+        write!(out, "<path class=\"area f-{name}\" d=\"{path}V{bottom}H{start:.1}Z\"/>")?;
     }
-    write!(out, "<path class=\"line\" style=\"stroke:var(--{name})\" d=\"{path}\"/>")
+    let wide = if *wide { " wide" } else { "" };
+    write!(out, "<path class=\"line{wide} s-{name}\" d=\"{path}\"/>")
 }
