@@ -3,8 +3,10 @@
 use clap::Parser;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use strandline_bench::figures::Figures;
+use strandline_bench::groups::{self, Work};
 use strandline_bench::harness::{self, Effort};
-use strandline_bench::{groups, report};
+use strandline_bench::report::{self, Section};
 
 /// Runs strandline and its published peers side by side, interleaved, and prints ratios.
 #[derive(Debug, Parser)]
@@ -36,9 +38,9 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let effort = if args.quick { Effort::QUICK } else { Effort::FULL };
     let setting = report::Setting::here();
-    let mut tables = Vec::new();
-    for case in groups::all() {
-        let title = format!("{}: {}", case.group, case.name);
+    let mut sections = Vec::new();
+    for work in groups::all() {
+        let title = work.title();
         if !args.filters.is_empty() && !args.filters.iter().any(|f| title.contains(f.as_str())) {
             continue;
         }
@@ -46,39 +48,54 @@ fn main() -> ExitCode {
             println!("{title}");
             continue;
         }
-        let Some(table) = harness::measure(case, effort, args.contender.as_deref()) else {
-            eprintln!("{title}: nothing to measure");
-            return ExitCode::FAILURE;
+        let section = match measure(work, effort, args.contender.as_deref()) {
+            Ok(section) => section,
+            Err(error) => {
+                eprintln!("{title}: {error}");
+                return ExitCode::FAILURE;
+            }
         };
         if !args.json {
-            println!("{}", report::text(&table));
+            println!("{}", section.text());
         }
-        tables.push(table);
+        sections.push(section);
     }
     if args.list {
         return ExitCode::SUCCESS;
     }
-    if tables.is_empty() {
+    if sections.is_empty() {
         eprintln!("no case contains {:?}; --list names them all", args.filters);
         return ExitCode::from(2);
     }
     if args.json {
-        let all: Vec<_> = tables.iter().map(report::value).collect();
+        let all: Vec<_> = sections.iter().map(Section::value).collect();
         println!(
             "{}",
             serde_json::json!({
                 "date": setting.date,
                 "processor": setting.processor,
                 "threads": setting.threads,
-                "tables": all,
+                "cases": all,
             })
         );
     }
     if let Some(path) = &args.results
-        && let Err(error) = report::write(path, &tables, &setting)
+        && let Err(error) = report::write(path, &sections, &setting)
     {
         eprintln!("{}: {error}", path.display());
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
+}
+
+fn measure(work: Work, effort: Effort, only: Option<&str>) -> Result<Section, String> {
+    match work {
+        Work::Timed(case) => harness::measure(case, effort, only)
+            .map(Section::Times)
+            .ok_or_else(|| "nothing to measure".to_owned()),
+        Work::Counted(count) => {
+            let rows = (count.count)()?;
+            Ok(Section::Counts(Figures { group: count.group, name: count.name, rows }))
+        }
+    }
 }

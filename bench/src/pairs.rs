@@ -9,6 +9,7 @@ use std::hint::black_box;
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+use strandline_core::pool::fixed_block::{FixedBlockPool, FixedBlockPoolConfig};
 use strandline_core::pool::growth::Growth;
 use strandline_core::pool::tlsf::{Coalescing, TlsfPool, TlsfPoolConfig};
 use strandline_core::pool::{PoolHost, Reservation};
@@ -208,6 +209,25 @@ pub fn tlsf_pool(coalescing: Coalescing) -> Arc<TlsfPool> {
     let config =
         TlsfPoolConfig { growth: Growth::slabs_of(16 << 30), coalescing, ..Default::default() };
     match TlsfPool::new(host, config) {
+        Ok(pool) => Arc::new(pool),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// A fixed-block pool of 1,024 blocks in one slab.
+///
+/// # Panics
+/// Never: the configuration is valid.
+#[must_use]
+pub fn fixed_pool(block_size: u64) -> Arc<FixedBlockPool> {
+    let host = PoolHost::new(Arc::new(Numbers::default()), Arc::new(NoProgress));
+    let config = FixedBlockPoolConfig {
+        block_size,
+        max_blocks: 1024,
+        growth: Growth::slabs_of(1024 * block_size),
+        ..Default::default()
+    };
+    match FixedBlockPool::new(host, config) {
         Ok(pool) => Arc::new(pool),
         Err(error) => panic!("{error}"),
     }

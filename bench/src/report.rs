@@ -1,5 +1,6 @@
 //! What is printed, and `RESULTS.md`.
 
+use crate::figures::Figures;
 use crate::harness::{Bound, Row, Table};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -63,9 +64,99 @@ fn processor() -> Option<String> {
     }
 }
 
+/// What came of a case.
+#[derive(Clone, Debug)]
+pub enum Section {
+    /// Times.
+    Times(Table),
+    /// Counts.
+    Counts(Figures),
+}
+
+impl Section {
+    /// For a terminal.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Self::Times(table) => text(table),
+            Self::Counts(figures) => counted_text(figures),
+        }
+    }
+
+    /// As JSON.
+    #[must_use]
+    pub fn value(&self) -> Value {
+        match self {
+            Self::Times(table) => value(table),
+            Self::Counts(figures) => counted_value(figures),
+        }
+    }
+
+    const fn group(&self) -> &'static str {
+        match self {
+            Self::Times(table) => table.group,
+            Self::Counts(figures) => figures.group,
+        }
+    }
+
+    fn markdown(&self, out: &mut String) {
+        match self {
+            Self::Times(table) => times_markdown(table, out),
+            Self::Counts(figures) => counts_markdown(figures, out),
+        }
+    }
+}
+
+fn counted_text(figures: &Figures) -> String {
+    let mut out = String::new();
+    let width = figures.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
+    // Writing to a string cannot fail.
+    let _ = writeln!(out, "{}: {}", figures.group, figures.name);
+    for row in &figures.rows {
+        let goal = ratio_goal(row.goal, row.reached());
+        let _ =
+            writeln!(out, "  {:width$}  {:.4}×  {goal:16}  {}", row.name, row.ratio, row.detail);
+    }
+    out
+}
+
+fn counted_value(figures: &Figures) -> Value {
+    let rows: Vec<Value> = figures
+        .rows
+        .iter()
+        .map(|row| {
+            json!({
+                "of": row.name,
+                "ratio": row.ratio,
+                "detail": row.detail,
+                "goal": row.goal,
+                "reached": row.reached(),
+            })
+        })
+        .collect();
+    json!({ "group": figures.group, "case": figures.name, "figures": rows })
+}
+
+fn counts_markdown(figures: &Figures, out: &mut String) {
+    let _ = write!(
+        out,
+        "\n### {}\n\n| of | ratio | goal | detail |\n| --- | --- | --- | --- |\n",
+        figures.name
+    );
+    for row in &figures.rows {
+        let goal = ratio_goal(row.goal, row.reached());
+        let _ = writeln!(out, "| {} | {:.4} | {goal} | {} |", row.name, row.ratio, row.detail);
+    }
+}
+
+fn ratio_goal(goal: Option<f64>, reached: Option<bool>) -> String {
+    let Some(goal) = goal else { return String::new() };
+    let verdict = if reached == Some(true) { "reached" } else { "**missed**" };
+    format!("≤ {goal:.3}× {verdict}")
+}
+
 /// A case as a table for a terminal.
-#[must_use]
-pub fn text(table: &Table) -> String {
+fn text(table: &Table) -> String {
     let mut out = String::new();
     let width = table.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0).max(20);
     // Writing to a string cannot fail.
@@ -106,8 +197,7 @@ fn goal(row: &Row) -> String {
 }
 
 /// A case as JSON.
-#[must_use]
-pub fn value(table: &Table) -> Value {
+fn value(table: &Table) -> Value {
     let rows: Vec<Value> = table
         .rows
         .iter()
@@ -136,7 +226,7 @@ pub fn value(table: &Table) -> Value {
 
 /// The measured part of `RESULTS.md`.
 #[must_use]
-pub fn markdown(tables: &[Table], setting: &Setting) -> String {
+pub fn markdown(sections: &[Section], setting: &Setting) -> String {
     let mut out = format!(
         "# Results\n\n\
          Written by `cargo xtask bench -- --results bench/RESULTS.md`; the last section is kept by hand.\n\n\
@@ -147,32 +237,36 @@ pub fn markdown(tables: &[Table], setting: &Setting) -> String {
         setting.date, setting.processor, setting.threads
     );
     let mut group = "";
-    for table in tables {
-        if table.group != group {
-            group = table.group;
+    for section in sections {
+        if section.group() != group {
+            group = section.group();
             let _ = write!(out, "\n## {group}\n");
         }
-        let _ = write!(
-            out,
-            "\n### {}\n\n| contender | ns per {} | ratio | goal |\n| --- | --- | --- | --- |\n",
-            table.case, table.unit
-        );
-        for row in &table.rows {
-            let _ = writeln!(
-                out,
-                "| {} | {} ({}–{}) | {:.2} ({:.2}–{:.2}) | {} |",
-                row.name,
-                ns(row.ns.median),
-                ns(row.ns.min),
-                ns(row.ns.max),
-                row.ratio.median,
-                row.ratio.min,
-                row.ratio.max,
-                goal(row)
-            );
-        }
+        section.markdown(&mut out);
     }
     out
+}
+
+fn times_markdown(table: &Table, out: &mut String) {
+    let _ = write!(
+        out,
+        "\n### {}\n\n| contender | ns per {} | ratio | goal |\n| --- | --- | --- | --- |\n",
+        table.case, table.unit
+    );
+    for row in &table.rows {
+        let _ = writeln!(
+            out,
+            "| {} | {} ({}–{}) | {:.2} ({:.2}–{:.2}) | {} |",
+            row.name,
+            ns(row.ns.median),
+            ns(row.ns.min),
+            ns(row.ns.max),
+            row.ratio.median,
+            row.ratio.min,
+            row.ratio.max,
+            goal(row)
+        );
+    }
 }
 
 /// The measured part, followed by what people wrote into the file that is replaced.
@@ -188,13 +282,13 @@ pub fn merged(measured: &str, old: Option<&str>) -> String {
 ///
 /// # Errors
 /// The file cannot be read, although it exists, or not be written.
-pub fn write(path: &Path, tables: &[Table], setting: &Setting) -> io::Result<()> {
+pub fn write(path: &Path, sections: &[Section], setting: &Setting) -> io::Result<()> {
     let old = match fs::read_to_string(path) {
         Ok(old) => Some(old),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
-    fs::write(path, merged(&markdown(tables, setting), old.as_deref()))
+    fs::write(path, merged(&markdown(sections, setting), old.as_deref()))
 }
 
 #[cfg(test)]

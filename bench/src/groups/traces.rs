@@ -34,8 +34,7 @@ pub(super) fn cases() -> impl Iterator<Item = Case> {
 }
 
 fn contenders(name: &str) -> Vec<Contender> {
-    let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../traces").join(format!("{name}.csv.gz"));
+    let path = super::packing::path(name);
     let trace = match load(&path) {
         Ok(trace) => Rc::new(trace),
         // Part of the repository: nothing to be measured without it.
