@@ -1,3 +1,101 @@
-//! Not written yet.
+//! `strandline-bench`: runs the cases and prints their tables.
 
-fn main() {}
+use clap::Parser;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use strandline_bench::figures::Figures;
+use strandline_bench::groups::{self, Work};
+use strandline_bench::harness::{self, Effort};
+use strandline_bench::report::{self, Section};
+
+/// Runs strandline and its published peers side by side, interleaved, and prints ratios.
+#[derive(Debug, Parser)]
+#[command(name = "strandline-bench")]
+struct Args {
+    /// Only cases whose "group: case" contains one of these.
+    filters: Vec<String>,
+    /// Few and short rounds: a look, not a result.
+    #[arg(long)]
+    quick: bool,
+    /// Print one JSON object instead of tables.
+    #[arg(long)]
+    json: bool,
+    /// Only the reference and the contenders whose names contain this.
+    #[arg(long, value_name = "TEXT")]
+    contender: Option<String>,
+    /// Name the cases and stop.
+    #[arg(long)]
+    list: bool,
+    /// Write the results to this file, keeping its section of what is not reached.
+    #[arg(long, value_name = "FILE")]
+    results: Option<PathBuf>,
+    /// Ignored: what `cargo bench` passes.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let effort = if args.quick { Effort::QUICK } else { Effort::FULL };
+    let setting = report::Setting::here();
+    let mut sections = Vec::new();
+    for work in groups::all() {
+        let title = work.title();
+        if !args.filters.is_empty() && !args.filters.iter().any(|f| title.contains(f.as_str())) {
+            continue;
+        }
+        if args.list {
+            println!("{title}");
+            continue;
+        }
+        let section = match measure(work, effort, args.contender.as_deref()) {
+            Ok(section) => section,
+            Err(error) => {
+                eprintln!("{title}: {error}");
+                return ExitCode::FAILURE;
+            }
+        };
+        if !args.json {
+            println!("{}", section.text());
+        }
+        sections.push(section);
+    }
+    if args.list {
+        return ExitCode::SUCCESS;
+    }
+    if sections.is_empty() {
+        eprintln!("no case contains {:?}; --list names them all", args.filters);
+        return ExitCode::from(2);
+    }
+    if args.json {
+        let all: Vec<_> = sections.iter().map(Section::value).collect();
+        println!(
+            "{}",
+            serde_json::json!({
+                "date": setting.date,
+                "processor": setting.processor,
+                "threads": setting.threads,
+                "cases": all,
+            })
+        );
+    }
+    if let Some(path) = &args.results
+        && let Err(error) = report::write(path, &sections, &setting)
+    {
+        eprintln!("{}: {error}", path.display());
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+fn measure(work: Work, effort: Effort, only: Option<&str>) -> Result<Section, String> {
+    match work {
+        Work::Timed(case) => harness::measure(case, effort, only)
+            .map(Section::Times)
+            .ok_or_else(|| "nothing to measure".to_owned()),
+        Work::Counted(count) => {
+            let rows = (count.count)()?;
+            Ok(Section::Counts(Figures { group: count.group, name: count.name, rows }))
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! The groups of cases, one file each.
+
+mod advance;
+mod fixed_pairs;
+mod frontier;
+mod notification;
+mod packing;
+mod pending;
+mod pool_pairs;
+mod tlsf_pair;
+mod traces;
+
+use crate::figures::Count;
+use crate::harness::Case;
+
+/// Something to be measured.
+#[derive(Debug)]
+pub enum Work {
+    /// By the clock.
+    Timed(Case),
+    /// By counting.
+    Counted(Count),
+}
+
+impl Work {
+    /// What filters are matched against: `group: case`.
+    #[must_use]
+    pub fn title(&self) -> String {
+        match self {
+            Self::Timed(case) => format!("{}: {}", case.group, case.name),
+            Self::Counted(count) => format!("{}: {}", count.group, count.name),
+        }
+    }
+}
+
+/// All there is, in the order of the report.
+#[must_use]
+pub fn all() -> Vec<Work> {
+    let timed = tlsf_pair::cases()
+        .chain(traces::cases())
+        .chain(pool_pairs::cases())
+        .chain(fixed_pairs::cases())
+        .chain(pending::cases())
+        .chain(advance::cases())
+        .chain(frontier::cases())
+        .chain(notification::cases());
+    timed.map(Work::Timed).chain(packing::cases().map(Work::Counted)).collect()
+}

@@ -1,0 +1,124 @@
+//! Strandline's TLSF heap: offsets plus readiness, without a pool's lock and slabs.
+
+use super::Peer;
+use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
+use strandline_core::offset::tlsf::{BlockId, Config, TlsfError};
+use strandline_core::pool::tlsf::heap::{BlockDeath, Heap};
+use strandline_core::{Axis, Death, Entry, Epoch, FrontierRef, Progress};
+
+/// What freed blocks wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deaths {
+    /// Nothing: blocks are freed idle and acquired by a requester who knows nothing.
+    Idle,
+    /// A frontier of one entry, which the requester's frontier dominates. Completion trails submission
+    /// by this many pairs; `u64::MAX`: nothing ever completes, so every reuse rests on dominance.
+    Behind(u64),
+}
+
+/// A single queue, or several that take turns and know all about each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queues(pub u8);
+
+/// How far each of the queues has come.
+#[derive(Debug)]
+struct Completed(AtomicU64);
+
+impl Progress for Completed {
+    #[inline]
+    fn reached(&self, _: Axis) -> Epoch {
+        // Relaxed: one thread.
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Ours {
+    heap: Heap,
+    live: Vec<BlockId>,
+    deaths: Deaths,
+    queues: u8,
+    /// What the requester knows: every queue up to the last pair.
+    known: Vec<Entry>,
+    turn: usize,
+    epoch: Epoch,
+    completed: Completed,
+    death: BlockDeath,
+}
+
+impl Ours {
+    /// Over one region of `capacity` bytes, with room for `slots` live blocks.
+    ///
+    /// # Errors
+    /// A configuration or capacity that the heap refuses.
+    pub fn new(
+        capacity: u64,
+        slots: u32,
+        config: Config,
+        deaths: Deaths,
+        queues: Queues,
+    ) -> Result<Self, TlsfError> {
+        let mut heap = Heap::new(config)?;
+        heap.add_region(capacity)?;
+        Ok(Self {
+            heap,
+            live: vec![BlockId::from_index(0); slots as usize],
+            deaths,
+            queues: queues.0,
+            known: (0..queues.0).map(|q| Entry::new(Axis::queue(1, 0, 0, q), 1)).collect(),
+            turn: 0,
+            epoch: 1,
+            completed: Completed(AtomicU64::new(0)),
+            death: BlockDeath::new(),
+        })
+    }
+
+    /// The heap, to look at.
+    #[must_use]
+    pub const fn heap(&self) -> &Heap {
+        &self.heap
+    }
+}
+
+impl Peer for Ours {
+    #[inline]
+    fn allocate(&mut self, slot: u32, bytes: u32) -> bool {
+        let known = match self.deaths {
+            Deaths::Idle => FrontierRef::EMPTY,
+            Deaths::Behind(_) => match &self.known[..] {
+                [one] => FrontierRef::single(one),
+                // Sorted by axis: queues are numbered upwards.
+                several => match FrontierRef::try_from_sorted(several) {
+                    Ok(known) => known,
+                    Err(_) => return false,
+                },
+            },
+        };
+        let Some(need) = self.heap.need(bytes.into(), 1) else { return false };
+        let taken = self.heap.acquire(need, known, &self.completed, bytes.into(), &mut self.death);
+        let Some(taken) = taken else { return false };
+        black_box(self.heap.offsets().offset(taken.block));
+        self.live[slot as usize] = taken.block;
+        true
+    }
+
+    #[inline]
+    fn free(&mut self, slot: u32) {
+        let block = self.live[slot as usize];
+        let Deaths::Behind(distance) = self.deaths else {
+            return self.heap.free(block, Death::Idle, &self.completed);
+        };
+        self.epoch += 1;
+        self.completed.0.store(self.epoch.saturating_sub(distance), Ordering::Relaxed);
+        self.turn += 1;
+        if self.turn >= usize::from(self.queues) {
+            self.turn = 0;
+        }
+        let entry = &mut self.known[self.turn];
+        entry.epoch = self.epoch;
+        let death = Death::After(FrontierRef::single(entry));
+        self.heap.free(block, death, &self.completed);
+    }
+}
