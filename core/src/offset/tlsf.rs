@@ -162,20 +162,6 @@ struct Node {
     shelf: u16,
 }
 
-impl Node {
-    /// No block.
-    const VACANT: Self = Self {
-        offset: 0,
-        units: 0,
-        left: NONE,
-        right: NONE,
-        link: Link::ALONE,
-        run: NONE,
-        region: 0,
-        shelf: VACANT,
-    };
-}
-
 /// What only the block's own operations read.
 #[derive(Clone, Copy, Debug)]
 struct Detail<L> {
@@ -226,6 +212,17 @@ impl<L> Lists for Nodes<L> {
     #[inline(always)]
     fn link_ref(&self, id: u32) -> &Link {
         &self.at(id).link
+    }
+}
+
+impl Lists for [Node] {
+    #[inline(always)]
+    fn link(&mut self, id: u32) -> &mut Link {
+        &mut self[id as usize].link
+    }
+    #[inline(always)]
+    fn link_ref(&self, id: u32) -> &Link {
+        &self[id as usize].link
     }
 }
 
@@ -470,6 +467,17 @@ impl<L: Label> Tlsf<L> {
     #[must_use]
     pub fn size(&self, block: BlockId) -> u64 {
         u64::from(self.nodes.at(block.0).units) << self.granule_bits
+    }
+
+    /// Bytes of a block that is known to be live.
+    ///
+    /// # Panics
+    /// When it is not.
+    #[inline(always)]
+    pub(crate) fn live_bytes(&self, block: BlockId) -> u64 {
+        let node = self.nodes.at(block.0);
+        assert!(node.shelf == LIVE, "freed a block that is not live");
+        u64::from(node.units) << self.granule_bits
     }
 
     /// The region of a block.

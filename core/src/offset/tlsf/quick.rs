@@ -46,16 +46,14 @@ impl<L: Label> Tlsf<L> {
             return None;
         }
         let own = self.classes.floor(need.units);
-        let surely = self.classes.ceil(need.units).max(own + 1);
         let (mut bin, mut shelf) = (NONE, b);
         if b != NONE {
-            bin = self.head_bin(b, own, surely, need.units);
+            bin = self.head_bin(b, own, need.units);
         }
         // Where the bins of the other shelf begin above, its heads need no look.
         let first = self.shelves[a as usize].first_bin(own);
         if first < bin {
-            let other =
-                if first >= surely { first } else { self.head_bin(a, own, surely, need.units) };
+            let other = if first > own { first } else { self.head_bin(a, own, need.units) };
             if other < bin {
                 (bin, shelf) = (other, a);
             }
@@ -69,13 +67,13 @@ impl<L: Label> Tlsf<L> {
     /// The bin whose first block is taken: the request's own if that block fits, else the next one that
     /// is not empty, else `NONE`.
     #[inline(always)]
-    fn head_bin(&self, shelf: u32, own: u32, surely: u32, units: u32) -> u32 {
+    fn head_bin(&self, shelf: u32, own: u32, units: u32) -> u32 {
         let shelf = &self.shelves[shelf as usize];
         let bin = shelf.first_bin(own);
-        if bin >= surely || self.nodes.at(shelf.head(bin)).units >= units {
+        if bin != own || self.nodes.at(shelf.head(bin)).units >= units {
             return bin;
         }
-        shelf.first_bin(surely)
+        shelf.first_bin(own + 1)
     }
 
     /// Takes a request from the block that [`find_head`](Self::find_head) found for it. What remains of
@@ -84,52 +82,50 @@ impl<L: Label> Tlsf<L> {
     #[inline(always)]
     pub(crate) fn cut_head(&mut self, head: Head, need: Need, label: L) -> Option<Cut> {
         let Head { block: BlockId(id), shelf, bin } = head;
-        let node = self.nodes.at(id);
-        let (offset, units, region, next) = (node.offset, node.units, node.region, node.link.next);
-        let (left, right) = (node.left, node.right);
-        if node.run != NONE {
-            return self.cut_run(head, need, label);
-        }
-        let rest = units - need.units;
+        let high = need.carve != Carve::Low && self.cuts_high(id, need);
+        // Held as slices, so that their ends need not be read again after every write.
+        let nodes = &mut self.nodes.nodes[..];
+        let details = &mut self.nodes.details[..];
         let filed = &mut self.shelves[shelf as usize];
-        filed.units -= u64::from(need.units);
-        if rest == 0 {
-            filed.unlink_head(&mut self.nodes, bin, next);
-            self.births = self.births.wrapping_add(1);
-            *self.nodes.detail_mut(id) = Detail { label, birth: self.births };
-            self.nodes.at_mut(id).shelf = LIVE;
-            return Some(self.cut(id, offset, region));
-        }
-        let high = match need.carve {
-            Carve::Low => false,
-            Carve::High => true,
-            _ => self.cuts_high(id, need),
-        };
-        let live = match self.vacant {
-            NONE => self.more_nodes(shelf, need.units)?,
-            live => live,
-        };
-        let rest_bin = self.classes.floor(rest);
-        if rest_bin != bin {
-            let rank = self.nodes.detail(id).label.rank();
-            let filed = &mut self.shelves[shelf as usize];
-            filed.unlink_head(&mut self.nodes, bin, next);
-            filed.link(&mut self.nodes, id, rest_bin, rank);
+        let node = &mut nodes[id as usize];
+        let (offset, units, region, next) = (node.offset, node.units, node.region, node.link.next);
+        if node.run != NONE {
+            return self.cut_step_by_step(head, need, label);
         }
         self.births = self.births.wrapping_add(1);
-        *self.nodes.detail_mut(live) = Detail { label, birth: self.births };
-        let node = self.nodes.at_mut(id);
-        node.units = rest;
-        let start = if high {
+        let detail = Detail { label, birth: self.births };
+        let rest = units - need.units;
+        if rest == 0 {
+            node.shelf = LIVE;
+            filed.units -= u64::from(need.units);
+            filed.unlink_head(nodes, bin, next);
+            details[id as usize] = detail;
+            return Some(self.cut(id, offset, region));
+        }
+        let live = self.vacant;
+        if live == NONE {
+            return self.cut_step_by_step(head, need, label);
+        }
+        let node = &mut nodes[id as usize];
+        let (left, right, start);
+        if high {
+            (left, right, start) = (id, node.right, offset + rest);
             node.right = live;
-            offset + rest
         } else {
+            (left, right, start) = (node.left, id, offset);
             node.left = live;
             node.offset = offset + need.units;
-            offset
-        };
-        let (left, right) = if high { (id, right) } else { (left, id) };
-        let node = self.nodes.at_mut(live);
+        }
+        node.units = rest;
+        filed.units -= u64::from(need.units);
+        let rest_bin = self.classes.floor(rest);
+        if rest_bin != bin {
+            let rank = details[id as usize].label.rank();
+            filed.unlink_head(nodes, bin, next);
+            filed.link(nodes, id, rest_bin, rank);
+        }
+        details[live as usize] = detail;
+        let node = &mut nodes[live as usize];
         self.vacant = node.link.next;
         node.offset = start;
         node.units = need.units;
@@ -140,10 +136,12 @@ impl<L: Label> Tlsf<L> {
         node.shelf = LIVE;
         if high {
             if right != NONE {
-                self.nodes.at_mut(right).left = live;
+                nodes[right as usize].left = live;
             }
+        } else if left == NONE {
+            self.regions[region as usize].first = live;
         } else {
-            self.follow(left, live, region);
+            nodes[left as usize].right = live;
         }
         Some(self.cut(live, start, region))
     }
@@ -154,20 +152,10 @@ impl<L: Label> Tlsf<L> {
         Cut { block: BlockId(id), offset, region: u32::from(region) }
     }
 
-    /// `right` stands after `left` now, or first in its region.
-    #[inline(always)]
-    fn follow(&mut self, left: u32, right: u32, region: u16) {
-        if left == NONE {
-            self.regions[region as usize].first = right;
-        } else {
-            self.nodes.at_mut(left).right = right;
-        }
-    }
-
-    /// The block is in a run, which is cut along with it.
+    /// Whatever is rare about a cut: a run that is cut along, no vacant node.
     #[cold]
     #[inline(never)]
-    fn cut_run(&mut self, head: Head, need: Need, label: L) -> Option<Cut> {
+    fn cut_step_by_step(&mut self, head: Head, need: Need, label: L) -> Option<Cut> {
         let node = self.nodes.at(head.block.0);
         let high = self.cuts_high(head.block.0, need);
         let start = if high { node.offset + (node.units - need.units) } else { node.offset };
@@ -183,25 +171,10 @@ impl<L: Label> Tlsf<L> {
         node.units != need.units && self.end(node, need) == Side::Right
     }
 
-    /// A vacant node behind the others. On failure the units counted off are counted back.
-    #[cold]
-    #[inline(never)]
-    fn more_nodes(&mut self, shelf: u32, units: u32) -> Option<u32> {
-        let node = super::Node::VACANT;
-        let label = self.nodes.details.first().map(|detail| detail.label);
-        let Some(id) = label.and_then(|label| self.new_node(node, label)) else {
-            self.shelves[shelf as usize].units += u64::from(units);
-            return None;
-        };
-        Some(id)
-    }
-
     /// Files a live or loose block on a shelf and merges it with its neighbours there; returns the
     /// block that bears it all. `join` is called for each neighbour that merges, with the block's label, the
     /// neighbour's, and whether the result bears the neighbour's id.
     ///
-    /// # Panics
-    /// When the block is neither live nor loose.
     #[inline(always)]
     pub(crate) fn release(
         &mut self,
@@ -211,76 +184,77 @@ impl<L: Label> Tlsf<L> {
         mut join: impl FnMut(&mut L, &mut L, bool),
     ) -> BlockId {
         let BlockId(id) = block;
-        let node = self.nodes.at(id);
-        let (offset, units, region) = (node.offset, node.units, node.region);
-        let (left, right) = (node.left, node.right);
-        assert!(node.shelf == LIVE || node.shelf == LOOSE, "freed a block that is not live");
+        let nodes = &mut self.nodes.nodes[..];
+        let node = &nodes[id as usize];
+        let (units, left, right) = (node.units, node.left, node.right);
+        debug_assert!(node.shelf == LIVE || node.shelf == LOOSE, "filed a block that is filed");
         // Shelves are numbered in 16 bits.
         let on = shelf as u16;
-        let beside = |id: u32| match self.nodes.nodes.get(id as usize) {
+        let beside = |id: u32| match nodes.get(id as usize) {
             Some(node) => (node.shelf, node.units, node.run),
             None => (LIVE, 0, NONE),
         };
         let (left_on, left_units, left_run) = beside(left);
         let (right_on, right_units, right_run) = beside(right);
         let (left_joins, right_joins) = (left_on == on, right_on == on);
-        if !left_joins && left_on < LOOSE
-            || !right_joins && right_on < LOOSE
-            || left_joins && left_run != NONE
-            || right_joins && right_run != NONE
-        {
+        let plain = |joins: bool, on: u16, run: u32| if joins { run == NONE } else { on >= LOOSE };
+        if !plain(left_joins, left_on, left_run) || !plain(right_joins, right_on, right_run) {
             return self.release_beside(block, shelf, label, join);
         }
+        let details = &mut self.nodes.details[..];
+        let classes = self.classes;
         let filed = &mut self.shelves[shelf as usize];
         filed.units += u64::from(units);
-        if !left_joins && !right_joins {
-            let rank = label.rank();
-            self.nodes.at_mut(id).shelf = on;
-            self.nodes.detail_mut(id).label = label;
-            filed.link(&mut self.nodes, id, self.classes.floor(units), rank);
-            return block;
-        }
         let (bears, total);
         if left_joins {
-            filed.unlink(&mut self.nodes, left, self.classes.floor(left_units));
-            join(&mut label, &mut self.nodes.detail_mut(left).label, true);
+            filed.unlink(nodes, left, classes.floor(left_units));
+            join(&mut label, &mut details[left as usize].label, true);
             let mut next = right;
-            total = if right_joins {
-                filed.unlink(&mut self.nodes, right, self.classes.floor(right_units));
-                join(&mut label, &mut self.nodes.detail_mut(right).label, false);
-                next = self.nodes.at(right).right;
-                self.nodes.at_mut(right).shelf = VACANT;
-                self.nodes.at_mut(right).link.next = self.vacant;
+            total = left_units + units + if right_joins { right_units } else { 0 };
+            nodes[id as usize].shelf = VACANT;
+            nodes[id as usize].link.next = self.vacant;
+            self.vacant = id;
+            if right_joins {
+                filed.unlink(nodes, right, classes.floor(right_units));
+                join(&mut label, &mut details[right as usize].label, false);
+                let node = &mut nodes[right as usize];
+                next = node.right;
+                node.shelf = VACANT;
+                node.link.next = self.vacant;
                 self.vacant = right;
-                left_units + units + right_units
-            } else {
-                left_units + units
-            };
-            let node = self.nodes.at_mut(left);
+            }
+            if next != NONE {
+                nodes[next as usize].left = left;
+            }
+            let node = &mut nodes[left as usize];
             node.units = total;
             node.right = next;
-            if next != NONE {
-                self.nodes.at_mut(next).left = left;
-            }
             bears = left;
-        } else {
-            filed.unlink(&mut self.nodes, right, self.classes.floor(right_units));
-            join(&mut label, &mut self.nodes.detail_mut(right).label, true);
+        } else if right_joins {
+            filed.unlink(nodes, right, classes.floor(right_units));
+            join(&mut label, &mut details[right as usize].label, true);
             total = units + right_units;
-            let node = self.nodes.at_mut(right);
+            let node = &mut nodes[id as usize];
+            let (offset, region) = (node.offset, node.region);
+            node.shelf = VACANT;
+            node.link.next = self.vacant;
+            self.vacant = id;
+            if left == NONE {
+                self.regions[region as usize].first = right;
+            } else {
+                nodes[left as usize].right = right;
+            }
+            let node = &mut nodes[right as usize];
             node.units = total;
             node.offset = offset;
             node.left = left;
-            self.follow(left, right, region);
             bears = right;
+        } else {
+            nodes[id as usize].shelf = on;
+            (bears, total) = (id, units);
         }
-        let node = self.nodes.at_mut(id);
-        node.shelf = VACANT;
-        node.link.next = self.vacant;
-        self.vacant = id;
-        let rank = label.rank();
-        self.nodes.detail_mut(bears).label = label;
-        self.shelves[shelf as usize].link(&mut self.nodes, bears, self.classes.floor(total), rank);
+        details[bears as usize].label = label;
+        filed.link(nodes, bears, classes.floor(total), label.rank());
         BlockId(bears)
     }
 

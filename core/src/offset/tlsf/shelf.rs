@@ -59,12 +59,9 @@ impl SizeClasses {
     /// The bin a block of `units` is filed in: every block in it is at least the bin's lower bound.
     #[inline(always)]
     pub(super) fn floor(self, units: u32) -> u32 {
-        let bits = self.bits;
-        if units < 1 << bits {
-            return units;
-        }
-        let shift = units.ilog2() - bits;
-        (shift << bits) + (units >> shift)
+        // Setting the bit changes nothing above, and makes the shift 0 below.
+        let shift = (units | 1 << self.bits).ilog2() - self.bits;
+        (shift << self.bits) + (units >> shift)
     }
 
     /// The first bin all of whose blocks are at least `units`.
@@ -114,23 +111,27 @@ impl Shelf {
 
     /// [`insert`](Self::insert) into a bin, without counting.
     #[inline(always)]
-    pub(super) fn link<R: Lists>(&mut self, lists: &mut R, id: u32, bin: u32, rank: u64) {
+    pub(super) fn link<R: Lists + ?Sized>(&mut self, lists: &mut R, id: u32, bin: u32, rank: u64) {
         let at = bin as usize;
-        if at >= self.bins.len() {
+        let Some(bin) = self.bins.get_mut(at) else {
             self.extend(at);
-        }
-        let bin = &mut self.bins[at];
-        if bin.head == NONE {
+            self.bins[at] = Bin { head: id, tail: id, latest: rank };
+            *lists.link(id) = Link::ALONE;
+            return self.open(at);
+        };
+        let head = bin.head;
+        if head == NONE {
             *bin = Bin { head: id, tail: id, latest: rank };
             *lists.link(id) = Link::ALONE;
             self.open(at);
         } else if rank != 0 && rank >= bin.latest {
             bin.latest = rank;
-            let tail = core::mem::replace(&mut bin.tail, id);
+            let tail = bin.tail;
+            bin.tail = id;
             *lists.link(id) = Link { prev: tail, next: NONE };
             lists.link(tail).next = id;
         } else {
-            let head = core::mem::replace(&mut bin.head, id);
+            bin.head = id;
             *lists.link(id) = Link { prev: NONE, next: head };
             lists.link(head).prev = id;
         }
@@ -138,6 +139,7 @@ impl Shelf {
 
     /// A whole row at a time.
     #[cold]
+    #[inline(never)]
     fn extend(&mut self, bin: usize) {
         self.bins.resize(((bin >> self.classes.bits) + 1) << self.classes.bits, Bin::EMPTY);
     }
@@ -167,7 +169,7 @@ impl Shelf {
 
     /// [`remove`](Self::remove) from a bin, without counting.
     #[inline(always)]
-    pub(super) fn unlink(&mut self, lists: &mut impl Lists, id: u32, bin: u32) {
+    pub(super) fn unlink<R: Lists + ?Sized>(&mut self, lists: &mut R, id: u32, bin: u32) {
         let at = bin as usize;
         let &Link { prev, next } = lists.link_ref(id);
         if prev == NONE {
@@ -184,7 +186,7 @@ impl Shelf {
 
     /// Takes the first element of a bin out; `next` follows it.
     #[inline(always)]
-    pub(super) fn unlink_head(&mut self, lists: &mut impl Lists, bin: u32, next: u32) {
+    pub(super) fn unlink_head<R: Lists + ?Sized>(&mut self, lists: &mut R, bin: u32, next: u32) {
         self.bins[bin as usize].head = next;
         if next == NONE {
             self.close(bin as usize);

@@ -27,8 +27,7 @@ impl Heap {
     /// When the block is not live.
     #[inline]
     pub fn free(&mut self, block: BlockId, death: Death<'_>, progress: &dyn Progress) {
-        assert!(self.tlsf.is_live(block), "freed a block that is not live");
-        self.reserved -= self.tlsf.size(block);
+        self.reserved -= self.tlsf.live_bytes(block);
         match death {
             Death::Idle => self.shelve_plain(block, CLEAN),
             Death::Unknown => self.shelve_plain(block, TAINTED),
