@@ -98,6 +98,10 @@ impl super::wheel::Listed for Tlsf<Slip> {
     fn epoch(&self, id: u32) -> Epoch {
         self.label(BlockId::from_index(id)).word
     }
+    #[inline]
+    fn shelf(&self, id: u32) -> Option<u32> {
+        self.shelf_of(BlockId::from_index(id))
+    }
 }
 
 /// A set of axes that blocks wait for, and the blocks that do.
@@ -179,15 +183,15 @@ impl Heap {
         let mut tlsf = Tlsf::new(config)?;
         tlsf.add_shelf().ok_or(TlsfError::Full)?;
         tlsf.add_shelf().ok_or(TlsfError::Full)?;
-        let class = || Class {
+        let class = |shelf| Class {
             axis: NO_AXIS,
             axes: Vec::new(),
             ceiling: [0; MAX_DEATH_AXES],
-            wheel: Wheel::new(),
+            wheel: Wheel::new(shelf),
         };
         Ok(Self {
             tlsf,
-            classes: alloc::vec![class(), class()],
+            classes: alloc::vec![class(CLEAN), class(TAINTED)],
             singles: Vec::new(),
             last_single: Cell::new((NO_AXIS, NONE)),
             multis: BTreeMap::new(),
