@@ -268,7 +268,6 @@ impl Machine {
                 self.provider.fail_releases(count);
                 self.armed = true;
             }
-            Op::FailReleases { .. } => {}
             Op::Capacity { scarce } => {
                 let Promises { scarce: low, plenty, .. } = self.promises;
                 self.provider.set_capacity(if scarce { low } else { plenty });
