@@ -21,7 +21,7 @@ use strandline_core::pool::budget::Budget;
 use strandline_core::pool::fixed_block::{FixedBlockPool, FixedBlockPoolConfig};
 use strandline_core::pool::growth::Growth;
 use strandline_core::pool::passthrough::{PassthroughPool, PassthroughPoolConfig};
-use strandline_core::pool::tlsf::{Coalescing, TlsfPool, TlsfPoolConfig};
+use strandline_core::pool::tlsf::{Coalescing, TlsfPool, TlsfPoolConfig, Waiting};
 use strandline_core::slab::retain::Retention;
 use strandline_core::slab::{
     BufferUsage, MemoryType, SlabMap, SlabProperties, SlabStats, SlabTable,
@@ -172,7 +172,14 @@ fn pool(
             let retention = Retention::NOTHING;
             Arc::new(TlsfPool::new(
                 host,
-                TlsfPoolConfig { offsets, growth, budget, retention, coalescing },
+                TlsfPoolConfig {
+                    offsets,
+                    growth,
+                    budget,
+                    retention,
+                    coalescing,
+                    waiting: Waiting::ToPack,
+                },
             )?)
         }
         Kind::Fixed => {

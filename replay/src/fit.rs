@@ -136,6 +136,10 @@ fn some_capacity(
     least: u64,
     plays: &mut dyn FnMut(u64) -> Result<bool, SessionError>,
 ) -> Result<Option<u64>, SessionError> {
+    // Blocks of one size, and some traces of few, need no more than what is live.
+    if plays(least)? {
+        return Ok(Some(least));
+    }
     let mut extra = (least / 16).next_multiple_of(STEP);
     while let Some(capacity) = least.checked_add(extra).filter(|&capacity| capacity / 64 <= least) {
         if plays(capacity)? {

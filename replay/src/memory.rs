@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   small block   [tag tag tag tag tag tag tag tag]                      every word
-//!   large block   [tag×8]──────[tag]──────[tag]──────[tag]──────[tag×8]  both ends, and a word now and then between
+//!   large block   [tag×4]──────[tag]──────[tag]──────[tag]──────[tag×4]  both ends, and a word now and then between
 //! ```
 //!
 //! A word's value depends on the block's tag and the word's place, so a block that was copied, shifted or half overwritten
@@ -27,15 +27,15 @@ pub trait Memory: core::fmt::Debug + Send + Sync {
 }
 
 /// Blocks up to this many bytes are written and checked whole.
-pub const WHOLE: u64 = 1024;
+pub const WHOLE: u64 = 512;
 
 /// Most places between the ends of a large block that are touched.
-pub const MARKS: u64 = 8;
+pub const MARKS: u64 = 2;
 
 /// Least distance between such places, in bytes: few of the pages of a block become resident.
 const LEAST_STRIDE: u64 = 64 << 10;
 
-const END: u64 = 64;
+const END: u64 = 32;
 
 /// A block with what was written into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

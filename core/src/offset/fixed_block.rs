@@ -155,7 +155,8 @@ impl FixedBlocks {
     ///
     /// # Panics
     /// When there is no such shelf.
-    #[inline]
+    // Inlined for good: what it found then stays in registers.
+    #[inline(always)]
     pub fn take(&self, shelf: u32, query: Query) -> Search {
         let shelf = &self.shelves[shelf as usize];
         let mut search = Search { taken: None, revived: false };
@@ -164,7 +165,8 @@ impl FixedBlocks {
             search.taken = shelf.take_from(&self.keys, leaf, hint, &query, &mut search.revived);
         }
         if search.taken.is_none() {
-            shelf.descend(&self.keys, &query, &mut search);
+            let rest = shelf.descend(&self.keys, query);
+            search = Search { taken: rest.taken, revived: search.revived | rest.revived };
         }
         search
     }
@@ -428,7 +430,7 @@ impl Shelf {
     }
 
     /// Takes a block of a leaf.
-    #[inline]
+    #[inline(always)]
     fn take_from(
         &self,
         keys: &[AtomicU64],
@@ -439,10 +441,16 @@ impl Shelf {
     ) -> Option<Taken> {
         // Relaxed: a look that may be out of date; the claim decides.
         let mut bits = leaf.bits.load(Ordering::Relaxed) & multiples(index, query.multiple);
+        // From the hinted block on, which as a rule is the one put last: among many that are not ready
+        // it is found at once.
+        let turn =
+            if (query.hint / LEAF_BLOCKS) as usize == index { query.hint % LEAF_BLOCKS } else { 0 };
+        bits = bits.rotate_right(turn);
         while bits != 0 {
-            let bit = bits & bits.wrapping_neg();
-            bits ^= bit;
-            let block = index as u32 * LEAF_BLOCKS + bit.trailing_zeros();
+            let number = (bits.trailing_zeros() + turn) % u64::BITS;
+            bits &= bits - 1;
+            let bit = 1 << number;
+            let block = index as u32 * LEAF_BLOCKS + number;
             if keys[block as usize].load(Ordering::Relaxed) > query.limit {
                 continue;
             }
@@ -461,9 +469,11 @@ impl Shelf {
         None
     }
 
-    #[cold]
-    fn descend(&self, keys: &[AtomicU64], query: &Query, search: &mut Search) {
-        self.visit(keys, query, self.top(), 0, search);
+    #[inline(never)]
+    fn descend(&self, keys: &[AtomicU64], query: Query) -> Search {
+        let mut search = Search { taken: None, revived: false };
+        self.visit(keys, &query, self.top(), 0, &mut search);
+        search
     }
 
     /// Searches below a cell, beginning at the hint where it lies below.

@@ -33,8 +33,7 @@
 
 use crate::inspect::{BlockState, BlockView, Event};
 use crate::notification::{Notification, Observation};
-use crate::offset::align_up;
-use crate::offset::fixed_block::{FixedBlocks, LEAF_BLOCKS, MAX_BLOCKS, MAX_KEY, Query, Search};
+use crate::offset::fixed_block::{FixedBlocks, MAX_KEY, Search};
 use crate::pool::budget::Budget;
 use crate::pool::growth::Growth;
 use crate::pool::inbox::{Inbox, Ticket};
@@ -44,20 +43,24 @@ use crate::pool::{
     Request, Reservation, ReuseProof, Token,
 };
 use crate::slab::retain::Retention;
-use crate::slab::{Grant, Slab, SlabError, SlabId, SlabProperties, Trim};
+use crate::slab::{SlabId, Trim};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use crate::{Axis, Death, Entry, Epoch, Frontier, FrontierRef};
+use crate::{Axis, Death, Entry, Epoch, FrontierRef};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 mod counters;
+mod find;
 mod seat;
+mod shape;
+mod slabs;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
 use counters::{Counters, Kind, Mine};
+use shape::Shape;
 
 /// How many axes have a shelf of their own.
 pub const AXES: usize = 16;
@@ -115,60 +118,6 @@ struct Admin {
     vacant: Vec<u32>,
     #[expect(clippy::vec_box, reason = "the boxes travel; their addresses must not change")]
     tickets: Vec<Box<Ticket>>,
-}
-
-/// The sizes that follow from configuration and provider.
-#[derive(Clone, Copy, Debug)]
-struct Shape {
-    /// From one block to the next, in bytes.
-    stride: u64,
-    /// Bytes of an ordinary slab, and of the least one.
-    slab: u64,
-    least_slab: u64,
-    /// A slab's blocks are numbered from a multiple of `1 << shift`.
-    shift: u32,
-    max_slabs: u32,
-    /// The alignment that every block has, in an aligned slab.
-    natural: u64,
-    slab_alignment: u64,
-}
-
-impl Shape {
-    fn new(config: &FixedBlockPoolConfig, slabs: &SlabProperties) -> Result<Self, PoolError> {
-        if config.block_size == 0 {
-            return Err(PoolError::InvalidConfig("blocks need at least one byte"));
-        }
-        if !config.alignment.is_power_of_two() || config.alignment > slabs.alignment {
-            return Err(PoolError::InvalidConfig(
-                "the alignment must be a power of two that the provider's slabs have",
-            ));
-        }
-        if config.max_blocks == 0 || config.max_blocks > MAX_BLOCKS {
-            return Err(PoolError::InvalidConfig("from 1 to 2^24 blocks"));
-        }
-        let stride = align_up(config.block_size, config.alignment)
-            .filter(|&stride| stride <= slabs.max_slab_size)
-            .ok_or(PoolError::InvalidConfig("a block must fit in a slab of the provider"))?;
-        // Both are powers of two times something, so this many blocks are whole granules.
-        let natural = 1 << stride.trailing_zeros();
-        let unit = (slabs.granularity / natural).max(1);
-        let most = u64::from(config.max_blocks).min(slabs.max_slab_size / stride);
-        let ordinary = (config.growth.slab_size / stride).clamp(1, most);
-        // Whole units where that leaves room for one; otherwise a slab has a tail that is not used.
-        let unit = if unit <= most { unit } else { 1 };
-        let blocks = ordinary.next_multiple_of(unit).min(most / unit * unit);
-        let shift = (blocks as u32).next_power_of_two().max(LEAF_BLOCKS).trailing_zeros();
-        let places = (u64::from(config.max_blocks) / blocks).min(u64::from(MAX_BLOCKS >> shift));
-        Ok(Self {
-            stride,
-            slab: blocks * stride,
-            least_slab: unit * stride,
-            shift,
-            max_slabs: config.growth.max_slabs.min(places as u32),
-            natural,
-            slab_alignment: slabs.alignment,
-        })
-    }
 }
 
 /// The pool; see the [module](self).
@@ -328,6 +277,7 @@ impl FixedBlockPool {
     }
 
     /// Every how many blocks one lies at a multiple of `alignment`.
+    #[inline]
     fn multiple(&self, alignment: u64) -> Result<u32, PoolError> {
         if alignment <= self.properties.alignment {
             return Ok(1);
@@ -338,191 +288,6 @@ impl FixedBlockPool {
         // A slab starts with such a block, whatever its number.
         let step = alignment / self.shape.natural;
         Ok(step.min(1 << self.shape.shift) as u32)
-    }
-
-    /// Looks where no lock is needed and nothing outside the pool is asked.
-    #[inline]
-    fn find_at_once(&self, frontier: FrontierRef<'_>, hint: u32, multiple: u32) -> Option<Found> {
-        if !frontier.is_empty() {
-            for (axis, shelf) in self.shelves() {
-                let limit = frontier.get(axis).min(MAX_KEY);
-                if self.blocks.least(shelf).is_none_or(|least| least > limit) {
-                    continue;
-                }
-                let query = Query { limit, hint, multiple };
-                if let Some(taken) = self.search(self.blocks.take(shelf, query)) {
-                    return Some(Found {
-                        block: taken.block,
-                        source: shelf,
-                        kind: Kind::Dominated,
-                        was_pending: true,
-                    });
-                }
-            }
-        }
-        let query = Query { limit: MAX_KEY, hint, multiple };
-        let taken = self.search(self.blocks.take(CLEAN, query))?;
-        // The key says whether the block has ever waited for anything.
-        let kind = if taken.key == 0 { Kind::Fresh } else { Kind::Completed };
-        Some(Found { block: taken.block, source: CLEAN, kind, was_pending: false })
-    }
-
-    /// Looks among blocks whose death was reached, and on the side.
-    #[cold]
-    fn find_by_progress(
-        &self,
-        frontier: FrontierRef<'_>,
-        hint: u32,
-        multiple: u32,
-    ) -> Option<Found> {
-        for (axis, shelf) in self.shelves() {
-            let Some(least) = self.blocks.least(shelf) else { continue };
-            let own = frontier.get(axis);
-            let limit = self.reached(axis, least).max(own).min(MAX_KEY);
-            if least > limit {
-                continue;
-            }
-            if let Some(taken) =
-                self.search(self.blocks.take(shelf, Query { limit, hint, multiple }))
-            {
-                let kind = if taken.key <= own { Kind::Dominated } else { Kind::Completed };
-                return Some(Found { block: taken.block, source: shelf, kind, was_pending: true });
-            }
-        }
-        if self.inbox.is_empty() && self.aside.load(Ordering::Relaxed) == 0 {
-            return None;
-        }
-        let dominated = {
-            let admin = &mut *self.admin.lock();
-            self.sort_inbox(admin);
-            let found = admin.side.take_dominated(frontier, |block| block.is_multiple_of(multiple));
-            self.count_aside(admin);
-            found
-        };
-        if let Some(block) = dominated {
-            let (source, kind) = (SIDE, Kind::Dominated);
-            return Some(Found { block, source, kind, was_pending: true });
-        }
-        // What became clean just now.
-        let query = Query { limit: MAX_KEY, hint, multiple };
-        let taken = self.search(self.blocks.take(CLEAN, query))?;
-        let kind = if taken.key == 0 { Kind::Fresh } else { Kind::Completed };
-        Some(Found { block: taken.block, source: CLEAN, kind, was_pending: false })
-    }
-
-    /// The pending block that will be ready soonest, as far as epochs on different axes can be compared, and
-    /// what it waits for.
-    fn find_soonest(&self, hint: u32, multiple: u32) -> Option<(Found, Frontier)> {
-        let reached = |axis| self.host.progress.reached(axis);
-        let on_shelves = self
-            .shelves()
-            .filter_map(|(axis, shelf)| {
-                let least = self.blocks.least(shelf)?;
-                Some((least.saturating_sub(reached(axis)), axis, shelf))
-            })
-            .min_by_key(|(left, ..)| *left);
-        let pending =
-            |block, source| Found { block, source, kind: Kind::Waited, was_pending: true };
-        if self.aside.load(Ordering::Relaxed) != 0 {
-            let admin = &mut *self.admin.lock();
-            let aside = admin.side.soonest(&reached, |block| block.is_multiple_of(multiple));
-            if let Some((left, axis, key)) = aside
-                && on_shelves.is_none_or(|(other, ..)| left < other)
-                && let Some(block) = admin.side.take(axis, key)
-            {
-                self.count_aside(admin);
-                if let Death::After(wait) = admin.side.death_of(block).get() {
-                    return Some((pending(block, SIDE), wait.to_frontier()));
-                }
-            }
-        }
-        let best = on_shelves.map(|(_, axis, shelf)| (axis, shelf));
-        // The others only if the best turns out to have nothing that suits.
-        for (axis, shelf) in best.into_iter().chain(self.shelves()) {
-            if let Some(taken) = self.search(self.blocks.take_least(shelf, hint, multiple)) {
-                let wait = Frontier::from_entry(axis, taken.key);
-                return Some((pending(taken.block, shelf), wait));
-            }
-        }
-        None
-    }
-
-    /// Files what came through the inbox and moves on what has been reached.
-    fn sort_inbox(&self, admin: &mut Admin) {
-        let mut cleaned = 0;
-        self.inbox.drain_in_order(&mut admin.tickets);
-        for ticket in admin.tickets.drain(..) {
-            if !admin.side.file(ticket.block, ticket.death, &|entry| self.has_reached(entry)) {
-                self.blocks.put(CLEAN, ticket.block, 1);
-                cleaned += 1;
-            }
-        }
-        admin.side.advance(&|entry| self.has_reached(entry), |block| {
-            self.blocks.put(CLEAN, block, 1);
-            cleaned += 1;
-        });
-        if cleaned != 0 {
-            self.counters.mine().cleaned(cleaned);
-        }
-    }
-
-    fn count_aside(&self, admin: &Admin) {
-        self.aside.store(admin.side.pending(), Ordering::Relaxed);
-    }
-
-    /// Takes a slab from the provider and keeps its first block for the caller.
-    fn grow(&self) -> Result<Option<Found>, PoolError> {
-        let shape = &self.shape;
-        let place = {
-            let admin = &mut *self.admin.lock();
-            let Some(place) = admin.vacant.pop() else { return Ok(None) };
-            place
-        };
-        let slab = match self.request_slab() {
-            Ok(Some(slab)) => slab,
-            other => {
-                self.vacate(place);
-                return other.map(|_| None);
-            }
-        };
-        let blocks = (slab.size / shape.stride).min(1 << shape.shift) as u32;
-        let first = place << shape.shift;
-        let bytes = u64::from(blocks) * shape.stride;
-        // Relaxed: the release that puts the blocks on the shelf publishes both.
-        self.places[place as usize].id.store(slab.id.to_bits(), Ordering::Relaxed);
-        self.places[place as usize].blocks.store(blocks, Ordering::Relaxed);
-        self.slabs.fetch_add(1, Ordering::Relaxed);
-        let committed = self.committed.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.peak_committed.fetch_max(committed, Ordering::Relaxed);
-        self.emit(Event::SlabAcquired { pool: self.id, slab: slab.id, size: bytes });
-        if blocks > 1 {
-            self.blocks.put_range(CLEAN, first + 1, blocks - 1);
-            self.notification.signal_if_observed();
-        }
-        self.blocks.set_key(first, 0);
-        Ok(Some(Found { block: first, source: CLEAN, kind: Kind::Fresh, was_pending: false }))
-    }
-
-    fn request_slab(&self) -> Result<Option<Slab>, PoolError> {
-        let provider = &self.host.provider;
-        let growth = Growth { slab_size: self.shape.slab, max_slabs: u32::MAX };
-        for size in growth.candidates(self.shape.least_slab, 0, &provider.properties()) {
-            let Some(size) = size else { continue };
-            match provider.acquire(size)? {
-                Grant::Slab(slab) if slab.size >= self.shape.stride => return Ok(Some(slab)),
-                Grant::Slab(slab) => {
-                    // Less than was asked for: of no use, and a fault of the provider.
-                    provider.release(slab.id)?;
-                    return Err(SlabError::InvalidSize { size }.into());
-                }
-                Grant::NoCapacity => {}
-            }
-        }
-        Ok(None)
-    }
-
-    fn vacate(&self, place: u32) {
-        self.admin.lock().vacant.push(place);
     }
 
     /// Sets bytes of the budget aside.
@@ -676,18 +441,6 @@ impl FixedBlockPool {
         }
         self.notification.signal_if_observed();
     }
-
-    /// Moves all blocks of a shelf up to `limit` to the clean ones.
-    fn clean_shelf(&self, shelf: u32, limit: Epoch) -> u64 {
-        let mut cleaned = 0;
-        let query = Query { limit: limit.min(MAX_KEY), hint: 0, multiple: 1 };
-        while let Some(taken) = self.search(self.blocks.take(shelf, query)) {
-            self.counters.mine().cleaned(1);
-            self.blocks.put(CLEAN, taken.block, taken.key);
-            cleaned += 1;
-        }
-        cleaned
-    }
 }
 
 impl Pool for FixedBlockPool {
@@ -801,49 +554,7 @@ impl Pool for FixedBlockPool {
     }
 
     fn trim(&self, how: Trim) -> Result<u64, PoolError> {
-        self.poll();
-        let (mut trimmed, mut kept, mut kept_bytes) = (0, 0, 0);
-        for (place, at) in self.places.iter().zip(0u32..) {
-            let blocks = place.blocks.load(Ordering::Relaxed);
-            let first = at << self.shape.shift;
-            if blocks == 0 {
-                continue;
-            }
-            let bytes = u64::from(blocks) * self.shape.stride;
-            let taken = self.blocks.take_range(CLEAN, first, blocks);
-            // From here on nobody else can touch the slab: its blocks are ours. Since the look at
-            // the number of blocks another slab may have come here, though.
-            let same = taken && place.blocks.load(Ordering::Relaxed) == blocks;
-            let keep = how == Trim::Excess && self.retention.keeps(kept, kept_bytes, bytes);
-            let id = SlabId::from_bits(place.id.load(Ordering::Relaxed));
-            let released = if same && !keep { self.host.provider.release(id) } else { Ok(()) };
-            if !same || keep || released.is_err() {
-                if taken {
-                    for block in first..first + blocks {
-                        self.blocks.put(CLEAN, block, self.blocks.key(block));
-                    }
-                }
-                // Also a range that was not taken was hidden for a moment.
-                self.notification.signal_if_observed();
-                released?;
-                if same {
-                    kept += 1;
-                    kept_bytes += bytes;
-                }
-                continue;
-            }
-            place.blocks.store(0, Ordering::Relaxed);
-            self.slabs.fetch_sub(1, Ordering::Relaxed);
-            self.committed.fetch_sub(bytes, Ordering::Relaxed);
-            self.vacate(at);
-            self.emit(Event::SlabReleased { pool: self.id, slab: id });
-            trimmed += bytes;
-        }
-        if trimmed != 0 {
-            // There is room to grow again.
-            self.notification.signal_if_observed();
-        }
-        Ok(trimmed)
+        self.trim_slabs(how)
     }
 
     fn stats(&self) -> PoolStats {

@@ -6,7 +6,7 @@
 //!           ─▶ not yet: kept, until it is reached or a request of the same size may have it
 //! ```
 //!
-//! Kept slabs are filed by size and then as [`Side`] does it, so a search does not grow with slabs
+//! Kept slabs are filed by size and then by what they wait for, so a search does not grow with slabs
 //! that are not ready. What has been reached goes back to the provider with the next
 //! [`poll`](Pool::poll), or when the provider refuses another slab.
 //!

@@ -39,6 +39,7 @@ pub mod heap;
 mod wheel;
 
 use engine::Engine;
+use heap::Taken;
 
 /// What may merge with what when a block is freed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +50,17 @@ pub enum Coalescing {
     /// Every free neighbour, joining what they wait for; candidates are tried one by one. Here to be
     /// compared with.
     Eager,
+}
+
+/// What a request that may wait is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Waiting {
+    /// Waiting comes after everything that is ready, and before growth.
+    #[default]
+    LastResort,
+    /// Waiting keeps memory compact: the tightest stretch of free memory is taken, and waited for when
+    /// it is not ready. Many streams then need no more memory than one; see [`heap`].
+    ToPack,
 }
 
 /// How a [`TlsfPool`] works.
@@ -64,6 +76,8 @@ pub struct TlsfPoolConfig {
     pub retention: Retention,
     /// What merges with what.
     pub coalescing: Coalescing,
+    /// What a request that may wait is for.
+    pub waiting: Waiting,
 }
 
 impl Default for TlsfPoolConfig {
@@ -75,6 +89,7 @@ impl Default for TlsfPoolConfig {
             budget: Budget::UNLIMITED,
             retention: Retention::NOTHING,
             coalescing: Coalescing::Readiness,
+            waiting: Waiting::LastResort,
         }
     }
 }
@@ -269,23 +284,50 @@ impl State {
             return None;
         };
         ticket.death.unknown = false;
-        let origin = if taken.pending {
-            // Eager merging also asks progress; what the frontier covers alone is dominance.
-            if request.frontier.dominates(ticket.death.after.as_ref()) {
-                self.stats.dominated += 1;
-                Origin::Reused(ReuseProof::Dominance)
-            } else {
-                self.stats.completed += 1;
-                Origin::Reused(ReuseProof::Completion)
-            }
-        } else if taken.fresh {
+        let origin = self.origin(taken, &ticket, request);
+        self.found(taken.block, request, ticket, Answer::Ready(origin))
+    }
+
+    /// Where ready bytes come from, counted.
+    fn origin(&mut self, taken: Taken, ticket: &Ticket, request: &Request<'_>) -> Origin {
+        if taken.fresh {
             self.stats.fresh += 1;
             Origin::Fresh
+        } else if taken.pending && request.frontier.dominates(ticket.death.after.as_ref()) {
+            self.stats.dominated += 1;
+            Origin::Reused(ReuseProof::Dominance)
         } else {
+            // Clean, or (with eager merging) pending and found to be reached.
             self.stats.completed += 1;
             Origin::Reused(ReuseProof::Completion)
+        }
+    }
+
+    /// The tightest stretch: ready if the requester knows of, or progress has reached, all that it waits
+    /// for.
+    fn compact(&mut self, need: Need, request: &Request<'_>, host: &PoolHost) -> Option<Found> {
+        let mut ticket = self.tickets.pop().unwrap_or_else(Ticket::new);
+        let found = self.engine.acquire_compact(
+            need,
+            request.frontier,
+            &*host.progress,
+            request.size,
+            &mut ticket.death.after,
+        );
+        let Some(taken) = found else {
+            self.tickets.push(ticket);
+            return None;
         };
-        self.found(taken.block, request, ticket, Answer::Ready(origin))
+        ticket.death.unknown = false;
+        let death = ticket.death.after.as_ref();
+        let wait = uncovered(death, request.frontier);
+        let answer = if wait.as_ref().is_satisfied(&*host.progress) {
+            Answer::Ready(self.origin(taken, &ticket, request))
+        } else {
+            self.stats.waited += 1;
+            Answer::AfterWait(wait)
+        };
+        self.found(taken.block, request, ticket, answer)
     }
 
     fn soonest(&mut self, need: Need, request: &Request<'_>, host: &PoolHost) -> Option<Found> {
@@ -385,7 +427,14 @@ impl Pool for TlsfPool {
                 state.stats.over_budget += 1;
                 return Ok(Acquire::OverBudget { observed });
             }
-            let mut found = state.ready(need, request, &self.host);
+            let mut found = if request.may_wait && self.config.waiting == Waiting::ToPack {
+                state.compact(need, request, &self.host)
+            } else {
+                None
+            };
+            if found.is_none() {
+                found = state.ready(need, request, &self.host);
+            }
             if found.is_none() {
                 if !missed {
                     missed = true;

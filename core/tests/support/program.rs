@@ -502,7 +502,7 @@ impl Machine {
         ensure!(s.peak_requested_bytes >= s.requested_bytes, "peak of requested");
         ensure!(s.peak_committed_bytes >= s.committed_bytes, "peak of committed");
         ensure!(s.peak_pending_bytes >= s.pending_bytes, "peak of pending");
-        if self.ops % 41 == 0 || self.armed {
+        if self.ops.is_multiple_of(41) || self.armed {
             self.armed = false;
             self.inspect()?;
         }

@@ -29,41 +29,6 @@ impl<L: Label> Tlsf<L> {
         }
     }
 
-    /// The bin where [`find`](Self::find) would take the first block at once: the request's own if its
-    /// first block surely fits, else the next one that is not empty. Looks at no other block.
-    #[inline(always)]
-    fn head_bin(&self, shelf: u32, own: u32, surely: u32, need: Need) -> Option<u32> {
-        let shelf = &self.shelves[shelf as usize];
-        let bin = shelf.next_bin(own)?;
-        if bin >= surely
-            || bin == own && self.nodes.at(shelf.head(own)).units >= need.units + (need.align - 1)
-        {
-            return Some(bin);
-        }
-        shelf.next_bin(surely)
-    }
-
-    /// [`find`](Self::find) on two shelves at once: the tighter place, the second shelf's of two equal
-    /// ones.
-    #[inline(always)]
-    #[must_use]
-    pub fn find_on_two(&self, a: u32, b: u32, need: Need) -> Option<Place> {
-        if let Search::Head = self.config.placement.search {
-            let own = self.classes.floor(need.units);
-            let surely = self.classes.ceil(need.units + (need.align - 1)).max(own + 1);
-            let on_a = self.head_bin(a, own, surely, need);
-            let on_b = self.head_bin(b, own, surely, need);
-            let (bin, shelf) = match (on_a, on_b) {
-                (Some(x), Some(y)) if x < y => (x, a),
-                (_, Some(y)) => (y, b),
-                (Some(x), None) => (x, a),
-                (None, None) => return self.tighter(self.find(a, need), self.find(b, need)),
-            };
-            return self.fits(self.shelves[shelf as usize].head(bin), need, bin);
-        }
-        self.tighter(self.find(a, need), self.find(b, need))
-    }
-
     /// The tighter of two places, the second of two equal ones.
     #[inline(always)]
     pub(crate) fn tighter(&self, a: Option<Place>, b: Option<Place>) -> Option<Place> {
@@ -170,7 +135,7 @@ impl<L: Label> Tlsf<L> {
 
     /// Which end of a free block the request is cut from, by the placement's rule.
     #[inline(always)]
-    fn end(&self, node: &Node, need: Need) -> Side {
+    pub(super) fn end(&self, node: &Node, need: Need) -> Side {
         let neighbour = |id: u32| {
             let node = self.nodes.nodes.get(id as usize)?;
             Some(placement::Neighbour { units: node.units, birth: self.nodes.detail(id).birth })
@@ -235,13 +200,59 @@ impl<L: Label> Tlsf<L> {
         self.runs.at_least(need.units, limit)
     }
 
-    /// The blocks of a run in order of offset; at most [`MAX_RUN`].
-    pub fn run_blocks(&self, run: RunId) -> impl Iterator<Item = BlockId> {
+    /// First and last block of a run.
+    #[must_use]
+    pub fn run_ends(&self, run: RunId) -> (BlockId, BlockId) {
         let (first, last) = self.runs.ends(run);
+        (BlockId(first), BlockId(last))
+    }
+
+    /// The blocks of a run in order of offset; at most [`MAX_RUN`](super::MAX_RUN).
+    pub fn run_blocks(&self, run: RunId) -> impl Iterator<Item = BlockId> {
+        let (first, last) = self.run_ends(run);
+        self.blocks_between(first, last)
+    }
+
+    /// The block is part of a run.
+    #[must_use]
+    pub fn is_in_run(&self, block: BlockId) -> bool {
+        self.nodes.at(block.0).run != NONE
+    }
+
+    /// Adjacent blocks from `first` to `last`, in order of offset.
+    pub fn blocks_between(&self, first: BlockId, last: BlockId) -> impl Iterator<Item = BlockId> {
         core::iter::successors(Some(first), move |&id| {
-            (id != last).then(|| self.nodes.at(id).right)
+            (id != last).then(|| BlockId(self.nodes.at(id.0).right))
         })
-        .map(BlockId)
+    }
+
+    /// Of adjacent free blocks from `first` to `last`, those that would hold the request at the end that
+    /// the placement's rule chooses; that end, and the bytes of all.
+    #[must_use]
+    pub fn window(
+        &self,
+        first: BlockId,
+        last: BlockId,
+        need: Need,
+    ) -> Option<(BlockId, BlockId, Side, u64)> {
+        let (a, b) = (self.nodes.at(first.0), self.nodes.at(last.0));
+        // As one block, between the neighbours of both ends.
+        let whole = Node { units: b.offset + b.units - a.offset, right: b.right, ..*a };
+        let end = self.end(&whole, need);
+        let start = place_in(whole.offset, whole.units, need, end)?;
+        let stop = start + need.units;
+        let (mut from, mut to) = (first, first);
+        for block in self.blocks_between(first, last) {
+            let node = self.nodes.at(block.0);
+            if node.offset <= start {
+                from = block;
+            }
+            to = block;
+            if node.offset + node.units >= stop {
+                break;
+            }
+        }
+        Some((from, to, end, u64::from(whole.units) << self.granule_bits))
     }
 
     /// Whether the request fits into adjacent blocks from `first` to `last`, once they are merged.
@@ -252,18 +263,24 @@ impl<L: Label> Tlsf<L> {
     }
 
     /// The parts of adjacent filed blocks, from `first` to `last`, that the request takes together, in
-    /// order; to be [`take`](Self::take)n one by one and [`fuse`](Self::fuse)d. `None` when they
+    /// order, cut from one end; to be [`take`](Self::take)n one by one and [`fuse`](Self::fuse)d. `None` when they
     /// do not hold the request.
-    pub fn span_places(&self, first: BlockId, last: BlockId, need: Need) -> Option<Vec<Place>> {
+    pub fn span_places(
+        &self,
+        first: BlockId,
+        last: BlockId,
+        need: Need,
+        end: Side,
+    ) -> Option<Vec<Place>> {
         let (a, b) = (self.nodes.at(first.0), self.nodes.at(last.0));
-        let start = place_in(a.offset, b.offset + b.units - a.offset, need, Side::Left)?;
-        let end = start + need.units;
+        let start = place_in(a.offset, b.offset + b.units - a.offset, need, end)?;
+        let stop = start + need.units;
         let mut places = Vec::new();
         let mut at = first.0;
         loop {
             let node = self.nodes.at(at);
             let from = start.max(node.offset);
-            let to = end.min(node.offset + node.units);
+            let to = stop.min(node.offset + node.units);
             if from < to {
                 places.push(Place {
                     block: BlockId(at),

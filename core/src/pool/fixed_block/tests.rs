@@ -1,6 +1,6 @@
 use super::*;
-use crate::slab::SlabStats;
-use crate::{NoProgress, Progress};
+use crate::slab::{Grant, Slab, SlabError, SlabProperties, SlabStats};
+use crate::{Frontier, NoProgress, Progress};
 
 /// Grants any slab; alignment and granularity of a page.
 #[derive(Debug, Default)]

@@ -125,6 +125,23 @@ impl Engine {
         }
     }
 
+    /// Takes from the tightest stretch, ready or not. Eager merging has no such search.
+    pub(super) fn acquire_compact(
+        &mut self,
+        need: Need,
+        frontier: FrontierRef<'_>,
+        progress: &dyn Progress,
+        requested: u64,
+        death: &mut BlockDeath,
+    ) -> Option<Taken> {
+        match self {
+            Self::Readiness(heap) => {
+                heap.acquire_compact(need, frontier, progress, requested, death)
+            }
+            Self::Eager(_) => None,
+        }
+    }
+
     #[inline]
     pub(super) fn free(&mut self, block: BlockId, death: Death<'_>, progress: &dyn Progress) {
         either!(self, heap => heap.free(block, death, progress));
