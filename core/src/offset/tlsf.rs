@@ -20,7 +20,7 @@
 //!
 //! # Cost
 //! Every operation is O(1): two bit scans, a few links, and walks that are bounded by constants
-//! ([`MAX_RUN`], the placement's scan limit). A block takes 64 bytes of metadata for a label of 24.
+//! ([`MAX_RUN`], the placement's scan limit). A block takes 56 bytes of metadata for a label of 16.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -28,6 +28,7 @@ use core::fmt;
 mod blocks;
 mod check;
 pub mod placement;
+mod quick;
 mod runs;
 mod search;
 mod shelf;
@@ -107,8 +108,9 @@ pub enum Neighbour {
 
 /// What a free block carries for its owner.
 pub trait Label: Copy + fmt::Debug {
-    /// Within a bin, a block goes behind the others when its rank is at least the last one's, and before
-    /// them otherwise: blocks that are freed by ascending rank stand in order. Rank 0 always goes first.
+    /// Within a bin, a block goes behind the others when its rank is at least that of all who came since the
+    /// bin was last empty, and before them otherwise: blocks that are freed by ascending rank stand in
+    /// order. Rank 0 always goes first.
     fn rank(&self) -> u64;
 }
 
@@ -210,6 +212,17 @@ impl<L> Lists for Nodes<L> {
     #[inline(always)]
     fn link_ref(&self, id: u32) -> &Link {
         &self.at(id).link
+    }
+}
+
+impl Lists for [Node] {
+    #[inline(always)]
+    fn link(&mut self, id: u32) -> &mut Link {
+        &mut self[id as usize].link
+    }
+    #[inline(always)]
+    fn link_ref(&self, id: u32) -> &Link {
+        &self[id as usize].link
     }
 }
 
@@ -422,7 +435,13 @@ impl<L: Label> Tlsf<L> {
         Some(Need { units, align, carve: self.config.placement.carve(bytes) })
     }
 
-    /// The label of a block: of a free one as filed, of a live one as [`set_label`](Self::set_label).
+    /// Bytes that a request takes.
+    #[inline]
+    pub(crate) fn bytes(&self, need: Need) -> u64 {
+        u64::from(need.units) << self.granule_bits
+    }
+
+    /// The label of a block: of a free one as filed, of a live one as taken.
     #[inline]
     #[must_use]
     pub fn label(&self, block: BlockId) -> &L {
@@ -448,6 +467,17 @@ impl<L: Label> Tlsf<L> {
     #[must_use]
     pub fn size(&self, block: BlockId) -> u64 {
         u64::from(self.nodes.at(block.0).units) << self.granule_bits
+    }
+
+    /// Bytes of a block that is known to be live.
+    ///
+    /// # Panics
+    /// When it is not.
+    #[inline(always)]
+    pub(crate) fn live_bytes(&self, block: BlockId) -> u64 {
+        let node = self.nodes.at(block.0);
+        assert!(node.shelf == LIVE, "freed a block that is not live");
+        u64::from(node.units) << self.granule_bits
     }
 
     /// The region of a block.

@@ -78,9 +78,6 @@ pub(crate) struct Promises {
     pub(crate) plenty: u64,
     /// Exhausted only if no free block is ready whose death has at most one axis.
     pub(crate) finds_every_block: bool,
-    /// A slab that the provider failed to take back is still the pool's. Otherwise the provider does not
-    /// fail to take slabs.
-    pub(crate) keeps_slabs_on_failure: bool,
     /// What inspection shows adds up to the stats exactly, also by readiness.
     pub(crate) readiness_adds_up: bool,
 }
@@ -225,11 +222,10 @@ impl Machine {
                 self.provider.fail_acquires(count);
                 self.armed = true;
             }
-            Op::FailReleases { count } if self.promises.keeps_slabs_on_failure => {
+            Op::FailReleases { count } => {
                 self.provider.fail_releases(count);
                 self.armed = true;
             }
-            Op::FailReleases { .. } => {}
             Op::Capacity { scarce } => {
                 let Promises { scarce: low, plenty, .. } = self.promises;
                 self.provider.set_capacity(if scarce { low } else { plenty });

@@ -179,19 +179,6 @@ impl<L: Label> Tlsf<L> {
         }
     }
 
-    /// [`insert`](Self::insert) of a block both of whose neighbours are known to be
-    /// [`Held`](Neighbour::Held).
-    #[inline(always)]
-    pub fn insert_between_held(&mut self, block: BlockId, shelf: u32, label: L) {
-        let node = self.nodes.at_mut(block.0);
-        debug_assert!(node.shelf == LOOSE, "filed a block that is not loose");
-        // Shelves are numbered in 16 bits.
-        node.shelf = shelf as u16;
-        let units = node.units;
-        self.nodes.detail_mut(block.0).label = label;
-        self.file_as(block.0, units, shelf as u16, label.rank());
-    }
-
     /// Files a loose block on a shelf.
     #[inline(always)]
     pub fn insert(&mut self, block: BlockId, shelf: u32, label: L) {
@@ -273,14 +260,7 @@ impl<L: Label> Tlsf<L> {
 
     #[inline(always)]
     fn file_as(&mut self, id: u32, units: u32, shelf: u16, rank: u64) {
-        let shelf = &mut self.shelves[shelf as usize];
-        if rank == 0 {
-            shelf.insert_front(&mut self.nodes, id, units);
-        } else {
-            shelf.insert_ranked(&mut self.nodes, id, units, |nodes, other| {
-                nodes.detail(other).label.rank() <= rank
-            });
-        }
+        self.shelves[shelf as usize].insert(&mut self.nodes, id, units, rank);
     }
 
     #[inline(always)]

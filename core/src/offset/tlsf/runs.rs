@@ -250,7 +250,7 @@ impl Runs {
         } else {
             self.shelf.remove(&mut self.records, run, from);
             self.records.0[run as usize] = new;
-            self.shelf.insert_front(&mut self.records, run, to);
+            self.shelf.insert(&mut self.records, run, to, 0);
         }
     }
 
@@ -266,7 +266,7 @@ impl Runs {
             self.records.0[id as usize] = record;
             id
         };
-        self.shelf.insert_front(&mut self.records, id, units);
+        self.shelf.insert(&mut self.records, id, units, 0);
         id
     }
 

@@ -29,41 +29,6 @@ impl<L: Label> Tlsf<L> {
         }
     }
 
-    /// The bin where [`find`](Self::find) would take the first block at once: the request's own if its
-    /// first block surely fits, else the next one that is not empty. Looks at no other block.
-    #[inline(always)]
-    fn head_bin(&self, shelf: u32, own: u32, surely: u32, need: Need) -> Option<u32> {
-        let shelf = &self.shelves[shelf as usize];
-        let bin = shelf.next_bin(own)?;
-        if bin >= surely
-            || bin == own && self.nodes.at(shelf.head(own)).units >= need.units + (need.align - 1)
-        {
-            return Some(bin);
-        }
-        shelf.next_bin(surely)
-    }
-
-    /// [`find`](Self::find) on two shelves at once: the tighter place, the second shelf's of two equal
-    /// ones.
-    #[inline(always)]
-    #[must_use]
-    pub fn find_on_two(&self, a: u32, b: u32, need: Need) -> Option<Place> {
-        if let Search::Head = self.config.placement.search {
-            let own = self.classes.floor(need.units);
-            let surely = self.classes.ceil(need.units + (need.align - 1)).max(own + 1);
-            let on_a = self.head_bin(a, own, surely, need);
-            let on_b = self.head_bin(b, own, surely, need);
-            let (bin, shelf) = match (on_a, on_b) {
-                (Some(x), Some(y)) if x < y => (x, a),
-                (_, Some(y)) => (y, b),
-                (Some(x), None) => (x, a),
-                (None, None) => return self.tighter(self.find(a, need), self.find(b, need)),
-            };
-            return self.fits(self.shelves[shelf as usize].head(bin), need, bin);
-        }
-        self.tighter(self.find(a, need), self.find(b, need))
-    }
-
     /// The tighter of two places, the second of two equal ones.
     #[inline(always)]
     pub(crate) fn tighter(&self, a: Option<Place>, b: Option<Place>) -> Option<Place> {
@@ -170,7 +135,7 @@ impl<L: Label> Tlsf<L> {
 
     /// Which end of a free block the request is cut from, by the placement's rule.
     #[inline(always)]
-    fn end(&self, node: &Node, need: Need) -> Side {
+    pub(super) fn end(&self, node: &Node, need: Need) -> Side {
         let neighbour = |id: u32| {
             let node = self.nodes.nodes.get(id as usize)?;
             Some(placement::Neighbour { units: node.units, birth: self.nodes.detail(id).birth })

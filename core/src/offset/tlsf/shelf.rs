@@ -37,10 +37,12 @@ pub(super) trait Lists {
 struct Bin {
     head: u32,
     tail: u32,
+    /// The highest rank that was filed since the bin was last empty, so that filing looks at no element.
+    latest: u64,
 }
 
 impl Bin {
-    const EMPTY: Self = Self { head: NONE, tail: NONE };
+    const EMPTY: Self = Self { head: NONE, tail: NONE, latest: 0 };
 }
 
 /// Maps sizes in granules to bins: a tiny floating-point number with `S` bits of mantissa.
@@ -57,12 +59,9 @@ impl SizeClasses {
     /// The bin a block of `units` is filed in: every block in it is at least the bin's lower bound.
     #[inline(always)]
     pub(super) fn floor(self, units: u32) -> u32 {
-        let bits = self.bits;
-        if units < 1 << bits {
-            return units;
-        }
-        let shift = units.ilog2() - bits;
-        (shift << bits) + (units >> shift)
+        // Setting the bit changes nothing above, and makes the shift 0 below.
+        let shift = (units | 1 << self.bits).ilog2() - self.bits;
+        (shift << self.bits) + (units >> shift)
     }
 
     /// The first bin all of whose blocks are at least `units`.
@@ -102,53 +101,45 @@ impl Shelf {
         Self { classes, first: 0, second: [0; ROWS], bins: Vec::new(), units: 0 }
     }
 
-    /// Files `id` under `units`, first in its bin.
+    /// Files `id` under `units`: last in its bin if its rank is at least that of all others, else first.
+    /// Rank 0 always goes first.
     #[inline(always)]
-    pub(super) fn insert_front<R: Lists>(&mut self, lists: &mut R, id: u32, units: u32) {
-        let bin = self.add(units);
-        let head = core::mem::replace(&mut self.bins[bin].head, id);
-        *lists.link(id) = Link { prev: NONE, next: head };
+    pub(super) fn insert<R: Lists>(&mut self, lists: &mut R, id: u32, units: u32, rank: u64) {
+        self.units += u64::from(units);
+        self.link(lists, id, self.classes.floor(units), rank);
+    }
+
+    /// [`insert`](Self::insert) into a bin, without counting.
+    #[inline(always)]
+    pub(super) fn link<R: Lists + ?Sized>(&mut self, lists: &mut R, id: u32, bin: u32, rank: u64) {
+        let at = bin as usize;
+        let Some(bin) = self.bins.get_mut(at) else {
+            self.extend(at);
+            self.bins[at] = Bin { head: id, tail: id, latest: rank };
+            *lists.link(id) = Link::ALONE;
+            return self.open(at);
+        };
+        let head = bin.head;
         if head == NONE {
-            self.open(bin);
-            self.bins[bin].tail = id;
+            *bin = Bin { head: id, tail: id, latest: rank };
+            *lists.link(id) = Link::ALONE;
+            self.open(at);
+        } else if rank != 0 && rank >= bin.latest {
+            bin.latest = rank;
+            let tail = bin.tail;
+            bin.tail = id;
+            *lists.link(id) = Link { prev: tail, next: NONE };
+            lists.link(tail).next = id;
         } else {
+            bin.head = id;
+            *lists.link(id) = Link { prev: NONE, next: head };
             lists.link(head).prev = id;
         }
     }
 
-    /// Files `id` under `units`: last in its bin if it `may_follow` the one that is last, else first.
-    #[inline(always)]
-    pub(super) fn insert_ranked<R: Lists>(
-        &mut self,
-        lists: &mut R,
-        id: u32,
-        units: u32,
-        may_follow: impl Fn(&R, u32) -> bool,
-    ) {
-        let bin = self.classes.floor(units) as usize;
-        let tail = self.bins.get(bin).map_or(NONE, |bin| bin.tail);
-        if tail == NONE || !may_follow(lists, tail) {
-            return self.insert_front(lists, id, units);
-        }
-        self.units += u64::from(units);
-        *lists.link(id) = Link { prev: tail, next: NONE };
-        lists.link(tail).next = id;
-        self.bins[bin].tail = id;
-    }
-
-    /// Counts an element and makes sure that its bin exists.
-    #[inline(always)]
-    fn add(&mut self, units: u32) -> usize {
-        self.units += u64::from(units);
-        let bin = self.classes.floor(units) as usize;
-        if bin >= self.bins.len() {
-            self.extend(bin);
-        }
-        bin
-    }
-
     /// A whole row at a time.
     #[cold]
+    #[inline(never)]
     fn extend(&mut self, bin: usize) {
         self.bins.resize(((bin >> self.classes.bits) + 1) << self.classes.bits, Bin::EMPTY);
     }
@@ -160,28 +151,47 @@ impl Shelf {
         self.first |= 1 << row;
     }
 
+    #[inline(always)]
+    fn close(&mut self, bin: usize) {
+        let row = bin >> self.classes.bits;
+        self.second[row] &= !(1 << (bin & ((1 << self.classes.bits) - 1)));
+        if self.second[row] == 0 {
+            self.first &= !(1 << row);
+        }
+    }
+
     /// Takes `id`, filed under `units`, out.
     #[inline(always)]
     pub(super) fn remove(&mut self, lists: &mut impl Lists, id: u32, units: u32) {
         self.units -= u64::from(units);
-        let bin = self.classes.floor(units) as usize;
-        let Link { prev, next } = *lists.link_ref(id);
+        self.unlink(lists, id, self.classes.floor(units));
+    }
+
+    /// [`remove`](Self::remove) from a bin, without counting.
+    #[inline(always)]
+    pub(super) fn unlink<R: Lists + ?Sized>(&mut self, lists: &mut R, id: u32, bin: u32) {
+        let at = bin as usize;
+        let &Link { prev, next } = lists.link_ref(id);
         if prev == NONE {
-            self.bins[bin].head = next;
-        } else {
-            lists.link(prev).next = next;
+            self.unlink_head(lists, bin, next);
+            return;
         }
+        lists.link(prev).next = next;
         if next == NONE {
-            self.bins[bin].tail = prev;
+            self.bins[at].tail = prev;
         } else {
             lists.link(next).prev = prev;
         }
-        if prev == NONE && next == NONE {
-            let row = bin >> self.classes.bits;
-            self.second[row] &= !(1 << (bin & ((1 << self.classes.bits) - 1)));
-            if self.second[row] == 0 {
-                self.first &= !(1 << row);
-            }
+    }
+
+    /// Takes the first element of a bin out; `next` follows it.
+    #[inline(always)]
+    pub(super) fn unlink_head<R: Lists + ?Sized>(&mut self, lists: &mut R, bin: u32, next: u32) {
+        self.bins[bin as usize].head = next;
+        if next == NONE {
+            self.close(bin as usize);
+        } else {
+            lists.link(next).prev = NONE;
         }
     }
 
@@ -205,22 +215,28 @@ impl Shelf {
     /// The first non-empty bin at or above `bin`.
     #[inline(always)]
     pub(super) fn next_bin(&self, bin: u32) -> Option<u32> {
+        Some(self.first_bin(bin)).filter(|&bin| bin != NONE)
+    }
+
+    /// [`next_bin`](Self::next_bin), `NONE` if there is none.
+    #[inline(always)]
+    pub(super) fn first_bin(&self, bin: u32) -> u32 {
         let bits = self.classes.bits;
         let (row, column) = (bin >> bits, bin & ((1 << bits) - 1));
         if row as usize >= ROWS {
-            return None;
+            return NONE;
         }
         let in_row = self.second[row as usize] & u64::MAX << column;
         if in_row != 0 {
-            return Some((row << bits) + in_row.trailing_zeros());
+            return (row << bits) + in_row.trailing_zeros();
         }
         // `row + 1` is at most 33, so the shift cannot overflow.
         let rows = self.first & u64::MAX << (row + 1);
         if rows == 0 {
-            return None;
+            return NONE;
         }
         let row = rows.trailing_zeros();
-        Some((row << bits) + self.second[row as usize].trailing_zeros())
+        (row << bits) + self.second[row as usize].trailing_zeros()
     }
 
     /// The last non-empty bin.

@@ -13,40 +13,58 @@
 //! Ahuja, Mehlhorn, Orlin and Tarjan ("Faster algorithms for the shortest path problem", 1990), whose
 //! one condition, that the minimum never goes back, is what an epoch promises.
 //!
+//! An element knows where it is listed. What leaves only forgets that, and is passed over when its list is
+//! next gone through: leaving touches nothing but the element itself, whose neighbours in the
+//! list may be anywhere in memory.
+//!
+//! # Invariants
+//! - An element is in the wheel iff the list of its epoch's slot holds it at its position.
+//!
 //! # Cost
-//! Insert and remove O(1). Advance costs nothing for epochs that stay out of reach, but for dealing out:
-//! each element moves to a lower slot each time, so at most 64 times in its life, and about log2 of the
-//! in-flight depth in practice.
+//! Remove O(1), insert O(1) amortised: a full list is swept of what left, and grows if more than half of it
+//! stays. Advance costs nothing for epochs that stay out of reach, but for dealing out: each element
+//! moves to a lower slot each time, so at most 64 times in its life, and about log2 of the in-flight depth
+//! in practice.
 
 use crate::Epoch;
+use alloc::vec::Vec;
 
-/// No element.
+/// No element, no position.
 pub(super) const NONE: u32 = u32::MAX;
-/// Not in a wheel.
-const NO_SLOT: u32 = u32::MAX;
 
-/// Storage of elements that a wheel links together.
-pub(super) trait Links {
-    /// Previous and next.
-    fn links(&mut self, id: u32) -> (&mut u32, &mut u32);
-    fn slot(&mut self, id: u32) -> &mut u32;
+/// Storage of elements that a wheel lists.
+pub(super) trait Listed {
+    /// Where the element is listed, `NONE` if it is not. The wheel's own.
+    fn position(&self, id: u32) -> u32;
+    fn set_position(&mut self, id: u32, position: u32);
     fn epoch(&self, id: u32) -> Epoch;
-    /// Previous and next, to look at.
-    fn peek(&self, id: u32) -> (u32, u32);
+    /// The shelf the element is filed on, if it is.
+    fn shelf(&self, id: u32) -> Option<u32>;
 }
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct Wheel {
+    /// The shelf whose blocks it lists. One that left may be listed by another shelf's wheel, at the same
+    /// position by chance.
+    shelf: u32,
     reached: Epoch,
-    /// Bit `i` is set iff slot `i` is not empty.
+    /// Bit `i` is set iff list `i` is not empty.
     occupied: u64,
-    heads: [u32; 64],
+    /// By slot, up to the highest that was ever used.
+    lists: Vec<Vec<u32>>,
+}
+
+/// The slot of an epoch; of one that is reached already the lowest.
+#[inline(always)]
+const fn slot_of(epoch: Epoch, reached: Epoch) -> usize {
+    let differs = if epoch > reached { epoch ^ reached } else { 0 };
+    (63 - (differs | 1).leading_zeros()) as usize
 }
 
 impl Wheel {
-    pub(super) const fn new() -> Self {
-        Self { reached: 0, occupied: 0, heads: [NONE; 64] }
+    pub(super) const fn new(shelf: u32) -> Self {
+        Self { shelf, reached: 0, occupied: 0, lists: Vec::new() }
     }
 
     /// The latest epoch advanced to.
@@ -55,105 +73,131 @@ impl Wheel {
         self.reached
     }
 
+    /// An element listed under one epoch need not move to be listed under the other.
+    #[inline(always)]
+    pub(super) const fn same_slot(&self, a: Epoch, b: Epoch) -> bool {
+        slot_of(a, self.reached) == slot_of(b, self.reached)
+    }
+
     /// Lists an element by its epoch. One that is reached already goes to the lowest slot and comes out
     /// with the next advance.
     #[inline]
-    pub(super) fn insert(&mut self, links: &mut impl Links, id: u32) {
-        let differs = links.epoch(id).max(self.reached) ^ self.reached;
-        let slot = (63 - (differs | 1).leading_zeros()) as usize;
-        let head = self.heads[slot];
-        *links.slot(id) = slot as u32;
-        let (prev, next) = links.links(id);
-        *prev = NONE;
-        *next = head;
-        if head != NONE {
-            *links.links(head).0 = id;
+    pub(super) fn insert(&mut self, elements: &mut impl Listed, id: u32) {
+        let slot = slot_of(elements.epoch(id), self.reached);
+        match self.lists.get_mut(slot) {
+            Some(list) if list.len() < list.capacity() => {
+                // Positions are fewer than elements ever were, and those are numbered in 32 bits.
+                elements.set_position(id, list.len() as u32);
+                list.push(id);
+                self.occupied |= 1 << slot;
+            }
+            _ => self.insert_in_new_room(elements, id, slot),
         }
-        self.heads[slot] = id;
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn insert_in_new_room(&mut self, elements: &mut impl Listed, id: u32, slot: usize) {
+        elements.set_position(id, NONE);
+        if slot >= self.lists.len() {
+            self.lists.resize_with(slot + 1, Vec::new);
+        }
+        let mut list = core::mem::take(&mut self.lists[slot]);
+        let mut kept = 0;
+        for at in 0..list.len() {
+            let other = list[at];
+            if self.lists_at(elements, other, at, slot, self.reached) {
+                elements.set_position(other, kept as u32);
+                list[kept] = other;
+                kept += 1;
+            }
+        }
+        list.truncate(kept);
+        if kept >= list.capacity() / 2 {
+            list.reserve_exact(list.capacity().max(4) * 2 - kept);
+        }
+        elements.set_position(id, kept as u32);
+        list.push(id);
+        self.lists[slot] = list;
         self.occupied |= 1 << slot;
+    }
+
+    /// The element that a list names is still there: it has neither left nor moved.
+    #[inline]
+    fn lists_at(
+        &self,
+        elements: &impl Listed,
+        id: u32,
+        at: usize,
+        slot: usize,
+        reached: Epoch,
+    ) -> bool {
+        elements.position(id) as usize == at
+            && elements.shelf(id) == Some(self.shelf)
+            && slot_of(elements.epoch(id), reached) == slot
     }
 
     /// Takes an element out.
     #[inline]
-    pub(super) fn remove(&mut self, links: &mut impl Links, id: u32) {
-        let slot = core::mem::replace(links.slot(id), NO_SLOT) as usize;
-        let (prev, next) = links.links(id);
-        let (prev, next) = (*prev, *next);
-        if next != NONE {
-            *links.links(next).0 = prev;
-        }
-        if prev == NONE {
-            self.heads[slot] = next;
-            if next == NONE {
-                self.occupied &= !(1 << slot);
-            }
-        } else {
-            *links.links(prev).1 = next;
-        }
+    pub(super) fn remove(elements: &mut impl Listed, id: u32) {
+        elements.set_position(id, NONE);
     }
 
-    /// The axis reached `to`. Returns the head of a list, linked by `next`, of the elements whose epochs
-    /// that covers; they are no longer in the wheel.
-    pub(super) fn advance(&mut self, links: &mut impl Links, to: Epoch) -> u32 {
-        let changed = self.reached ^ to;
+    /// The axis reached `to`. Appends the elements whose epochs that covers to `ready`; they are no
+    /// longer in the wheel.
+    pub(super) fn advance(&mut self, elements: &mut impl Listed, to: Epoch, ready: &mut Vec<u32>) {
         if to <= self.reached {
-            return NONE;
+            return;
         }
-        let highest = 63 - changed.leading_zeros();
-        self.reached = to;
+        let before = core::mem::replace(&mut self.reached, to);
+        let highest = 63 - (before ^ to).leading_zeros();
         let upto = if highest == 63 { u64::MAX } else { (1 << (highest + 1)) - 1 };
         let mut touched = self.occupied & upto;
         self.occupied &= !upto;
-        let mut ready = NONE;
         while touched != 0 {
             let slot = touched.trailing_zeros() as usize;
             touched &= touched - 1;
-            let mut at = core::mem::replace(&mut self.heads[slot], NONE);
-            while at != NONE {
-                let next = *links.links(at).1;
-                if links.epoch(at) <= to {
-                    *links.slot(at) = NO_SLOT;
-                    *links.links(at).1 = ready;
-                    ready = at;
-                } else {
-                    self.insert(links, at);
+            let mut list = core::mem::take(&mut self.lists[slot]);
+            for (at, &id) in list.iter().enumerate() {
+                if !self.lists_at(elements, id, at, slot, before) {
+                    continue;
                 }
-                at = next;
+                if elements.epoch(id) <= to {
+                    elements.set_position(id, NONE);
+                    ready.push(id);
+                } else {
+                    self.insert(elements, id);
+                }
             }
+            list.clear();
+            // What is not reached went to lower slots, so nothing was listed here meanwhile.
+            self.lists[slot] = list;
         }
-        ready
     }
 
-    /// Everything, as [`advance`](Self::advance) returns it; the wheel is empty and has reached nothing
-    /// more. The elements keep a slot mark that means nothing until they are inserted again.
-    pub(super) fn take_all(&mut self, links: &mut impl Links) -> u32 {
-        let mut all = NONE;
-        while self.occupied != 0 {
-            let slot = self.occupied.trailing_zeros() as usize;
-            self.occupied &= self.occupied - 1;
-            let mut at = core::mem::replace(&mut self.heads[slot], NONE);
-            while at != NONE {
-                *links.slot(at) = NO_SLOT;
-                let next = core::mem::replace(links.links(at).1, all);
-                all = at;
-                at = next;
+    /// Appends everything to `all`; the wheel is empty and has reached nothing more.
+    pub(super) fn take_all(&mut self, elements: &mut impl Listed, all: &mut Vec<u32>) {
+        self.occupied = 0;
+        for slot in 0..self.lists.len() {
+            let list = core::mem::take(&mut self.lists[slot]);
+            for (at, &id) in list.iter().enumerate() {
+                if self.lists_at(elements, id, at, slot, self.reached) {
+                    elements.set_position(id, NONE);
+                    all.push(id);
+                }
             }
         }
-        all
     }
 
-    /// Visits every element and checks that it stands where its epoch says, for tests.
-    pub(super) fn check(&self, links: &impl Links, visit: &mut dyn FnMut(u32)) {
-        for slot in 0..64 {
-            assert_eq!(self.occupied >> slot & 1 == 1, self.heads[slot] != NONE);
-            let (mut prev, mut at) = (NONE, self.heads[slot]);
-            while at != NONE {
-                let (p, next) = links.peek(at);
-                assert_eq!(p, prev, "broken back link");
-                let differs = links.epoch(at).max(self.reached) ^ self.reached;
-                assert_eq!(63 - (differs | 1).leading_zeros(), slot as u32, "wrong slot");
-                visit(at);
-                (prev, at) = (at, next);
+    /// Visits every element and checks the slots, for tests.
+    pub(super) fn check(&self, elements: &impl Listed, visit: &mut dyn FnMut(u32)) {
+        assert!(self.lists.len() <= 64);
+        for (slot, list) in self.lists.iter().enumerate() {
+            assert_eq!(self.occupied >> slot & 1 == 1, !list.is_empty());
+            for (at, &id) in list.iter().enumerate() {
+                if self.lists_at(elements, id, at, slot, self.reached) {
+                    visit(id);
+                }
             }
         }
     }
@@ -167,25 +211,22 @@ mod tests {
 
     #[derive(Clone, Debug)]
     struct Element {
-        prev: u32,
-        next: u32,
-        slot: u32,
+        position: u32,
         epoch: Epoch,
     }
 
-    impl Links for Vec<Element> {
-        fn links(&mut self, id: u32) -> (&mut u32, &mut u32) {
-            let e = &mut self[id as usize];
-            (&mut e.prev, &mut e.next)
+    impl Listed for Vec<Element> {
+        fn position(&self, id: u32) -> u32 {
+            self[id as usize].position
         }
-        fn slot(&mut self, id: u32) -> &mut u32 {
-            &mut self[id as usize].slot
+        fn set_position(&mut self, id: u32, position: u32) {
+            self[id as usize].position = position;
         }
         fn epoch(&self, id: u32) -> Epoch {
             self[id as usize].epoch
         }
-        fn peek(&self, id: u32) -> (u32, u32) {
-            (self[id as usize].prev, self[id as usize].next)
+        fn shelf(&self, _: u32) -> Option<u32> {
+            Some(0)
         }
     }
 
@@ -202,9 +243,9 @@ mod tests {
         ) {
             let mut elements: Vec<_> = inserted
                 .iter()
-                .map(|&epoch| Element { prev: NONE, next: NONE, slot: NO_SLOT, epoch })
+                .map(|&epoch| Element { position: NONE, epoch })
                 .collect();
-            let mut wheel = Wheel::new();
+            let mut wheel = Wheel::new(0);
             let mut inside: Vec<u32> = (0..elements.len() as u32).collect();
             for &id in &inside {
                 wheel.insert(&mut elements, id);
@@ -212,18 +253,14 @@ mod tests {
             for index in removed {
                 if !inside.is_empty() {
                     let id = inside.swap_remove(index.index(inside.len()));
-                    wheel.remove(&mut elements, id);
+                    Wheel::remove(&mut elements, id);
                 }
             }
             steps.sort_unstable();
             for to in steps {
                 let moved = to > wheel.reached();
-                let mut at = wheel.advance(&mut elements, to);
                 let mut out = Vec::new();
-                while at != NONE {
-                    out.push(at);
-                    at = elements[at as usize].next;
-                }
+                wheel.advance(&mut elements, to, &mut out);
                 out.sort_unstable();
                 let (mut ready, rest): (Vec<_>, Vec<_>) =
                     inside.iter().partition(|&&id| moved && elements[id as usize].epoch <= to);
@@ -236,6 +273,52 @@ mod tests {
                 inside.sort_unstable();
                 prop_assert_eq!(&seen, &inside);
             }
+        }
+
+        #[test]
+        fn coming_and_going_neither_loses_nor_repeats_anybody(
+            steps in prop::collection::vec((0u32..12, 0u64..64, 0u8..8), 1..400),
+        ) {
+            let mut elements: Vec<_> = (0..12).map(|_| Element { position: NONE, epoch: 0 }).collect();
+            let mut wheel = Wheel::new(0);
+            let mut inside: alloc::collections::BTreeMap<u32, Epoch> = Default::default();
+            let mut last = 0;
+            for (id, ahead, what) in steps {
+                match what {
+                    0..5 => {
+                        let epoch = last + ahead;
+                        let kept = inside.insert(id, epoch)
+                            .is_some_and(|before| wheel.same_slot(before, epoch));
+                        elements[id as usize].epoch = epoch;
+                        if !kept {
+                            wheel.insert(&mut elements, id);
+                        }
+                    }
+                    5..7 => {
+                        inside.remove(&id);
+                        Wheel::remove(&mut elements, id);
+                    }
+                    _ => {
+                        last += ahead / 4 + 1;
+                        let mut out = Vec::new();
+                        wheel.advance(&mut elements, last, &mut out);
+                        out.sort_unstable();
+                        let ready: Vec<_> =
+                            inside.iter().filter(|&(_, e)| *e <= last).map(|(&id, _)| id).collect();
+                        prop_assert_eq!(out, ready);
+                        inside.retain(|_, epoch| *epoch > last);
+                    }
+                }
+                let mut seen = Vec::new();
+                wheel.check(&elements, &mut |id| seen.push(id));
+                seen.sort_unstable();
+                prop_assert_eq!(seen, inside.keys().copied().collect::<Vec<_>>());
+                prop_assert!(wheel.lists.iter().all(|list| list.capacity() <= 64));
+            }
+            let mut all = Vec::new();
+            wheel.take_all(&mut elements, &mut all);
+            all.sort_unstable();
+            prop_assert_eq!(all, inside.into_keys().collect::<Vec<_>>());
         }
     }
 }

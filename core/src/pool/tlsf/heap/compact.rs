@@ -14,9 +14,9 @@
 //! # Cost
 //! O(1): a bounded number of runs, of shelves and of blocks on each is looked at.
 
-use super::{
-    BlockDeath, CLEAN, FIRST_PENDING, Heap, MAX_LOOKS, RUN_PROBES, TAINTED, Taken, WAIT_PROBES,
-};
+use super::acquire::MAX_LOOKS;
+use super::spans::{RUN_PROBES, WAIT_PROBES};
+use super::{BlockDeath, CLEAN, FIRST_PENDING, Heap, TAINTED, Taken};
 use crate::Epoch;
 use crate::frontier::{FrontierRef, Merge};
 use crate::offset::tlsf::{BlockId, Need, Side};

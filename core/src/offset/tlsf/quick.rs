@@ -1,0 +1,283 @@
+//! The two operations that carry a pool's traffic, each in one pass: the first block of a bin is cut,
+//! and a live block is freed together with what it merges with.
+//!
+//! ```text
+//!   cut        │ left │        head        │      │ left │ live │   head   │
+//!   release    │ free │ block │ free │            │        free         │
+//! ```
+//!
+//! They do what [`find`](Tlsf::find) and [`take`](Tlsf::take), and [`absorb`](Tlsf::absorb) and
+//! [`insert`](Tlsf::insert) do step by step, and leave whatever is rare (runs, alignment, closer searches)
+//! to those. A freed block merges into its neighbour and not the other way round, so that only blocks
+//! that had to be looked at anyway are written to.
+//!
+//! # Cost
+//! O(1): at most two bins and three blocks besides the one at hand.
+
+use super::placement::{Carve, Search};
+use super::shelf::NONE;
+use super::{BlockId, Detail, LIVE, LOOSE, Label, Need, Neighbour, Place, Side, Tlsf, VACANT};
+
+/// The first block of a bin, large enough for the request it was found for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head {
+    pub(crate) block: BlockId,
+    pub(crate) shelf: u32,
+    bin: u32,
+}
+
+/// What [`Tlsf::cut_head`] made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut {
+    pub(crate) block: BlockId,
+    /// First byte, from the region's start.
+    pub(crate) offset: u64,
+    /// Index of the region.
+    pub(crate) region: u32,
+}
+
+impl<L: Label> Tlsf<L> {
+    /// The tighter of the blocks that [`find`](Self::find) would see first on two shelves, the second
+    /// shelf's of two equally tight ones; `b` is [`u32::MAX`] where there is no second. `None` says
+    /// nothing: the request is not a plain one, or blocks that fit stand behind others.
+    #[inline(always)]
+    pub(crate) fn find_head(&self, a: u32, b: u32, need: Need) -> Option<Head> {
+        if need.align != 1 || self.config.placement.search != Search::Head {
+            return None;
+        }
+        let own = self.classes.floor(need.units);
+        let (mut bin, mut shelf) = (NONE, b);
+        if b != NONE {
+            bin = self.head_bin(b, own, need.units);
+        }
+        // Where the bins of the other shelf begin above, its heads need no look.
+        let first = self.shelves[a as usize].first_bin(own);
+        if first < bin {
+            let other = if first > own { first } else { self.head_bin(a, own, need.units) };
+            if other < bin {
+                (bin, shelf) = (other, a);
+            }
+        }
+        if bin == NONE {
+            return None;
+        }
+        Some(Head { block: BlockId(self.shelves[shelf as usize].head(bin)), shelf, bin })
+    }
+
+    /// The bin whose first block is taken: the request's own if that block fits, else the next one that
+    /// is not empty, else `NONE`.
+    #[inline(always)]
+    fn head_bin(&self, shelf: u32, own: u32, units: u32) -> u32 {
+        let shelf = &self.shelves[shelf as usize];
+        let bin = shelf.first_bin(own);
+        if bin != own || self.nodes.at(shelf.head(bin)).units >= units {
+            return bin;
+        }
+        shelf.first_bin(own + 1)
+    }
+
+    /// Takes a request from the block that [`find_head`](Self::find_head) found for it. What remains of
+    /// the free block keeps its id, shelf and label. `None` when no more blocks can be numbered; nothing
+    /// has changed then.
+    #[inline(always)]
+    pub(crate) fn cut_head(&mut self, head: Head, need: Need, label: L) -> Option<Cut> {
+        let Head { block: BlockId(id), shelf, bin } = head;
+        let high = need.carve != Carve::Low && self.cuts_high(id, need);
+        // Held as slices, so that their ends need not be read again after every write.
+        let nodes = &mut self.nodes.nodes[..];
+        let details = &mut self.nodes.details[..];
+        let filed = &mut self.shelves[shelf as usize];
+        let node = &mut nodes[id as usize];
+        let (offset, units, region, next) = (node.offset, node.units, node.region, node.link.next);
+        if node.run != NONE {
+            return self.cut_step_by_step(head, need, label);
+        }
+        self.births = self.births.wrapping_add(1);
+        let detail = Detail { label, birth: self.births };
+        let rest = units - need.units;
+        if rest == 0 {
+            node.shelf = LIVE;
+            filed.units -= u64::from(need.units);
+            filed.unlink_head(nodes, bin, next);
+            details[id as usize] = detail;
+            return Some(self.cut(id, offset, region));
+        }
+        let live = self.vacant;
+        if live == NONE {
+            return self.cut_step_by_step(head, need, label);
+        }
+        let node = &mut nodes[id as usize];
+        let (left, right, start);
+        if high {
+            (left, right, start) = (id, node.right, offset + rest);
+            node.right = live;
+        } else {
+            (left, right, start) = (node.left, id, offset);
+            node.left = live;
+            node.offset = offset + need.units;
+        }
+        node.units = rest;
+        filed.units -= u64::from(need.units);
+        let rest_bin = self.classes.floor(rest);
+        if rest_bin != bin {
+            let rank = details[id as usize].label.rank();
+            filed.unlink_head(nodes, bin, next);
+            filed.link(nodes, id, rest_bin, rank);
+        }
+        details[live as usize] = detail;
+        let node = &mut nodes[live as usize];
+        self.vacant = node.link.next;
+        node.offset = start;
+        node.units = need.units;
+        node.left = left;
+        node.right = right;
+        node.run = NONE;
+        node.region = region;
+        node.shelf = LIVE;
+        if high {
+            if right != NONE {
+                nodes[right as usize].left = live;
+            }
+        } else if left == NONE {
+            self.regions[region as usize].first = live;
+        } else {
+            nodes[left as usize].right = live;
+        }
+        Some(self.cut(live, start, region))
+    }
+
+    #[inline(always)]
+    fn cut(&self, id: u32, offset: u32, region: u16) -> Cut {
+        let offset = u64::from(offset) << self.granule_bits;
+        Cut { block: BlockId(id), offset, region: u32::from(region) }
+    }
+
+    /// Whatever is rare about a cut: a run that is cut along, no vacant node.
+    #[cold]
+    #[inline(never)]
+    fn cut_step_by_step(&mut self, head: Head, need: Need, label: L) -> Option<Cut> {
+        let node = self.nodes.at(head.block.0);
+        let high = self.cuts_high(head.block.0, need);
+        let start = if high { node.offset + (node.units - need.units) } else { node.offset };
+        let place = Place { block: head.block, start, units: need.units, tightness: head.bin };
+        let taken = self.take(place, label)?;
+        let node = self.nodes.at(taken.block.0);
+        Some(self.cut(taken.block.0, node.offset, node.region))
+    }
+
+    #[inline(never)]
+    fn cuts_high(&self, id: u32, need: Need) -> bool {
+        let node = self.nodes.at(id);
+        node.units != need.units && self.end(node, need) == Side::Right
+    }
+
+    /// Files a live or loose block on a shelf and merges it with its neighbours there; returns the
+    /// block that bears it all. `join` is called for each neighbour that merges, with the block's label, the
+    /// neighbour's, and whether the result bears the neighbour's id.
+    ///
+    #[inline(always)]
+    pub(crate) fn release(
+        &mut self,
+        block: BlockId,
+        shelf: u32,
+        mut label: L,
+        mut join: impl FnMut(&mut L, &mut L, bool),
+    ) -> BlockId {
+        let BlockId(id) = block;
+        let nodes = &mut self.nodes.nodes[..];
+        let node = &nodes[id as usize];
+        let (units, left, right) = (node.units, node.left, node.right);
+        debug_assert!(node.shelf == LIVE || node.shelf == LOOSE, "filed a block that is filed");
+        // Shelves are numbered in 16 bits.
+        let on = shelf as u16;
+        let beside = |id: u32| match nodes.get(id as usize) {
+            Some(node) => (node.shelf, node.units, node.run),
+            None => (LIVE, 0, NONE),
+        };
+        let (left_on, left_units, left_run) = beside(left);
+        let (right_on, right_units, right_run) = beside(right);
+        let (left_joins, right_joins) = (left_on == on, right_on == on);
+        let plain = |joins: bool, on: u16, run: u32| if joins { run == NONE } else { on >= LOOSE };
+        if !plain(left_joins, left_on, left_run) || !plain(right_joins, right_on, right_run) {
+            return self.release_beside(block, shelf, label, join);
+        }
+        let details = &mut self.nodes.details[..];
+        let classes = self.classes;
+        let filed = &mut self.shelves[shelf as usize];
+        filed.units += u64::from(units);
+        let (bears, total);
+        if left_joins {
+            filed.unlink(nodes, left, classes.floor(left_units));
+            join(&mut label, &mut details[left as usize].label, true);
+            let mut next = right;
+            total = left_units + units + if right_joins { right_units } else { 0 };
+            nodes[id as usize].shelf = VACANT;
+            nodes[id as usize].link.next = self.vacant;
+            self.vacant = id;
+            if right_joins {
+                filed.unlink(nodes, right, classes.floor(right_units));
+                join(&mut label, &mut details[right as usize].label, false);
+                let node = &mut nodes[right as usize];
+                next = node.right;
+                node.shelf = VACANT;
+                node.link.next = self.vacant;
+                self.vacant = right;
+            }
+            if next != NONE {
+                nodes[next as usize].left = left;
+            }
+            let node = &mut nodes[left as usize];
+            node.units = total;
+            node.right = next;
+            bears = left;
+        } else if right_joins {
+            filed.unlink(nodes, right, classes.floor(right_units));
+            join(&mut label, &mut details[right as usize].label, true);
+            total = units + right_units;
+            let node = &mut nodes[id as usize];
+            let (offset, region) = (node.offset, node.region);
+            node.shelf = VACANT;
+            node.link.next = self.vacant;
+            self.vacant = id;
+            if left == NONE {
+                self.regions[region as usize].first = right;
+            } else {
+                nodes[left as usize].right = right;
+            }
+            let node = &mut nodes[right as usize];
+            node.units = total;
+            node.offset = offset;
+            node.left = left;
+            bears = right;
+        } else {
+            nodes[id as usize].shelf = on;
+            (bears, total) = (id, units);
+        }
+        details[bears as usize].label = label;
+        filed.link(nodes, bears, classes.floor(total), label.rank());
+        BlockId(bears)
+    }
+
+    /// [`release`](Self::release) beside free blocks of other shelves: runs change.
+    #[cold]
+    #[inline(never)]
+    fn release_beside(
+        &mut self,
+        block: BlockId,
+        shelf: u32,
+        mut label: L,
+        mut join: impl FnMut(&mut L, &mut L, bool),
+    ) -> BlockId {
+        self.nodes.at_mut(block.0).shelf = LOOSE;
+        for neighbour in self.neighbours(block) {
+            if let Neighbour::Free(neighbour, on) = neighbour
+                && on == shelf
+            {
+                join(&mut label, self.label_mut(neighbour), false);
+                self.absorb(block, neighbour);
+            }
+        }
+        self.insert(block, shelf, label);
+        block
+    }
+}

@@ -1,0 +1,226 @@
+//! Acquiring what is ready: the search over shelves, and the taking.
+//!
+//! ```text
+//!   requester {A@9}    clean     anything
+//!                      {A}       all of it, where the shelf's latest epoch is at most 9; else what is
+//!                      {A, B}    never: nothing is known of B
+//! ```
+//!
+//! # Invariants
+//! What remains of a block that was cut keeps its shelf, its epochs and its place in the wheel.
+//!
+//! # Cost
+//! O(1) in blocks. Under a frontier of at most one axis, usually two looks at bins and one cut.
+
+use super::super::wheel::{NONE, Wheel};
+use super::{BlockDeath, CLEAN, Heap, NO_AXIS, Slip, Taken};
+use crate::frontier::{Entry, FrontierRef};
+use crate::offset::tlsf::{BlockId, Need, Place};
+use crate::progress::Progress;
+
+/// Shelves of more than one axis that an acquire looks at.
+const MULTI_PROBES: usize = 16;
+/// Shelves, empty ones included, that a search goes past.
+pub(super) const MAX_LOOKS: usize = 256;
+
+impl Heap {
+    /// Looks for a block that whoever knows `frontier` may use at once, takes it and writes down what its
+    /// death was. `requested` bytes of it were asked for.
+    #[inline]
+    pub fn acquire(
+        &mut self,
+        need: Need,
+        frontier: FrontierRef<'_>,
+        progress: &dyn Progress,
+        requested: u64,
+        death: &mut BlockDeath,
+    ) -> Option<Taken> {
+        self.poll_next(progress);
+        // The usual case: one axis at most, which covers all of its shelf, and a block that fits is first
+        // in its bin.
+        let (shelf, epoch) = match *frontier.entries() {
+            [] => (NONE, 0),
+            [Entry { axis, epoch }] if self.multi_shelves.is_empty() => match self.single(axis) {
+                Some(shelf) => (shelf, epoch),
+                None => (NONE, 0),
+            },
+            _ => return self.acquire_any(need, frontier, requested, death),
+        };
+        let axis = match self.classes.get(shelf as usize) {
+            Some(class) if class.ceiling[0] > epoch => {
+                return self.acquire_any(need, frontier, requested, death);
+            }
+            Some(class) => class.axis,
+            None => NO_AXIS,
+        };
+        let Some(head) = self.tlsf.find_head(CLEAN, shelf, need) else {
+            return self.acquire_any(need, frontier, requested, death);
+        };
+        if head.shelf == CLEAN {
+            death.clear();
+        } else {
+            death.become_entry(axis, self.tlsf.label(head.block).word);
+        }
+        let cut = self.tlsf.cut_head(head, need, Slip::live(requested))?;
+        let size = self.tlsf.bytes(need);
+        Some(self.took(cut.block, cut.offset, size, cut.region, head.shelf != CLEAN))
+    }
+
+    /// [`acquire`](Self::acquire) under any frontier, with every search there is.
+    #[inline(never)]
+    fn acquire_any(
+        &mut self,
+        need: Need,
+        frontier: FrontierRef<'_>,
+        requested: u64,
+        death: &mut BlockDeath,
+    ) -> Option<Taken> {
+        let mut shelf_of_one = None;
+        let mut best = None;
+        for entry in frontier.entries() {
+            let Some(shelf) = self.single(entry.axis) else { continue };
+            if self.tlsf.shelf_is_empty(shelf) {
+                continue;
+            }
+            if self.classes[shelf as usize].ceiling[0] > entry.epoch {
+                let found = self.tlsf.find_where(shelf, need, |slip| slip.word <= entry.epoch);
+                best = self.tlsf.tighter(found, best);
+            } else if let Some(other) = shelf_of_one.replace(shelf) {
+                best = self.tlsf.tighter(self.tlsf.find(other, need), best);
+            }
+        }
+        // Of equally tight places the pending one: who knows less can use the clean one.
+        let plain = match shelf_of_one {
+            Some(shelf) => {
+                self.tlsf.tighter(self.tlsf.find(CLEAN, need), self.tlsf.find(shelf, need))
+            }
+            None => self.tlsf.find(CLEAN, need),
+        };
+        best = self.tlsf.tighter(plain, best);
+        if !self.multi_shelves.is_empty() && !frontier.is_empty() {
+            best = self.find_multi(need, frontier, best);
+        }
+        if let Some(place) = best {
+            return self.take(place, requested, death);
+        }
+        self.take_ready_run(need, frontier, requested, death)
+    }
+
+    pub(super) fn find_multi(
+        &self,
+        need: Need,
+        frontier: FrontierRef<'_>,
+        mut best: Option<Place>,
+    ) -> Option<Place> {
+        let mut probes = 0;
+        let start = self.poll_cursor % self.multi_shelves.len();
+        let (late, early) = self.multi_shelves.split_at(start);
+        for &shelf in early.iter().chain(late).take(MAX_LOOKS) {
+            if self.tlsf.shelf_is_empty(shelf) {
+                continue;
+            }
+            if probes == MULTI_PROBES {
+                break;
+            }
+            probes += 1;
+            let class = &self.classes[shelf as usize];
+            let known = |i: usize| frontier.get(class.axes[i]);
+            if (0..class.axes.len()).any(|i| known(i) == 0) {
+                continue;
+            }
+            let all = (0..class.axes.len()).all(|i| class.ceiling[i] <= known(i));
+            let found = self.tlsf.find_where(shelf, need, |slip| {
+                all || (0..class.axes.len()).all(|i| self.rows[slip.row as usize][i] <= known(i))
+            });
+            best = self.tlsf.tighter(best, found);
+        }
+        best
+    }
+
+    pub(super) fn take(
+        &mut self,
+        place: Place,
+        requested: u64,
+        death: &mut BlockDeath,
+    ) -> Option<Taken> {
+        death.clear();
+        let block = self.take_part(place, requested, death)?;
+        Some(self.took_block(block, death))
+    }
+
+    /// A block became live: counts it.
+    pub(super) fn took_block(&mut self, block: BlockId, death: &BlockDeath) -> Taken {
+        let (offset, size) = (self.tlsf.offset(block), self.tlsf.size(block));
+        let region = self.tlsf.region(block).index();
+        self.took(block, offset, size, region, !death.is_empty())
+    }
+
+    #[inline(always)]
+    fn took(
+        &mut self,
+        block: BlockId,
+        offset: u64,
+        size: u64,
+        region: u32,
+        pending: bool,
+    ) -> Taken {
+        self.reserved += size;
+        let end = offset + size;
+        let virgin = &mut self.virgins[region as usize];
+        let mut fresh = false;
+        if end > virgin.low && offset < virgin.high {
+            fresh = offset >= virgin.low && end <= virgin.high;
+            virgin.touch(offset, end);
+        }
+        Taken { block, fresh, pending }
+    }
+
+    /// Takes a place of one free block and joins its death into `death`.
+    pub(super) fn take_part(
+        &mut self,
+        place: Place,
+        requested: u64,
+        death: &mut BlockDeath,
+    ) -> Option<BlockId> {
+        let source = place.block;
+        let shelf = self.tlsf.shelf_of(source)?;
+        if shelf == CLEAN {
+            let taken = self.tlsf.take(place, Slip::live(requested))?;
+            if let Some(loose) = taken.loose {
+                self.tlsf.insert(loose, CLEAN, Slip::CLEAN);
+            }
+            return Some(taken.block);
+        }
+        let (epoch, row) = {
+            let slip = self.tlsf.label(source);
+            (slip.word, slip.row)
+        };
+        let class = &mut self.classes[shelf as usize];
+        match class.axes[..] {
+            [axis] if death.is_empty() => death.become_entry(axis, epoch),
+            // Cannot overflow: of several parts, only those are chosen whose deaths fit into one.
+            _ => drop(self.join_death(source, death)),
+        }
+        // A remainder keeps its source's id and place in the wheel; only a source that is used up leaves
+        // it. Unlink first: the label is gone afterwards.
+        let gone = self.tlsf.uses_up(place);
+        if gone {
+            Wheel::remove(&mut self.tlsf, source.index());
+        }
+        let Some(taken) = self.tlsf.take(place, Slip::live(requested)) else {
+            if gone {
+                self.classes[shelf as usize].wheel.insert(&mut self.tlsf, source.index());
+            }
+            return None;
+        };
+        if gone {
+            self.drop_row(row);
+        }
+        if let Some(loose) = taken.loose {
+            let row = self.copy_row(row);
+            self.tlsf.insert(loose, shelf, Slip::pending(epoch, row));
+            self.classes[shelf as usize].wheel.insert(&mut self.tlsf, loose.index());
+        }
+        Some(taken.block)
+    }
+}

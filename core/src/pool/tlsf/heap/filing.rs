@@ -1,0 +1,165 @@
+//! Freeing: which shelf a block belongs to, and what it merges with there.
+//!
+//! ```text
+//!   death idle, or reached      ──▶ clean
+//!         unknown               ──▶ tainted
+//!         {A@5}                 ──▶ shelf {A}, under the later epoch of what merges
+//!         {A@5, B@7}            ──▶ shelf {A, B}, each epoch the later one
+//! ```
+//!
+//! # Cost
+//! O(1), linear in the axes of the death.
+
+use super::super::wheel::NONE;
+use super::progress::Standing;
+use super::{BlockDeath, CLEAN, Heap, Slip, TAINTED};
+use crate::death::Death;
+use crate::frontier::Entry;
+use crate::offset::tlsf::BlockId;
+use crate::pool::MAX_DEATH_AXES;
+use crate::progress::Progress;
+use crate::{Axis, Epoch};
+
+impl Heap {
+    /// Frees a live block.
+    ///
+    /// # Panics
+    /// When the block is not live.
+    #[inline]
+    pub fn free(&mut self, block: BlockId, death: Death<'_>, progress: &dyn Progress) {
+        self.reserved -= self.tlsf.live_bytes(block);
+        match death {
+            Death::Idle => self.shelve_plain(block, CLEAN),
+            Death::Unknown => self.shelve_plain(block, TAINTED),
+            Death::After(frontier) => match frontier.entries() {
+                [] => self.shelve_plain(block, CLEAN),
+                &[Entry { axis, epoch }] => match self.settle_axis(axis, epoch, progress) {
+                    Standing::Shelf(shelf) => self.shelve_single(block, shelf, epoch),
+                    Standing::Reached => self.shelve_plain(block, CLEAN),
+                    Standing::Unlisted => {
+                        self.shelve_among(block, &[axis], &[epoch], progress);
+                    }
+                },
+                entries => self.free_after_several(block, entries, progress),
+            },
+        }
+    }
+
+    #[inline(never)]
+    fn free_after_several(&mut self, block: BlockId, entries: &[Entry], progress: &dyn Progress) {
+        let mut axes = [Axis::from_bits(0); MAX_DEATH_AXES];
+        let mut epochs = [0; MAX_DEATH_AXES];
+        let mut len = 0;
+        for &Entry { axis, epoch } in entries {
+            if matches!(self.settle_axis(axis, epoch, progress), Standing::Reached) {
+                continue;
+            }
+            if len == MAX_DEATH_AXES {
+                self.taints += 1;
+                return self.shelve_plain(block, TAINTED);
+            }
+            axes[len] = axis;
+            epochs[len] = epoch;
+            len += 1;
+        }
+        self.shelve_among(block, &axes[..len], &epochs[..len], progress);
+    }
+
+    /// Files a block as clean or tainted.
+    #[inline]
+    pub(super) fn shelve_plain(&mut self, block: BlockId, shelf: u32) {
+        let bears = self.tlsf.release(block, shelf, Slip::CLEAN, |_, other, _| {
+            other.position = NONE;
+        });
+        if shelf == TAINTED {
+            self.classes[TAINTED as usize].wheel.insert(&mut self.tlsf, bears.index());
+        }
+    }
+
+    /// Files a block on the pending shelf of one axis.
+    #[inline]
+    pub(super) fn shelve_single(&mut self, block: BlockId, shelf: u32, epoch: Epoch) {
+        let class = &mut self.classes[shelf as usize];
+        class.ceiling[0] = class.ceiling[0].max(epoch);
+        // A merged block stays where the neighbour whose id it bears is listed, unless the later epoch
+        // belongs into another slot.
+        let mut latest = epoch;
+        let mut listed = 0;
+        let slip = Slip::pending(epoch, NONE);
+        let bears = self.tlsf.release(block, shelf, slip, |slip, other, bears| {
+            latest = latest.max(other.word);
+            slip.word = latest;
+            if bears {
+                listed = other.word;
+                slip.position = other.position;
+            } else {
+                other.position = NONE;
+            }
+        });
+        if listed == 0 || !class.wheel.same_slot(listed, latest) {
+            class.wheel.insert(&mut self.tlsf, bears.index());
+        }
+    }
+
+    /// Files a block on the pending shelf of several axes.
+    fn shelve_several(&mut self, block: BlockId, shelf: u32, epochs: &[Epoch]) {
+        let class = &mut self.classes[shelf as usize];
+        for (ceiling, &epoch) in class.ceiling.iter_mut().zip(epochs) {
+            *ceiling = (*ceiling).max(epoch);
+        }
+        let mut joined = [0; MAX_DEATH_AXES];
+        joined[..epochs.len()].copy_from_slice(epochs);
+        let (rows, vacant_rows) = (&self.rows, &mut self.vacant_rows);
+        let slip = Slip::pending(joined[0], NONE);
+        let bears = self.tlsf.release(block, shelf, slip, |slip, other, _| {
+            for (mine, other) in joined.iter_mut().zip(rows[other.row as usize]) {
+                *mine = (*mine).max(other);
+            }
+            slip.word = joined[0];
+            vacant_rows.push(other.row);
+            other.position = NONE;
+        });
+        let row = self.new_row(joined);
+        self.tlsf.label_mut(bears).row = row;
+        self.classes[shelf as usize].wheel.insert(&mut self.tlsf, bears.index());
+    }
+
+    /// Files a block under a death that was written down before.
+    pub(super) fn shelve_join(&mut self, block: BlockId, death: &BlockDeath) {
+        let (mut axes, mut epochs) = ([Axis::from_bits(0); MAX_DEATH_AXES], [0; MAX_DEATH_AXES]);
+        let entries = death.as_ref().entries();
+        for (i, entry) in entries.iter().enumerate() {
+            (axes[i], epochs[i]) = (entry.axis, entry.epoch);
+        }
+        self.shelve_among(
+            block,
+            &axes[..entries.len()],
+            &epochs[..entries.len()],
+            &crate::NoProgress,
+        );
+    }
+
+    /// Files a block that waits for these axes, none of which is known to be reached.
+    pub(super) fn shelve_among(
+        &mut self,
+        block: BlockId,
+        axes: &[Axis],
+        epochs: &[Epoch],
+        progress: &dyn Progress,
+    ) {
+        if axes.is_empty() {
+            return self.shelve_plain(block, CLEAN);
+        }
+        let Some(shelf) = self.class_for(axes) else {
+            self.taints += 1;
+            return self.shelve_plain(block, TAINTED);
+        };
+        // Before anything merges there: what is ready on that shelf must not wait for this block.
+        let reached = progress.reached(axes[0]);
+        self.advance(shelf, reached, progress);
+        match *epochs {
+            [epoch] => self.shelve_single(block, shelf, epoch),
+            _ => self.shelve_several(block, shelf, epochs),
+        }
+    }
+}

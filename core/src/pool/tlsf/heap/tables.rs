@@ -1,0 +1,110 @@
+//! The tables behind the shelves: which set of axes has which shelf, and the epochs of blocks that
+//! wait for several.
+//!
+//! # Cost
+//! The shelf of the axis asked for last O(1), of another axis or set a binary search. An empty shelf is
+//! reused once there are many.
+
+use super::super::wheel::{NONE, Wheel};
+use super::{Class, FIRST_PENDING, Heap, NO_AXIS};
+use crate::pool::MAX_DEATH_AXES;
+use crate::{Axis, Epoch};
+
+/// Shelves from which on an empty one is reused before another is made.
+const RECYCLE_FROM: usize = 64;
+
+impl Heap {
+    #[inline]
+    pub(super) fn single(&self, axis: Axis) -> Option<u32> {
+        let (last, shelf) = self.last_single.get();
+        if last == axis && shelf != NONE {
+            return Some(shelf);
+        }
+        let at = self.singles.binary_search_by_key(&axis, |&(axis, _)| axis).ok()?;
+        self.last_single.set(self.singles[at]);
+        Some(self.singles[at].1)
+    }
+
+    /// The shelf of a sorted set of axes, made if there is none. `None` when tens of thousands of sets
+    /// are waited for at once.
+    pub(super) fn class_for(&mut self, axes: &[Axis]) -> Option<u32> {
+        let known = match axes {
+            [axis] => self.single(*axis),
+            _ => self.multis.get(axes).copied(),
+        };
+        if known.is_some() {
+            return known;
+        }
+        let class = |shelf| Class {
+            axis: axes.first().copied().unwrap_or(NO_AXIS),
+            axes: axes.to_vec(),
+            ceiling: [0; MAX_DEATH_AXES],
+            wheel: Wheel::new(shelf),
+        };
+        let shelf = match self.empty_shelf() {
+            Some(shelf) => {
+                self.forget(shelf);
+                self.classes[shelf as usize] = class(shelf);
+                shelf
+            }
+            None => {
+                let shelf = self.tlsf.add_shelf()?;
+                self.classes.push(class(shelf));
+                shelf
+            }
+        };
+        if let [axis] = *axes {
+            let at = self.singles.partition_point(|&(other, _)| other < axis);
+            self.singles.insert(at, (axis, shelf));
+        } else {
+            self.multis.insert(axes.to_vec(), shelf);
+            self.multi_shelves.push(shelf);
+        }
+        Some(shelf)
+    }
+
+    /// An empty shelf to reuse, once there are many. Looks at a few in turn.
+    pub(super) fn empty_shelf(&mut self) -> Option<u32> {
+        let count = self.classes.len();
+        if count < RECYCLE_FROM {
+            return None;
+        }
+        (0..8).find_map(|_| {
+            self.recycle_cursor = (self.recycle_cursor + 1) % count;
+            let shelf = self.recycle_cursor as u32;
+            (shelf >= FIRST_PENDING && self.tlsf.shelf_is_empty(shelf)).then_some(shelf)
+        })
+    }
+
+    /// A shelf no longer stands for its axes.
+    pub(super) fn forget(&mut self, shelf: u32) {
+        let axes = core::mem::take(&mut self.classes[shelf as usize].axes);
+        if let [axis] = axes[..] {
+            self.singles.retain(|&(other, _)| other != axis);
+            self.last_single.set((axis, NONE));
+        } else {
+            self.multis.remove(&axes);
+            self.multi_shelves.retain(|&other| other != shelf);
+        }
+    }
+
+    pub(super) fn new_row(&mut self, epochs: [Epoch; MAX_DEATH_AXES]) -> u32 {
+        if let Some(row) = self.vacant_rows.pop() {
+            self.rows[row as usize] = epochs;
+            return row;
+        }
+        self.rows.push(epochs);
+        // At most one row per block, and blocks are numbered in 32 bits.
+        (self.rows.len() - 1) as u32
+    }
+
+    pub(super) fn copy_row(&mut self, row: u32) -> u32 {
+        if row == NONE { NONE } else { self.new_row(self.rows[row as usize]) }
+    }
+
+    pub(super) fn drop_row(&mut self, row: u32) {
+        if row != NONE {
+            self.vacant_rows.push(row);
+        }
+    }
+}
