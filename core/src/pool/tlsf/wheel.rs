@@ -21,8 +21,8 @@
 //! - An element is in the wheel iff the list of its epoch's slot holds it at its position.
 //!
 //! # Cost
-//! Remove O(1), insert O(1) amortised: a full list is swept of what left, and grows if more than half of it
-//! stays. Advance costs nothing for epochs that stay out of reach, but for dealing out: each element
+//! Remove O(1), insert O(1) amortised: a full list is swept of what left, and grows if more than a
+//! quarter of it stays. Advance costs nothing for epochs that stay out of reach, but for dealing out: each element
 //! moves to a lower slot each time, so at most 64 times in its life, and about log2 of the in-flight depth
 //! in practice.
 
@@ -108,7 +108,7 @@ impl Wheel {
             }
         }
         list.truncate(kept);
-        if kept >= list.capacity() / 2 {
+        if kept >= list.capacity() / 4 {
             list.reserve_exact(list.capacity().max(4) * 2 - kept);
         }
         elements.set_position(id, kept as u32);
