@@ -137,6 +137,10 @@ impl Default for Config {
     }
 }
 
+/// The most blocks, live and free, that can be numbered: their metadata alone would fill 28 GiB. Owners
+/// may rely on the upper bits of an id being 0.
+pub const MAX_BLOCKS: u32 = 1 << 29;
+
 /// `shelf` of a block that is reserved.
 const LIVE: u16 = u16::MAX;
 /// `shelf` of a node that is no block.

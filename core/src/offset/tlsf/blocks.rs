@@ -8,7 +8,8 @@
 
 use super::shelf::{Link, NONE};
 use super::{
-    BlockId, Detail, LIVE, LOOSE, Label, Neighbour, Node, Place, Side, Taken, Tlsf, VACANT,
+    BlockId, Detail, LIVE, LOOSE, Label, MAX_BLOCKS, Neighbour, Node, Place, Side, Taken, Tlsf,
+    VACANT,
 };
 
 impl<L: Label> Tlsf<L> {
@@ -316,8 +317,7 @@ impl<L: Label> Tlsf<L> {
             *self.nodes.detail_mut(id) = detail;
             return Some(id);
         }
-        // The last id stands for "none".
-        let id = u32::try_from(self.nodes.nodes.len()).ok().filter(|&id| id != NONE)?;
+        let id = u32::try_from(self.nodes.nodes.len()).ok().filter(|&id| id < MAX_BLOCKS)?;
         self.nodes.nodes.push(node);
         self.nodes.details.push(detail);
         Some(id)

@@ -90,11 +90,11 @@ impl Heap {
         class.ceiling[0] = class.ceiling[0].max(epoch);
         // A merged block stays where the neighbour whose id it bears is listed, unless the later epoch
         // belongs into another slot.
-        let mut listed = 0;
+        let mut listed = None;
         let mut latest = epoch;
         let join = |rank: Epoch, other: &mut Slip, bears| {
             if bears {
-                listed = other.word;
+                listed = Some((other.position, other.word));
             } else {
                 other.position = NONE;
             }
@@ -104,7 +104,9 @@ impl Heap {
         // Live blocks and those of one axis have no row, and a live one is not listed.
         let bears = self.tlsf.release(block, shelf, epoch, join, |slip, rank| slip.word = rank);
         let Some(bears) = bears else { return self.shelve_single_beside(block, shelf, epoch) };
-        if listed == 0 || !class.wheel.same_slot(listed, latest) {
+        let stays =
+            listed.is_some_and(|(position, word)| class.wheel.may_stay(position, word, latest));
+        if !stays {
             class.wheel.insert(&mut self.tlsf, bears.index());
         }
     }
