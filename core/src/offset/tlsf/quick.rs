@@ -16,7 +16,7 @@
 
 use super::placement::{Carve, Search};
 use super::shelf::{NONE, Shelf, Spot};
-use super::{BlockId, LIVE, LOOSE, Label, Need, Neighbour, Place, Side, Tlsf, VACANT};
+use super::{BlockId, Cell, LIVE, LOOSE, Label, Need, Neighbour, Place, Side, Tlsf, VACANT};
 
 /// The first block of a bin, large enough for the request it was found for.
 #[derive(Clone, Copy, Debug)]
@@ -96,11 +96,10 @@ impl<L: Label> Tlsf<L> {
     ) -> Option<Cut> {
         let Head { block: BlockId(id), shelf, bin } = head;
         let high = need.carve != Carve::Low && self.cuts_high(id, need);
-        // Held as slices, so that their ends need not be read again after every write.
-        let nodes = &mut self.nodes.nodes[..];
-        let details = &mut self.nodes.details[..];
+        // Held as a slice, so that its ends need not be read again after every write.
+        let cells = &mut self.nodes.cells[..];
         let filed = &mut self.shelves[shelf as usize];
-        let node = &mut nodes[id as usize];
+        let node = &mut cells[id as usize].node;
         let (offset, units, region, next) = (node.offset, node.units, node.region, node.link.next);
         if node.run != NONE {
             return self.cut_step_by_step(id, bin, need, write);
@@ -111,8 +110,8 @@ impl<L: Label> Tlsf<L> {
         if rest == 0 {
             node.shelf = LIVE;
             filed.units -= u64::from(need.units);
-            filed.unlink_head(nodes, bin, next);
-            let detail = &mut details[id as usize];
+            filed.unlink_head(cells, bin, next);
+            let detail = &mut cells[id as usize].detail;
             detail.birth = birth;
             write(&mut detail.label);
             return Some(self.cut(id, offset, region));
@@ -121,7 +120,7 @@ impl<L: Label> Tlsf<L> {
         if live == NONE {
             return self.cut_step_by_step(id, bin, need, write);
         }
-        let node = &mut nodes[id as usize];
+        let node = &mut cells[id as usize].node;
         let (left, right, start);
         if high {
             (left, right, start) = (id, node.right, offset + rest);
@@ -135,14 +134,14 @@ impl<L: Label> Tlsf<L> {
         filed.units -= u64::from(need.units);
         let rest_bin = self.classes.floor(rest);
         if rest_bin != bin {
-            let rank = details[id as usize].label.rank();
-            filed.unlink_head(nodes, bin, next);
-            filed.link(nodes, id, rest_bin, rank);
+            let rank = cells[id as usize].detail.label.rank();
+            filed.unlink_head(cells, bin, next);
+            filed.link(cells, id, rest_bin, rank);
         }
-        let detail = &mut details[live as usize];
+        let detail = &mut cells[live as usize].detail;
         detail.birth = birth;
         write(&mut detail.label);
-        let node = &mut nodes[live as usize];
+        let node = &mut cells[live as usize].node;
         self.vacant = node.link.next;
         node.offset = start;
         node.units = need.units;
@@ -153,12 +152,12 @@ impl<L: Label> Tlsf<L> {
         node.shelf = LIVE;
         if high {
             if right != NONE {
-                nodes[right as usize].left = live;
+                cells[right as usize].node.left = live;
             }
         } else if left == NONE {
             self.regions[region as usize].first = live;
         } else {
-            nodes[left as usize].right = live;
+            cells[left as usize].node.right = live;
         }
         Some(self.cut(live, start, region))
     }
@@ -213,14 +212,14 @@ impl<L: Label> Tlsf<L> {
         write: impl FnOnce(&mut L, u64),
     ) -> Option<BlockId> {
         let BlockId(id) = block;
-        let nodes = &mut self.nodes.nodes[..];
-        let node = &nodes[id as usize];
+        let cells = &mut self.nodes.cells[..];
+        let node = &cells[id as usize].node;
         let (units, left, right) = (node.units, node.left, node.right);
         debug_assert!(node.shelf == LIVE || node.shelf == LOOSE, "filed a block that is filed");
         // Shelves are numbered in 16 bits.
         let on = shelf as u16;
-        let beside = |id: u32| match nodes.get(id as usize) {
-            Some(node) => (node.shelf, node.units, node.run),
+        let beside = |id: u32| match cells.get(id as usize) {
+            Some(Cell { node, .. }) => (node.shelf, node.units, node.run),
             None => (LIVE, 0, NONE),
         };
         let (left_on, left_units, left_run) = beside(left);
@@ -230,40 +229,39 @@ impl<L: Label> Tlsf<L> {
         if !plain(left_joins, left_on, left_run) || !plain(right_joins, right_on, right_run) {
             return None;
         }
-        let details = &mut self.nodes.details[..];
         let classes = self.classes;
         let filed = &mut self.shelves[shelf as usize];
         filed.units += u64::from(units);
         let (bears, total);
         if left_joins {
-            filed.unlink(nodes, left, classes.floor(left_units));
-            rank = join(rank, &mut details[left as usize].label, true);
+            filed.unlink(cells, left, classes.floor(left_units));
+            rank = join(rank, &mut cells[left as usize].detail.label, true);
             let mut next = right;
             total = left_units + units + if right_joins { right_units } else { 0 };
-            nodes[id as usize].shelf = VACANT;
-            nodes[id as usize].link.next = self.vacant;
+            cells[id as usize].node.shelf = VACANT;
+            cells[id as usize].node.link.next = self.vacant;
             self.vacant = id;
             if right_joins {
-                filed.unlink(nodes, right, classes.floor(right_units));
-                rank = join(rank, &mut details[right as usize].label, false);
-                let node = &mut nodes[right as usize];
+                filed.unlink(cells, right, classes.floor(right_units));
+                rank = join(rank, &mut cells[right as usize].detail.label, false);
+                let node = &mut cells[right as usize].node;
                 next = node.right;
                 node.shelf = VACANT;
                 node.link.next = self.vacant;
                 self.vacant = right;
             }
             if next != NONE {
-                nodes[next as usize].left = left;
+                cells[next as usize].node.left = left;
             }
-            let node = &mut nodes[left as usize];
+            let node = &mut cells[left as usize].node;
             node.units = total;
             node.right = next;
             bears = left;
         } else if right_joins {
-            filed.unlink(nodes, right, classes.floor(right_units));
-            rank = join(rank, &mut details[right as usize].label, true);
+            filed.unlink(cells, right, classes.floor(right_units));
+            rank = join(rank, &mut cells[right as usize].detail.label, true);
             total = units + right_units;
-            let node = &mut nodes[id as usize];
+            let node = &mut cells[id as usize].node;
             let (offset, region) = (node.offset, node.region);
             node.shelf = VACANT;
             node.link.next = self.vacant;
@@ -271,19 +269,19 @@ impl<L: Label> Tlsf<L> {
             if left == NONE {
                 self.regions[region as usize].first = right;
             } else {
-                nodes[left as usize].right = right;
+                cells[left as usize].node.right = right;
             }
-            let node = &mut nodes[right as usize];
+            let node = &mut cells[right as usize].node;
             node.units = total;
             node.offset = offset;
             node.left = left;
             bears = right;
         } else {
-            nodes[id as usize].shelf = on;
+            cells[id as usize].node.shelf = on;
             (bears, total) = (id, units);
         }
-        write(&mut details[bears as usize].label, rank);
-        filed.link(nodes, bears, classes.floor(total), rank);
+        write(&mut cells[bears as usize].detail.label, rank);
+        filed.link(cells, bears, classes.floor(total), rank);
         Some(BlockId(bears))
     }
 
