@@ -137,9 +137,9 @@ impl Default for Config {
     }
 }
 
-/// The most blocks, live and free, that can be numbered: their metadata alone would fill 32 GiB. Owners
+/// The most blocks, live and free, that can be numbered: their metadata alone would fill 16 GiB. Owners
 /// may rely on the upper bits of an id being 0.
-pub const MAX_BLOCKS: u32 = 1 << 29;
+pub const MAX_BLOCKS: u32 = 1 << 28;
 
 /// `shelf` of a block that is reserved.
 const LIVE: u16 = u16::MAX;

@@ -22,7 +22,7 @@
 //! - An element is in the wheel iff the list of newcomers or of its epoch's slot holds it at its position.
 //!
 //! # Cost
-//! Remove O(1), insert O(1) amortised: a full list is swept of what left, and grows if more than half of
+//! Remove O(1), insert O(1) amortised: a full list is swept of what left, and grows if more than a quarter of
 //! it stays. Advance is linear in the newcomers, and costs nothing for epochs that stay out of reach,
 //! but for dealing out: each element moves to a lower slot each time, so at most 64 times in its life,
 //! and about log2 of the in-flight depth in practice.
@@ -220,7 +220,7 @@ fn is_listed(elements: &impl Listed, id: u32, at: u32, slot: usize, reached: Epo
 }
 
 /// Keeps what is still listed, told its position before and the one it gets, and makes room for as many
-/// again where more than half stays: at most four times the elements, and so less than 2^31.
+/// again where more than a quarter stays: at most eight times the elements, of which there are at most 2^28.
 fn sweep(list: &mut Vec<u32>, mut keeps: impl FnMut(u32, u32, u32) -> bool) {
     let mut kept = 0;
     for at in 0..list.len() {
@@ -231,7 +231,7 @@ fn sweep(list: &mut Vec<u32>, mut keeps: impl FnMut(u32, u32, u32) -> bool) {
         }
     }
     list.truncate(kept);
-    if kept >= list.capacity() / 2 {
+    if kept >= list.capacity() / 4 {
         list.reserve_exact(list.capacity().max(4) * 2 - kept);
     }
 }

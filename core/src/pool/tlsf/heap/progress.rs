@@ -165,11 +165,11 @@ impl Heap {
         self.tlsf.label_mut(block).row = NONE;
         let (mut axes, mut left) = ([Axis::from_bits(0); MAX_DEATH_AXES], [0; MAX_DEATH_AXES]);
         let mut len = 0;
-        for i in 1..self.classes[shelf as usize].axes.len() {
-            let axis = self.classes[shelf as usize].axes[i];
-            if progress.reached(axis) < epochs[i] {
+        let waited = &self.classes[shelf as usize].axes;
+        for (&axis, epoch) in waited.iter().zip(epochs).skip(1) {
+            if progress.reached(axis) < epoch {
                 axes[len] = axis;
-                left[len] = epochs[i];
+                left[len] = epoch;
                 len += 1;
             }
         }
