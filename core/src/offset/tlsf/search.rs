@@ -200,7 +200,7 @@ impl<L: Label> Tlsf<L> {
         self.runs.at_least(need.units, limit)
     }
 
-    /// The blocks of a run in order of offset; at most [`MAX_RUN`].
+    /// The blocks of a run in order of offset; at most [`MAX_RUN`](super::MAX_RUN).
     pub fn run_blocks(&self, run: RunId) -> impl Iterator<Item = BlockId> {
         let (first, last) = self.runs.ends(run);
         core::iter::successors(Some(first), move |&id| {

@@ -18,7 +18,7 @@
 //! # Invariants
 //! - A pending block is on the shelf of exactly the axes it waits for, and none of them had reached its
 //!   epoch when the shelf's axis was last polled.
-//! - It is listed in that shelf's [`Wheel`] under the epoch of the set's first axis.
+//! - It is listed in that shelf's wheel under the epoch of the set's first axis.
 //! - `ceiling[i]` is at least the epoch on axis `i` of every block on the shelf.
 //!
 //! # Cost
