@@ -5,8 +5,8 @@
 //! ```
 //!
 //! What the configuration leaves open follows from what is asked: with a capacity, a slab is as large as the capacity
-//! (rounded down to pages), so that all of it is one region and can be used; without one, slabs are [`DEFAULT_SLAB`], and
-//! a larger request gets a slab of its own.
+//! (rounded down to pages) less one slab of each pool whose slabs have a size, so that all of it is used and what a pool gets
+//! is one region; without one, slabs are [`DEFAULT_SLAB`], and a larger request gets a slab of its own.
 
 use crate::config::{Config, Kind, Policy, PoolSpec};
 use crate::memory::Memory;
@@ -22,6 +22,7 @@ use strandline_core::pool::fixed_block::{FixedBlockPool, FixedBlockPoolConfig};
 use strandline_core::pool::growth::Growth;
 use strandline_core::pool::passthrough::{PassthroughPool, PassthroughPoolConfig};
 use strandline_core::pool::tlsf::{Coalescing, TlsfPool, TlsfPoolConfig, Waiting};
+use strandline_core::pool_set::PoolSetError;
 use strandline_core::slab::retain::Retention;
 use strandline_core::slab::{
     BufferUsage, MemoryType, SlabMap, SlabProperties, SlabStats, SlabTable,
@@ -73,6 +74,8 @@ impl Sizes {
 pub enum BuildError {
     /// A pool refused its configuration. Pools count from 1.
     Pool(usize, PoolError),
+    /// The pools make no set.
+    Set(PoolSetError),
     /// The provider of slabs could not be made.
     Provider(String),
 }
@@ -81,6 +84,7 @@ impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pool(number, error) => write!(f, "pool {number}: {error}"),
+            Self::Set(error) => write!(f, "pools: {error}"),
             Self::Provider(error) => write!(f, "slab provider: {error}"),
         }
     }
@@ -137,7 +141,7 @@ pub fn pools(
             pool(config, spec, sizes, host).map_err(|error| BuildError::Pool(number, error))?;
         members.push(Member { pool, largest: spec.up_to.map_or(u64::MAX, |bytes| bytes.0) });
     }
-    Ok(Pools::by_size(members))
+    Pools::by_size(members).map_err(BuildError::Set)
 }
 
 fn pool(
@@ -151,7 +155,14 @@ fn pool(
     let slab = match (spec.slab, config.capacity) {
         (Some(slab), _) => slab.0,
         // At least a page: a capacity below that is refused by the provider, event by event, as any other.
-        (None, Some(capacity)) => (capacity.0 / granularity * granularity).max(granularity),
+        (None, Some(capacity)) => {
+            let of_others = config.pools.iter().filter_map(|other| other.slab);
+            let taken = of_others.fold(0, |sum: u64, slab| {
+                sum.saturating_add(slab.0.checked_next_multiple_of(granularity).unwrap_or(u64::MAX))
+            });
+            let rest = capacity.0.saturating_sub(taken);
+            (rest / granularity * granularity).max(granularity)
+        }
         (None, None) => DEFAULT_SLAB,
     };
     let growth = Growth::slabs_of(slab);
@@ -378,7 +389,7 @@ mod tests {
             pools(&config, Sizes::default(), &Backing::numbers(Some(capacity)), &progress).unwrap();
         let whole = capacity / 4096 * 4096;
         let request = strandline_core::Request::new(whole).or_grow();
-        let answer = pools.get(0).unwrap().acquire(&request);
+        let answer = pools.set().pools()[0].acquire(&request);
         assert!(matches!(answer, Ok(strandline_core::Acquire::Ready { .. })), "{answer:?}");
     }
 }
