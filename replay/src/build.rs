@@ -59,6 +59,24 @@ pub struct Sizes {
     pub peak_blocks: u32,
     /// Most bytes live at once.
     pub peak_bytes: u64,
+    /// The same for blocks of up to each size of [`SMALL`].
+    pub small: [Small; SMALL.len()],
+}
+
+/// Sizes below which small blocks may get a pool of their own, in bytes.
+pub const SMALL: [u64; 5] = [512, 4 << 10, 64 << 10, 512 << 10, 1 << 20];
+
+/// The blocks of up to a size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Small {
+    /// The size, in bytes.
+    pub up_to: u64,
+    /// The largest of them, in bytes; 0 when there is none.
+    pub largest: u64,
+    /// Most of their bytes live at once, each block in whole granules of [`DEFAULT_GRANULE`].
+    pub peak_bytes: u64,
+    /// Most of them live at once.
+    pub peak_blocks: u32,
 }
 
 impl Sizes {
