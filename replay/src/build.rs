@@ -410,4 +410,54 @@ mod tests {
         let answer = pools.set().pools()[0].acquire(&request);
         assert!(matches!(answer, Ok(strandline_core::Acquire::Ready { .. })), "{answer:?}");
     }
+
+    #[test]
+    fn what_was_handed_out_once_is_not_fresh_again() {
+        let progress: Arc<dyn Progress> = Arc::new(strandline_core::NoProgress);
+        for kind in [Kind::Tlsf, Kind::Fixed, Kind::Arena] {
+            let spec = PoolSpec { slab: Some(Bytes(1 << 16)), ..PoolSpec::of(kind) };
+            let config =
+                Config { capacity: Some(Bytes(1 << 16)), pools: vec![spec], ..Config::default() };
+            let sizes = Sizes { smallest: 1 << 16, largest: 1 << 16, ..Sizes::default() };
+            let pools = pools(&config, sizes, &Backing::numbers(Some(1 << 16)), &progress).unwrap();
+            let pool = &pools.set().pools()[0];
+            for _ in 0..3 {
+                let answer = pool.acquire(&strandline_core::Request::new(1 << 16).or_grow());
+                let Ok(strandline_core::Acquire::Ready { reservation, .. }) = answer else {
+                    panic!("{kind}: {answer:?}")
+                };
+                pool.release(reservation, strandline_core::Death::Idle).unwrap();
+            }
+            let stats = pool.stats();
+            assert_eq!((stats.reserves, stats.fresh), (3, 1), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_pool_without_a_slab_size_has_the_rest_of_the_capacity() {
+        let progress: Arc<dyn Progress> = Arc::new(strandline_core::NoProgress);
+        let capacity = 100 * 4096;
+        let small = PoolSpec {
+            up_to: Some(Bytes(4096)),
+            slab: Some(Bytes(9 * 4096 + 1)),
+            ..PoolSpec::of(Kind::Tlsf)
+        };
+        let config = Config {
+            capacity: Some(Bytes(capacity)),
+            budget: None,
+            pools: vec![PoolSpec::of(Kind::Tlsf), small],
+        };
+        let backing = Backing::numbers(Some(capacity));
+        let pools = pools(&config, Sizes::default(), &backing, &progress).unwrap();
+        for (size, committed) in [(90 * 4096, 90 * 4096), (4096, capacity)] {
+            let need = strandline_core::pool_set::Need::new(size);
+            let request = strandline_core::Request::new(size).or_grow();
+            let answer = pools.set().acquire(&need, &request).unwrap();
+            let strandline_core::pool_set::SetAcquire::Routed { answer, .. } = answer else {
+                panic!("{answer:?}")
+            };
+            assert!(matches!(answer, strandline_core::Acquire::Ready { .. }), "{answer:?}");
+            assert_eq!(pools.stats().committed_bytes, committed);
+        }
+    }
 }

@@ -260,3 +260,83 @@ pub fn first_that_plays(
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::ReadOptions;
+    use std::collections::HashSet;
+
+    fn shipped(name: &str) -> (TraceFile, Scan) {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../traces/");
+        let trace = TraceFile::new(format!("{path}{name}.csv.gz"), ReadOptions::default());
+        let scan = trace.scan(&mut |_| ()).unwrap();
+        (trace, scan)
+    }
+
+    #[test]
+    fn the_default_is_first_and_none_is_tried_twice() {
+        let (_, scan) = shipped("resnet50_train");
+        let candidates = candidates(&scan);
+        assert_eq!(candidates[0], one(PoolSpec::of(Kind::Tlsf)));
+        let texts: HashSet<String> = candidates.iter().map(Config::to_toml).collect();
+        assert_eq!(texts.len(), candidates.len());
+        assert!(candidates.iter().all(|config| config.check().is_ok()));
+        assert!(candidates.iter().any(|config| config.pools.len() == 2));
+        let grid: Vec<u64> = thresholds().collect();
+        assert_eq!((grid.len(), grid[0], grid[24]), (25, 256 << 10, 16 << 20));
+        assert!(grid.is_sorted() && grid.contains(&3_670_016));
+    }
+
+    #[test]
+    fn every_set_of_two_pools_plays_where_there_is_room() {
+        let (trace, scan) = shipped("vit_infer");
+        let tape = Tape::new(&trace, &scan).unwrap();
+        let live = scan.totals.peak_live_bytes;
+        let candidates = candidates(&scan);
+        let sets: Vec<_> = candidates.iter().filter(|config| config.pools.len() == 2).collect();
+        assert!(!sets.is_empty());
+        for config in sets {
+            let plays = plays_at(&tape, config, 2 * live, Options::default());
+            assert!(plays.unwrap(), "{config}");
+            assert!(!plays_at(&tape, config, live / 2, Options::default()).unwrap(), "{config}");
+        }
+    }
+
+    #[test]
+    fn a_tape_says_what_the_file_says() {
+        let (trace, scan) = shipped("vit_infer");
+        let held = Tape::new(&trace, &scan).unwrap();
+        assert!(held.held.is_some());
+        let mut read = Tape::new(&trace, &scan).unwrap();
+        read.held = None;
+        let config = one(PoolSpec::of(Kind::Tlsf));
+        for capacity in [scan.totals.peak_live_bytes * 2, scan.totals.peak_live_bytes / 2] {
+            let play = |tape: &Tape<'_>| {
+                let backing = Backing::numbers(Some(capacity));
+                let outcome = tape.play(&config, &backing, Options::default()).unwrap();
+                (outcome.events, outcome.stats, outcome.failure)
+            };
+            assert_eq!(play(&held), play(&read));
+        }
+    }
+
+    /// The search counts on it: what it found is what a checked replay does.
+    #[test]
+    fn a_search_and_a_checked_replay_fail_at_the_same_event() {
+        let (trace, scan) = shipped("resnet50_train");
+        let tape = Tape::new(&trace, &scan).unwrap();
+        for number in [0, 40, 116, 200] {
+            let config = &candidates(&scan)[number];
+            let capacity = scan.totals.peak_live_bytes / 100 * 101;
+            let config = Config { capacity: Some(Bytes(capacity)), ..config.clone() };
+            let play = |unchecked| {
+                let options = Options { unchecked, ..Options::default() };
+                tape.play(&config, &Backing::numbers(Some(capacity)), options).unwrap().failure
+            };
+            let checked = play(false);
+            assert!(checked.is_some());
+            assert_eq!(checked, play(true), "{config}");
+        }
+    }
+}

@@ -196,7 +196,7 @@ pub struct Tape<'a> {
     trace: &'a TraceFile,
     scan: &'a Scan,
     /// Steps with the numbers of their events.
-    held: Option<Vec<(u64, Step)>>,
+    pub(crate) held: Option<Vec<(u64, Step)>>,
 }
 
 impl<'a> Tape<'a> {
