@@ -57,7 +57,7 @@ enum Task {
         #[arg(long)]
         fail_fast: bool,
         /// How long each fuzz target runs, in seconds.
-        #[arg(long, value_name = "N", default_value_t = 20)]
+        #[arg(long, value_name = "N", default_value_t = 10)]
         seconds: u32,
     },
     /// Check the format, clippy and the documentation, every warning an error.
