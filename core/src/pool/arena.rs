@@ -201,7 +201,7 @@ impl ArenaPool {
         if self.inbox.is_empty() {
             return;
         }
-        self.inbox.drain_in_order(&mut state.tickets);
+        state.tickets.extend(self.inbox.drain());
         let State { ring, generations, tickets } = state;
         for ticket in tickets.drain(..) {
             let at = (ticket.block >> PART_BITS) as usize;

@@ -122,7 +122,7 @@ impl PassthroughPool {
 
     /// Files what came through the inbox.
     fn sort_inbox(&self, state: &mut State) {
-        self.inbox.drain_in_order(&mut state.tickets);
+        state.tickets.extend(self.inbox.drain());
         for ticket in core::mem::take(&mut state.tickets) {
             let place = &mut state.slots[ticket.block as usize];
             if ticket.requested == GONE {

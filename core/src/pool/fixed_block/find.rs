@@ -122,7 +122,7 @@ impl FixedBlockPool {
     /// Files what came through the inbox and moves on what has been reached.
     pub(super) fn sort_inbox(&self, admin: &mut Admin) {
         let mut cleaned = 0;
-        self.inbox.drain_in_order(&mut admin.tickets);
+        admin.tickets.extend(self.inbox.drain());
         for ticket in admin.tickets.drain(..) {
             if !admin.side.file(ticket.block, ticket.death, &|entry| self.has_reached(entry)) {
                 self.blocks.put(CLEAN, ticket.block, USED);
