@@ -1,6 +1,6 @@
 //! The groups of cases, one file each.
 
-mod advance;
+pub mod advance;
 mod fixed_pairs;
 mod frontier;
 mod notification;

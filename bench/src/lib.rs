@@ -15,6 +15,7 @@
 pub mod figures;
 pub mod groups;
 pub mod harness;
+pub mod instructions;
 pub mod pairs;
 pub mod peers;
 pub mod pending;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use strandline_bench::figures::Figures;
 use strandline_bench::groups::{self, Work};
 use strandline_bench::harness::{self, Effort};
+use strandline_bench::instructions;
 use strandline_bench::report::{self, Section};
 
 /// Runs strandline and its published peers side by side, interleaved, and prints ratios.
@@ -29,6 +30,10 @@ struct Args {
     /// Write the results to this file, keeping its section of what is not reached.
     #[arg(long, value_name = "FILE")]
     results: Option<PathBuf>,
+    /// Count instructions under valgrind instead of time, and fail where they grew; what is said after `--` goes
+    /// to gungraun.
+    #[arg(long)]
+    instructions: bool,
     /// Ignored: what `cargo bench` passes.
     #[arg(long, hide = true)]
     bench: bool,
@@ -36,8 +41,17 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if args.instructions {
+        return match instructions::run(&args.filters) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let effort = if args.quick { Effort::QUICK } else { Effort::FULL };
-    let setting = report::Setting::here();
+    let setting = report::Setting::here(effort);
     let mut sections = Vec::new();
     for work in groups::all() {
         let title = work.title();

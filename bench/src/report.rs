@@ -1,7 +1,7 @@
 //! What is printed, and `RESULTS.md`.
 
 use crate::figures::Figures;
-use crate::harness::{Bound, Row, Table};
+use crate::harness::{Bound, Effort, Row, Table};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::fs;
@@ -21,12 +21,14 @@ pub struct Setting {
     pub processor: String,
     /// Threads that can run at once.
     pub threads: usize,
+    /// How long was measured.
+    pub effort: Effort,
 }
 
 impl Setting {
     /// Here and now.
     #[must_use]
-    pub fn here() -> Self {
+    pub fn here(effort: Effort) -> Self {
         let seconds =
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let (year, month, day) = civil(seconds / 86_400);
@@ -34,6 +36,7 @@ impl Setting {
             date: format!("{year:04}-{month:02}-{day:02}"),
             processor: processor().unwrap_or_else(|| std::env::consts::ARCH.into()),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
+            effort,
         }
     }
 }
@@ -231,10 +234,14 @@ pub fn markdown(sections: &[Section], setting: &Setting) -> String {
         "# Results\n\n\
          Written by `cargo xtask bench -- --results bench/RESULTS.md`; the last section is kept by hand.\n\n\
          - Date: {}\n- Processor: {}, {} threads\n\
-         - Times are nanoseconds per operation: median (min–max) over rounds in which all contenders of a case take \
-         turns.\n- Ratios are to the reference (its row says 1.00), taken round by round: median (min–max). Read \
+         - Times are nanoseconds per operation: median (min–max) over {} rounds in which all contenders of a case take \
+         turns, {} ms each. One thread's time is that thread's own; what other programs take does not count.\n- Ratios are to the reference (its row says 1.00), taken round by round: median (min–max). Read \
          these: a busy machine moves times far more than ratios.\n",
-        setting.date, setting.processor, setting.threads
+        setting.date,
+        setting.processor,
+        setting.threads,
+        setting.effort.rounds,
+        setting.effort.slice.as_millis(),
     );
     let mut group = "";
     for section in sections {

@@ -105,7 +105,7 @@ mod tests {
         let mut octaves = [0_u32; 13];
         for _ in 0..12_000 {
             let size = rng.log_uniform(256, 1 << 20);
-            assert!((256..=1 << 20).contains(&size) && size % 256 == 0);
+            assert!((256..=1 << 20).contains(&size) && size.is_multiple_of(256));
             octaves[(size.ilog2() - 8) as usize] += 1;
         }
         // Rounding up moves some of the smallest up an octave; the rest are near 1,000 each.

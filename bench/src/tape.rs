@@ -82,8 +82,11 @@ impl Tape for Trace {
     }
 }
 
-/// A peer that plays a tape. Its run panics when the peer could not be made or something does not fit: the numbers of a
-/// run in which something failed would mean nothing.
+/// A peer that plays a tape.
+///
+/// # Panics
+/// Its run does when the peer could not be made or something does not fit: the numbers of a run in which something failed
+/// would mean nothing.
 pub fn contender<P, T>(name: &str, peer: Option<P>, tape: Rc<T>) -> Contender
 where
     P: Peer + 'static,

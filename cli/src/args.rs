@@ -175,13 +175,13 @@ pub(crate) struct ReplayArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Pool")]
 pub(crate) struct PoolArgs {
-    /// The kind of pool; auto is fixed for a trace of one size, else tlsf, placed so that the capacity (if given) suffices
+    /// The kind of pool; auto is fixed for a trace of one size, else tlsf, configured so that the capacity (if given) suffices
     #[arg(long, value_enum, default_value_t = PoolKind::Auto)]
     pub(crate) pool: PoolKind,
     /// Bytes of an ordinary slab [default: the capacity, or 32MiB]
     #[arg(long, value_name = "SIZE")]
     pub(crate) slab: Option<Bytes>,
-    /// The provider refuses slabs beyond this many bytes
+    /// The provider refuses slabs beyond this many bytes in all; given alone, the first of fit's configurations that plays is used
     #[arg(long, value_name = "SIZE")]
     pub(crate) capacity: Option<Bytes>,
     /// The most bytes that may be reserved at once
@@ -242,7 +242,7 @@ impl From<PolicyArg> for Policy {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArgs {
-    /// Print the report as one JSON object
+    /// Print the report as one JSON object on standard output, on success and on failure alike
     #[arg(long)]
     pub(crate) json: bool,
     /// Draw committed, reserved, live and pending bytes over time

@@ -25,7 +25,7 @@ pub(crate) fn run(args: &FitArgs) -> Result<Ending, Error> {
     };
     // The search was over numbers; the report is of a replay over memory, with every byte checked.
     let outcome = play(&trace, &scan, &fitted.config, options)?;
-    let choice = format!("the best of {} configurations", candidates.len());
+    let choice = format!("the best of {} configurations: {}", candidates.len(), fitted.config);
     show(&trace, &scan, options, &choice, &outcome, Some(&fitted), &args.output)?;
     let toml = format!(
         "# strandline fit {}: {} of peak live {}\n{}",

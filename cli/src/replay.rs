@@ -99,8 +99,18 @@ fn choose(
     let of = candidates.len();
     let (number, choice) = match found {
         Some(0) => (0, "sizes differ".to_owned()),
-        Some(n) => (n, format!("placement {} of {of}: the first that fits the capacity", n + 1)),
-        None => (0, format!("none of {of} placements fits the capacity")),
+        Some(n) => (
+            n,
+            format!(
+                "{}; number {} of {of}, the first that fits the capacity",
+                candidates[n],
+                n + 1
+            ),
+        ),
+        None if capacity.0 < scan.totals.peak_live_bytes => {
+            (0, "sizes differ; the capacity is below peak live, which no pool can serve".to_owned())
+        }
+        None => (0, format!("sizes differ; none of {of} configurations fits the capacity")),
     };
     let config = candidates.into_iter().nth(number).unwrap_or_else(|| one(Kind::Tlsf));
     Ok((limits(config), choice))

@@ -358,6 +358,13 @@ fn what_fit_finds_replays_with_the_capacity_alone_and_from_its_file() {
         let less = (live - 1) / 4096 * 4096;
         json(&["replay", &trace, "--capacity", &less.to_string()], 1);
     }
+    // What a search over placements finds; a single default placement takes 1.04.
+    let resnet = json(&["fit", &shipped("resnet50_train.csv.gz")], 0);
+    assert!(resnet["fit"]["overhead"].as_f64().unwrap() < 1.02, "{resnet}");
+    let capacity = count(&resnet, "/fit/capacity_bytes").to_string();
+    let alone = json(&["replay", &shipped("resnet50_train.csv.gz"), "--capacity", &capacity], 0);
+    let choice = alone["pool"]["choice"].as_str().unwrap();
+    assert!(choice.contains("first that fits the capacity"), "{choice}");
     let text = stdout(&strandline(&["fit", &vit()]));
     assert!(text.contains("[[pools]]") && text.contains("smallest capacity"), "{text}");
 }

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! What the configuration leaves open follows from what is asked: with a capacity, a slab is as large as the capacity
-//! (rounded down to pages), so that all of it is one region and can be used; without one, slabs are [`DEFAULT_SLAB`], and
-//! a larger request gets a slab of its own.
+//! (rounded down to pages) less one slab of each pool whose slabs have a size, so that all of it is used and what a pool gets
+//! is one region; without one, slabs are [`DEFAULT_SLAB`], and a larger request gets a slab of its own.
 
 use crate::config::{Config, Kind, Policy, PoolSpec};
 use crate::memory::Memory;
@@ -22,6 +22,7 @@ use strandline_core::pool::fixed_block::{FixedBlockPool, FixedBlockPoolConfig};
 use strandline_core::pool::growth::Growth;
 use strandline_core::pool::passthrough::{PassthroughPool, PassthroughPoolConfig};
 use strandline_core::pool::tlsf::{Coalescing, TlsfPool, TlsfPoolConfig, Waiting};
+use strandline_core::pool_set::PoolSetError;
 use strandline_core::slab::retain::Retention;
 use strandline_core::slab::{
     BufferUsage, MemoryType, SlabMap, SlabProperties, SlabStats, SlabTable,
@@ -58,6 +59,24 @@ pub struct Sizes {
     pub peak_blocks: u32,
     /// Most bytes live at once.
     pub peak_bytes: u64,
+    /// The same for blocks of up to each size of [`SMALL`].
+    pub small: [Small; SMALL.len()],
+}
+
+/// Sizes below which small blocks may get a pool of their own, in bytes.
+pub const SMALL: [u64; 5] = [512, 4 << 10, 64 << 10, 512 << 10, 1 << 20];
+
+/// The blocks of up to a size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Small {
+    /// The size, in bytes.
+    pub up_to: u64,
+    /// The largest of them, in bytes; 0 when there is none.
+    pub largest: u64,
+    /// Most of their bytes live at once, each block in whole granules of [`DEFAULT_GRANULE`].
+    pub peak_bytes: u64,
+    /// Most of them live at once.
+    pub peak_blocks: u32,
 }
 
 impl Sizes {
@@ -73,6 +92,8 @@ impl Sizes {
 pub enum BuildError {
     /// A pool refused its configuration. Pools count from 1.
     Pool(usize, PoolError),
+    /// The pools make no set.
+    Set(PoolSetError),
     /// The provider of slabs could not be made.
     Provider(String),
 }
@@ -81,6 +102,7 @@ impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pool(number, error) => write!(f, "pool {number}: {error}"),
+            Self::Set(error) => write!(f, "pools: {error}"),
             Self::Provider(error) => write!(f, "slab provider: {error}"),
         }
     }
@@ -137,7 +159,7 @@ pub fn pools(
             pool(config, spec, sizes, host).map_err(|error| BuildError::Pool(number, error))?;
         members.push(Member { pool, largest: spec.up_to.map_or(u64::MAX, |bytes| bytes.0) });
     }
-    Ok(Pools::by_size(members))
+    Pools::by_size(members).map_err(BuildError::Set)
 }
 
 fn pool(
@@ -151,7 +173,14 @@ fn pool(
     let slab = match (spec.slab, config.capacity) {
         (Some(slab), _) => slab.0,
         // At least a page: a capacity below that is refused by the provider, event by event, as any other.
-        (None, Some(capacity)) => (capacity.0 / granularity * granularity).max(granularity),
+        (None, Some(capacity)) => {
+            let of_others = config.pools.iter().filter_map(|other| other.slab);
+            let taken = of_others.fold(0, |sum: u64, slab| {
+                sum.saturating_add(slab.0.checked_next_multiple_of(granularity).unwrap_or(u64::MAX))
+            });
+            let rest = capacity.0.saturating_sub(taken);
+            (rest / granularity * granularity).max(granularity)
+        }
         (None, None) => DEFAULT_SLAB,
     };
     let growth = Growth::slabs_of(slab);
@@ -378,7 +407,57 @@ mod tests {
             pools(&config, Sizes::default(), &Backing::numbers(Some(capacity)), &progress).unwrap();
         let whole = capacity / 4096 * 4096;
         let request = strandline_core::Request::new(whole).or_grow();
-        let answer = pools.get(0).unwrap().acquire(&request);
+        let answer = pools.set().pools()[0].acquire(&request);
         assert!(matches!(answer, Ok(strandline_core::Acquire::Ready { .. })), "{answer:?}");
+    }
+
+    #[test]
+    fn what_was_handed_out_once_is_not_fresh_again() {
+        let progress: Arc<dyn Progress> = Arc::new(strandline_core::NoProgress);
+        for kind in [Kind::Tlsf, Kind::Fixed, Kind::Arena] {
+            let spec = PoolSpec { slab: Some(Bytes(1 << 16)), ..PoolSpec::of(kind) };
+            let config =
+                Config { capacity: Some(Bytes(1 << 16)), pools: vec![spec], ..Config::default() };
+            let sizes = Sizes { smallest: 1 << 16, largest: 1 << 16, ..Sizes::default() };
+            let pools = pools(&config, sizes, &Backing::numbers(Some(1 << 16)), &progress).unwrap();
+            let pool = &pools.set().pools()[0];
+            for _ in 0..3 {
+                let answer = pool.acquire(&strandline_core::Request::new(1 << 16).or_grow());
+                let Ok(strandline_core::Acquire::Ready { reservation, .. }) = answer else {
+                    panic!("{kind}: {answer:?}")
+                };
+                pool.release(reservation, strandline_core::Death::Idle).unwrap();
+            }
+            let stats = pool.stats();
+            assert_eq!((stats.reserves, stats.fresh), (3, 1), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_pool_without_a_slab_size_has_the_rest_of_the_capacity() {
+        let progress: Arc<dyn Progress> = Arc::new(strandline_core::NoProgress);
+        let capacity = 100 * 4096;
+        let small = PoolSpec {
+            up_to: Some(Bytes(4096)),
+            slab: Some(Bytes(9 * 4096 + 1)),
+            ..PoolSpec::of(Kind::Tlsf)
+        };
+        let config = Config {
+            capacity: Some(Bytes(capacity)),
+            budget: None,
+            pools: vec![PoolSpec::of(Kind::Tlsf), small],
+        };
+        let backing = Backing::numbers(Some(capacity));
+        let pools = pools(&config, Sizes::default(), &backing, &progress).unwrap();
+        for (size, committed) in [(90 * 4096, 90 * 4096), (4096, capacity)] {
+            let need = strandline_core::pool_set::Need::new(size);
+            let request = strandline_core::Request::new(size).or_grow();
+            let answer = pools.set().acquire(&need, &request).unwrap();
+            let strandline_core::pool_set::SetAcquire::Routed { answer, .. } = answer else {
+                panic!("{answer:?}")
+            };
+            assert!(matches!(answer, strandline_core::Acquire::Ready { .. }), "{answer:?}");
+            assert_eq!(pools.stats().committed_bytes, committed);
+        }
     }
 }

@@ -80,6 +80,48 @@ impl PoolSpec {
     }
 }
 
+/// In a line, for reports: what is not the default.
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, pool) in self.pools.iter().enumerate() {
+            write!(f, "{}{}", if number > 0 { "; " } else { "" }, pool.kind)?;
+            if let Some(up_to) = pool.up_to {
+                write!(f, " up to {up_to}")?;
+            }
+            if let Some(block) = pool.block {
+                write!(f, ", blocks of {block}")?;
+            }
+            if let Some(granule) = pool.granule {
+                write!(f, ", granule {granule}")?;
+            }
+            if let Some(classes) = pool.size_classes {
+                write!(f, ", {classes} size classes")?;
+            }
+            if let Some(placement) = pool.placement {
+                write!(f, ", {placement}")?;
+            }
+            if pool.policy == Policy::Eager {
+                f.write_str(", eager")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Placement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.search {
+            SearchKind::Head => f.write_str("first that fits")?,
+            SearchKind::Best => {
+                let (scan, tie) = (self.scan.unwrap_or(SCAN), self.tie.unwrap_or_default());
+                write!(f, "best of {scan} (tie: {})", format!("{tie:?}").to_lowercase())?;
+            }
+        }
+        let [large, small] = [self.large, self.small].map(|end| format!("{end:?}").to_lowercase());
+        write!(f, ", from {} {large}, below {small}", self.threshold)
+    }
+}
+
 /// What kind of pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -121,6 +163,9 @@ impl Policy {
         *self == Self::default()
     }
 }
+
+/// Blocks that `best` looks at when the file does not say.
+const SCAN: u16 = 16;
 
 /// Where a TLSF pool places requests: see [`strandline_core::offset::tlsf::Placement`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,7 +235,7 @@ impl Placement {
             search: match self.search {
                 SearchKind::Head => Search::Head,
                 SearchKind::Best => Search::Best {
-                    scan: self.scan.unwrap_or(16),
+                    scan: self.scan.unwrap_or(SCAN),
                     tie: match self.tie.unwrap_or_default() {
                         Tie::Low => CoreTie::Low,
                         Tie::High => CoreTie::High,
@@ -393,6 +438,30 @@ mod tests {
         let config = Config::parse(text).unwrap();
         assert_eq!(config.capacity, Some(Bytes(94 << 20)));
         assert_eq!(config.pools[0].placement.unwrap().to_core(), CorePlacement::PACKED);
+    }
+
+    #[test]
+    fn a_line_says_what_is_not_the_default() {
+        assert_eq!(
+            Config { pools: vec![PoolSpec::of(Kind::Fixed)], ..Config::default() }.to_string(),
+            "fixed"
+        );
+        let placement = CorePlacement {
+            search: Search::Best { scan: 16, tie: CoreTie::Last },
+            small: CoreCarve::Similar,
+            ..CorePlacement::PACKED
+        };
+        let small = PoolSpec { up_to: Some(Bytes(4096)), ..PoolSpec::of(Kind::Tlsf) };
+        let large = PoolSpec {
+            size_classes: Some(16),
+            placement: Some(placement.into()),
+            ..PoolSpec::of(Kind::Tlsf)
+        };
+        let config = Config { pools: vec![small, large], ..Config::default() };
+        assert_eq!(
+            config.to_string(),
+            "tlsf up to 4096 B; tlsf, 16 size classes, best of 16 (tie: last), from 3.00 MiB older, below similar"
+        );
     }
 
     #[test]

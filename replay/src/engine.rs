@@ -31,6 +31,7 @@ use crate::validate::{Step, What};
 use hdrhistogram::Histogram;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use strandline_core::pool_set::{Need, SetAcquire};
 use strandline_core::{
     Acquire, Death, Entry, Epoch, Frontier, FrontierRef, PoolStats, Request, Reservation,
 };
@@ -63,7 +64,6 @@ pub struct Options {
 #[derive(Debug)]
 struct Live {
     reservation: Reservation,
-    pool: usize,
     stream: u32,
     /// The operation that allocated it.
     epoch: Epoch,
@@ -91,10 +91,11 @@ pub struct Latencies {
 }
 
 impl Latencies {
-    fn new() -> Self {
+    /// Up to `longest` nanoseconds are told apart.
+    fn new(longest: u64) -> Self {
         // The bounds are constants within what the histogram supports.
         let histogram =
-            || Histogram::new_with_bounds(1, LONGEST_NS, 3).expect("a minute at three digits");
+            || Histogram::new_with_bounds(1, longest, 3).expect("up to a minute at three digits");
         Self { acquire: histogram(), release: histogram() }
     }
 }
@@ -186,7 +187,8 @@ impl Engine {
             event: 0,
             peaks: Peaks::default(),
             timeline: Timeline::new(),
-            latencies: Latencies::new(),
+            // A search plays hundreds of times and measures none: it shall not clear a megabyte each time.
+            latencies: Latencies::new(if options.unchecked { 2 } else { LONGEST_NS }),
             waits: 0,
             stalls: 0,
             unsound: None,
@@ -225,10 +227,7 @@ impl Engine {
 
     fn alloc(&mut self, slot: usize, step: &Step) -> Result<(), Box<Failure>> {
         let stream = self.stream_of_alloc(step);
-        let Some(index) = self.pools.route(step.size) else {
-            return Err(self.failure(step, Reason::NoPool));
-        };
-        let (reservation, wait) = self.acquire(index, stream, step)?;
+        let (reservation, wait) = self.acquire(stream, step)?;
         let range = range_of(&reservation);
         if let Some(wait) = &wait {
             self.waits += 1;
@@ -241,7 +240,7 @@ impl Engine {
                 self.unsound = Some(*self.failure(step, Reason::Unsound));
             }
         }
-        let mut live = Live { reservation, pool: index, stream, epoch: 0, tag: self.allocs };
+        let mut live = Live { reservation, stream, epoch: 0, tag: self.allocs };
         live.epoch = self.streams.submit(stream, Work::Write(live.block()), (0, 0));
         if self.live.len() <= slot {
             self.live.resize_with(slot + 1, || None);
@@ -251,20 +250,17 @@ impl Engine {
         Ok(())
     }
 
-    /// Asks a pool. Who may wait would rather wait than have the pool grow: it asks for what is there, then lets the streams
+    /// Asks the pool that the size leads to. Who may wait would rather wait than have the pool grow: it asks for what is there, then lets the streams
     /// finish and asks again if what they free could be enough, and only then permits growth.
     fn acquire(
         &mut self,
-        index: usize,
         stream: u32,
         step: &Step,
     ) -> Result<(Reservation, Option<Frontier>), Box<Failure>> {
         let mut may_grow = !self.options.allow_wait;
         let mut stalled = false;
+        let need = Need::new(step.size);
         loop {
-            let Some(pool) = self.pools.get(index) else {
-                return Err(self.failure(step, Reason::NoPool));
-            };
             let request = Request {
                 size: step.size,
                 alignment: 1,
@@ -273,22 +269,27 @@ impl Engine {
                 may_grow,
             };
             let answer = if self.options.unchecked {
-                pool.acquire(&request)
+                self.pools.set().acquire(&need, &request)
             } else {
                 let start = Instant::now();
-                let answer = pool.acquire(&request);
+                let answer = self.pools.set().acquire(&need, &request);
                 self.latencies.acquire.saturating_record(nanoseconds(start));
                 answer
             };
+            let (pool, answer) = match answer {
+                Ok(SetAcquire::Routed { pool, answer }) => (pool, answer),
+                Ok(SetAcquire::NoMatch(_)) => return Err(self.failure(step, Reason::NoPool)),
+                Err(error) => return Err(self.failure(step, Reason::Pool(error))),
+            };
             let reason = match answer {
-                Ok(Acquire::Ready { reservation, .. }) => return Ok((reservation, None)),
-                Ok(Acquire::AfterWait { reservation, wait }) => {
+                Acquire::Ready { reservation, .. } => return Ok((reservation, None)),
+                Acquire::AfterWait { reservation, wait } => {
                     return Ok((reservation, Some(wait)));
                 }
-                Ok(Acquire::Exhausted { growth_required, .. }) if may_grow => {
+                Acquire::Exhausted { growth_required, .. } if may_grow => {
                     Reason::Exhausted { growth_required }
                 }
-                Ok(Acquire::Exhausted { .. }) => {
+                Acquire::Exhausted { .. } => {
                     let stats = pool.stats();
                     let could_suffice = stats.pending_bytes > 0
                         && stats.pending_bytes + stats.clean_bytes() >= step.size;
@@ -301,8 +302,7 @@ impl Engine {
                     }
                     continue;
                 }
-                Ok(Acquire::OverBudget { .. }) => Reason::OverBudget,
-                Err(error) => Reason::Pool(error),
+                Acquire::OverBudget { .. } => Reason::OverBudget,
             };
             return Err(self.failure(step, reason));
         }
@@ -327,16 +327,17 @@ impl Engine {
             Death::After(FrontierRef::single(&entry))
         };
         self.live_bytes -= live.reservation.size();
-        let Some(pool) = self.pools.get(live.pool) else {
-            return Err(self.failure(step, Reason::NoPool));
-        };
         let released = if self.options.unchecked {
-            pool.release(live.reservation, death)
+            let released = self.pools.set().release(live.reservation, death);
+            // A checked replay asks for the counters after every event, and so has every block filed before the next is freed.
+            // The order in which blocks are filed decides where later ones go: a search must file them alike.
+            let _ = self.pools.stats();
+            released
         } else {
             self.oracle.end(range, death);
             self.oracle.tidy(self.streams.tracker());
             let start = Instant::now();
-            let released = pool.release(live.reservation, death);
+            let released = self.pools.set().release(live.reservation, death);
             self.latencies.release.saturating_record(nanoseconds(start));
             released
         };
@@ -400,10 +401,8 @@ impl Engine {
             if let Some(memory) = self.memory.as_deref() {
                 lost += u64::from(live.block().check(memory) != Ok(true));
             }
-            if let Some(pool) = self.pools.get(live.pool) {
-                // A pool that refuses its own reservation was counted when it mattered; here nothing is left to lose.
-                let _ = pool.release(live.reservation, Death::Idle);
-            }
+            // A pool that refuses its own reservation was counted when it mattered; here nothing is left to lose.
+            let _ = self.pools.set().release(live.reservation, Death::Idle);
         }
         let mut verdict = self.oracle.verdict();
         verdict.corruptions = self.streams.corrupted() + lost;

@@ -30,7 +30,7 @@ pub trait Memory: core::fmt::Debug + Send + Sync {
 pub const WHOLE: u64 = 512;
 
 /// Most places between the ends of a large block that are touched.
-pub const MARKS: u64 = 2;
+pub const MARKS: u64 = 1;
 
 /// Least distance between such places, in bytes: few of the pages of a block become resident.
 const LEAST_STRIDE: u64 = 64 << 10;

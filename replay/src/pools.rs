@@ -1,12 +1,15 @@
-//! The pools that a trace is played through: one, or several that share the sizes between them.
+//! The pools that a trace is played through: core's pool set, and what a report asks of all of them together.
 //!
 //! ```text
-//!   request of n bytes ─▶ first pool whose `largest` ≥ n ─▶ Arc<dyn Pool>
+//!   request of n bytes ─▶ PoolSet: the first pool whose sizes take n ─▶ acquire
 //!   stats ◀── sum over the pools
 //! ```
+//!
+//! Cost: routing is one pass over the pools; a release finds its pool by a binary search.
 
 use std::sync::Arc;
 use strandline_core::inspect::BlockView;
+use strandline_core::pool_set::{PoolSet, PoolSetError, Registration};
 use strandline_core::{Pool, PoolStats};
 
 /// A pool and what is sent to it.
@@ -18,51 +21,48 @@ pub struct Member {
     pub largest: u64,
 }
 
-/// Pools in the order in which they are tried.
-#[derive(Clone, Debug, Default)]
+/// Pools that share the sizes between them.
+#[derive(Debug, Default)]
 pub struct Pools {
-    members: Vec<Member>,
+    set: PoolSet,
 }
 
 impl Pools {
     /// One pool for everything.
-    #[must_use]
-    pub fn one(pool: Arc<dyn Pool>) -> Self {
-        Self { members: vec![Member { pool, largest: u64::MAX }] }
+    ///
+    /// # Errors
+    /// It takes no size at all.
+    pub fn one(pool: Arc<dyn Pool>) -> Result<Self, PoolSetError> {
+        Self::by_size(vec![Member { pool, largest: u64::MAX }])
     }
 
-    /// Pools by the sizes they serve, the smallest first; order among equals is kept.
-    #[must_use]
-    pub fn by_size(mut members: Vec<Member>) -> Self {
+    /// Pools by the sizes they serve: a request goes to the one with the smallest `largest` that takes it, and among equals to
+    /// the one named first.
+    ///
+    /// # Errors
+    /// A pool takes no size at all.
+    pub fn by_size(mut members: Vec<Member>) -> Result<Self, PoolSetError> {
         members.sort_by_key(|member| member.largest);
-        Self { members }
+        let mut set = PoolSet::new();
+        for Member { pool, largest } in members {
+            // Of one priority: the set keeps the order.
+            set.add(pool, Registration::new().sizes(1, largest))?;
+        }
+        Ok(Self { set })
     }
 
-    /// The pools.
-    #[must_use]
-    pub fn members(&self) -> &[Member] {
-        &self.members
-    }
-
-    /// Which pool serves a request of `size` bytes; none when no pool takes requests that large.
+    /// The pools, and the way to them.
     #[inline]
     #[must_use]
-    pub fn route(&self, size: u64) -> Option<usize> {
-        self.members.iter().position(|member| size <= member.largest)
-    }
-
-    /// A pool by its number.
-    #[inline]
-    #[must_use]
-    pub fn get(&self, index: usize) -> Option<&dyn Pool> {
-        self.members.get(index).map(|member| &*member.pool)
+    pub const fn set(&self) -> &PoolSet {
+        &self.set
     }
 
     /// What kind of pool it is; `"set"` for several.
     #[must_use]
     pub fn kind(&self) -> &'static str {
-        match &self.members[..] {
-            [one] => one.pool.properties().kind,
+        match self.set.pools() {
+            [one] => one.properties().kind,
             _ => "set",
         }
     }
@@ -71,45 +71,18 @@ impl Pools {
     #[inline]
     #[must_use]
     pub fn stats(&self) -> PoolStats {
-        let [first, rest @ ..] = &self.members[..] else { return PoolStats::default() };
-        let mut sum = first.pool.stats();
-        for member in rest {
-            add(&mut sum, &member.pool.stats());
+        match self.set.pools() {
+            [one] => one.stats(),
+            _ => self.set.stats().pools,
         }
-        sum
     }
 
     /// Visits the blocks of all pools, pool by pool.
     pub fn inspect(&self, visit: &mut dyn FnMut(&BlockView<'_>)) {
-        for member in &self.members {
-            member.pool.inspect(visit);
+        for pool in self.set.pools() {
+            pool.inspect(visit);
         }
     }
-}
-
-fn add(sum: &mut PoolStats, more: &PoolStats) {
-    sum.reserved_bytes += more.reserved_bytes;
-    sum.requested_bytes += more.requested_bytes;
-    sum.free_bytes += more.free_bytes;
-    sum.pending_bytes += more.pending_bytes;
-    sum.tainted_bytes += more.tainted_bytes;
-    sum.committed_bytes += more.committed_bytes;
-    sum.peak_reserved_bytes += more.peak_reserved_bytes;
-    sum.peak_requested_bytes += more.peak_requested_bytes;
-    sum.peak_committed_bytes += more.peak_committed_bytes;
-    sum.peak_pending_bytes += more.peak_pending_bytes;
-    sum.slabs += more.slabs;
-    sum.live += more.live;
-    sum.reserves += more.reserves;
-    sum.releases += more.releases;
-    sum.fresh += more.fresh;
-    sum.dominated += more.dominated;
-    sum.completed += more.completed;
-    sum.waited += more.waited;
-    sum.missed += more.missed;
-    sum.exhausted += more.exhausted;
-    sum.over_budget += more.over_budget;
-    sum.tainted += more.tainted;
 }
 
 #[cfg(test)]
@@ -118,6 +91,7 @@ mod tests {
     use crate::streams::Streams;
     use crate::testing::{FirstFit, Flaw, Heap};
     use strandline_core::pool::PoolHost;
+    use strandline_core::pool_set::{Need, SetAcquire};
     use strandline_core::{Acquire, Request};
 
     #[test]
@@ -132,7 +106,10 @@ mod tests {
             )),
             largest,
         };
-        let pools = Pools::by_size(vec![member(1 << 16), member(4096), member(256)]);
+        // The larger ones first: the order of the list does not matter.
+        let members = [1 << 16, 4096, 256].map(member);
+        let ids = [2, 1, 0].map(|i: usize| members[i].pool.id());
+        let pools = Pools::by_size(members.into()).unwrap();
         assert_eq!(pools.kind(), "set");
         for (size, pool) in [
             (1, Some(0)),
@@ -141,11 +118,17 @@ mod tests {
             (1 << 16, Some(2)),
             ((1 << 16) + 1, None),
         ] {
-            assert_eq!(pools.route(size), pool, "{size}");
+            let routed = pools.set().route(&Need::new(size)).pool().map(|pool| pool.id());
+            assert_eq!(routed, pool.map(|pool: usize| ids[pool]), "{size}");
         }
         for (pool, size) in [(0, 100), (2, 5000)] {
-            let answer = pools.get(pool).unwrap().acquire(&Request::new(size).or_grow());
-            assert!(matches!(answer, Ok(Acquire::Ready { .. })));
+            let request = Request::new(size).or_grow();
+            let Ok(SetAcquire::Routed { pool: asked, answer: Acquire::Ready { .. } }) =
+                pools.set().acquire(&Need::new(size), &request)
+            else {
+                panic!("{size}")
+            };
+            assert_eq!(asked.id(), ids[pool]);
         }
         let stats = pools.stats();
         assert_eq!((stats.slabs, stats.reserves, stats.requested_bytes), (2, 2, 5100));

@@ -61,6 +61,7 @@ pub struct Trace<'a> {
 #[expect(missing_docs, reason = "the keys are the interface, described in the command's help")]
 pub struct Pool<'a> {
     pub kind: &'a str,
+    pub choice: &'a str,
     pub peak_requested_bytes: u64,
     pub peak_reserved_bytes: u64,
     pub peak_committed_bytes: u64,
@@ -195,6 +196,7 @@ impl<'a> Report<'a> {
             },
             pool: Pool {
                 kind: self.outcome.kind,
+                choice: self.choice,
                 peak_requested_bytes: peaks.requested.value,
                 peak_reserved_bytes: peaks.reserved.value,
                 peak_committed_bytes: peaks.committed.value,

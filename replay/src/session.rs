@@ -8,12 +8,12 @@
 //! A trace is read twice so that it is never held: memory is bounded by the live set, not by the trace. So it must be a
 //! regular file.
 
-use crate::build::{self, Backing, BuildError, Sizes};
+use crate::build::{self, Backing, BuildError, DEFAULT_GRANULE, SMALL, Sizes, Small};
 use crate::config::Config;
 use crate::engine::{Engine, Options, Outcome};
 use crate::format::{Format, Notes, Place, ReadOptions, TraceError, TraceReader};
 use crate::streams::{MAX_STREAMS, Streams};
-use crate::validate::{Totals, What};
+use crate::validate::{Step, Totals, What};
 use core::fmt;
 use std::fs::File;
 use std::io::{self, BufReader};
@@ -127,11 +127,13 @@ impl TraceFile {
     pub fn scan(&self, progress: &mut dyn FnMut(u64)) -> Result<Scan, SessionError> {
         let mut steps = self.open()?.steps();
         let mut smallest = u64::MAX;
+        let mut small = SMALL.map(Live::up_to);
         while let Some(step) = steps.next() {
             let step = step.map_err(|error| self.wrong(error))?;
             if let What::Alloc(_) = step.what {
                 smallest = smallest.min(step.size);
             }
+            small.iter_mut().for_each(|live| live.count(&step));
             let events = steps.totals().events;
             if events.is_multiple_of(TICK) {
                 progress(events);
@@ -151,6 +153,7 @@ impl TraceFile {
                 largest: totals.largest_bytes,
                 peak_blocks: totals.peak_live_blocks,
                 peak_bytes: totals.peak_live_bytes,
+                small: small.map(|live| live.small),
             },
             notes: reader.notes(),
         })
@@ -168,26 +171,132 @@ impl TraceFile {
         options: Options,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Outcome, SessionError> {
-        let count = stream_count(scan, options)?;
-        let memory = backing.memory.clone().filter(|_| !options.unchecked);
-        let streams = Streams::new(count, options.in_flight, memory.clone())
-            .map_err(|error| SessionError::Options(format!("{count} streams: {error}")))?;
-        let pools = build::pools(config, scan.sizes, backing, &streams.progress())?;
-        let mut engine = Engine::new(pools, streams, memory, options);
+        let mut engine = engine(scan, config, backing, options)?;
         let mut steps = self.open()?.steps();
-        let mut failure = None;
         while let Some(step) = steps.next() {
             let step = step.map_err(|error| self.wrong(error))?;
             let event = steps.totals().events;
-            if let Err(failed) = engine.play(event, &step) {
-                failure = Some(failed);
-                break;
+            if let Err(failure) = engine.play(event, &step) {
+                return Ok(engine.finish(Some(failure)));
             }
             if event.is_multiple_of(TICK) {
                 progress(event);
             }
         }
-        Ok(engine.finish(failure))
+        Ok(engine.finish(None))
+    }
+}
+
+/// The most steps that a [`Tape`] holds: 40 MiB of them.
+pub const HELD: u64 = 1 << 20;
+
+/// A trace that is played many times over: its steps are held if there are at most [`HELD`], else read each time.
+#[derive(Debug)]
+pub struct Tape<'a> {
+    trace: &'a TraceFile,
+    scan: &'a Scan,
+    /// Steps with the numbers of their events.
+    pub(crate) held: Option<Vec<(u64, Step)>>,
+}
+
+impl<'a> Tape<'a> {
+    /// Reads a trace that was scanned, if it is to be held.
+    ///
+    /// # Errors
+    /// The trace is not what it was when it was scanned.
+    pub fn new(trace: &'a TraceFile, scan: &'a Scan) -> Result<Self, SessionError> {
+        // A step has its own event, or is the free that a lenient reader puts before one.
+        let held = if scan.totals.events <= HELD / 2
+            || scan.totals.skipped.missed_frees == 0 && scan.totals.events <= HELD
+        {
+            let mut held = Vec::new();
+            let mut steps = trace.open()?.steps();
+            while let Some(step) = steps.next() {
+                held.push((steps.totals().events, step.map_err(|error| trace.wrong(error))?));
+            }
+            Some(held)
+        } else {
+            None
+        };
+        Ok(Self { trace, scan, held })
+    }
+
+    /// What the trace holds.
+    #[must_use]
+    pub const fn scan(&self) -> &Scan {
+        self.scan
+    }
+
+    /// As [`TraceFile::play`].
+    ///
+    /// # Errors
+    /// As of [`TraceFile::play`].
+    pub fn play(
+        &self,
+        config: &Config,
+        backing: &Backing,
+        options: Options,
+    ) -> Result<Outcome, SessionError> {
+        let Some(held) = &self.held else {
+            return self.trace.play(self.scan, config, backing, options, &mut |_| ());
+        };
+        let mut engine = engine(self.scan, config, backing, options)?;
+        for (event, step) in held {
+            if let Err(failure) = engine.play(*event, step) {
+                return Ok(engine.finish(Some(failure)));
+            }
+        }
+        Ok(engine.finish(None))
+    }
+}
+
+/// An engine over new pools.
+fn engine(
+    scan: &Scan,
+    config: &Config,
+    backing: &Backing,
+    options: Options,
+) -> Result<Engine, SessionError> {
+    let count = stream_count(scan, options)?;
+    let memory = backing.memory.clone().filter(|_| !options.unchecked);
+    let streams = Streams::new(count, options.in_flight, memory.clone())
+        .map_err(|error| SessionError::Options(format!("{count} streams: {error}")))?;
+    let pools = build::pools(config, scan.sizes, backing, &streams.progress())?;
+    Ok(Engine::new(pools, streams, memory, options))
+}
+
+/// The live blocks of up to a size.
+struct Live {
+    small: Small,
+    bytes: u64,
+    blocks: u32,
+}
+
+impl Live {
+    fn up_to(up_to: u64) -> Self {
+        Self { small: Small { up_to, ..Small::default() }, bytes: 0, blocks: 0 }
+    }
+
+    fn count(&mut self, step: &Step) {
+        let small = &mut self.small;
+        if step.size > small.up_to {
+            return;
+        }
+        let bytes = step.size.next_multiple_of(DEFAULT_GRANULE);
+        match step.what {
+            What::Alloc(_) => {
+                self.bytes += bytes;
+                self.blocks += 1;
+                small.largest = small.largest.max(step.size);
+                small.peak_bytes = small.peak_bytes.max(self.bytes);
+                small.peak_blocks = small.peak_blocks.max(self.blocks);
+            }
+            What::Free(_) => {
+                self.bytes -= bytes;
+                self.blocks -= 1;
+            }
+            What::Failure => {}
+        }
     }
 }
 

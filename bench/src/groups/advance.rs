@@ -6,7 +6,8 @@
 use crate::harness::{Case, Contender, Goal, Stopwatch};
 use strandline_core::{Axis, Entry, FrontierRef, Tracker};
 
-const MOVING: Axis = Axis::queue(1, 0, 0, 0);
+/// The axis that moves.
+pub const MOVING: Axis = Axis::queue(1, 0, 0, 0);
 const STILL: Axis = Axis::queue(1, 0, 0, 1);
 
 /// Name, waiters, whether they wait for a second axis.
@@ -47,7 +48,11 @@ fn contender(name: &str, waiters: u64, both: bool) -> Contender {
 }
 
 /// A tracker of two axes, with waiters for epochs that no run reaches.
-fn tracker(waiters: u64, both: bool) -> Tracker {
+///
+/// # Panics
+/// Never: the axes are registered and there is room.
+#[must_use]
+pub fn tracker(waiters: u64, both: bool) -> Tracker {
     let tracker = Tracker::new(16);
     for axis in [MOVING, STILL] {
         assert!(tracker.register(axis).is_ok(), "there is room");

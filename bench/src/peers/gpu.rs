@@ -19,10 +19,12 @@ unsafe extern "system" fn memory_properties(
     _: vk::PhysicalDevice,
     properties: *mut vk::PhysicalDeviceMemoryProperties,
 ) {
-    let mut one = vk::PhysicalDeviceMemoryProperties::default();
-    one.memory_type_count = 1;
+    let mut one = vk::PhysicalDeviceMemoryProperties {
+        memory_type_count: 1,
+        memory_heap_count: 1,
+        ..Default::default()
+    };
     one.memory_types[0].property_flags = vk::MemoryPropertyFlags::DEVICE_LOCAL;
-    one.memory_heap_count = 1;
     one.memory_heaps[0].size = 1 << 40;
     // SAFETY: the caller passes room for one, as Vulkan demands.
     unsafe { properties.write(one) }
@@ -70,7 +72,7 @@ fn load(name: &CStr) -> *const c_void {
     }
 }
 
-/// See the [module](self).
+/// gpu-allocator over a Vulkan device that only counts its memory objects.
 pub struct GpuAllocator {
     allocator: Allocator,
     live: Vec<Option<Allocation>>,

@@ -5,7 +5,7 @@ use offset_allocator::{Allocation, Allocator};
 use std::fmt;
 use std::hint::black_box;
 
-/// See the [module](self).
+/// offset-allocator over one range, in units of 256 bytes.
 pub struct OffsetAllocator {
     allocator: Allocator,
     live: Vec<Option<Allocation>>,

@@ -33,7 +33,7 @@ impl Progress for Completed {
     }
 }
 
-/// See the [module](self).
+/// Strandline's TLSF heap over one region.
 #[derive(Debug)]
 pub struct Ours {
     heap: Heap,

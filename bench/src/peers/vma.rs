@@ -5,7 +5,7 @@ use std::fmt;
 use std::hint::black_box;
 use vk_mem::{VirtualAllocation, VirtualAllocationCreateFlags, VirtualAllocationCreateInfo};
 
-/// See the [module](self).
+/// VMA's virtual block with its default strategy.
 pub struct VirtualBlock {
     block: vk_mem::VirtualBlock,
     live: Vec<Option<VirtualAllocation>>,

@@ -20,7 +20,7 @@
 //!
 //! # Cost
 //! Every operation is O(1): two bit scans, a few links, and walks that are bounded by constants
-//! ([`MAX_RUN`], the placement's scan limit). A block takes 56 bytes of metadata for a label of 16.
+//! ([`MAX_RUN`], the placement's scan limit). A block takes 64 bytes of metadata, one cache line, for a label of up to 24.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -137,6 +137,10 @@ impl Default for Config {
     }
 }
 
+/// The most blocks, live and free, that can be numbered: their metadata alone would fill 16 GiB. Owners
+/// may rely on the upper bits of an id being 0.
+pub const MAX_BLOCKS: u32 = 1 << 28;
+
 /// `shelf` of a block that is reserved.
 const LIVE: u16 = u16::MAX;
 /// `shelf` of a node that is no block.
@@ -144,9 +148,9 @@ const VACANT: u16 = u16::MAX - 1;
 /// `shelf` of a free block between two shelves, in the middle of an operation of the caller.
 const LOOSE: u16 = u16::MAX - 2;
 
-/// What every walk over neighbours and bins reads: 32 bytes, two to a cache line.
+/// What every walk over neighbours and bins reads: half a cache line.
 #[derive(Clone, Copy, Debug)]
-#[repr(C, align(32))]
+#[repr(C)]
 struct Node {
     /// In granules from the region's start.
     offset: u32,
@@ -170,37 +174,47 @@ struct Detail<L> {
     birth: u32,
 }
 
-/// Node and detail of a block stand at the same index of two arrays, so that looking at a neighbour does
-/// not bring its detail into the cache.
+/// All about a block: one cache line, as whoever frees or takes it reads both halves.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Cell<L> {
+    node: Node,
+    detail: Detail<L>,
+}
+
 #[derive(Debug)]
 struct Nodes<L> {
-    nodes: Vec<Node>,
-    details: Vec<Detail<L>>,
+    cells: Vec<Cell<L>>,
 }
 
 impl<L> Nodes<L> {
     const fn new() -> Self {
-        Self { nodes: Vec::new(), details: Vec::new() }
+        Self { cells: Vec::new() }
     }
 
     #[inline(always)]
     fn at(&self, id: u32) -> &Node {
-        &self.nodes[id as usize]
+        &self.cells[id as usize].node
     }
 
     #[inline(always)]
     fn at_mut(&mut self, id: u32) -> &mut Node {
-        &mut self.nodes[id as usize]
+        &mut self.cells[id as usize].node
+    }
+
+    #[inline(always)]
+    fn get(&self, id: u32) -> Option<&Node> {
+        self.cells.get(id as usize).map(|cell| &cell.node)
     }
 
     #[inline(always)]
     fn detail(&self, id: u32) -> &Detail<L> {
-        &self.details[id as usize]
+        &self.cells[id as usize].detail
     }
 
     #[inline(always)]
     fn detail_mut(&mut self, id: u32) -> &mut Detail<L> {
-        &mut self.details[id as usize]
+        &mut self.cells[id as usize].detail
     }
 }
 
@@ -215,14 +229,14 @@ impl<L> Lists for Nodes<L> {
     }
 }
 
-impl Lists for [Node] {
+impl<L> Lists for [Cell<L>] {
     #[inline(always)]
     fn link(&mut self, id: u32) -> &mut Link {
-        &mut self[id as usize].link
+        &mut self[id as usize].node.link
     }
     #[inline(always)]
     fn link_ref(&self, id: u32) -> &Link {
-        &self[id as usize].link
+        &self[id as usize].node.link
     }
 }
 
@@ -335,7 +349,7 @@ impl<L: Label> Tlsf<L> {
     /// Upper bound of block indices ever used; what a side table must hold.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.nodes.nodes.len()
+        self.nodes.cells.len()
     }
 
     /// Makes an empty shelf; shelves are numbered from 0. `None` when there are 2^16 - 3 of them.
@@ -419,7 +433,7 @@ impl<L: Label> Tlsf<L> {
     #[must_use]
     pub fn sole_free_block(&self, region: RegionId) -> Option<BlockId> {
         let Region { first, units } = self.regions[region.0 as usize];
-        let node = self.nodes.nodes.get(first as usize)?;
+        let node = self.nodes.get(first)?;
         (node.units == units && node.shelf < LOOSE).then_some(BlockId(first))
     }
 
@@ -491,7 +505,7 @@ impl<L: Label> Tlsf<L> {
     #[inline]
     #[must_use]
     pub fn is_live(&self, block: BlockId) -> bool {
-        self.nodes.nodes.get(block.0 as usize).is_some_and(|node| node.shelf == LIVE)
+        self.nodes.get(block.0).is_some_and(|node| node.shelf == LIVE)
     }
 
     /// The shelf that a block is filed on; `None` for a live one.

@@ -89,9 +89,9 @@ enum PartState {
 /// What a generation's free bytes wait for.
 #[derive(Clone, Debug)]
 enum Before {
-    /// Nothing; whether they ever did.
+    /// Nothing; whether any of them was ever handed out.
     Nothing {
-        waited: bool,
+        used: bool,
     },
     After(Frontier),
     Unknown,
@@ -163,7 +163,7 @@ impl ArenaPool {
             slab: None,
             growing: false,
             parts: Vec::new(),
-            before: Before::Nothing { waited: false },
+            before: Before::Nothing { used: false },
             joined: Some(Frontier::new()),
             free_parts: [0; 2],
             counted: [0; 2],
@@ -242,12 +242,12 @@ impl ArenaPool {
     /// The batch is over: the whole generation waits for all that its parts waited for, and where parts were
     /// not used, for what it waited for before.
     fn close(&self, generation: &mut Generation) {
-        generation.parts.clear();
+        let released = |part: Part| matches!(part.state, PartState::Released(_));
+        let used = generation.parts.drain(..).any(released)
+            || !matches!(generation.before, Before::Nothing { used: false });
         generation.free_parts = [0; 2];
         let joined = generation.joined.replace(Frontier::new());
         let before = core::mem::replace(&mut generation.before, Before::Unknown);
-        let waited = !matches!(before, Before::Nothing { waited: false })
-            || joined.as_ref().is_none_or(|joined| !joined.is_empty());
         let (Some(mut joined), before) = (joined, before) else { return };
         match before {
             Before::Unknown => return,
@@ -271,7 +271,7 @@ impl ArenaPool {
             }
         }
         generation.before =
-            if joined.is_empty() { Before::Nothing { waited } } else { Before::After(joined) };
+            if joined.is_empty() { Before::Nothing { used } } else { Before::After(joined) };
     }
 
     /// Brings the counts of pending and tainted bytes up to date.
@@ -293,15 +293,15 @@ impl ArenaPool {
         if let Before::After(before) = &generation.before
             && before.as_ref().entries().iter().all(|e| self.has_reached(e.axis, e.epoch))
         {
-            generation.before = Before::Nothing { waited: true };
+            generation.before = Before::Nothing { used: true };
             self.count(generation, top);
         }
     }
 
     fn cover(generation: &Generation, frontier: FrontierRef<'_>) -> Cover {
         match &generation.before {
-            Before::Nothing { waited: false } => Cover::Fresh,
-            Before::Nothing { waited: true } => Cover::Completed,
+            Before::Nothing { used: false } => Cover::Fresh,
+            Before::Nothing { used: true } => Cover::Completed,
             Before::After(before) if frontier.dominates(before.as_ref()) => Cover::Dominated,
             Before::After(_) => Cover::Wait,
             Before::Unknown => Cover::Never,
@@ -417,7 +417,7 @@ impl ArenaPool {
             generation.growing = false;
             if let Some(slab) = slab {
                 generation.slab = Some(slab);
-                generation.before = Before::Nothing { waited: false };
+                generation.before = Before::Nothing { used: false };
                 state.ring.open(at, slab.size);
                 self.gauges.committed.add(slab.size);
                 self.gauges.slabs.add(1);
@@ -548,7 +548,7 @@ impl Pool for ArenaPool {
                 let top = state.ring.top(at);
                 let generation = &mut state.generations[at];
                 if !matches!(generation.before, Before::Nothing { .. }) {
-                    generation.before = Before::Nothing { waited: true };
+                    generation.before = Before::Nothing { used: true };
                 }
                 generation.joined = Some(Frontier::new());
                 for part in &mut generation.parts {

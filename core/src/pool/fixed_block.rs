@@ -67,6 +67,8 @@ pub const AXES: usize = 16;
 
 /// The shelf of clean blocks; that of axis i is `i + 1`.
 const CLEAN: u32 = 0;
+/// Key of a clean block that was handed out before and waits for nothing; that of a fresh one is 0.
+const USED: u64 = 1;
 /// Where blocks of the side come from, as a number beside the shelves.
 const SIDE: u32 = AXES as u32 + 1;
 /// No axis has this place yet. An axis with these bits gets no shelf.
@@ -401,7 +403,7 @@ impl FixedBlockPool {
             // Counted before the block is there for others, so that no sum falls below zero.
             Some([]) => {
                 mine.released(padding, false);
-                self.blocks.put(CLEAN, block, 0);
+                self.blocks.put(CLEAN, block, USED);
             }
             Some(&[Entry { axis, epoch }])
                 if epoch <= MAX_KEY
@@ -546,7 +548,7 @@ impl Pool for FixedBlockPool {
                 } else {
                     self.counters.mine().cleaned(1);
                 }
-                self.blocks.put(CLEAN, block, 1);
+                self.blocks.put(CLEAN, block, USED);
             });
             self.count_aside(admin);
         }

@@ -8,7 +8,7 @@ fn engine(capacity: u64, streams: u32, options: Options, flaw: Flaw) -> Engine {
     let memory: Arc<dyn Memory> = heap.clone();
     let streams = Streams::new(streams, options.in_flight, Some(memory.clone())).unwrap();
     let pool = FirstFit::new(PoolHost::new(heap, streams.progress()), capacity, flaw);
-    Engine::new(Pools::one(Arc::new(pool)), streams, Some(memory), options)
+    Engine::new(Pools::one(Arc::new(pool)).unwrap(), streams, Some(memory), options)
 }
 
 fn step(what: What, size: u64, stream: u32) -> Step {

@@ -8,7 +8,8 @@
 
 use super::shelf::{Link, NONE};
 use super::{
-    BlockId, Detail, LIVE, LOOSE, Label, Neighbour, Node, Place, Side, Taken, Tlsf, VACANT,
+    BlockId, Cell, Detail, LIVE, LOOSE, Label, MAX_BLOCKS, Neighbour, Node, Place, Side, Taken,
+    Tlsf, VACANT,
 };
 
 impl<L: Label> Tlsf<L> {
@@ -124,7 +125,7 @@ impl<L: Label> Tlsf<L> {
     #[must_use]
     pub fn neighbours(&self, block: BlockId) -> [Neighbour; 2] {
         let node = self.nodes.at(block.0);
-        [node.left, node.right].map(|id| match self.nodes.nodes.get(id as usize) {
+        [node.left, node.right].map(|id| match self.nodes.get(id) {
             Some(node) if node.shelf < LOOSE => Neighbour::Free(BlockId(id), u32::from(node.shelf)),
             _ => Neighbour::Held,
         })
@@ -316,10 +317,8 @@ impl<L: Label> Tlsf<L> {
             *self.nodes.detail_mut(id) = detail;
             return Some(id);
         }
-        // The last id stands for "none".
-        let id = u32::try_from(self.nodes.nodes.len()).ok().filter(|&id| id != NONE)?;
-        self.nodes.nodes.push(node);
-        self.nodes.details.push(detail);
+        let id = u32::try_from(self.nodes.cells.len()).ok().filter(|&id| id < MAX_BLOCKS)?;
+        self.nodes.cells.push(Cell { node, detail });
         Some(id)
     }
 

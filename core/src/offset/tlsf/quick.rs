@@ -15,8 +15,8 @@
 //! O(1): at most two bins and three blocks besides the one at hand.
 
 use super::placement::{Carve, Search};
-use super::shelf::NONE;
-use super::{BlockId, Detail, LIVE, LOOSE, Label, Need, Neighbour, Place, Side, Tlsf, VACANT};
+use super::shelf::{NONE, Shelf, Spot};
+use super::{BlockId, Cell, LIVE, LOOSE, Label, Need, Neighbour, Place, Side, Tlsf, VACANT};
 
 /// The first block of a bin, large enough for the request it was found for.
 #[derive(Clone, Copy, Debug)]
@@ -46,14 +46,24 @@ impl<L: Label> Tlsf<L> {
             return None;
         }
         let own = self.classes.floor(need.units);
-        let (mut bin, mut shelf) = (NONE, b);
-        if b != NONE {
-            bin = self.head_bin(b, own, need.units);
+        let spot = self.classes.spot(own);
+        let on_a = &self.shelves[a as usize];
+        let mut columns_a = self.fitting(on_a, own, spot, need.units);
+        let (mut bin, mut shelf) = (NONE, a);
+        if let Some(on_b) = self.shelves.get(b as usize) {
+            let columns_b = self.fitting(on_b, own, spot, need.units);
+            if columns_b != 0 {
+                (bin, shelf) = (spot.base + columns_b.trailing_zeros(), b);
+                // Of the other shelf, only lower bins are tighter.
+                columns_a &= (columns_b & columns_b.wrapping_neg()) - 1;
+            } else if columns_a == 0 {
+                (bin, shelf) = (on_b.first_above(spot), b);
+            }
         }
-        // Where the bins of the other shelf begin above, its heads need no look.
-        let first = self.shelves[a as usize].first_bin(own);
-        if first < bin {
-            let other = if first > own { first } else { self.head_bin(a, own, need.units) };
+        if columns_a != 0 {
+            (bin, shelf) = (spot.base + columns_a.trailing_zeros(), a);
+        } else if bin >= spot.above {
+            let other = on_a.first_above(spot);
             if other < bin {
                 (bin, shelf) = (other, a);
             }
@@ -64,49 +74,53 @@ impl<L: Label> Tlsf<L> {
         Some(Head { block: BlockId(self.shelves[shelf as usize].head(bin)), shelf, bin })
     }
 
-    /// The bin whose first block is taken: the request's own if that block fits, else the next one that
-    /// is not empty, else `NONE`.
+    /// The columns of a row from the request's own bin on, whose first blocks fit.
     #[inline(always)]
-    fn head_bin(&self, shelf: u32, own: u32, units: u32) -> u32 {
-        let shelf = &self.shelves[shelf as usize];
-        let bin = shelf.first_bin(own);
-        if bin != own || self.nodes.at(shelf.head(bin)).units >= units {
-            return bin;
+    fn fitting(&self, shelf: &Shelf, own: u32, spot: Spot, units: u32) -> u64 {
+        let columns = shelf.columns(spot);
+        if columns >> spot.column & 1 != 0 && self.nodes.at(shelf.head(own)).units < units {
+            return columns & (columns - 1);
         }
-        shelf.first_bin(own + 1)
+        columns
     }
 
     /// Takes a request from the block that [`find_head`](Self::find_head) found for it. What remains of
-    /// the free block keeps its id, shelf and label. `None` when no more blocks can be numbered; nothing
-    /// has changed then.
+    /// the free block keeps its id, shelf and label; `write` makes the live block's. `None` when no more
+    /// blocks can be numbered; nothing has changed then.
     #[inline(always)]
-    pub(crate) fn cut_head(&mut self, head: Head, need: Need, label: L) -> Option<Cut> {
+    pub(crate) fn cut_head(
+        &mut self,
+        head: Head,
+        need: Need,
+        write: impl FnOnce(&mut L),
+    ) -> Option<Cut> {
         let Head { block: BlockId(id), shelf, bin } = head;
         let high = need.carve != Carve::Low && self.cuts_high(id, need);
-        // Held as slices, so that their ends need not be read again after every write.
-        let nodes = &mut self.nodes.nodes[..];
-        let details = &mut self.nodes.details[..];
+        // Held as a slice, so that its ends need not be read again after every write.
+        let cells = &mut self.nodes.cells[..];
         let filed = &mut self.shelves[shelf as usize];
-        let node = &mut nodes[id as usize];
+        let node = &mut cells[id as usize].node;
         let (offset, units, region, next) = (node.offset, node.units, node.region, node.link.next);
         if node.run != NONE {
-            return self.cut_step_by_step(head, need, label);
+            return self.cut_step_by_step(id, bin, need, write);
         }
         self.births = self.births.wrapping_add(1);
-        let detail = Detail { label, birth: self.births };
+        let birth = self.births;
         let rest = units - need.units;
         if rest == 0 {
             node.shelf = LIVE;
             filed.units -= u64::from(need.units);
-            filed.unlink_head(nodes, bin, next);
-            details[id as usize] = detail;
+            filed.unlink_head(cells, bin, next);
+            let detail = &mut cells[id as usize].detail;
+            detail.birth = birth;
+            write(&mut detail.label);
             return Some(self.cut(id, offset, region));
         }
         let live = self.vacant;
         if live == NONE {
-            return self.cut_step_by_step(head, need, label);
+            return self.cut_step_by_step(id, bin, need, write);
         }
-        let node = &mut nodes[id as usize];
+        let node = &mut cells[id as usize].node;
         let (left, right, start);
         if high {
             (left, right, start) = (id, node.right, offset + rest);
@@ -120,12 +134,14 @@ impl<L: Label> Tlsf<L> {
         filed.units -= u64::from(need.units);
         let rest_bin = self.classes.floor(rest);
         if rest_bin != bin {
-            let rank = details[id as usize].label.rank();
-            filed.unlink_head(nodes, bin, next);
-            filed.link(nodes, id, rest_bin, rank);
+            let rank = cells[id as usize].detail.label.rank();
+            filed.unlink_head(cells, bin, next);
+            filed.link(cells, id, rest_bin, rank);
         }
-        details[live as usize] = detail;
-        let node = &mut nodes[live as usize];
+        let detail = &mut cells[live as usize].detail;
+        detail.birth = birth;
+        write(&mut detail.label);
+        let node = &mut cells[live as usize].node;
         self.vacant = node.link.next;
         node.offset = start;
         node.units = need.units;
@@ -136,12 +152,12 @@ impl<L: Label> Tlsf<L> {
         node.shelf = LIVE;
         if high {
             if right != NONE {
-                nodes[right as usize].left = live;
+                cells[right as usize].node.left = live;
             }
         } else if left == NONE {
             self.regions[region as usize].first = live;
         } else {
-            nodes[left as usize].right = live;
+            cells[left as usize].node.right = live;
         }
         Some(self.cut(live, start, region))
     }
@@ -155,14 +171,22 @@ impl<L: Label> Tlsf<L> {
     /// Whatever is rare about a cut: a run that is cut along, no vacant node.
     #[cold]
     #[inline(never)]
-    fn cut_step_by_step(&mut self, head: Head, need: Need, label: L) -> Option<Cut> {
-        let node = self.nodes.at(head.block.0);
-        let high = self.cuts_high(head.block.0, need);
+    fn cut_step_by_step(
+        &mut self,
+        id: u32,
+        bin: u32,
+        need: Need,
+        write: impl FnOnce(&mut L),
+    ) -> Option<Cut> {
+        let node = self.nodes.at(id);
+        let high = self.cuts_high(id, need);
         let start = if high { node.offset + (node.units - need.units) } else { node.offset };
-        let place = Place { block: head.block, start, units: need.units, tightness: head.bin };
-        let taken = self.take(place, label)?;
-        let node = self.nodes.at(taken.block.0);
-        Some(self.cut(taken.block.0, node.offset, node.region))
+        let place = Place { block: BlockId(id), start, units: need.units, tightness: bin };
+        let label = self.nodes.detail(id).label;
+        let BlockId(live) = self.take(place, label)?.block;
+        write(&mut self.nodes.detail_mut(live).label);
+        let node = self.nodes.at(live);
+        Some(self.cut(live, node.offset, node.region))
     }
 
     #[inline(never)]
@@ -172,26 +196,30 @@ impl<L: Label> Tlsf<L> {
     }
 
     /// Files a live or loose block on a shelf and merges it with its neighbours there; returns the
-    /// block that bears it all. `join` is called for each neighbour that merges, with the block's label, the
-    /// neighbour's, and whether the result bears the neighbour's id.
+    /// block that bears it all. `join` is called for each neighbour that merges, with the rank so far, the
+    /// neighbour's label, and whether the result bears the neighbour's id; it returns the rank of both.
+    /// `write` changes the label that the result bears, and its rank is what it is given.
     ///
+    /// `None` where runs would change; nothing has changed then, and the block is to be filed by
+    /// [`release_beside`](Self::release_beside).
     #[inline(always)]
     pub(crate) fn release(
         &mut self,
         block: BlockId,
         shelf: u32,
-        mut label: L,
-        mut join: impl FnMut(&mut L, &mut L, bool),
-    ) -> BlockId {
+        mut rank: u64,
+        mut join: impl FnMut(u64, &mut L, bool) -> u64,
+        write: impl FnOnce(&mut L, u64),
+    ) -> Option<BlockId> {
         let BlockId(id) = block;
-        let nodes = &mut self.nodes.nodes[..];
-        let node = &nodes[id as usize];
+        let cells = &mut self.nodes.cells[..];
+        let node = &cells[id as usize].node;
         let (units, left, right) = (node.units, node.left, node.right);
         debug_assert!(node.shelf == LIVE || node.shelf == LOOSE, "filed a block that is filed");
         // Shelves are numbered in 16 bits.
         let on = shelf as u16;
-        let beside = |id: u32| match nodes.get(id as usize) {
-            Some(node) => (node.shelf, node.units, node.run),
+        let beside = |id: u32| match cells.get(id as usize) {
+            Some(Cell { node, .. }) => (node.shelf, node.units, node.run),
             None => (LIVE, 0, NONE),
         };
         let (left_on, left_units, left_run) = beside(left);
@@ -199,42 +227,41 @@ impl<L: Label> Tlsf<L> {
         let (left_joins, right_joins) = (left_on == on, right_on == on);
         let plain = |joins: bool, on: u16, run: u32| if joins { run == NONE } else { on >= LOOSE };
         if !plain(left_joins, left_on, left_run) || !plain(right_joins, right_on, right_run) {
-            return self.release_beside(block, shelf, label, join);
+            return None;
         }
-        let details = &mut self.nodes.details[..];
         let classes = self.classes;
         let filed = &mut self.shelves[shelf as usize];
         filed.units += u64::from(units);
         let (bears, total);
         if left_joins {
-            filed.unlink(nodes, left, classes.floor(left_units));
-            join(&mut label, &mut details[left as usize].label, true);
+            filed.unlink(cells, left, classes.floor(left_units));
+            rank = join(rank, &mut cells[left as usize].detail.label, true);
             let mut next = right;
             total = left_units + units + if right_joins { right_units } else { 0 };
-            nodes[id as usize].shelf = VACANT;
-            nodes[id as usize].link.next = self.vacant;
+            cells[id as usize].node.shelf = VACANT;
+            cells[id as usize].node.link.next = self.vacant;
             self.vacant = id;
             if right_joins {
-                filed.unlink(nodes, right, classes.floor(right_units));
-                join(&mut label, &mut details[right as usize].label, false);
-                let node = &mut nodes[right as usize];
+                filed.unlink(cells, right, classes.floor(right_units));
+                rank = join(rank, &mut cells[right as usize].detail.label, false);
+                let node = &mut cells[right as usize].node;
                 next = node.right;
                 node.shelf = VACANT;
                 node.link.next = self.vacant;
                 self.vacant = right;
             }
             if next != NONE {
-                nodes[next as usize].left = left;
+                cells[next as usize].node.left = left;
             }
-            let node = &mut nodes[left as usize];
+            let node = &mut cells[left as usize].node;
             node.units = total;
             node.right = next;
             bears = left;
         } else if right_joins {
-            filed.unlink(nodes, right, classes.floor(right_units));
-            join(&mut label, &mut details[right as usize].label, true);
+            filed.unlink(cells, right, classes.floor(right_units));
+            rank = join(rank, &mut cells[right as usize].detail.label, true);
             total = units + right_units;
-            let node = &mut nodes[id as usize];
+            let node = &mut cells[id as usize].node;
             let (offset, region) = (node.offset, node.region);
             node.shelf = VACANT;
             node.link.next = self.vacant;
@@ -242,42 +269,43 @@ impl<L: Label> Tlsf<L> {
             if left == NONE {
                 self.regions[region as usize].first = right;
             } else {
-                nodes[left as usize].right = right;
+                cells[left as usize].node.right = right;
             }
-            let node = &mut nodes[right as usize];
+            let node = &mut cells[right as usize].node;
             node.units = total;
             node.offset = offset;
             node.left = left;
             bears = right;
         } else {
-            nodes[id as usize].shelf = on;
+            cells[id as usize].node.shelf = on;
             (bears, total) = (id, units);
         }
-        details[bears as usize].label = label;
-        filed.link(nodes, bears, classes.floor(total), label.rank());
-        BlockId(bears)
+        write(&mut cells[bears as usize].detail.label, rank);
+        filed.link(cells, bears, classes.floor(total), rank);
+        Some(BlockId(bears))
     }
 
-    /// [`release`](Self::release) beside free blocks of other shelves: runs change.
-    #[cold]
-    #[inline(never)]
-    fn release_beside(
+    /// [`release`](Self::release) beside free blocks of any shelf, step by step: runs may change. The
+    /// result always bears the block's own id.
+    pub(crate) fn release_beside(
         &mut self,
         block: BlockId,
         shelf: u32,
-        mut label: L,
-        mut join: impl FnMut(&mut L, &mut L, bool),
-    ) -> BlockId {
+        mut rank: u64,
+        mut join: impl FnMut(u64, &mut L) -> u64,
+        write: impl FnOnce(&mut L, u64),
+    ) {
         self.nodes.at_mut(block.0).shelf = LOOSE;
         for neighbour in self.neighbours(block) {
             if let Neighbour::Free(neighbour, on) = neighbour
                 && on == shelf
             {
-                join(&mut label, self.label_mut(neighbour), false);
+                rank = join(rank, self.label_mut(neighbour));
                 self.absorb(block, neighbour);
             }
         }
+        let mut label = *self.label(block);
+        write(&mut label, rank);
         self.insert(block, shelf, label);
-        block
     }
 }

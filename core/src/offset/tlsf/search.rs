@@ -137,7 +137,7 @@ impl<L: Label> Tlsf<L> {
     #[inline(always)]
     pub(super) fn end(&self, node: &Node, need: Need) -> Side {
         let neighbour = |id: u32| {
-            let node = self.nodes.nodes.get(id as usize)?;
+            let node = self.nodes.get(id)?;
             Some(placement::Neighbour { units: node.units, birth: self.nodes.detail(id).birth })
         };
         match need.carve {

@@ -49,11 +49,23 @@ impl Bin {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SizeClasses {
     bits: u32,
+    /// Of a bin's number: its column.
+    mask: u32,
+}
+
+/// Where a bin stands: `base` is the first bin of its row, `above` the first of the next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot {
+    pub(super) row: u32,
+    pub(super) column: u32,
+    pub(super) base: u32,
+    pub(super) above: u32,
 }
 
 impl SizeClasses {
     pub(super) const fn new(second_level_bits: u8) -> Self {
-        Self { bits: second_level_bits as u32 }
+        let bits = second_level_bits as u32;
+        Self { bits, mask: (1 << bits) - 1 }
     }
 
     /// The bin a block of `units` is filed in: every block in it is at least the bin's lower bound.
@@ -62,6 +74,13 @@ impl SizeClasses {
         // Setting the bit changes nothing above, and makes the shift 0 below.
         let shift = (units | 1 << self.bits).ilog2() - self.bits;
         (shift << self.bits) + (units >> shift)
+    }
+
+    #[inline(always)]
+    pub(super) fn spot(self, bin: u32) -> Spot {
+        let column = bin & self.mask;
+        let base = bin - column;
+        Spot { row: bin >> self.bits, column, base, above: base + self.mask + 1 }
     }
 
     /// The first bin all of whose blocks are at least `units`.
@@ -146,16 +165,17 @@ impl Shelf {
 
     #[inline(always)]
     fn open(&mut self, bin: usize) {
-        let row = bin >> self.classes.bits;
-        self.second[row] |= 1 << (bin & ((1 << self.classes.bits) - 1));
+        let Spot { row, column, .. } = self.classes.spot(bin as u32);
+        self.second[row as usize] |= 1 << column;
         self.first |= 1 << row;
     }
 
     #[inline(always)]
     fn close(&mut self, bin: usize) {
-        let row = bin >> self.classes.bits;
-        self.second[row] &= !(1 << (bin & ((1 << self.classes.bits) - 1)));
-        if self.second[row] == 0 {
+        let Spot { row, column, .. } = self.classes.spot(bin as u32);
+        let columns = &mut self.second[row as usize];
+        *columns &= !(1 << column);
+        if *columns == 0 {
             self.first &= !(1 << row);
         }
     }
@@ -215,28 +235,32 @@ impl Shelf {
     /// The first non-empty bin at or above `bin`.
     #[inline(always)]
     pub(super) fn next_bin(&self, bin: u32) -> Option<u32> {
-        Some(self.first_bin(bin)).filter(|&bin| bin != NONE)
+        let spot = self.classes.spot(bin);
+        let next = match self.columns(spot) {
+            0 => self.first_above(spot),
+            columns => spot.base + columns.trailing_zeros(),
+        };
+        Some(next).filter(|&next| next != NONE)
     }
 
-    /// [`next_bin`](Self::next_bin), `NONE` if there is none.
+    /// The columns of non-empty bins in a spot's row, from the spot's own on.
     #[inline(always)]
-    pub(super) fn first_bin(&self, bin: u32) -> u32 {
-        let bits = self.classes.bits;
-        let (row, column) = (bin >> bits, bin & ((1 << bits) - 1));
-        if row as usize >= ROWS {
-            return NONE;
-        }
-        let in_row = self.second[row as usize] & u64::MAX << column;
-        if in_row != 0 {
-            return (row << bits) + in_row.trailing_zeros();
-        }
-        // `row + 1` is at most 33, so the shift cannot overflow.
-        let rows = self.first & u64::MAX << (row + 1);
+    pub(super) fn columns(&self, spot: Spot) -> u64 {
+        self.second
+            .get(spot.row as usize)
+            .map_or(0, |&columns| columns >> spot.column << spot.column)
+    }
+
+    /// The first non-empty bin above a spot's row, `NONE` if there is none.
+    #[inline(always)]
+    pub(super) fn first_above(&self, spot: Spot) -> u32 {
+        // No row has number 63.
+        let rows = self.first >> (spot.row & 63) >> 1;
         if rows == 0 {
             return NONE;
         }
-        let row = rows.trailing_zeros();
-        (row << bits) + self.second[row as usize].trailing_zeros()
+        let row = spot.row + 1 + rows.trailing_zeros();
+        (row << self.classes.bits) + self.second[row as usize].trailing_zeros()
     }
 
     /// The last non-empty bin.

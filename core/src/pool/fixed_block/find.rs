@@ -1,7 +1,7 @@
 //! Where a block is looked for: shelves without a lock, then what progress made ready, then the side.
 
 use super::counters::Kind;
-use super::{Admin, CLEAN, FixedBlockPool, Found, SIDE};
+use super::{Admin, CLEAN, FixedBlockPool, Found, SIDE, USED};
 use crate::offset::fixed_block::{MAX_KEY, Query};
 use crate::sync::atomic::Ordering;
 use crate::{Death, Epoch, Frontier, FrontierRef};
@@ -34,7 +34,7 @@ impl FixedBlockPool {
         }
         let query = Query { limit: MAX_KEY, hint, multiple };
         let taken = self.search(self.blocks.take(CLEAN, query))?;
-        // The key says whether the block has ever waited for anything.
+        // The key says whether the block was ever handed out.
         let kind = if taken.key == 0 { Kind::Fresh } else { Kind::Completed };
         Some(Found { block: taken.block, source: CLEAN, kind, was_pending: false })
     }
@@ -125,12 +125,12 @@ impl FixedBlockPool {
         self.inbox.drain_in_order(&mut admin.tickets);
         for ticket in admin.tickets.drain(..) {
             if !admin.side.file(ticket.block, ticket.death, &|entry| self.has_reached(entry)) {
-                self.blocks.put(CLEAN, ticket.block, 1);
+                self.blocks.put(CLEAN, ticket.block, USED);
                 cleaned += 1;
             }
         }
         admin.side.advance(&|entry| self.has_reached(entry), |block| {
-            self.blocks.put(CLEAN, block, 1);
+            self.blocks.put(CLEAN, block, USED);
             cleaned += 1;
         });
         if cleaned != 0 {
@@ -148,7 +148,7 @@ impl FixedBlockPool {
         let query = Query { limit: limit.min(MAX_KEY), hint: 0, multiple: 1 };
         while let Some(taken) = self.search(self.blocks.take(shelf, query)) {
             self.counters.mine().cleaned(1);
-            self.blocks.put(CLEAN, taken.block, taken.key);
+            self.blocks.put(CLEAN, taken.block, taken.key.max(USED));
             cleaned += 1;
         }
         cleaned

@@ -62,6 +62,30 @@ fn sizes_of_slabs_are_multiples_of_block_and_granule() {
 }
 
 #[test]
+fn a_block_is_fresh_once_however_it_was_freed() {
+    let pool = pool(4096, 2, NoProgress);
+    let request = Request::new(4096).or_grow();
+    let origins: Vec<_> = (0..3)
+        .map(|_| {
+            let [one, two] = [ready(&pool, &request), ready(&pool, &request)];
+            for reservation in [one.0, two.0] {
+                pool.release(reservation, Death::Idle).unwrap();
+            }
+            [one.1, two.1]
+        })
+        .collect();
+    let completed = Origin::Reused(ReuseProof::Completion);
+    assert_eq!(origins, [[Origin::Fresh; 2], [completed; 2], [completed; 2]]);
+    // Given back unused, it is as it was.
+    let pool = self::pool(4096, 1, NoProgress);
+    for _ in 0..2 {
+        let (reservation, origin) = ready(&pool, &request);
+        assert_eq!(origin, Origin::Fresh);
+        pool.cancel(reservation).unwrap();
+    }
+}
+
+#[test]
 fn blocks_of_other_requesters_cost_nothing_and_are_not_touched() {
     let pool = pool(4096, 64, NoProgress);
     let deaths = [5, 3, 9].map(|epoch| Entry::new(AXIS, epoch));

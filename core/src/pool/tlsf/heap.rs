@@ -22,7 +22,8 @@
 //! - `ceiling[i]` is at least the epoch on axis `i` of every block on the shelf.
 //!
 //! # Cost
-//! `free` and `acquire` are O(1) in live, pending and free blocks, linear in the axes of the death and
+//! `free` and `acquire` are O(1) in live, pending and free blocks (`free` amortised: the wheel is swept of
+//! what left now and then), linear in the axes of the death and
 //! of the requester's frontier. A block that turns clean pays for its own move. `poll_all` looks at each
 //! axis once.
 

@@ -13,24 +13,27 @@
 //! Ahuja, Mehlhorn, Orlin and Tarjan ("Faster algorithms for the shortest path problem", 1990), whose
 //! one condition, that the minimum never goes back, is what an epoch promises.
 //!
-//! An element knows where it is listed. What leaves only forgets that, and is passed over when its list is
-//! next gone through: leaving touches nothing but the element itself, whose neighbours in the
-//! list may be anywhere in memory.
+//! What is inserted waits in a list of newcomers, and is only dealt to slots by the next advance: most blocks
+//! are taken again before. An element knows where it is listed. What leaves only forgets that, and is
+//! passed over when its list is next gone through: leaving touches nothing but the element
+//! itself, whose neighbours in the list may be anywhere in memory.
 //!
 //! # Invariants
-//! - An element is in the wheel iff the list of its epoch's slot holds it at its position.
+//! - An element is in the wheel iff the list of newcomers or of its epoch's slot holds it at its position.
 //!
 //! # Cost
-//! Remove O(1), insert O(1) amortised: a full list is swept of what left, and grows if more than half of it
-//! stays. Advance costs nothing for epochs that stay out of reach, but for dealing out: each element
-//! moves to a lower slot each time, so at most 64 times in its life, and about log2 of the in-flight depth
-//! in practice.
+//! Remove O(1), insert O(1) amortised: a full list is swept of what left, and grows if more than a quarter of
+//! it stays. Advance is linear in the newcomers, and costs nothing for epochs that stay out of reach,
+//! but for dealing out: each element moves to a lower slot each time, so at most 64 times in its life,
+//! and about log2 of the in-flight depth in practice.
 
 use crate::Epoch;
 use alloc::vec::Vec;
 
 /// No element, no position.
 pub(super) const NONE: u32 = u32::MAX;
+/// Added to the positions of newcomers.
+const FRESH: u32 = 1 << 31;
 
 /// Storage of elements that a wheel lists.
 pub(super) trait Listed {
@@ -51,6 +54,8 @@ pub(super) struct Wheel {
     reached: Epoch,
     /// Bit `i` is set iff list `i` is not empty.
     occupied: u64,
+    /// Not dealt to slots yet. Their positions have the top bit set.
+    fresh: Vec<u32>,
     /// By slot, up to the highest that was ever used.
     lists: Vec<Vec<u32>>,
 }
@@ -64,7 +69,7 @@ const fn slot_of(epoch: Epoch, reached: Epoch) -> usize {
 
 impl Wheel {
     pub(super) const fn new(shelf: u32) -> Self {
-        Self { shelf, reached: 0, occupied: 0, lists: Vec::new() }
+        Self { shelf, reached: 0, occupied: 0, fresh: Vec::new(), lists: Vec::new() }
     }
 
     /// The latest epoch advanced to.
@@ -73,68 +78,56 @@ impl Wheel {
         self.reached
     }
 
-    /// An element listed under one epoch need not move to be listed under the other.
+    /// An element that is listed at `position` under one epoch need not move to be listed under another.
     #[inline(always)]
-    pub(super) const fn same_slot(&self, a: Epoch, b: Epoch) -> bool {
-        slot_of(a, self.reached) == slot_of(b, self.reached)
+    pub(super) const fn may_stay(&self, position: u32, a: Epoch, b: Epoch) -> bool {
+        position >= FRESH || slot_of(a, self.reached) == slot_of(b, self.reached)
     }
 
-    /// Lists an element by its epoch. One that is reached already goes to the lowest slot and comes out
-    /// with the next advance.
-    #[inline]
+    /// Lists an element by its epoch. One that is reached already comes out with the next advance.
+    #[inline(always)]
     pub(super) fn insert(&mut self, elements: &mut impl Listed, id: u32) {
-        let slot = slot_of(elements.epoch(id), self.reached);
-        match self.lists.get_mut(slot) {
-            Some(list) if list.len() < list.capacity() => {
-                // Positions are fewer than elements ever were, and those are numbered in 32 bits.
-                elements.set_position(id, list.len() as u32);
-                list.push(id);
-                self.occupied |= 1 << slot;
-            }
-            _ => self.insert_in_new_room(elements, id, slot),
+        if self.fresh.len() == self.fresh.capacity() {
+            self.make_room(elements);
         }
+        elements.set_position(id, FRESH + self.fresh.len() as u32);
+        self.fresh.push(id);
     }
 
+    /// Sweeps the newcomers, or makes more room for them.
     #[cold]
     #[inline(never)]
-    fn insert_in_new_room(&mut self, elements: &mut impl Listed, id: u32, slot: usize) {
-        elements.set_position(id, NONE);
+    fn make_room(&mut self, elements: &mut impl Listed) {
+        let shelf = self.shelf;
+        sweep(&mut self.fresh, |id, at, kept| {
+            let listed = is_fresh(elements, id, at, shelf);
+            if listed {
+                elements.set_position(id, FRESH + kept);
+            }
+            listed
+        });
+    }
+
+    /// Lists an element in its slot.
+    fn deal(&mut self, elements: &mut impl Listed, id: u32) {
+        let slot = slot_of(elements.epoch(id), self.reached);
         if slot >= self.lists.len() {
             self.lists.resize_with(slot + 1, Vec::new);
         }
-        let mut list = core::mem::take(&mut self.lists[slot]);
-        let mut kept = 0;
-        for at in 0..list.len() {
-            let other = list[at];
-            if self.lists_at(elements, other, at, slot, self.reached) {
-                elements.set_position(other, kept as u32);
-                list[kept] = other;
-                kept += 1;
-            }
+        let (list, reached, shelf) = (&mut self.lists[slot], self.reached, self.shelf);
+        if list.len() == list.capacity() {
+            elements.set_position(id, NONE);
+            sweep(list, |id, at, kept| {
+                let listed = is_listed(elements, id, at, shelf, slot, reached);
+                if listed {
+                    elements.set_position(id, kept);
+                }
+                listed
+            });
         }
-        list.truncate(kept);
-        if kept >= list.capacity() / 2 {
-            list.reserve_exact(list.capacity().max(4) * 2 - kept);
-        }
-        elements.set_position(id, kept as u32);
+        elements.set_position(id, list.len() as u32);
         list.push(id);
-        self.lists[slot] = list;
         self.occupied |= 1 << slot;
-    }
-
-    /// The element that a list names is still there: it has neither left nor moved.
-    #[inline]
-    fn lists_at(
-        &self,
-        elements: &impl Listed,
-        id: u32,
-        at: usize,
-        slot: usize,
-        reached: Epoch,
-    ) -> bool {
-        elements.position(id) as usize == at
-            && elements.shelf(id) == Some(self.shelf)
-            && slot_of(elements.epoch(id), reached) == slot
     }
 
     /// Takes an element out.
@@ -159,32 +152,50 @@ impl Wheel {
             touched &= touched - 1;
             let mut list = core::mem::take(&mut self.lists[slot]);
             for (at, &id) in list.iter().enumerate() {
-                if !self.lists_at(elements, id, at, slot, before) {
-                    continue;
-                }
-                if elements.epoch(id) <= to {
-                    elements.set_position(id, NONE);
-                    ready.push(id);
-                } else {
-                    self.insert(elements, id);
+                if is_listed(elements, id, at as u32, self.shelf, slot, before) {
+                    self.settle(elements, id, ready);
                 }
             }
             list.clear();
             // What is not reached went to lower slots, so nothing was listed here meanwhile.
             self.lists[slot] = list;
         }
+        let mut fresh = core::mem::take(&mut self.fresh);
+        for (at, &id) in fresh.iter().enumerate() {
+            if is_fresh(elements, id, at as u32, self.shelf) {
+                self.settle(elements, id, ready);
+            }
+        }
+        fresh.clear();
+        self.fresh = fresh;
+    }
+
+    /// An element that was listed is ready, or goes to the slot of its epoch.
+    #[inline]
+    fn settle(&mut self, elements: &mut impl Listed, id: u32, ready: &mut Vec<u32>) {
+        if elements.epoch(id) <= self.reached {
+            elements.set_position(id, NONE);
+            ready.push(id);
+        } else {
+            self.deal(elements, id);
+        }
     }
 
     /// Appends everything to `all`; the wheel is empty and has reached nothing more.
     pub(super) fn take_all(&mut self, elements: &mut impl Listed, all: &mut Vec<u32>) {
         self.occupied = 0;
-        for slot in 0..self.lists.len() {
-            let list = core::mem::take(&mut self.lists[slot]);
-            for (at, &id) in list.iter().enumerate() {
-                if self.lists_at(elements, id, at, slot, self.reached) {
+        for (slot, list) in self.lists.iter_mut().enumerate() {
+            for (at, id) in list.drain(..).enumerate() {
+                if is_listed(elements, id, at as u32, self.shelf, slot, self.reached) {
                     elements.set_position(id, NONE);
                     all.push(id);
                 }
+            }
+        }
+        for (at, id) in self.fresh.drain(..).enumerate() {
+            if is_fresh(elements, id, at as u32, self.shelf) {
+                elements.set_position(id, NONE);
+                all.push(id);
             }
         }
     }
@@ -195,11 +206,54 @@ impl Wheel {
         for (slot, list) in self.lists.iter().enumerate() {
             assert_eq!(self.occupied >> slot & 1 == 1, !list.is_empty());
             for (at, &id) in list.iter().enumerate() {
-                if self.lists_at(elements, id, at, slot, self.reached) {
+                if is_listed(elements, id, at as u32, self.shelf, slot, self.reached) {
                     visit(id);
                 }
             }
         }
+        for (at, &id) in self.fresh.iter().enumerate() {
+            if is_fresh(elements, id, at as u32, self.shelf) {
+                visit(id);
+            }
+        }
+    }
+}
+
+/// The element that a slot's list names is still there: it has neither left nor moved.
+#[inline(always)]
+fn is_listed(
+    elements: &impl Listed,
+    id: u32,
+    at: u32,
+    shelf: u32,
+    slot: usize,
+    reached: Epoch,
+) -> bool {
+    elements.position(id) == at
+        && elements.shelf(id) == Some(shelf)
+        && slot_of(elements.epoch(id), reached) == slot
+}
+
+/// The same of what the list of newcomers names.
+#[inline(always)]
+fn is_fresh(elements: &impl Listed, id: u32, at: u32, shelf: u32) -> bool {
+    elements.position(id) == FRESH + at && elements.shelf(id) == Some(shelf)
+}
+
+/// Keeps what is still listed, told its position before and the one it gets, and makes room for as many
+/// again where more than a quarter stays: at most eight times the elements, of which there are at most 2^28.
+fn sweep(list: &mut Vec<u32>, mut keeps: impl FnMut(u32, u32, u32) -> bool) {
+    let mut kept = 0;
+    for at in 0..list.len() {
+        let id = list[at];
+        if keeps(id, at as u32, kept as u32) {
+            list[kept] = id;
+            kept += 1;
+        }
+    }
+    list.truncate(kept);
+    if kept >= list.capacity() / 4 {
+        list.reserve_exact(list.capacity().max(4) * 2 - kept);
     }
 }
 
@@ -287,8 +341,10 @@ mod tests {
                 match what {
                     0..5 => {
                         let epoch = last + ahead;
-                        let kept = inside.insert(id, epoch)
-                            .is_some_and(|before| wheel.same_slot(before, epoch));
+                        let position = elements[id as usize].position;
+                        let kept = inside
+                            .insert(id, epoch)
+                            .is_some_and(|before| wheel.may_stay(position, before, epoch));
                         elements[id as usize].epoch = epoch;
                         if !kept {
                             wheel.insert(&mut elements, id);
@@ -314,6 +370,7 @@ mod tests {
                 seen.sort_unstable();
                 prop_assert_eq!(seen, inside.keys().copied().collect::<Vec<_>>());
                 prop_assert!(wheel.lists.iter().all(|list| list.capacity() <= 64));
+                prop_assert!(wheel.fresh.capacity() <= 64);
             }
             let mut all = Vec::new();
             wheel.take_all(&mut elements, &mut all);

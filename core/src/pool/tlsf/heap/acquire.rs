@@ -61,7 +61,7 @@ impl Heap {
         } else {
             death.become_entry(axis, self.tlsf.label(head.block).word);
         }
-        let cut = self.tlsf.cut_head(head, need, Slip::live(requested))?;
+        let cut = self.tlsf.cut_head(head, need, |slip| *slip = Slip::live(requested))?;
         let size = self.tlsf.bytes(need);
         Some(self.took(cut.block, cut.offset, size, cut.region, head.shelf != CLEAN))
     }

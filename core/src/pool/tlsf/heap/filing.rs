@@ -68,8 +68,15 @@ impl Heap {
     /// Files a block as clean or tainted.
     #[inline]
     pub(super) fn shelve_plain(&mut self, block: BlockId, shelf: u32) {
-        let bears = self.tlsf.release(block, shelf, Slip::CLEAN, |_, other, _| {
+        let leave = |other: &mut Slip| {
             other.position = NONE;
+            0
+        };
+        let write = |slip: &mut Slip, _| *slip = Slip::CLEAN;
+        let bears = self.tlsf.release(block, shelf, 0, |_, other, _| leave(other), write);
+        let bears = bears.unwrap_or_else(|| {
+            self.tlsf.release_beside(block, shelf, 0, |_, other| leave(other), write);
+            block
         });
         if shelf == TAINTED {
             self.classes[TAINTED as usize].wheel.insert(&mut self.tlsf, bears.index());
@@ -83,22 +90,35 @@ impl Heap {
         class.ceiling[0] = class.ceiling[0].max(epoch);
         // A merged block stays where the neighbour whose id it bears is listed, unless the later epoch
         // belongs into another slot.
+        let mut listed = None;
         let mut latest = epoch;
-        let mut listed = 0;
-        let slip = Slip::pending(epoch, NONE);
-        let bears = self.tlsf.release(block, shelf, slip, |slip, other, bears| {
-            latest = latest.max(other.word);
-            slip.word = latest;
+        let join = |rank: Epoch, other: &mut Slip, bears| {
             if bears {
-                listed = other.word;
-                slip.position = other.position;
+                listed = Some((other.position, other.word));
             } else {
                 other.position = NONE;
             }
-        });
-        if listed == 0 || !class.wheel.same_slot(listed, latest) {
+            latest = rank.max(other.word);
+            latest
+        };
+        // Live blocks and those of one axis have no row, and a live one is not listed.
+        let bears = self.tlsf.release(block, shelf, epoch, join, |slip, rank| slip.word = rank);
+        let Some(bears) = bears else { return self.shelve_single_beside(block, shelf, epoch) };
+        let stays =
+            listed.is_some_and(|(position, word)| class.wheel.may_stay(position, word, latest));
+        if !stays {
             class.wheel.insert(&mut self.tlsf, bears.index());
         }
+    }
+
+    #[inline(never)]
+    fn shelve_single_beside(&mut self, block: BlockId, shelf: u32, epoch: Epoch) {
+        let join = |rank: Epoch, other: &mut Slip| {
+            other.position = NONE;
+            rank.max(other.word)
+        };
+        self.tlsf.release_beside(block, shelf, epoch, join, |slip, rank| slip.word = rank);
+        self.classes[shelf as usize].wheel.insert(&mut self.tlsf, block.index());
     }
 
     /// Files a block on the pending shelf of several axes.
@@ -110,18 +130,19 @@ impl Heap {
         let mut joined = [0; MAX_DEATH_AXES];
         joined[..epochs.len()].copy_from_slice(epochs);
         let (rows, vacant_rows) = (&self.rows, &mut self.vacant_rows);
-        let slip = Slip::pending(joined[0], NONE);
-        let bears = self.tlsf.release(block, shelf, slip, |slip, other, _| {
+        let join = |_, other: &mut Slip| {
             for (mine, other) in joined.iter_mut().zip(rows[other.row as usize]) {
                 *mine = (*mine).max(other);
             }
-            slip.word = joined[0];
             vacant_rows.push(other.row);
             other.position = NONE;
-        });
+            joined[0]
+        };
+        let write = |slip: &mut Slip, rank| *slip = Slip::pending(rank, NONE);
+        self.tlsf.release_beside(block, shelf, epochs[0], join, write);
         let row = self.new_row(joined);
-        self.tlsf.label_mut(bears).row = row;
-        self.classes[shelf as usize].wheel.insert(&mut self.tlsf, bears.index());
+        self.tlsf.label_mut(block).row = row;
+        self.classes[shelf as usize].wheel.insert(&mut self.tlsf, block.index());
     }
 
     /// Files a block under a death that was written down before.

@@ -134,8 +134,11 @@ impl Heap {
             return;
         }
         if !self.tlsf.shelf_is_empty(shelf as u32) {
-            let reached = progress.reached(self.classes[shelf].axes[0]);
-            self.advance(shelf as u32, reached, progress);
+            let class = &self.classes[shelf];
+            let reached = progress.reached(class.axis);
+            if reached > class.wheel.reached() {
+                self.advance(shelf as u32, reached, progress);
+            }
         }
     }
 
@@ -159,6 +162,7 @@ impl Heap {
     ) {
         let epochs = self.rows[row as usize];
         self.drop_row(row);
+        self.tlsf.label_mut(block).row = NONE;
         let (mut axes, mut left) = ([Axis::from_bits(0); MAX_DEATH_AXES], [0; MAX_DEATH_AXES]);
         let mut len = 0;
         let waited = self.classes[shelf as usize].axes.iter().zip(epochs).skip(1);
