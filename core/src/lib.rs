@@ -1,4 +1,110 @@
-//! Allocation pools and async frontiers.
+//! Allocation pools and async frontiers: which bytes of a device's memory a piece of queued work may use,
+//! and when, decided without waiting for the device.
+//!
+//! A queue runs behind the program that feeds it. Memory that the program frees may still be read by work
+//! in flight, so an allocator either waits, or keeps the memory aside, or keeps a pool per queue. Here, a
+//! freed block carries its *death*: the point on each queue's timeline after which nobody touches it. A
+//! requester carries its *frontier*: what is known to have happened before it will use the memory. If
+//! the frontier covers the death, the block is reused at once, across queues, while the device runs.
+//!
+//! ```text
+//!   axis A   ──1──2──3──4──5──▶      release(block, After{A@4})
+//!   axis B   ──1──2──3──▶            acquire(frontier {A@4, B@3})  ✓ reuses it now
+//!                                    acquire(frontier {B@3})       ✗ not ordered after A@4
+//! ```
+//!
+//! # Layers
+//!
+//! Arrows point down only. The crate has no thread, no clock, no blocking and no system call: hosts drive
+//! it, and [`SlabProvider`], [`Progress`] and [`Wake`] are what they supply.
+//!
+//! ```text
+//!   queue         queue-ordered alloca and dealloca: submit, feed progress, drain events
+//!     │
+//!   pool_set      routes by memory type, usage, size, priority
+//!     │
+//!   pool          tlsf · fixed_block · arena · passthrough: acquire and release
+//!     ├── offset  arithmetic on ranges; knows no frontier and no slab
+//!     ├── slab    providers, caches, generational ids
+//!     └── death ─ frontier ─ axis
+//!   tracker       axes and who waits for them      semaphore   timelines with frontiers
+//!   notification  observe, check, wait: no lost wake
+//!   inspect       what people, pictures and tracers see
+//! ```
+//!
+//! # A pool at work
+//!
+//! ```
+//! use std::sync::Arc;
+//! use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
+//! use strandline_core::pool::{Pool, PoolHost, Request};
+//! use strandline_core::{Acquire, Axis, Death, Frontier, Tracker};
+//! # use strandline_core::slab::{BufferUsage, MemoryType, SlabProperties, SlabStats};
+//! # use strandline_core::{Grant, Slab, SlabError, SlabId, SlabProvider};
+//! # #[derive(Debug)]
+//! # struct Numbers;
+//! # impl SlabProvider for Numbers {
+//! #     fn properties(&self) -> SlabProperties {
+//! #         SlabProperties {
+//! #             memory_type: MemoryType::NONE,
+//! #             usage: BufferUsage::NONE,
+//! #             alignment: 4096,
+//! #             granularity: 4096,
+//! #             max_slab_size: 1 << 30,
+//! #         }
+//! #     }
+//! #     fn acquire(&self, size: u64) -> Result<Grant, SlabError> {
+//! #         Ok(Grant::Slab(Slab { id: SlabId::new(0, 0), size }))
+//! #     }
+//! #     fn release(&self, _: SlabId) -> Result<(), SlabError> {
+//! #         Ok(())
+//! #     }
+//! #     fn stats(&self) -> SlabStats {
+//! #         SlabStats::default()
+//! #     }
+//! # }
+//! # let provider = Arc::new(Numbers);
+//! let tracker = Tracker::new(16);
+//! let queue = Axis::queue(0, 0, 0, 0);
+//! tracker.register(queue)?;
+//!
+//! let host = PoolHost::new(provider, Arc::new(tracker.clone()));
+//! let pool = TlsfPool::new(host, TlsfPoolConfig::default())?;
+//!
+//! // Reserve, hand the bytes to work with epoch 1 on the queue, and free them at once.
+//! let Acquire::Ready { reservation, .. } = pool.acquire(&Request::new(4096).or_grow())? else {
+//!     unreachable!("an empty pool that may grow has room");
+//! };
+//! let work = Frontier::from_entry(queue, 1);
+//! pool.release(reservation, Death::After(work.as_ref()))?;
+//!
+//! // Who is ordered after that work reuses the bytes now; the device has not even started.
+//! let request = Request::new(4096).after(work.as_ref());
+//! assert!(matches!(pool.acquire(&request)?, Acquire::Ready { .. }));
+//!
+//! // Who is not, is served when the device gets there.
+//! assert_eq!(pool.stats().pending_bytes, 0);
+//! tracker.advance(queue, 1)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Three rules
+//!
+//! - **Capacity is a value.** Exhausted, over budget, must wait: outcomes of [`Pool::acquire`]. An `Err` is
+//!   an invalid argument or broken infrastructure.
+//! - **A reservation is linear.** It can be neither cloned nor copied; releasing consumes it.
+//! - **No search grows with what is not ready.** Ten thousand blocks in flight cost an acquire nothing.
+//!
+//! # Features
+//!
+//! `std` (default) only adds: a mutex that parks. Without it the crate is `no_std + alloc`, and its locks
+//! spin, which is meant for one thread.
+//!
+//! # Unsafe code
+//!
+//! Denied but for named files that argue it: the passage of release tickets through the inbox, and the
+//! spin mutex of builds without `std`. Both are model-checked or tested under the sanitizers.
+
 #![cfg_attr(not(any(feature = "std", loom, test)), no_std)]
 #![deny(unsafe_code)]
 

@@ -13,12 +13,13 @@ use strandline_core::pool::budget::Budget;
 use strandline_core::pool::fixed_block::{FixedBlockPool, FixedBlockPoolConfig};
 use strandline_core::pool::growth::Growth;
 use strandline_core::pool::passthrough::{PassthroughPool, PassthroughPoolConfig};
-use strandline_core::pool::tlsf::{Coalescing, TlsfPool, TlsfPoolConfig};
+use strandline_core::pool::tlsf::{Coalescing, TlsfPool, TlsfPoolConfig, Waiting};
 use strandline_core::pool::{PoolHost, Request};
 use strandline_core::slab::Trim;
 use strandline_core::slab::retain::Retention;
 use strandline_core::{Acquire, Death, Entry, Frontier, Pool, SlabId};
-use support::program::{Machine, Promises, programs};
+use support::generate::programs;
+use support::program::{Machine, Promises};
 use support::progress::Dial;
 use support::provider::MockProvider;
 use support::scaled;
@@ -50,7 +51,6 @@ const fn promises(finds_every_block: bool) -> Promises {
         scarce: 96 * KIB,
         plenty: 2048 * KIB,
         finds_every_block,
-        keeps_slabs_on_failure: true,
         readiness_adds_up: true,
     }
 }
@@ -108,7 +108,11 @@ fn passthrough_programs() {
     run(60 * KIB, Promises { budget: BUDGET, ..promises(false) }, make, provider);
 }
 
-fn tlsf(placement: Placement, coalescing: Coalescing) -> impl Fn(PoolHost) -> Box<dyn Pool> {
+fn tlsf(
+    placement: Placement,
+    coalescing: Coalescing,
+    waiting: Waiting,
+) -> impl Fn(PoolHost) -> Box<dyn Pool> {
     move |host| {
         let config = TlsfPoolConfig {
             offsets: tlsf::Config { granule: 64, second_level_bits: 4, placement },
@@ -116,32 +120,47 @@ fn tlsf(placement: Placement, coalescing: Coalescing) -> impl Fn(PoolHost) -> Bo
             budget: Budget::bytes(BUDGET),
             retention: Retention::slabs(1),
             coalescing,
+            waiting,
         };
         Box::new(TlsfPool::new(host, config).unwrap())
     }
 }
 
-const TLSF: Promises =
-    Promises { budget: BUDGET, keeps_slabs_on_failure: false, ..promises(false) };
+const TLSF: Promises = Promises { budget: BUDGET, ..promises(false) };
 
 #[test]
 fn tlsf_programs() {
-    run(60 * KIB, TLSF, tlsf(Placement::FAST, Coalescing::Readiness), provider);
+    run(
+        60 * KIB,
+        TLSF,
+        tlsf(Placement::FAST, Coalescing::Readiness, Waiting::LastResort),
+        provider,
+    );
 }
 
 #[test]
 fn tlsf_programs_packed() {
-    run(60 * KIB, TLSF, tlsf(Placement::PACKED, Coalescing::Readiness), provider);
+    run(
+        60 * KIB,
+        TLSF,
+        tlsf(Placement::PACKED, Coalescing::Readiness, Waiting::LastResort),
+        provider,
+    );
+}
+
+#[test]
+fn tlsf_programs_waiting_to_pack() {
+    run(60 * KIB, TLSF, tlsf(Placement::PACKED, Coalescing::Readiness, Waiting::ToPack), provider);
 }
 
 #[test]
 fn tlsf_programs_eager() {
-    run(60 * KIB, TLSF, tlsf(Placement::FAST, Coalescing::Eager), provider);
+    run(60 * KIB, TLSF, tlsf(Placement::FAST, Coalescing::Eager, Waiting::LastResort), provider);
 }
 
 #[test]
 fn tlsf_shaken() {
-    shake(30 * KIB, tlsf(Placement::FAST, Coalescing::Readiness));
+    shake(30 * KIB, tlsf(Placement::FAST, Coalescing::Readiness, Waiting::LastResort));
 }
 
 /// Slabs as arrays of cells: who owns each granule, and what its bytes wait for.

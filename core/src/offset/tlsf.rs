@@ -441,7 +441,7 @@ impl<L: Label> Tlsf<L> {
         u64::from(need.units) << self.granule_bits
     }
 
-    /// The label of a block: of a free one as filed, of a live one as [`set_label`](Self::set_label).
+    /// The label of a block: of a free one as filed, of a live one as taken.
     #[inline]
     #[must_use]
     pub fn label(&self, block: BlockId) -> &L {

@@ -31,7 +31,7 @@ use crate::pool::{
     ReleaseError, Request, Reservation, ReuseProof, Token,
 };
 use crate::slab::retain::Retention;
-use crate::slab::{Grant, Slab, SlabError, SlabProperties, Trim};
+use crate::slab::{Grant, Slab, SlabError, SlabProperties, SlabProvider, Trim};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::{Axis, Death, Epoch, Frontier, FrontierRef, Merge};
@@ -611,6 +611,10 @@ impl Pool for ArenaPool {
         stats.pending_bytes += self.arriving.load(Ordering::Relaxed).min(clean);
         stats.peak_pending_bytes = stats.peak_pending_bytes.max(stats.pending_bytes);
         stats
+    }
+
+    fn provider(&self) -> Option<&Arc<dyn SlabProvider>> {
+        Some(&self.host.provider)
     }
 
     fn notification(&self) -> &Arc<Notification> {

@@ -43,7 +43,7 @@ use crate::pool::{
     Request, Reservation, ReuseProof, Token,
 };
 use crate::slab::retain::Retention;
-use crate::slab::{SlabId, Trim};
+use crate::slab::{SlabId, SlabProvider, Trim};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::{Axis, Death, Entry, Epoch, FrontierRef};
@@ -593,6 +593,10 @@ impl Pool for FixedBlockPool {
             over_budget: load(&self.over_budget),
             tainted: load(&self.tainted_deaths),
         }
+    }
+
+    fn provider(&self) -> Option<&Arc<dyn SlabProvider>> {
+        Some(&self.host.provider)
     }
 
     fn notification(&self) -> &Arc<Notification> {

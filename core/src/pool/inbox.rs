@@ -160,6 +160,7 @@ impl Inbox {
     }
 
     /// Takes all tickets in the order in which they were handed in.
+    #[expect(clippy::vec_box, reason = "tickets travel as boxes and go out again as they came")]
     pub(crate) fn drain_in_order(&self, into: &mut Vec<Box<Ticket>>) {
         into.extend(self.drain());
         into.reverse();

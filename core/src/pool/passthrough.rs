@@ -24,7 +24,7 @@ use crate::pool::{
     Acquire, Origin, Pool, PoolError, PoolHost, PoolId, PoolProperties, PoolStats, ReleaseError,
     Request, Reservation, ReuseProof, Token,
 };
-use crate::slab::{Grant, Slab, SlabError, SlabId, SlabProperties, Trim};
+use crate::slab::{Grant, Slab, SlabError, SlabId, SlabProperties, SlabProvider, Trim};
 use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
 use crate::{Death, Entry, Frontier, FrontierRef};
@@ -473,6 +473,10 @@ impl Pool for PassthroughPool {
 
     fn stats(&self) -> PoolStats {
         self.gauges.stats()
+    }
+
+    fn provider(&self) -> Option<&Arc<dyn SlabProvider>> {
+        Some(&self.host.provider)
     }
 
     fn notification(&self) -> &Arc<Notification> {

@@ -25,7 +25,7 @@ use crate::inspect::{BlockView, Event};
 use crate::notification::{Notification, Observation};
 use crate::offset::tlsf::{BlockId, Config, Need, RegionId, TlsfError};
 use crate::slab::retain::Retention;
-use crate::slab::{Grant, Slab, SlabProperties, Trim};
+use crate::slab::{Grant, Slab, SlabProperties, SlabProvider, Trim};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::{Frontier, FrontierRef};
@@ -539,10 +539,19 @@ impl Pool for TlsfPool {
         let (mut bytes, mut failure) = (0, None);
         for slab in empty {
             match self.host.provider.release(slab.id) {
-                Ok(()) => bytes += slab.size,
-                Err(error) => failure = failure.or(Some(error)),
+                Ok(()) => {
+                    bytes += slab.size;
+                    self.emit(&Event::SlabReleased { pool: self.id, slab: slab.id });
+                }
+                Err(error) => {
+                    failure = failure.or(Some(error));
+                    // Still held: it serves on. There was room for it before.
+                    let mut state = self.state.lock();
+                    if let Ok(region) = state.engine.add_region(slab.size) {
+                        state.add_slab(region, slab);
+                    }
+                }
             }
-            self.emit(&Event::SlabReleased { pool: self.id, slab: slab.id });
         }
         match failure {
             Some(error) => Err(error.into()),
@@ -565,6 +574,10 @@ impl Pool for TlsfPool {
         }
     }
 
+    fn provider(&self) -> Option<&Arc<dyn SlabProvider>> {
+        Some(&self.host.provider)
+    }
+
     fn notification(&self) -> &Arc<Notification> {
         &self.notification
     }
@@ -572,9 +585,12 @@ impl Pool for TlsfPool {
     fn inspect(&self, visit: &mut dyn FnMut(&BlockView<'_>)) {
         let mut state = self.state.lock();
         self.settle(&mut state);
-        for (index, slot) in state.slabs.iter().enumerate() {
-            let Some(slab) = slot else { continue };
-            let region = RegionId::from_index(index as u32);
+        let mut slabs: Vec<_> = (0..)
+            .zip(&state.slabs)
+            .filter_map(|(index, slab)| slab.map(|slab| (slab, RegionId::from_index(index))))
+            .collect();
+        slabs.sort_unstable_by_key(|(slab, _)| slab.id);
+        for (slab, region) in slabs {
             state.engine.visit(region, &mut |offset, size, block| {
                 visit(&BlockView { slab: slab.id, offset, size, state: block });
             });

@@ -18,7 +18,7 @@
 //! # Invariants
 //! - A pending block is on the shelf of exactly the axes it waits for, and none of them had reached its
 //!   epoch when the shelf's axis was last polled.
-//! - It is listed in that shelf's [`Wheel`] under the epoch of the set's first axis.
+//! - It is listed in that shelf's wheel (`wheel.rs`) under the epoch of the set's first axis.
 //! - `ceiling[i]` is at least the epoch on axis `i` of every block on the shelf.
 //!
 //! # Cost
@@ -97,6 +97,10 @@ impl super::wheel::Listed for Tlsf<Slip> {
     #[inline]
     fn epoch(&self, id: u32) -> Epoch {
         self.label(BlockId::from_index(id)).word
+    }
+    #[inline]
+    fn shelf(&self, id: u32) -> Option<u32> {
+        self.shelf_of(BlockId::from_index(id))
     }
 }
 
@@ -179,15 +183,15 @@ impl Heap {
         let mut tlsf = Tlsf::new(config)?;
         tlsf.add_shelf().ok_or(TlsfError::Full)?;
         tlsf.add_shelf().ok_or(TlsfError::Full)?;
-        let class = || Class {
+        let class = |shelf| Class {
             axis: NO_AXIS,
             axes: Vec::new(),
             ceiling: [0; MAX_DEATH_AXES],
-            wheel: Wheel::new(),
+            wheel: Wheel::new(shelf),
         };
         Ok(Self {
             tlsf,
-            classes: alloc::vec![class(), class()],
+            classes: alloc::vec![class(CLEAN), class(TAINTED)],
             singles: Vec::new(),
             last_single: Cell::new((NO_AXIS, NONE)),
             multis: BTreeMap::new(),

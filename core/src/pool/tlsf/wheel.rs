@@ -38,11 +38,16 @@ pub(super) trait Listed {
     fn position(&self, id: u32) -> u32;
     fn set_position(&mut self, id: u32, position: u32);
     fn epoch(&self, id: u32) -> Epoch;
+    /// The shelf the element is filed on, if it is.
+    fn shelf(&self, id: u32) -> Option<u32>;
 }
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct Wheel {
+    /// The shelf whose blocks it lists. One that left may be listed by another shelf's wheel, at the same
+    /// position by chance.
+    shelf: u32,
     reached: Epoch,
     /// Bit `i` is set iff list `i` is not empty.
     occupied: u64,
@@ -58,8 +63,8 @@ const fn slot_of(epoch: Epoch, reached: Epoch) -> usize {
 }
 
 impl Wheel {
-    pub(super) const fn new() -> Self {
-        Self { reached: 0, occupied: 0, lists: Vec::new() }
+    pub(super) const fn new(shelf: u32) -> Self {
+        Self { shelf, reached: 0, occupied: 0, lists: Vec::new() }
     }
 
     /// The latest epoch advanced to.
@@ -97,11 +102,11 @@ impl Wheel {
         if slot >= self.lists.len() {
             self.lists.resize_with(slot + 1, Vec::new);
         }
-        let list = &mut self.lists[slot];
+        let mut list = core::mem::take(&mut self.lists[slot]);
         let mut kept = 0;
         for at in 0..list.len() {
             let other = list[at];
-            if is_listed(elements, other, at, slot, self.reached) {
+            if self.lists_at(elements, other, at, slot, self.reached) {
                 elements.set_position(other, kept as u32);
                 list[kept] = other;
                 kept += 1;
@@ -113,7 +118,23 @@ impl Wheel {
         }
         elements.set_position(id, kept as u32);
         list.push(id);
+        self.lists[slot] = list;
         self.occupied |= 1 << slot;
+    }
+
+    /// The element that a list names is still there: it has neither left nor moved.
+    #[inline]
+    fn lists_at(
+        &self,
+        elements: &impl Listed,
+        id: u32,
+        at: usize,
+        slot: usize,
+        reached: Epoch,
+    ) -> bool {
+        elements.position(id) as usize == at
+            && elements.shelf(id) == Some(self.shelf)
+            && slot_of(elements.epoch(id), reached) == slot
     }
 
     /// Takes an element out.
@@ -138,7 +159,7 @@ impl Wheel {
             touched &= touched - 1;
             let mut list = core::mem::take(&mut self.lists[slot]);
             for (at, &id) in list.iter().enumerate() {
-                if !is_listed(elements, id, at, slot, before) {
+                if !self.lists_at(elements, id, at, slot, before) {
                     continue;
                 }
                 if elements.epoch(id) <= to {
@@ -157,9 +178,10 @@ impl Wheel {
     /// Appends everything to `all`; the wheel is empty and has reached nothing more.
     pub(super) fn take_all(&mut self, elements: &mut impl Listed, all: &mut Vec<u32>) {
         self.occupied = 0;
-        for (slot, list) in self.lists.iter_mut().enumerate() {
-            for (at, id) in list.drain(..).enumerate() {
-                if is_listed(elements, id, at, slot, self.reached) {
+        for slot in 0..self.lists.len() {
+            let list = core::mem::take(&mut self.lists[slot]);
+            for (at, &id) in list.iter().enumerate() {
+                if self.lists_at(elements, id, at, slot, self.reached) {
                     elements.set_position(id, NONE);
                     all.push(id);
                 }
@@ -173,18 +195,12 @@ impl Wheel {
         for (slot, list) in self.lists.iter().enumerate() {
             assert_eq!(self.occupied >> slot & 1 == 1, !list.is_empty());
             for (at, &id) in list.iter().enumerate() {
-                if is_listed(elements, id, at, slot, self.reached) {
+                if self.lists_at(elements, id, at, slot, self.reached) {
                     visit(id);
                 }
             }
         }
     }
-}
-
-/// The element that a list names is still there: it has neither left nor moved.
-#[inline(always)]
-fn is_listed(elements: &impl Listed, id: u32, at: usize, slot: usize, reached: Epoch) -> bool {
-    elements.position(id) as usize == at && slot_of(elements.epoch(id), reached) == slot
 }
 
 #[cfg(test)]
@@ -209,6 +225,9 @@ mod tests {
         fn epoch(&self, id: u32) -> Epoch {
             self[id as usize].epoch
         }
+        fn shelf(&self, _: u32) -> Option<u32> {
+            Some(0)
+        }
     }
 
     fn epochs() -> impl Strategy<Value = u64> {
@@ -226,7 +245,7 @@ mod tests {
                 .iter()
                 .map(|&epoch| Element { position: NONE, epoch })
                 .collect();
-            let mut wheel = Wheel::new();
+            let mut wheel = Wheel::new(0);
             let mut inside: Vec<u32> = (0..elements.len() as u32).collect();
             for &id in &inside {
                 wheel.insert(&mut elements, id);
@@ -261,7 +280,7 @@ mod tests {
             steps in prop::collection::vec((0u32..12, 0u64..64, 0u8..8), 1..400),
         ) {
             let mut elements: Vec<_> = (0..12).map(|_| Element { position: NONE, epoch: 0 }).collect();
-            let mut wheel = Wheel::new();
+            let mut wheel = Wheel::new(0);
             let mut inside: alloc::collections::BTreeMap<u32, Epoch> = Default::default();
             let mut last = 0;
             for (id, ahead, what) in steps {

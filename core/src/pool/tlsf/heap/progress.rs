@@ -161,13 +161,10 @@ impl Heap {
         self.drop_row(row);
         let (mut axes, mut left) = ([Axis::from_bits(0); MAX_DEATH_AXES], [0; MAX_DEATH_AXES]);
         let mut len = 0;
-        for i in 1..self.classes[shelf as usize].axes.len() {
-            let axis = self.classes[shelf as usize].axes[i];
-            if progress.reached(axis) < epochs[i] {
-                axes[len] = axis;
-                left[len] = epochs[i];
-                len += 1;
-            }
+        let waited = self.classes[shelf as usize].axes.iter().zip(epochs).skip(1);
+        for (&axis, epoch) in waited.filter(|&(&axis, epoch)| progress.reached(axis) < epoch) {
+            (axes[len], left[len]) = (axis, epoch);
+            len += 1;
         }
         if len == 0 {
             return self.turn_clean(block);

@@ -35,21 +35,21 @@ impl Heap {
         if known.is_some() {
             return known;
         }
-        let class = Class {
+        let class = |shelf| Class {
             axis: axes.first().copied().unwrap_or(NO_AXIS),
             axes: axes.to_vec(),
             ceiling: [0; MAX_DEATH_AXES],
-            wheel: Wheel::new(),
+            wheel: Wheel::new(shelf),
         };
         let shelf = match self.empty_shelf() {
             Some(shelf) => {
                 self.forget(shelf);
-                self.classes[shelf as usize] = class;
+                self.classes[shelf as usize] = class(shelf);
                 shelf
             }
             None => {
                 let shelf = self.tlsf.add_shelf()?;
-                self.classes.push(class);
+                self.classes.push(class(shelf));
                 shelf
             }
         };
