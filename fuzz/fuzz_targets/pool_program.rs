@@ -155,7 +155,6 @@ impl Subject {
             scarce: 96 * KIB,
             plenty: 2048 * KIB,
             finds_every_block: matches!(self, Self::Fixed(_)),
-            keeps_slabs_on_failure: !matches!(self, Self::Tlsf(_)),
             readiness_adds_up: true,
         }
     }

@@ -1,4 +1,4 @@
-//! The invariants of [`Tlsf`](super::Tlsf), checked by a full walk: for tests and fuzzing.
+//! The invariants of [`Tlsf`], checked by a full walk: for tests and fuzzing.
 
 use super::shelf::NONE;
 use super::{LIVE, LOOSE, Label, MAX_RUN, Tlsf, VACANT};
