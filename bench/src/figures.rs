@@ -30,6 +30,8 @@ pub struct Figure {
     pub ratio: f64,
     /// What else is worth knowing.
     pub detail: String,
+    /// The replay succeeded and its oracle found nothing; otherwise the ratio means nothing and no goal is reached.
+    pub sound: bool,
     /// What the ratio must not exceed.
     pub goal: Option<f64>,
 }
@@ -39,7 +41,7 @@ impl Figure {
     /// ratio is rounded to as many.
     #[must_use]
     pub fn reached(&self) -> Option<bool> {
-        self.goal.map(|goal| (self.ratio * 1e3).round() <= (goal * 1e3).round())
+        self.goal.map(|goal| self.sound && (self.ratio * 1e3).round() <= (goal * 1e3).round())
     }
 }
 
@@ -52,4 +54,24 @@ pub struct Figures {
     pub name: String,
     /// One per row.
     pub rows: Vec<Figure>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unsound_replay_reaches_no_goal() {
+        let figure = |ratio, sound| Figure {
+            name: String::new(),
+            ratio,
+            detail: String::new(),
+            sound,
+            goal: Some(1.05),
+        };
+        assert_eq!(figure(1.0504, true).reached(), Some(true));
+        assert_eq!(figure(1.051, true).reached(), Some(false));
+        assert_eq!(figure(1.0, false).reached(), Some(false));
+        assert_eq!(Figure { goal: None, ..figure(1.0, false) }.reached(), None);
+    }
 }

@@ -209,7 +209,7 @@ pub fn tlsf_pool(coalescing: Coalescing) -> Arc<TlsfPool> {
     let config =
         TlsfPoolConfig { growth: Growth::slabs_of(16 << 30), coalescing, ..Default::default() };
     match TlsfPool::new(host, config) {
-        Ok(pool) => Arc::new(pool),
+        Ok(pool) => grown(pool),
         Err(error) => panic!("{error}"),
     }
 }
@@ -228,9 +228,16 @@ pub fn fixed_pool(block_size: u64) -> Arc<FixedBlockPool> {
         ..Default::default()
     };
     match FixedBlockPool::new(host, config) {
-        Ok(pool) => Arc::new(pool),
+        Ok(pool) => grown(pool),
         Err(error) => panic!("{error}"),
     }
+}
+
+/// The pool with its first slab. Of two threads that find a pool empty, one may be told that it is exhausted while
+/// the other fetches the slab.
+fn grown<P: Pool>(pool: P) -> Arc<P> {
+    release(&pool, acquire(&pool, 256, Released::Idle), Released::Idle, 0);
+    Arc::new(pool)
 }
 
 /// A contender of one worker per thread. One thread is timed by its own clock; several by the wall's, from when

@@ -132,6 +132,7 @@ fn counted_value(figures: &Figures) -> Value {
                 "of": row.name,
                 "ratio": row.ratio,
                 "detail": row.detail,
+                "sound": row.sound,
                 "goal": row.goal,
                 "reached": row.reached(),
             })

@@ -61,7 +61,7 @@ fn fitted(name: &str, goal: Option<f64>) -> Result<Figure, SessionError> {
         found.capacity,
         candidates.len()
     );
-    Ok(Figure { name: name.into(), ratio: ratio(found.capacity, live), detail, goal })
+    Ok(Figure { name: name.into(), ratio: ratio(found.capacity, live), detail, sound: true, goal })
 }
 
 /// With and without waiting, on 1 to 8 streams.
@@ -84,6 +84,7 @@ fn spread(name: &str) -> Result<Vec<Figure>, SessionError> {
                 outcome.stalls,
                 verdict(&outcome)
             ),
+            sound: outcome.is_ok(),
             goal: (streams > 1).then_some(1.05),
         });
     }
@@ -98,6 +99,7 @@ fn spread(name: &str) -> Result<Vec<Figure>, SessionError> {
                 "{committed} bytes committed, {live} live and {flying} in flight at most{}",
                 verdict(&outcome)
             ),
+            sound: outcome.is_ok(),
             goal: Some(1.05),
         });
     }
@@ -122,7 +124,7 @@ fn play(
 
 /// Nothing when all went well.
 fn verdict(outcome: &Outcome) -> &'static str {
-    if outcome.is_ok() { "" } else { "; NOT SATISFIED" }
+    if outcome.is_ok() { "" } else { "; not satisfied or not sound" }
 }
 
 fn ratio(bytes: u64, of: u64) -> f64 {
