@@ -211,8 +211,8 @@ impl Drop for Drained {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use alloc::vec::Vec;
     use crate::{Axis, Entry, Frontier, NoProgress};
+    use alloc::vec::Vec;
 
     #[test]
     fn tickets_come_back_in_order_and_none_is_lost() {

@@ -274,3 +274,69 @@ fn many_sets_of_axes_do_not_pile_up() {
     assert_eq!(pool.stats().clean_bytes(), 1 << 20);
     assert_eq!(pool.trim(Trim::All), Ok(1 << 20));
 }
+
+/// Shelves of axes that nobody waits for any more are reused for others, also while blocks move on from
+/// one set of axes to the next. A free block must never claim to be ready before its bytes are.
+#[test]
+fn reused_shelves_keep_every_death() {
+    const CELL: u64 = 256;
+    let (pool, _, axes) = pool(256 * CELL, Coalescing::Readiness);
+    let axis = |i: u64| Axis::host(0, 0, i as u32);
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move |below: u64| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed % below
+    };
+    let mut held = Vec::new();
+    let mut deaths: Vec<Vec<(Axis, Epoch)>> = alloc::vec![Vec::new(); 256];
+    let mut submitted = [1; 8];
+    for _ in 0..if cfg!(miri) { 200 } else { 100_000 } {
+        match random(8) {
+            0..4 => {
+                let request = Request::new(CELL * (1 + random(5))).or_grow();
+                if let Acquire::Ready { reservation, .. } = pool.acquire(&request).unwrap() {
+                    held.push(reservation);
+                }
+            }
+            4..7 if !held.is_empty() => {
+                let index = random(held.len() as u64) as usize;
+                let reservation: Reservation = held.swap_remove(index);
+                let mut death = BTreeMap::new();
+                for _ in 0..1 + random(4) {
+                    let i = random(submitted.len() as u64);
+                    submitted[i as usize] += 1;
+                    death.insert(axis(i), submitted[i as usize]);
+                }
+                let death: Vec<_> = death.into_iter().collect();
+                let first = (reservation.offset() / CELL) as usize;
+                for cell in &mut deaths[first..first + (reservation.size() / CELL) as usize] {
+                    cell.clone_from(&death);
+                }
+                pool.release(reservation, Death::After(after(&death).as_ref())).unwrap();
+            }
+            _ => {
+                let i = random(submitted.len() as u64);
+                let reached = axes.reached(axis(i));
+                let ahead = submitted[i as usize] - reached;
+                axes.advance(axis(i), reached + random(ahead + 1));
+            }
+        }
+        pool.inspect(&mut |block| {
+            let known = match block.state {
+                crate::inspect::BlockState::Pending(frontier) => frontier,
+                crate::inspect::BlockState::Clean => FrontierRef::EMPTY,
+                _ => return,
+            };
+            let cells =
+                (block.offset / CELL) as usize..((block.offset + block.size) / CELL) as usize;
+            for &(axis, epoch) in deaths[cells].iter().flatten() {
+                assert!(
+                    known.get(axis) >= epoch || axes.reached(axis) >= epoch,
+                    "{block:?} forgot {axis:?}@{epoch}"
+                );
+            }
+        });
+    }
+}

@@ -171,13 +171,17 @@ impl Heap {
         if axes.is_empty() {
             return self.shelve_plain(block, CLEAN);
         }
+        // Before anything merges there: what is ready on that shelf must not wait for this block. What
+        // moves on meanwhile may need a shelf and be given an empty one, this one too: so the shelf is
+        // looked up only when nothing moves any more.
+        if let Some(shelf) = self.known_shelf(axes) {
+            let reached = progress.reached(axes[0]);
+            self.advance(shelf, reached, progress);
+        }
         let Some(shelf) = self.class_for(axes) else {
             self.taints += 1;
             return self.shelve_plain(block, TAINTED);
         };
-        // Before anything merges there: what is ready on that shelf must not wait for this block.
-        let reached = progress.reached(axes[0]);
-        self.advance(shelf, reached, progress);
         match *epochs {
             [epoch] => self.shelve_single(block, shelf, epoch),
             _ => self.shelve_several(block, shelf, epochs),

@@ -25,15 +25,19 @@ impl Heap {
         Some(self.singles[at].1)
     }
 
+    /// The shelf of a sorted set of axes, if there is one.
+    pub(super) fn known_shelf(&self, axes: &[Axis]) -> Option<u32> {
+        match axes {
+            [axis] => self.single(*axis),
+            _ => self.multis.get(axes).copied(),
+        }
+    }
+
     /// The shelf of a sorted set of axes, made if there is none. `None` when tens of thousands of sets
     /// are waited for at once.
     pub(super) fn class_for(&mut self, axes: &[Axis]) -> Option<u32> {
-        let known = match axes {
-            [axis] => self.single(*axis),
-            _ => self.multis.get(axes).copied(),
-        };
-        if known.is_some() {
-            return known;
+        if let Some(known) = self.known_shelf(axes) {
+            return Some(known);
         }
         let class = |shelf| Class {
             axis: axes.first().copied().unwrap_or(NO_AXIS),
