@@ -3,9 +3,9 @@
 //! [`Pool::inspect`](crate::pool::Pool::inspect) visits blocks in order of slab and offset;
 //! [`EventSink`] is told of what happens as it happens.
 
+use crate::FrontierRef;
 use crate::pool::{PoolId, PoolStats};
 use crate::slab::SlabId;
-use crate::{Axis, Epoch, FrontierRef};
 
 /// What a block is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,13 +77,6 @@ pub enum Event {
         pool: PoolId,
         /// The slab.
         slab: SlabId,
-    },
-    /// A queue's axis moved.
-    Advanced {
-        /// The axis.
-        axis: Axis,
-        /// Its epoch now.
-        epoch: Epoch,
     },
 }
 

@@ -525,14 +525,6 @@ impl<L: Label> Tlsf<L> {
         })
         .map(BlockId)
     }
-
-    /// Upper bound of the largest free block on `shelf`, exact up to the width of a bin. O(1).
-    #[must_use]
-    pub fn largest_on(&self, shelf: u32) -> u64 {
-        let shelf = &self.shelves[shelf as usize];
-        let Some(bin) = shelf.last_bin() else { return 0 };
-        u64::from(self.nodes.at(shelf.head(bin)).units) << self.granule_bits
-    }
 }
 
 /// What [`Tlsf::take`] did.

@@ -160,13 +160,6 @@ impl<L: Label> Tlsf<L> {
         Some(Place { block: BlockId(id), start, units: need.units, tightness: bin })
     }
 
-    /// Where in a given free block the request would lie, if it fits.
-    #[must_use]
-    pub fn fits_in(&self, block: BlockId, need: Need) -> Option<Place> {
-        let bin = self.classes.floor(self.nodes.at(block.0).units);
-        self.fits(block.0, need, bin)
-    }
-
     /// Free blocks of a shelf that could hold the request, tightest bins first, at most `per_bin` of a bin
     /// (by ascending rank) and `bins` bins.
     pub fn candidates(

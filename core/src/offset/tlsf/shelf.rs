@@ -263,15 +263,6 @@ impl Shelf {
         (row << self.classes.bits) + self.second[row as usize].trailing_zeros()
     }
 
-    /// The last non-empty bin.
-    pub(super) fn last_bin(&self) -> Option<u32> {
-        if self.first == 0 {
-            return None;
-        }
-        let row = self.first.ilog2();
-        Some((row << self.classes.bits) + self.second[row as usize].ilog2())
-    }
-
     /// The first element of a non-empty bin.
     #[inline(always)]
     pub(super) fn head(&self, bin: u32) -> u32 {
