@@ -272,7 +272,10 @@ impl Mapping {
     /// Writes every page without changing it.
     pub(crate) fn touch(&self, start: usize, end: usize) {
         for word in self.words()[start / WORD..end / WORD].iter().step_by(self.layout.page / WORD) {
-            word.fetch_or(0, Ordering::Relaxed);
+            // A zero is exchanged for a zero; anything else shows that the page is there already. An
+            // idempotent read-modify-write would not do: compilers turn it into a load, which maps the
+            // shared zero page.
+            let _ = word.compare_exchange(0, 0, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 }
