@@ -20,6 +20,7 @@ use super::{
     Acquire, Origin, Pool, PoolError, PoolHost, PoolId, PoolProperties, PoolStats, ReleaseError,
     Request, Reservation, ReuseProof, Token, budget::Budget, growth::Growth,
 };
+use crate::Frontier;
 use crate::death::Death;
 use crate::inspect::{BlockView, Event};
 use crate::notification::{Notification, Observation};
@@ -28,7 +29,6 @@ use crate::slab::retain::Retention;
 use crate::slab::{Grant, Slab, SlabProperties, SlabProvider, Trim};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::{Frontier, FrontierRef};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -38,7 +38,7 @@ mod engine;
 pub mod heap;
 mod wheel;
 
-use engine::Engine;
+use engine::{Engine, Seek};
 use heap::Taken;
 
 /// What may merge with what when a block is freed.
@@ -270,9 +270,16 @@ impl State {
         self.stats.peak_committed_bytes = self.stats.peak_committed_bytes.max(committed);
     }
 
-    fn ready(&mut self, need: Need, request: &Request<'_>, host: &PoolHost) -> Option<Found> {
+    fn find(
+        &mut self,
+        seek: Seek,
+        need: Need,
+        request: &Request<'_>,
+        host: &PoolHost,
+    ) -> Option<Found> {
         let mut ticket = self.tickets.pop().unwrap_or_else(Ticket::new);
         let found = self.engine.acquire(
+            seek,
             need,
             request.frontier,
             &*host.progress,
@@ -284,8 +291,21 @@ impl State {
             return None;
         };
         ticket.death.unknown = false;
-        let origin = self.origin(taken, &ticket, request);
-        self.found(taken.block, request, ticket, Answer::Ready(origin))
+        let wait = match seek {
+            Seek::Ready => None,
+            Seek::Soonest => Some(uncovered(&ticket, request)),
+            // Ready after all, if what is not known of has been reached.
+            Seek::Tightest => Some(uncovered(&ticket, request))
+                .filter(|wait| !wait.as_ref().is_satisfied(&*host.progress)),
+        };
+        let answer = match wait {
+            Some(wait) => {
+                self.stats.waited += 1;
+                Answer::AfterWait(wait)
+            }
+            None => Answer::Ready(self.origin(taken, &ticket, request)),
+        };
+        self.found(taken.block, request, ticket, answer)
     }
 
     /// Where ready bytes come from, counted.
@@ -301,52 +321,6 @@ impl State {
             self.stats.completed += 1;
             Origin::Reused(ReuseProof::Completion)
         }
-    }
-
-    /// The tightest stretch: ready if the requester knows of, or progress has reached, all that it waits
-    /// for.
-    fn compact(&mut self, need: Need, request: &Request<'_>, host: &PoolHost) -> Option<Found> {
-        let mut ticket = self.tickets.pop().unwrap_or_else(Ticket::new);
-        let found = self.engine.acquire_compact(
-            need,
-            request.frontier,
-            &*host.progress,
-            request.size,
-            &mut ticket.death.after,
-        );
-        let Some(taken) = found else {
-            self.tickets.push(ticket);
-            return None;
-        };
-        ticket.death.unknown = false;
-        let death = ticket.death.after.as_ref();
-        let wait = uncovered(death, request.frontier);
-        let answer = if wait.as_ref().is_satisfied(&*host.progress) {
-            Answer::Ready(self.origin(taken, &ticket, request))
-        } else {
-            self.stats.waited += 1;
-            Answer::AfterWait(wait)
-        };
-        self.found(taken.block, request, ticket, answer)
-    }
-
-    fn soonest(&mut self, need: Need, request: &Request<'_>, host: &PoolHost) -> Option<Found> {
-        let mut ticket = self.tickets.pop().unwrap_or_else(Ticket::new);
-        let found = self.engine.acquire_pending(
-            need,
-            request.frontier,
-            &*host.progress,
-            request.size,
-            &mut ticket.death.after,
-        );
-        let Some(taken) = found else {
-            self.tickets.push(ticket);
-            return None;
-        };
-        ticket.death.unknown = false;
-        let wait = uncovered(ticket.death.after.as_ref(), request.frontier);
-        self.stats.waited += 1;
-        self.found(taken.block, request, ticket, Answer::AfterWait(wait))
     }
 
     fn found(
@@ -370,7 +344,8 @@ impl State {
 }
 
 /// What a requester still has to wait for.
-fn uncovered(death: FrontierRef<'_>, known: FrontierRef<'_>) -> Frontier {
+fn uncovered(ticket: &Ticket, request: &Request<'_>) -> Frontier {
+    let (death, known) = (ticket.death.after.as_ref(), request.frontier);
     let left = death.entries().iter().filter(|entry| known.get(entry.axis) < entry.epoch);
     // A subset of a frontier is one.
     Frontier::from_entries(left.copied()).unwrap_or_default()
@@ -428,12 +403,12 @@ impl Pool for TlsfPool {
                 return Ok(Acquire::OverBudget { observed });
             }
             let mut found = if request.may_wait && self.config.waiting == Waiting::ToPack {
-                state.compact(need, request, &self.host)
+                state.find(Seek::Tightest, need, request, &self.host)
             } else {
                 None
             };
             if found.is_none() {
-                found = state.ready(need, request, &self.host);
+                found = state.find(Seek::Ready, need, request, &self.host);
             }
             if found.is_none() {
                 if !missed {
@@ -441,11 +416,11 @@ impl Pool for TlsfPool {
                     state.stats.missed += 1;
                 }
                 if state.engine.poll_all(&*self.host.progress, &*self.host.provider) {
-                    found = state.ready(need, request, &self.host);
+                    found = state.find(Seek::Ready, need, request, &self.host);
                 }
             }
             if found.is_none() && request.may_wait {
-                found = state.soonest(need, request, &self.host);
+                found = state.find(Seek::Soonest, need, request, &self.host);
             }
             if let Some(found) = found {
                 drop(state);
@@ -462,7 +437,7 @@ impl Pool for TlsfPool {
             self.settle(&mut state);
             let Some(slab) = granted else {
                 // What was released in the meantime may do.
-                if let Some(found) = state.ready(need, request, &self.host) {
+                if let Some(found) = state.find(Seek::Ready, need, request, &self.host) {
                     drop(state);
                     return Ok(self.reserved(found, request));
                 }

@@ -10,6 +10,17 @@ use crate::offset::tlsf::{BlockId, Config, Need, RegionId, TlsfError};
 use crate::progress::Progress;
 use crate::slab::SlabProvider;
 
+/// What an acquire looks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seek {
+    /// What the requester may use at once.
+    Ready,
+    /// What it will be able to use soonest.
+    Soonest,
+    /// The tightest stretch of free memory, ready or not.
+    Tightest,
+}
+
 #[derive(Debug)]
 pub(super) enum Engine {
     Readiness(Heap),
@@ -97,48 +108,29 @@ impl Engine {
     #[inline]
     pub(super) fn acquire(
         &mut self,
+        seek: Seek,
         need: Need,
         frontier: FrontierRef<'_>,
         progress: &dyn Progress,
         requested: u64,
         death: &mut BlockDeath,
     ) -> Option<Taken> {
-        match self {
-            Self::Readiness(heap) => heap.acquire(need, frontier, progress, requested, death),
-            Self::Eager(heap) => heap.acquire(need, frontier, progress, requested, false, death),
-        }
-    }
-
-    pub(super) fn acquire_pending(
-        &mut self,
-        need: Need,
-        frontier: FrontierRef<'_>,
-        progress: &dyn Progress,
-        requested: u64,
-        death: &mut BlockDeath,
-    ) -> Option<Taken> {
-        match self {
-            Self::Readiness(heap) => {
+        match (self, seek) {
+            (Self::Readiness(heap), Seek::Ready) => {
+                heap.acquire(need, frontier, progress, requested, death)
+            }
+            (Self::Readiness(heap), Seek::Soonest) => {
                 heap.acquire_pending(need, frontier, progress, requested, death)
             }
-            Self::Eager(heap) => heap.acquire(need, frontier, progress, requested, true, death),
-        }
-    }
-
-    /// Takes from the tightest stretch, ready or not. Eager merging has no such search.
-    pub(super) fn acquire_compact(
-        &mut self,
-        need: Need,
-        frontier: FrontierRef<'_>,
-        progress: &dyn Progress,
-        requested: u64,
-        death: &mut BlockDeath,
-    ) -> Option<Taken> {
-        match self {
-            Self::Readiness(heap) => {
+            (Self::Readiness(heap), Seek::Tightest) => {
                 heap.acquire_compact(need, frontier, progress, requested, death)
             }
-            Self::Eager(_) => None,
+            // Eager merging has no such search.
+            (Self::Eager(_), Seek::Tightest) => None,
+            (Self::Eager(heap), Seek::Ready | Seek::Soonest) => {
+                let may_wait = seek == Seek::Soonest;
+                heap.acquire(need, frontier, progress, requested, may_wait, death)
+            }
         }
     }
 

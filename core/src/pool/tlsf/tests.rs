@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::slab::{BufferUsage, MemoryType, SlabError, SlabStats, SlabTable};
-use crate::{Axis, Entry, Epoch, Progress, SlabId, SlabProvider};
+use crate::{Axis, Entry, Epoch, FrontierRef, Progress, SlabId, SlabProvider};
 use alloc::collections::BTreeMap;
 
 #[derive(Debug)]
