@@ -29,7 +29,9 @@ enum Ending {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
-    small_pages();
+    if let Command::Replay(_) | Command::Fit(_) = &cli.command {
+        small_pages();
+    }
     let ended = match &cli.command {
         Command::Replay(args) => replay::run(args),
         Command::Fit(args) => fit::run(args),

@@ -11,7 +11,10 @@
 //!
 //! | file | idea |
 //! | --- | --- |
-//! | [`slab`] | [`MmapSlabProvider`]: slabs of anonymous memory |
+//! | [`slab`] | [`MmapSlabProvider`]: slabs of this machine's memory |
+//! | `memfd` | [`SharedSlab`]: slabs that another process can map |
+//! | `numa` | [`MmapBuilder::numa_node`]: slabs bound to a memory node |
+//! | `pages` | [`PageReport`]: resident and huge pages as the kernel counts them; prefault, timed |
 //! | `buffer` | [`MmapBuffer`]: shared bytes without undefined behaviour |
 //! | `mem` | mappings; all unsafe code |
 //! | [`cache`] | [`CachedSlabs`]: core's slab cache with its refill thread |
@@ -34,6 +37,11 @@ mod info;
 mod layout;
 #[allow(unsafe_code, reason = "mapped memory; argued in the file")]
 mod mem;
+#[cfg_attr(not(target_os = "linux"), path = "memfd/absent.rs")]
+mod memfd;
+#[allow(unsafe_code, reason = "two system calls without a wrapper; argued in the file")]
+mod numa;
+mod pages;
 pub mod queue;
 pub mod slab;
 pub mod wake;
@@ -42,6 +50,10 @@ pub use allocate::{AllocateError, Allocated, Lack, Timeout, allocate, allocate_r
 pub use buffer::{BufferError, MmapBuffer};
 pub use cache::{CacheStartError, CachedSlabs};
 pub use info::{MachineInfo, TransparentHugePages, machine_info};
+#[cfg(target_os = "linux")]
+pub use memfd::{SharedSlab, SharedSlabError};
+pub use numa::{Placement, memory_nodes};
+pub use pages::{PageReport, PrefaultReport, measure_prefault};
 pub use queue::{Command, CpuQueue, HostCallPanicked, QueueError};
 pub use slab::{MmapBuilder, MmapConfigError, MmapSlabProvider};
 pub use wake::{FrontierWaitError, WaitResult, thread_wake, wait, wait_frontier};
