@@ -1,6 +1,7 @@
 //! The groups of cases, one file each.
 
 pub mod advance;
+mod first_use;
 mod fixed_pairs;
 mod frontier;
 mod notification;
@@ -43,6 +44,7 @@ pub fn all() -> Vec<Work> {
         .chain(pending::cases())
         .chain(advance::cases())
         .chain(frontier::cases())
-        .chain(notification::cases());
+        .chain(notification::cases())
+        .chain(first_use::cases());
     timed.map(Work::Timed).chain(packing::cases().map(Work::Counted)).collect()
 }

@@ -21,6 +21,7 @@
 //! | [`wake`] | [`thread_wake`], [`wait`], [`wait_frontier`]: threads that sleep |
 //! | [`mod@allocate`] | [`allocate()`], [`allocate_ready`]: blocking, with a deadline |
 //! | [`queue`] | [`CpuQueue`]: an in-order queue with a worker thread |
+//! | `trace`, `tracy` | pools and queues in the Tracy profiler; feature `tracy` |
 //! | `info` | [`machine_info`]: what this machine offers |
 //!
 //! # Memory
@@ -44,6 +45,11 @@ mod numa;
 mod pages;
 pub mod queue;
 pub mod slab;
+#[cfg(any(feature = "tracy", test))]
+mod trace;
+#[cfg(feature = "tracy")]
+#[allow(unsafe_code, reason = "calls of Tracy's C interface; argued in the file")]
+mod tracy;
 pub mod wake;
 
 pub use allocate::{AllocateError, Allocated, Lack, Timeout, allocate, allocate_ready};
@@ -54,8 +60,10 @@ pub use info::{MachineInfo, TransparentHugePages, machine_info};
 pub use memfd::{SharedSlab, SharedSlabError};
 pub use numa::{Placement, memory_nodes};
 pub use pages::{PageReport, PrefaultReport, measure_prefault};
-pub use queue::{Command, CpuQueue, HostCallPanicked, QueueError};
+pub use queue::{Command, CpuQueue, CpuQueueBuilder, HostCallPanicked, QueueError};
 pub use slab::{MmapBuilder, MmapConfigError, MmapSlabProvider};
+#[cfg(feature = "tracy")]
+pub use tracy::TracySink;
 pub use wake::{FrontierWaitError, WaitResult, thread_wake, wait, wait_frontier};
 
 #[cfg(test)]

@@ -28,7 +28,7 @@
 //! reached also costs a wait of the tracker.
 
 use crate::buffer::{BufferError, MmapBuffer};
-use crate::wake::{thread_wake, wait};
+use crate::wake::wait;
 use core::fmt;
 use std::any::Any;
 use std::collections::VecDeque;
@@ -36,9 +36,14 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
+use strandline_core::inspect::{Event, EventSink};
 use strandline_core::{
     Axis, Epoch, Failure, FrontierRef, Notification, Tracker, TrackerError, WaitError, WaitId,
 };
+
+mod builder;
+
+pub use builder::CpuQueueBuilder;
 
 type HostCall = Box<dyn FnOnce() -> Result<(), Failure> + Send>;
 
@@ -182,6 +187,7 @@ struct Shared {
     bell: Arc<Notification>,
     /// Signaled after each epoch.
     listeners: Mutex<Vec<Arc<Notification>>>,
+    sink: Option<Arc<dyn EventSink>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -224,30 +230,12 @@ impl CpuQueue {
     /// [`QueueError::Tracker`] when the axis cannot be registered; [`QueueError::Thread`], after which
     /// the axis is retired.
     pub fn new(tracker: &Tracker, axis: Axis) -> Result<Self, QueueError> {
-        tracker.register(axis)?;
-        let shared = Arc::new(Shared {
-            axis,
-            tracker: tracker.clone(),
-            state: Mutex::new(State {
-                fifo: VecDeque::new(),
-                submitted: 0,
-                mode: Mode::Running,
-                failed: None,
-            }),
-            bell: Arc::new(Notification::new(Some(thread_wake()))),
-            listeners: Mutex::new(Vec::new()),
-        });
-        let spawned = {
-            let shared = shared.clone();
-            thread::Builder::new().name(axis.to_string()).spawn(move || shared.work())
-        };
-        match spawned {
-            Ok(worker) => Ok(Self { shared, worker: Some(worker) }),
-            Err(error) => {
-                tracker.retire_axis(axis)?;
-                Err(QueueError::Thread(error))
-            }
-        }
+        Self::builder(tracker, axis).start()
+    }
+
+    /// A queue that is told more than its axis; nothing is started yet.
+    pub fn builder(tracker: &Tracker, axis: Axis) -> CpuQueueBuilder {
+        CpuQueueBuilder::new(tracker.clone(), axis)
     }
 
     /// The axis whose epochs are this queue's submissions.
@@ -308,6 +296,8 @@ impl CpuQueue {
                 QueueError::WaitsForItself { epoch }
             } else {
                 state.submitted = epoch;
+                // Under the lock, so that they are told in order, and before the worker can begin.
+                shared.emit(Event::Submitted { axis: shared.axis, epoch });
                 state.fifo.push_back(Submission { epoch, wait: gate, commands });
                 drop(state);
                 shared.bell.signal_if_observed();
@@ -375,6 +365,12 @@ enum Next {
 }
 
 impl Shared {
+    fn emit(&self, event: Event) {
+        if let Some(sink) = &self.sink {
+            sink.event(&event);
+        }
+    }
+
     /// The worker's life.
     fn work(&self) {
         loop {
@@ -391,6 +387,10 @@ impl Shared {
             }
         }
         self.cancel_rest();
+        self.guarded("telling", || {
+            self.emit(Event::Ended { axis: self.axis });
+            Ok(())
+        });
         self.guarded("retiring", || {
             // False when it failed before.
             self.tracker.retire_axis(self.axis).map(drop)
@@ -418,6 +418,7 @@ impl Shared {
         // Consumed one by one: what a command holds is given back before the epoch is reached. Those
         // that a panic leaves over are dropped after it: a second panic while unwinding would abort.
         let mut commands = commands.into_iter();
+        self.emit(Event::Began { axis: self.axis, epoch });
         let ran = catch_unwind(AssertUnwindSafe(|| commands.by_ref().try_for_each(Command::run)));
         self.guarded("canceling", || {
             drop(commands);
@@ -425,6 +426,7 @@ impl Shared {
         });
         match ran {
             Ok(Ok(())) => {
+                self.emit(Event::Completed { axis: self.axis, epoch });
                 self.guarded("advancing", || self.tracker.advance(self.axis, epoch));
                 self.tell_listeners();
             }
