@@ -18,6 +18,7 @@
 //! | [`wake`] | [`thread_wake`], [`wait`], [`wait_frontier`]: threads that sleep |
 //! | [`mod@allocate`] | [`allocate()`], [`allocate_ready`]: blocking, with a deadline |
 //! | [`queue`] | [`CpuQueue`]: an in-order queue with a worker thread |
+//! | [`proactor`] | [`Proactor`](proactor::Proactor): an event loop over io_uring, or poll |
 //! | `info` | [`machine_info`]: what this machine offers |
 //!
 //! # Memory
@@ -30,12 +31,18 @@
 pub mod allocate;
 mod buffer;
 pub mod cache;
+#[cfg(target_os = "linux")]
+mod clock;
 mod info;
 mod layout;
 #[allow(unsafe_code, reason = "mapped memory; argued in the file")]
 mod mem;
+#[cfg(target_os = "linux")]
+pub mod proactor;
 pub mod queue;
 pub mod slab;
+#[cfg(target_os = "linux")]
+mod sync;
 pub mod wake;
 
 pub use allocate::{AllocateError, Allocated, Lack, Timeout, allocate, allocate_ready};
