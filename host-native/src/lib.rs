@@ -21,6 +21,7 @@
 //! | [`wake`] | [`thread_wake`], [`wait`], [`wait_frontier`]: threads that sleep |
 //! | [`mod@allocate`] | [`allocate()`], [`allocate_ready`]: blocking, with a deadline |
 //! | [`queue`] | [`CpuQueue`]: an in-order queue with a worker thread |
+//! | [`proactor`] | [`Proactor`](proactor::Proactor): an event loop over io_uring, or poll |
 //! | `trace`, `tracy` | pools and queues in the Tracy profiler; feature `tracy` |
 //! | `info` | [`machine_info`]: what this machine offers |
 //!
@@ -34,6 +35,8 @@
 pub mod allocate;
 mod buffer;
 pub mod cache;
+#[cfg(target_os = "linux")]
+mod clock;
 mod info;
 mod layout;
 #[allow(unsafe_code, reason = "mapped memory; argued in the file")]
@@ -43,8 +46,12 @@ mod memfd;
 #[allow(unsafe_code, reason = "two system calls without a wrapper; argued in the file")]
 mod numa;
 mod pages;
+#[cfg(target_os = "linux")]
+pub mod proactor;
 pub mod queue;
 pub mod slab;
+#[cfg(target_os = "linux")]
+mod sync;
 #[cfg(any(feature = "tracy", test))]
 mod trace;
 #[cfg(feature = "tracy")]

@@ -15,6 +15,7 @@
 
 use crate::mem::Mapping;
 use crate::slab::{MmapBuilder, MmapConfigError, MmapSlabProvider};
+#[cfg(target_os = "linux")]
 use core::ffi::c_ulong;
 use core::fmt;
 use rustix::io::Errno;
@@ -105,6 +106,7 @@ impl Placement {
 }
 
 /// A node mask with room for every node.
+#[cfg(target_os = "linux")]
 type Mask = [c_ulong; MAX_NODES / c_ulong::BITS as usize];
 
 #[cfg(target_os = "linux")]
@@ -137,6 +139,7 @@ fn bind(_mapping: &Mapping, _node: u32) -> Result<(), Errno> {
 }
 
 /// Why the last system call failed.
+#[cfg(target_os = "linux")]
 fn last_error() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)
 }
