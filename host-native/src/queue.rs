@@ -42,8 +42,12 @@ use strandline_core::{
 };
 
 mod builder;
+#[cfg(target_os = "linux")]
+mod carried;
+mod signal;
 
 pub use builder::CpuQueueBuilder;
+use signal::Signal;
 
 type HostCall = Box<dyn FnOnce() -> Result<(), Failure> + Send>;
 
@@ -185,8 +189,7 @@ struct Shared {
     /// Rung when the worker may have something to do. Apart from the rest, so that a callback in
     /// the tracker does not own the tracker.
     bell: Arc<Notification>,
-    /// Signaled after each epoch.
-    listeners: Mutex<Vec<Arc<Notification>>>,
+    signal: Arc<Signal>,
     sink: Option<Arc<dyn EventSink>>,
 }
 
@@ -259,7 +262,7 @@ impl CpuQueue {
     /// Signals `notification` after each epoch, and when the axis fails. Given a pool's notification,
     /// whoever waits for memory there looks again when blocks that wait for this queue become ready.
     pub fn notify_on_progress(&self, notification: Arc<Notification>) {
-        lock(&self.shared.listeners).push(notification);
+        self.shared.signal.listen(notification);
     }
 
     /// Has the commands run, in order, after `wait` and after everything submitted here before; returns
@@ -387,15 +390,12 @@ impl Shared {
             }
         }
         self.cancel_rest();
-        self.guarded("telling", || {
+        self.signal.guarded("telling", || {
             self.emit(Event::Ended { axis: self.axis });
             Ok(())
         });
-        self.guarded("retiring", || {
-            // False when it failed before.
-            self.tracker.retire_axis(self.axis).map(drop)
-        });
-        self.tell_listeners();
+        // False when it failed before.
+        self.signal.end("retiring", |tracker| tracker.retire_axis(self.axis));
     }
 
     fn next(&self) -> Next {
@@ -420,15 +420,14 @@ impl Shared {
         let mut commands = commands.into_iter();
         self.emit(Event::Began { axis: self.axis, epoch });
         let ran = catch_unwind(AssertUnwindSafe(|| commands.by_ref().try_for_each(Command::run)));
-        self.guarded("canceling", || {
+        self.signal.guarded("canceling", || {
             drop(commands);
             Ok(())
         });
         match ran {
             Ok(Ok(())) => {
                 self.emit(Event::Completed { axis: self.axis, epoch });
-                self.guarded("advancing", || self.tracker.advance(self.axis, epoch));
-                self.tell_listeners();
+                self.signal.reached(epoch);
             }
             Ok(Err(failure)) => self.fail(failure),
             Err(panic) => self.fail(Failure::new(HostCallPanicked::new(epoch, &*panic))),
@@ -440,8 +439,7 @@ impl Shared {
         log::warn!("{} failed: {failure}", self.axis);
         lock(&self.state).failed.get_or_insert_with(|| failure.clone());
         self.cancel_rest();
-        self.guarded("failing", || self.tracker.fail_axis(self.axis, failure).map(drop));
-        self.tell_listeners();
+        self.signal.end("failing", |tracker| tracker.fail_axis(self.axis, failure));
     }
 
     /// Drops what has not begun.
@@ -452,31 +450,10 @@ impl Shared {
                 self.tracker.cancel(id);
             }
             // Commands own foreign values, whose drop may do anything.
-            self.guarded("canceling", || {
+            self.signal.guarded("canceling", || {
                 drop(submission.commands);
                 Ok(())
             });
-        }
-    }
-
-    fn tell_listeners(&self) {
-        // Signals run foreign wakers: not under the lock.
-        let listeners = lock(&self.listeners).clone();
-        self.guarded("signaling", || {
-            listeners.iter().for_each(|listener| listener.signal_if_observed());
-            Ok(())
-        });
-    }
-
-    /// Runs something that may call foreign code on this thread. Its panic is not this queue's failure:
-    /// the work was done, and the worker goes on.
-    fn guarded(&self, doing: &str, call: impl FnOnce() -> Result<(), TrackerError>) {
-        match catch_unwind(AssertUnwindSafe(call)) {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => log::error!("{} {doing}: {error}", self.axis),
-            Err(panic) => {
-                log::error!("{} {doing}: a callback panicked: {}", self.axis, text_of(&*panic));
-            }
         }
     }
 }

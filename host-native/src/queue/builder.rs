@@ -1,5 +1,6 @@
 //! How a queue is started: [`CpuQueueBuilder`].
 
+use super::signal::Signal;
 use super::{CpuQueue, Mode, QueueError, Shared, State};
 use crate::wake::thread_wake;
 use core::fmt;
@@ -15,11 +16,15 @@ pub struct CpuQueueBuilder {
     tracker: Tracker,
     axis: Axis,
     sink: Option<Arc<dyn EventSink>>,
+    pub(super) carry: Option<Carry>,
 }
 
+/// Gives an axis a carrier.
+pub(super) type Carry = Box<dyn FnOnce(&Arc<Signal>) + Send>;
+
 impl CpuQueueBuilder {
-    pub(super) const fn new(tracker: Tracker, axis: Axis) -> Self {
-        Self { tracker, axis, sink: None }
+    pub(super) fn new(tracker: Tracker, axis: Axis) -> Self {
+        Self { tracker, axis, sink: None, carry: None }
     }
 
     /// `sink` is told of each submission: when it came, began and was done. It is called with the queue's lock held or
@@ -35,11 +40,16 @@ impl CpuQueueBuilder {
     /// [`QueueError::Tracker`] when the axis cannot be registered; [`QueueError::Thread`], after which
     /// the axis is retired.
     pub fn start(self) -> Result<CpuQueue, QueueError> {
-        let Self { tracker, axis, sink } = self;
+        let Self { tracker, axis, sink, carry } = self;
         tracker.register(axis)?;
+        let signal = Signal::new(axis, tracker.clone());
+        if let Some(carry) = carry {
+            carry(&signal);
+        }
         let shared = Arc::new(Shared {
             axis,
             tracker: tracker.clone(),
+            signal,
             state: Mutex::new(State {
                 fifo: VecDeque::new(),
                 submitted: 0,
@@ -47,7 +57,6 @@ impl CpuQueueBuilder {
                 failed: None,
             }),
             bell: Arc::new(Notification::new(Some(thread_wake()))),
-            listeners: Mutex::new(Vec::new()),
             sink,
         });
         let spawned = {
@@ -57,7 +66,7 @@ impl CpuQueueBuilder {
         match spawned {
             Ok(worker) => Ok(CpuQueue { shared, worker: Some(worker) }),
             Err(error) => {
-                tracker.retire_axis(axis)?;
+                shared.signal.end("retiring", |tracker| tracker.retire_axis(axis));
                 Err(QueueError::Thread(error))
             }
         }
