@@ -22,6 +22,7 @@
 //! | [`mod@allocate`] | [`allocate()`], [`allocate_ready`]: blocking, with a deadline |
 //! | [`queue`] | [`CpuQueue`]: an in-order queue with a worker thread |
 //! | [`proactor`] | [`Proactor`](proactor::Proactor): an event loop over io_uring, or poll |
+//! | [`io_axis`] | [`IoAxis`](io_axis::IoAxis): reads and writes of files as epochs |
 //! | `trace`, `tracy` | pools and queues in the Tracy profiler; feature `tracy` |
 //! | `info` | [`machine_info`]: what this machine offers |
 //!
@@ -38,6 +39,8 @@ pub mod cache;
 #[cfg(target_os = "linux")]
 mod clock;
 mod info;
+#[cfg(target_os = "linux")]
+pub mod io_axis;
 mod layout;
 #[allow(unsafe_code, reason = "mapped memory; argued in the file")]
 mod mem;
