@@ -52,13 +52,16 @@
 
 mod error;
 mod job;
+mod load;
 mod window;
+
+pub use error::{IoRefusal, Refused, TransferError, Transferred};
+pub use load::{LoadError, load};
 
 use crate::MmapBuffer;
 use crate::proactor::{Op, OpError, ProactorHandle, SharedFd};
 use core::fmt;
 use core::ops::Range;
-pub use error::{IoRefusal, Refused, TransferError, Transferred};
 use job::{Done, Job, Progress};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

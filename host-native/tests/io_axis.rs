@@ -599,3 +599,50 @@ fn many_at_once() {
         fixture.done();
     });
 }
+
+#[test]
+fn a_file_is_loaded_over_several_axes() {
+    let content = pattern((6 << 20) + 5);
+    let shared: SharedFd = file(&content).into();
+    each(|fixture, first| {
+        let axis = Axis::host(0, 0, 3);
+        let handle = fixture.proactor.handle().clone();
+        let second = IoAxis::new(&fixture.tracker, axis, handle, fixture.slabs.clone()).unwrap();
+        let end = content.len() as u64;
+        let ranges = [0..100, 100..100, 100..5 << 20, 5 << 20..end, 0..end];
+        let mut heard = Vec::new();
+        let axes = [first, second];
+        let mut hear = |bytes| heard.push(bytes);
+        let loaded = load(&axes, &fixture.pool, &shared, &ranges, 64, &mut hear).unwrap();
+        assert!(heard.is_sorted() && heard.last() == Some(&(2 * end)), "{heard:?}");
+        assert!(axes.iter().all(|axis| axis.submitted() > 0), "both worked");
+        for (range, reservation) in ranges.iter().zip(loaded) {
+            let Some(reservation) = reservation else {
+                assert!(range.is_empty());
+                continue;
+            };
+            assert_eq!(reservation.offset() % 64, 0);
+            let (slab, offset) = (reservation.slab(), reservation.offset());
+            let buffer = fixture.slabs.map(slab, offset, reservation.size()).unwrap();
+            assert!(bytes(&buffer) == content[range.start as usize..range.end as usize]);
+            fixture.pool.release(reservation, Death::Idle).unwrap();
+        }
+
+        // What fails gives everything back.
+        let beyond = [0..100, 50..end + 1, 0..1000];
+        let error = load(&axes, &fixture.pool, &shared, &beyond, 64, &mut |_| ()).unwrap_err();
+        let expected = matches!(
+            &error,
+            LoadError::Transfer { index: 1, error: TransferError::EndOfFile { bytes } }
+                if *bytes == end - 50
+        );
+        assert!(expected, "{error}");
+        let error = load(&[], &fixture.pool, &shared, &ranges, 64, &mut |_| ()).unwrap_err();
+        assert!(matches!(error, LoadError::NoAxis), "{error}");
+        let huge = [0..1, 0..1 << 50];
+        let error = load(&axes, &fixture.pool, &shared, &huge, 64, &mut |_| ()).unwrap_err();
+        assert!(matches!(error, LoadError::Pool(_) | LoadError::NoMemory { .. }), "{error}");
+        drop(axes);
+        fixture.done();
+    });
+}
