@@ -1,7 +1,7 @@
 //! `strandline`: replays real allocation traces through pools, and sizes memory.
 //!
 //! ```text
-//!   args ─▶ replay │ fit │ info │ convert ─▶ standard output: the report      exit 0: satisfied
+//!   args ─▶ replay │ fit │ info │ load │ convert ─▶ standard output: the report      exit 0: satisfied
 //!                                       └─▶ standard error: progress, errors       1: not satisfied
 //!                                                                                  2: bad input
 //! ```
@@ -10,6 +10,8 @@ mod args;
 mod convert;
 mod fit;
 mod info;
+#[cfg_attr(not(target_os = "linux"), path = "load/absent.rs")]
+mod load;
 mod meter;
 mod output;
 mod replay;
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Command::Replay(args) => replay::run(args),
         Command::Fit(args) => fit::run(args),
         Command::Info(args) => info::run(args),
+        Command::Load(args) => load::run(args),
         Command::Convert(args) => convert::run(args),
     };
     match ended {

@@ -145,8 +145,12 @@ fn fill(
     drop(sender);
     let mut loaded = 0;
     while pending > 0 {
-        // A callback that is lost takes its sender with it: this cannot wait for ever.
-        let Ok((index, Transferred { reservation, result, .. })) = over.recv() else { break };
+        // Every callback runs; one that did not would take its sender with it, and end this all the same.
+        let Ok((index, Transferred { reservation, result, .. })) = over.recv() else {
+            let error = TransferError::Closed { bytes: 0 };
+            failure.get_or_insert(LoadError::Transfer { index: 0, error });
+            break;
+        };
         pending -= 1;
         out[index] = Some(reservation);
         match result {
