@@ -31,7 +31,9 @@ use strandline_replay::size::Bytes;
 
 /// Tensors start at multiples of this: a cache line, and what vector instructions like.
 const ALIGNMENT: u64 = 64;
-/// A slab has this many bytes at most.
+/// A tensor takes at most this much more of a pool than it has bytes.
+const SPACING: u64 = 512;
+/// An ordinary slab has this many bytes at most.
 const SLAB: u64 = 1 << 30;
 /// Bytes compared at a time.
 const CHUNK: u64 = 1 << 20;
@@ -39,6 +41,10 @@ const CHUNK: u64 = 1 << 20;
 pub(crate) fn run(args: &LoadArgs) -> Result<Ending, Error> {
     let path = &args.path;
     let at = |error: io::Error| -> Error { format!("{}: {error}", path.display()).into() };
+    // Before it is opened: opening a pipe would wait for its writer.
+    if !std::fs::metadata(path).map_err(at)?.is_file() {
+        return Err(format!("{}: not a regular file", path.display()).into());
+    }
     let file = File::open(path).map_err(at)?;
     let model = header::read(path, &file)?;
     let machine = Machine::start(args, &model)?;
@@ -104,14 +110,14 @@ impl Machine {
         }
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let rings = args.rings.map_or(processors.min(4), usize::from);
-        // Slabs are as large as the model, up to the limit, and at least as its largest tensor.
-        let padding = ALIGNMENT * model.tensors.len() as u64;
-        let largest =
-            model.tensors.iter().map(|tensor| tensor.range.end - tensor.range.start).max();
-        let slab = (model.data.end - model.data.start)
-            .saturating_add(padding)
-            .clamp(1, SLAB)
-            .max(largest.unwrap_or(0).saturating_add(ALIGNMENT));
+        // Slabs are as large as the model, up to the limit, and at least as its largest tensor, for which the pool looks
+        // one size class higher. Memory that no tensor gets is never touched.
+        let size = |tensor: &Tensor| tensor.range.end - tensor.range.start;
+        let largest = model.tensors.iter().map(size).max().unwrap_or(0);
+        let slack = largest / 16 + SPACING;
+        let padding = SPACING * model.tensors.len() as u64;
+        let total = model.data.end - model.data.start;
+        let slab = (total + padding + slack).min(SLAB).max(largest + slack);
         let slab = args.capacity.map_or(slab, |capacity| slab.min(capacity.0.max(1)));
         let capacity = args.capacity.map_or(u64::MAX, |capacity| capacity.0);
         let provider = MmapSlabProvider::builder().capacity(capacity).huge_pages(true).build()?;

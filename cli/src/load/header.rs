@@ -40,11 +40,7 @@ pub(super) struct Model {
 /// Reads and checks the header.
 pub(super) fn read(path: &Path, file: &File) -> Result<Model, Error> {
     let at = |what: String| -> Error { format!("{}: {what}", path.display()).into() };
-    let metadata = file.metadata().map_err(|error| at(error.to_string()))?;
-    if !metadata.is_file() {
-        return Err(at("not a regular file".into()));
-    }
-    let size = metadata.len();
+    let size = file.metadata().map_err(|error| at(error.to_string()))?.len();
     let mut length = [0; 8];
     if size < length.len() as u64 {
         return Err(at(format!(
@@ -94,4 +90,72 @@ pub(super) fn read(path: &Path, file: &File) -> Result<Model, Error> {
         (a.range.start, a.range.end, &a.name).cmp(&(b.range.start, b.range.end, &b.name))
     });
     Ok(Model { tensors, data: start..size })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    fn file(json: &str, data: usize) -> Vec<u8> {
+        let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(json.as_bytes());
+        bytes.resize(bytes.len() + data, 7);
+        bytes
+    }
+
+    fn read_bytes(bytes: &[u8]) -> Result<Model, Error> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        read(Path::new("model.safetensors"), &file)
+    }
+
+    const TWO: &str = r#"{"__metadata__":{"made":"here"},
+        "b":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},
+        "a":{"dtype":"U8","shape":[3],"data_offsets":[16,19]},
+        "empty":{"dtype":"F16","shape":[0,5],"data_offsets":[19,19]}}"#;
+
+    #[test]
+    fn tensors_come_in_the_order_of_the_file() {
+        let model = read_bytes(&file(TWO, 19)).unwrap();
+        let start = 8 + TWO.len() as u64;
+        assert_eq!(model.data, start..start + 19);
+        let names: Vec<&str> = model.tensors.iter().map(|tensor| &*tensor.name).collect();
+        assert_eq!(names, ["b", "a", "empty"]);
+        assert_eq!(model.tensors[1].range, start + 16..start + 19);
+        assert_eq!((&*model.tensors[0].kind, &*model.tensors[0].shape), ("F32", &[2, 2][..]));
+    }
+
+    /// Every byte of the header changed to every kind of byte: an error or another header, never a panic, and never a
+    /// tensor outside of the file.
+    #[test]
+    fn a_damaged_header_is_an_error_or_stays_within_the_file() {
+        let good = file(TWO, 19);
+        let size = good.len() as u64;
+        let mut errors = 0;
+        for at in 0..8 + TWO.len() {
+            for byte in [0, 9, b'"', b'0', b'9', b'[', b'}', b'-', 0x80, 0xff] {
+                let mut bytes = good.clone();
+                bytes[at] = byte;
+                match read_bytes(&bytes) {
+                    Ok(model) => {
+                        assert!(model.data.end == size && model.data.start <= size);
+                        for tensor in model.tensors {
+                            assert!(model.data.start <= tensor.range.start);
+                            assert!(tensor.range.start <= tensor.range.end);
+                            assert!(tensor.range.end <= size);
+                        }
+                    }
+                    Err(error) => {
+                        errors += 1;
+                        assert!(error.to_string().starts_with("model.safetensors: "), "{error}");
+                    }
+                }
+            }
+        }
+        assert!(errors > 1000, "{errors}");
+        for len in 0..good.len() {
+            assert!(read_bytes(&good[..len]).is_err(), "cut to {len}");
+        }
+    }
 }
