@@ -19,6 +19,10 @@
 //! | [`mod@allocate`] | [`allocate()`], [`allocate_ready`]: blocking, with a deadline |
 //! | [`queue`] | [`CpuQueue`]: an in-order queue with a worker thread |
 //! | [`proactor`] | [`Proactor`](proactor::Proactor): an event loop over io_uring, or poll |
+//! | [`event`] | [`Event`](event::Event): an eventfd that is set and taken |
+//! | [`fence`] | descriptors that become ready, and semaphores |
+//! | [`relay`] | notifications, events and semaphores that tell each other |
+//! | [`shared`] | [`SharedNotification`](shared::SharedNotification): one for several processes |
 //! | `info` | [`machine_info`]: what this machine offers |
 //!
 //! # Memory
@@ -31,15 +35,29 @@
 pub mod allocate;
 mod buffer;
 pub mod cache;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(loom)))]
 mod clock;
+#[cfg(all(target_os = "linux", not(loom)))]
+pub mod event;
+#[cfg(all(target_os = "linux", not(loom)))]
+pub mod fence;
 mod info;
 mod layout;
 #[allow(unsafe_code, reason = "mapped memory; argued in the file")]
 mod mem;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(loom)))]
 pub mod proactor;
+/// The parts that loom checks; the others sleep in the kernel, which it cannot.
+#[cfg(all(test, loom))]
+mod proactor {
+    mod latch;
+    mod ready;
+}
 pub mod queue;
+#[cfg(all(target_os = "linux", not(loom)))]
+pub mod relay;
+#[cfg(all(target_os = "linux", not(loom)))]
+pub mod shared;
 pub mod slab;
 #[cfg(target_os = "linux")]
 mod sync;
