@@ -10,6 +10,15 @@ mod pending;
 mod pool_pairs;
 mod tlsf_pair;
 mod traces;
+#[cfg(target_os = "linux")]
+mod wakes;
+/// Wakes are measured where there are proactors.
+#[cfg(not(target_os = "linux"))]
+mod wakes {
+    pub(super) fn cases() -> impl Iterator<Item = crate::harness::Case> {
+        std::iter::empty()
+    }
+}
 
 use crate::figures::Count;
 use crate::harness::Case;
@@ -45,6 +54,7 @@ pub fn all() -> Vec<Work> {
         .chain(advance::cases())
         .chain(frontier::cases())
         .chain(notification::cases())
+        .chain(wakes::cases())
         .chain(first_use::cases());
     timed.map(Work::Timed).chain(packing::cases().map(Work::Counted)).collect()
 }

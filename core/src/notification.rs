@@ -393,6 +393,12 @@ impl Watching {
     pub const fn notification(&self) -> &Arc<Notification> {
         &self.notification
     }
+
+    /// The epoch word: what the host's [`Wake`] is called with.
+    #[must_use]
+    pub fn word(&self) -> &EpochWord {
+        &self.notification.epoch
+    }
 }
 
 impl Drop for Watching {

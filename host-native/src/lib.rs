@@ -22,6 +22,10 @@
 //! | [`mod@allocate`] | [`allocate()`], [`allocate_ready`]: blocking, with a deadline |
 //! | [`queue`] | [`CpuQueue`]: an in-order queue with a worker thread |
 //! | [`proactor`] | [`Proactor`](proactor::Proactor): an event loop over io_uring, or poll |
+//! | [`event`] | [`Event`](event::Event): an eventfd that is set and taken |
+//! | [`fence`] | descriptors that become ready, and semaphores |
+//! | [`relay`] | notifications, events and semaphores that tell each other |
+//! | [`shared`] | [`SharedNotification`](shared::SharedNotification): one for several processes |
 //! | [`io_axis`] | [`IoAxis`](io_axis::IoAxis): reads and writes of files as epochs |
 //! | `trace`, `tracy` | pools and queues in the Tracy profiler; feature `tracy` |
 //! | `info` | [`machine_info`]: what this machine offers |
@@ -36,10 +40,14 @@
 pub mod allocate;
 mod buffer;
 pub mod cache;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(loom)))]
 mod clock;
+#[cfg(all(target_os = "linux", not(loom)))]
+pub mod event;
+#[cfg(all(target_os = "linux", not(loom)))]
+pub mod fence;
 mod info;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(loom)))]
 pub mod io_axis;
 mod layout;
 #[allow(unsafe_code, reason = "mapped memory; argued in the file")]
@@ -49,9 +57,19 @@ mod memfd;
 #[allow(unsafe_code, reason = "two system calls without a wrapper; argued in the file")]
 mod numa;
 mod pages;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(loom)))]
 pub mod proactor;
+/// The parts that loom checks; the others sleep in the kernel, which it cannot.
+#[cfg(all(test, loom))]
+mod proactor {
+    mod latch;
+    mod ready;
+}
 pub mod queue;
+#[cfg(all(target_os = "linux", not(loom)))]
+pub mod relay;
+#[cfg(all(target_os = "linux", not(loom)))]
+pub mod shared;
 pub mod slab;
 #[cfg(target_os = "linux")]
 mod sync;

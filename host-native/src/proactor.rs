@@ -30,6 +30,7 @@
 //! | `driver` | the operations under way |
 //! | `latch`, `ready`, `doorbell` | how others wake the loop |
 //! | `watches` | notifications that it waits for |
+//! | `serial` | maps by number |
 //! | `backend`, `ring` | io_uring |
 //! | `poll`, `workers`, `raw` | without it |
 //! | `thread` | a loop with its own thread |
@@ -46,6 +47,7 @@ mod raw;
 mod ready;
 #[allow(unsafe_code, reason = "the kernel uses memory that operations name; argued in the file")]
 mod ring;
+mod serial;
 mod thread;
 mod watches;
 mod workers;
@@ -53,7 +55,7 @@ mod workers;
 use backend::Backend;
 use core::fmt;
 use core::marker::PhantomData;
-use doorbell::Doorbell;
+pub(crate) use doorbell::Doorbell;
 use driver::Driver;
 use handle::{Counters, Shared};
 use poll::PollSet;

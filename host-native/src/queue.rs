@@ -42,7 +42,7 @@ use strandline_core::{
 };
 
 mod builder;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(loom)))]
 mod carried;
 mod signal;
 

@@ -1,86 +1,70 @@
-//! What every proactor does, whatever kernel interface is below it.
+//! Conformance of wakes: what every way to sleep on a notification does. Cases are written once, in
+//! `cases`, and every backend registers with the one list of them: a backend without a case, or a case
+//! that is not in the list, does not compile.
+//!
+//! | backend | who sleeps |
+//! | --- | --- |
+//! | `blocked` | a thread, by futex |
+//! | `uring`, `poll` | an event loop that its caller polls |
+//! | `uring_thread`, `poll_thread` | an event loop with its own thread |
+//! | `shared_blocked` | a thread, on a notification shared between processes |
+//! | `shared_uring`, `shared_poll` | an event loop that mirrors one |
 #![cfg(target_os = "linux")]
+#![deny(dead_code)]
 
-use std::sync::Arc;
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
-use strandline_core::*;
-use strandline_host_native::proactor::*;
+#[path = "wakes/backends.rs"]
+mod backends;
+#[path = "wakes/cases.rs"]
+mod cases;
+mod support;
 
-fn each(test: impl Fn(ProactorKind)) {
-    for kind in ProactorKind::ALL {
-        test(kind);
-    }
+use backends::{Blocked, Looping, Shared, SharedLooping, Threaded};
+use strandline_host_native::proactor::ProactorKind;
+
+/// The list of cases. Each backend's tests are made from it.
+macro_rules! register {
+    ($($module:ident: $backend:expr;)*) => { $(
+        mod $module {
+            use super::*;
+            register!(@cases $backend;
+                a_stale_observation_does_not_sleep,
+                a_signal_after_the_look_ends_the_wait,
+                a_signal_reaches_every_waiter,
+                signals_that_come_close_together_count_as_one,
+                a_deadline_ends_the_wait_and_not_before,
+                a_deadline_that_has_passed_looks_once,
+                a_deadline_may_race_with_a_signal,
+                no_wake_is_lost_between_two_that_take_turns,
+                registering_races_with_signaling,
+                a_signal_handler_may_signal,
+                interrupted_sleeps_go_on,
+                many_notifications_come_and_go,
+                two_waiters_of_different_observations,
+            );
+        }
+    )* };
+    (@cases $backend:expr; $($case:ident,)*) => { $(
+        #[test]
+        fn $case() {
+            if let Some(backend) = $backend {
+                cases::$case(&backend);
+            }
+        }
+    )* };
 }
 
-fn run(p: &mut Proactor) {
-    while p.pending() > 0 {
-        p.poll(Some(Duration::from_secs(10))).unwrap();
-    }
+register! {
+    blocked: Some(Blocked);
+    uring: Looping::new(ProactorKind::IoUring);
+    poll: Looping::new(ProactorKind::Poll);
+    uring_thread: Threaded::new(ProactorKind::IoUring);
+    poll_thread: Threaded::new(ProactorKind::Poll);
+    shared_blocked: Some(Shared);
+    shared_uring: SharedLooping::new(ProactorKind::IoUring);
+    shared_poll: SharedLooping::new(ProactorKind::Poll);
 }
 
-#[test]
-fn smoke() {
-    each(|kind| {
-        let mut p = Proactor::builder().kind(kind).build().unwrap();
-        let h = p.handle();
-        let (tx, rx) = mpsc::channel();
-        let send = |n: u32| {
-            let tx = tx.clone();
-            move |c: Completion| tx.send((n, c.result)).unwrap()
-        };
-        h.submit(Op::nop(), send(0));
-        let t = Instant::now() + Duration::from_millis(3);
-        h.submit(Op::timer(t), send(1));
-        run(&mut p);
-        assert!(Instant::now() >= t);
-        assert_eq!(rx.try_iter().collect::<Vec<_>>(), [(0, Ok(0)), (1, Ok(0))]);
-        let n = Arc::new(Notification::new(Some(strandline_host_native::thread_wake())));
-        let seen = n.observe();
-        h.submit(Op::wait(n.clone(), seen, None), send(2));
-        let id = h.submit(Op::wait(n.clone(), seen, None), send(3));
-        assert_eq!(p.poll(Some(Duration::ZERO)).unwrap(), 0);
-        h.cancel(id);
-        std::thread::scope(|s| {
-            s.spawn(|| {
-                std::thread::sleep(Duration::from_millis(2));
-                n.signal_if_observed()
-            });
-            run(&mut p);
-        });
-        assert_eq!(rx.try_iter().collect::<Vec<_>>(), [(3, Err(OpError::Canceled)), (2, Ok(0))]);
-        let f: SharedFd = tempfile(b"hello world").into();
-        let tx2 = tx.clone();
-        h.submit(Op::read_at(f.clone(), 6, vec![0; 100]), move |c| {
-            let b = c.buffer.unwrap().into_bytes().unwrap();
-            assert_eq!(&b[..5], b"world");
-            tx2.send((4, c.result)).unwrap()
-        });
-        run(&mut p);
-        assert_eq!(rx.try_iter().collect::<Vec<_>>(), [(4, Ok(5))]);
-        let seq = Sequence::new()
-            .then(Op::nop(), send(5))
-            .then(Op::write_at(f.clone(), 0, b"HE".to_vec()), send(6))
-            .then(Op::read_at(f, 0, vec![0; 3]), send(7));
-        h.submit_sequence(seq);
-        run(&mut p);
-        assert_eq!(rx.try_iter().collect::<Vec<_>>(), [(5, Ok(0)), (6, Ok(2)), (7, Ok(3))]);
-        h.submit(Op::wait(n.clone(), n.observe(), None), send(8));
-        drop(p);
-        assert_eq!(rx.try_iter().collect::<Vec<_>>(), [(8, Err(OpError::Closed))]);
-    });
-}
-
-fn tempfile(bytes: &[u8]) -> std::fs::File {
-    use std::io::Write;
-    let path = std::env::temp_dir().join(format!(
-        "strandline-{}-{:?}",
-        std::process::id(),
-        Instant::now()
-    ));
-    let mut f =
-        std::fs::OpenOptions::new().create_new(true).read(true).write(true).open(&path).unwrap();
-    std::fs::remove_file(path).unwrap();
-    f.write_all(bytes).unwrap();
-    f
-}
+/// Every kind of proactor is registered above: a new one makes this incomplete.
+const _: fn(ProactorKind) = |kind| match kind {
+    ProactorKind::IoUring | ProactorKind::Poll => {}
+};

@@ -13,9 +13,10 @@
 use super::backend::{Backend, Done, KernelOp, Sleep};
 use super::handle::{Counters, Message, Shared, Submission};
 use super::op::{Callback, Completion, Direction, Interest, IoBuffer, Kind, OpError, SharedFd};
+use super::serial::SerialMap;
 use super::watches::Watches;
 use rustix::io::Errno;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
@@ -48,7 +49,7 @@ struct Slot {
 pub(super) struct Driver {
     shared: Arc<Shared>,
     backend: Box<dyn Backend>,
-    ops: HashMap<u64, Slot>,
+    ops: SerialMap<u64, Slot>,
     timers: BTreeSet<(Instant, u64)>,
     watches: Watches,
     done: VecDeque<(Callback, Completion)>,
@@ -63,7 +64,7 @@ impl Driver {
         Self {
             shared,
             backend,
-            ops: HashMap::new(),
+            ops: SerialMap::default(),
             timers: BTreeSet::new(),
             watches,
             done: VecDeque::new(),
@@ -110,6 +111,14 @@ impl Driver {
             (Some(end), Some(&(timer, _))) => Some(end.min(timer)),
             (end, timer) => end.or(timer.map(|&(timer, _)| timer)),
         };
+        self.turn_parked(until)?;
+        // What woke it is taken in at once: it may end the wait.
+        self.look();
+        Ok(())
+    }
+
+    /// A turn that sleeps, unless there is work that came without the kernel.
+    fn turn_parked(&mut self, until: Option<Instant>) -> Result<(), Errno> {
         let shared = self.shared.clone();
         shared.doorbell.latch().park();
         let work = !shared.doorbell.ready().is_empty()
@@ -117,10 +126,7 @@ impl Driver {
             || !shared.inbox().messages.is_empty();
         let slept = self.turn(if work { Sleep::No } else { Sleep::Until(until) });
         shared.doorbell.latch().unpark();
-        slept?;
-        // What woke it is taken in at once: it may end the wait.
-        self.look();
-        Ok(())
+        slept
     }
 
     fn turn(&mut self, sleep: Sleep) -> Result<(), Errno> {
@@ -152,8 +158,8 @@ impl Driver {
             match message {
                 Message::Submit(submission) => {
                     let serial = submission.serial;
-                    if let Some(result) = self.start(submission, None) {
-                        self.finish(serial, result, None);
+                    if let Some(ended) = self.start(submission, None) {
+                        self.finish(serial, ended.result, ended.buffer);
                     }
                 }
                 Message::Sequence(all) => self.admit_sequence(all),
@@ -174,8 +180,8 @@ impl Driver {
                 self.ops.insert(serial, Slot { state, callback, deadline: None, previous, next });
             } else {
                 let serial = submission.serial;
-                if let Some(result) = self.start(submission, next) {
-                    self.finish(serial, result, None);
+                if let Some(ended) = self.start(submission, next) {
+                    self.finish(serial, ended.result, ended.buffer);
                 }
             }
         }
@@ -186,27 +192,32 @@ impl Driver {
         &mut self,
         Submission { serial, kind, callback }: Submission,
         next: Option<u64>,
-    ) -> Option<Result<usize, OpError>> {
+    ) -> Option<Completion> {
         let deadline = kind.deadline();
         let kernel = |operation, event| State::Kernel { operation, event, stopped: None };
-        let mut ended = None;
+        let mut ended: Option<Completion> = None;
+        let without_memory = |result| Some(Completion { result, buffer: None });
         let state = match kind {
             Kind::Timer { .. } => State::Timer,
             Kind::Wait { notification, seen, .. } => {
                 match self.watches.add(serial, notification, seen) {
                     Ok(Some(slot)) => State::Waiting { slot },
                     signaled_or_refused => {
-                        ended = Some(signaled_or_refused.map(|_| 0));
+                        ended = without_memory(signaled_or_refused.map(|_| 0));
                         State::Timer
                     }
                 }
             }
             Kind::Register(buffer) => {
-                ended = Some(at_once("registering a buffer", self.backend.register(buffer)));
+                ended =
+                    without_memory(at_once("registering a buffer", self.backend.register(buffer)));
                 State::Timer
             }
             Kind::Unregister(buffer) => {
-                ended = Some(at_once("unregistering a buffer", self.backend.unregister(&buffer)));
+                ended = without_memory(at_once(
+                    "unregistering a buffer",
+                    self.backend.unregister(&buffer),
+                ));
                 State::Timer
             }
             Kind::Nop => {
@@ -221,6 +232,12 @@ impl Driver {
                 let interest = Interest::Readable;
                 self.backend.start(serial, KernelOp::Poll { fd: fd.clone(), interest });
                 kernel("event", Some(fd))
+            }
+            // io_uring would take it for "from where the file stands".
+            Kind::Transfer(transfer) if i64::try_from(transfer.offset).is_err() => {
+                let result = at_once("an offset", Err(Errno::INVAL));
+                ended = Some(Completion { result, buffer: Some(transfer.buffer) });
+                State::Timer
             }
             Kind::Transfer(transfer) => {
                 let operation = match transfer.direction {
@@ -259,7 +276,8 @@ impl Driver {
             // A loop, not recursion: sequences may be long, and may end at once.
             if result.is_ok() {
                 let submission = Submission { serial: next, kind, callback };
-                ending = self.start(submission, after).map(|result| (next, result, None));
+                let ended = self.start(submission, after);
+                ending = ended.map(|ended| (next, ended.result, ended.buffer));
             } else {
                 let state = State::Timer;
                 let (deadline, previous) = (None, None);
@@ -360,7 +378,9 @@ impl Driver {
             self.stop(serial, OpError::Closed);
         }
         while self.backend.in_flight() > 0 {
-            if let Err(error) = self.turn(Sleep::Until(None)) {
+            // Ready bits would keep it from sleeping: nobody is left whom they tell something.
+            self.shared.doorbell.ready().take(drop);
+            if let Err(error) = self.turn_parked(None) {
                 log::error!("the proactor cannot wait for its last operations: {error}");
                 break;
             }

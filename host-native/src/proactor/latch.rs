@@ -51,3 +51,6 @@ impl Latch {
         self.parked.load(Ordering::SeqCst) && self.parked.swap(false, Ordering::SeqCst)
     }
 }
+
+#[cfg(all(test, loom))]
+mod model;

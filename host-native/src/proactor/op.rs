@@ -122,6 +122,16 @@ impl Interest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OpId(pub(super) u64);
 
+impl OpId {
+    pub(crate) const fn number(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) const fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 /// An operation, to be submitted.
 #[derive(Debug)]
 pub struct Op(pub(super) Kind);

@@ -17,7 +17,8 @@
 use crate::sync::atomic::{AtomicU64, Ordering};
 use std::sync::OnceLock;
 
-const BITS: u32 = u64::BITS;
+/// Members of a word. Loom tracks every atomic, so it gets few.
+const BITS: u32 = if cfg!(loom) { 4 } else { u64::BITS };
 /// Members of a chunk.
 const CHUNK: u32 = BITS * BITS;
 const CHUNKS: usize = 64;

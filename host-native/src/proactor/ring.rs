@@ -33,12 +33,13 @@ use super::backend::{Backend, Done, KernelOp, Sleep};
 use super::doorbell::Doorbell;
 use super::handle::Counters;
 use super::op::{Direction, IoBuffer, Transfer};
+use super::serial::SerialMap;
 use crate::{MmapBuffer, clock};
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
@@ -58,6 +59,8 @@ const FIXED_BYTES: usize = 1 << 30;
 const ENTER_GETEVENTS: u32 = 1;
 const ENTER_EXT_ARG: u32 = 1 << 3;
 const ENTER_ABS_TIMER: u32 = 1 << 5;
+/// Sleeping is not counted as waiting for a disk: most sleeps are not.
+const ENTER_NO_IOWAIT: u32 = 1 << 7;
 
 struct Fixed {
     len: usize,
@@ -71,10 +74,12 @@ pub(super) struct Ring {
     doorbell: Arc<Doorbell>,
     counters: Arc<Counters>,
     backlog: VecDeque<squeue::Entry>,
-    flying: HashMap<u64, KernelOp>,
+    flying: SerialMap<u64, KernelOp>,
     armed: bool,
     /// The kernel takes absolute deadlines.
     absolute: bool,
+    /// Flags of every call.
+    wait_flags: u32,
     /// Registered memory by address; `None` until something is.
     fixed: Option<BTreeMap<usize, Fixed>>,
     free_slots: Vec<u16>,
@@ -124,14 +129,16 @@ impl Ring {
         }
         // Came with the same kernel.
         let absolute = params.is_feature_min_timeout();
+        let wait_flags = if params.is_feature_no_iowait() { ENTER_NO_IOWAIT } else { 0 };
         Ok(Self {
             uring,
             doorbell,
             counters,
             backlog: VecDeque::new(),
-            flying: HashMap::new(),
+            flying: SerialMap::default(),
             armed: false,
             absolute,
+            wait_flags,
             fixed: None,
             free_slots: Vec::new(),
         })
@@ -194,7 +201,7 @@ impl Ring {
     }
 
     fn enter(&self, submit: usize, want: u32, deadline: Option<Instant>) -> Result<(), Errno> {
-        let mut flags = ENTER_GETEVENTS | ENTER_EXT_ARG;
+        let mut flags = ENTER_GETEVENTS | ENTER_EXT_ARG | self.wait_flags;
         let time = deadline.and_then(|end| {
             if self.absolute {
                 flags |= ENTER_ABS_TIMER;
