@@ -4,6 +4,8 @@ pub mod advance;
 mod first_use;
 mod fixed_pairs;
 mod frontier;
+#[cfg(target_os = "linux")]
+mod load;
 mod notification;
 mod packing;
 mod pending;
@@ -43,9 +45,9 @@ impl Work {
     }
 }
 
-/// All there is, in the order of the report.
+/// All there is, in the order of the report; files to be read have this many bytes.
 #[must_use]
-pub fn all() -> Vec<Work> {
+pub fn all(file_bytes: u64) -> Vec<Work> {
     let timed = tlsf_pair::cases()
         .chain(traces::cases())
         .chain(pool_pairs::cases())
@@ -55,6 +57,7 @@ pub fn all() -> Vec<Work> {
         .chain(frontier::cases())
         .chain(notification::cases())
         .chain(wakes::cases())
-        .chain(first_use::cases());
+        .chain(first_use::cases())
+        .chain(load::cases(file_bytes));
     timed.map(Work::Timed).chain(packing::cases().map(Work::Counted)).collect()
 }

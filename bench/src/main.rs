@@ -18,6 +18,9 @@ struct Args {
     /// Few and short rounds: a look, not a result.
     #[arg(long)]
     quick: bool,
+    /// MiB of the file that is loaded [default: 1024, quick: 64]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    file_mib: Option<u64>,
     /// Print one JSON object instead of tables.
     #[arg(long)]
     json: bool,
@@ -53,7 +56,8 @@ fn main() -> ExitCode {
     let effort = if args.quick { Effort::QUICK } else { Effort::FULL };
     let setting = report::Setting::here(effort);
     let mut sections = Vec::new();
-    for work in groups::all() {
+    let file_mib = args.file_mib.unwrap_or(if args.quick { 64 } else { 1024 });
+    for work in groups::all(file_mib << 20) {
         let title = work.title();
         if !args.filters.is_empty() && !args.filters.iter().any(|f| title.contains(f.as_str())) {
             continue;
