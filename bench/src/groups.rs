@@ -1,6 +1,7 @@
 //! The groups of cases, one file each.
 
 pub mod advance;
+mod first_use;
 mod fixed_pairs;
 mod frontier;
 mod notification;
@@ -53,6 +54,7 @@ pub fn all() -> Vec<Work> {
         .chain(advance::cases())
         .chain(frontier::cases())
         .chain(notification::cases())
+        .chain(first_use::cases())
         .chain(wakes::cases());
     timed.map(Work::Timed).chain(packing::cases().map(Work::Counted)).collect()
 }

@@ -46,6 +46,14 @@ Examples:
   strandline fit traces/vit_infer.csv.gz
   strandline fit traces/vit_infer.csv.gz --output vit.toml && strandline replay traces/vit_infer.csv.gz --config vit.toml";
 
+const LOAD_EXAMPLES: &str = "\
+Examples:
+  strandline load model.safetensors
+  strandline load model.safetensors --proactor poll --json
+  strandline load model.safetensors --cold
+
+Exit status: 0 every byte was loaded and verified; 1 there was no memory for it, or bytes differ; 2 bad input.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Play a trace through real pools over real memory, checking every range and byte
@@ -56,6 +64,9 @@ pub(crate) enum Command {
     Fit(FitArgs),
     /// Show the providers of memory that are available here, and their properties
     Info(InfoArgs),
+    /// Load a model's tensors into a pool through the kernel's I/O ring, verify them, and compare with plain reads
+    #[command(after_help = LOAD_EXAMPLES)]
+    Load(LoadArgs),
     /// Convert a trace to another format
     Convert(ConvertArgs),
 }
@@ -265,9 +276,43 @@ pub(crate) struct FitArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct InfoArgs {
+    /// Show whether this kernel interface can be had [default: which one an event loop gets]
+    #[arg(long, value_enum)]
+    pub(crate) proactor: Option<ProactorArg>,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoadArgs {
+    /// A file of tensors in the safetensors format
+    #[arg(value_name = "FILE.safetensors")]
+    pub(crate) path: PathBuf,
+    /// The kernel interface to load by [default: io_uring, and poll where that is refused]
+    #[arg(long, value_enum)]
+    pub(crate) proactor: Option<ProactorArg>,
+    /// Event loops that load side by side, each on a thread of its own [default: as many as processors, at most 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) rings: Option<u8>,
+    /// The pool takes at most this many bytes from the system
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) capacity: Option<Bytes>,
+    /// Ask the system to forget the file before each way of reading it, so that all of them read the disk
+    #[arg(long)]
+    pub(crate) cold: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProactorArg {
+    /// The kernel's submission and completion rings
+    #[value(name = "io_uring")]
+    IoUring,
+    /// poll(2), and threads that read
+    Poll,
 }
 
 #[derive(Debug, Args)]

@@ -1,7 +1,7 @@
 //! `strandline`: replays real allocation traces through pools, and sizes memory.
 //!
 //! ```text
-//!   args ─▶ replay │ fit │ info │ convert ─▶ standard output: the report      exit 0: satisfied
+//!   args ─▶ replay │ fit │ info │ load │ convert ─▶ standard output: the report      exit 0: satisfied
 //!                                       └─▶ standard error: progress, errors       1: not satisfied
 //!                                                                                  2: bad input
 //! ```
@@ -10,8 +10,12 @@ mod args;
 mod convert;
 mod fit;
 mod info;
+#[cfg_attr(not(target_os = "linux"), path = "load/absent.rs")]
+mod load;
 mod meter;
 mod output;
+#[cfg_attr(not(target_os = "linux"), path = "proactor/absent.rs")]
+mod proactor;
 mod replay;
 
 use args::{Cli, Command};
@@ -29,11 +33,14 @@ enum Ending {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
-    small_pages();
+    if let Command::Replay(_) | Command::Fit(_) = &cli.command {
+        small_pages();
+    }
     let ended = match &cli.command {
         Command::Replay(args) => replay::run(args),
         Command::Fit(args) => fit::run(args),
         Command::Info(args) => info::run(args),
+        Command::Load(args) => load::run(args),
         Command::Convert(args) => convert::run(args),
     };
     match ended {
