@@ -47,7 +47,7 @@ impl<L: Label> Tlsf<L> {
         let own = self.classes.floor(need.units);
         if shelf.next_bin(own) == Some(own) {
             let head = shelf.head(own);
-            if admits(&self.nodes.label(head))
+            if admits(self.nodes.label(head))
                 && let Some(place) = self.fits(head, need, own)
             {
                 return Some(place);
@@ -58,7 +58,7 @@ impl<L: Label> Tlsf<L> {
         let mut bin = surely;
         while let Some(found) = shelf.next_bin(bin) {
             let head = shelf.head(found);
-            if admits(&self.nodes.label(head)) {
+            if admits(self.nodes.label(head)) {
                 return self.fits(head, need, found);
             }
             // Low ranks tend to stand first: if none of the first few is admitted, the rest hardly is.
@@ -120,7 +120,7 @@ impl<L: Label> Tlsf<L> {
                     units < least || units == least && tie.prefers(address, other)
                 });
             if better
-                && admits(&self.nodes.label(at))
+                && admits(self.nodes.label(at))
                 && let Some(place) = self.fits(at, need, bin)
             {
                 best = Some((units, address, place));
