@@ -4,7 +4,7 @@ pub mod advance;
 mod first_use;
 mod fixed_pairs;
 mod frontier;
-mod notification;
+pub mod notification;
 mod packing;
 mod pending;
 mod pool_pairs;
@@ -56,5 +56,6 @@ pub fn all() -> Vec<Work> {
         .chain(notification::cases())
         .chain(first_use::cases())
         .chain(wakes::cases());
-    timed.map(Work::Timed).chain(packing::cases().map(Work::Counted)).collect()
+    let counted = notification::counts().chain(packing::cases());
+    timed.map(Work::Timed).chain(counted.map(Work::Counted)).collect()
 }
