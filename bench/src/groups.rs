@@ -4,9 +4,8 @@ pub mod advance;
 mod first_use;
 mod fixed_pairs;
 mod frontier;
-#[cfg(target_os = "linux")]
 mod load;
-mod notification;
+pub mod notification;
 mod packing;
 mod pending;
 mod pool_pairs;
@@ -56,8 +55,9 @@ pub fn all(file_bytes: u64) -> Vec<Work> {
         .chain(advance::cases())
         .chain(frontier::cases())
         .chain(notification::cases())
-        .chain(wakes::cases())
         .chain(first_use::cases())
+        .chain(wakes::cases())
         .chain(load::cases(file_bytes));
-    timed.map(Work::Timed).chain(packing::cases().map(Work::Counted)).collect()
+    let counted = notification::counts().chain(packing::cases());
+    timed.map(Work::Timed).chain(counted.map(Work::Counted)).collect()
 }

@@ -37,6 +37,9 @@ struct Args {
     /// to gungraun.
     #[arg(long)]
     instructions: bool,
+    /// Signal a notification that nobody observes, so often, and stop: what strace is run on.
+    #[arg(long, hide = true, value_name = "N")]
+    signal_unobserved: Option<u64>,
     /// Ignored: what `cargo bench` passes.
     #[arg(long, hide = true)]
     bench: bool,
@@ -44,6 +47,10 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if let Some(count) = args.signal_unobserved {
+        groups::notification::signal_unobserved(count);
+        return ExitCode::SUCCESS;
+    }
     if args.instructions {
         return match instructions::run(&args.filters) {
             Ok(()) => ExitCode::SUCCESS,

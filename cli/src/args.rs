@@ -276,6 +276,9 @@ pub(crate) struct FitArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct InfoArgs {
+    /// Show whether this kernel interface can be had [default: which one an event loop gets]
+    #[arg(long, value_enum)]
+    pub(crate) proactor: Option<ProactorArg>,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

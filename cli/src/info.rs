@@ -3,6 +3,7 @@
 use crate::Ending;
 use crate::args::InfoArgs;
 use crate::output::{self, Error};
+use crate::proactor;
 use serde_json::{Value, json};
 use std::time::Duration;
 use strandline_host_native::{PrefaultReport, machine_info, measure_prefault, memory_nodes};
@@ -13,6 +14,7 @@ use strandline_replay::size::Bytes;
 const MEASURED: u64 = 32 << 20;
 
 pub(crate) fn run(args: &InfoArgs) -> Result<Ending, Error> {
+    let proactor = proactor::running(args.proactor)?;
     let machine = machine_info();
     let nodes = memory_nodes();
     // A machine without that much memory is no reason to say nothing of it.
@@ -37,6 +39,7 @@ pub(crate) fn run(args: &InfoArgs) -> Result<Ending, Error> {
                 "processors": machine.processors,
                 "memory_nodes": nodes,
             },
+            "proactor": { "kind": proactor.name, "reason": proactor.reason },
             "prefault": pages.as_ref().map(prefault_value),
         });
         format!("{report:#}\n")
@@ -57,6 +60,7 @@ pub(crate) fn run(args: &InfoArgs) -> Result<Ending, Error> {
              \x20 page          {}, huge {} ({})\n\
              \x20 processors    {}\n\
              \x20 memory nodes  {}\n\
+             \x20 event loops   {}\n\
              {}",
             provider.memory_type,
             provider.usage,
@@ -70,6 +74,10 @@ pub(crate) fn run(args: &InfoArgs) -> Result<Ending, Error> {
             machine.transparent_huge_pages.map_or("unknown".to_owned(), |mode| mode.to_string()),
             machine.processors.map_or("unknown".to_owned(), |n| n.to_string()),
             nodes_text(&nodes),
+            match &proactor.reason {
+                Some(reason) => format!("{} ({reason})", proactor.name),
+                None => proactor.name.clone(),
+            },
             pages.as_ref().map(prefault_text).unwrap_or_default(),
         )
     };

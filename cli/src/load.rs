@@ -9,7 +9,7 @@ mod beside;
 mod header;
 
 use crate::Ending;
-use crate::args::{LoadArgs, ProactorArg};
+use crate::args::LoadArgs;
 use crate::meter::Meter;
 use crate::output::{self, Error};
 use header::{Model, Tensor};
@@ -103,10 +103,7 @@ impl Machine {
     fn start(args: &LoadArgs, model: &Model) -> Result<Self, Error> {
         let mut builder = Proactor::builder();
         if let Some(kind) = args.proactor {
-            builder = builder.kind(match kind {
-                ProactorArg::IoUring => ProactorKind::IoUring,
-                ProactorArg::Poll => ProactorKind::Poll,
-            });
+            builder = builder.kind(kind.into());
         }
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let rings = args.rings.map_or(processors.min(4), usize::from);

@@ -14,6 +14,8 @@ mod info;
 mod load;
 mod meter;
 mod output;
+#[cfg_attr(not(target_os = "linux"), path = "proactor/absent.rs")]
+mod proactor;
 mod replay;
 
 use args::{Cli, Command};

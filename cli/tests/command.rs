@@ -425,6 +425,9 @@ fn info_names_the_provider_in_both_forms() {
     assert_eq!(report["providers"][0]["name"], "mmap");
     assert!(count(&report, "/providers/0/granularity_bytes").is_power_of_two());
     assert!(count(&report, "/prefault/populated_ns") > 0);
+    assert!(["io_uring", "poll"].map(Some).contains(&report["proactor"]["kind"].as_str()));
+    let forced = json(&["info", "--proactor", "poll"], 0);
+    assert_eq!(forced["proactor"]["kind"], "poll");
     assert!(!report["machine"]["memory_nodes"].as_array().expect("nodes").is_empty());
     // What was given, not what was asked for: it may be nothing, and is never more than there is.
     if let Some(huge) = report["prefault"]["huge_bytes"].as_u64() {

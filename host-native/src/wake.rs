@@ -200,5 +200,5 @@ pub fn wait_frontier(
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;

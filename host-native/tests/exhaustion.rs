@@ -50,7 +50,7 @@ fn every_way_to_run_out_of_descriptors_is_an_error_and_leaks_none() {
         let shared = shared.map(drop);
         // An export keeps its descriptor until it is over.
         drop(semaphore);
-        setrlimit(Resource::Nofile, limits.clone()).unwrap();
+        setrlimit(Resource::Nofile, limits).unwrap();
         match &auto {
             Err(ProactorError::Doorbell(error)) => {
                 seen[0] = true;

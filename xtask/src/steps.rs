@@ -151,7 +151,12 @@ pub(crate) fn lint() -> ExitCode {
 }
 
 fn unit() -> Outcome {
-    Cmd::cargo().args(["test", "--workspace", "--no-fail-fast"]).run_tests().map(Some)
+    // The soak runs as long as its time allows; by hand, a run is two seconds.
+    Cmd::cargo()
+        .args(["test", "--workspace", "--no-fail-fast"])
+        .env("STRANDLINE_SOAK_SECONDS", "20")
+        .run_tests()
+        .map(Some)
 }
 
 fn no_std() -> Outcome {
@@ -172,18 +177,19 @@ fn no_std() -> Outcome {
 
 fn loom() -> Outcome {
     // Release, since the models are large; with the assertions, since they are half of what is checked.
-    let test = || {
+    let test = |package| {
         Cmd::cargo()
-            .args(["test", "-p", "strandline-core", "--release"])
+            .args(["test", "-p", package, "--release"])
             .flavour("loom", "--cfg loom")
             .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true")
             .env("LOOM_MAX_PREEMPTIONS", "3")
     };
     // Models of private types are unit tests in modules named `model`; other unit tests use loom's
     // types outside a model, which it refuses.
-    let private = test().args(["--lib", "--", "::model::"]).run_tests();
-    let public = test().args(["--no-fail-fast", "--test", "loom_*"]).run_tests();
-    Ok(Some(private? + public?))
+    let private = |package| test(package).args(["--lib", "--", "::model::"]).run_tests();
+    let (core, host) = (private("strandline-core"), private("strandline-host-native"));
+    let public = test("strandline-core").args(["--no-fail-fast", "--test", "loom_*"]).run_tests();
+    Ok(Some(core? + host? + public?))
 }
 
 fn bench_compiles() -> Outcome {

@@ -165,13 +165,13 @@ impl Side for BareFutex {
     fn wait(&mut self) {
         while self.mine.swap(0, Ordering::Acquire) == 0 {
             // Woken, or it had changed: looked at again.
-            let _ = futex::wait(&*self.mine, futex::Flags::PRIVATE, 0, None);
+            let _ = futex::wait(&self.mine, futex::Flags::PRIVATE, 0, None);
         }
     }
 
     fn signal(&mut self) {
         self.theirs.store(1, Ordering::Release);
-        assert!(futex::wake(&*self.theirs, futex::Flags::PRIVATE, 1).is_ok());
+        assert!(futex::wake(&self.theirs, futex::Flags::PRIVATE, 1).is_ok());
     }
 }
 

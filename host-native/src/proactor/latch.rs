@@ -14,6 +14,9 @@
 //! in their total order is followed by a read that sees the first. So either the loop sees the work, or
 //! the waker sees a parked loop and rings; the bell is an eventfd, which remembers.
 //!
+//! Every write is an exchange, though only one of them asks what was there: so each comes after the one whose
+//! value it took. (C++'s memory model orders plain stores there as well; loom does not know that.)
+//!
 //! # Cost
 //! Waking a loop that is awake is one load. Waking one that sleeps is one exchange and, for the first, one
 //! system call.
@@ -34,14 +37,14 @@ impl Latch {
 
     /// The loop is about to sleep. It must look for work after this and before it does.
     pub(super) fn park(&self) {
-        self.parked.store(true, Ordering::SeqCst);
+        self.parked.swap(true, Ordering::SeqCst);
         seq_cst_for_loom();
     }
 
     /// The loop is awake, by whatever woke it.
     pub(super) fn unpark(&self) {
         // Whoever still reads that it is parked rings in vain, no worse.
-        self.parked.store(false, Ordering::Relaxed);
+        self.parked.swap(false, Ordering::Relaxed);
     }
 
     /// Called once work has been left: whether the caller must ring the bell.
