@@ -30,6 +30,8 @@
 pub mod allocate;
 mod buffer;
 pub mod cache;
+#[cfg(feature = "component")]
+pub mod component;
 mod info;
 mod layout;
 #[allow(unsafe_code, reason = "mapped memory; argued in the file")]
