@@ -59,8 +59,8 @@ mod pool;
 mod state;
 
 pub use batch::{Answer, Batch};
-pub use locate::{COMPONENT_VARIABLE, find_component};
 pub use limits::{SubstrateConfig, SubstrateLimits};
+pub use locate::{COMPONENT_VARIABLE, find_component};
 pub use module::SubstrateModule;
 pub use pool::SandboxPool;
 
@@ -185,7 +185,9 @@ pub struct Substrate {
 
 impl fmt::Debug for Substrate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Substrate").field("fault", &self.instance.fault.get()).finish_non_exhaustive()
+        f.debug_struct("Substrate")
+            .field("fault", &self.instance.fault.get())
+            .finish_non_exhaustive()
     }
 }
 

@@ -135,8 +135,7 @@ fn a_configuration_that_cannot_work_is_refused_in_the_same_words() {
     let substrate = module().instantiate().unwrap();
     let provider = provider();
     let config = FixedBlockPoolConfig { block_size: 0, ..FixedBlockPoolConfig::default() };
-    let native =
-        strandline_core::pool::fixed_block::FixedBlockPool::new(host(&provider), config);
+    let native = strandline_core::pool::fixed_block::FixedBlockPool::new(host(&provider), config);
     let sandbox = substrate.fixed_block(host(&provider), config);
     let (Err(native), Err(sandbox)) = (native, sandbox) else { panic!("both refuse") };
     assert_eq!(native, sandbox);
@@ -179,8 +178,10 @@ fn a_batch_does_what_its_calls_would() {
     let mut single = Vec::new();
     for (answer, &(size, alignment)) in batch.answers.into_iter().zip(&sizes) {
         let request = Request { size, alignment, ..common };
-        let (Answer::Ready { reservation, origin }, Ok(Acquire::Ready { reservation: b, origin: o })) =
-            (answer, one.acquire(&request))
+        let (
+            Answer::Ready { reservation, origin },
+            Ok(Acquire::Ready { reservation: b, origin: o }),
+        ) = (answer, one.acquire(&request))
         else {
             panic!("room for {size}")
         };

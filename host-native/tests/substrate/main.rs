@@ -1,16 +1,16 @@
 //! The core in a sandbox against the core itself: generated programs, step by step.
 
-#[path = "../../../core/tests/support/mod.rs"]
-mod support;
 mod faults;
 mod kinds;
+#[path = "../../../core/tests/support/mod.rs"]
+mod support;
 mod twin;
 mod world;
 
+use std::sync::OnceLock;
 use strandline_host_native::component::substrate::{
     SubstrateConfig, SubstrateModule, find_component,
 };
-use std::sync::OnceLock;
 
 /// The component as it was built.
 fn wasm() -> &'static [u8] {

@@ -326,12 +326,12 @@ impl Drop for Twin {
     fn drop(&mut self) {
         // One after the other, so that the tape is there when it is needed.
         let nothing = || {
-            let host = PoolHost::new(
-                self.echo.provider.clone(),
-                Arc::new(strandline_core::NoProgress),
-            );
+            let host =
+                PoolHost::new(self.echo.provider.clone(), Arc::new(strandline_core::NoProgress));
             let config = strandline_core::pool::passthrough::PassthroughPoolConfig::default();
-            Box::new(strandline_core::pool::passthrough::PassthroughPool::new(host, config).unwrap())
+            Box::new(
+                strandline_core::pool::passthrough::PassthroughPool::new(host, config).unwrap(),
+            )
         };
         drop(std::mem::replace(&mut self.native, nothing()));
         drop(std::mem::replace(&mut self.sandbox, nothing()));

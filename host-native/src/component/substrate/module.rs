@@ -98,6 +98,26 @@ impl SubstrateModule {
         Ok(Self { compiled: Arc::new(Compiled { pre, config: *config, _ticker: ticker }) })
     }
 
+    /// The names of all that the component imports, sorted.
+    #[must_use]
+    pub fn imports(&self) -> Vec<String> {
+        let engine = self.compiled.pre.engine();
+        let ty = self.compiled.pre.instance_pre().component().component_type();
+        let mut names: Vec<_> = ty.imports(engine).map(|(name, _)| name.to_owned()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// The names of all that the component exports, sorted.
+    #[must_use]
+    pub fn exports(&self) -> Vec<String> {
+        let engine = self.compiled.pre.engine();
+        let ty = self.compiled.pre.instance_pre().component().component_type();
+        let mut names: Vec<_> = ty.exports(engine).map(|(name, _)| name.to_owned()).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// A new instance, with a memory of its own.
     ///
     /// # Errors

@@ -18,9 +18,7 @@ use strandline_core::pool::{
     Acquire, Pool, PoolHost, PoolId, PoolProperties, PoolStats, ReleaseError, Request, Reservation,
 };
 use strandline_core::slab::{SlabProvider, Trim};
-use strandline_core::{
-    Axis, Death, FrontierRef, Notification, Observation, PoolError, SlabId,
-};
+use strandline_core::{Axis, Death, FrontierRef, Notification, Observation, PoolError, SlabId};
 use wasmtime::Store;
 use wasmtime::component::{Resource, ResourceAny};
 
@@ -63,10 +61,8 @@ impl SandboxPool {
         };
         let made = instance.enter(stand, |store, world| {
             let provider: Resource<Supplier> = store.data_mut().table.push(Supplier(stand))?;
-            let provider = authority::PoolHost {
-                provider,
-                progress: authority::ProgressSource::Host,
-            };
+            let provider =
+                authority::PoolHost { provider, progress: authority::ProgressSource::Host };
             let pool = match make(store, world.strandline_substrate_authority(), provider)? {
                 Ok(pool) => pool,
                 Err(error) => return Ok(Err(error)),
@@ -115,8 +111,7 @@ impl SandboxPool {
     }
 
     fn error(&self, error: types::PoolError) -> PoolError {
-        convert::pool_error(error)
-            .unwrap_or_else(|| self.nonsense("an error that was not caused"))
+        convert::pool_error(error).unwrap_or_else(|| self.nonsense("an error that was not caused"))
     }
 
     pub(super) fn observe(&self) -> Observation {
@@ -151,7 +146,8 @@ impl SandboxPool {
 
     pub(super) fn reserved(&self, answers: &[Answer]) {
         for answer in answers {
-            if let Answer::Ready { reservation, .. } | Answer::AfterWait { reservation, .. } = answer
+            if let Answer::Ready { reservation, .. } | Answer::AfterWait { reservation, .. } =
+                answer
             {
                 self.emit_reserved(reservation);
             }
@@ -217,9 +213,8 @@ impl SandboxPool {
         ) -> wasmtime::Result<Result<(), pools::LedgerError>>,
     ) -> Result<(), ReleaseError> {
         let Some(key) = self.key(&reservation) else { return Err(ReleaseError { reservation }) };
-        let done = self.enter(|store, world| {
-            call(store, &world.strandline_substrate_pools().ledger(), key)
-        });
+        let done = self
+            .enter(|store, world| call(store, &world.strandline_substrate_pools().ledger(), key));
         match done {
             Ok(Ok(())) => {
                 self.emit_released(&reservation);
