@@ -13,6 +13,11 @@ mod info;
 mod meter;
 mod output;
 mod replay;
+#[cfg(feature = "component")]
+mod sandbox;
+#[cfg(not(feature = "component"))]
+#[path = "no_sandbox.rs"]
+mod sandbox;
 
 use args::{Cli, Command};
 use clap::Parser;

@@ -284,12 +284,20 @@ pub(crate) fn doc(open: bool) -> Outcome {
     Ok(None)
 }
 
-/// The side-by-side benchmarks, with the flags that the published numbers use.
+/// The side-by-side benchmarks, with the flags that the published numbers use. Where components cannot be
+/// built, the sandbox is left out.
 pub(crate) fn bench(args: &[String]) -> Outcome {
-    Cmd::cargo()
-        .args(["run", "-p", "strandline-bench", "--profile", "bench", "--"])
-        .args(args)
-        .run()?;
+    let run = Cmd::cargo().args(["run", "-p", "strandline-bench", "--profile", "bench"]);
+    let run = match component::component() {
+        Ok(_) => run
+            .args(["--features", "component"])
+            .env("STRANDLINE_COMPONENT", component::component_file()),
+        Err(Stop::Skipped(why) | Stop::Failed(why)) => {
+            println!("without the sandbox: {why}");
+            run
+        }
+    };
+    run.arg("--").args(args).run()?;
     Ok(None)
 }
 
