@@ -85,9 +85,11 @@ pub(crate) fn component() -> Outcome {
 /// The component, then its pools against the core's.
 pub(super) fn sandbox() -> Outcome {
     component()?;
+    // One build for both: the same features of all packages.
     Cmd::cargo()
-        .args(["test", "-p", "strandline-host-native", "--features", "component"])
-        .args(["--test", "substrate"])
+        .args(["test", "-p", "strandline-host-native", "-p", "strandline"])
+        .args(["--features", "strandline-host-native/component,strandline/component"])
+        .args(["--test", "substrate", "--test", "via_component", "--no-fail-fast"])
         .env("STRANDLINE_COMPONENT", component_file())
         .run_tests()
         .map(Some)
