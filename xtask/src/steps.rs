@@ -48,6 +48,8 @@ pub(crate) enum Step {
     NoStd,
     /// The core as a component, and its pools in a sandbox against the core's.
     Sandbox,
+    /// The component's pools driven from Python.
+    Python,
     /// Model checking of every lock-free file (modules `model`, core/tests/loom_*.rs).
     Loom,
     /// The command over every shipped trace, its exit status and JSON checked.
@@ -83,6 +85,7 @@ impl Step {
             Self::Unit | Self::Loom | Self::Replay | Self::Bench => "-",
             Self::NoStd => "target wasm32-unknown-unknown, or Debian's rustc-web",
             Self::Sandbox => "target wasm32-wasip2, or Debian's rustc-web and lld-22",
+            Self::Python => "as sandbox; Python 3 with venv, wasmtime from PyPI",
             Self::Asan => "nightly",
             Self::Tsan => "Debian's rustc-web and clang-22, or nightly with rust-src",
             Self::Miri => "nightly with miri",
@@ -95,6 +98,7 @@ impl Step {
             Self::Unit => unit(),
             Self::NoStd => no_std(),
             Self::Sandbox => component::sandbox(),
+            Self::Python => component::python(),
             Self::Loom => loom(),
             Self::Replay => replay::replay(),
             Self::Bench => bench_compiles(),
