@@ -62,7 +62,7 @@ pub(crate) enum Step {
     Tsan,
     /// Core's tests under miri, reduced.
     Miri,
-    /// A short run of every fuzz target, seeded from fuzz/corpus.
+    /// Every fuzz target over fuzz/corpus and the same 5000 mutations of it.
     Fuzz,
 }
 
@@ -105,7 +105,7 @@ impl Step {
             Self::Asan => asan(),
             Self::Tsan => tsan(),
             Self::Miri => miri(&[]),
-            Self::Fuzz => fuzz::fuzz_all(options.seconds),
+            Self::Fuzz => fuzz::fuzz_all(options.fuzz_runs),
         }
     }
 }
@@ -119,8 +119,8 @@ pub(crate) struct TestOptions {
     pub(crate) skip: Vec<Step>,
     /// Stop at the first step that fails.
     pub(crate) fail_fast: bool,
-    /// How long each fuzz target runs, in seconds.
-    pub(crate) seconds: u32,
+    /// How many inputs each fuzz target gets.
+    pub(crate) fuzz_runs: u32,
 }
 
 impl TestOptions {
@@ -338,7 +338,7 @@ mod tests {
     use super::*;
 
     fn options(only: &[Step], skip: &[Step]) -> TestOptions {
-        TestOptions { only: only.to_vec(), skip: skip.to_vec(), fail_fast: false, seconds: 1 }
+        TestOptions { only: only.to_vec(), skip: skip.to_vec(), fail_fast: false, fuzz_runs: 1 }
     }
 
     #[test]
