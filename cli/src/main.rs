@@ -17,6 +17,11 @@ mod output;
 #[cfg_attr(not(target_os = "linux"), path = "proactor/absent.rs")]
 mod proactor;
 mod replay;
+#[cfg(feature = "component")]
+mod sandbox;
+#[cfg(not(feature = "component"))]
+#[path = "no_sandbox.rs"]
+mod sandbox;
 
 use args::{Cli, Command};
 use clap::Parser;

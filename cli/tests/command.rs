@@ -475,3 +475,12 @@ fn a_long_trace_reuses_what_a_short_one_needs() {
     let live = count(&report, "/trace/peak_live_bytes");
     assert!(count(&report, "/pool/peak_committed_bytes") < 2 * live.max(32 << 20));
 }
+
+#[cfg(not(feature = "component"))]
+#[test]
+fn a_build_without_the_sandbox_says_how_to_get_one() {
+    let output = strandline(&["replay", &vit(), "--via", "component"]);
+    assert_eq!(output.status.code(), Some(2));
+    let told = stderr(&output);
+    assert!(told.contains("--features component") && told.contains("xtask component"), "{told}");
+}

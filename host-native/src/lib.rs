@@ -40,6 +40,8 @@
 pub mod allocate;
 mod buffer;
 pub mod cache;
+#[cfg(feature = "component")]
+pub mod component;
 #[cfg(all(target_os = "linux", not(loom)))]
 mod clock;
 #[cfg(all(target_os = "linux", not(loom)))]
