@@ -18,6 +18,7 @@
 //! | [`wake`] | [`thread_wake`], [`wait`], [`wait_frontier`]: threads that sleep |
 //! | [`mod@allocate`] | [`allocate()`], [`allocate_ready`]: blocking, with a deadline |
 //! | [`queue`] | [`CpuQueue`]: an in-order queue with a worker thread |
+//! | [`tenant`] | [`Tenant`](tenant::Tenant): pools and queues for programs that nobody need trust |
 //! | `info` | [`machine_info`]: what this machine offers |
 //!
 //! # Memory
@@ -36,6 +37,7 @@ mod layout;
 mod mem;
 pub mod queue;
 pub mod slab;
+pub mod tenant;
 pub mod wake;
 
 pub use allocate::{AllocateError, Allocated, Lack, Timeout, allocate, allocate_ready};

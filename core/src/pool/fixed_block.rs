@@ -454,6 +454,11 @@ impl Pool for FixedBlockPool {
         self.properties
     }
 
+    /// A block, whatever the size.
+    fn footprint(&self, _size: u64, _alignment: u64) -> u64 {
+        self.block_bytes()
+    }
+
     /// # Errors
     /// Also [`PoolError::InvalidAlignment`] for an alignment above that of the provider's slabs.
     #[inline]

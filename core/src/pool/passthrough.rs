@@ -344,6 +344,11 @@ impl Pool for PassthroughPool {
         }
     }
 
+    /// What the provider is asked for.
+    fn footprint(&self, size: u64, _alignment: u64) -> u64 {
+        align_up(size, self.slabs.granularity).unwrap_or(u64::MAX)
+    }
+
     fn acquire(&self, request: &Request<'_>) -> Result<Acquire, PoolError> {
         request.validate()?;
         let max = self.slabs.max_slab_size;
