@@ -254,8 +254,9 @@ impl fmt::Debug for Reservation {
 }
 
 /// Why a request could not even be considered, or what broke while it was.
+// Exhaustive, as are the other types that cross a component boundary: whoever adds a case adds it to every
+// conversion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum PoolError {
     /// A request for nothing.
     ZeroSize,
@@ -277,6 +278,8 @@ pub enum PoolError {
     Provider(SlabError),
     /// The configuration cannot work; the text says what to change.
     InvalidConfig(&'static str),
+    /// What the pool runs on has failed (a sandbox trapped); it takes no more requests.
+    Lost,
 }
 
 impl fmt::Display for PoolError {
@@ -292,6 +295,7 @@ impl fmt::Display for PoolError {
             Self::TooManyBlocks => f.write_str("more blocks than the pool can number"),
             Self::Provider(error) => write!(f, "slab provider: {error}"),
             Self::InvalidConfig(what) => write!(f, "invalid pool configuration: {what}"),
+            Self::Lost => f.write_str("what the pool runs on has failed"),
         }
     }
 }
