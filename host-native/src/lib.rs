@@ -30,6 +30,8 @@
 
 pub mod allocate;
 mod buffer;
+#[cfg(feature = "component")]
+pub mod component;
 pub mod cache;
 mod info;
 mod layout;

@@ -370,7 +370,9 @@ impl FixedBlockPool {
             return Ok(self.ready(&found, request.size, mine));
         }
         self.exhausted.fetch_add(1, Ordering::Relaxed);
-        Ok(Acquire::Exhausted { observed, growth_required: true })
+        // Any slab could, if it had a free block.
+        let growth_required = self.slabs.load(Ordering::Relaxed) == 0;
+        Ok(Acquire::Exhausted { observed, growth_required })
     }
 
     #[inline]

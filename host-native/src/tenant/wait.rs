@@ -115,6 +115,12 @@ impl Tenant {
         Ok(TenantWait { future, registered: Registered::default() })
     }
 
+    /// Takes up what was decided since: memory that came free for allocas in line, queues that failed. The other
+    /// calls do so as well.
+    pub fn poll(&mut self) {
+        self.pump();
+    }
+
     /// Whether the wait is over; otherwise the context's waker is called when it is time to ask again.
     pub fn poll_wait(
         &mut self,
