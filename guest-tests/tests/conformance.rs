@@ -4,6 +4,7 @@ mod support;
 
 use strandline_guest_tests::{for_each_case, needs_of, run};
 use support::block_on;
+use support::guest::{limits, run_guest};
 use support::native::NativeWorld;
 use support::rig::{Cpu, Native, Pools, Rig};
 
@@ -43,3 +44,25 @@ fn native(case: &str) {
     in_process(case, &Native);
 }
 for_each_case!(suite! native);
+
+/// A case inside a guest, at the pools that `pools` makes and the host lends.
+fn in_guest(case: &str, pools: &dyn Pools) {
+    let needs = needs_of(case).unwrap();
+    let rig = Rig::new(&needs, &Cpu, pools);
+    let tenant = rig.tenant();
+    let (ended, rig) = run_guest(tenant, Some(rig), &limits(), &[case]);
+    if let Err(wrong) = ended {
+        panic!("{wrong}");
+    }
+    let rig = rig.unwrap();
+    if case == "device_loss" {
+        rig.pools.iter().for_each(|pool| pool.quiesce());
+    }
+    rig.assert_empty();
+}
+
+/// A guest over core's pools in the host.
+fn guest_over_host(case: &str) {
+    in_guest(case, &Native);
+}
+for_each_case!(suite! guest_over_host);

@@ -23,6 +23,9 @@ mod bindings {
     pub(crate) struct Program;
 }
 mod hostile;
+#[path = "../../../core/component/src/realloc.rs"]
+#[allow(unsafe_code, reason = "the ABI's allocator; argued in the file")]
+mod realloc;
 mod world;
 
 use alloc::string::{String, ToString};

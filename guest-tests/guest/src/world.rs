@@ -303,7 +303,7 @@ impl World for GuestWorld {
         value: u8,
         wait: &[Entry],
     ) -> Result<u64, Refusal> {
-        queue.fill(slice(target), value, &entries(wait)).map_err(queue_refusal)
+        queue.fill(&slice(target), value, &entries(wait)).map_err(queue_refusal)
     }
 
     fn copy(
@@ -313,7 +313,7 @@ impl World for GuestWorld {
         target: &Slice<'_, Self>,
         wait: &[Entry],
     ) -> Result<u64, Refusal> {
-        queue.copy(slice(source), slice(target), &entries(wait)).map_err(queue_refusal)
+        queue.copy(&slice(source), &slice(target), &entries(wait)).map_err(queue_refusal)
     }
 
     fn write(
@@ -323,7 +323,7 @@ impl World for GuestWorld {
         bytes: &[u8],
         wait: &[Entry],
     ) -> Result<u64, Refusal> {
-        queue.write(slice(target), bytes, &entries(wait)).map_err(queue_refusal)
+        queue.write(&slice(target), bytes, &entries(wait)).map_err(queue_refusal)
     }
 
     fn read(
@@ -332,7 +332,7 @@ impl World for GuestWorld {
         source: &Slice<'_, Self>,
         wait: &[Entry],
     ) -> Result<device::Readback, Refusal> {
-        queue.read(slice(source), &entries(wait)).map_err(queue_refusal)
+        queue.read(&slice(source), &entries(wait)).map_err(queue_refusal)
     }
 
     fn epoch_of(&mut self, readback: &device::Readback) -> u64 {

@@ -1,7 +1,7 @@
 //! Runners: what makes the pools that a case needs, and lets the case at them across a boundary.
 
-
-
+pub(crate) mod artifacts;
+pub(crate) mod guest;
 pub(crate) mod native;
 pub(crate) mod rig;
 
