@@ -1,7 +1,7 @@
 //! `strandline`: replays real allocation traces through pools, and sizes memory.
 //!
 //! ```text
-//!   args ─▶ replay │ fit │ info │ convert ─▶ standard output: the report      exit 0: satisfied
+//!   args ─▶ replay │ fit │ info │ convert │ run ─▶ standard output: the report      exit 0: satisfied
 //!                                       └─▶ standard error: progress, errors       1: not satisfied
 //!                                                                                  2: bad input
 //! ```
@@ -13,6 +13,8 @@ mod info;
 mod meter;
 mod output;
 mod replay;
+#[cfg_attr(not(feature = "component"), path = "run/without.rs")]
+mod run;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Command::Fit(args) => fit::run(args),
         Command::Info(args) => info::run(args),
         Command::Convert(args) => convert::run(args),
+        Command::Run(args) => run::run(args),
     };
     match ended {
         Ok(Ending::Satisfied) => ExitCode::SUCCESS,

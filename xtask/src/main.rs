@@ -3,6 +3,7 @@
 //! `cargo xtask test` is the one that everybody needs: all tests, and the tools they want
 //! installed where that is possible without asking. `cargo xtask test --list` shows its steps.
 
+mod guests;
 mod provision;
 mod shell;
 mod step;
@@ -88,6 +89,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Build the conformance suite's guests as components; prints the folder they are in.
+    Guests,
     /// Build the documentation, every warning an error.
     Doc {
         /// Then show it in the browser.
@@ -115,6 +118,7 @@ fn main() -> ExitCode {
             single(steps::fuzz_target(&FuzzRun { target: &target, seconds, keep, args: &args }))
         }
         Task::Miri { args } => single(steps::miri(&args)),
+        Task::Guests => single(guests::build().map(|()| None)),
         Task::Doc { open } => single(steps::doc(open)),
     }
 }

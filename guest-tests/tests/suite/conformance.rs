@@ -1,12 +1,10 @@
 //! The matrix: every case over every boundary.
 
-mod support;
-
 use strandline_guest_tests::{for_each_case, needs_of, run};
-use support::block_on;
-use support::guest::{limits, run_guest};
-use support::native::NativeWorld;
-use support::rig::{Cpu, Native, Pools, Rig};
+use crate::support::block_on;
+use crate::support::guest::{limits, run_guest};
+use crate::support::native::NativeWorld;
+use crate::support::rig::{Cpu, Native, Pools, Rig};
 
 /// A module with a test of each case, which `$boundary` runs by its name.
 macro_rules! suite {

@@ -1,0 +1,5 @@
+//! Conformance over every boundary, and hostile guests: one program, so that the guests are compiled once.
+
+mod conformance;
+mod hostile;
+mod support;
