@@ -33,6 +33,8 @@ mod buffer;
 #[cfg(feature = "component")]
 pub mod component;
 pub mod cache;
+#[cfg(feature = "component")]
+pub mod component;
 mod info;
 mod layout;
 #[allow(unsafe_code, reason = "mapped memory; argued in the file")]

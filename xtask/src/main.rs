@@ -3,7 +3,6 @@
 //! `cargo xtask test` is the one that everybody needs: all tests, and the tools they want
 //! installed where that is possible without asking. `cargo xtask test --list` shows its steps.
 
-mod guests;
 mod provision;
 mod shell;
 mod step;
@@ -33,6 +32,7 @@ const EXAMPLES: &str = "Examples:
   cargo xtask test --only loom          one step
   cargo xtask test --skip tsan --skip fuzz
   cargo xtask lint                      format, clippy, documentation: what CI checks first
+  cargo xtask component                 the core as a component: target/component/strandline.wasm
   cargo xtask bench                     the side-by-side benchmarks
   cargo xtask fuzz frontier_wire --seconds 600 --keep";
 
@@ -69,6 +69,10 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Build the core as a component: target/component/strandline.wasm.
+    Component,
+    /// Provide what components are built with: the target wasm32-wasip2 through rustup, or Debian's toolchain.
+    GuestToolchain,
     /// Fuzz one target.
     Fuzz {
         /// A target of fuzz/Cargo.toml.
@@ -89,7 +93,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Build the conformance suite's guests as components; prints the folder they are in.
+    /// Build the conformance suite's guest: target/component/conformance.wasm.
     Guests,
     /// Build the documentation, every warning an error.
     Doc {
@@ -113,12 +117,14 @@ fn main() -> ExitCode {
             steps::test(&TestOptions { only, skip, fail_fast, seconds })
         }
         Task::Lint => steps::lint(),
+        Task::Component => single(steps::component()),
+        Task::GuestToolchain => single(steps::guest_toolchain()),
         Task::Bench { args } => single(steps::bench(&args)),
         Task::Fuzz { target, seconds, keep, args } => {
             single(steps::fuzz_target(&FuzzRun { target: &target, seconds, keep, args: &args }))
         }
         Task::Miri { args } => single(steps::miri(&args)),
-        Task::Guests => single(guests::build().map(|()| None)),
+        Task::Guests => single(steps::guests()),
         Task::Doc { open } => single(steps::doc(open)),
     }
 }

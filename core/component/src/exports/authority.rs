@@ -88,8 +88,7 @@ impl Guest for Component {
         let notification = pool.get::<pools::Handle>().pool().notification();
         let now = notification.observe();
         // One thread: nothing can change between the look and the registration.
-        now.word() == seen
-            && notification.register(now, Waker::from(Arc::new(Key(key)))).is_some()
+        now.word() == seen && notification.register(now, Waker::from(Arc::new(Key(key)))).is_some()
     }
 
     fn quiesce(pool: PoolBorrow<'_>) {

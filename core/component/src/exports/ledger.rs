@@ -9,8 +9,8 @@
 
 use super::pools::request;
 use crate::bindings::exported::pools::{
-    Answers, Exhausted, GuestLedger, HeldAfterWait, LedgerError, Outcome, Permissions,
-    Held as HeldRecord,
+    Answers, Exhausted, GuestLedger, Held as HeldRecord, HeldAfterWait, LedgerError, Outcome,
+    Permissions,
 };
 use crate::bindings::imported::types::{Death, Frontier, PoolError};
 use crate::convert;
@@ -69,7 +69,8 @@ impl Places {
     fn take(&mut self, key: u32) -> Option<Reservation> {
         let index = key & (PLACES - 1);
         let place = self.list.get_mut(index as usize)?;
-        if u32::from(place.turn) != key >> PLACE_BITS || matches!(place.content, Content::Vacant(_)) {
+        if u32::from(place.turn) != key >> PLACE_BITS || matches!(place.content, Content::Vacant(_))
+        {
             return None;
         }
         match core::mem::replace(&mut place.content, Content::Vacant(self.vacant)) {
@@ -145,17 +146,15 @@ impl GuestLedger for Book {
                 origin: convert::origin(origin),
                 key: places.put(reservation),
             })),
-            Ok(Acquire::AfterWait { reservation, wait }) => {
-                Ok(Outcome::AfterWait(HeldAfterWait {
-                    slab: reservation.slab().to_bits(),
-                    offset: reservation.offset(),
-                    wait: convert::entries(wait.as_ref()),
-                    key: places.put(reservation),
-                }))
+            Ok(Acquire::AfterWait { reservation, wait }) => Ok(Outcome::AfterWait(HeldAfterWait {
+                slab: reservation.slab().to_bits(),
+                offset: reservation.offset(),
+                wait: convert::entries(wait.as_ref()),
+                key: places.put(reservation),
+            })),
+            Ok(Acquire::Exhausted { observed, growth_required }) => {
+                Ok(Outcome::Exhausted(Exhausted { observed: observed.word(), growth_required }))
             }
-            Ok(Acquire::Exhausted { observed, growth_required }) => Ok(Outcome::Exhausted(
-                Exhausted { observed: observed.word(), growth_required },
-            )),
             Ok(Acquire::OverBudget { observed }) => Ok(Outcome::OverBudget(observed.word())),
             Err(error) => Err(convert::pool_error(error)),
         }

@@ -3,9 +3,9 @@
 use super::ledger;
 use crate::bindings::Component;
 use crate::bindings::exported::pools::{
-    Acquired, AfterWait, Exhausted, Guest, GuestPool, GuestPoolSet, GuestReservation,
-    InvalidDeath, Ledger, Need, Permissions, PoolProperties, PoolStats, Ready, Refusal, Request,
-    Reservation, Routed, SetAcquired,
+    Acquired, AfterWait, Exhausted, Guest, GuestPool, GuestPoolSet, GuestReservation, InvalidDeath,
+    Ledger, Need, Permissions, PoolProperties, PoolStats, Ready, Refusal, Request, Reservation,
+    Routed, SetAcquired,
 };
 use crate::bindings::imported::types::{Death, Place, PoolError, Trim};
 use crate::convert;

@@ -5,9 +5,7 @@
 //! ```
 
 use crate::bindings::Component;
-use crate::bindings::exported::tracker::{
-    AxisStatus, Finished, Guest, GuestTracker, TrackerError,
-};
+use crate::bindings::exported::tracker::{AxisStatus, Finished, Guest, GuestTracker, TrackerError};
 use crate::bindings::imported::types::{Axis, Entry, Epoch, Frontier, FrontierError};
 use crate::convert;
 use alloc::collections::{BTreeMap, VecDeque};

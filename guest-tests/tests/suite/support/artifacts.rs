@@ -1,37 +1,28 @@
-//! The guests as components, built when they are first needed.
+//! The components that the suite runs, as `cargo xtask guests` and `cargo xtask component` build them.
 
 use std::path::PathBuf;
-use std::process::Command;
-use std::sync::OnceLock;
+use strandline_host_native::component::substrate::find_component;
 
-/// The folder that `cargo xtask guests` builds into; its answer is the last line it prints.
-fn folder() -> &'static PathBuf {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        if let Some(folder) = std::env::var_os("STRANDLINE_GUESTS") {
-            return folder.into();
-        }
-        let built = Command::new(env!("CARGO"))
-            .args(["run", "--quiet", "--package", "xtask", "--", "guests"])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .output()
-            .expect("cargo runs");
-        let said = String::from_utf8_lossy(&built.stdout).into_owned();
-        assert!(
-            built.status.success(),
-            "`cargo xtask guests` failed:\n{said}{}",
-            String::from_utf8_lossy(&built.stderr)
-        );
-        said.lines().last().expect("a folder").into()
-    })
+/// Below a build's target folder.
+const BUILT: &str = "component/conformance.wasm";
+
+fn read(path: &PathBuf) -> Vec<u8> {
+    std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn read(name: &str) -> Vec<u8> {
-    let path = folder().join(name);
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// The guest that runs cases and hostile programs.
+/// The guest that runs cases and hostile programs: the file that `STRANDLINE_GUEST` names, or the one that was
+/// built in the target folder of this program.
 pub(crate) fn conformance() -> Vec<u8> {
-    read("conformance.wasm")
+    if let Some(path) = std::env::var_os("STRANDLINE_GUEST") {
+        return read(&path.into());
+    }
+    let program = std::env::current_exe().unwrap();
+    let mut built = program.ancestors().skip(1).map(|folder| folder.join(BUILT));
+    let found = built.find(|path| path.is_file());
+    read(&found.expect("no guest is built; run `cargo xtask guests`"))
+}
+
+/// The core's component.
+pub(crate) fn substrate() -> Vec<u8> {
+    read(&find_component().unwrap())
 }

@@ -1,9 +1,13 @@
 //! Runners: what makes the pools that a case needs, and lets the case at them across a boundary.
 
+#[cfg(feature = "guests")]
 pub(crate) mod artifacts;
+#[cfg(feature = "guests")]
 pub(crate) mod guest;
 pub(crate) mod native;
 pub(crate) mod rig;
+#[cfg(feature = "guests")]
+pub(crate) mod sandbox;
 
 use core::future::Future;
 use core::pin::pin;

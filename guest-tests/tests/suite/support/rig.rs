@@ -44,38 +44,48 @@ impl Memory for Cpu {
 /// Core's pools in this process.
 pub(crate) struct Native;
 
+pub(crate) fn tlsf(needs: &PoolNeeds, slab: u64) -> TlsfPoolConfig {
+    let (growth, budget) = (Growth::slabs_of(slab), Budget::bytes(needs.budget));
+    TlsfPoolConfig { growth, budget, ..TlsfPoolConfig::default() }
+}
+
+pub(crate) fn fixed(needs: &PoolNeeds, block: u64) -> FixedBlockPoolConfig {
+    FixedBlockPoolConfig {
+        block_size: block,
+        alignment: 256,
+        max_blocks: 64,
+        growth: Growth::slabs_of(16 * block),
+        budget: Budget::bytes(needs.budget),
+        ..FixedBlockPoolConfig::default()
+    }
+}
+
+pub(crate) fn arena(needs: &PoolNeeds, generation: u64) -> ArenaPoolConfig {
+    ArenaPoolConfig {
+        generations: 3,
+        generation_size: generation,
+        budget: Budget::bytes(needs.budget),
+        ..ArenaPoolConfig::default()
+    }
+}
+
+pub(crate) fn passthrough(needs: &PoolNeeds) -> PassthroughPoolConfig {
+    let budget = Budget::bytes(needs.budget);
+    PassthroughPoolConfig { budget, ..PassthroughPoolConfig::default() }
+}
+
 impl Pools for Native {
     fn pool(&self, needs: &PoolNeeds, host: PoolHost) -> Arc<dyn Pool> {
-        let budget = Budget::bytes(needs.budget);
         match needs.kind {
-            PoolKind::Tlsf { slab } => {
-                let growth = Growth::slabs_of(slab);
-                let config = TlsfPoolConfig { growth, budget, ..TlsfPoolConfig::default() };
-                Arc::new(TlsfPool::new(host, config).unwrap())
-            }
+            PoolKind::Tlsf { slab } => Arc::new(TlsfPool::new(host, tlsf(needs, slab)).unwrap()),
             PoolKind::Fixed { block } => {
-                let config = FixedBlockPoolConfig {
-                    block_size: block,
-                    alignment: 256,
-                    max_blocks: 64,
-                    growth: Growth::slabs_of(16 * block),
-                    budget,
-                    ..FixedBlockPoolConfig::default()
-                };
-                Arc::new(FixedBlockPool::new(host, config).unwrap())
+                Arc::new(FixedBlockPool::new(host, fixed(needs, block)).unwrap())
             }
             PoolKind::Arena { generation } => {
-                let config = ArenaPoolConfig {
-                    generations: 3,
-                    generation_size: generation,
-                    budget,
-                    ..ArenaPoolConfig::default()
-                };
-                Arc::new(ArenaPool::new(host, config).unwrap())
+                Arc::new(ArenaPool::new(host, arena(needs, generation)).unwrap())
             }
             PoolKind::Passthrough => {
-                let config = PassthroughPoolConfig { budget, ..PassthroughPoolConfig::default() };
-                Arc::new(PassthroughPool::new(host, config).unwrap())
+                Arc::new(PassthroughPool::new(host, passthrough(needs)).unwrap())
             }
         }
     }
