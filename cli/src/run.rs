@@ -22,12 +22,11 @@ const AXES: usize = 512;
 pub(crate) fn run(args: &RunArgs) -> Result<Ending, Error> {
     let timeout = Duration::try_from_secs_f64(args.timeout)
         .map_err(|error| format!("--timeout {}: {error}", args.timeout))?;
-    let bytes = std::fs::read(&args.path)
-        .map_err(|error| format!("{}: {error}", args.path.display()))?;
+    let bytes =
+        std::fs::read(&args.path).map_err(|error| format!("{}: {error}", args.path.display()))?;
     let guests = GuestHost::new()?;
-    let program = guests
-        .compile(&bytes)
-        .map_err(|error| format!("{}: {error}", args.path.display()))?;
+    let program =
+        guests.compile(&bytes).map_err(|error| format!("{}: {error}", args.path.display()))?;
 
     let memory = Arc::new(MmapSlabProvider::builder().capacity(args.memory.0).build()?);
     let tracker = Tracker::new(AXES);

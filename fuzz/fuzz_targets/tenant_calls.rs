@@ -189,8 +189,9 @@ impl Caller {
                     may_wait: flags & 1 != 0,
                     may_grow: flags & 2 == 0,
                 };
-                if let Ok(Answer::Ready { reservation, .. } | Answer::AfterWait { reservation, .. }) =
-                    self.tenant.acquire(pool, &ask)
+                if let Ok(
+                    Answer::Ready { reservation, .. } | Answer::AfterWait { reservation, .. },
+                ) = self.tenant.acquire(pool, &ask)
                 {
                     self.reservations.push(reservation.to_bits());
                 }

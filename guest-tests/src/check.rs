@@ -31,8 +31,12 @@ macro_rules! got {
         match $value {
             Ok(value) => value,
             Err(error) => {
-                let text =
-                    alloc::format!("{}:{}: {} gave {error:?}", file!(), line!(), stringify!($value));
+                let text = alloc::format!(
+                    "{}:{}: {} gave {error:?}",
+                    file!(),
+                    line!(),
+                    stringify!($value)
+                );
                 return Err($crate::check::Wrong(text));
             }
         }

@@ -30,6 +30,6 @@ pub use cases::{NAMES, needs_of, run};
 pub use check::Wrong;
 pub use needs::{Needs, PoolKind, PoolNeeds};
 pub use world::{
-    Answer, Ask, Causality, Death, Entry, Memory, Origin, Properties, Refusal, Route, Slice, Stats, Status,
-    World,
+    Answer, Ask, Causality, Death, Entry, Memory, Origin, Properties, Refusal, Route, Slice, Stats,
+    Status, World,
 };

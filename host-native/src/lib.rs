@@ -30,8 +30,6 @@
 
 pub mod allocate;
 mod buffer;
-#[cfg(feature = "component")]
-pub mod component;
 pub mod cache;
 #[cfg(feature = "component")]
 pub mod component;

@@ -184,12 +184,8 @@ impl Tenant {
     /// [`TenantError::Pool`] when two of the device's pools are one and the same, or no size is left to one.
     pub fn new(device: &Arc<Device>, limits: TenantLimits) -> Result<Self, TenantError> {
         let tracker = device.tracker().clone();
-        let ledger = Ledger::new(
-            limits.budget,
-            limits.reservations,
-            limits.pending,
-            device.pools.len(),
-        );
+        let ledger =
+            Ledger::new(limits.budget, limits.reservations, limits.pending, device.pools.len());
         let account = Arc::new(Account {
             tracker: tracker.clone(),
             ledger: Mutex::new(ledger),
@@ -294,8 +290,7 @@ impl Tenant {
         for kept in self.limbo.iter().filter(|kept| kept.pool == index) {
             let bytes = self.footprint(kept);
             stats.reserved_bytes = stats.reserved_bytes.saturating_sub(bytes);
-            stats.requested_bytes =
-                stats.requested_bytes.saturating_sub(kept.reservation.size());
+            stats.requested_bytes = stats.requested_bytes.saturating_sub(kept.reservation.size());
             stats.tainted_bytes += bytes;
             stats.free_bytes += bytes;
             stats.live = stats.live.saturating_sub(1);
@@ -354,7 +349,6 @@ impl Tenant {
         self.next += 1;
         self.next
     }
-
 }
 
 /// See [`Tenant`].

@@ -21,8 +21,8 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 
 pub(crate) use component::{component, guest_toolchain};
-pub(crate) use guests::guests;
 pub(crate) use fuzz::{FuzzRun, fuzz_target};
+pub(crate) use guests::guests;
 
 use crate::provision;
 use crate::shell::{self, Cmd};
@@ -86,7 +86,9 @@ impl Step {
         match self {
             Self::Unit | Self::Loom | Self::Replay | Self::Bench => "-",
             Self::NoStd => "target wasm32-unknown-unknown, or Debian's rustc-web",
-            Self::Sandbox | Self::Conformance => "target wasm32-wasip2, or Debian's rustc-web and lld-22",
+            Self::Sandbox | Self::Conformance => {
+                "target wasm32-wasip2, or Debian's rustc-web and lld-22"
+            }
             Self::Asan => "nightly",
             Self::Tsan => "Debian's rustc-web and clang-22, or nightly with rust-src",
             Self::Miri => "nightly with miri",

@@ -196,7 +196,8 @@ impl PassthroughPool {
     fn find(&self, state: &mut State, class: u64, request: &Request<'_>) -> Option<Acquire> {
         let reused = |proof| Origin::Reused(proof);
         if let Some(side) = state.waiting.get_mut(&class)
-            && let Some(block) = side.take_dominated(request.frontier, &|entry| self.has_reached(entry), |_| true)
+            && let Some(block) =
+                side.take_dominated(request.frontier, &|entry| self.has_reached(entry), |_| true)
         {
             let reservation = self.revive(state, block, Kind::Dominated, true, request)?;
             return Some(Acquire::Ready { reservation, origin: reused(ReuseProof::Dominance) });

@@ -143,7 +143,8 @@ async fn pin_by_release(_: &[String]) -> Result<String, String> {
     let death = types::Entry { axis: queue.axis(), epoch };
     let mut next = first;
     let why = loop {
-        pool.release(next, &types::Death::After(vec![death])).map_err(|error| String::from(refusal(error)))?;
+        pool.release(next, &types::Death::After(vec![death]))
+            .map_err(|error| String::from(refusal(error)))?;
         match pool.acquire(&request(4096, 1, Vec::new())) {
             Ok(pools::Acquired::Ready(ready)) => next = ready.reservation,
             Ok(pools::Acquired::OverBudget(_)) => break "over budget",
@@ -236,7 +237,8 @@ fn double_release() -> Result<String, String> {
 fn ledger_keys() -> Result<String, String> {
     let pool = pool()?;
     let [mine, other] = [pool.ledger(), pool.ledger()];
-    let Ok(pools::Outcome::Ready(held)) = other.acquire(64, 1, &[], pools::Permissions::GROW) else {
+    let Ok(pools::Outcome::Ready(held)) = other.acquire(64, 1, &[], pools::Permissions::GROW)
+    else {
         return Err(String::from("acquire"));
     };
     for key in [0, 1, held.key, u32::MAX] {

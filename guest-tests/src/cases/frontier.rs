@@ -107,8 +107,7 @@ pub(super) async fn frontier_wire<W: World>(world: &mut W) -> Result<(), Wrong> 
 
 pub(super) async fn frontier_bad_input<W: World>(world: &mut W) -> Result<(), Wrong> {
     let many: Vec<Entry> = (0..256).map(|axis| at(axis, 1)).collect();
-    let bad: [&[Entry]; 4] =
-        [&[at(2, 1), at(1, 1)], &[at(1, 1), at(1, 2)], &[at(1, 0)], &many];
+    let bad: [&[Entry]; 4] = [&[at(2, 1), at(1, 1)], &[at(1, 1), at(1, 2)], &[at(1, 0)], &many];
     let good = [at(1, 1)];
     for bad in bad {
         let refused = Err(Refusal::InvalidFrontier);

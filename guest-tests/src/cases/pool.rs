@@ -12,7 +12,9 @@ fn ready<W: World>(
     pool: usize,
     ask: &Ask<'_>,
 ) -> Result<(W::Reservation, u64), Wrong> {
-    Ok(got!(world.acquire(pool, ask), Ok(Answer::Ready { reservation, offset, .. }) => (reservation, offset)))
+    Ok(
+        got!(world.acquire(pool, ask), Ok(Answer::Ready { reservation, offset, .. }) => (reservation, offset)),
+    )
 }
 
 pub(super) async fn exhaustion<W: World>(world: &mut W) -> Result<(), Wrong> {

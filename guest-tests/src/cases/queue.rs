@@ -1,7 +1,7 @@
 //! Queues: memory allocated, used and freed in the order of work.
 
 use crate::check::{Wrong, check, got};
-use crate::world::{Ask, Death, Answer, Entry, Memory, Refusal, Slice, Status, World};
+use crate::world::{Answer, Ask, Death, Entry, Memory, Refusal, Slice, Status, World};
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -114,7 +114,8 @@ pub(super) async fn queue_copies_between_queues<W: World>(world: &mut W) -> Resu
 pub(super) async fn queue_uses_reservations<W: World>(world: &mut W) -> Result<(), Wrong> {
     let queue = got!(world.open_queue());
     let ask = Ask::new(256).or_grow();
-    let reservation = got!(world.acquire(0, &ask), Ok(Answer::Ready { reservation, .. }) => reservation);
+    let reservation =
+        got!(world.acquire(0, &ask), Ok(Answer::Ready { reservation, .. }) => reservation);
     let all = |reservation| Slice { memory: Memory::Reserved(reservation), offset: 0, len: 256 };
     let epoch = got!(world.fill(&queue, &all(&reservation), 3, &[]));
     let found = bytes(world, &queue, &all(&reservation), &[]).await?;
@@ -189,7 +190,8 @@ pub(super) async fn cancellation<W: World>(world: &mut W) -> Result<(), Wrong> {
     // Memory taken and given back unused is as if never taken.
     let ask = Ask::new(SLAB).or_grow();
     for _ in 0..3 {
-        let reservation = got!(world.acquire(0, &ask), Ok(Answer::Ready { reservation, .. }) => reservation);
+        let reservation =
+            got!(world.acquire(0, &ask), Ok(Answer::Ready { reservation, .. }) => reservation);
         got!(world.cancel(0, reservation));
     }
     Ok(())

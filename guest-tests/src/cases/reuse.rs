@@ -7,11 +7,7 @@ use crate::world::{Answer, Ask, Death, Entry, Origin, World};
 use alloc::vec::Vec;
 
 /// Takes all that the pool has in pieces of `size` bytes.
-fn take_all<W: World>(
-    world: &mut W,
-    pool: usize,
-    size: u64,
-) -> Result<Vec<W::Reservation>, Wrong> {
+fn take_all<W: World>(world: &mut W, pool: usize, size: u64) -> Result<Vec<W::Reservation>, Wrong> {
     let mut all = Vec::new();
     loop {
         match got!(world.acquire(pool, &Ask::new(size).or_grow())) {
@@ -140,7 +136,8 @@ pub(super) async fn cancel_restores_the_death<W: World>(world: &mut W) -> Result
     let before = world.stats(0);
     for _ in 0..3 {
         let ask = Ask::new(1 << 16).or_wait();
-        let reservation = got!(world.acquire(0, &ask), Ok(Answer::AfterWait { reservation, .. }) => reservation);
+        let reservation =
+            got!(world.acquire(0, &ask), Ok(Answer::AfterWait { reservation, .. }) => reservation);
         got!(world.cancel(0, reservation));
         let ask = Ask::new(1 << 16).after(core::slice::from_ref(&death));
         let reservation = got!(world.acquire(0, &ask), Ok(Answer::Ready { reservation, origin: Origin::Dominated, .. }) => reservation);

@@ -1,5 +1,7 @@
 //! Hostile guests: each ends in a typed answer or a trap of its own; another tenant goes on, and nothing is left.
 
+use crate::support::guest::{limits, run_guest};
+use crate::support::rig::{Cpu, Native, Rig};
 use std::time::{Duration, Instant};
 use strandline_core::Entry;
 use strandline_guest_tests::{Needs, PoolKind, PoolNeeds};
@@ -7,8 +9,6 @@ use strandline_host_native::component::guest::{GuestError, GuestLimits};
 use strandline_host_native::tenant::{
     Answer, Ask, PoolHandle, QueueHandle, Returned, Tenant, TenantLimits,
 };
-use crate::support::guest::{limits, run_guest};
-use crate::support::rig::{Cpu, Native, Rig};
 
 const SLAB: u64 = 1 << 17;
 
@@ -186,8 +186,7 @@ fn has_the_host_copy_a_long_list() {
     assert!(what.contains("TooMany") || what.contains("Duplicate"), "{what}");
     let little = GuestLimits { call_bytes: 1 << 16, ..limits() };
     let tenant_limits = TenantLimits { budget: BUDGET, ..TenantLimits::default() };
-    let why =
-        trapped(attack_with(tenant_limits, &little, &["hostile:long-list", "100000"]));
+    let why = trapped(attack_with(tenant_limits, &little, &["hostile:long-list", "100000"]));
     assert!(why.contains("fuel"), "{why}");
 }
 

@@ -106,11 +106,12 @@ impl Device {
         let Ok(index) = u8::try_from(bank.started) else {
             return Err(TenantError::Limit(Limit::Host));
         };
-        let queue =
-            CpuQueue::new(&self.tracker, Axis::queue(0, 0, self.number, index)).map_err(|error| {
+        let queue = CpuQueue::new(&self.tracker, Axis::queue(0, 0, self.number, index)).map_err(
+            |error| {
                 log::warn!("no queue for a tenant: {error}");
                 TenantError::Limit(Limit::Host)
-            })?;
+            },
+        )?;
         bank.started += 1;
         for lent in &self.pools {
             queue.notify_on_progress(lent.pool.notification().clone());

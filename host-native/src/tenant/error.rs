@@ -63,7 +63,11 @@ impl fmt::Display for TenantError {
             Self::Pool(error) => error.fmt(f),
             Self::InvalidFrontier(error) => error.fmt(f),
             Self::NotYours(entry) => {
-                write!(f, "epoch {} of axis {} is not the tenant's to name", entry.epoch, entry.axis)
+                write!(
+                    f,
+                    "epoch {} of axis {} is not the tenant's to name",
+                    entry.epoch, entry.axis
+                )
             }
             Self::Failed { axis, failure } => write!(f, "axis {axis} failed: {failure}"),
             Self::Cycle => f.write_str("the operation would wait for itself"),

@@ -175,8 +175,7 @@ impl Tenant {
         let mut wait = lock(&self.account.names).check(wait)?.to_frontier();
         let transient = self.buffers.get(&buffer.0).ok_or(TenantError::UnknownHandle)?;
         merge(&mut wait, &transient.uses)?;
-        let epoch =
-            self.queues.dealloca(axis, transient.id, wait.as_ref()).map_err(refusal)?;
+        let epoch = self.queues.dealloca(axis, transient.id, wait.as_ref()).map_err(refusal)?;
         self.buffers.remove(&buffer.0);
         self.stage(queue.0 as usize, axis, epoch, None, Vec::new(), Work::Nothing);
         Ok(epoch)
@@ -407,9 +406,7 @@ impl Tenant {
         wait: &mut Frontier,
         needs: &mut Needs,
     ) -> Result<Target, TenantError> {
-        let inside = |size: u64| {
-            range.offset.checked_add(range.len).is_some_and(|end| end <= size)
-        };
+        let inside = |size: u64| range.offset.checked_add(range.len).is_some_and(|end| end <= size);
         let memory = match range.memory {
             Memory::Transient(buffer) => {
                 let transient = self.transient(buffer)?;

@@ -9,9 +9,7 @@ use super::{Holding, PoolHandle, ReservationHandle, Tenant};
 use std::sync::{Arc, OnceLock};
 use strandline_core::pool::{MAX_DEATH_AXES, Origin, Pool, Request};
 use strandline_core::queue::Place;
-use strandline_core::{
-    Acquire, Entry, Frontier, FrontierRef, Observation, PoolError, Reservation,
-};
+use strandline_core::{Acquire, Entry, Frontier, FrontierRef, Observation, PoolError, Reservation};
 
 /// What is asked of a pool, as an untrusted program says it.
 #[derive(Clone, Copy, Debug)]
@@ -243,9 +241,7 @@ impl Tenant {
     fn axes_of(&self, holding: &Holding, said: &Frontier) -> usize {
         let mut death = self.real_death(holding);
         match death.merge(said.as_ref()) {
-            strandline_core::Merge::Done => {
-                unreached(death.as_ref(), &self.account.tracker).len()
-            }
+            strandline_core::Merge::Done => unreached(death.as_ref(), &self.account.tracker).len(),
             strandline_core::Merge::Overflow => usize::MAX,
         }
     }

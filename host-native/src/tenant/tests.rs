@@ -27,8 +27,8 @@ fn host() -> Host {
     let tracker = Tracker::new(64);
     let axis = Axis::host(0, 0, 7);
     tracker.register(axis).unwrap();
-    let host = PoolHost::new(memory.clone(), Arc::new(tracker.clone()))
-        .with_wake(crate::thread_wake());
+    let host =
+        PoolHost::new(memory.clone(), Arc::new(tracker.clone())).with_wake(crate::thread_wake());
     let config = TlsfPoolConfig { growth: Growth::slabs_of(SLAB), ..TlsfPoolConfig::default() };
     let pool = Arc::new(TlsfPool::new(host, config).unwrap());
     let device = Device::new(0, tracker.clone(), vec![Lent::new(pool.clone(), memory)]);
@@ -44,7 +44,10 @@ impl Host {
     /// Nothing is left of any tenant: all bytes are one clean block.
     fn assert_empty(&self) {
         self.wait_until("the device's queues have run dry", || {
-            self.tracker.axes().iter().all(|status| status.axis == self.axis || status.end.is_none())
+            self.tracker
+                .axes()
+                .iter()
+                .all(|status| status.axis == self.axis || status.end.is_none())
         });
         self.wait_until("every byte is clean", || {
             self.pool.poll();
@@ -345,7 +348,9 @@ fn ranges_are_checked() {
     invalid(tenant.copy(queue, range(0, 8), range(7, 8), &[]));
     invalid(tenant.copy(queue, range(0, 8), whole(other, 9), &[]));
     tenant.copy(queue, range(0, 8), range(8, 8), &[]).unwrap();
-    for ask in [Ask::new(0), Ask { alignment: 3, ..Ask::new(1) }, Ask { alignment: 0, ..Ask::new(1) }] {
+    for ask in
+        [Ask::new(0), Ask { alignment: 3, ..Ask::new(1) }, Ask { alignment: 0, ..Ask::new(1) }]
+    {
         let result = tenant.acquire(POOL, &ask.or_grow());
         assert!(matches!(result, Err(TenantError::Pool(_))), "{result:?}");
     }
@@ -399,7 +404,10 @@ fn a_lost_host_axis_fails_the_queue_that_waits_for_it() {
     let own = a.axis_of(qa).unwrap();
     host.tracker.fail_axis(host.axis, Failure::message("device lost")).unwrap();
     let failed = finish(&mut a, &[Entry::new(own, epoch)]);
-    assert!(matches!(&failed, Err(WaitFailure::Ended(why)) if why.to_string().contains("device lost")), "{failed:?}");
+    assert!(
+        matches!(&failed, Err(WaitFailure::Ended(why)) if why.to_string().contains("device lost")),
+        "{failed:?}"
+    );
     host.wait_until("the queue refuses work", || {
         matches!(a.barrier(qa, &[]), Err(TenantError::Failed { .. }))
     });

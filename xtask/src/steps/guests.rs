@@ -17,8 +17,8 @@ pub(crate) fn guests() -> Outcome {
     let manifest = shell::root().join("guest-tests/guest/Cargo.toml");
     let build = Cmd::cargo().args(["build", "--locked", "--manifest-path"]).arg(manifest);
     component::build_bare(build)?.run()?;
-    let built = target_dir()
-        .join("component/wasm32-wasip2/release/strandline_conformance_guest.wasm");
+    let built =
+        target_dir().join("component/wasm32-wasip2/release/strandline_conformance_guest.wasm");
     let file = guest_file();
     let bytes = std::fs::copy(built, &file)?;
     println!("{}: {bytes} bytes", file.display());

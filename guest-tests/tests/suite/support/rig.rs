@@ -10,9 +10,7 @@ use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
 use strandline_core::pool::{Pool, PoolHost};
 use strandline_core::pool_set::Registration;
 use strandline_core::slab::{BufferUsage, MemoryType, SlabProperties, SlabStats, Trim};
-use strandline_core::{
-    Axis, Failure, Grant, SlabError, SlabId, SlabMap, SlabProvider, Tracker,
-};
+use strandline_core::{Axis, Failure, Grant, SlabError, SlabId, SlabMap, SlabProvider, Tracker};
 use strandline_guest_tests::{Entry, Needs, PoolKind, PoolNeeds};
 use strandline_host_native::tenant::{Device, Lent, Tenant, TenantLimits};
 use strandline_host_native::{MmapBuffer, MmapSlabProvider, thread_wake};
@@ -152,8 +150,8 @@ impl Rig {
             if needs_of_pool.upload_only {
                 slabs = Arc::new(UploadOnly(slabs));
             }
-            let host = PoolHost::new(slabs.clone(), Arc::new(tracker.clone()))
-                .with_wake(thread_wake());
+            let host =
+                PoolHost::new(slabs.clone(), Arc::new(tracker.clone())).with_wake(thread_wake());
             let pool = pools.pool(needs_of_pool, host);
             made.push(pool.clone());
             let registration = if needs_of_pool.oversized {

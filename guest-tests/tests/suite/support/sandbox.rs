@@ -25,7 +25,9 @@ impl Pools for Sandbox {
         Arc::new(match needs.kind {
             PoolKind::Tlsf { slab } => substrate.tlsf(host, tlsf(needs, slab)).unwrap(),
             PoolKind::Fixed { block } => substrate.fixed_block(host, fixed(needs, block)).unwrap(),
-            PoolKind::Arena { generation } => substrate.arena(host, arena(needs, generation)).unwrap(),
+            PoolKind::Arena { generation } => {
+                substrate.arena(host, arena(needs, generation)).unwrap()
+            }
             PoolKind::Passthrough => substrate.passthrough(host, passthrough(needs)).unwrap(),
         })
     }

@@ -31,8 +31,7 @@ impl Wake for Unpark {
 
 /// The future's value, or `None` when the deadline came first.
 pub(super) fn block_on<F: Future>(future: F, deadline: Option<Instant>) -> Option<F::Output> {
-    let unpark =
-        Arc::new(Unpark { thread: thread::current(), woken: AtomicBool::new(false) });
+    let unpark = Arc::new(Unpark { thread: thread::current(), woken: AtomicBool::new(false) });
     let waker = unpark.clone().into();
     let mut context = Context::from_waker(&waker);
     let mut future = pin!(future);

@@ -77,9 +77,7 @@ fn slab_error(error: SlabError) -> types::SlabError {
 fn core_pool_error(error: PoolError) -> types::PoolError {
     match error {
         PoolError::ZeroSize => types::PoolError::ZeroSize,
-        PoolError::InvalidAlignment { alignment } => {
-            types::PoolError::InvalidAlignment(alignment)
-        }
+        PoolError::InvalidAlignment { alignment } => types::PoolError::InvalidAlignment(alignment),
         PoolError::TooLarge { size, max } => {
             types::PoolError::TooLarge(types::TooLarge { size, max })
         }
@@ -124,12 +122,10 @@ pub(super) fn queue_error(error: TenantError) -> wasmtime::Result<device::QueueE
             device::QueueError::InvalidFrontier(frontier_error(error))
         }
         TenantError::NotYours(named) => device::QueueError::NotYours(entry(named)),
-        TenantError::Failed { axis, failure } => {
-            device::QueueError::Failed(types::AxisFailure {
-                axis: axis.to_bits(),
-                message: failure.to_string(),
-            })
-        }
+        TenantError::Failed { axis, failure } => device::QueueError::Failed(types::AxisFailure {
+            axis: axis.to_bits(),
+            message: failure.to_string(),
+        }),
         TenantError::Cycle => device::QueueError::Cycle,
         TenantError::TooManyAxes => device::QueueError::TooManyAxes,
         TenantError::Limit(_) => device::QueueError::Limit,

@@ -18,9 +18,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use wasmtime::component::{Component, Linker};
-use wasmtime::{
-    Config, Engine, Store, StoreLimits, StoreLimitsBuilder, Trap, UpdateDeadline,
-};
+use wasmtime::{Config, Engine, Store, StoreLimits, StoreLimitsBuilder, Trap, UpdateDeadline};
 
 /// What a guest may take of its host, beside what its [`TenantLimits`](crate::tenant::TenantLimits) say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,18 +136,19 @@ impl Ticker {
     fn start(engine: Engine) -> std::io::Result<Self> {
         let running = Arc::new((Mutex::new(Running::default()), Condvar::new()));
         let shared = running.clone();
-        let thread = std::thread::Builder::new().name("guest ticker".to_owned()).spawn(move || {
-            let (running, changed) = &*shared;
-            let mut state = lock(running);
-            while !state.ending {
-                state = if state.guests == 0 {
-                    changed.wait(state).unwrap_or_else(PoisonError::into_inner)
-                } else {
-                    engine.increment_epoch();
-                    changed.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner).0
-                };
-            }
-        })?;
+        let thread =
+            std::thread::Builder::new().name("guest ticker".to_owned()).spawn(move || {
+                let (running, changed) = &*shared;
+                let mut state = lock(running);
+                while !state.ending {
+                    state = if state.guests == 0 {
+                        changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+                    } else {
+                        engine.increment_epoch();
+                        changed.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner).0
+                    };
+                }
+            })?;
         Ok(Self { running, thread: Some(thread) })
     }
 

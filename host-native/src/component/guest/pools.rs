@@ -4,10 +4,10 @@
 //! back when the tenant ends.
 
 use super::bindings::strandline::substrate::pools::{
-    Acquired, AfterWait, Answers, Death, Exhausted, Frontier, Held, HeldAfterWait, Host, HostLedger, HostPool,
-    HostPoolSet, HostReservation, InvalidDeath, LedgerError, Need, NotYours, Outcome, Permissions,
-    Place, PoolError, PoolProperties, PoolStats, Ready, Refusal, Request, Routed, SetAcquired,
-    Trim,
+    Acquired, AfterWait, Answers, Death, Exhausted, Frontier, Held, HeldAfterWait, Host,
+    HostLedger, HostPool, HostPoolSet, HostReservation, InvalidDeath, LedgerError, Need, NotYours,
+    Outcome, Permissions, Place, PoolError, PoolProperties, PoolStats, Ready, Refusal, Request,
+    Routed, SetAcquired, Trim,
 };
 use super::{GuestState, Ledger, Pool, PoolSet, Reservation, convert};
 use crate::tenant::{Answer, Ask, PoolHandle, ReservationHandle, Returned, TenantError};
