@@ -216,6 +216,7 @@ pub struct Slice<'a, W: World + ?Sized> {
 
 /// An implementation, as a case sees it.
 #[expect(async_fn_in_trait, reason = "a world stays on one thread")]
+#[expect(clippy::missing_errors_doc, reason = "what is refused, and when, is what the cases say")]
 pub trait World {
     /// A reservation of a pool.
     type Reservation: Debug;
