@@ -7,6 +7,11 @@ mod notification;
 mod packing;
 mod pending;
 mod pool_pairs;
+#[cfg(feature = "component")]
+mod sandbox;
+#[cfg(not(feature = "component"))]
+#[path = "groups/no_sandbox.rs"]
+mod sandbox;
 mod tlsf_pair;
 mod traces;
 
@@ -43,6 +48,7 @@ pub fn all() -> Vec<Work> {
         .chain(pending::cases())
         .chain(advance::cases())
         .chain(frontier::cases())
-        .chain(notification::cases());
+        .chain(notification::cases())
+        .chain(sandbox::cases());
     timed.map(Work::Timed).chain(packing::cases().map(Work::Counted)).collect()
 }

@@ -181,7 +181,29 @@ pub(crate) struct ReplayArgs {
     #[command(flatten)]
     pub(crate) streams: StreamArgs,
     #[command(flatten)]
+    pub(crate) via: ViaArgs,
+    #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+/// Where the pools are.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Boundary")]
+pub(crate) struct ViaArgs {
+    /// Where the pools are: here, or in the core's component in a sandbox; the report then tells what the boundary cost
+    #[arg(long, value_enum, default_value_t = Via::Native)]
+    pub(crate) via: Via,
+    /// The component [default: what STRANDLINE_COMPONENT names, or what `cargo xtask component` built]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) component: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Via {
+    /// The core itself
+    Native,
+    /// The core as a component, in wasmtime
+    Component,
 }
 
 /// The pool and its limits.

@@ -15,6 +15,11 @@ mod output;
 mod replay;
 #[cfg_attr(not(feature = "component"), path = "run/without.rs")]
 mod run;
+#[cfg(feature = "component")]
+mod sandbox;
+#[cfg(not(feature = "component"))]
+#[path = "no_sandbox.rs"]
+mod sandbox;
 
 use args::{Cli, Command};
 use clap::Parser;

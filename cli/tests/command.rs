@@ -478,3 +478,12 @@ fn a_guest_that_cannot_be_run_says_why() {
         assert!(why.contains("--features component"), "{why}");
     }
 }
+
+#[cfg(not(feature = "component"))]
+#[test]
+fn a_build_without_the_sandbox_says_how_to_get_one() {
+    let output = strandline(&["replay", &vit(), "--via", "component"]);
+    assert_eq!(output.status.code(), Some(2));
+    let told = stderr(&output);
+    assert!(told.contains("--features component") && told.contains("xtask component"), "{told}");
+}

@@ -52,6 +52,8 @@ pub(crate) enum Step {
     Sandbox,
     /// Every conformance case over every boundary, and hostile guests.
     Conformance,
+    /// The component's pools driven from Python.
+    Python,
     /// Model checking of every lock-free file (modules `model`, core/tests/loom_*.rs).
     Loom,
     /// The command over every shipped trace, its exit status and JSON checked.
@@ -64,7 +66,7 @@ pub(crate) enum Step {
     Tsan,
     /// Core's tests under miri, reduced.
     Miri,
-    /// A short run of every fuzz target, seeded from fuzz/corpus.
+    /// Every fuzz target over fuzz/corpus and the same 5000 mutations of it.
     Fuzz,
 }
 
@@ -89,6 +91,7 @@ impl Step {
             Self::Sandbox | Self::Conformance => {
                 "target wasm32-wasip2, or Debian's rustc-web and lld-22"
             }
+            Self::Python => "as sandbox; Python 3 with venv, wasmtime from PyPI",
             Self::Asan => "nightly",
             Self::Tsan => "Debian's rustc-web and clang-22, or nightly with rust-src",
             Self::Miri => "nightly with miri",
@@ -102,13 +105,14 @@ impl Step {
             Self::NoStd => no_std(),
             Self::Sandbox => component::sandbox(),
             Self::Conformance => guests::conformance(),
+            Self::Python => component::python(),
             Self::Loom => loom(),
             Self::Replay => replay::replay(),
             Self::Bench => bench_compiles(),
             Self::Asan => asan(),
             Self::Tsan => tsan(),
             Self::Miri => miri(&[]),
-            Self::Fuzz => fuzz::fuzz_all(options.seconds),
+            Self::Fuzz => fuzz::fuzz_all(options.fuzz_runs),
         }
     }
 }
@@ -122,8 +126,8 @@ pub(crate) struct TestOptions {
     pub(crate) skip: Vec<Step>,
     /// Stop at the first step that fails.
     pub(crate) fail_fast: bool,
-    /// How long each fuzz target runs, in seconds.
-    pub(crate) seconds: u32,
+    /// How many inputs each fuzz target gets.
+    pub(crate) fuzz_runs: u32,
 }
 
 impl TestOptions {
@@ -291,12 +295,20 @@ pub(crate) fn doc(open: bool) -> Outcome {
     Ok(None)
 }
 
-/// The side-by-side benchmarks, with the flags that the published numbers use.
+/// The side-by-side benchmarks, with the flags that the published numbers use. Where components cannot be
+/// built, the sandbox is left out.
 pub(crate) fn bench(args: &[String]) -> Outcome {
-    Cmd::cargo()
-        .args(["run", "-p", "strandline-bench", "--profile", "bench", "--"])
-        .args(args)
-        .run()?;
+    let run = Cmd::cargo().args(["run", "-p", "strandline-bench", "--profile", "bench"]);
+    let run = match component::component() {
+        Ok(_) => run
+            .args(["--features", "component"])
+            .env("STRANDLINE_COMPONENT", component::component_file()),
+        Err(Stop::Skipped(why) | Stop::Failed(why)) => {
+            println!("without the sandbox: {why}");
+            run
+        }
+    };
+    run.arg("--").args(args).run()?;
     Ok(None)
 }
 
@@ -333,7 +345,7 @@ mod tests {
     use super::*;
 
     fn options(only: &[Step], skip: &[Step]) -> TestOptions {
-        TestOptions { only: only.to_vec(), skip: skip.to_vec(), fail_fast: false, seconds: 1 }
+        TestOptions { only: only.to_vec(), skip: skip.to_vec(), fail_fast: false, fuzz_runs: 1 }
     }
 
     #[test]

@@ -26,6 +26,7 @@
 //! share it among many. Making an instance from a precompiled component takes well under a millisecond.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use strandline_core::PoolError;
 use strandline_core::pool::PoolHost;
@@ -101,6 +102,8 @@ fn text(error: &wasmtime::Error) -> String {
 struct Instance {
     cell: Mutex<Cell>,
     fault: OnceLock<SubstrateError>,
+    /// Calls into the component.
+    crossings: AtomicU64,
     /// Epoch ticks that one call may take; 0 is no limit.
     ticks: u64,
     /// Keeps the ticker running.
@@ -121,6 +124,8 @@ impl Instance {
         call: impl FnOnce(&mut Store<State>, &bindings::Substrate) -> wasmtime::Result<R>,
     ) -> Option<R> {
         let cell = &mut *self.lock()?;
+        // Relaxed: a count that nothing is ordered by.
+        self.crossings.fetch_add(1, Ordering::Relaxed);
         if self.ticks > 0 {
             cell.store.set_epoch_deadline(self.ticks);
         }
@@ -242,6 +247,12 @@ impl Substrate {
         SandboxPool::make(&self.instance, host, |store, authority, host| {
             authority.call_make_passthrough(store, host, config)
         })
+    }
+
+    /// How often pools have entered the component. A batch counts once.
+    #[must_use]
+    pub fn crossings(&self) -> u64 {
+        self.instance.crossings.load(Ordering::Relaxed)
     }
 
     /// What ended the component, if anything did.

@@ -17,6 +17,8 @@ const TARGET: &str = "wasm32-wasip2";
 const DEBIAN_LINK: [&str; 3] = ["rust-web-llvm", "lld-22", "wasi-libc"];
 const DEBIAN_LINKER: &str = "/usr/lib/rustlib/x86_64-unknown-linux-gnu/bin/wasm-component-ld";
 const DEBIAN_FLAGS: &str = "-C link-self-contained=no -L/usr/lib/wasm32-wasi";
+/// The Python package that runs components, pinned: its interface is young.
+const PYTHON_WASMTIME: &str = "wasmtime==50.0.1";
 /// Shrinks the padding that a linker leaves room for addresses with.
 const SMALL: &str = "-C link-arg=--compress-relocations";
 
@@ -85,10 +87,44 @@ pub(crate) fn component() -> Outcome {
 /// The component, then its pools against the core's.
 pub(super) fn sandbox() -> Outcome {
     component()?;
+    // One build for both: the same features of all packages.
     Cmd::cargo()
-        .args(["test", "-p", "strandline-host-native", "--features", "component"])
-        .args(["--test", "substrate"])
+        .args(["test", "-p", "strandline-host-native", "-p", "strandline"])
+        .args(["--features", "strandline-host-native/component,strandline/component"])
+        .args(["--test", "substrate", "--test", "via_component", "--no-fail-fast"])
         .env("STRANDLINE_COMPONENT", component_file())
         .run_tests()
         .map(Some)
+}
+
+/// The component driven from Python, in an environment of its own.
+pub(super) fn python() -> Outcome {
+    component()?;
+    let folder = target_dir().join("python");
+    let python = folder.join("bin/python3");
+    let program = python.display().to_string();
+    let has_package = || Cmd::new(&program).args(["-c", "import wasmtime.component"]).succeeds();
+    if !has_package() {
+        if !Cmd::new("python3").args(["-c", "import ensurepip"]).succeeds() {
+            provision::debian_packages(&["python3-venv"])?;
+        }
+        let install = Cmd::new(&program).args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--only-binary",
+            ":all:",
+            PYTHON_WASMTIME,
+        ]);
+        Cmd::new("python3").args(["-m", "venv"]).arg(&folder).run()?;
+        install
+            .run()
+            .map_err(|_| provision::missing(&format!("{PYTHON_WASMTIME}; run: {install}")))?;
+    }
+    Cmd::new(&program)
+        .arg("host-native/tests/python/drive_substrate.py")
+        .arg(component_file())
+        .run()?;
+    Ok(None)
 }

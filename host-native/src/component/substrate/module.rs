@@ -7,6 +7,7 @@ use super::bindings::{Substrate as World, SubstratePre};
 use super::state::State;
 use super::{Cell, Instance, Substrate, SubstrateConfig, SubstrateError, text};
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
@@ -140,6 +141,7 @@ impl SubstrateModule {
             instance: Arc::new(Instance {
                 cell: Mutex::new(Cell { store, world }),
                 fault: OnceLock::new(),
+                crossings: AtomicU64::new(0),
                 ticks,
                 _module: self.compiled.clone(),
             }),

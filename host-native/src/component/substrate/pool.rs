@@ -114,6 +114,17 @@ impl SandboxPool {
         convert::pool_error(error).unwrap_or_else(|| self.nonsense("an error that was not caused"))
     }
 
+    /// Enters the component for next to nothing (the number of reservations held): what a crossing alone costs
+    /// can be measured with it.
+    ///
+    /// # Errors
+    /// [`PoolError::Lost`].
+    pub fn cross(&self) -> Result<u32, PoolError> {
+        self.enter(|store, world| {
+            world.strandline_substrate_pools().ledger().call_len(store, self.ledger)
+        })
+    }
+
     pub(super) fn observe(&self) -> Observation {
         self.notification.observe()
     }
