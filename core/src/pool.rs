@@ -346,6 +346,13 @@ pub trait Pool: fmt::Debug + Send + Sync {
     /// What it is and serves.
     fn properties(&self) -> PoolProperties;
 
+    /// The most bytes that a reservation of `size` bytes with this alignment takes out of the pool, padding
+    /// included: what a share of the pool is charged. Saturates at `u64::MAX`.
+    fn footprint(&self, size: u64, alignment: u64) -> u64 {
+        let _ = alignment;
+        size.checked_next_multiple_of(self.properties().alignment.max(1)).unwrap_or(u64::MAX)
+    }
+
     /// Looks for memory that the requester may use.
     ///
     /// # Errors

@@ -93,6 +93,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Build the conformance suite's guest: target/component/conformance.wasm.
+    Guests,
     /// Build the documentation, every warning an error.
     Doc {
         /// Then show it in the browser.
@@ -122,6 +124,7 @@ fn main() -> ExitCode {
             single(steps::fuzz_target(&FuzzRun { target: &target, seconds, keep, args: &args }))
         }
         Task::Miri { args } => single(steps::miri(&args)),
+        Task::Guests => single(steps::guests()),
         Task::Doc { open } => single(steps::doc(open)),
     }
 }

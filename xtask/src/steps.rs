@@ -12,6 +12,7 @@
 
 mod component;
 mod fuzz;
+mod guests;
 mod replay;
 
 use std::collections::HashSet;
@@ -21,6 +22,7 @@ use clap::ValueEnum;
 
 pub(crate) use component::{component, guest_toolchain};
 pub(crate) use fuzz::{FuzzRun, fuzz_target};
+pub(crate) use guests::guests;
 
 use crate::provision;
 use crate::shell::{self, Cmd};
@@ -48,6 +50,8 @@ pub(crate) enum Step {
     NoStd,
     /// The core as a component, and its pools in a sandbox against the core's.
     Sandbox,
+    /// Every conformance case over every boundary, and hostile guests.
+    Conformance,
     /// The component's pools driven from Python.
     Python,
     /// Model checking of every lock-free file (modules `model`, core/tests/loom_*.rs).
@@ -84,7 +88,9 @@ impl Step {
         match self {
             Self::Unit | Self::Loom | Self::Replay | Self::Bench => "-",
             Self::NoStd => "target wasm32-unknown-unknown, or Debian's rustc-web",
-            Self::Sandbox => "target wasm32-wasip2, or Debian's rustc-web and lld-22",
+            Self::Sandbox | Self::Conformance => {
+                "target wasm32-wasip2, or Debian's rustc-web and lld-22"
+            }
             Self::Python => "as sandbox; Python 3 with venv, wasmtime from PyPI",
             Self::Asan => "nightly",
             Self::Tsan => "Debian's rustc-web and clang-22, or nightly with rust-src",
@@ -98,6 +104,7 @@ impl Step {
             Self::Unit => unit(),
             Self::NoStd => no_std(),
             Self::Sandbox => component::sandbox(),
+            Self::Conformance => guests::conformance(),
             Self::Python => component::python(),
             Self::Loom => loom(),
             Self::Replay => replay::replay(),
