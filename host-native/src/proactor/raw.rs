@@ -1,7 +1,7 @@
 //! `pread` and `pwrite` on memory that safe code must not see as a slice.
 //!
 //! # Safety
-//! A transfer owns its [`IoBuffer`]. A vector's bytes are its own. A slab's bytes are shared with
+//! A transfer owns its buffer. A vector's bytes are its own. A slab's bytes are shared with
 //! whoever holds a buffer of them, and safe code touches them by atomics only; the kernel, which reads
 //! or writes them here, is no part of the program's memory model. They stay mapped as long as the buffer is
 //! held, which is longer than the call.
