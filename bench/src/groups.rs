@@ -9,6 +9,11 @@ pub mod notification;
 mod packing;
 mod pending;
 mod pool_pairs;
+#[cfg(feature = "component")]
+mod sandbox;
+#[cfg(not(feature = "component"))]
+#[path = "groups/no_sandbox.rs"]
+mod sandbox;
 mod tlsf_pair;
 mod traces;
 #[cfg(target_os = "linux")]
@@ -57,7 +62,8 @@ pub fn all(file_bytes: u64) -> Vec<Work> {
         .chain(notification::cases())
         .chain(first_use::cases())
         .chain(wakes::cases())
-        .chain(load::cases(file_bytes));
+        .chain(load::cases(file_bytes))
+        .chain(sandbox::cases());
     let counted = notification::counts().chain(packing::cases());
     timed.map(Work::Timed).chain(counted.map(Work::Counted)).collect()
 }

@@ -41,6 +41,16 @@ Sizes are bytes or have a unit: 4096, 512KiB, 1.5GiB.
 Exit status: 0 the trace was satisfied; 1 it was not, and the report says which event failed, with the live bytes, the \
 largest hole and what the free bytes wait for; 2 bad input, with file and line.";
 
+const RUN_EXAMPLES: &str = "\
+Examples:
+  strandline run guest.wasm
+  strandline run guest.wasm --memory 1GiB --budget 64MiB --timeout 10 -- first second
+
+A guest is a WebAssembly component of the world `guest` in wit/. What it says goes to standard output.
+
+Exit status: 0 it ended well; 1 it failed, trapped or ran out of time; 2 it is not a guest, or this strandline was built \
+without the feature `component`.";
+
 const FIT_EXAMPLES: &str = "\
 Examples:
   strandline fit traces/vit_infer.csv.gz
@@ -69,6 +79,9 @@ pub(crate) enum Command {
     Load(LoadArgs),
     /// Convert a trace to another format
     Convert(ConvertArgs),
+    /// Run a guest: a component that uses a pool and queues of this machine, within a budget
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(RunArgs),
 }
 
 /// How a trace is read.
@@ -179,7 +192,29 @@ pub(crate) struct ReplayArgs {
     #[command(flatten)]
     pub(crate) streams: StreamArgs,
     #[command(flatten)]
+    pub(crate) via: ViaArgs,
+    #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+/// Where the pools are.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Boundary")]
+pub(crate) struct ViaArgs {
+    /// Where the pools are: here, or in the core's component in a sandbox; the report then tells what the boundary cost
+    #[arg(long, value_enum, default_value_t = Via::Native)]
+    pub(crate) via: Via,
+    /// The component [default: what STRANDLINE_COMPONENT names, or what `cargo xtask component` built]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) component: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Via {
+    /// The core itself
+    Native,
+    /// The core as a component, in wasmtime
+    Component,
 }
 
 /// The pool and its limits.
@@ -259,6 +294,26 @@ pub(crate) struct OutputArgs {
     /// Draw committed, reserved, live and pending bytes over time
     #[arg(long, value_name = "FILE.svg|FILE.html")]
     pub(crate) plot: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[cfg_attr(not(feature = "component"), expect(dead_code, reason = "read where guests can be run"))]
+pub(crate) struct RunArgs {
+    /// The guest: a component
+    #[arg(value_name = "GUEST.wasm")]
+    pub(crate) path: PathBuf,
+    /// The memory of the device, lent through one pool
+    #[arg(long, value_name = "SIZE", default_value = "256MiB")]
+    pub(crate) memory: Bytes,
+    /// The most of it that the guest may have at once [default: all]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) budget: Option<Bytes>,
+    /// How long it may run, waits included, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
+    pub(crate) timeout: f64,
+    /// Passed on to the guest
+    #[arg(last = true)]
+    pub(crate) arguments: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -4,8 +4,10 @@ use crate::Ending;
 use crate::args::FitArgs;
 use crate::meter::Meter;
 use crate::output::{self, Error};
-use crate::replay::{Plot, play, scan, show};
+use crate::replay::{Extra, Plot, play, scan, show};
 use std::fs;
+use std::sync::Arc;
+use strandline_replay::build::Native;
 use strandline_replay::fit;
 use strandline_replay::session::TraceFile;
 use strandline_replay::size::Bytes;
@@ -24,9 +26,10 @@ pub(crate) fn run(args: &FitArgs) -> Result<Ending, Error> {
         })?
     };
     // The search was over numbers; the report is of a replay over memory, with every byte checked.
-    let outcome = play(&trace, &scan, &fitted.config, options)?;
+    let outcome = play(&trace, &scan, &fitted.config, options, Arc::new(Native))?;
     let choice = format!("the best of {} configurations: {}", candidates.len(), fitted.config);
-    show(&trace, &scan, options, &choice, &outcome, Some(&fitted), &args.output)?;
+    let extra = Extra { fit: Some(&fitted), ..Extra::default() };
+    show(&trace, &scan, options, &choice, &outcome, extra, &args.output)?;
     let toml = format!(
         "# strandline fit {}: {} of peak live {}\n{}",
         trace.path().display(),

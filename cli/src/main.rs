@@ -1,7 +1,7 @@
 //! `strandline`: replays real allocation traces through pools, and sizes memory.
 //!
 //! ```text
-//!   args ─▶ replay │ fit │ info │ load │ convert ─▶ standard output: the report      exit 0: satisfied
+//!   args ─▶ replay │ fit │ info │ load │ convert │ run ─▶ standard output: the report   exit 0: satisfied
 //!                                       └─▶ standard error: progress, errors       1: not satisfied
 //!                                                                                  2: bad input
 //! ```
@@ -17,6 +17,13 @@ mod output;
 #[cfg_attr(not(target_os = "linux"), path = "proactor/absent.rs")]
 mod proactor;
 mod replay;
+#[cfg_attr(not(feature = "component"), path = "run/without.rs")]
+mod run;
+#[cfg(feature = "component")]
+mod sandbox;
+#[cfg(not(feature = "component"))]
+#[path = "no_sandbox.rs"]
+mod sandbox;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -42,6 +49,7 @@ fn main() -> ExitCode {
         Command::Info(args) => info::run(args),
         Command::Load(args) => load::run(args),
         Command::Convert(args) => convert::run(args),
+        Command::Run(args) => run::run(args),
     };
     match ended {
         Ok(Ending::Satisfied) => ExitCode::SUCCESS,

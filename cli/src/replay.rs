@@ -1,17 +1,19 @@
 //! `strandline replay`: a trace through real pools.
 
 use crate::Ending;
-use crate::args::{OutputArgs, PoolArgs, PoolKind, ReplayArgs};
+use crate::args::{OutputArgs, PoolArgs, PoolKind, ReplayArgs, Via, ViaArgs};
 use crate::meter::Meter;
 use crate::output::{self, Error};
+use crate::sandbox::Sandbox;
 use std::fs;
 use std::path::Path;
-use strandline_replay::build::Backing;
+use std::sync::Arc;
+use strandline_replay::build::{Backing, Maker, Native};
 use strandline_replay::config::{Config, Kind, PoolSpec};
 use strandline_replay::engine::{Options, Outcome};
 use strandline_replay::fit::{self, Fit};
 use strandline_replay::plot;
-use strandline_replay::report::Report;
+use strandline_replay::report::{Boundary, Report};
 use strandline_replay::session::{Scan, TraceFile};
 
 pub(crate) fn run(args: &ReplayArgs) -> Result<Ending, Error> {
@@ -21,8 +23,11 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Ending, Error> {
     let scan = scan(&trace)?;
     let options = args.streams.options();
     let (config, choice) = choose(&args.pool, read, &trace, &scan, options)?;
-    let outcome = play(&trace, &scan, &config, options)?;
-    show(&trace, &scan, options, &choice, &outcome, None, &args.output)?;
+    let via = via(&args.via)?;
+    let outcome = play(&trace, &scan, &config, options, via.maker())?;
+    // What the sandbox died of says more than the event at which that was noticed.
+    let boundary = via.boundary()?;
+    show(&trace, &scan, options, &choice, &outcome, Extra { fit: None, boundary }, &args.output)?;
     if let Some(plot) = plot {
         plot.write(&trace, &scan, &config, &outcome)?;
     }
@@ -41,8 +46,9 @@ pub(crate) fn play(
     scan: &Scan,
     config: &Config,
     options: Options,
+    maker: Arc<dyn Maker>,
 ) -> Result<Outcome, Error> {
-    let backing = Backing::mmap(config.capacity.map(|bytes| bytes.0))?;
+    let backing = Backing::mmap(config.capacity.map(|bytes| bytes.0))?.made_by(maker);
     let meter = Meter::new("replaying", scan.totals.events);
     Ok(trace.play(scan, config, &backing, options, &mut |events| meter.at(events))?)
 }
@@ -116,6 +122,46 @@ fn choose(
     Ok((limits(config), choice))
 }
 
+/// Where the pools are to be.
+fn via(args: &ViaArgs) -> Result<Place, Error> {
+    match args.via {
+        Via::Native if args.component.is_some() => {
+            Err("--component names what --via component uses".into())
+        }
+        Via::Native => Ok(Place::Here),
+        Via::Component => Ok(Place::There(Sandbox::start(args.component.as_deref())?)),
+    }
+}
+
+/// Where the pools are.
+enum Place {
+    Here,
+    There(Sandbox),
+}
+
+impl Place {
+    fn maker(&self) -> Arc<dyn Maker> {
+        match self {
+            Self::Here => Arc::new(Native),
+            Self::There(sandbox) => sandbox.maker(),
+        }
+    }
+
+    fn boundary(&self) -> Result<Option<Boundary>, Error> {
+        match self {
+            Self::Here => Ok(None),
+            Self::There(sandbox) => sandbox.boundary().map(Some),
+        }
+    }
+}
+
+/// What a report tells besides the replay.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Extra<'a> {
+    pub(crate) fit: Option<&'a Fit>,
+    pub(crate) boundary: Option<Boundary>,
+}
+
 /// Prints the report.
 pub(crate) fn show(
     trace: &TraceFile,
@@ -123,12 +169,13 @@ pub(crate) fn show(
     options: Options,
     choice: &str,
     outcome: &Outcome,
-    fit: Option<&Fit>,
+    extra: Extra<'_>,
     args: &OutputArgs,
 ) -> Result<(), Error> {
     let name = trace.path().display().to_string();
     let synthesized = scan.streams == 1 && options.spread.is_some_and(|streams| streams > 1);
-    let report = Report { trace: &name, scan, synthesized, choice, outcome, fit };
+    let Extra { fit, boundary } = extra;
+    let report = Report { trace: &name, scan, synthesized, choice, outcome, fit, boundary };
     if args.json {
         let mut text = serde_json::to_string_pretty(&report.to_json())?;
         text.push('\n');

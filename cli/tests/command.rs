@@ -475,3 +475,24 @@ fn a_long_trace_reuses_what_a_short_one_needs() {
     let live = count(&report, "/trace/peak_live_bytes");
     assert!(count(&report, "/pool/peak_committed_bytes") < 2 * live.max(32 << 20));
 }
+
+#[test]
+fn a_guest_that_cannot_be_run_says_why() {
+    let output = strandline(&["run", "no-such-guest.wasm"]);
+    assert_eq!(output.status.code(), Some(2));
+    let why = stderr(&output);
+    if cfg!(feature = "component") {
+        assert!(why.contains("no-such-guest.wasm"), "{why}");
+    } else {
+        assert!(why.contains("--features component"), "{why}");
+    }
+}
+
+#[cfg(not(feature = "component"))]
+#[test]
+fn a_build_without_the_sandbox_says_how_to_get_one() {
+    let output = strandline(&["replay", &vit(), "--via", "component"]);
+    assert_eq!(output.status.code(), Some(2));
+    let told = stderr(&output);
+    assert!(told.contains("--features component") && told.contains("xtask component"), "{told}");
+}

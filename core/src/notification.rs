@@ -48,6 +48,12 @@ pub type EpochWord = crate::sync::atomic::AtomicU32;
 pub struct Observation(u32);
 
 impl Observation {
+    /// The observation of an epoch word, for one that has crossed a boundary as a number.
+    #[must_use]
+    pub const fn from_word(word: u32) -> Self {
+        Self(word)
+    }
+
     /// The value of the epoch word that was observed: what a futex is told to expect.
     #[must_use]
     pub const fn word(self) -> u32 {

@@ -28,6 +28,7 @@
 //! | [`shared`] | [`SharedNotification`](shared::SharedNotification): one for several processes |
 //! | [`io_axis`] | [`IoAxis`](io_axis::IoAxis): reads and writes of files as epochs |
 //! | `trace`, `tracy` | pools and queues in the Tracy profiler; feature `tracy` |
+//! | [`tenant`] | [`Tenant`](tenant::Tenant): pools and queues for programs that nobody need trust |
 //! | `info` | [`machine_info`]: what this machine offers |
 //!
 //! # Memory
@@ -40,6 +41,8 @@
 pub mod allocate;
 mod buffer;
 pub mod cache;
+#[cfg(feature = "component")]
+pub mod component;
 #[cfg(all(target_os = "linux", not(loom)))]
 mod clock;
 #[cfg(all(target_os = "linux", not(loom)))]
@@ -73,6 +76,7 @@ pub mod shared;
 pub mod slab;
 #[cfg(target_os = "linux")]
 mod sync;
+pub mod tenant;
 #[cfg(any(feature = "tracy", test))]
 mod trace;
 #[cfg(feature = "tracy")]

@@ -5,11 +5,14 @@
 //! --cfg loom      target/loom     loom
 //! sanitizers      target/{asan,tsan}
 //! no std          target/no-std   no-std
+//! wasm            target/component  sandbox
 //! libFuzzer       target/fuzz     fuzz
 //! ```
 //! Each set of flags has its own target folder: sharing one would rebuild everything at every step.
 
+mod component;
 mod fuzz;
+mod guests;
 mod replay;
 
 use std::collections::HashSet;
@@ -17,7 +20,9 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 
+pub(crate) use component::{component, guest_toolchain};
 pub(crate) use fuzz::{FuzzRun, fuzz_target};
+pub(crate) use guests::guests;
 
 use crate::provision;
 use crate::shell::{self, Cmd};
@@ -43,6 +48,12 @@ pub(crate) enum Step {
     Unit,
     /// The core without std, for this machine and for a bare 32-bit target.
     NoStd,
+    /// The core as a component, and its pools in a sandbox against the core's.
+    Sandbox,
+    /// Every conformance case over every boundary, and hostile guests.
+    Conformance,
+    /// The component's pools driven from Python.
+    Python,
     /// Model checking of every lock-free file (modules `model`, core/tests/loom_*.rs).
     Loom,
     /// The command over every shipped trace, its exit status and JSON checked.
@@ -77,6 +88,10 @@ impl Step {
         match self {
             Self::Unit | Self::Loom | Self::Replay | Self::Bench => "-",
             Self::NoStd => "target wasm32-unknown-unknown, or Debian's rustc-web",
+            Self::Sandbox | Self::Conformance => {
+                "target wasm32-wasip2, or Debian's rustc-web and lld-22"
+            }
+            Self::Python => "as sandbox; Python 3 with venv, wasmtime from PyPI",
             Self::Asan => "nightly",
             Self::Tsan => "Debian's rustc-web and clang-22, or nightly with rust-src",
             Self::Miri => "nightly with miri",
@@ -88,6 +103,9 @@ impl Step {
         match self {
             Self::Unit => unit(),
             Self::NoStd => no_std(),
+            Self::Sandbox => component::sandbox(),
+            Self::Conformance => guests::conformance(),
+            Self::Python => component::python(),
             Self::Loom => loom(),
             Self::Replay => replay::replay(),
             Self::Bench => bench_compiles(),
@@ -260,6 +278,13 @@ fn clippy() -> Outcome {
     let strict = |cmd: Cmd| cmd.args(["--", "-D", "warnings"]).run();
     strict(clippy().args(["--workspace", "--all-targets"]))?;
     strict(clippy().args(["-p", "strandline-core", "--no-default-features"]))?;
+    strict(clippy().args([
+        "-p",
+        "strandline-host-native",
+        "--all-targets",
+        "--features",
+        "component",
+    ]))?;
     let fuzz = clippy().args(["--manifest-path", "fuzz/Cargo.toml", "--all-targets"]);
     strict(fuzz.env("CARGO_TARGET_DIR", shell::target_dir()))?;
     Ok(None)
@@ -276,12 +301,20 @@ pub(crate) fn doc(open: bool) -> Outcome {
     Ok(None)
 }
 
-/// The side-by-side benchmarks, with the flags that the published numbers use.
+/// The side-by-side benchmarks, with the flags that the published numbers use. Where components cannot be
+/// built, the sandbox is left out.
 pub(crate) fn bench(args: &[String]) -> Outcome {
-    Cmd::cargo()
-        .args(["run", "-p", "strandline-bench", "--profile", "bench", "--"])
-        .args(args)
-        .run()?;
+    let run = Cmd::cargo().args(["run", "-p", "strandline-bench", "--profile", "bench"]);
+    let run = match component::component() {
+        Ok(_) => run
+            .args(["--features", "component"])
+            .env("STRANDLINE_COMPONENT", component::component_file()),
+        Err(Stop::Skipped(why) | Stop::Failed(why)) => {
+            println!("without the sandbox: {why}");
+            run
+        }
+    };
+    run.arg("--").args(args).run()?;
     Ok(None)
 }
 
