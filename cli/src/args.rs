@@ -297,7 +297,7 @@ pub(crate) struct OutputArgs {
 }
 
 #[derive(Debug, Args)]
-#[cfg_attr(not(feature = "component"), expect(dead_code, reason = "read where guests can be run"))]
+#[cfg_attr(not(feature = "component"), allow(dead_code, reason = "read where guests can be run"))]
 pub(crate) struct RunArgs {
     /// The guest: a component
     #[arg(value_name = "GUEST.wasm")]

@@ -41,10 +41,10 @@
 pub mod allocate;
 mod buffer;
 pub mod cache;
-#[cfg(feature = "component")]
-pub mod component;
 #[cfg(all(target_os = "linux", not(loom)))]
 mod clock;
+#[cfg(feature = "component")]
+pub mod component;
 #[cfg(all(target_os = "linux", not(loom)))]
 pub mod event;
 #[cfg(all(target_os = "linux", not(loom)))]

@@ -37,7 +37,7 @@ pub(super) fn cases(file_bytes: u64) -> impl Iterator<Item = Case> {
         group: "load",
         name: format!(
             "{} MiB of tensors, beside {}",
-            tensors * TENSOR >> 20,
+            (tensors * TENSOR) >> 20,
             ["read(2)", "io_uring alone"][reference]
         ),
         unit: "MiB",
