@@ -73,6 +73,8 @@ pub enum GpuError {
     Tracker(TrackerError),
     /// The device is lost.
     Lost(Failure),
+    /// wgpu's validation refused a submission.
+    Refused(Failure),
 }
 
 impl fmt::Display for GpuError {
@@ -80,7 +82,7 @@ impl fmt::Display for GpuError {
         match self {
             Self::Thread(error) => write!(f, "cannot start the polling thread: {error}"),
             Self::Tracker(error) => error.fmt(f),
-            Self::Lost(failure) => failure.fmt(f),
+            Self::Lost(failure) | Self::Refused(failure) => failure.fmt(f),
         }
     }
 }
@@ -90,7 +92,7 @@ impl core::error::Error for GpuError {
         match self {
             Self::Thread(error) => Some(error),
             Self::Tracker(error) => Some(error),
-            Self::Lost(failure) => Some(failure.get_ref()),
+            Self::Lost(failure) | Self::Refused(failure) => Some(failure.get_ref()),
         }
     }
 }

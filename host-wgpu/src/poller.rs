@@ -224,12 +224,13 @@ const fn wait(submission_index: Option<SubmissionIndex>) -> PollType {
     PollType::Wait { submission_index, timeout: None }
 }
 
-/// What is new on each line. With `lost`, all of them end.
+/// What is new on each line. With `lost`, all of them end. One that is to fail is not advanced any more: what is on its way may
+/// be what failed.
 fn collect(state: &mut State, lost: Option<&Failure>, news: &mut Vec<News>) {
     for place in &mut state.lines {
         let Some(line) = place else { continue };
         let reached = line.reached();
-        if reached > line.settled {
+        if reached > line.settled && line.failing.is_none() {
             line.settled = reached;
             news.push(News::Advance(line.tracker.clone(), line.axis, reached));
         }

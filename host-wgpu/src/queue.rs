@@ -344,7 +344,9 @@ impl Queue {
         let mut request = *request;
         // A size that cannot be rounded is too large for any pool, which says so.
         request.size = request.size.checked_next_multiple_of(4).unwrap_or(request.size);
-        request.alignment = request.alignment.max(ALIGNMENT);
+        if request.alignment.is_power_of_two() {
+            request.alignment = request.alignment.max(ALIGNMENT);
+        }
         self.check_wait(request.frontier)?;
         self.inner.alloca(self.line, self.axis, pool, &request)
     }

@@ -21,6 +21,7 @@
 //! # Cost
 //! A submission takes a lock twice, never while wgpu runs, and wakes the poller if it sleeps.
 
+use crate::kernel::checked;
 use crate::gpu::{Flight, Gpu, GpuError, Line, Stage, State};
 use core::fmt;
 use std::sync::MutexGuard;
@@ -152,7 +153,8 @@ impl Timeline {
         self.pass(None)
     }
 
-    /// Has the device do the work of epochs that were given out elsewhere, up to `epoch`.
+    /// Has the device do the work of epochs that were given out elsewhere, up to `epoch`. When wgpu refuses it, the axis
+    /// fails.
     pub(crate) fn issue(
         &self,
         epoch: Epoch,
@@ -161,7 +163,16 @@ impl Timeline {
         match commands {
             Some(commands) => {
                 let boarding = self.board(Some(epoch))?;
-                boarding.depart(self.gpu.queue().submit([commands]));
+                match checked(self.gpu.device(), || self.gpu.queue().submit([commands])) {
+                    Ok(index) => boarding.depart(index),
+                    Err(text) => {
+                        let failure = Failure::message(text);
+                        // Before the flight is over, so that its epoch is never reached.
+                        self.fail(&failure);
+                        drop(boarding);
+                        return Err(GpuError::Refused(failure));
+                    }
+                }
             }
             None => drop(self.pass(Some(epoch))?),
         }

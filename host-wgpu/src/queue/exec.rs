@@ -4,7 +4,7 @@ use super::groups::Groups;
 use super::QueueError;
 use crate::class::UsageClass;
 use crate::command::{BufferRange, Command, FILL_BY_COPY, Work};
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, GpuError};
 use crate::host_axis::HostAxis;
 use crate::kernel::{Kernel, checked};
 use crate::pools::GpuPools;
@@ -86,20 +86,25 @@ impl Exec {
         last: Epoch,
         encoder: Option<CommandEncoder>,
     ) -> Result<(), Failure> {
+        let Some(encoder) = encoder else {
+            return timeline.issue(last, None).map_err(Failure::new);
+        };
         let device = self.gpu.device().clone();
-        let checked = checked(&device, || {
-            let commands = encoder.map(CommandEncoder::finish);
-            self.upload.close();
-            let issued = timeline.issue(last, commands);
+        // What was recorded wrongly comes out here; then there is nothing to submit.
+        let finished = checked(&device, || encoder.finish()).map_err(Failure::message);
+        self.upload.close();
+        let issued = finished.and_then(|commands| {
+            timeline.issue(last, Some(commands)).map_err(|error| match error {
+                GpuError::Lost(failure) | GpuError::Refused(failure) => failure,
+                other => Failure::new(other),
+            })
+        });
+        // On a lost device nothing can be mapped, and wgpu says so to the callbacks.
+        let mapped = checked(&device, || {
             self.upload.reopen();
             self.readback.fetch();
-            issued
         });
-        match checked {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Failure::new(error)),
-            Err(text) => Err(Failure::message(text)),
-        }
+        issued.and(mapped.map_err(Failure::message))
     }
 
     /// Records a command whose ranges are slices, and whose staging was prepared.

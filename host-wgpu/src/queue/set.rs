@@ -538,6 +538,7 @@ impl State {
             for line in self.lines.iter().filter(|line| line.device == device) {
                 self.engine.fail(line.axis, &failure);
             }
+            self.give_up(device);
         }
         for (axis, failure) in core::mem::take(&mut self.ended) {
             self.engine.fail(axis, &failure);
@@ -545,6 +546,18 @@ impl State {
         self.engine.poll();
         while let Some(event) = self.engine.next_event() {
             self.take(event, pools);
+        }
+    }
+
+    /// The memory of a lost device is of no use to anybody: buffers in it end.
+    fn give_up(&mut self, device: usize) {
+        let gpu = &self.devices[device].gpu;
+        let here = |bound: &Bound| matches!(bound, Bound::Slice(slice) if slice.gpu().is_same(gpu));
+        let buffers: Vec<BufferId> =
+            self.bound.iter().filter(|(_, bound)| here(bound)).map(|(id, _)| *id).collect();
+        for buffer in buffers {
+            // One that was deallocated ends with its queue.
+            let _ = self.engine.abandon(buffer);
         }
     }
 
