@@ -6,3 +6,4 @@ mod provider;
 mod queue;
 mod support;
 mod timeline;
+mod transient;
