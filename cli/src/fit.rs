@@ -6,6 +6,7 @@ use crate::meter::Meter;
 use crate::output::{self, Error};
 use crate::replay::{Plot, play, scan, show};
 use std::fs;
+use strandline_replay::build::Backing;
 use strandline_replay::fit;
 use strandline_replay::session::TraceFile;
 use strandline_replay::size::Bytes;
@@ -24,7 +25,8 @@ pub(crate) fn run(args: &FitArgs) -> Result<Ending, Error> {
         })?
     };
     // The search was over numbers; the report is of a replay over memory, with every byte checked.
-    let outcome = play(&trace, &scan, &fitted.config, options)?;
+    let backing = Backing::mmap(fitted.config.capacity.map(|bytes| bytes.0))?;
+    let outcome = play(&trace, &scan, &fitted.config, &backing, options)?;
     let choice = format!("the best of {} configurations: {}", candidates.len(), fitted.config);
     show(&trace, &scan, options, &choice, &outcome, Some(&fitted), &args.output)?;
     let toml = format!(

@@ -3,6 +3,7 @@
 use crate::Ending;
 use crate::args::InfoArgs;
 use crate::output::{self, Error};
+use crate::provider::{Adapters, adapters};
 use serde_json::json;
 use strandline_host_native::machine_info;
 use strandline_replay::build::Backing;
@@ -11,8 +12,10 @@ use strandline_replay::size::Bytes;
 pub(crate) fn run(args: &InfoArgs) -> Result<Ending, Error> {
     let machine = machine_info();
     let provider = Backing::mmap(None)?.provider.properties();
+    let Adapters { text: gpus, json: adapters } = adapters();
     let text = if args.json {
         let report = json!({
+            "adapters": adapters,
             "providers": [{
                 "name": "mmap",
                 "memory_type": format!("{:?}", provider.memory_type),
@@ -43,6 +46,7 @@ pub(crate) fn run(args: &InfoArgs) -> Result<Ending, Error> {
              \x20 granularity   {}\n\
              \x20 largest slab  {}\n\
              \n\
+             {gpus}\n\
              machine\n\
              \x20 memory        {}, {} available\n\
              \x20 page          {}, huge {} ({})\n\

@@ -12,6 +12,7 @@ mod fit;
 mod info;
 mod meter;
 mod output;
+mod provider;
 mod replay;
 
 use args::{Cli, Command};

@@ -4,6 +4,7 @@ use crate::Ending;
 use crate::args::{OutputArgs, PoolArgs, PoolKind, ReplayArgs};
 use crate::meter::Meter;
 use crate::output::{self, Error};
+use crate::provider;
 use std::fs;
 use std::path::Path;
 use strandline_replay::build::Backing;
@@ -21,7 +22,8 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Ending, Error> {
     let scan = scan(&trace)?;
     let options = args.streams.options();
     let (config, choice) = choose(&args.pool, read, &trace, &scan, options)?;
-    let outcome = play(&trace, &scan, &config, options)?;
+    let backing = provider::backing(&args.memory, config.capacity.map(|bytes| bytes.0))?;
+    let outcome = play(&trace, &scan, &config, &backing, options)?;
     show(&trace, &scan, options, &choice, &outcome, None, &args.output)?;
     if let Some(plot) = plot {
         plot.write(&trace, &scan, &config, &outcome)?;
@@ -40,11 +42,11 @@ pub(crate) fn play(
     trace: &TraceFile,
     scan: &Scan,
     config: &Config,
+    backing: &Backing,
     options: Options,
 ) -> Result<Outcome, Error> {
-    let backing = Backing::mmap(config.capacity.map(|bytes| bytes.0))?;
     let meter = Meter::new("replaying", scan.totals.events);
-    Ok(trace.play(scan, config, &backing, options, &mut |events| meter.at(events))?)
+    Ok(trace.play(scan, config, backing, options, &mut |events| meter.at(events))?)
 }
 
 fn read_config(path: &Path) -> Result<Config, Error> {
