@@ -56,9 +56,9 @@ enum Task {
         /// Stop at the first step that fails.
         #[arg(long)]
         fail_fast: bool,
-        /// How long each fuzz target runs, in seconds.
-        #[arg(long, value_name = "N", default_value_t = 10)]
-        seconds: u32,
+        /// How many inputs each fuzz target gets.
+        #[arg(long, value_name = "N", default_value_t = 5000)]
+        fuzz_runs: u32,
     },
     /// Check the format, clippy and the documentation, every warning an error.
     Lint,
@@ -68,7 +68,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Fuzz one target.
+    /// Explore with one fuzz target.
     Fuzz {
         /// A target of fuzz/Cargo.toml.
         target: String,
@@ -106,8 +106,8 @@ fn main() -> ExitCode {
             steps::list();
             ExitCode::SUCCESS
         }
-        Task::Test { only, skip, fail_fast, seconds, .. } => {
-            steps::test(&TestOptions { only, skip, fail_fast, seconds })
+        Task::Test { only, skip, fail_fast, fuzz_runs, .. } => {
+            steps::test(&TestOptions { only, skip, fail_fast, fuzz_runs })
         }
         Task::Lint => steps::lint(),
         Task::Bench { args } => single(steps::bench(&args)),

@@ -55,7 +55,7 @@ pub(crate) enum Step {
     Tsan,
     /// Core's tests under miri, reduced.
     Miri,
-    /// A short run of every fuzz target, seeded from fuzz/corpus.
+    /// Every fuzz target over fuzz/corpus and the same 5000 mutations of it.
     Fuzz,
 }
 
@@ -94,7 +94,7 @@ impl Step {
             Self::Asan => asan(),
             Self::Tsan => tsan(),
             Self::Miri => miri(&[]),
-            Self::Fuzz => fuzz::fuzz_all(options.seconds),
+            Self::Fuzz => fuzz::fuzz_all(options.fuzz_runs),
         }
     }
 }
@@ -108,8 +108,8 @@ pub(crate) struct TestOptions {
     pub(crate) skip: Vec<Step>,
     /// Stop at the first step that fails.
     pub(crate) fail_fast: bool,
-    /// How long each fuzz target runs, in seconds.
-    pub(crate) seconds: u32,
+    /// How many inputs each fuzz target gets.
+    pub(crate) fuzz_runs: u32,
 }
 
 impl TestOptions {
@@ -312,7 +312,7 @@ mod tests {
     use super::*;
 
     fn options(only: &[Step], skip: &[Step]) -> TestOptions {
-        TestOptions { only: only.to_vec(), skip: skip.to_vec(), fail_fast: false, seconds: 1 }
+        TestOptions { only: only.to_vec(), skip: skip.to_vec(), fail_fast: false, fuzz_runs: 1 }
     }
 
     #[test]

@@ -36,6 +36,7 @@ use alloc::vec::Vec;
 mod eager;
 mod engine;
 pub mod heap;
+mod newcomers;
 mod wheel;
 
 use engine::{Engine, Seek};
@@ -293,9 +294,8 @@ impl State {
         ticket.death.unknown = false;
         let wait = match seek {
             Seek::Ready => None,
-            Seek::Soonest => Some(uncovered(&ticket, request)),
             // Ready after all, if what is not known of has been reached.
-            Seek::Tightest => Some(uncovered(&ticket, request))
+            Seek::Soonest | Seek::Tightest => Some(uncovered(&ticket, request))
                 .filter(|wait| !wait.as_ref().is_satisfied(&*host.progress)),
         };
         let answer = match wait {

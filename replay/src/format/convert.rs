@@ -179,7 +179,9 @@ pub fn convert(
                 writer.write(&Event { action: Action::Free, size, ..event }, stream, at)?;
             }
             Checked::Free { size, .. } => event.size = size,
-            Checked::Alloc { .. } | Checked::ZeroSized { .. } | Checked::Failure => {}
+            // A free may claim another size than the 0 of its allocation.
+            Checked::ZeroSized { .. } => event.size = 0,
+            Checked::Alloc { .. } | Checked::Failure => {}
             Checked::Skipped => continue,
         }
         writer.write(&event, stream, at)?;

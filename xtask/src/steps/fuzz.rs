@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! fuzz/corpus/TARGET          kept in git; read, and written only by --keep
-//! target/fuzz-corpus/TARGET   what this machine found so far; a run starts from both
+//! target/fuzz-corpus/TARGET   what this machine found so far; `cargo xtask fuzz` starts from both
 //! fuzz/artifacts/TARGET       an input that failed
 //! ```
-//! So a test run leaves the work tree as it was, and what it found is not lost either.
+//! So a run leaves the work tree as it was, and what it found is not lost either. `cargo xtask fuzz` explores, for a time.
+//! The step of `cargo xtask test` repeats: the kept corpus only, a fixed seed and a number of runs, so that a change is
+//! judged by what it changed and not by luck.
 
 use std::fs;
 use std::path::PathBuf;
@@ -27,7 +29,7 @@ pub(crate) struct FuzzRun<'a> {
     pub(crate) args: &'a [String],
 }
 
-/// Runs one target.
+/// Explores with one target.
 pub(crate) fn fuzz_target(run: &FuzzRun<'_>) -> Outcome {
     let targets = targets()?;
     if !targets.iter().any(|target| target == run.target) {
@@ -53,8 +55,8 @@ pub(crate) fn fuzz_target(run: &FuzzRun<'_>) -> Outcome {
     Ok(None)
 }
 
-/// Runs every target for that many seconds each.
-pub(crate) fn fuzz_all(seconds: u32) -> Outcome {
+/// Gives every target the same `runs` inputs: those kept, then mutations of them from a fixed seed.
+pub(crate) fn fuzz_all(runs: u32) -> Outcome {
     let targets = targets()?;
     if targets.is_empty() {
         return Err(Stop::Failed("fuzz/Cargo.toml names no target".to_owned()));
@@ -62,14 +64,26 @@ pub(crate) fn fuzz_all(seconds: u32) -> Outcome {
     // All of them, even after one failed: one run should tell everything.
     let failures: Vec<String> = targets
         .iter()
-        .filter_map(|target| {
-            match fuzz_target(&FuzzRun { target, seconds, keep: false, args: &[] }) {
-                Ok(_) => None,
-                Err(Stop::Failed(why) | Stop::Skipped(why)) => Some(format!("{target}: {why}")),
-            }
+        .filter_map(|target| match repeat(target, runs) {
+            Ok(()) => None,
+            Err(Stop::Failed(why) | Stop::Skipped(why)) => Some(format!("{target}: {why}")),
         })
         .collect();
     if failures.is_empty() { Ok(None) } else { Err(Stop::Failed(failures.join("; "))) }
+}
+
+fn repeat(target: &str, runs: u32) -> Result<(), Stop> {
+    let kept = shell::root().join("fuzz/corpus").join(target);
+    // What an earlier run found would change this one.
+    let scratch = shell::target_dir().join("fuzz-scratch").join(target);
+    if scratch.exists() {
+        fs::remove_dir_all(&scratch)?;
+    }
+    fs::create_dir_all(&scratch)?;
+    libfuzzer(target, &[&scratch, &kept])
+        .arg(format!("-runs={runs}"))
+        .args(["-seed=1", "-timeout=60", "-print_final_stats=1"])
+        .run()
 }
 
 /// The targets that `fuzz/Cargo.toml` names; fetches cargo-fuzz first if need be.

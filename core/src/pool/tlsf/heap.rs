@@ -18,7 +18,8 @@
 //! # Invariants
 //! - A pending block is on the shelf of exactly the axes it waits for, and none of them had reached its
 //!   epoch when the shelf's axis was last polled.
-//! - It is listed in that shelf's wheel (`wheel.rs`) under the epoch of the set's first axis.
+//! - It is among the newcomers (`newcomers.rs`), or else listed in that shelf's wheel (`wheel.rs`) under the epoch of
+//!   the set's first axis. An advance deals the newcomers of all shelves out to their wheels.
 //! - `ceiling[i]` is at least the epoch on axis `i` of every block on the shelf.
 //!
 //! # Cost
@@ -34,6 +35,7 @@ mod progress;
 mod spans;
 mod tables;
 
+use super::newcomers::Newcomers;
 use super::wheel::{NONE, Wheel};
 use crate::frontier::FixedFrontier;
 use crate::offset::tlsf::{BlockId, Config, Label, Need, RegionId, Tlsf, TlsfError};
@@ -63,7 +65,7 @@ pub struct Slip {
     word: u64,
     /// Row of the epoch table that holds the epochs of all axes, on shelves of several.
     row: u32,
-    /// Where the shelf's wheel lists it, or none.
+    /// Where the shelf's wheel lists it, or none: newcomers and blocks that do not wait.
     position: u32,
 }
 
@@ -151,6 +153,7 @@ pub struct Heap {
     tlsf: Tlsf<Slip>,
     /// By shelf.
     classes: Vec<Class>,
+    newcomers: Newcomers,
     /// Shelves of one axis, by axis.
     singles: Vec<(Axis, u32)>,
     /// The entry of `singles` used last.
@@ -171,6 +174,8 @@ pub struct Heap {
     recycle_cursor: usize,
     /// Scratch: what an advance made ready.
     ready: Vec<u32>,
+    /// Scratch: newcomers on their way to their wheels.
+    dealt: Vec<u32>,
     committed: u64,
     reserved: u64,
 }
@@ -193,6 +198,7 @@ impl Heap {
         Ok(Self {
             tlsf,
             classes: alloc::vec![class(CLEAN), class(TAINTED)],
+            newcomers: Newcomers::new(),
             singles: Vec::new(),
             last_single: Cell::new((NO_AXIS, NONE)),
             multis: BTreeMap::new(),
@@ -206,6 +212,7 @@ impl Heap {
             taints: 0,
             recycle_cursor: 0,
             ready: Vec::new(),
+            dealt: Vec::new(),
             committed: 0,
             reserved: 0,
         })
@@ -318,16 +325,29 @@ impl Heap {
     /// When one is broken.
     pub fn check(&self) {
         self.tlsf.check();
+        for id in 0..self.tlsf.capacity() as u32 {
+            let slip = self.tlsf.label(BlockId::from_index(id));
+            assert!(!self.newcomers.contains(id) || slip.position == NONE, "listed twice");
+        }
         for (shelf, class) in self.classes.iter().enumerate() {
             let mut listed = 0;
-            class.wheel.check(&self.tlsf, &mut |id| {
+            let mut visit = |id| {
                 let block = BlockId::from_index(id);
                 listed += self.tlsf.size(block);
                 assert_eq!(self.tlsf.shelf_of(block), Some(shelf as u32));
                 for (i, _) in class.axes.iter().enumerate() {
                     assert!(self.epoch_of(block, i) <= class.ceiling[i], "above the ceiling");
                 }
-            });
+            };
+            class.wheel.check(&self.tlsf, &mut visit);
+            let here =
+                |id: &&u32| self.tlsf.shelf_of(BlockId::from_index(**id)) == Some(shelf as u32);
+            self.newcomers
+                .ids()
+                .iter()
+                .filter(here)
+                .filter(|_| shelf != CLEAN as usize)
+                .for_each(|&id| visit(id));
             if shelf != CLEAN as usize {
                 assert_eq!(listed, self.tlsf.shelf_bytes(shelf as u32), "shelf {shelf}");
             }

@@ -340,3 +340,24 @@ fn reused_shelves_keep_every_death() {
         });
     }
 }
+
+#[test]
+fn a_run_of_more_axes_than_a_death_holds_is_not_taken_as_one() {
+    let blocks = crate::pool::MAX_DEATH_AXES as u64 + 2;
+    let (pool, _, _) = pool(256 * blocks, Coalescing::Readiness);
+    let axis = |i: u64| Axis::queue(0, 0, 0, i as u8 + 1);
+    // Each dies on an axis of its own; the requester knows them all.
+    for (i, held) in fill(&pool, blocks, 256).into_iter().enumerate() {
+        pool.release(held, Death::After(after(&[(axis(i as u64), 5)]).as_ref())).unwrap();
+    }
+    let all: Vec<_> = (0..blocks).map(|i| (axis(i), 5)).collect();
+    let all = after(&all);
+    let ask = |blocks: u64| pool.acquire(&Request::new(256 * blocks).after(all.as_ref()));
+    assert!(matches!(ask(blocks).unwrap(), Acquire::Exhausted { .. }));
+    let pending = pool.stats().pending_bytes;
+    let (held, _) = ready(ask(blocks - 2));
+    pool.cancel(held).unwrap();
+    // Nothing was forgotten: who knows nothing gets nothing.
+    assert_eq!(pool.stats().pending_bytes, pending);
+    assert!(matches!(pool.acquire(&Request::new(256)).unwrap(), Acquire::Exhausted { .. }));
+}

@@ -13,27 +13,22 @@
 //! Ahuja, Mehlhorn, Orlin and Tarjan ("Faster algorithms for the shortest path problem", 1990), whose
 //! one condition, that the minimum never goes back, is what an epoch promises.
 //!
-//! What is inserted waits in a list of newcomers, and is only dealt to slots by the next advance: most blocks
-//! are taken again before. An element knows where it is listed. What leaves only forgets that, and is
-//! passed over when its list is next gone through: leaving touches nothing but the element
-//! itself, whose neighbours in the list may be anywhere in memory.
+//! An element knows where it is listed. What leaves only forgets that, and is passed over when its list is next gone
+//! through: leaving touches nothing but the element itself, whose neighbours in the list may be anywhere in memory.
 //!
 //! # Invariants
-//! - An element is in the wheel iff the list of newcomers or of its epoch's slot holds it at its position.
+//! - An element is in the wheel iff the list of its epoch's slot holds it at its position.
 //!
 //! # Cost
 //! Remove O(1), insert O(1) amortised: a full list is swept of what left, and grows if more than a quarter of
-//! it stays. Advance is linear in the newcomers, and costs nothing for epochs that stay out of reach,
-//! but for dealing out: each element moves to a lower slot each time, so at most 64 times in its life,
-//! and about log2 of the in-flight depth in practice.
+//! it stays. Advance costs nothing for epochs that stay out of reach, but for dealing out: each element moves to a
+//! lower slot each time, so at most 64 times in its life, and about log2 of the in-flight depth in practice.
 
 use crate::Epoch;
 use alloc::vec::Vec;
 
 /// No element, no position.
 pub(super) const NONE: u32 = u32::MAX;
-/// Added to the positions of newcomers.
-const FRESH: u32 = 1 << 31;
 
 /// Storage of elements that a wheel lists.
 pub(super) trait Listed {
@@ -54,8 +49,6 @@ pub(super) struct Wheel {
     reached: Epoch,
     /// Bit `i` is set iff list `i` is not empty.
     occupied: u64,
-    /// Not dealt to slots yet. Their positions have the top bit set.
-    fresh: Vec<u32>,
     /// By slot, up to the highest that was ever used.
     lists: Vec<Vec<u32>>,
 }
@@ -69,7 +62,7 @@ const fn slot_of(epoch: Epoch, reached: Epoch) -> usize {
 
 impl Wheel {
     pub(super) const fn new(shelf: u32) -> Self {
-        Self { shelf, reached: 0, occupied: 0, fresh: Vec::new(), lists: Vec::new() }
+        Self { shelf, reached: 0, occupied: 0, lists: Vec::new() }
     }
 
     /// The latest epoch advanced to.
@@ -78,38 +71,14 @@ impl Wheel {
         self.reached
     }
 
-    /// An element that is listed at `position` under one epoch need not move to be listed under another.
+    /// An element that is listed under one epoch need not move to be listed under another.
     #[inline(always)]
-    pub(super) const fn may_stay(&self, position: u32, a: Epoch, b: Epoch) -> bool {
-        position >= FRESH || slot_of(a, self.reached) == slot_of(b, self.reached)
+    pub(super) const fn may_stay(&self, a: Epoch, b: Epoch) -> bool {
+        slot_of(a, self.reached) == slot_of(b, self.reached)
     }
 
-    /// Lists an element by its epoch. One that is reached already comes out with the next advance.
-    #[inline(always)]
+    /// Lists an element in the slot of its epoch. One that is reached already comes out with the next advance.
     pub(super) fn insert(&mut self, elements: &mut impl Listed, id: u32) {
-        if self.fresh.len() == self.fresh.capacity() {
-            self.make_room(elements);
-        }
-        elements.set_position(id, FRESH + self.fresh.len() as u32);
-        self.fresh.push(id);
-    }
-
-    /// Sweeps the newcomers, or makes more room for them.
-    #[cold]
-    #[inline(never)]
-    fn make_room(&mut self, elements: &mut impl Listed) {
-        let shelf = self.shelf;
-        sweep(&mut self.fresh, |id, at, kept| {
-            let listed = is_fresh(elements, id, at, shelf);
-            if listed {
-                elements.set_position(id, FRESH + kept);
-            }
-            listed
-        });
-    }
-
-    /// Lists an element in its slot.
-    fn deal(&mut self, elements: &mut impl Listed, id: u32) {
         let slot = slot_of(elements.epoch(id), self.reached);
         if slot >= self.lists.len() {
             self.lists.resize_with(slot + 1, Vec::new);
@@ -160,24 +129,16 @@ impl Wheel {
             // What is not reached went to lower slots, so nothing was listed here meanwhile.
             self.lists[slot] = list;
         }
-        let mut fresh = core::mem::take(&mut self.fresh);
-        for (at, &id) in fresh.iter().enumerate() {
-            if is_fresh(elements, id, at as u32, self.shelf) {
-                self.settle(elements, id, ready);
-            }
-        }
-        fresh.clear();
-        self.fresh = fresh;
     }
 
-    /// An element that was listed is ready, or goes to the slot of its epoch.
+    /// An element that is in no list is ready, or goes to the slot of its epoch.
     #[inline]
-    fn settle(&mut self, elements: &mut impl Listed, id: u32, ready: &mut Vec<u32>) {
+    pub(super) fn settle(&mut self, elements: &mut impl Listed, id: u32, ready: &mut Vec<u32>) {
         if elements.epoch(id) <= self.reached {
             elements.set_position(id, NONE);
             ready.push(id);
         } else {
-            self.deal(elements, id);
+            self.insert(elements, id);
         }
     }
 
@@ -192,12 +153,6 @@ impl Wheel {
                 }
             }
         }
-        for (at, id) in self.fresh.drain(..).enumerate() {
-            if is_fresh(elements, id, at as u32, self.shelf) {
-                elements.set_position(id, NONE);
-                all.push(id);
-            }
-        }
     }
 
     /// Visits every element and checks the slots, for tests.
@@ -209,11 +164,6 @@ impl Wheel {
                 if is_listed(elements, id, at as u32, self.shelf, slot, self.reached) {
                     visit(id);
                 }
-            }
-        }
-        for (at, &id) in self.fresh.iter().enumerate() {
-            if is_fresh(elements, id, at as u32, self.shelf) {
-                visit(id);
             }
         }
     }
@@ -232,12 +182,6 @@ fn is_listed(
     elements.position(id) == at
         && elements.shelf(id) == Some(shelf)
         && slot_of(elements.epoch(id), reached) == slot
-}
-
-/// The same of what the list of newcomers names.
-#[inline(always)]
-fn is_fresh(elements: &impl Listed, id: u32, at: u32, shelf: u32) -> bool {
-    elements.position(id) == FRESH + at && elements.shelf(id) == Some(shelf)
 }
 
 /// Keeps what is still listed, told its position before and the one it gets, and makes room for as many
@@ -341,10 +285,9 @@ mod tests {
                 match what {
                     0..5 => {
                         let epoch = last + ahead;
-                        let position = elements[id as usize].position;
                         let kept = inside
                             .insert(id, epoch)
-                            .is_some_and(|before| wheel.may_stay(position, before, epoch));
+                            .is_some_and(|before| wheel.may_stay(before, epoch));
                         elements[id as usize].epoch = epoch;
                         if !kept {
                             wheel.insert(&mut elements, id);
@@ -370,7 +313,6 @@ mod tests {
                 seen.sort_unstable();
                 prop_assert_eq!(seen, inside.keys().copied().collect::<Vec<_>>());
                 prop_assert!(wheel.lists.iter().all(|list| list.capacity() <= 64));
-                prop_assert!(wheel.fresh.capacity() <= 64);
             }
             let mut all = Vec::new();
             wheel.take_all(&mut elements, &mut all);

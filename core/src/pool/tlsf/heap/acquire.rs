@@ -14,7 +14,7 @@
 
 use super::super::wheel::{NONE, Wheel};
 use super::{BlockDeath, CLEAN, Heap, NO_AXIS, Slip, Taken};
-use crate::frontier::{Entry, FrontierRef};
+use crate::frontier::{Entry, FrontierRef, Merge};
 use crate::offset::tlsf::{BlockId, Need, Place};
 use crate::progress::Progress;
 
@@ -198,8 +198,11 @@ impl Heap {
         let class = &mut self.classes[shelf as usize];
         match class.axes[..] {
             [axis] if death.is_empty() => death.become_entry(axis, epoch),
-            // Cannot overflow: of several parts, only those are chosen whose deaths fit into one.
-            _ => drop(self.join_death(source, death)),
+            _ => {
+                let merged = self.join_death(source, death);
+                // Of several parts, only those are chosen whose deaths fit into one.
+                assert!(merged == Merge::Done, "took blocks whose deaths do not fit into one");
+            }
         }
         // A remainder keeps its source's id and place in the wheel; only a source that is used up leaves
         // it. Unlink first: the label is gone afterwards.
@@ -209,7 +212,7 @@ impl Heap {
         }
         let Some(taken) = self.tlsf.take(place, Slip::live(requested)) else {
             if gone {
-                self.classes[shelf as usize].wheel.insert(&mut self.tlsf, source.index());
+                self.begins_to_wait(source);
             }
             return None;
         };
@@ -219,7 +222,7 @@ impl Heap {
         if let Some(loose) = taken.loose {
             let row = self.copy_row(row);
             self.tlsf.insert(loose, shelf, Slip::pending(epoch, row));
-            self.classes[shelf as usize].wheel.insert(&mut self.tlsf, loose.index());
+            self.begins_to_wait(loose);
         }
         Some(taken.block)
     }

@@ -79,7 +79,7 @@ impl Heap {
             block
         });
         if shelf == TAINTED {
-            self.classes[TAINTED as usize].wheel.insert(&mut self.tlsf, bears.index());
+            self.begins_to_wait(bears);
         }
     }
 
@@ -104,10 +104,12 @@ impl Heap {
         // Live blocks and those of one axis have no row, and a live one is not listed.
         let bears = self.tlsf.release(block, shelf, epoch, join, |slip, rank| slip.word = rank);
         let Some(bears) = bears else { return self.shelve_single_beside(block, shelf, epoch) };
-        let stays =
-            listed.is_some_and(|(position, word)| class.wheel.may_stay(position, word, latest));
-        if !stays {
-            class.wheel.insert(&mut self.tlsf, bears.index());
+        match listed {
+            // Among the newcomers, whatever its epoch.
+            Some((NONE, _)) => {}
+            Some((_, word)) if class.wheel.may_stay(word, latest) => {}
+            Some(_) => self.begins_to_wait(bears),
+            None => self.newcomers.enter(bears.index()),
         }
     }
 
@@ -118,7 +120,14 @@ impl Heap {
             rank.max(other.word)
         };
         self.tlsf.release_beside(block, shelf, epoch, join, |slip, rank| slip.word = rank);
-        self.classes[shelf as usize].wheel.insert(&mut self.tlsf, block.index());
+        self.begins_to_wait(block);
+    }
+
+    /// A block that was filed is a newcomer.
+    #[inline]
+    pub(super) fn begins_to_wait(&mut self, block: BlockId) {
+        self.tlsf.label_mut(block).position = NONE;
+        self.newcomers.enter(block.index());
     }
 
     /// Files a block on the pending shelf of several axes.
@@ -142,7 +151,7 @@ impl Heap {
         self.tlsf.release_beside(block, shelf, epochs[0], join, write);
         let row = self.new_row(joined);
         self.tlsf.label_mut(block).row = row;
-        self.classes[shelf as usize].wheel.insert(&mut self.tlsf, block.index());
+        self.begins_to_wait(block);
     }
 
     /// Files a block under a death that was written down before.

@@ -13,6 +13,7 @@ use crate::offset::tlsf::{BlockId, Neighbour};
 use crate::pool::MAX_DEATH_AXES;
 use crate::progress::Progress;
 use crate::{Axis, Epoch};
+use alloc::vec::Vec;
 
 /// Acquires between two polls of a shelf.
 const POLL_EVERY: u32 = 4;
@@ -56,6 +57,7 @@ impl Heap {
 
     /// Everything free becomes clean: the device is quiescent.
     pub fn quiesce(&mut self) {
+        self.deal_newcomers(NONE, &mut Vec::new());
         for shelf in TAINTED..self.classes.len() as u32 {
             let mut all = core::mem::take(&mut self.ready);
             self.classes[shelf as usize].wheel.take_all(&mut self.tlsf, &mut all);
@@ -99,6 +101,7 @@ impl Heap {
         // What moves on may make another shelf advance, so the scratch goes along.
         let mut ready = core::mem::take(&mut self.ready);
         self.classes[shelf as usize].wheel.advance(&mut self.tlsf, to, &mut ready);
+        self.deal_newcomers(shelf, &mut ready);
         self.moves += ready.len() as u64;
         for id in ready.drain(..) {
             let block = BlockId::from_index(id);
@@ -113,6 +116,28 @@ impl Heap {
         if self.tlsf.shelf_is_empty(shelf) {
             self.classes[shelf as usize].ceiling = [0; MAX_DEATH_AXES];
         }
+    }
+
+    /// Deals the newcomers out to the wheels of their shelves. Those of `advanced` that are reached become
+    /// `ready`; other shelves' come out when their own axis next moves.
+    fn deal_newcomers(&mut self, advanced: u32, ready: &mut Vec<u32>) {
+        let mut all = core::mem::take(&mut self.dealt);
+        self.newcomers.take(&mut all);
+        for id in all.drain(..) {
+            // It may have been taken since, or have turned clean.
+            match self.tlsf.shelf_of(BlockId::from_index(id)) {
+                None | Some(CLEAN) => {}
+                Some(shelf) => {
+                    let wheel = &mut self.classes[shelf as usize].wheel;
+                    if shelf == advanced {
+                        wheel.settle(&mut self.tlsf, id, ready);
+                    } else {
+                        wheel.insert(&mut self.tlsf, id);
+                    }
+                }
+            }
+        }
+        self.dealt = all;
     }
 
     /// Every few acquires the next shelf in turn is polled: clean blocks keep coming without a look at

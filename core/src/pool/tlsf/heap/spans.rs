@@ -79,12 +79,29 @@ impl Heap {
         let mut found = None;
         'runs: for run in self.tlsf.runs(need, RUN_PROBES) {
             let mut first = None;
+            let mut joined = BlockDeath::new();
             for block in self.tlsf.run_blocks(run) {
                 if !self.covers(frontier, block) {
                     first = None;
                     continue;
                 }
-                let first = *first.get_or_insert(block);
+                let mut from = *first.get_or_insert(block);
+                if from == block {
+                    joined.clear();
+                }
+                // A requester may cover more axes than the death of one block can hold.
+                while self.join_death(block, &mut joined) != Merge::Done {
+                    joined.clear();
+                    let mut rest = self.tlsf.blocks_between(from, block).skip(1);
+                    from = rest.next().unwrap_or(block);
+                    let between = self.tlsf.blocks_between(from, block);
+                    for before in between.take_while(|&before| before != block) {
+                        // Cannot overflow: with one block more it did not.
+                        let _ = self.join_death(before, &mut joined);
+                    }
+                }
+                first = Some(from);
+                let first = from;
                 if self.tlsf.fits_span(first, block, need) {
                     found = Some((first, block));
                     break 'runs;
