@@ -111,7 +111,8 @@ const fn rank(kind: DeviceType) -> u8 {
 /// Every adapter of this machine, the fastest kind first. Empty where there is none.
 #[must_use]
 pub fn list() -> Vec<AdapterReport> {
-    let report = |adapter: &Adapter| AdapterReport { info: adapter.get_info(), limits: adapter.limits() };
+    let report =
+        |adapter: &Adapter| AdapterReport { info: adapter.get_info(), limits: adapter.limits() };
     adapters().iter().map(report).collect()
 }
 
@@ -140,7 +141,7 @@ pub fn open(name: Option<&str>) -> Result<Gpu, OpenError> {
         required_limits: adapter.limits(),
         ..Default::default()
     }));
-    let (device, queue) = opened
-        .map_err(|error| OpenError::Device { adapter: adapter.get_info().name, error })?;
+    let (device, queue) =
+        opened.map_err(|error| OpenError::Device { adapter: adapter.get_info().name, error })?;
     Ok(Gpu::new(device, queue)?)
 }

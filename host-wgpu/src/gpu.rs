@@ -191,9 +191,10 @@ impl State {
         if line.boarding == 0 {
             return line.last;
         }
-        let boarding = self.flights.iter().find(|flight| {
-            flight.line == position && matches!(flight.stage, Stage::Boarding)
-        });
+        let boarding = self
+            .flights
+            .iter()
+            .find(|flight| flight.line == position && matches!(flight.stage, Stage::Boarding));
         boarding.map_or(line.last, |flight| flight.first - 1)
     }
 
@@ -391,7 +392,8 @@ impl Gpu {
     /// Counts operations that wait for something; while there are any the device is looked at now and then.
     pub(crate) fn expect(&self, more: bool) {
         let mut state = self.shared().lock();
-        state.expecting = if more { state.expecting + 1 } else { state.expecting.saturating_sub(1) };
+        state.expecting =
+            if more { state.expecting + 1 } else { state.expecting.saturating_sub(1) };
         drop(state);
         if more {
             self.shared().ring();

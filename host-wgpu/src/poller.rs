@@ -32,13 +32,11 @@ pub(crate) struct Poller {
 
 impl Poller {
     pub(crate) fn start(shared: Arc<Shared>) -> io::Result<Self> {
-        let thread = thread::Builder::new()
-            .name("strandline-gpu".into())
-            .spawn(move || {
-                // Set once, here.
-                let _ = shared.thread.set(thread::current());
-                Loop::new(&shared).run();
-            })?;
+        let thread = thread::Builder::new().name("strandline-gpu".into()).spawn(move || {
+            // Set once, here.
+            let _ = shared.thread.set(thread::current());
+            Loop::new(&shared).run();
+        })?;
         Ok(Self { thread: Mutex::new(Some(thread)) })
     }
 

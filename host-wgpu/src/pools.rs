@@ -85,7 +85,13 @@ impl GpuPools {
         self.map(place.pool, place.slab, place.offset, place.size)
     }
 
-    fn map(&self, pool: PoolId, slab: SlabId, offset: u64, size: u64) -> Result<GpuSlice, SlabError> {
+    fn map(
+        &self,
+        pool: PoolId,
+        slab: SlabId,
+        offset: u64,
+        size: u64,
+    ) -> Result<GpuSlice, SlabError> {
         let provider = self.provider(pool).ok_or(SlabError::UnknownSlab(slab))?;
         provider.map(slab, offset, size)
     }

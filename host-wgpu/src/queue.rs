@@ -333,11 +333,8 @@ impl Queue {
         pool: PoolId,
         request: &Request<'_>,
     ) -> Result<(Transient, Epoch), QueueError> {
-        let (gpu, _) = self
-            .inner
-            .pools()
-            .home(pool)
-            .ok_or(strandline_core::QueueError::UnknownPool(pool))?;
+        let (gpu, _) =
+            self.inner.pools().home(pool).ok_or(strandline_core::QueueError::UnknownPool(pool))?;
         if !gpu.is_same(&self.gpu) {
             return Err(QueueError::WrongDevice);
         }

@@ -23,12 +23,12 @@ use core::fmt;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use strandline_core::pool::PoolHost;
 use strandline_core::pool::budget::Budget;
 use strandline_core::pool::fixed_block::{FixedBlockPool, FixedBlockPoolConfig};
 use strandline_core::pool::growth::Growth;
-use strandline_core::pool::PoolHost;
-use strandline_core::slab::retain::Retention;
 use strandline_core::slab::SlabMap;
+use strandline_core::slab::retain::Retention;
 use strandline_core::{
     Acquire, Death, Entry, Failure, FrontierRef, Pool, PoolError, Request, Reservation, Tracker,
 };
@@ -374,7 +374,11 @@ pub(crate) struct Readback {
 }
 
 impl Readback {
-    pub(crate) fn new(gpu: &Gpu, tracker: &Tracker, config: StagingConfig) -> Result<Self, PoolError> {
+    pub(crate) fn new(
+        gpu: &Gpu,
+        tracker: &Tracker,
+        config: StagingConfig,
+    ) -> Result<Self, PoolError> {
         let (size, chunks) = (config.chunk_size, config.readback_chunks);
         let ring = Arc::new(Ring::new(gpu, tracker, UsageClass::Readback, size, chunks)?);
         let capacity = ring.capacity(chunks);

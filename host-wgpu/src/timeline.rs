@@ -21,8 +21,8 @@
 //! # Cost
 //! A submission takes a lock twice, never while wgpu runs, and wakes the poller if it sleeps.
 
-use crate::kernel::checked;
 use crate::gpu::{Flight, Gpu, GpuError, Line, Stage, State};
+use crate::kernel::checked;
 use core::fmt;
 use std::sync::MutexGuard;
 use strandline_core::{Axis, Entry, Epoch, Failure, Frontier, Tracker};
@@ -180,7 +180,11 @@ impl Timeline {
     }
 
     /// Takes a submission that wgpu has already as the work of epochs that were given out elsewhere.
-    pub(crate) fn issue_foreign(&self, epoch: Epoch, index: SubmissionIndex) -> Result<(), GpuError> {
+    pub(crate) fn issue_foreign(
+        &self,
+        epoch: Epoch,
+        index: SubmissionIndex,
+    ) -> Result<(), GpuError> {
         self.board(Some(epoch))?.depart(index);
         Ok(())
     }

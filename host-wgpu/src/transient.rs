@@ -231,8 +231,7 @@ impl Frame {
         if descriptor.mapped_at_creation {
             return Err(TransientError::Mapped);
         }
-        let class =
-            class_of(descriptor.usage).ok_or(TransientError::Usages(descriptor.usage))?;
+        let class = class_of(descriptor.usage).ok_or(TransientError::Usages(descriptor.usage))?;
         self.create(class, descriptor.size)
     }
 
@@ -252,9 +251,7 @@ impl Frame {
                 self.reservations.push(reservation);
                 slice.map_err(TransientError::Slab)
             }
-            SetAcquire::Routed {
-                answer: Acquire::AfterWait { reservation, .. }, ..
-            } => {
+            SetAcquire::Routed { answer: Acquire::AfterWait { reservation, .. }, .. } => {
                 // A wait was not permitted.
                 drop(self.inner.pools.set().cancel(reservation));
                 Err(TransientError::OutOfMemory { size })

@@ -144,22 +144,20 @@ impl GpuTags {
             TlsfPoolConfig { growth: Growth::slabs_of(1 << 20), ..TlsfPoolConfig::default() };
         let pool = TlsfPool::new(host, config).map_err(|error| text(&error))?;
         let mut pools = GpuPools::new();
-        let pool = pools
-            .add(Arc::new(pool), own, Registration::new())
-            .map_err(|error| text(&error))?;
+        let pool =
+            pools.add(Arc::new(pool), own, Registration::new()).map_err(|error| text(&error))?;
         let set = QueueSet::new(pools, &tracker);
         let queue = set.open(&gpu, Axis::queue(0, 0, 0, 0)).map_err(|error| text(&error))?;
         let kernel = Kernel::new(&gpu, "tags", TAG, "main", &[BindingKind::Storage; 3])
             .map_err(|error| text(&error))?;
-        let (wrong, _) = queue
-            .alloca(pool, &Request::new(4).or_grow())
-            .map_err(|error| text(&error))?;
+        let (wrong, _) =
+            queue.alloca(pool, &Request::new(4).or_grow()).map_err(|error| text(&error))?;
         queue
             .submit(FrontierRef::EMPTY, [Command::fill(wrong, 0)])
             .map_err(|error| text(&error))?;
         // The bounds are constants within what the histogram supports.
-        let completion = Histogram::new_with_bounds(1, LONGEST_NS, 3)
-            .expect("up to a minute at three digits");
+        let completion =
+            Histogram::new_with_bounds(1, LONGEST_NS, 3).expect("up to a minute at three digits");
         Ok(Self {
             adapter: gpu.device().adapter_info().name,
             provider,
@@ -368,6 +366,8 @@ mod tests {
         assert_eq!(tags.settle(), Ok(0), "told once");
         let device = tags.device().unwrap();
         assert!(device.submissions == 2 && !device.completion.is_empty());
-        assert!(tags.tag(&Tagged { slab: strandline_core::SlabId::new(9, 9), ..blocks[0] }).is_err());
+        assert!(
+            tags.tag(&Tagged { slab: strandline_core::SlabId::new(9, 9), ..blocks[0] }).is_err()
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! What the pump does with a device: encodes commands, stages bytes, submits.
 
-use super::groups::Groups;
 use super::QueueError;
+use super::groups::Groups;
 use crate::class::UsageClass;
 use crate::command::{BufferRange, Command, FILL_BY_COPY, Work};
 use crate::gpu::{Gpu, GpuError};
@@ -173,9 +173,7 @@ impl Exec {
             return Ok(());
         }
         // Shorter than the words of a pattern or not where bindings start: by copies.
-        if size >= 64
-            && target.binding(BindingKind::Storage).is_ok()
-        {
+        if size >= 64 && target.binding(BindingKind::Storage).is_ok() {
             self.upload.stage(&pattern.to_le_bytes(), |piece, at| {
                 copy(encoder, piece, target, at);
             })?;
@@ -233,7 +231,9 @@ impl Exec {
         }
         let made = match self.scratch.acquire(BOUNCE).map_err(Failure::new)? {
             Grant::Slab(slab) => self.scratch.map(slab.id, 0, BOUNCE),
-            Grant::NoCapacity => return Err(Failure::message("no memory for a copy's bounce buffer")),
+            Grant::NoCapacity => {
+                return Err(Failure::message("no memory for a copy's bounce buffer"));
+            }
         };
         let bounce = made.map_err(|error: SlabError| Failure::new(error))?;
         self.bounce = Some(bounce.clone());

@@ -8,7 +8,9 @@ use crate::slice::GpuSlice;
 use core::num::NonZeroU64;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use wgpu::{BindGroup, BindGroupDescriptor, BindGroupEntry, BindingResource, BufferBinding, Device};
+use wgpu::{
+    BindGroup, BindGroupDescriptor, BindGroupEntry, BindingResource, BufferBinding, Device,
+};
 
 /// The most bind groups that are kept.
 const MOST: usize = 1024;
@@ -46,7 +48,12 @@ impl Groups {
     }
 
     /// The bind group of a kernel over these ranges, which were checked.
-    pub(super) fn get(&mut self, device: &Device, kernel: &Kernel, slices: &[GpuSlice]) -> &BindGroup {
+    pub(super) fn get(
+        &mut self,
+        device: &Device,
+        kernel: &Kernel,
+        slices: &[GpuSlice],
+    ) -> &BindGroup {
         let mut hasher = DefaultHasher::new();
         kernel.number().hash(&mut hasher);
         for slice in slices {

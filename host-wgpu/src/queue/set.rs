@@ -38,7 +38,11 @@ pub(super) enum Kind {
     Alloca,
     /// Ends this buffer.
     Dealloca(BufferId),
-    Work { commands: Vec<Command>, upload: u64, readback: u64 },
+    Work {
+        commands: Vec<Command>,
+        upload: u64,
+        readback: u64,
+    },
     /// The program has submitted it; taken when issued.
     Foreign(Option<SubmissionIndex>),
 }
@@ -242,9 +246,9 @@ impl SetInner {
         kind: Kind,
     ) -> Result<Epoch, QueueError> {
         let mut state = self.lock();
-        let checked = state.check(line).and_then(|()| {
-            state.engine.work(axis, wait).map_err(QueueError::from)
-        });
+        let checked = state
+            .check(line)
+            .and_then(|()| state.engine.work(axis, wait).map_err(QueueError::from));
         match checked {
             Ok(epoch) => {
                 state.push(line, epoch, kind, true, wait.to_frontier());
@@ -499,8 +503,7 @@ fn share(pools: &PoolSet) -> PoolSet {
     for (pool, rule) in pools.pools().iter().zip(pools.rules()) {
         let registration =
             if rule.oversized { Registration::oversized() } else { Registration::new() };
-        let registration =
-            registration.priority(rule.priority).sizes(rule.min_size, rule.max_size);
+        let registration = registration.priority(rule.priority).sizes(rule.min_size, rule.max_size);
         // Each was taken once, under these rules.
         if let Err(error) = set.add(pool.clone(), registration) {
             log::error!("sharing the pools: {error}");
@@ -673,14 +676,17 @@ impl State {
         let line = &self.lines[position];
         let item = line.items.front().filter(|item| item.decided)?;
         let missing = item.wait.as_ref().entries().iter().copied().filter(|entry| {
-            entry.axis != line.axis && !self.is_ahead(line.device, *entry)
+            entry.axis != line.axis
+                && !self.is_ahead(line.device, *entry)
                 && !tracker.has_reached(entry.axis, entry.epoch)
         });
         let missing: Vec<Entry> = missing.collect();
         if !missing.is_empty() {
             // On this device only the submission is waited for, and the pump sees that itself.
-            let foreign: Vec<Entry> =
-                missing.into_iter().filter(|entry| !self.is_here(line.device, entry.axis)).collect();
+            let foreign: Vec<Entry> = missing
+                .into_iter()
+                .filter(|entry| !self.is_here(line.device, entry.axis))
+                .collect();
             let item = &mut self.lines[position].items[0];
             if !item.armed && !foreign.is_empty() {
                 item.armed = true;

@@ -38,8 +38,7 @@ fn flood(gpu: &Gpu, oracle: impl FnOnce(&Tracker) -> Arc<dyn Progress>) -> u64 {
     let set = QueueSet::new(pools, &tracker);
     let staging = StagingConfig { chunk_size: 1 << 16, upload_chunks: 32, readback_chunks: 64 };
     set.add_device(gpu, Axis::host(0, 0, 2), staging).unwrap();
-    let queues: Vec<_> =
-        (0..STREAMS).map(|i| set.open(gpu, queue_axis(0, i)).unwrap()).collect();
+    let queues: Vec<_> = (0..STREAMS).map(|i| set.open(gpu, queue_axis(0, i)).unwrap()).collect();
 
     let mut rng = Rng(7);
     let mut opened = 0;

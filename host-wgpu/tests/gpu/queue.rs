@@ -1,7 +1,6 @@
 //! Queues do real work in the right order: on the no-op device, which copies, and on a real one.
 
-
-
+use crate::support::*;
 use std::sync::Arc;
 use strandline_core::pool_set::Registration;
 use strandline_core::{Axis, Failure, Frontier, FrontierRef, Progress, Request, Tracker};
@@ -9,7 +8,6 @@ use strandline_host_wgpu::{
     BindingKind, Command, DeviceLost, Kernel, KernelError, Queue, QueueError, QueueSet,
     StagingConfig, Transient, UsageClass,
 };
-use crate::support::*;
 
 #[test]
 fn what_is_written_filled_and_copied_is_read_back() {
@@ -21,7 +19,8 @@ fn what_is_written_filled_and_copied_is_read_back() {
         let request = Request::new(3 << 20).or_grow();
         let (a, _) = queue.alloca(pool, &request).unwrap();
         let (b, _) = queue.alloca(pool, &request).unwrap();
-        let bytes: Vec<u8> = (0..3_u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let bytes: Vec<u8> =
+            (0..3_u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         queue
             .submit(
                 FrontierRef::EMPTY,
@@ -187,8 +186,10 @@ fn a_write_lands_where_it_stands_among_the_commands() {
                 [Command::write(a, vec![1; 256]), Command::copy(a, b), Command::write(a, [2; 256])],
             )
             .unwrap();
-        let (old, new) =
-            (queue.read(FrontierRef::EMPTY, b).unwrap(), queue.read(FrontierRef::EMPTY, a).unwrap());
+        let (old, new) = (
+            queue.read(FrontierRef::EMPTY, b).unwrap(),
+            queue.read(FrontierRef::EMPTY, a).unwrap(),
+        );
         queue.dealloca(a, FrontierRef::EMPTY).unwrap();
         let (c, _) = queue.alloca(pool, &Request::new(256).or_grow()).unwrap();
         assert_eq!(queue.slice_of(c).map(|slice| slice.offset()), Some(0), "reused at once");
@@ -237,8 +238,7 @@ fn what_wgpu_would_refuse_is_an_error_value() {
     let gpu = noop();
     let tracker = Tracker::new(8);
     let (mut pools, pool) = storage(&gpu, &tracker, 1 << 20, 1);
-    let (upload, provider) =
-        tlsf(&gpu, Arc::new(tracker.clone()), UsageClass::Upload, 1 << 16, 1);
+    let (upload, provider) = tlsf(&gpu, Arc::new(tracker.clone()), UsageClass::Upload, 1 << 16, 1);
     let upload = pools.add(upload, provider, Registration::new()).unwrap();
     let other = noop();
     let (far, provider) = tlsf(&other, Arc::new(tracker.clone()), UsageClass::Storage, 1 << 16, 1);
@@ -252,7 +252,8 @@ fn what_wgpu_would_refuse_is_an_error_value() {
     let (up, _) = queue.alloca(upload, &request).unwrap();
     let (there, _) = away.alloca(far, &request).unwrap();
     let kernel = |gpu, kinds: &[BindingKind]| {
-        Kernel::new(gpu, "nothing", "@compute @workgroup_size(1) fn main() {}", "main", kinds).unwrap()
+        Kernel::new(gpu, "nothing", "@compute @workgroup_size(1) fn main() {}", "main", kinds)
+            .unwrap()
     };
     let two = kernel(&gpu, &[BindingKind::Storage; 2]);
     let uniform = kernel(&gpu, &[BindingKind::Uniform]);
@@ -300,7 +301,8 @@ fn what_wgpu_would_refuse_is_an_error_value() {
 #[test]
 fn wrong_wgsl_is_an_error_with_the_compilers_words() {
     for gpu in both() {
-        let new = |wgsl, entry, kinds: &[BindingKind]| Kernel::new(&gpu, "wrong", wgsl, entry, kinds);
+        let new =
+            |wgsl, entry, kinds: &[BindingKind]| Kernel::new(&gpu, "wrong", wgsl, entry, kinds);
         let nothing = "@compute @workgroup_size(1) fn main() {}";
         let typed = "@compute @workgroup_size(1) fn main() { let a: u32 = 1.5; }";
         assert!(matches!(new("fn main( {", "main", &[]), Err(KernelError::Shader(_))));
@@ -309,7 +311,10 @@ fn wrong_wgsl_is_an_error_with_the_compilers_words() {
         let bound = "@group(0) @binding(0) var<storage, read_write> a: array<u32>;
             @compute @workgroup_size(1) fn main() { a[0] = 1; }";
         assert!(matches!(new(bound, "main", &[]), Err(KernelError::Pipeline(_))));
-        assert!(matches!(new(bound, "main", &[BindingKind::Uniform]), Err(KernelError::Pipeline(_))));
+        assert!(matches!(
+            new(bound, "main", &[BindingKind::Uniform]),
+            Err(KernelError::Pipeline(_))
+        ));
         new(bound, "main", &[BindingKind::Storage]).unwrap();
     }
 }
@@ -358,7 +363,9 @@ fn a_wait_that_can_never_be_reached_fails_the_queue_with_the_cause() {
         tracker.fail_axis(gate, Failure::message("the gate fell down")).unwrap();
         assert_eq!(read.wait().unwrap_err().to_string(), "the gate fell down");
         match behind.wait(follows) {
-            Err(QueueError::Failed(failure)) => assert_eq!(failure.to_string(), "the gate fell down"),
+            Err(QueueError::Failed(failure)) => {
+                assert_eq!(failure.to_string(), "the gate fell down")
+            }
             other => panic!("{other:?}"),
         }
         assert!(held.alloca(pool, &Request::new(64)).is_err());
@@ -378,7 +385,8 @@ fn loss_of_the_device_tells_every_waiter_and_accounts_for_every_reservation() {
         tracker.register(gate).unwrap();
         let (mut pools, pool) = storage(&gpu, &tracker, 1 << 16, 1);
         let other = noop();
-        let (spare, provider) = tlsf(&other, Arc::new(tracker.clone()), UsageClass::Storage, 1 << 16, 1);
+        let (spare, provider) =
+            tlsf(&other, Arc::new(tracker.clone()), UsageClass::Storage, 1 << 16, 1);
         let spare = pools.add(spare, provider, Registration::new()).unwrap();
         let set = QueueSet::new(pools, &tracker);
         let [one, two] = [0, 1].map(|i| set.open(&gpu, queue_axis(0, i)).unwrap());
@@ -406,7 +414,9 @@ fn loss_of_the_device_tells_every_waiter_and_accounts_for_every_reservation() {
             }
         }
         // It depended on what was lost.
-        assert!(matches!(elsewhere.wait(follows), Err(QueueError::Failed(failure)) if lost(&failure)));
+        assert!(
+            matches!(elsewhere.wait(follows), Err(QueueError::Failed(failure)) if lost(&failure))
+        );
         assert!(one.submit(FrontierRef::EMPTY, []).is_err());
         assert!(one.alloca(pool, &Request::new(64)).is_err());
         let stats = set.pools().set().get(pool).unwrap().stats();

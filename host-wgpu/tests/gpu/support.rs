@@ -55,8 +55,7 @@ pub(crate) fn tlsf(
 
 /// One storage pool of up to `slabs` slabs.
 pub(crate) fn storage(gpu: &Gpu, tracker: &Tracker, slab: u64, slabs: u32) -> (GpuPools, PoolId) {
-    let (pool, provider) =
-        tlsf(gpu, Arc::new(tracker.clone()), UsageClass::Storage, slab, slabs);
+    let (pool, provider) = tlsf(gpu, Arc::new(tracker.clone()), UsageClass::Storage, slab, slabs);
     let mut pools = GpuPools::new();
     let id = pools.add(pool, provider, Registration::new()).unwrap();
     (pools, id)

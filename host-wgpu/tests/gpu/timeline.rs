@@ -42,11 +42,12 @@ fn many_threads_get_gap_free_epochs_that_are_reached_in_order() {
                         let epoch = line.submit([commands(&gpu)]).unwrap();
                         let seen = seen.clone();
                         let frontier = Frontier::from_entry(line.axis(), epoch);
-                        tracker.wait(frontier.as_ref(), move |reached| {
-                            reached.unwrap();
-                            seen.lock().unwrap().push(epoch);
-                        })
-                        .unwrap();
+                        tracker
+                            .wait(frontier.as_ref(), move |reached| {
+                                reached.unwrap();
+                                seen.lock().unwrap().push(epoch);
+                            })
+                            .unwrap();
                         assert!(epochs.last().is_none_or(|last| *last < epoch));
                         epochs.push(epoch);
                     }

@@ -39,7 +39,9 @@ fn a_frame_never_gets_the_bytes_of_one_that_is_being_recorded() {
         assert!(!a.overlaps(&b) && !a.overlaps(&c) && !b.overlaps(&c));
         gpu.queue().write_buffer(a.buffer(), a.offset(), &[1; 4096]);
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
-        let keep = gpu.device().create_buffer(&desc(4096, BufferUsages::MAP_READ | BufferUsages::COPY_DST));
+        let keep = gpu
+            .device()
+            .create_buffer(&desc(4096, BufferUsages::MAP_READ | BufferUsages::COPY_DST));
         encoder.copy_buffer_to_buffer(a.buffer(), a.offset(), &keep, 0, 4096);
         first.submit([encoder.finish()]).unwrap();
         // Only now: and a write that lands before the next submission comes after that one.
@@ -104,7 +106,10 @@ fn the_descriptor_decides_and_what_cannot_be_is_said() {
     let mapped = BufferDescriptor { mapped_at_creation: true, ..desc(4, U::STORAGE) };
     assert!(matches!(frame.create_buffer(&mapped), Err(TransientError::Mapped)));
     for size in [0, 1 << 40, u64::MAX] {
-        assert!(matches!(frame.create_buffer(&desc(size, U::STORAGE)), Err(TransientError::Pool(_))));
+        assert!(matches!(
+            frame.create_buffer(&desc(size, U::STORAGE)),
+            Err(TransientError::Pool(_))
+        ));
     }
     drop(frame);
     assert_eq!(transients.stats().reserved_bytes, 0);
