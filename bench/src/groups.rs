@@ -3,6 +3,11 @@
 pub mod advance;
 mod fixed_pairs;
 mod frontier;
+#[cfg(feature = "wgpu")]
+mod gpu;
+#[cfg(not(feature = "wgpu"))]
+#[path = "groups/no_gpu.rs"]
+mod gpu;
 mod notification;
 mod packing;
 mod pending;
@@ -43,6 +48,7 @@ pub fn all() -> Vec<Work> {
         .chain(pending::cases())
         .chain(advance::cases())
         .chain(frontier::cases())
-        .chain(notification::cases());
+        .chain(notification::cases())
+        .chain(gpu::cases());
     timed.map(Work::Timed).chain(packing::cases().map(Work::Counted)).collect()
 }

@@ -203,7 +203,6 @@ impl Transients {
     }
 
     /// Begins a frame: what is recorded together and submitted at once. Several may be open, on several threads.
-    #[must_use]
     pub fn frame(&self) -> Frame {
         Frame { inner: self.inner.clone(), reservations: Vec::new() }
     }

@@ -1,7 +1,7 @@
 //! The steps of `cargo xtask test` and `cargo xtask lint`, each a function that runs cargo with the right flags.
 //!
 //! ```text
-//! default flags   target/         unit, replay, bench, lint
+//! default flags   target/         unit, replay, wgpu, bench, lint
 //! --cfg loom      target/loom     loom
 //! sanitizers      target/{asan,tsan}
 //! no std          target/no-std   no-std
@@ -11,6 +11,7 @@
 
 mod fuzz;
 mod replay;
+mod wgpu;
 
 use std::collections::HashSet;
 use std::process::ExitCode;
@@ -47,6 +48,8 @@ pub(crate) enum Step {
     Loom,
     /// The command over every shipped trace, its exit status and JSON checked.
     Replay,
+    /// The GPU host, the command on a GPU; without one, on Mesa's lavapipe.
+    Wgpu,
     /// The benchmarks compile.
     Bench,
     /// Tests under AddressSanitizer, reduced.
@@ -76,6 +79,7 @@ impl Step {
     fn needs(self) -> &'static str {
         match self {
             Self::Unit | Self::Loom | Self::Replay | Self::Bench => "-",
+            Self::Wgpu => "a GPU, or Debian's mesa-vulkan-drivers and libvulkan1",
             Self::NoStd => "target wasm32-unknown-unknown, or Debian's rustc-web",
             Self::Asan => "nightly",
             Self::Tsan => "Debian's rustc-web and clang-22, or nightly with rust-src",
@@ -90,6 +94,7 @@ impl Step {
             Self::NoStd => no_std(),
             Self::Loom => loom(),
             Self::Replay => replay::replay(),
+            Self::Wgpu => wgpu::wgpu(),
             Self::Bench => bench_compiles(),
             Self::Asan => asan(),
             Self::Tsan => tsan(),
@@ -151,7 +156,11 @@ pub(crate) fn lint() -> ExitCode {
 }
 
 fn unit() -> Outcome {
-    Cmd::cargo().args(["test", "--workspace", "--no-fail-fast"]).run_tests().map(Some)
+    // The GPU host needs an adapter: it has a step of its own.
+    Cmd::cargo()
+        .args(["test", "--workspace", "--exclude", "strandline-host-wgpu", "--no-fail-fast"])
+        .run_tests()
+        .map(Some)
 }
 
 fn no_std() -> Outcome {
@@ -254,6 +263,8 @@ fn clippy() -> Outcome {
     let strict = |cmd: Cmd| cmd.args(["--", "-D", "warnings"]).run();
     strict(clippy().args(["--workspace", "--all-targets"]))?;
     strict(clippy().args(["-p", "strandline-core", "--no-default-features"]))?;
+    let gpu = ["-p", "strandline", "-p", "strandline-replay", "--features", "strandline/wgpu"];
+    strict(clippy().args(gpu).arg("--all-targets"))?;
     let fuzz = clippy().args(["--manifest-path", "fuzz/Cargo.toml", "--all-targets"]);
     strict(fuzz.env("CARGO_TARGET_DIR", shell::target_dir()))?;
     Ok(None)
