@@ -21,7 +21,8 @@ use strandline_core::pool::{PoolHost, PoolId};
 use strandline_core::pool_set::Registration;
 use strandline_core::{Axis, FrontierRef, Request, SlabProvider, Tracker};
 use strandline_host_wgpu::{
-    Command, Gpu, GpuPools, Queue, QueueSet, Transient, UsageClass, WgpuSlabProvider, adapter,
+    Command, Gpu, GpuPools, Queue, QueueSet, StagingConfig, Transient, UsageClass,
+    WgpuSlabProvider, adapter,
 };
 
 #[path = "transformer/kernels.rs"]
@@ -166,6 +167,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let persistent = storage(&gpu, &tracker, 1 << 20, &mut pools)?;
     let transient = storage(&gpu, &tracker, 1 << 20, &mut pools)?;
     let set = QueueSet::new(pools, &tracker);
+    let staging =
+        StagingConfig { chunk_size: 1 << 18, upload_chunks: 8, readback_chunks: 8, prepared: true };
+    set.add_device(&gpu, Axis::host(0, 0, 0), staging)?;
     let queues = (0..STREAMS)
         .map(|i| set.open(&gpu, Axis::queue(0, 0, 0, i)))
         .collect::<Result<Vec<_>, _>>()?;

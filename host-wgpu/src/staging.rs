@@ -46,12 +46,14 @@ pub struct StagingConfig {
     pub upload_chunks: u32,
     /// Chunks for reads: together they bound what one read can return.
     pub readback_chunks: u32,
+    /// Make all chunks at once, so that none is made later.
+    pub prepared: bool,
 }
 
 impl Default for StagingConfig {
     /// 16 chunks of 1 MiB each way, made as they are needed.
     fn default() -> Self {
-        Self { chunk_size: 1 << 20, upload_chunks: 16, readback_chunks: 16 }
+        Self { chunk_size: 1 << 20, upload_chunks: 16, readback_chunks: 16, prepared: false }
     }
 }
 
@@ -110,6 +112,23 @@ impl Ring {
         Ok(Self { provider, pool: Arc::new(pool), chunk_size })
     }
 
+    /// Makes `chunks` chunks, as far as the device has memory for them.
+    fn prepare(&self, chunks: u32) -> Result<(), PoolError> {
+        let mut made = Vec::new();
+        for _ in 0..chunks {
+            match self.pool.acquire(&Request::new(self.chunk_size).or_grow())? {
+                Acquire::Ready { reservation, .. } | Acquire::AfterWait { reservation, .. } => {
+                    made.push(reservation);
+                }
+                Acquire::Exhausted { .. } | Acquire::OverBudget { .. } => break,
+            }
+        }
+        for reservation in made {
+            drop(self.pool.cancel(reservation));
+        }
+        Ok(())
+    }
+
     fn take(&self) -> Result<Chunk, Short> {
         match self.pool.acquire(&Request::new(self.chunk_size).or_grow())? {
             Acquire::Ready { reservation, .. } => {
@@ -159,6 +178,9 @@ impl Upload {
     ) -> Result<Self, PoolError> {
         let (size, chunks) = (config.chunk_size, config.upload_chunks);
         let ring = Ring::new(gpu, tracker, UsageClass::Upload, size, chunks)?;
+        if config.prepared {
+            ring.prepare(chunks)?;
+        }
         let capacity = ring.capacity(chunks);
         Ok(Self { ring, host, capacity, open: Vec::new(), closed: Vec::new() })
     }
@@ -274,10 +296,15 @@ impl ReadSink {
         (Self(Arc::new(LastSink(shared.clone()))), ReadBack(shared))
     }
 
+    /// Copies a piece; it is not told of yet.
     fn put(&self, at: usize, bytes: &[u8]) {
+        self.0.lock().bytes[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Tells of a piece that was copied.
+    fn arrived(&self, len: usize) {
         let mut gathering = self.0.lock();
-        gathering.bytes[at..at + bytes.len()].copy_from_slice(bytes);
-        gathering.missing -= bytes.len();
+        gathering.missing -= len;
         let waker = if gathering.missing == 0 { gathering.waker.take() } else { None };
         drop(gathering);
         if let Some(waker) = waker {
@@ -381,6 +408,9 @@ impl Readback {
     ) -> Result<Self, PoolError> {
         let (size, chunks) = (config.chunk_size, config.readback_chunks);
         let ring = Arc::new(Ring::new(gpu, tracker, UsageClass::Readback, size, chunks)?);
+        if config.prepared {
+            ring.prepare(chunks)?;
+        }
         let capacity = ring.capacity(chunks);
         Ok(Self { ring, gpu: gpu.clone(), capacity, open: Vec::new(), arrivals: Arc::default() })
     }
@@ -499,6 +529,10 @@ impl Arrivals {
                     drop(view);
                     buffer.unmap();
                     self.ring.give_back(chunk.reservation, Death::Idle);
+                    // Now: who has its bytes and reads on finds the chunk free.
+                    for piece in &pieces {
+                        piece.sink.arrived(piece.len);
+                    }
                 }
                 Err(failure) => {
                     for piece in &pieces {

@@ -36,7 +36,12 @@ fn flood(gpu: &Gpu, oracle: impl FnOnce(&Tracker) -> Arc<dyn Progress>) -> u64 {
     let mut pools = GpuPools::new();
     let pool = pools.add(pool, provider, Registration::new()).unwrap();
     let set = QueueSet::new(pools, &tracker);
-    let staging = StagingConfig { chunk_size: 1 << 16, upload_chunks: 32, readback_chunks: 64 };
+    let staging = StagingConfig {
+        chunk_size: 1 << 16,
+        upload_chunks: 32,
+        readback_chunks: 64,
+        prepared: false,
+    };
     set.add_device(gpu, Axis::host(0, 0, 2), staging).unwrap();
     let queues: Vec<_> = (0..STREAMS).map(|i| set.open(gpu, queue_axis(0, i)).unwrap()).collect();
 

@@ -206,7 +206,8 @@ fn a_small_staging_ring_slows_down_and_loses_nothing() {
         let tracker = Tracker::new(8);
         let (pools, pool) = storage(&gpu, &tracker, 1 << 16, 1);
         let set = QueueSet::new(pools, &tracker);
-        let staging = StagingConfig { chunk_size: 512, upload_chunks: 2, readback_chunks: 2 };
+        let staging =
+            StagingConfig { chunk_size: 512, upload_chunks: 2, readback_chunks: 2, prepared: true };
         set.add_device(&gpu, Axis::host(0, 0, 9), staging).unwrap();
         let queue = set.open(&gpu, queue_axis(0, 0)).unwrap();
         let (a, _) = queue.alloca(pool, &Request::new(1024).or_grow()).unwrap();

@@ -2,8 +2,10 @@
 
 use crate::counting::allocations;
 use crate::support::*;
-use strandline_core::{FrontierRef, Request, SlabProvider, Tracker};
-use strandline_host_wgpu::{BindingKind, Command, Gpu, Kernel, QueueSet, Transients, UsageClass};
+use strandline_core::{Axis, FrontierRef, Request, SlabProvider, Tracker};
+use strandline_host_wgpu::{
+    BindingKind, Command, Gpu, Kernel, QueueSet, StagingConfig, Transients, UsageClass,
+};
 
 const STEPS: u64 = 100;
 
@@ -19,6 +21,9 @@ fn no_buffer_is_made_in_the_steady_state() {
     let tracker = Tracker::new(8);
     let (pools, pool) = storage(&gpu, &tracker, 1 << 20, u32::MAX);
     let set = QueueSet::new(pools, &tracker);
+    let staging =
+        StagingConfig { chunk_size: 1 << 16, upload_chunks: 4, readback_chunks: 4, prepared: true };
+    set.add_device(&gpu, Axis::host(0, 0, 1), staging).unwrap();
     let queues = [0, 1].map(|i| set.open(&gpu, queue_axis(0, i)).unwrap());
     let kernel = Kernel::new(
         &gpu,

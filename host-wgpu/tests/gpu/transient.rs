@@ -82,7 +82,8 @@ fn frames_of_many_threads_share_the_pools() {
     let stats = transients.stats();
     assert_eq!((stats.reserved_bytes, stats.reserves), (0, 1600));
     assert_eq!(transients.timeline().last(), 720);
-    assert_eq!(stats.slabs, 2);
+    // Threads that find no room at the same moment may each have added a slab.
+    assert!((2..=8).contains(&stats.slabs), "{stats:?}");
 }
 
 #[test]
