@@ -20,7 +20,7 @@
 //!
 //! # Cost
 //! Every operation is O(1): two bit scans, a few links, and walks that are bounded by constants
-//! ([`MAX_RUN`], the placement's scan limit). A block takes 64 bytes of metadata, one cache line, for a label of up to 24.
+//! ([`MAX_RUN`], the placement's scan limit). A block takes 32 bytes of metadata, half a cache line, and its label.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -148,9 +148,9 @@ const VACANT: u16 = u16::MAX - 1;
 /// `shelf` of a free block between two shelves, in the middle of an operation of the caller.
 const LOOSE: u16 = u16::MAX - 2;
 
-/// What every walk over neighbours and bins reads: half a cache line.
+/// What every walk over neighbours and bins reads: half a cache line, and never parts of two.
 #[derive(Clone, Copy, Debug)]
-#[repr(C)]
+#[repr(C, align(32))]
 struct Node {
     /// In granules from the region's start.
     offset: u32,
@@ -159,62 +159,50 @@ struct Node {
     /// Neighbours by address; `NONE` at the region's ends.
     left: u32,
     right: u32,
-    /// Neighbours in the bin. For a vacant node, `next` links the vacant ones.
+    /// Neighbours in the bin. For a vacant node, `next` links the vacant ones; for a live one, `next` is its birth:
+    /// when it was handed out, on a counter that wraps.
     link: Link,
     run: u32,
     region: u16,
     shelf: u16,
 }
 
-/// What only the block's own operations read.
-#[derive(Clone, Copy, Debug)]
-struct Detail<L> {
-    label: L,
-    /// When the block was last handed out, on a counter that wraps.
-    birth: u32,
-}
-
-/// All about a block: one cache line, as whoever frees or takes it reads both halves.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-struct Cell<L> {
-    node: Node,
-    detail: Detail<L>,
-}
-
+/// Labels stand apart: a look at a neighbour seldom goes on to its label, and the nodes of a large heap fit a cache
+/// that both would not.
 #[derive(Debug)]
 struct Nodes<L> {
-    cells: Vec<Cell<L>>,
+    nodes: Vec<Node>,
+    labels: Vec<L>,
 }
 
 impl<L> Nodes<L> {
     const fn new() -> Self {
-        Self { cells: Vec::new() }
+        Self { nodes: Vec::new(), labels: Vec::new() }
     }
 
     #[inline(always)]
     fn at(&self, id: u32) -> &Node {
-        &self.cells[id as usize].node
+        &self.nodes[id as usize]
     }
 
     #[inline(always)]
     fn at_mut(&mut self, id: u32) -> &mut Node {
-        &mut self.cells[id as usize].node
+        &mut self.nodes[id as usize]
     }
 
     #[inline(always)]
     fn get(&self, id: u32) -> Option<&Node> {
-        self.cells.get(id as usize).map(|cell| &cell.node)
+        self.nodes.get(id as usize)
     }
 
     #[inline(always)]
-    fn detail(&self, id: u32) -> &Detail<L> {
-        &self.cells[id as usize].detail
+    fn label(&self, id: u32) -> &L {
+        &self.labels[id as usize]
     }
 
     #[inline(always)]
-    fn detail_mut(&mut self, id: u32) -> &mut Detail<L> {
-        &mut self.cells[id as usize].detail
+    fn label_mut(&mut self, id: u32) -> &mut L {
+        &mut self.labels[id as usize]
     }
 }
 
@@ -229,14 +217,14 @@ impl<L> Lists for Nodes<L> {
     }
 }
 
-impl<L> Lists for [Cell<L>] {
+impl Lists for [Node] {
     #[inline(always)]
     fn link(&mut self, id: u32) -> &mut Link {
-        &mut self[id as usize].node.link
+        &mut self[id as usize].link
     }
     #[inline(always)]
     fn link_ref(&self, id: u32) -> &Link {
-        &self[id as usize].node.link
+        &self[id as usize].link
     }
 }
 
@@ -349,7 +337,7 @@ impl<L: Label> Tlsf<L> {
     /// Upper bound of block indices ever used; what a side table must hold.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.nodes.cells.len()
+        self.nodes.nodes.len()
     }
 
     /// Makes an empty shelf; shelves are numbered from 0. `None` when there are 2^16 - 3 of them.
@@ -459,14 +447,14 @@ impl<L: Label> Tlsf<L> {
     #[inline]
     #[must_use]
     pub fn label(&self, block: BlockId) -> &L {
-        &self.nodes.detail(block.0).label
+        self.nodes.label(block.0)
     }
 
     /// The label, to be changed in place. The rank of a filed block may only be changed through
     /// [`move_to`](Self::move_to).
     #[inline]
     pub fn label_mut(&mut self, block: BlockId) -> &mut L {
-        &mut self.nodes.detail_mut(block.0).label
+        self.nodes.label_mut(block.0)
     }
 
     /// First byte of a block, from its region's start.

@@ -8,8 +8,7 @@
 
 use super::shelf::{Link, NONE};
 use super::{
-    BlockId, Cell, Detail, LIVE, LOOSE, Label, MAX_BLOCKS, Neighbour, Node, Place, Side, Taken,
-    Tlsf, VACANT,
+    BlockId, LIVE, LOOSE, Label, MAX_BLOCKS, Neighbour, Node, Place, Side, Taken, Tlsf, VACANT,
 };
 
 impl<L: Label> Tlsf<L> {
@@ -82,9 +81,10 @@ impl<L: Label> Tlsf<L> {
     fn take_whole(&mut self, id: u32, label: L) -> Taken {
         self.unfile(id);
         self.births = self.births.wrapping_add(1);
-        *self.nodes.detail_mut(id) = Detail { label, birth: self.births };
+        *self.nodes.label_mut(id) = label;
         let node = self.nodes.at_mut(id);
         node.shelf = LIVE;
+        node.link.next = self.births;
         if node.run != NONE {
             self.runs.cut(&mut self.nodes, id, Side::Left);
             self.runs.cut(&mut self.nodes, id, Side::Right);
@@ -187,7 +187,7 @@ impl<L: Label> Tlsf<L> {
         let node = self.nodes.at_mut(id);
         debug_assert!(node.shelf == LOOSE, "filed a block that is not loose");
         node.shelf = shelf as u16;
-        self.nodes.detail_mut(id).label = label;
+        *self.nodes.label_mut(id) = label;
         self.file(id);
         self.join_runs(id);
     }
@@ -209,7 +209,7 @@ impl<L: Label> Tlsf<L> {
         self.unfile(id);
         let node = self.nodes.at_mut(id);
         node.shelf = shelf as u16;
-        self.nodes.detail_mut(id).label = label;
+        *self.nodes.label_mut(id) = label;
         self.file(id);
     }
 
@@ -255,7 +255,7 @@ impl<L: Label> Tlsf<L> {
     #[inline(always)]
     fn file(&mut self, id: u32) {
         let node = self.nodes.at(id);
-        let (units, shelf, rank) = (node.units, node.shelf, self.nodes.detail(id).label.rank());
+        let (units, shelf, rank) = (node.units, node.shelf, self.nodes.label(id).rank());
         self.file_as(id, units, shelf, rank);
     }
 
@@ -274,7 +274,7 @@ impl<L: Label> Tlsf<L> {
     /// Gives a filed block another extent, re-filing it if its bin changes.
     #[inline(always)]
     fn resize(&mut self, id: u32, offset: u32, units: u32) {
-        let rank = self.nodes.detail(id).label.rank();
+        let rank = self.nodes.label(id).rank();
         let node = self.nodes.at_mut(id);
         let (old, shelf, run) = (node.units, node.shelf, node.run);
         let first = node.link.prev == NONE;
@@ -308,17 +308,18 @@ impl<L: Label> Tlsf<L> {
     #[inline(always)]
     pub(super) fn new_node(&mut self, node: Node, label: L) -> Option<u32> {
         self.births = self.births.wrapping_add(1);
-        let detail = Detail { label, birth: self.births };
+        let node = Node { link: Link { next: self.births, ..Link::ALONE }, ..node };
         if self.vacant != NONE {
             let id = self.vacant;
             let slot = self.nodes.at_mut(id);
             self.vacant = slot.link.next;
             *slot = node;
-            *self.nodes.detail_mut(id) = detail;
+            *self.nodes.label_mut(id) = label;
             return Some(id);
         }
-        let id = u32::try_from(self.nodes.cells.len()).ok().filter(|&id| id < MAX_BLOCKS)?;
-        self.nodes.cells.push(Cell { node, detail });
+        let id = u32::try_from(self.nodes.nodes.len()).ok().filter(|&id| id < MAX_BLOCKS)?;
+        self.nodes.nodes.push(node);
+        self.nodes.labels.push(label);
         Some(id)
     }
 

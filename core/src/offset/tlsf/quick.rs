@@ -16,7 +16,7 @@
 
 use super::placement::{Carve, Search};
 use super::shelf::{NONE, Shelf, Spot};
-use super::{BlockId, Cell, LIVE, LOOSE, Label, Need, Neighbour, Place, Side, Tlsf, VACANT};
+use super::{BlockId, LIVE, LOOSE, Label, Need, Neighbour, Place, Side, Tlsf, VACANT};
 
 /// The first block of a bin, large enough for the request it was found for.
 #[derive(Clone, Copy, Debug)]
@@ -48,21 +48,25 @@ impl<L: Label> Tlsf<L> {
         let own = self.classes.floor(need.units);
         let spot = self.classes.spot(own);
         let on_a = &self.shelves[a as usize];
-        let mut columns_a = self.fitting(on_a, own, spot, need.units);
-        let (mut bin, mut shelf) = (NONE, a);
+        let (mut bin, mut shelf, mut tighter) = (NONE, a, u64::MAX);
         if let Some(on_b) = self.shelves.get(b as usize) {
-            let columns_b = self.fitting(on_b, own, spot, need.units);
-            if columns_b != 0 {
-                (bin, shelf) = (spot.base + columns_b.trailing_zeros(), b);
+            let columns = self.fitting(on_b, own, spot, need.units);
+            shelf = b;
+            if columns == 0 {
+                bin = on_b.first_above(spot);
+            } else {
+                bin = spot.base + columns.trailing_zeros();
                 // Of the other shelf, only lower bins are tighter.
-                columns_a &= (columns_b & columns_b.wrapping_neg()) - 1;
-            } else if columns_a == 0 {
-                (bin, shelf) = (on_b.first_above(spot), b);
+                tighter = (columns & columns.wrapping_neg()) - 1;
             }
         }
-        if columns_a != 0 {
-            (bin, shelf) = (spot.base + columns_a.trailing_zeros(), a);
-        } else if bin >= spot.above {
+        if on_a.columns(spot) & tighter != 0 {
+            let columns = self.fitting(on_a, own, spot, need.units) & tighter;
+            if columns != 0 {
+                (bin, shelf) = (spot.base + columns.trailing_zeros(), a);
+            }
+        }
+        if bin >= spot.above {
             let other = on_a.first_above(spot);
             if other < bin {
                 (bin, shelf) = (other, a);
@@ -97,9 +101,9 @@ impl<L: Label> Tlsf<L> {
         let Head { block: BlockId(id), shelf, bin } = head;
         let high = need.carve != Carve::Low && self.cuts_high(id, need);
         // Held as a slice, so that its ends need not be read again after every write.
-        let cells = &mut self.nodes.cells[..];
+        let (nodes, labels) = (&mut self.nodes.nodes[..], &mut self.nodes.labels[..]);
         let filed = &mut self.shelves[shelf as usize];
-        let node = &mut cells[id as usize].node;
+        let node = &mut nodes[id as usize];
         let (offset, units, region, next) = (node.offset, node.units, node.region, node.link.next);
         if node.run != NONE {
             return self.cut_step_by_step(id, bin, need, write);
@@ -110,17 +114,16 @@ impl<L: Label> Tlsf<L> {
         if rest == 0 {
             node.shelf = LIVE;
             filed.units -= u64::from(need.units);
-            filed.unlink_head(cells, bin, next);
-            let detail = &mut cells[id as usize].detail;
-            detail.birth = birth;
-            write(&mut detail.label);
+            filed.unlink_head(nodes, bin, next);
+            nodes[id as usize].link.next = birth;
+            write(&mut labels[id as usize]);
             return Some(self.cut(id, offset, region));
         }
         let live = self.vacant;
         if live == NONE {
             return self.cut_step_by_step(id, bin, need, write);
         }
-        let node = &mut cells[id as usize].node;
+        let node = &mut nodes[id as usize];
         let (left, right, start);
         if high {
             (left, right, start) = (id, node.right, offset + rest);
@@ -134,15 +137,14 @@ impl<L: Label> Tlsf<L> {
         filed.units -= u64::from(need.units);
         let rest_bin = self.classes.floor(rest);
         if rest_bin != bin {
-            let rank = cells[id as usize].detail.label.rank();
-            filed.unlink_head(cells, bin, next);
-            filed.link(cells, id, rest_bin, rank);
+            let rank = labels[id as usize].rank();
+            filed.unlink_head(nodes, bin, next);
+            filed.link_first(nodes, id, rest_bin, rank);
         }
-        let detail = &mut cells[live as usize].detail;
-        detail.birth = birth;
-        write(&mut detail.label);
-        let node = &mut cells[live as usize].node;
+        write(&mut labels[live as usize]);
+        let node = &mut nodes[live as usize];
         self.vacant = node.link.next;
+        node.link.next = birth;
         node.offset = start;
         node.units = need.units;
         node.left = left;
@@ -152,12 +154,12 @@ impl<L: Label> Tlsf<L> {
         node.shelf = LIVE;
         if high {
             if right != NONE {
-                cells[right as usize].node.left = live;
+                nodes[right as usize].left = live;
             }
         } else if left == NONE {
             self.regions[region as usize].first = live;
         } else {
-            cells[left as usize].node.right = live;
+            nodes[left as usize].right = live;
         }
         Some(self.cut(live, start, region))
     }
@@ -182,9 +184,9 @@ impl<L: Label> Tlsf<L> {
         let high = self.cuts_high(id, need);
         let start = if high { node.offset + (node.units - need.units) } else { node.offset };
         let place = Place { block: BlockId(id), start, units: need.units, tightness: bin };
-        let label = self.nodes.detail(id).label;
+        let label = *self.nodes.label(id);
         let BlockId(live) = self.take(place, label)?.block;
-        write(&mut self.nodes.detail_mut(live).label);
+        write(self.nodes.label_mut(live));
         let node = self.nodes.at(live);
         Some(self.cut(live, node.offset, node.region))
     }
@@ -212,14 +214,14 @@ impl<L: Label> Tlsf<L> {
         write: impl FnOnce(&mut L, u64),
     ) -> Option<BlockId> {
         let BlockId(id) = block;
-        let cells = &mut self.nodes.cells[..];
-        let node = &cells[id as usize].node;
+        let (nodes, labels) = (&mut self.nodes.nodes[..], &mut self.nodes.labels[..]);
+        let node = &nodes[id as usize];
         let (units, left, right) = (node.units, node.left, node.right);
         debug_assert!(node.shelf == LIVE || node.shelf == LOOSE, "filed a block that is filed");
         // Shelves are numbered in 16 bits.
         let on = shelf as u16;
-        let beside = |id: u32| match cells.get(id as usize) {
-            Some(Cell { node, .. }) => (node.shelf, node.units, node.run),
+        let beside = |id: u32| match nodes.get(id as usize) {
+            Some(node) => (node.shelf, node.units, node.run),
             None => (LIVE, 0, NONE),
         };
         let (left_on, left_units, left_run) = beside(left);
@@ -234,34 +236,34 @@ impl<L: Label> Tlsf<L> {
         filed.units += u64::from(units);
         let (bears, total);
         if left_joins {
-            filed.unlink(cells, left, classes.floor(left_units));
-            rank = join(rank, &mut cells[left as usize].detail.label, true);
+            filed.unlink(nodes, left, classes.floor(left_units));
+            rank = join(rank, &mut labels[left as usize], true);
             let mut next = right;
             total = left_units + units + if right_joins { right_units } else { 0 };
-            cells[id as usize].node.shelf = VACANT;
-            cells[id as usize].node.link.next = self.vacant;
+            nodes[id as usize].shelf = VACANT;
+            nodes[id as usize].link.next = self.vacant;
             self.vacant = id;
             if right_joins {
-                filed.unlink(cells, right, classes.floor(right_units));
-                rank = join(rank, &mut cells[right as usize].detail.label, false);
-                let node = &mut cells[right as usize].node;
+                filed.unlink(nodes, right, classes.floor(right_units));
+                rank = join(rank, &mut labels[right as usize], false);
+                let node = &mut nodes[right as usize];
                 next = node.right;
                 node.shelf = VACANT;
                 node.link.next = self.vacant;
                 self.vacant = right;
             }
             if next != NONE {
-                cells[next as usize].node.left = left;
+                nodes[next as usize].left = left;
             }
-            let node = &mut cells[left as usize].node;
+            let node = &mut nodes[left as usize];
             node.units = total;
             node.right = next;
             bears = left;
         } else if right_joins {
-            filed.unlink(cells, right, classes.floor(right_units));
-            rank = join(rank, &mut cells[right as usize].detail.label, true);
+            filed.unlink(nodes, right, classes.floor(right_units));
+            rank = join(rank, &mut labels[right as usize], true);
             total = units + right_units;
-            let node = &mut cells[id as usize].node;
+            let node = &mut nodes[id as usize];
             let (offset, region) = (node.offset, node.region);
             node.shelf = VACANT;
             node.link.next = self.vacant;
@@ -269,19 +271,19 @@ impl<L: Label> Tlsf<L> {
             if left == NONE {
                 self.regions[region as usize].first = right;
             } else {
-                cells[left as usize].node.right = right;
+                nodes[left as usize].right = right;
             }
-            let node = &mut cells[right as usize].node;
+            let node = &mut nodes[right as usize];
             node.units = total;
             node.offset = offset;
             node.left = left;
             bears = right;
         } else {
-            cells[id as usize].node.shelf = on;
+            nodes[id as usize].shelf = on;
             (bears, total) = (id, units);
         }
-        write(&mut cells[bears as usize].detail.label, rank);
-        filed.link(cells, bears, classes.floor(total), rank);
+        write(&mut labels[bears as usize], rank);
+        filed.link(nodes, bears, classes.floor(total), rank);
         Some(BlockId(bears))
     }
 

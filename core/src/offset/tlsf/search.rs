@@ -6,7 +6,7 @@
 use super::placement::{self, Carve, Search, Tie};
 use super::runs::RunId;
 use super::shelf::{NONE, Shelf};
-use super::{BlockId, Label, Need, Node, Place, Side, Tlsf};
+use super::{BlockId, LIVE, Label, Need, Node, Place, Side, Tlsf};
 use alloc::vec::Vec;
 
 impl<L: Label> Tlsf<L> {
@@ -47,7 +47,7 @@ impl<L: Label> Tlsf<L> {
         let own = self.classes.floor(need.units);
         if shelf.next_bin(own) == Some(own) {
             let head = shelf.head(own);
-            if admits(&self.nodes.detail(head).label)
+            if admits(self.nodes.label(head))
                 && let Some(place) = self.fits(head, need, own)
             {
                 return Some(place);
@@ -58,7 +58,7 @@ impl<L: Label> Tlsf<L> {
         let mut bin = surely;
         while let Some(found) = shelf.next_bin(bin) {
             let head = shelf.head(found);
-            if admits(&self.nodes.detail(head).label) {
+            if admits(self.nodes.label(head)) {
                 return self.fits(head, need, found);
             }
             // Low ranks tend to stand first: if none of the first few is admitted, the rest hardly is.
@@ -120,7 +120,7 @@ impl<L: Label> Tlsf<L> {
                     units < least || units == least && tie.prefers(address, other)
                 });
             if better
-                && admits(&self.nodes.detail(at).label)
+                && admits(self.nodes.label(at))
                 && let Some(place) = self.fits(at, need, bin)
             {
                 best = Some((units, address, place));
@@ -138,7 +138,9 @@ impl<L: Label> Tlsf<L> {
     pub(super) fn end(&self, node: &Node, need: Need) -> Side {
         let neighbour = |id: u32| {
             let node = self.nodes.get(id)?;
-            Some(placement::Neighbour { units: node.units, birth: self.nodes.detail(id).birth })
+            // One that is free, only not on this shelf, counts as the youngest: it will not stay.
+            let birth = if node.shelf == LIVE { node.link.next } else { self.births };
+            Some(placement::Neighbour { units: node.units, birth })
         };
         match need.carve {
             Carve::Low => Side::Left,

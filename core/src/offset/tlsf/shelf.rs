@@ -156,6 +156,26 @@ impl Shelf {
         }
     }
 
+    /// [`link`](Self::link) that files before the others, whatever the rank: for what remains of the block that was
+    /// first in its own bin.
+    #[inline(always)]
+    pub(super) fn link_first<R: Lists + ?Sized>(
+        &mut self,
+        lists: &mut R,
+        id: u32,
+        bin: u32,
+        rank: u64,
+    ) {
+        match self.bins.get_mut(bin as usize) {
+            Some(filed) if filed.head != NONE => {
+                let head = core::mem::replace(&mut filed.head, id);
+                *lists.link(id) = Link { prev: NONE, next: head };
+                lists.link(head).prev = id;
+            }
+            _ => self.link(lists, id, bin, rank),
+        }
+    }
+
     /// A whole row at a time.
     #[cold]
     #[inline(never)]

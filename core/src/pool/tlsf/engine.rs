@@ -22,6 +22,10 @@ pub(super) enum Seek {
 }
 
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one for each pool, and the large one is the usual one"
+)]
 pub(super) enum Engine {
     Readiness(Heap),
     Eager(EagerHeap),

@@ -15,8 +15,8 @@ use crate::progress::Progress;
 use crate::{Axis, Epoch};
 use alloc::vec::Vec;
 
-/// Acquires between two polls of a shelf.
-const POLL_EVERY: u32 = 4;
+/// Acquires between two polls of a shelf. Each release settles its own axes besides.
+const POLL_EVERY: u32 = 16;
 
 /// Where an axis stands against an epoch.
 pub(super) enum Standing {
