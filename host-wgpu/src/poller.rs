@@ -15,6 +15,7 @@
 //! Cost: a poll a flight. No allocation while nothing fails.
 
 use crate::gpu::{DeviceLost, IDLE_LOOK, Listener, Shared, Stage, State};
+use core::sync::atomic::Ordering;
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,6 +24,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 use strandline_core::{Axis, Epoch, Failure, Tracker};
 use wgpu::{PollError, PollType, SubmissionIndex};
+
+/// How often the poller looks for work before it sleeps: a few microseconds in all.
+const SPINS: u32 = 12;
 
 /// The polling thread of a device.
 #[derive(Debug)]
@@ -123,7 +127,12 @@ impl<'a> Loop<'a> {
                 return Job::Stop;
             }
             let expecting = state.expecting > 0 && !self.failed;
+            // Read under the lock: who changes something afterwards rings after this.
+            let rung = self.shared.rings.load(Ordering::Relaxed);
             drop(state);
+            if self.spin(rung) {
+                continue;
+            }
             if expecting {
                 let begun = Instant::now();
                 thread::park_timeout(IDLE_LOOK);
@@ -132,6 +141,18 @@ impl<'a> Loop<'a> {
                 thread::park();
             }
         }
+    }
+
+    /// Waits a little for a ring after number `rung`: whoever submits again and again is served without a sleep between.
+    fn spin(&self, rung: u64) -> bool {
+        (0..SPINS).any(|step| {
+            if step < SPINS / 2 {
+                (0..1 << step).for_each(|_| core::hint::spin_loop());
+            } else {
+                thread::yield_now();
+            }
+            self.shared.rings.load(Ordering::Relaxed) != rung
+        })
     }
 
     /// Polls; a panic in it, from wgpu or from a callback of somebody's mapping, is a value.
