@@ -51,7 +51,7 @@ pub(super) fn wgpu() -> Outcome {
         }
     }
     let tests = test().run_tests()?;
-    Cmd::cargo().args(["run"]).args(PACKAGES).args(["--example", "transformer"]).run()?;
+    Cmd::cargo().args(["run", "-p", "strandline-host-wgpu", "--example", "transformer"]).run()?;
     for case in CASES {
         let cmd = strandline().arg("replay").args(case).args(["--provider", "wgpu", "--json"]);
         replayed(&cmd)?;
