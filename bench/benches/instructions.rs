@@ -14,12 +14,14 @@
 use gungraun::prelude::*;
 use gungraun::{Callgrind, EventKind};
 use std::hint::black_box;
+use std::sync::Arc;
 use strandline_bench::groups::advance;
 use strandline_bench::pairs::{self, Released, Same, Worker};
 use strandline_bench::peers::{Deaths, OffsetAllocator, Ours, Peer, Queues};
 use strandline_bench::pending::{Pending, Serves};
 use strandline_bench::stream::Churn;
 use strandline_bench::tape::Tape;
+use strandline_core::inspect::{Event, EventSink};
 use strandline_core::offset::tlsf::Config;
 use strandline_core::pool::tlsf::Coalescing;
 use strandline_core::{Axis, Entry, Frontier, Tracker};
@@ -106,6 +108,42 @@ fn fixed_pool_pair(mut worker: Box<dyn Worker>) -> Box<dyn Worker> {
     worker
 }
 
+/// Hears, and does nothing: what calling a sink costs.
+#[derive(Debug)]
+struct Deaf;
+
+impl EventSink for Deaf {
+    fn event(&self, event: &Event) {
+        black_box(event);
+    }
+}
+
+/// What profiles: with the feature `tracy` its sink, without a profiler connected.
+#[cfg(feature = "tracy")]
+fn profiler() -> Arc<dyn EventSink> {
+    Arc::new(strandline_host_native::TracySink::start())
+}
+
+#[cfg(not(feature = "tracy"))]
+fn profiler() -> Arc<dyn EventSink> {
+    Arc::new(Deaf)
+}
+
+fn told(sink: Option<Arc<dyn EventSink>>) -> Box<dyn Worker> {
+    let pool = pairs::tlsf_pool_told(Coalescing::Readiness, sink);
+    warm(Box::new(Same::new(pool, 4096, Released::Idle)))
+}
+
+// `off` must count the same with and without the feature `tracy`: nothing of it is in a pool without a sink.
+#[library_benchmark]
+#[bench::off(told(None))]
+#[bench::a_sink_that_does_nothing(told(Some(Arc::new(Deaf))))]
+#[bench::the_profiler(told(Some(profiler())))]
+fn tlsf_pool_pair_told(mut worker: Box<dyn Worker>) -> Box<dyn Worker> {
+    worker.run(COUNT);
+    worker
+}
+
 fn pending(pending: u64, axes: u8, serves: Serves) -> Pending {
     let mut pool = Pending::new(pending, axes, serves, Coalescing::Readiness);
     pool.run(COUNT);
@@ -151,7 +189,13 @@ fn frontier_compare((a, b): (Frontier, Frontier)) -> (Frontier, Frontier) {
 
 library_benchmark_group!(
     name = pairs_of_calls,
-    benchmarks = [tlsf_pair_10k, offset_allocator_pair_10k, tlsf_pool_pair, fixed_pool_pair]
+    benchmarks = [
+        tlsf_pair_10k,
+        offset_allocator_pair_10k,
+        tlsf_pool_pair,
+        tlsf_pool_pair_told,
+        fixed_pool_pair
+    ]
 );
 
 library_benchmark_group!(

@@ -1,6 +1,7 @@
 //! The groups of cases, one file each.
 
 pub mod advance;
+mod first_use;
 mod fixed_pairs;
 mod frontier;
 #[cfg(feature = "wgpu")]
@@ -8,12 +9,27 @@ mod gpu;
 #[cfg(not(feature = "wgpu"))]
 #[path = "groups/no_gpu.rs"]
 mod gpu;
-mod notification;
+mod load;
+pub mod notification;
 mod packing;
 mod pending;
 mod pool_pairs;
+#[cfg(feature = "component")]
+mod sandbox;
+#[cfg(not(feature = "component"))]
+#[path = "groups/no_sandbox.rs"]
+mod sandbox;
 mod tlsf_pair;
 mod traces;
+#[cfg(target_os = "linux")]
+mod wakes;
+/// Wakes are measured where there are proactors.
+#[cfg(not(target_os = "linux"))]
+mod wakes {
+    pub(super) fn cases() -> impl Iterator<Item = crate::harness::Case> {
+        std::iter::empty()
+    }
+}
 
 use crate::figures::Count;
 use crate::harness::Case;
@@ -38,9 +54,9 @@ impl Work {
     }
 }
 
-/// All there is, in the order of the report.
+/// All there is, in the order of the report; files to be read have this many bytes.
 #[must_use]
-pub fn all() -> Vec<Work> {
+pub fn all(file_bytes: u64) -> Vec<Work> {
     let timed = tlsf_pair::cases()
         .chain(traces::cases())
         .chain(pool_pairs::cases())
@@ -49,6 +65,11 @@ pub fn all() -> Vec<Work> {
         .chain(advance::cases())
         .chain(frontier::cases())
         .chain(notification::cases())
+        .chain(first_use::cases())
+        .chain(wakes::cases())
+        .chain(load::cases(file_bytes))
+        .chain(sandbox::cases())
         .chain(gpu::cases());
-    timed.map(Work::Timed).chain(packing::cases().map(Work::Counted)).collect()
+    let counted = notification::counts().chain(packing::cases());
+    timed.map(Work::Timed).chain(counted.map(Work::Counted)).collect()
 }

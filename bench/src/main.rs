@@ -18,6 +18,9 @@ struct Args {
     /// Few and short rounds: a look, not a result.
     #[arg(long)]
     quick: bool,
+    /// MiB of the file that is loaded [default: 1024, quick: 64]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    file_mib: Option<u64>,
     /// Print one JSON object instead of tables.
     #[arg(long)]
     json: bool,
@@ -34,6 +37,9 @@ struct Args {
     /// to gungraun.
     #[arg(long)]
     instructions: bool,
+    /// Signal a notification that nobody observes, so often, and stop: what strace is run on.
+    #[arg(long, hide = true, value_name = "N")]
+    signal_unobserved: Option<u64>,
     /// Ignored: what `cargo bench` passes.
     #[arg(long, hide = true)]
     bench: bool,
@@ -41,6 +47,10 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if let Some(count) = args.signal_unobserved {
+        groups::notification::signal_unobserved(count);
+        return ExitCode::SUCCESS;
+    }
     if args.instructions {
         return match instructions::run(&args.filters) {
             Ok(()) => ExitCode::SUCCESS,
@@ -53,7 +63,8 @@ fn main() -> ExitCode {
     let effort = if args.quick { Effort::QUICK } else { Effort::FULL };
     let setting = report::Setting::here(effort);
     let mut sections = Vec::new();
-    for work in groups::all() {
+    let file_mib = args.file_mib.unwrap_or(if args.quick { 64 } else { 1024 });
+    for work in groups::all(file_mib << 20) {
         let title = work.title();
         if !args.filters.is_empty() && !args.filters.iter().any(|f| title.contains(f.as_str())) {
             continue;

@@ -9,6 +9,7 @@ use std::hint::black_box;
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+use strandline_core::inspect::EventSink;
 use strandline_core::pool::fixed_block::{FixedBlockPool, FixedBlockPoolConfig};
 use strandline_core::pool::growth::Growth;
 use strandline_core::pool::tlsf::{Coalescing, TlsfPool, TlsfPoolConfig};
@@ -205,7 +206,17 @@ impl Worker for Locked {
 /// Never: the configuration is valid.
 #[must_use]
 pub fn tlsf_pool(coalescing: Coalescing) -> Arc<TlsfPool> {
-    let host = PoolHost::new(Arc::new(Numbers::default()), Arc::new(NoProgress));
+    tlsf_pool_told(coalescing, None)
+}
+
+/// The same, and `sink` is told of what happens.
+///
+/// # Panics
+/// Never: the configuration is valid.
+#[must_use]
+pub fn tlsf_pool_told(coalescing: Coalescing, sink: Option<Arc<dyn EventSink>>) -> Arc<TlsfPool> {
+    let mut host = PoolHost::new(Arc::new(Numbers::default()), Arc::new(NoProgress));
+    host.sink = sink;
     let config =
         TlsfPoolConfig { growth: Growth::slabs_of(16 << 30), coalescing, ..Default::default() };
     match TlsfPool::new(host, config) {

@@ -43,10 +43,28 @@ Sizes are bytes or have a unit: 4096, 512KiB, 1.5GiB.
 Exit status: 0 the trace was satisfied; 1 it was not, and the report says which event failed, with the live bytes, the \
 largest hole and what the free bytes wait for; 2 bad input, with file and line.";
 
+const RUN_EXAMPLES: &str = "\
+Examples:
+  strandline run guest.wasm
+  strandline run guest.wasm --memory 1GiB --budget 64MiB --timeout 10 -- first second
+
+A guest is a WebAssembly component of the world `guest` in wit/. What it says goes to standard output.
+
+Exit status: 0 it ended well; 1 it failed, trapped or ran out of time; 2 it is not a guest, or this strandline was built \
+without the feature `component`.";
+
 const FIT_EXAMPLES: &str = "\
 Examples:
   strandline fit traces/vit_infer.csv.gz
   strandline fit traces/vit_infer.csv.gz --output vit.toml && strandline replay traces/vit_infer.csv.gz --config vit.toml";
+
+const LOAD_EXAMPLES: &str = "\
+Examples:
+  strandline load model.safetensors
+  strandline load model.safetensors --proactor poll --json
+  strandline load model.safetensors --cold
+
+Exit status: 0 every byte was loaded and verified; 1 there was no memory for it, or bytes differ; 2 bad input.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -58,8 +76,14 @@ pub(crate) enum Command {
     Fit(FitArgs),
     /// Show the providers of memory that are available here, and their properties
     Info(InfoArgs),
+    /// Load a model's tensors into a pool through the kernel's I/O ring, verify them, and compare with plain reads
+    #[command(after_help = LOAD_EXAMPLES)]
+    Load(LoadArgs),
     /// Convert a trace to another format
     Convert(ConvertArgs),
+    /// Run a guest: a component that uses a pool and queues of this machine, within a budget
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(RunArgs),
 }
 
 /// How a trace is read.
@@ -172,6 +196,8 @@ pub(crate) struct ReplayArgs {
     #[command(flatten)]
     pub(crate) streams: StreamArgs,
     #[command(flatten)]
+    pub(crate) via: ViaArgs,
+    #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
 
@@ -193,6 +219,26 @@ pub(crate) enum ProviderKind {
     Mmap,
     /// A GPU's buffers; needs a build with --features wgpu
     Wgpu,
+}
+
+/// Where the pools are.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Boundary")]
+pub(crate) struct ViaArgs {
+    /// Where the pools are: here, or in the core's component in a sandbox; the report then tells what the boundary cost
+    #[arg(long, value_enum, default_value_t = Via::Native)]
+    pub(crate) via: Via,
+    /// The component [default: what STRANDLINE_COMPONENT names, or what `cargo xtask component` built]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) component: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Via {
+    /// The core itself
+    Native,
+    /// The core as a component, in wasmtime
+    Component,
 }
 
 /// The pool and its limits.
@@ -275,6 +321,26 @@ pub(crate) struct OutputArgs {
 }
 
 #[derive(Debug, Args)]
+#[cfg_attr(not(feature = "component"), allow(dead_code, reason = "read where guests can be run"))]
+pub(crate) struct RunArgs {
+    /// The guest: a component
+    #[arg(value_name = "GUEST.wasm")]
+    pub(crate) path: PathBuf,
+    /// The memory of the device, lent through one pool
+    #[arg(long, value_name = "SIZE", default_value = "256MiB")]
+    pub(crate) memory: Bytes,
+    /// The most of it that the guest may have at once [default: all]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) budget: Option<Bytes>,
+    /// How long it may run, waits included, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
+    pub(crate) timeout: f64,
+    /// Passed on to the guest
+    #[arg(last = true)]
+    pub(crate) arguments: Vec<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct FitArgs {
     #[command(flatten)]
     pub(crate) trace: TraceArgs,
@@ -289,9 +355,43 @@ pub(crate) struct FitArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct InfoArgs {
+    /// Show whether this kernel interface can be had [default: which one an event loop gets]
+    #[arg(long, value_enum)]
+    pub(crate) proactor: Option<ProactorArg>,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoadArgs {
+    /// A file of tensors in the safetensors format
+    #[arg(value_name = "FILE.safetensors")]
+    pub(crate) path: PathBuf,
+    /// The kernel interface to load by [default: io_uring, and poll where that is refused]
+    #[arg(long, value_enum)]
+    pub(crate) proactor: Option<ProactorArg>,
+    /// Event loops that load side by side, each on a thread of its own [default: as many as processors, at most 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) rings: Option<u8>,
+    /// The pool takes at most this many bytes from the system
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) capacity: Option<Bytes>,
+    /// Ask the system to forget the file before each way of reading it, so that all of them read the disk
+    #[arg(long)]
+    pub(crate) cold: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProactorArg {
+    /// The kernel's submission and completion rings
+    #[value(name = "io_uring")]
+    IoUring,
+    /// poll(2), and threads that read
+    Poll,
 }
 
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@ use crate::Ending;
 use crate::args::FitArgs;
 use crate::meter::Meter;
 use crate::output::{self, Error};
-use crate::replay::{Plot, play, scan, show};
+use crate::replay::{Extra, Plot, play, scan, show};
 use std::fs;
 use strandline_replay::build::Backing;
 use strandline_replay::fit;
@@ -28,7 +28,8 @@ pub(crate) fn run(args: &FitArgs) -> Result<Ending, Error> {
     let backing = Backing::mmap(fitted.config.capacity.map(|bytes| bytes.0))?;
     let outcome = play(&trace, &scan, &fitted.config, &backing, options)?;
     let choice = format!("the best of {} configurations: {}", candidates.len(), fitted.config);
-    show(&trace, &scan, options, &choice, &outcome, Some(&fitted), &args.output)?;
+    let extra = Extra { fit: Some(&fitted), ..Extra::default() };
+    show(&trace, &scan, options, &choice, &outcome, extra, &args.output)?;
     let toml = format!(
         "# strandline fit {}: {} of peak live {}\n{}",
         trace.path().display(),

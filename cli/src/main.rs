@@ -1,7 +1,7 @@
 //! `strandline`: replays real allocation traces through pools, and sizes memory.
 //!
 //! ```text
-//!   args ─▶ replay │ fit │ info │ convert ─▶ standard output: the report      exit 0: satisfied
+//!   args ─▶ replay │ fit │ info │ load │ convert │ run ─▶ standard output: the report   exit 0: satisfied
 //!                                       └─▶ standard error: progress, errors       1: not satisfied
 //!                                                                                  2: bad input
 //! ```
@@ -10,10 +10,21 @@ mod args;
 mod convert;
 mod fit;
 mod info;
+#[cfg_attr(not(target_os = "linux"), path = "load/absent.rs")]
+mod load;
 mod meter;
 mod output;
+#[cfg_attr(not(target_os = "linux"), path = "proactor/absent.rs")]
+mod proactor;
 mod provider;
 mod replay;
+#[cfg_attr(not(feature = "component"), path = "run/without.rs")]
+mod run;
+#[cfg(feature = "component")]
+mod sandbox;
+#[cfg(not(feature = "component"))]
+#[path = "no_sandbox.rs"]
+mod sandbox;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -30,12 +41,16 @@ enum Ending {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
-    small_pages();
+    if let Command::Replay(_) | Command::Fit(_) = &cli.command {
+        small_pages();
+    }
     let ended = match &cli.command {
         Command::Replay(args) => replay::run(args),
         Command::Fit(args) => fit::run(args),
         Command::Info(args) => info::run(args),
+        Command::Load(args) => load::run(args),
         Command::Convert(args) => convert::run(args),
+        Command::Run(args) => run::run(args),
     };
     match ended {
         Ok(Ending::Satisfied) => ExitCode::SUCCESS,

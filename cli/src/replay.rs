@@ -1,18 +1,20 @@
 //! `strandline replay`: a trace through real pools.
 
 use crate::Ending;
-use crate::args::{OutputArgs, PoolArgs, PoolKind, ReplayArgs};
+use crate::args::{OutputArgs, PoolArgs, PoolKind, ReplayArgs, Via, ViaArgs};
 use crate::meter::Meter;
 use crate::output::{self, Error};
 use crate::provider;
+use crate::sandbox::Sandbox;
 use std::fs;
 use std::path::Path;
-use strandline_replay::build::Backing;
+use std::sync::Arc;
+use strandline_replay::build::{Backing, Maker, Native};
 use strandline_replay::config::{Config, Kind, PoolSpec};
 use strandline_replay::engine::{Options, Outcome};
 use strandline_replay::fit::{self, Fit};
 use strandline_replay::plot;
-use strandline_replay::report::Report;
+use strandline_replay::report::{Boundary, Report};
 use strandline_replay::session::{Scan, TraceFile};
 
 pub(crate) fn run(args: &ReplayArgs) -> Result<Ending, Error> {
@@ -22,9 +24,13 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Ending, Error> {
     let scan = scan(&trace)?;
     let options = args.streams.options();
     let (config, choice) = choose(&args.pool, read, &trace, &scan, options)?;
-    let backing = provider::backing(&args.memory, config.capacity.map(|bytes| bytes.0))?;
+    let via = via(&args.via)?;
+    let capacity = config.capacity.map(|bytes| bytes.0);
+    let backing = provider::backing(&args.memory, capacity)?.made_by(via.maker());
     let outcome = play(&trace, &scan, &config, &backing, options)?;
-    show(&trace, &scan, options, &choice, &outcome, None, &args.output)?;
+    // What the sandbox died of says more than the event at which that was noticed.
+    let boundary = via.boundary()?;
+    show(&trace, &scan, options, &choice, &outcome, Extra { fit: None, boundary }, &args.output)?;
     if let Some(plot) = plot {
         plot.write(&trace, &scan, &config, &outcome)?;
     }
@@ -118,6 +124,46 @@ fn choose(
     Ok((limits(config), choice))
 }
 
+/// Where the pools are to be.
+fn via(args: &ViaArgs) -> Result<Place, Error> {
+    match args.via {
+        Via::Native if args.component.is_some() => {
+            Err("--component names what --via component uses".into())
+        }
+        Via::Native => Ok(Place::Here),
+        Via::Component => Ok(Place::There(Sandbox::start(args.component.as_deref())?)),
+    }
+}
+
+/// Where the pools are.
+enum Place {
+    Here,
+    There(Sandbox),
+}
+
+impl Place {
+    fn maker(&self) -> Arc<dyn Maker> {
+        match self {
+            Self::Here => Arc::new(Native),
+            Self::There(sandbox) => sandbox.maker(),
+        }
+    }
+
+    fn boundary(&self) -> Result<Option<Boundary>, Error> {
+        match self {
+            Self::Here => Ok(None),
+            Self::There(sandbox) => sandbox.boundary().map(Some),
+        }
+    }
+}
+
+/// What a report tells besides the replay.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Extra<'a> {
+    pub(crate) fit: Option<&'a Fit>,
+    pub(crate) boundary: Option<Boundary>,
+}
+
 /// Prints the report.
 pub(crate) fn show(
     trace: &TraceFile,
@@ -125,12 +171,13 @@ pub(crate) fn show(
     options: Options,
     choice: &str,
     outcome: &Outcome,
-    fit: Option<&Fit>,
+    extra: Extra<'_>,
     args: &OutputArgs,
 ) -> Result<(), Error> {
     let name = trace.path().display().to_string();
     let synthesized = scan.streams == 1 && options.spread.is_some_and(|streams| streams > 1);
-    let report = Report { trace: &name, scan, synthesized, choice, outcome, fit };
+    let Extra { fit, boundary } = extra;
+    let report = Report { trace: &name, scan, synthesized, choice, outcome, fit, boundary };
     if args.json {
         let mut text = serde_json::to_string_pretty(&report.to_json())?;
         text.push('\n');

@@ -424,6 +424,15 @@ fn info_names_the_provider_in_both_forms() {
     let report = json(&["info"], 0);
     assert_eq!(report["providers"][0]["name"], "mmap");
     assert!(count(&report, "/providers/0/granularity_bytes").is_power_of_two());
+    assert!(count(&report, "/prefault/populated_ns") > 0);
+    assert!(["io_uring", "poll"].map(Some).contains(&report["proactor"]["kind"].as_str()));
+    let forced = json(&["info", "--proactor", "poll"], 0);
+    assert_eq!(forced["proactor"]["kind"], "poll");
+    assert!(!report["machine"]["memory_nodes"].as_array().expect("nodes").is_empty());
+    // What was given, not what was asked for: it may be nothing, and is never more than there is.
+    if let Some(huge) = report["prefault"]["huge_bytes"].as_u64() {
+        assert!(huge <= count(&report, "/prefault/bytes"));
+    }
 }
 
 #[test]
@@ -465,4 +474,25 @@ fn a_long_trace_reuses_what_a_short_one_needs() {
     assert_eq!(count(&report, "/trace/events"), 199_500);
     let live = count(&report, "/trace/peak_live_bytes");
     assert!(count(&report, "/pool/peak_committed_bytes") < 2 * live.max(32 << 20));
+}
+
+#[test]
+fn a_guest_that_cannot_be_run_says_why() {
+    let output = strandline(&["run", "no-such-guest.wasm"]);
+    assert_eq!(output.status.code(), Some(2));
+    let why = stderr(&output);
+    if cfg!(feature = "component") {
+        assert!(why.contains("no-such-guest.wasm"), "{why}");
+    } else {
+        assert!(why.contains("--features component"), "{why}");
+    }
+}
+
+#[cfg(not(feature = "component"))]
+#[test]
+fn a_build_without_the_sandbox_says_how_to_get_one() {
+    let output = strandline(&["replay", &vit(), "--via", "component"]);
+    assert_eq!(output.status.code(), Some(2));
+    let told = stderr(&output);
+    assert!(told.contains("--features component") && told.contains("xtask component"), "{told}");
 }

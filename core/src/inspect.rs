@@ -4,6 +4,7 @@
 //! [`EventSink`] is told of what happens as it happens.
 
 use crate::FrontierRef;
+use crate::axis::{Axis, Epoch};
 use crate::pool::{PoolId, PoolStats};
 use crate::slab::SlabId;
 
@@ -78,9 +79,37 @@ pub enum Event {
         /// The slab.
         slab: SlabId,
     },
+    /// Work was submitted to a queue. For one queue, in the order of epochs.
+    Submitted {
+        /// The queue.
+        axis: Axis,
+        /// What the queue's axis reaches when the work is done.
+        epoch: Epoch,
+    },
+    /// A queue began to run submitted work: all that it waited for was reached.
+    Began {
+        /// The queue.
+        axis: Axis,
+        /// The work.
+        epoch: Epoch,
+    },
+    /// A queue has done submitted work.
+    Completed {
+        /// The queue.
+        axis: Axis,
+        /// The work.
+        epoch: Epoch,
+    },
+    /// A queue ended: what has not completed never will.
+    Ended {
+        /// The queue.
+        axis: Axis,
+    },
 }
 
-/// Receives [`Event`]s. Called without locks held where that is possible, and must not call back.
+/// Receives [`Event`]s of pools and of the queues that hosts run. Called without locks held where that is possible,
+/// and must not call back. Events of different threads may come in either order: a range may be heard to be
+/// reserved again before it is heard to be released.
 pub trait EventSink: core::fmt::Debug + Send + Sync {
     /// `event` happened.
     fn event(&self, event: &Event);

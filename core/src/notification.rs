@@ -31,6 +31,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use core::any::Any;
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
@@ -47,6 +48,12 @@ pub type EpochWord = crate::sync::atomic::AtomicU32;
 pub struct Observation(u32);
 
 impl Observation {
+    /// The observation of an epoch word, for one that has crossed a boundary as a number.
+    #[must_use]
+    pub const fn from_word(word: u32) -> Self {
+        Self(word)
+    }
+
     /// The value of the epoch word that was observed: what a futex is told to expect.
     #[must_use]
     pub const fn word(self) -> u32 {
@@ -61,7 +68,10 @@ impl Observation {
 ///
 /// There is no waking of one thread alone: waiters want different things (sizes, budgets), and a
 /// wake handed to one that cannot use it would be lost to the others.
-pub trait Wake: Send + Sync {
+///
+/// It is `Any`, so that a host which is given a notification can recognize its own kind of wake and
+/// wait by means of that, where otherwise it would [`register`](Notification::register) a waker.
+pub trait Wake: Any + Send + Sync {
     /// Wakes every thread that sleeps on `word`.
     fn wake_all(&self, word: &EpochWord);
 }
@@ -92,8 +102,10 @@ struct Wakers {
 /// ```
 pub struct Notification {
     epoch: EpochWord,
-    /// Sleeping threads and registered wakers, or those about to be.
+    /// Sleeping threads, watchers and registered wakers, or those about to be.
     observers: EpochWord,
+    /// Registered wakers alone, or those about to be: while there are none, no signal takes the lock.
+    registered: EpochWord,
     wakers: Mutex<Wakers>,
     wake: Option<Arc<dyn Wake>>,
 }
@@ -105,6 +117,7 @@ impl Notification {
         Self {
             epoch: EpochWord::new(0),
             observers: EpochWord::new(0),
+            registered: EpochWord::new(0),
             wakers: Mutex::new(Wakers::default()),
             wake,
         }
@@ -124,6 +137,12 @@ impl Notification {
         self.observe() != seen
     }
 
+    /// What wakes the sleeping threads, as given to [`new`](Self::new).
+    #[must_use]
+    pub const fn host_wake(&self) -> Option<&Arc<dyn Wake>> {
+        self.wake.as_ref()
+    }
+
     /// Advances the epoch and wakes all, whether or not anyone is known to observe.
     pub fn signal(&self) {
         self.advance();
@@ -133,6 +152,9 @@ impl Notification {
     /// Advances the epoch, and wakes all if anyone observes.
     ///
     /// Cost: one atomic addition and one load when no one does.
+    ///
+    /// As long as no waker is [registered](Self::register) it takes no lock and allocates nothing, so
+    /// it may be called from a signal handler if the host's [`Wake`] may.
     #[inline]
     pub fn signal_if_observed(&self) {
         if self.advance() {
@@ -153,12 +175,18 @@ impl Notification {
         if let Some(wake) = &self.wake {
             wake.wake_all(&self.epoch);
         }
+        // Read after the epoch was advanced, and written before `enter` reads the epoch: the same
+        // argument as for the observers. A waker that is missed here has seen the new epoch.
+        if self.registered.load(Ordering::SeqCst) == 0 {
+            return;
+        }
         // Wakers are foreign code: call them with the lock released.
         let waiting = {
             let mut wakers = self.wakers.lock();
             let waiting = core::mem::take(&mut wakers.waiting);
             if !waiting.is_empty() {
                 self.leave(waiting.len());
+                self.registered.fetch_sub(waiting.len() as u32, Ordering::Relaxed);
             }
             waiting
         };
@@ -193,6 +221,28 @@ impl Notification {
         self.enter(seen).then(|| Waiting { notification: self, seen })
     }
 
+    /// Counts a watcher among the observers until the [`Watching`] is dropped: from here on every
+    /// signal calls the host's [`Wake`]. For event loops that wait by means of that, without a thread.
+    ///
+    /// A signal from before may have gone unnoticed: compare with
+    /// [`changed_since`](Self::changed_since) *after* this call, and after whatever the [`Wake`] needs
+    /// to reach the watcher.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use strandline_core::Notification;
+    ///
+    /// let changed = Arc::new(Notification::new(None));
+    /// let seen = changed.observe();
+    /// let watching = changed.watch();
+    /// assert!(!watching.notification().changed_since(seen));
+    /// ```
+    pub fn watch(self: &Arc<Self>) -> Watching {
+        self.observers.fetch_add(1, Ordering::SeqCst);
+        seq_cst_for_loom();
+        Watching { notification: Arc::clone(self) }
+    }
+
     /// Has `waker` called once, by the next signal, from the thread that signals; `None`, with the
     /// waker dropped, when there was a signal since `seen`. For event loops and futures, which
     /// wait without a thread. Cost: logarithmic in the number of wakers, and a lock.
@@ -215,7 +265,9 @@ impl Notification {
         let mut wakers = self.wakers.lock();
         // Entered with the lock held: a signaler that sees the observer waits for the waker to be
         // there, and one that does not see it makes this read the new epoch.
+        self.registered.fetch_add(1, Ordering::SeqCst);
         if !self.enter(seen) {
+            self.registered.fetch_sub(1, Ordering::Relaxed);
             drop(wakers);
             return None;
         }
@@ -233,6 +285,7 @@ impl Notification {
             let removed = wakers.waiting.remove(&id.0);
             if removed.is_some() {
                 self.leave(1);
+                self.registered.fetch_sub(1, Ordering::Relaxed);
             }
             removed
         };
@@ -327,6 +380,34 @@ impl<'a> Waiting<'a> {
 }
 
 impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.notification.leave(1);
+    }
+}
+
+/// A watcher of a [`Notification`], counted among its observers until dropped; from
+/// [`Notification::watch`].
+#[derive(Debug)]
+#[must_use = "the watch ends when this is dropped"]
+pub struct Watching {
+    notification: Arc<Notification>,
+}
+
+impl Watching {
+    /// What is watched.
+    #[must_use]
+    pub const fn notification(&self) -> &Arc<Notification> {
+        &self.notification
+    }
+
+    /// The epoch word: what the host's [`Wake`] is called with.
+    #[must_use]
+    pub fn word(&self) -> &EpochWord {
+        &self.notification.epoch
+    }
+}
+
+impl Drop for Watching {
     fn drop(&mut self) {
         self.notification.leave(1);
     }

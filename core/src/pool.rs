@@ -254,8 +254,9 @@ impl fmt::Debug for Reservation {
 }
 
 /// Why a request could not even be considered, or what broke while it was.
+// Exhaustive, as are the other types that cross a component boundary: whoever adds a case adds it to every
+// conversion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum PoolError {
     /// A request for nothing.
     ZeroSize,
@@ -277,6 +278,8 @@ pub enum PoolError {
     Provider(SlabError),
     /// The configuration cannot work; the text says what to change.
     InvalidConfig(&'static str),
+    /// What the pool runs on has failed (a sandbox trapped); it takes no more requests.
+    Lost,
 }
 
 impl fmt::Display for PoolError {
@@ -292,6 +295,7 @@ impl fmt::Display for PoolError {
             Self::TooManyBlocks => f.write_str("more blocks than the pool can number"),
             Self::Provider(error) => write!(f, "slab provider: {error}"),
             Self::InvalidConfig(what) => write!(f, "invalid pool configuration: {what}"),
+            Self::Lost => f.write_str("what the pool runs on has failed"),
         }
     }
 }
@@ -341,6 +345,13 @@ pub trait Pool: fmt::Debug + Send + Sync {
 
     /// What it is and serves.
     fn properties(&self) -> PoolProperties;
+
+    /// The most bytes that a reservation of `size` bytes with this alignment takes out of the pool, padding
+    /// included: what a share of the pool is charged. Saturates at `u64::MAX`.
+    fn footprint(&self, size: u64, alignment: u64) -> u64 {
+        let _ = alignment;
+        size.checked_next_multiple_of(self.properties().alignment.max(1)).unwrap_or(u64::MAX)
+    }
 
     /// Looks for memory that the requester may use.
     ///

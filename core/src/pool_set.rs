@@ -97,7 +97,6 @@ impl Default for Registration {
 
 /// Why a pool was not taken into the set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum PoolSetError {
     /// It is in the set already.
     DuplicatePool(PoolId),

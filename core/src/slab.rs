@@ -283,7 +283,6 @@ impl SlabStats {
 
 /// Why a provider failed. Being out of capacity is not among these: see [`Grant`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum SlabError {
     /// Asked for more than `max_slab_size`, or for nothing.
     InvalidSize {

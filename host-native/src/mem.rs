@@ -7,17 +7,24 @@
 //!   MmapBuffer:       Arc + 24..80    Arc + 64..300      (may overlap: they alias)
 //! ```
 //!
+//! A body is anonymous memory of this process, or a sealed memfd that other processes can map.
+//!
 //! # Safety
-//! All unsafe code of this crate is in this file. It rests on three facts:
+//! All memory that safe code sees is lent by this file. It rests on three facts:
 //! 1. A [`Region`] owns `[base, base + len)`: the kernel returned it, nobody else knows it, and only
 //!    its drop unmaps what is left of it.
 //! 2. The body of a [`Mapping`] is readable, writable and initialized from construction to drop, and is
 //!    lent only as `&[AtomicU64]` borrowed from the mapping. Whoever holds an [`Arc`] of it, as a
 //!    [`MmapBuffer`](crate::MmapBuffer) does, keeps the memory, also after the slab was released.
+//!    A memfd's size is sealed before it is mapped, so no other holder of it can take pages away.
 //! 3. So every access by safe code is atomic and of one size, 8 bytes, aligned: such accesses may race.
+//!    Another process that maps the same memfd changes bytes like a device does: atomically or torn, but
+//!    never under a reference of this program's.
 //!    What foreign code does through [`as_ptr`](crate::MmapBuffer::as_ptr) is its own to argue.
 
 use crate::layout::Layout;
+use crate::memfd::Memfd;
+use core::ops::Range;
 use core::ptr::{self, NonNull};
 use core::slice;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -100,7 +107,7 @@ pub(crate) enum MapError {
 }
 
 impl MapError {
-    fn of(error: Errno, operation: &'static str) -> Self {
+    pub(crate) fn of(error: Errno, operation: &'static str) -> Self {
         // ENOMEM covers memory, address space and the number of mappings alike. EAGAIN is what locked
         // memory beyond its limit gets.
         if matches!(error, Errno::NOMEM | Errno::AGAIN) {
@@ -153,6 +160,36 @@ impl Region {
         Ok(())
     }
 
+    /// Maps all of `file`, shared.
+    fn of_file(file: &Memfd, len: usize) -> Result<Self, MapError> {
+        debug_assert_eq!(len as u64, file.len());
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a mapping at an address of the kernel's choice touches no memory that exists.
+        let mapped =
+            unsafe { rustix::mm::mmap(ptr::null_mut(), len, access, MapFlags::SHARED, file, 0) };
+        let base = mapped.map_err(|error| MapError::of(error, "mmap"))?;
+        match NonNull::new(base.cast()) {
+            Some(base) => Ok(Self { base, len }),
+            None => Err(MapError::Os(Errno::FAULT, "mmap")),
+        }
+    }
+
+    /// Replaces the range by the memory of `file`, shared. The range is one of pages of this region and
+    /// as long as the file, whose size cannot change. After an error the region must be forgotten: the
+    /// range may have been unmapped already, and another thread's memory may lie there now.
+    fn share(&mut self, offset: usize, len: usize, file: &Memfd) -> Result<(), MapError> {
+        debug_assert!(offset + len <= self.len);
+        debug_assert_eq!(len as u64, file.len());
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        let flags = MapFlags::SHARED | MapFlags::FIXED;
+        // SAFETY: the range lies in this region, which nobody borrows yet, so nothing else is replaced.
+        unsafe {
+            rustix::mm::mmap(self.base.add(offset).as_ptr().cast(), len, access, flags, file, 0)
+        }
+        .map(drop)
+        .map_err(|error| MapError::of(error, "mmap"))
+    }
+
     /// Makes bytes readable and writable, zeroed: here the system counts them against its memory, so
     /// surplus and guards are never counted. The range is one of pages of this region.
     fn commit(&mut self, offset: usize, len: usize) -> Result<(), MapError> {
@@ -173,12 +210,14 @@ impl Drop for Region {
     }
 }
 
-/// Anonymous private memory, zeroed by the system.
+/// Memory, zeroed by the system when it was new.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     /// Guard, body, guard.
     region: Region,
     layout: Layout,
+    /// What the body is, unless it is anonymous.
+    file: Option<Memfd>,
     /// Dropped after the region, so the capacity is free only once the memory is.
     _share: Share,
 }
@@ -189,14 +228,43 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps memory according to `layout`.
-    pub(crate) fn new(layout: Layout, account: &Arc<Account>) -> Result<Self, MapError> {
+    /// Maps memory according to `layout`: that of `file`, which is as long as the body, or anonymous
+    /// memory.
+    pub(crate) fn new(
+        layout: Layout,
+        account: &Arc<Account>,
+        mut file: Option<Memfd>,
+    ) -> Result<Self, MapError> {
         let share = Share::take(account, &layout).ok_or(MapError::NoCapacity)?;
+        // No guard and no alignment: nothing around the body is needed.
+        if let Some(file) = file.take_if(|_| layout.reserve == layout.body) {
+            let region = Region::of_file(&file, layout.body)?;
+            return Ok(Self { region, layout, file: Some(file), _share: share });
+        }
         let mut region = Region::reserve(layout.reserve)?;
         let (head, tail) = layout.surplus(region.base.as_ptr().addr());
         region.shrink(head, tail)?;
-        region.commit(layout.guard, layout.body)?;
-        Ok(Self { region, layout, _share: share })
+        match &file {
+            Some(file) => {
+                if let Err(error) = region.share(layout.guard, layout.body, file) {
+                    core::mem::forget(region);
+                    return Err(error);
+                }
+            }
+            None => region.commit(layout.guard, layout.body)?,
+        }
+        Ok(Self { region, layout, file, _share: share })
+    }
+
+    /// What other processes can map.
+    pub(crate) const fn file(&self) -> Option<&Memfd> {
+        self.file.as_ref()
+    }
+
+    /// The addresses of the body.
+    pub(crate) fn addresses(&self) -> Range<usize> {
+        let start = self.body().as_ptr().addr();
+        start..start + self.len()
     }
 
     /// Usable bytes: a multiple of the page size.
@@ -212,7 +280,7 @@ impl Mapping {
     /// All bytes, as words.
     pub(crate) fn words(&self) -> &[AtomicU64] {
         // SAFETY: the body is `len` readable and writable bytes, page-aligned, initialized (the system
-        // zeroes them), alive as long as `self`, and only ever accessed as these atomics.
+        // zeroes them; a memfd cannot shrink below them), alive as long as `self`, and only ever accessed as these atomics.
         unsafe { slice::from_raw_parts(self.body().as_ptr().cast(), self.len() / WORD) }
     }
 

@@ -28,7 +28,7 @@
 //! reached also costs a wait of the tracker.
 
 use crate::buffer::{BufferError, MmapBuffer};
-use crate::wake::{thread_wake, wait};
+use crate::wake::wait;
 use core::fmt;
 use std::any::Any;
 use std::collections::VecDeque;
@@ -36,9 +36,18 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
+use strandline_core::inspect::{Event, EventSink};
 use strandline_core::{
     Axis, Epoch, Failure, FrontierRef, Notification, Tracker, TrackerError, WaitError, WaitId,
 };
+
+mod builder;
+#[cfg(all(target_os = "linux", not(loom)))]
+mod carried;
+mod signal;
+
+pub use builder::CpuQueueBuilder;
+use signal::Signal;
 
 type HostCall = Box<dyn FnOnce() -> Result<(), Failure> + Send>;
 
@@ -180,8 +189,8 @@ struct Shared {
     /// Rung when the worker may have something to do. Apart from the rest, so that a callback in
     /// the tracker does not own the tracker.
     bell: Arc<Notification>,
-    /// Signaled after each epoch.
-    listeners: Mutex<Vec<Arc<Notification>>>,
+    signal: Arc<Signal>,
+    sink: Option<Arc<dyn EventSink>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -224,30 +233,12 @@ impl CpuQueue {
     /// [`QueueError::Tracker`] when the axis cannot be registered; [`QueueError::Thread`], after which
     /// the axis is retired.
     pub fn new(tracker: &Tracker, axis: Axis) -> Result<Self, QueueError> {
-        tracker.register(axis)?;
-        let shared = Arc::new(Shared {
-            axis,
-            tracker: tracker.clone(),
-            state: Mutex::new(State {
-                fifo: VecDeque::new(),
-                submitted: 0,
-                mode: Mode::Running,
-                failed: None,
-            }),
-            bell: Arc::new(Notification::new(Some(thread_wake()))),
-            listeners: Mutex::new(Vec::new()),
-        });
-        let spawned = {
-            let shared = shared.clone();
-            thread::Builder::new().name(axis.to_string()).spawn(move || shared.work())
-        };
-        match spawned {
-            Ok(worker) => Ok(Self { shared, worker: Some(worker) }),
-            Err(error) => {
-                tracker.retire_axis(axis)?;
-                Err(QueueError::Thread(error))
-            }
-        }
+        Self::builder(tracker, axis).start()
+    }
+
+    /// A queue that is told more than its axis; nothing is started yet.
+    pub fn builder(tracker: &Tracker, axis: Axis) -> CpuQueueBuilder {
+        CpuQueueBuilder::new(tracker.clone(), axis)
     }
 
     /// The axis whose epochs are this queue's submissions.
@@ -271,7 +262,7 @@ impl CpuQueue {
     /// Signals `notification` after each epoch, and when the axis fails. Given a pool's notification,
     /// whoever waits for memory there looks again when blocks that wait for this queue become ready.
     pub fn notify_on_progress(&self, notification: Arc<Notification>) {
-        lock(&self.shared.listeners).push(notification);
+        self.shared.signal.listen(notification);
     }
 
     /// Has the commands run, in order, after `wait` and after everything submitted here before; returns
@@ -308,6 +299,8 @@ impl CpuQueue {
                 QueueError::WaitsForItself { epoch }
             } else {
                 state.submitted = epoch;
+                // Under the lock, so that they are told in order, and before the worker can begin.
+                shared.emit(Event::Submitted { axis: shared.axis, epoch });
                 state.fifo.push_back(Submission { epoch, wait: gate, commands });
                 drop(state);
                 shared.bell.signal_if_observed();
@@ -375,6 +368,12 @@ enum Next {
 }
 
 impl Shared {
+    fn emit(&self, event: Event) {
+        if let Some(sink) = &self.sink {
+            sink.event(&event);
+        }
+    }
+
     /// The worker's life.
     fn work(&self) {
         loop {
@@ -391,11 +390,12 @@ impl Shared {
             }
         }
         self.cancel_rest();
-        self.guarded("retiring", || {
-            // False when it failed before.
-            self.tracker.retire_axis(self.axis).map(drop)
+        self.signal.guarded("telling", || {
+            self.emit(Event::Ended { axis: self.axis });
+            Ok(())
         });
-        self.tell_listeners();
+        // False when it failed before.
+        self.signal.end("retiring", |tracker| tracker.retire_axis(self.axis));
     }
 
     fn next(&self) -> Next {
@@ -418,15 +418,16 @@ impl Shared {
         // Consumed one by one: what a command holds is given back before the epoch is reached. Those
         // that a panic leaves over are dropped after it: a second panic while unwinding would abort.
         let mut commands = commands.into_iter();
+        self.emit(Event::Began { axis: self.axis, epoch });
         let ran = catch_unwind(AssertUnwindSafe(|| commands.by_ref().try_for_each(Command::run)));
-        self.guarded("canceling", || {
+        self.signal.guarded("canceling", || {
             drop(commands);
             Ok(())
         });
         match ran {
             Ok(Ok(())) => {
-                self.guarded("advancing", || self.tracker.advance(self.axis, epoch));
-                self.tell_listeners();
+                self.emit(Event::Completed { axis: self.axis, epoch });
+                self.signal.reached(epoch);
             }
             Ok(Err(failure)) => self.fail(failure),
             Err(panic) => self.fail(Failure::new(HostCallPanicked::new(epoch, &*panic))),
@@ -438,8 +439,7 @@ impl Shared {
         log::warn!("{} failed: {failure}", self.axis);
         lock(&self.state).failed.get_or_insert_with(|| failure.clone());
         self.cancel_rest();
-        self.guarded("failing", || self.tracker.fail_axis(self.axis, failure).map(drop));
-        self.tell_listeners();
+        self.signal.end("failing", |tracker| tracker.fail_axis(self.axis, failure));
     }
 
     /// Drops what has not begun.
@@ -450,31 +450,10 @@ impl Shared {
                 self.tracker.cancel(id);
             }
             // Commands own foreign values, whose drop may do anything.
-            self.guarded("canceling", || {
+            self.signal.guarded("canceling", || {
                 drop(submission.commands);
                 Ok(())
             });
-        }
-    }
-
-    fn tell_listeners(&self) {
-        // Signals run foreign wakers: not under the lock.
-        let listeners = lock(&self.listeners).clone();
-        self.guarded("signaling", || {
-            listeners.iter().for_each(|listener| listener.signal_if_observed());
-            Ok(())
-        });
-    }
-
-    /// Runs something that may call foreign code on this thread. Its panic is not this queue's failure:
-    /// the work was done, and the worker goes on.
-    fn guarded(&self, doing: &str, call: impl FnOnce() -> Result<(), TrackerError>) {
-        match catch_unwind(AssertUnwindSafe(call)) {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => log::error!("{} {doing}: {error}", self.axis),
-            Err(panic) => {
-                log::error!("{} {doing}: a callback panicked: {}", self.axis, text_of(&*panic));
-            }
         }
     }
 }

@@ -1,8 +1,11 @@
-//! Slabs of anonymous memory: [`MmapSlabProvider`].
+//! Slabs of this machine's memory: [`MmapSlabProvider`].
 //!
 //! ```text
 //!   acquire(size) ──▶ │ guard │ slab: whole pages, zeroed │ guard │ ──▶ SlabId ──map──▶ MmapBuffer
 //! ```
+//!
+//! Where the memory comes from is the builder's to say: [shared](MmapBuilder::shared) with other processes,
+//! [on a node](MmapBuilder::numa_node), in huge pages. [`MmapSlabProvider::pages`] tells what the system gave.
 //!
 //! Each slab is a mapping of its own, so giving it back gives the memory back to the system at once.
 //! The provider hands out zeroed memory and never hands the same mapping out twice.
@@ -19,6 +22,8 @@
 use crate::buffer::MmapBuffer;
 use crate::layout::Layout;
 use crate::mem::{Account, MapError, Mapping};
+use crate::memfd::Memfd;
+use crate::numa::Placement;
 use core::fmt;
 use rustix::io::Errno;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,6 +41,11 @@ pub enum MmapConfigError {
         /// As requested, in bytes.
         alignment: u64,
     },
+    /// The machine has no such memory node.
+    UnknownNode {
+        /// As requested.
+        node: u32,
+    },
 }
 
 impl fmt::Display for MmapConfigError {
@@ -46,6 +56,7 @@ impl fmt::Display for MmapConfigError {
                 "alignment {alignment} is not a power of two up to {}",
                 MmapBuilder::MAX_ALIGNMENT
             ),
+            Self::UnknownNode { node } => write!(f, "this machine has no memory node {node}"),
         }
     }
 }
@@ -62,6 +73,8 @@ pub struct MmapBuilder {
     huge_pages: bool,
     prefault: bool,
     guard_pages: bool,
+    pub(crate) shared: bool,
+    pub(crate) node: Option<u32>,
 }
 
 impl MmapBuilder {
@@ -111,7 +124,7 @@ impl MmapBuilder {
     /// The provider.
     ///
     /// # Errors
-    /// [`MmapConfigError::InvalidAlignment`].
+    /// [`MmapConfigError`].
     pub fn build(self) -> Result<MmapSlabProvider, MmapConfigError> {
         let alignment = self.alignment;
         if !alignment.is_power_of_two() || alignment > Self::MAX_ALIGNMENT {
@@ -129,6 +142,8 @@ impl MmapBuilder {
             huge_pages: self.huge_pages,
             prefault: self.prefault,
             guard_pages: self.guard_pages,
+            shared: self.shared,
+            placement: Placement::choose(self.node)?,
             account: Arc::new(Account::new(self.capacity)),
             state: Mutex::new(State {
                 slabs: SlabTable::new(),
@@ -144,7 +159,7 @@ struct State {
     stats: SlabStats,
 }
 
-/// A provider of anonymous `mmap` memory.
+/// A provider of `mmap` memory: anonymous, or memfds that other processes can map.
 ///
 /// ```
 /// use strandline_core::{Grant, SlabProvider};
@@ -164,6 +179,8 @@ pub struct MmapSlabProvider {
     huge_pages: bool,
     prefault: bool,
     guard_pages: bool,
+    shared: bool,
+    pub(crate) placement: Placement,
     account: Arc<Account>,
     state: Mutex<State>,
 }
@@ -179,6 +196,8 @@ impl MmapSlabProvider {
             huge_pages: false,
             prefault: false,
             guard_pages: false,
+            shared: false,
+            node: None,
         }
     }
 
@@ -205,15 +224,23 @@ impl MmapSlabProvider {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn mapping(&self, id: SlabId) -> Result<Arc<Mapping>, SlabError> {
+    pub(crate) fn mapping(&self, id: SlabId) -> Result<Arc<Mapping>, SlabError> {
         self.lock().slabs.get(id).cloned().ok_or(SlabError::UnknownSlab(id))
+    }
+
+    /// The mappings of all slabs.
+    pub(crate) fn mappings(&self) -> Vec<Arc<Mapping>> {
+        self.lock().slabs.iter().map(|(_, mapping)| mapping.clone()).collect()
     }
 
     /// A mapping of at least `size` bytes, made ready as configured.
     fn make(&self, size: u64) -> Result<Mapping, MapError> {
         let layout = Layout::new(size, self.page, self.alignment, self.guard_pages)
             .ok_or(MapError::NoCapacity)?;
-        let mapping = Mapping::new(layout, &self.account)?;
+        let file = if self.shared { Some(Memfd::new(layout.body)?) } else { None };
+        let mapping = Mapping::new(layout, &self.account, file)?;
+        // Before the first page is had.
+        self.placement.apply(&mapping).map_err(|error| MapError::Os(error, "mbind"))?;
         if self.huge_pages
             && let Err(error) = mapping.advise_huge_pages()
         {
@@ -246,7 +273,8 @@ impl SlabProvider for MmapSlabProvider {
                 .union(MemoryType::HOST_COHERENT)
                 .union(MemoryType::HOST_CACHED)
                 // The device of a CPU queue is the host.
-                .union(MemoryType::DEVICE_LOCAL),
+                .union(MemoryType::DEVICE_LOCAL)
+                .union(if self.shared { MemoryType::SHARED } else { MemoryType::NONE }),
             usage: BufferUsage::from_bits_truncate(u32::MAX),
             alignment: self.alignment as u64,
             granularity: self.page as u64,

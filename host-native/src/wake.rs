@@ -13,28 +13,43 @@
 //! the last look and the sleep ends it at once. Where there is no futex, threads park on a
 //! condition variable that all notifications share.
 //!
+//! On Linux the same wake reaches event loops that watch the notification (see
+//! [`proactor`](crate::proactor)). Threads and loops are woken apart from each other, so neither takes
+//! the other's wake.
+//!
 //! # Cost
 //! A wait that has something to see: two atomic operations. Otherwise one system call to sleep and one
 //! to wake all sleepers of that notification.
 
 #[cfg(target_os = "linux")]
+#[allow(unsafe_code, reason = "a list that is read without a lock; argued in the file")]
+pub(crate) mod bells;
+#[cfg(all(target_os = "linux", not(loom)))]
 mod futex;
-#[cfg(any(not(target_os = "linux"), test))]
+#[cfg(any(not(target_os = "linux"), loom, test))]
 mod park;
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(loom)))]
 use futex as imp;
-#[cfg(not(target_os = "linux"))]
+#[cfg(any(not(target_os = "linux"), loom))]
 use park as imp;
 
+#[cfg(all(target_os = "linux", not(loom)))]
+pub(crate) use futex::{ThreadWake, address};
+
 use core::fmt;
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
 use strandline_core::{
     FrontierRef, Notification, Observation, Tracker, TrackerError, WaitError, Wake,
 };
 
-/// Wakes threads that sleep in [`wait`]. One for the process: every notification can share it.
+/// Wakes threads that sleep in [`wait`] and, on Linux, proactors that
+/// [wait](crate::proactor::Op::wait): a new one for each notification. Several may share one, but then each
+/// signal looks at what waits for the others too.
+///
+/// On Linux a signal of a notification that has it, and on which no waker is registered, takes no
+/// lock and allocates nothing: it may be sent from a signal handler.
 ///
 /// ```
 /// use strandline_core::Notification;
@@ -43,8 +58,7 @@ use strandline_core::{
 /// ```
 #[must_use]
 pub fn thread_wake() -> Arc<dyn Wake> {
-    static WAKE: OnceLock<Arc<dyn Wake>> = OnceLock::new();
-    WAKE.get_or_init(|| Arc::new(imp::ThreadWake)).clone()
+    Arc::new(imp::ThreadWake::new())
 }
 
 /// How a [`wait`] ended.
@@ -80,7 +94,7 @@ pub fn wait(
     deadline: Option<Instant>,
 ) -> WaitResult {
     let Some(waiting) = notification.begin_wait(seen) else { return WaitResult::Signaled };
-    imp::sleep(&waiting, deadline);
+    imp::sleep(&waiting, notification.host_wake().map(|wake| &**wake), deadline);
     // Whatever ended the sleep, the state decides.
     if waiting.changed() { WaitResult::Signaled } else { WaitResult::TimedOut }
 }
@@ -186,5 +200,5 @@ pub fn wait_frontier(
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;

@@ -117,6 +117,73 @@ pub struct Backing {
     pub provider: Arc<dyn SlabProvider>,
     /// What tags their bytes, if they have any.
     pub memory: Option<Arc<dyn Tags>>,
+    /// Who makes the pools.
+    pub maker: Arc<dyn Maker>,
+}
+
+/// Makes pools: the core's own, or the same ones somewhere else.
+pub trait Maker: fmt::Debug + Send + Sync {
+    /// A TLSF pool.
+    ///
+    /// # Errors
+    /// The configuration is refused.
+    fn tlsf(&self, host: PoolHost, config: TlsfPoolConfig) -> Result<Arc<dyn Pool>, PoolError>;
+
+    /// A fixed-block pool.
+    ///
+    /// # Errors
+    /// The configuration is refused.
+    fn fixed_block(
+        &self,
+        host: PoolHost,
+        config: FixedBlockPoolConfig,
+    ) -> Result<Arc<dyn Pool>, PoolError>;
+
+    /// An arena.
+    ///
+    /// # Errors
+    /// The configuration is refused.
+    fn arena(&self, host: PoolHost, config: ArenaPoolConfig) -> Result<Arc<dyn Pool>, PoolError>;
+
+    /// A passthrough pool.
+    ///
+    /// # Errors
+    /// The configuration is refused.
+    fn passthrough(
+        &self,
+        host: PoolHost,
+        config: PassthroughPoolConfig,
+    ) -> Result<Arc<dyn Pool>, PoolError>;
+}
+
+/// Makes the core's own pools.
+#[derive(Clone, Copy, Debug)]
+pub struct Native;
+
+impl Maker for Native {
+    fn tlsf(&self, host: PoolHost, config: TlsfPoolConfig) -> Result<Arc<dyn Pool>, PoolError> {
+        Ok(Arc::new(TlsfPool::new(host, config)?))
+    }
+
+    fn fixed_block(
+        &self,
+        host: PoolHost,
+        config: FixedBlockPoolConfig,
+    ) -> Result<Arc<dyn Pool>, PoolError> {
+        Ok(Arc::new(FixedBlockPool::new(host, config)?))
+    }
+
+    fn arena(&self, host: PoolHost, config: ArenaPoolConfig) -> Result<Arc<dyn Pool>, PoolError> {
+        Ok(Arc::new(ArenaPool::new(host, config)?))
+    }
+
+    fn passthrough(
+        &self,
+        host: PoolHost,
+        config: PassthroughPoolConfig,
+    ) -> Result<Arc<dyn Pool>, PoolError> {
+        Ok(Arc::new(PassthroughPool::new(host, config)?))
+    }
 }
 
 impl Backing {
@@ -131,14 +198,21 @@ impl Backing {
             .build()
             .map_err(|error| BuildError::Provider(error.to_string()))?;
         let provider = Arc::new(Mapped(provider));
-        Ok(Self { provider: provider.clone(), memory: Some(provider) })
+        Ok(Self { provider: provider.clone(), memory: Some(provider), maker: Arc::new(Native) })
     }
 
     /// No memory at all, only slabs' numbers: for searching. Grants and refuses as [`mmap`](Self::mmap) does.
     #[must_use]
     pub fn numbers(capacity: Option<u64>) -> Self {
         let capacity = capacity.unwrap_or(u64::MAX);
-        Self { provider: Arc::new(Numbers { capacity, state: Mutex::default() }), memory: None }
+        let provider = Arc::new(Numbers { capacity, state: Mutex::default() });
+        Self { provider, memory: None, maker: Arc::new(Native) }
+    }
+
+    /// The same, with pools made by `maker`.
+    #[must_use]
+    pub fn made_by(self, maker: Arc<dyn Maker>) -> Self {
+        Self { maker, ..self }
     }
 }
 
@@ -155,14 +229,15 @@ pub fn pools(
     let mut members = Vec::with_capacity(config.pools.len());
     for (number, spec) in (1..).zip(&config.pools) {
         let host = PoolHost::new(backing.provider.clone(), progress.clone());
-        let pool =
-            pool(config, spec, sizes, host).map_err(|error| BuildError::Pool(number, error))?;
+        let pool = pool(&*backing.maker, config, spec, sizes, host)
+            .map_err(|error| BuildError::Pool(number, error))?;
         members.push(Member { pool, largest: spec.up_to.map_or(u64::MAX, |bytes| bytes.0) });
     }
     Pools::by_size(members).map_err(BuildError::Set)
 }
 
 fn pool(
+    maker: &dyn Maker,
     config: &Config,
     spec: &PoolSpec,
     sizes: Sizes,
@@ -184,7 +259,7 @@ fn pool(
         (None, None) => DEFAULT_SLAB,
     };
     let growth = Growth::slabs_of(slab);
-    Ok(match spec.kind {
+    match spec.kind {
         Kind::Tlsf => {
             let classes = spec.size_classes.unwrap_or(32);
             let offsets = tlsf::Config {
@@ -199,7 +274,7 @@ fn pool(
                 Policy::Eager => Coalescing::Eager,
             };
             let retention = Retention::NOTHING;
-            Arc::new(TlsfPool::new(
+            maker.tlsf(
                 host,
                 TlsfPoolConfig {
                     offsets,
@@ -209,7 +284,7 @@ fn pool(
                     coalescing,
                     waiting: Waiting::ToPack,
                 },
-            )?)
+            )
         }
         Kind::Fixed => {
             let block_size = spec.block.map_or(sizes.largest, |bytes| bytes.0).max(1);
@@ -218,7 +293,7 @@ fn pool(
             // Room for what is in flight beside what is live; the bookkeeping is made for all of them at once.
             let wanted = 4 * u64::from(sizes.peak_blocks) + 4096;
             let most = config.capacity.map_or(wanted, |capacity| wanted.min(capacity.0 / stride));
-            Arc::new(FixedBlockPool::new(
+            maker.fixed_block(
                 host,
                 FixedBlockPoolConfig {
                     block_size,
@@ -228,7 +303,7 @@ fn pool(
                     budget,
                     retention: Retention::NOTHING,
                 },
-            )?)
+            )
         }
         Kind::Arena => {
             // A block that outlives its batch holds a whole generation, so there are many and small ones; but the largest
@@ -243,7 +318,7 @@ fn pool(
                 .max(sizes.largest)
                 .checked_next_multiple_of(granularity)
                 .unwrap_or(u64::MAX);
-            Arc::new(ArenaPool::new(
+            maker.arena(
                 host,
                 ArenaPoolConfig {
                     generations: MAX_GENERATIONS,
@@ -251,13 +326,12 @@ fn pool(
                     budget,
                     retention: Retention::NOTHING,
                 },
-            )?)
+            )
         }
-        Kind::Passthrough => Arc::new(PassthroughPool::new(
-            host,
-            PassthroughPoolConfig { max_slabs: u32::MAX, budget },
-        )?),
-    })
+        Kind::Passthrough => {
+            maker.passthrough(host, PassthroughPoolConfig { max_slabs: u32::MAX, budget })
+        }
+    }
 }
 
 /// [`MmapSlabProvider`] with bytes that can be written and read in place.

@@ -11,7 +11,7 @@
 //!
 //! Cost: a dispatch an operation, a submission every [`BATCH`] operations.
 
-use crate::build::{Backing, BuildError};
+use crate::build::{Backing, BuildError, Native};
 use crate::memory::{DeviceReport, Tagged, Tags};
 use core::fmt;
 use hdrhistogram::Histogram;
@@ -283,7 +283,7 @@ impl fmt::Debug for GpuTags {
 /// [`BuildError::Provider`]: there is no such adapter, or it cannot be used.
 pub fn backing(adapter: Option<&str>, capacity: Option<u64>) -> Result<Backing, BuildError> {
     let tags = Arc::new(GpuTags::open(adapter, capacity).map_err(BuildError::Provider)?);
-    Ok(Backing { provider: tags.provider.clone(), memory: Some(tags) })
+    Ok(Backing { provider: tags.provider.clone(), memory: Some(tags), maker: Arc::new(Native) })
 }
 
 /// The adapters of this machine.

@@ -27,6 +27,17 @@ pub struct Report<'a> {
     pub outcome: &'a Outcome,
     /// The fit, if that was asked for.
     pub fit: Option<&'a Fit>,
+    /// What the boundary cost, if the pools were behind one.
+    pub boundary: Option<Boundary>,
+}
+
+/// What it costs to have the pools behind a boundary.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Boundary {
+    /// Calls that crossed it.
+    pub calls: u64,
+    /// What a call that does nothing takes, in nanoseconds: the crossing alone.
+    pub ns_per_call: f64,
 }
 
 /// The JSON object. Sizes in bytes, times in nanoseconds.
@@ -45,6 +56,8 @@ pub struct Json<'a> {
     pub fit: Option<JsonFit>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu: Option<JsonGpu>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boundary: Option<Boundary>,
 }
 
 /// `gpu.*`, only of a replay on a GPU.
@@ -248,6 +261,7 @@ impl<'a> Report<'a> {
                 submissions: device.submissions,
                 completion_ns: Quantiles::of(&device.completion),
             }),
+            boundary: self.boundary,
         }
     }
 
@@ -330,7 +344,15 @@ impl<'a> Report<'a> {
             "speed      {:.0} events/s ({:.3} s, reading and checking included)",
             self.outcome.events_per_s(),
             elapsed.as_secs_f64()
-        )
+        )?;
+        if let Some(Boundary { calls, ns_per_call }) = self.boundary {
+            writeln!(
+                f,
+                "boundary   {calls} calls crossed it, {ns_per_call:.0} ns each for the crossing alone: {:.3} s",
+                calls as f64 * ns_per_call * 1e-9
+            )?;
+        }
+        Ok(())
     }
 
     fn failure(&self, f: &mut impl fmt::Write, failure: &Failure) -> fmt::Result {

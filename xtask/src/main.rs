@@ -32,6 +32,7 @@ const EXAMPLES: &str = "Examples:
   cargo xtask test --only loom          one step
   cargo xtask test --skip tsan --skip fuzz
   cargo xtask lint                      format, clippy, documentation: what CI checks first
+  cargo xtask component                 the core as a component: target/component/strandline.wasm
   cargo xtask bench                     the side-by-side benchmarks
   cargo xtask fuzz frontier_wire --seconds 600 --keep";
 
@@ -68,6 +69,10 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Build the core as a component: target/component/strandline.wasm.
+    Component,
+    /// Provide what components are built with: the target wasm32-wasip2 through rustup, or Debian's toolchain.
+    GuestToolchain,
     /// Explore with one fuzz target.
     Fuzz {
         /// A target of fuzz/Cargo.toml.
@@ -88,6 +93,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Build the conformance suite's guest: target/component/conformance.wasm.
+    Guests,
     /// Build the documentation, every warning an error.
     Doc {
         /// Then show it in the browser.
@@ -110,11 +117,14 @@ fn main() -> ExitCode {
             steps::test(&TestOptions { only, skip, fail_fast, fuzz_runs })
         }
         Task::Lint => steps::lint(),
+        Task::Component => single(steps::component()),
+        Task::GuestToolchain => single(steps::guest_toolchain()),
         Task::Bench { args } => single(steps::bench(&args)),
         Task::Fuzz { target, seconds, keep, args } => {
             single(steps::fuzz_target(&FuzzRun { target: &target, seconds, keep, args: &args }))
         }
         Task::Miri { args } => single(steps::miri(&args)),
+        Task::Guests => single(steps::guests()),
         Task::Doc { open } => single(steps::doc(open)),
     }
 }

@@ -108,6 +108,15 @@ pub(crate) fn has_target(target: &str) -> bool {
     })
 }
 
+/// Makes sure that stable Rust has `target`.
+///
+/// # Errors
+/// It has not, and rustup may not or cannot fetch it.
+pub(crate) fn rustup_target(target: &str) -> Result<(), Stop> {
+    let what = format!("target {target} of stable Rust");
+    rustup_part(|| has_target(target), &["target", "add", target], &what)
+}
+
 fn rustup_part(have: impl Fn() -> bool, install: &[&str], what: &str) -> Result<(), Stop> {
     if have() {
         return Ok(());

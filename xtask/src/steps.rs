@@ -5,11 +5,14 @@
 //! --cfg loom      target/loom     loom
 //! sanitizers      target/{asan,tsan}
 //! no std          target/no-std   no-std
+//! wasm            target/component  sandbox
 //! libFuzzer       target/fuzz     fuzz
 //! ```
 //! Each set of flags has its own target folder: sharing one would rebuild everything at every step.
 
+mod component;
 mod fuzz;
+mod guests;
 mod replay;
 mod wgpu;
 
@@ -18,7 +21,9 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 
+pub(crate) use component::{component, guest_toolchain};
 pub(crate) use fuzz::{FuzzRun, fuzz_target};
+pub(crate) use guests::guests;
 
 use crate::provision;
 use crate::shell::{self, Cmd};
@@ -44,6 +49,12 @@ pub(crate) enum Step {
     Unit,
     /// The core without std, for this machine and for a bare 32-bit target.
     NoStd,
+    /// The core as a component, and its pools in a sandbox against the core's.
+    Sandbox,
+    /// Every conformance case over every boundary, and hostile guests.
+    Conformance,
+    /// The component's pools driven from Python.
+    Python,
     /// Model checking of every lock-free file (modules `model`, core/tests/loom_*.rs).
     Loom,
     /// The command over every shipped trace, its exit status and JSON checked.
@@ -81,6 +92,10 @@ impl Step {
             Self::Unit | Self::Loom | Self::Replay | Self::Bench => "-",
             Self::Wgpu => "a GPU, or Debian's mesa-vulkan-drivers and libvulkan1",
             Self::NoStd => "target wasm32-unknown-unknown, or Debian's rustc-web",
+            Self::Sandbox | Self::Conformance => {
+                "target wasm32-wasip2, or Debian's rustc-web and lld-22"
+            }
+            Self::Python => "as sandbox; Python 3 with venv, wasmtime from PyPI",
             Self::Asan => "nightly",
             Self::Tsan => "Debian's rustc-web and clang-22, or nightly with rust-src",
             Self::Miri => "nightly with miri",
@@ -92,6 +107,9 @@ impl Step {
         match self {
             Self::Unit => unit(),
             Self::NoStd => no_std(),
+            Self::Sandbox => component::sandbox(),
+            Self::Conformance => guests::conformance(),
+            Self::Python => component::python(),
             Self::Loom => loom(),
             Self::Replay => replay::replay(),
             Self::Wgpu => wgpu::wgpu(),
@@ -156,9 +174,11 @@ pub(crate) fn lint() -> ExitCode {
 }
 
 fn unit() -> Outcome {
-    // The GPU host needs an adapter: it has a step of its own.
+    // The GPU host needs an adapter: it has a step of its own. The soak runs as long as its time allows; by hand, a run is
+    // two seconds.
     Cmd::cargo()
         .args(["test", "--workspace", "--exclude", "strandline-host-wgpu", "--no-fail-fast"])
+        .env("STRANDLINE_SOAK_SECONDS", "20")
         .run_tests()
         .map(Some)
 }
@@ -181,18 +201,19 @@ fn no_std() -> Outcome {
 
 fn loom() -> Outcome {
     // Release, since the models are large; with the assertions, since they are half of what is checked.
-    let test = || {
+    let test = |package| {
         Cmd::cargo()
-            .args(["test", "-p", "strandline-core", "--release"])
+            .args(["test", "-p", package, "--release"])
             .flavour("loom", "--cfg loom")
             .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true")
             .env("LOOM_MAX_PREEMPTIONS", "3")
     };
     // Models of private types are unit tests in modules named `model`; other unit tests use loom's
     // types outside a model, which it refuses.
-    let private = test().args(["--lib", "--", "::model::"]).run_tests();
-    let public = test().args(["--no-fail-fast", "--test", "loom_*"]).run_tests();
-    Ok(Some(private? + public?))
+    let private = |package| test(package).args(["--lib", "--", "::model::"]).run_tests();
+    let (core, host) = (private("strandline-core"), private("strandline-host-native"));
+    let public = test("strandline-core").args(["--no-fail-fast", "--test", "loom_*"]).run_tests();
+    Ok(Some(core? + host? + public?))
 }
 
 fn bench_compiles() -> Outcome {
@@ -265,6 +286,13 @@ fn clippy() -> Outcome {
     strict(clippy().args(["-p", "strandline-core", "--no-default-features"]))?;
     let gpu = ["-p", "strandline", "-p", "strandline-replay", "--features", "strandline/wgpu"];
     strict(clippy().args(gpu).arg("--all-targets"))?;
+    strict(clippy().args([
+        "-p",
+        "strandline-host-native",
+        "--all-targets",
+        "--features",
+        "component",
+    ]))?;
     let fuzz = clippy().args(["--manifest-path", "fuzz/Cargo.toml", "--all-targets"]);
     strict(fuzz.env("CARGO_TARGET_DIR", shell::target_dir()))?;
     Ok(None)
@@ -281,12 +309,20 @@ pub(crate) fn doc(open: bool) -> Outcome {
     Ok(None)
 }
 
-/// The side-by-side benchmarks, with the flags that the published numbers use.
+/// The side-by-side benchmarks, with the flags that the published numbers use. Where components cannot be
+/// built, the sandbox is left out.
 pub(crate) fn bench(args: &[String]) -> Outcome {
-    Cmd::cargo()
-        .args(["run", "-p", "strandline-bench", "--profile", "bench", "--"])
-        .args(args)
-        .run()?;
+    let run = Cmd::cargo().args(["run", "-p", "strandline-bench", "--profile", "bench"]);
+    let run = match component::component() {
+        Ok(_) => run
+            .args(["--features", "component"])
+            .env("STRANDLINE_COMPONENT", component::component_file()),
+        Err(Stop::Skipped(why) | Stop::Failed(why)) => {
+            println!("without the sandbox: {why}");
+            run
+        }
+    };
+    run.arg("--").args(args).run()?;
     Ok(None)
 }
 

@@ -482,6 +482,11 @@ impl Pool for ArenaPool {
         }
     }
 
+    /// What alignment skips is gone until the generation ends.
+    fn footprint(&self, size: u64, alignment: u64) -> u64 {
+        size.saturating_add(alignment.saturating_sub(1))
+    }
+
     fn acquire(&self, request: &Request<'_>) -> Result<Acquire, PoolError> {
         request.validate()?;
         let max = self.config.generation_size;

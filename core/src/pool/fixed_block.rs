@@ -370,7 +370,9 @@ impl FixedBlockPool {
             return Ok(self.ready(&found, request.size, mine));
         }
         self.exhausted.fetch_add(1, Ordering::Relaxed);
-        Ok(Acquire::Exhausted { observed, growth_required: true })
+        // Any slab could, if it had a free block.
+        let growth_required = self.slabs.load(Ordering::Relaxed) == 0;
+        Ok(Acquire::Exhausted { observed, growth_required })
     }
 
     #[inline]
@@ -452,6 +454,11 @@ impl Pool for FixedBlockPool {
 
     fn properties(&self) -> PoolProperties {
         self.properties
+    }
+
+    /// A block, whatever the size.
+    fn footprint(&self, _size: u64, _alignment: u64) -> u64 {
+        self.block_bytes()
     }
 
     /// # Errors

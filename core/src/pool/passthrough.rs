@@ -196,7 +196,8 @@ impl PassthroughPool {
     fn find(&self, state: &mut State, class: u64, request: &Request<'_>) -> Option<Acquire> {
         let reused = |proof| Origin::Reused(proof);
         if let Some(side) = state.waiting.get_mut(&class)
-            && let Some(block) = side.take_dominated(request.frontier, |_| true)
+            && let Some(block) =
+                side.take_dominated(request.frontier, &|entry| self.has_reached(entry), |_| true)
         {
             let reservation = self.revive(state, block, Kind::Dominated, true, request)?;
             return Some(Acquire::Ready { reservation, origin: reused(ReuseProof::Dominance) });
@@ -342,6 +343,11 @@ impl Pool for PassthroughPool {
             alignment: self.slabs.alignment,
             max_request: self.slabs.max_slab_size,
         }
+    }
+
+    /// What the provider is asked for.
+    fn footprint(&self, size: u64, _alignment: u64) -> u64 {
+        align_up(size, self.slabs.granularity).unwrap_or(u64::MAX)
     }
 
     fn acquire(&self, request: &Request<'_>) -> Result<Acquire, PoolError> {

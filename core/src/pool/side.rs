@@ -91,11 +91,12 @@ impl Side {
         self.pending = 0;
     }
 
-    /// Takes a block whose death the frontier dominates and that `suits`, among the earliest of each of
-    /// its axes.
+    /// Takes a block that `suits` and whose death is covered on every axis, by the frontier or because it was
+    /// reached, among the earliest of each of the frontier's axes.
     pub(crate) fn take_dominated(
         &mut self,
         frontier: FrontierRef<'_>,
+        reached: &dyn Fn(Entry) -> bool,
         suits: impl Fn(u32) -> bool,
     ) -> Option<u32> {
         for entry in frontier.entries() {
@@ -104,7 +105,10 @@ impl Side {
                 .range(..=(entry.epoch, u32::MAX))
                 .take(CANDIDATES)
                 .find(|((_, block), death)| match death.get() {
-                    Death::After(death) => frontier.dominates(death) && suits(*block),
+                    Death::After(death) => {
+                        let known = |e: &Entry| frontier.get(e.axis) >= e.epoch || reached(*e);
+                        death.entries().iter().all(known) && suits(*block)
+                    }
                     Death::Idle | Death::Unknown => false,
                 })
                 .map(|(&key, _)| key);

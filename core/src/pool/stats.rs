@@ -5,7 +5,6 @@
 /// Bytes add up: `committed = reserved + free`, `free = clean + pending + tainted`, and
 /// `reserved - requested` is padding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct PoolStats {
     /// Bytes in live reservations, padding included.
     pub reserved_bytes: u64,

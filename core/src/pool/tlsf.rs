@@ -379,6 +379,11 @@ impl Pool for TlsfPool {
         }
     }
 
+    /// Whole granules; what alignment cuts off stays free.
+    fn footprint(&self, size: u64, _alignment: u64) -> u64 {
+        size.checked_next_multiple_of(self.config.offsets.granule.max(1)).unwrap_or(u64::MAX)
+    }
+
     fn acquire(&self, request: &Request<'_>) -> Result<Acquire, PoolError> {
         request.validate()?;
         let max = self.provider.max_slab_size;

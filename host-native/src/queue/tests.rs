@@ -1,5 +1,6 @@
 use super::*;
 use crate::scale::scaled;
+use crate::wake::thread_wake;
 use crate::{FrontierWaitError, MmapSlabProvider, wait_frontier};
 use proptest::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -198,7 +198,7 @@ fn prefault_makes_the_pages_of_the_range_present() {
 fn touching_is_as_good_as_populating_and_leaves_the_contents() {
     let page = page() as usize;
     let layout = Layout::new(4 * page as u64, page, page, false).unwrap();
-    let mapping = Arc::new(Mapping::new(layout, &Arc::new(Account::new(u64::MAX))).unwrap());
+    let mapping = Arc::new(Mapping::new(layout, &Arc::new(Account::new(u64::MAX)), None).unwrap());
     let buffer = MmapBuffer::new(mapping.clone(), 0, 4 * page as u64).unwrap();
     buffer.slice(0, page as u64).unwrap().fill_u64(0x77);
     mapping.touch(0, 4 * page);

@@ -1,40 +1,95 @@
-//! Sleeping by futex, on Linux.
+//! Sleeping by futex, on Linux, and ringing the event loops that watch.
 
+use super::bells::{Bell, Bells};
+use crate::clock;
+use crate::proactor::Doorbell;
+use core::any::Any;
+use core::num::NonZeroU32;
+use core::ptr;
+use core::sync::atomic::{AtomicU32, Ordering};
 use rustix::io::Errno;
-use rustix::thread::{Timespec, futex};
-use std::time::{Duration, Instant};
+use rustix::thread::futex;
+use std::sync::Arc;
+use std::time::Instant;
 use strandline_core::Wake;
 use strandline_core::notification::{EpochWord, Waiting};
 
-/// Wakes every thread that the kernel has put to sleep on the word.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ThreadWake;
+/// Wakes every thread that the kernel has put to sleep on the word, and every loop that watches it. Takes no
+/// lock, allocates nothing and does not touch `errno`: signal handlers may call it.
+#[derive(Debug)]
+pub(crate) struct ThreadWake {
+    /// Threads asleep, or about to be, on any word.
+    sleepers: AtomicU32,
+    bells: Arc<Bells<Doorbell>>,
+}
+
+impl Bell for Doorbell {
+    fn ring(&self, slot: u32) {
+        Doorbell::ring(self, slot);
+    }
+}
+
+impl ThreadWake {
+    pub(super) fn new() -> Self {
+        Self { sleepers: AtomicU32::new(0), bells: Arc::new(Bells::new()) }
+    }
+
+    /// The wake as one of ours.
+    pub(crate) fn of(wake: &dyn Wake) -> Option<&Self> {
+        let wake: &dyn Any = wake;
+        wake.downcast_ref()
+    }
+
+    pub(crate) fn bells(&self) -> &Arc<Bells<Doorbell>> {
+        &self.bells
+    }
+}
+
+/// What seats know a word by.
+pub(crate) fn address(word: &EpochWord) -> usize {
+    ptr::from_ref(word).addr()
+}
 
 impl Wake for ThreadWake {
     fn wake_all(&self, word: &EpochWord) {
-        // The kernel counts in a signed int.
-        if let Err(error) = futex::wake(word, futex::Flags::PRIVATE, i32::MAX as u32) {
-            log::error!("futex wake failed: {error}");
+        // A sleeper counts itself before the kernel compares the word, and the word was advanced before this: one
+        // that is missed here does not fall asleep.
+        if self.sleepers.load(Ordering::SeqCst) != 0 {
+            // It fails for words that are not aligned or mapped only. The kernel counts in a signed int.
+            let _ = futex::wake(word, futex::Flags::PRIVATE, i32::MAX as u32);
         }
+        self.bells.ring(address(word));
     }
 }
 
 /// Sleeps until the notification changed or the deadline passed.
-pub(super) fn sleep(waiting: &Waiting<'_>, deadline: Option<Instant>) {
+pub(super) fn sleep(waiting: &Waiting<'_>, wake: Option<&dyn Wake>, deadline: Option<Instant>) {
+    let sleepers = wake.and_then(ThreadWake::of).map(|wake| &wake.sleepers);
+    if let Some(sleepers) = sleepers {
+        sleepers.fetch_add(1, Ordering::SeqCst);
+    }
+    sleep_counted(waiting, deadline);
+    if let Some(sleepers) = sleepers {
+        sleepers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn sleep_counted(waiting: &Waiting<'_>, deadline: Option<Instant>) {
+    // Absolute: what interrupts the sleep does not prolong it. Beyond the clock's range is never.
+    let end = deadline.and_then(clock::absolute);
     while !waiting.changed() {
-        let left = match deadline.map(|end| end.saturating_duration_since(Instant::now())) {
-            Some(Duration::ZERO) => return,
-            // A timeout beyond the clock's range is none.
-            Some(left) => Timespec::try_from(left).ok(),
-            None => None,
-        };
-        match futex::wait(waiting.word(), futex::Flags::PRIVATE, waiting.expected(), left.as_ref())
-        {
-            // Woken, interrupted, out of time, or the word had changed: the loop looks again.
-            Ok(()) | Err(Errno::INTR | Errno::TIMEDOUT | Errno::AGAIN) => {}
+        let any = NonZeroU32::MAX;
+        let (word, expected) = (waiting.word(), waiting.expected());
+        match futex::wait_bitset(word, futex::Flags::PRIVATE, expected, end.as_ref(), any) {
+            // Woken, interrupted, or the word had changed: the loop looks again.
+            Ok(()) | Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(Errno::TIMEDOUT) => return,
             // A sandbox may forbid the call. Looking again and again is slow but right.
             Err(error) => {
                 log::error!("futex wait failed: {error}");
+                if deadline.is_some_and(|end| end <= Instant::now()) {
+                    return;
+                }
                 std::thread::yield_now();
             }
         }

@@ -14,6 +14,12 @@ static SIGNALED: Condvar = Condvar::new();
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ThreadWake;
 
+impl ThreadWake {
+    pub(super) const fn new() -> Self {
+        Self
+    }
+}
+
 impl Wake for ThreadWake {
     fn wake_all(&self, _word: &EpochWord) {
         // Taking the lock makes sure that no one is between its look and its sleep.
@@ -23,7 +29,7 @@ impl Wake for ThreadWake {
 }
 
 /// Sleeps until the notification changed or the deadline passed.
-pub(super) fn sleep(waiting: &Waiting<'_>, deadline: Option<Instant>) {
+pub(super) fn sleep(waiting: &Waiting<'_>, _wake: Option<&dyn Wake>, deadline: Option<Instant>) {
     let mut guard = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
     while !waiting.changed() {
         match deadline.map(|end| end.saturating_duration_since(Instant::now())) {

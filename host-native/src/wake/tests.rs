@@ -9,13 +9,13 @@ use strandline_core::{Axis, Failure, Frontier};
 #[derive(Clone, Copy)]
 struct Sleeper {
     wake: fn() -> Arc<dyn Wake>,
-    sleep: fn(&Waiting<'_>, Option<Instant>),
+    sleep: fn(&Waiting<'_>, Option<&dyn Wake>, Option<Instant>),
 }
 
 const SLEEPERS: &[Sleeper] = &[
     #[cfg(target_os = "linux")]
-    Sleeper { wake: || Arc::new(futex::ThreadWake), sleep: futex::sleep },
-    Sleeper { wake: || Arc::new(park::ThreadWake), sleep: park::sleep },
+    Sleeper { wake: || Arc::new(futex::ThreadWake::new()), sleep: futex::sleep },
+    Sleeper { wake: || Arc::new(park::ThreadWake::new()), sleep: park::sleep },
 ];
 
 /// Threads hand a turn around in a ring, each sleeping until it has it: one lost wake and this hangs.
@@ -24,11 +24,12 @@ fn no_wake_is_lost_around_a_ring() {
     const THREADS: u64 = 4;
     let turns = scaled(4_000) as u64;
     for Sleeper { wake, sleep } in SLEEPERS {
-        let changed = Notification::new(Some(wake()));
+        let wake = wake();
+        let changed = Notification::new(Some(wake.clone()));
         let turn = AtomicU64::new(0);
         std::thread::scope(|scope| {
             for me in 0..THREADS {
-                let (changed, turn) = (&changed, &turn);
+                let (changed, turn, wake) = (&changed, &turn, &wake);
                 scope.spawn(move || {
                     loop {
                         let seen = changed.observe();
@@ -40,7 +41,7 @@ fn no_wake_is_lost_around_a_ring() {
                             turn.store(now + 1, Ordering::Release);
                             changed.signal_if_observed();
                         } else if let Some(waiting) = changed.begin_wait(seen) {
-                            sleep(&waiting, None);
+                            sleep(&waiting, Some(&**wake), None);
                             assert!(waiting.changed());
                         }
                     }
@@ -57,9 +58,9 @@ fn a_sleep_ends_at_its_deadline_and_not_before() {
         let changed = Notification::new(Some(wake()));
         let waiting = changed.begin_wait(changed.observe()).unwrap();
         let end = Instant::now() + Duration::from_millis(5);
-        sleep(&waiting, Some(end));
+        sleep(&waiting, None, Some(end));
         assert!(Instant::now() >= end && !waiting.changed());
-        sleep(&waiting, Some(end));
+        sleep(&waiting, None, Some(end));
         drop(waiting);
     }
 }

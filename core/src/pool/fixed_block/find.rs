@@ -67,7 +67,10 @@ impl FixedBlockPool {
         let dominated = {
             let admin = &mut *self.admin.lock();
             self.sort_inbox(admin);
-            let found = admin.side.take_dominated(frontier, |block| block.is_multiple_of(multiple));
+            let found =
+                admin.side.take_dominated(frontier, &|entry| self.has_reached(entry), |block| {
+                    block.is_multiple_of(multiple)
+                });
             self.count_aside(admin);
             found
         };

@@ -9,6 +9,7 @@ use crate::inspect::BlockState;
 use crate::offset::tlsf::{BlockId, Config, Need, RegionId, TlsfError};
 use crate::progress::Progress;
 use crate::slab::SlabProvider;
+use alloc::boxed::Box;
 
 /// What an acquire looks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +29,8 @@ pub(super) enum Seek {
 )]
 pub(super) enum Engine {
     Readiness(Heap),
-    Eager(EagerHeap),
+    // Boxed, as it is there to be compared with: the other must not pay for its size.
+    Eager(Box<EagerHeap>),
 }
 
 /// Calls the same method of whichever heap it is.
@@ -45,7 +47,7 @@ impl Engine {
     pub(super) fn new(config: Config, coalescing: Coalescing) -> Result<Self, TlsfError> {
         Ok(match coalescing {
             Coalescing::Readiness => Self::Readiness(Heap::new(config)?),
-            Coalescing::Eager => Self::Eager(EagerHeap::new(config)?),
+            Coalescing::Eager => Self::Eager(Box::new(EagerHeap::new(config)?)),
         })
     }
 

@@ -1,0 +1,162 @@
+//! `sandbox`: the TLSF pool in the core's component against the same pool here, on the same stream of operations.
+//!
+//! A batch takes 256 blocks of mixed sizes and gives them back, in two crossings; here it is 512 calls. Single
+//! calls cross once each. Concurrency is wasmtime's support for concurrent calls, which the component does not
+//! need. An instance is made from code compiled ahead.
+
+use crate::harness::{Case, Contender, Goal, Stopwatch};
+use crate::pairs::{self, Released, Same};
+use crate::slabs::Numbers;
+use crate::stream::Churn;
+use std::fs;
+use std::hint::black_box;
+use std::sync::Arc;
+use strandline_core::pool::growth::Growth;
+use strandline_core::pool::tlsf::{Coalescing, TlsfPoolConfig};
+use strandline_core::pool::{PoolHost, Request};
+use strandline_core::{Acquire, Axis, Death, Entry, FrontierRef, NoProgress, Pool};
+use strandline_host_native::component::substrate::{
+    Answer, SandboxPool, SubstrateConfig, SubstrateModule, find_component,
+};
+
+/// Operations of a batch.
+const BATCH: usize = 256;
+const AXIS: Axis = Axis::queue(1, 0, 0, 0);
+
+const BATCHED: &str = "in the component, batches";
+const SINGLE: &str = "in the component";
+const CONCURRENT: &str = "in the component, concurrency on";
+const INSTANCE: &str = "instance from compiled code";
+
+pub(super) fn cases() -> impl Iterator<Item = Case> {
+    let case = |name: &str, unit, goals, contenders: fn() -> Vec<Contender>| Case {
+        group: "sandbox",
+        name: name.into(),
+        unit,
+        reference: 0,
+        goals,
+        contenders: Box::new(contenders),
+    };
+    [
+        case("batch of 256, mixed sizes", "pair", vec![Goal::ratio(BATCHED, 1.6)], batches),
+        // 700 ns above the pool here, which takes some 40.
+        case("single calls, same size", "pair", vec![Goal::ns(SINGLE, 740.0)], singles),
+        case("instantiate", "instance", vec![Goal::ns(INSTANCE, 1e6)], instances),
+    ]
+    .into_iter()
+}
+
+fn wasm() -> Vec<u8> {
+    let file = find_component().unwrap_or_else(|error| panic!("{error}"));
+    fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+fn module(concurrency: bool) -> SubstrateModule {
+    let config = SubstrateConfig { concurrency, ..SubstrateConfig::default() };
+    SubstrateModule::compile(&wasm(), &config).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn pool(concurrency: bool) -> Arc<SandboxPool> {
+    let substrate = module(concurrency).instantiate().unwrap_or_else(|error| panic!("{error}"));
+    let host = PoolHost::new(Arc::new(Numbers::default()), Arc::new(NoProgress));
+    let config = TlsfPoolConfig { growth: Growth::slabs_of(16 << 30), ..Default::default() };
+    Arc::new(substrate.tlsf(host, config).unwrap_or_else(|error| panic!("{error}")))
+}
+
+fn singles() -> Vec<Contender> {
+    let same =
+        |pool| pairs::contender(SINGLE, vec![Box::new(Same::new(pool, 4096, Released::After))]);
+    vec![
+        pairs::contender(
+            "here",
+            vec![Box::new(Same::new(
+                pairs::tlsf_pool(Coalescing::Readiness),
+                4096,
+                Released::After,
+            ))],
+        ),
+        same(pool(false)),
+        Contender { name: CONCURRENT.into(), ..same(pool(true)) },
+    ]
+}
+
+/// Sizes of one batch after the other, in a circle.
+fn sizes() -> Vec<Vec<(u64, u64)>> {
+    let churn = Churn::mixed(BATCH as u32);
+    let sizes: Vec<(u64, u64)> = churn.swaps.iter().map(|swap| (u64::from(swap.size), 1)).collect();
+    sizes.chunks_exact(BATCH).take(64).map(<[_]>::to_vec).collect()
+}
+
+fn batches() -> Vec<Contender> {
+    let here = pairs::tlsf_pool(Coalescing::Readiness);
+    let there = pool(false);
+    let mut at = (0, 0);
+    let streams = sizes();
+    let native = Contender::new("here, single calls", move |pairs| {
+        let clock = Stopwatch::start();
+        // Half of all epochs: beyond whatever a run reaches.
+        let known = Entry::new(AXIS, u64::MAX / 2);
+        for _ in 0..pairs.div_ceil(BATCH as u64) {
+            let stream = &streams[at.0 % streams.len()];
+            at = (at.0 + 1, at.1 + 1);
+            let death = Entry::new(AXIS, at.1);
+            let mut held = Vec::with_capacity(BATCH);
+            for &(size, _) in stream {
+                let request = Request::new(size).after(FrontierRef::single(&known)).or_grow();
+                match here.acquire(&request) {
+                    Ok(Acquire::Ready { reservation, .. }) => held.push(reservation),
+                    other => panic!("{size} bytes: {other:?}"),
+                }
+            }
+            for reservation in held {
+                let death = Death::After(FrontierRef::single(&death));
+                here.release(reservation, death).unwrap_or_else(|error| panic!("{error}"));
+            }
+        }
+        per_pair(clock.elapsed(), pairs)
+    });
+    let mut at = (0, 0);
+    let streams = sizes();
+    let sandbox = Contender::new(BATCHED, move |pairs| {
+        let clock = Stopwatch::start();
+        let known = Entry::new(AXIS, u64::MAX / 2);
+        for _ in 0..pairs.div_ceil(BATCH as u64) {
+            let stream = &streams[at.0 % streams.len()];
+            at = (at.0 + 1, at.1 + 1);
+            let death = Entry::new(AXIS, at.1);
+            let common = Request::new(1).after(FrontierRef::single(&known)).or_grow();
+            let batch =
+                there.acquire_batch(stream, &common).unwrap_or_else(|error| panic!("{error}"));
+            let held: Vec<_> = batch
+                .answers
+                .into_iter()
+                .map(|answer| match answer {
+                    Answer::Ready { reservation, .. } => reservation,
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            let death = Death::After(FrontierRef::single(&death));
+            there.release_batch(held, death).unwrap_or_else(|left| panic!("{left:?}"));
+        }
+        per_pair(clock.elapsed(), pairs)
+    });
+    vec![native, sandbox]
+}
+
+/// What was done in whole batches, scaled to the pairs that were asked for.
+fn per_pair(time: std::time::Duration, pairs: u64) -> std::time::Duration {
+    let done = pairs.div_ceil(BATCH as u64) * BATCH as u64;
+    time.mul_f64(pairs as f64 / done as f64)
+}
+
+fn instances() -> Vec<Contender> {
+    let module = module(false);
+    vec![Contender::new(INSTANCE, move |count| {
+        let clock = Stopwatch::start();
+        for _ in 0..count {
+            let made = module.instantiate().unwrap_or_else(|error| panic!("{error}"));
+            black_box(&made);
+        }
+        clock.elapsed()
+    })]
+}

@@ -1,0 +1,239 @@
+//! A ledger: reservations of one pool in numbered places, so that a batch is one call and one list.
+//!
+//! ```text
+//!   key = turn (8 bits) | place (24 bits)        places: [ turn, reservation or next vacant place ]
+//! ```
+//!
+//! A place's turn changes whenever it is emptied, so a key that was released is refused until 255 others
+//! have used the place. Cost of a batch: the pool's own, and a few stores for each answer.
+
+use super::pools::request;
+use crate::bindings::exported::pools::{
+    Answers, Exhausted, GuestLedger, Held as HeldRecord, HeldAfterWait, LedgerError, Outcome,
+    Permissions,
+};
+use crate::bindings::imported::types::{Death, Frontier, PoolError};
+use crate::convert;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::cell::RefCell;
+use strandline_core::pool::{Origin, ReuseProof};
+use strandline_core::{Acquire, Pool, Reservation};
+
+const PLACE_BITS: u32 = 24;
+const PLACES: u32 = 1 << PLACE_BITS;
+/// No vacant place.
+const NONE: u32 = PLACES;
+/// Words of an answer.
+const WORDS: usize = 3;
+
+enum Content {
+    Held(Reservation),
+    /// The next vacant place.
+    Vacant(u32),
+}
+
+struct Place {
+    turn: u8,
+    content: Content,
+}
+
+struct Places {
+    list: Vec<Place>,
+    vacant: u32,
+    held: u32,
+}
+
+impl Places {
+    fn has_room(&self) -> bool {
+        self.vacant != NONE || (self.list.len() as u32) < PLACES
+    }
+
+    /// Keeps a reservation; there is room.
+    fn put(&mut self, reservation: Reservation) -> u32 {
+        self.held += 1;
+        let content = Content::Held(reservation);
+        if let Some(place) = self.list.get_mut(self.vacant as usize) {
+            let index = self.vacant;
+            self.vacant = match core::mem::replace(&mut place.content, content) {
+                Content::Vacant(next) => next,
+                Content::Held(_) => NONE,
+            };
+            return u32::from(place.turn) << PLACE_BITS | index;
+        }
+        let index = self.list.len() as u32;
+        self.list.push(Place { turn: 0, content });
+        index
+    }
+
+    fn take(&mut self, key: u32) -> Option<Reservation> {
+        let index = key & (PLACES - 1);
+        let place = self.list.get_mut(index as usize)?;
+        if u32::from(place.turn) != key >> PLACE_BITS || matches!(place.content, Content::Vacant(_))
+        {
+            return None;
+        }
+        match core::mem::replace(&mut place.content, Content::Vacant(self.vacant)) {
+            Content::Held(reservation) => {
+                place.turn = place.turn.wrapping_add(1);
+                self.vacant = index;
+                self.held -= 1;
+                Some(reservation)
+            }
+            Content::Vacant(_) => None,
+        }
+    }
+}
+
+/// The exported resource.
+pub struct Book {
+    pool: Arc<dyn Pool>,
+    places: RefCell<Places>,
+}
+
+impl Book {
+    pub(crate) fn new(pool: Arc<dyn Pool>) -> Self {
+        let places = Places { list: Vec::new(), vacant: NONE, held: 0 };
+        Self { pool, places: RefCell::new(places) }
+    }
+
+    /// Takes a key out and does something with its reservation, which is of this pool and so not refused.
+    fn give_back(
+        &self,
+        key: u32,
+        position: u32,
+        release: impl FnOnce(Reservation) -> Result<(), strandline_core::pool::ReleaseError>,
+    ) -> Result<(), LedgerError> {
+        let taken = self.places.borrow_mut().take(key);
+        let Some(reservation) = taken else { return Err(LedgerError::UnknownKey(position)) };
+        release(reservation).map_err(|_| LedgerError::Lost)
+    }
+}
+
+/// The number of an outcome in a head; see the interface.
+const fn ready(origin: Origin) -> u64 {
+    match origin {
+        Origin::Fresh => 0,
+        Origin::Reused(ReuseProof::Dominance) => 1,
+        Origin::Reused(ReuseProof::Completion) => 2,
+    }
+}
+
+const AFTER_WAIT: u64 = 3;
+const EXHAUSTED: u64 = 4;
+const GROWTH_REQUIRED: u64 = 5;
+const OVER_BUDGET: u64 = 6;
+
+impl GuestLedger for Book {
+    fn acquire(
+        &self,
+        size: u64,
+        alignment: u64,
+        after: Frontier,
+        may: Permissions,
+    ) -> Result<Outcome, PoolError> {
+        let places = &mut *self.places.borrow_mut();
+        if !places.has_room() {
+            return Err(PoolError::Limit);
+        }
+        let answer = convert::frontier(&after, |after| {
+            self.pool.acquire(&request(size, alignment, after, may))
+        });
+        match answer.map_err(PoolError::InvalidFrontier)? {
+            Ok(Acquire::Ready { reservation, origin }) => Ok(Outcome::Ready(HeldRecord {
+                slab: reservation.slab().to_bits(),
+                offset: reservation.offset(),
+                origin: convert::origin(origin),
+                key: places.put(reservation),
+            })),
+            Ok(Acquire::AfterWait { reservation, wait }) => Ok(Outcome::AfterWait(HeldAfterWait {
+                slab: reservation.slab().to_bits(),
+                offset: reservation.offset(),
+                wait: convert::entries(wait.as_ref()),
+                key: places.put(reservation),
+            })),
+            Ok(Acquire::Exhausted { observed, growth_required }) => {
+                Ok(Outcome::Exhausted(Exhausted { observed: observed.word(), growth_required }))
+            }
+            Ok(Acquire::OverBudget { observed }) => Ok(Outcome::OverBudget(observed.word())),
+            Err(error) => Err(convert::pool_error(error)),
+        }
+    }
+
+    fn release(&self, key: u32, death: Death) -> Result<(), LedgerError> {
+        let released = convert::death(&death, |death| {
+            self.give_back(key, 0, |reservation| self.pool.release(reservation, death))
+        });
+        released.map_err(LedgerError::InvalidDeath)?
+    }
+
+    fn cancel(&self, key: u32) -> Result<(), LedgerError> {
+        self.give_back(key, 0, |reservation| self.pool.cancel(reservation))
+    }
+
+    fn acquire_batch(
+        &self,
+        requests: Vec<u64>,
+        after: Frontier,
+        may: Permissions,
+    ) -> Result<Answers, PoolError> {
+        let places = &mut *self.places.borrow_mut();
+        let mut answers = Answers {
+            words: Vec::with_capacity(requests.len() / 2 * WORDS),
+            waits: Vec::new(),
+            observed: self.pool.notification().observe().word(),
+            stopped: None,
+        };
+        let batch = convert::frontier(&after, |after| {
+            for words in requests.chunks_exact(2) {
+                let &[size, alignment] = words else { break };
+                if !places.has_room() {
+                    answers.stopped = Some(PoolError::Limit);
+                    break;
+                }
+                let answer = match self.pool.acquire(&request(size, alignment, after, may)) {
+                    Ok(answer) => answer,
+                    Err(error) => {
+                        answers.stopped = Some(convert::pool_error(error));
+                        break;
+                    }
+                };
+                let (head, reservation) = match answer {
+                    Acquire::Ready { reservation, origin } => (ready(origin), Some(reservation)),
+                    Acquire::AfterWait { reservation, wait } => {
+                        let entries = wait.as_ref();
+                        answers.waits.extend(convert::entries(entries));
+                        (AFTER_WAIT | (entries.len() as u64) << 8, Some(reservation))
+                    }
+                    Acquire::Exhausted { growth_required: false, .. } => (EXHAUSTED, None),
+                    Acquire::Exhausted { growth_required: true, .. } => (GROWTH_REQUIRED, None),
+                    Acquire::OverBudget { .. } => (OVER_BUDGET, None),
+                };
+                let packed = match reservation {
+                    Some(reservation) => {
+                        let (slab, offset) = (reservation.slab().to_bits(), reservation.offset());
+                        let key = places.put(reservation);
+                        [head | u64::from(key) << 32, slab, offset]
+                    }
+                    None => [head, 0, 0],
+                };
+                answers.words.extend_from_slice(&packed);
+            }
+        });
+        batch.map_err(PoolError::InvalidFrontier)?;
+        Ok(answers)
+    }
+
+    fn release_batch(&self, keys: Vec<u32>, death: Death) -> Result<(), LedgerError> {
+        let released = convert::death(&death, |death| {
+            keys.iter().zip(0..).try_for_each(|(&key, position)| {
+                self.give_back(key, position, |reservation| self.pool.release(reservation, death))
+            })
+        });
+        released.map_err(LedgerError::InvalidDeath)?
+    }
+
+    fn len(&self) -> u32 {
+        self.places.borrow().held
+    }
+}

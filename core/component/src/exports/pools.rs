@@ -1,0 +1,220 @@
+//! `pools`: reservations as resources, pools, and sets of pools. Ledgers have a file of their own.
+
+use super::ledger;
+use crate::bindings::Component;
+use crate::bindings::exported::pools::{
+    Acquired, AfterWait, Exhausted, Guest, GuestPool, GuestPoolSet, GuestReservation, InvalidDeath,
+    Ledger, Need, Permissions, PoolProperties, PoolStats, Ready, Refusal, Request, Reservation,
+    Routed, SetAcquired,
+};
+use crate::bindings::imported::types::{Death, Place, PoolError, Trim};
+use crate::convert;
+use alloc::sync::Arc;
+use strandline_core::pool_set::{Need as CoreNeed, PoolSet, Route, SetAcquire};
+use strandline_core::{Acquire, FrontierRef, Pool, pool};
+
+/// Bytes held; see the interface.
+pub struct Held(pool::Reservation);
+
+impl GuestReservation for Held {
+    fn place(&self) -> Place {
+        place(&self.0)
+    }
+
+    fn pool(&self) -> u64 {
+        self.0.pool().to_bits()
+    }
+}
+
+fn place(reservation: &pool::Reservation) -> Place {
+    Place {
+        slab: reservation.slab().to_bits(),
+        offset: reservation.offset(),
+        size: reservation.size(),
+    }
+}
+
+/// The core's request.
+#[inline]
+pub(crate) fn request<'a>(
+    size: u64,
+    alignment: u64,
+    frontier: FrontierRef<'a>,
+    may: Permissions,
+) -> pool::Request<'a> {
+    pool::Request {
+        size,
+        alignment,
+        frontier,
+        may_wait: may.contains(Permissions::WAIT),
+        may_grow: may.contains(Permissions::GROW),
+    }
+}
+
+fn acquired(answer: Acquire) -> Acquired {
+    match answer {
+        Acquire::Ready { reservation, origin } => Acquired::Ready(Ready {
+            place: place(&reservation),
+            reservation: Reservation::new(Held(reservation)),
+            origin: convert::origin(origin),
+        }),
+        Acquire::AfterWait { reservation, wait } => Acquired::AfterWait(AfterWait {
+            place: place(&reservation),
+            reservation: Reservation::new(Held(reservation)),
+            wait: convert::entries(wait.as_ref()),
+        }),
+        Acquire::Exhausted { observed, growth_required } => {
+            Acquired::Exhausted(Exhausted { observed: observed.word(), growth_required })
+        }
+        Acquire::OverBudget { observed } => Acquired::OverBudget(observed.word()),
+    }
+}
+
+/// Releases what a handle holds; the handle of one that is refused comes back.
+fn give_back(
+    reservation: Reservation,
+    death: &Death,
+    release: impl FnOnce(
+        pool::Reservation,
+        strandline_core::Death<'_>,
+    ) -> Result<(), pool::ReleaseError>,
+) -> Result<(), Refusal> {
+    // Taken out of the cell only once the death was found to be one.
+    let mut cell = Some(reservation.into_inner::<Held>().0);
+    let outcome = convert::death(death, |death| cell.take().map(|held| release(held, death)));
+    match (outcome, cell) {
+        (Err(error), Some(held)) => {
+            let reservation = Reservation::new(Held(held));
+            Err(Refusal::InvalidDeath(InvalidDeath { reservation, error }))
+        }
+        (Ok(Some(Err(refused))), _) => Err(refusal(refused)),
+        _ => Ok(()),
+    }
+}
+
+/// Gives back what a handle holds, unused.
+fn cancel(
+    reservation: Reservation,
+    cancel: impl FnOnce(pool::Reservation) -> Result<(), pool::ReleaseError>,
+) -> Result<(), Refusal> {
+    cancel(reservation.into_inner::<Held>().0).map_err(refusal)
+}
+
+fn refusal(refused: pool::ReleaseError) -> Refusal {
+    Refusal::OtherPool(Reservation::new(Held(refused.reservation)))
+}
+
+/// A pool of the core.
+pub struct Handle(Arc<dyn Pool>);
+
+impl Handle {
+    pub(crate) fn new(pool: impl Pool + 'static) -> Self {
+        Self(Arc::new(pool))
+    }
+
+    pub(crate) const fn pool(&self) -> &Arc<dyn Pool> {
+        &self.0
+    }
+}
+
+impl GuestPool for Handle {
+    fn id(&self) -> u64 {
+        self.0.id().to_bits()
+    }
+
+    fn properties(&self) -> PoolProperties {
+        convert::pool_properties(self.0.properties())
+    }
+
+    fn acquire(&self, asked: Request) -> Result<Acquired, PoolError> {
+        let Request { size, alignment, after, may } = asked;
+        let answer = convert::frontier(&after, |after| {
+            self.0.acquire(&request(size, alignment, after, may))
+        });
+        match answer.map_err(PoolError::InvalidFrontier)? {
+            Ok(answer) => Ok(acquired(answer)),
+            Err(error) => Err(convert::pool_error(error)),
+        }
+    }
+
+    fn release(&self, reservation: Reservation, death: Death) -> Result<(), Refusal> {
+        give_back(reservation, &death, |held, death| self.0.release(held, death))
+    }
+
+    fn cancel(&self, reservation: Reservation) -> Result<(), Refusal> {
+        cancel(reservation, |held| self.0.cancel(held))
+    }
+
+    fn ledger(&self) -> Ledger {
+        Ledger::new(ledger::Book::new(Arc::clone(&self.0)))
+    }
+
+    fn poll(&self) {
+        self.0.poll();
+    }
+
+    fn trim(&self, how: Trim) -> Result<u64, PoolError> {
+        self.0.trim(convert::trim_in(how)).map_err(convert::pool_error)
+    }
+
+    fn stats(&self) -> PoolStats {
+        convert::pool_stats(&self.0.stats())
+    }
+
+    fn observe(&self) -> u32 {
+        self.0.notification().observe().word()
+    }
+}
+
+/// Several pools.
+pub struct Set(PoolSet);
+
+impl Set {
+    pub(crate) const fn new(set: PoolSet) -> Self {
+        Self(set)
+    }
+}
+
+impl GuestPoolSet for Set {
+    fn route(&self, need: Need) -> Routed {
+        match self.0.route(&convert::need(need)) {
+            Route::Pool(pool) => Routed::Pool(pool.id().to_bits()),
+            Route::Oversized(pool) => Routed::Oversized(pool.id().to_bits()),
+            Route::NoMatch(reason) => Routed::NoMatch(convert::no_match(reason)),
+        }
+    }
+
+    fn acquire(&self, need: Need, asked: Request) -> Result<SetAcquired, PoolError> {
+        let Request { size, alignment, after, may } = asked;
+        let need: CoreNeed = convert::need(need);
+        let answer = convert::frontier(&after, |after| {
+            match self.0.acquire(&need, &request(size, alignment, after, may)) {
+                Ok(SetAcquire::Routed { answer, .. }) => Ok(SetAcquired::Answer(acquired(answer))),
+                Ok(SetAcquire::NoMatch(reason)) => {
+                    Ok(SetAcquired::NoMatch(convert::no_match(reason)))
+                }
+                Err(error) => Err(convert::pool_error(error)),
+            }
+        });
+        answer.map_err(PoolError::InvalidFrontier)?
+    }
+
+    fn release(&self, reservation: Reservation, death: Death) -> Result<(), Refusal> {
+        give_back(reservation, &death, |held, death| self.0.release(held, death))
+    }
+
+    fn cancel(&self, reservation: Reservation) -> Result<(), Refusal> {
+        cancel(reservation, |held| self.0.cancel(held))
+    }
+
+    fn stats(&self) -> PoolStats {
+        convert::pool_stats(&self.0.stats().pools)
+    }
+}
+
+impl Guest for Component {
+    type Reservation = Held;
+    type Pool = Handle;
+    type Ledger = ledger::Book;
+    type PoolSet = Set;
+}

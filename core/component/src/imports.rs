@@ -1,0 +1,78 @@
+//! What the core stands on, made out of the host's imports.
+
+use crate::bindings::imported::{notify, slabs};
+use crate::convert;
+use alloc::sync::Arc;
+use alloc::task::Wake;
+use strandline_core::slab::{SlabProperties, SlabStats, Trim};
+use strandline_core::{Axis, Epoch, Grant, Progress, Slab, SlabError, SlabId, SlabProvider};
+
+/// A provider of the host.
+#[derive(Debug)]
+pub(crate) struct ImportedProvider {
+    handle: slabs::Provider,
+    /// Constant, so asked for once: pools look at them often.
+    properties: SlabProperties,
+}
+
+impl ImportedProvider {
+    pub(crate) fn new(handle: slabs::Provider) -> Self {
+        let properties = convert::slab_properties(handle.properties());
+        Self { handle, properties }
+    }
+}
+
+impl SlabProvider for ImportedProvider {
+    fn properties(&self) -> SlabProperties {
+        self.properties
+    }
+
+    fn acquire(&self, size: u64) -> Result<Grant, SlabError> {
+        match self.handle.acquire(size) {
+            Ok(Some(slabs::Slab { id, size })) => {
+                Ok(Grant::Slab(Slab { id: SlabId::from_bits(id), size }))
+            }
+            Ok(None) => Ok(Grant::NoCapacity),
+            Err(error) => Err(convert::slab_error_in(error)),
+        }
+    }
+
+    fn release(&self, id: SlabId) -> Result<(), SlabError> {
+        self.handle.release(id.to_bits()).map_err(convert::slab_error_in)
+    }
+
+    fn prefault(&self, id: SlabId, offset: u64, len: u64) -> Result<(), SlabError> {
+        self.handle.prefault(id.to_bits(), offset, len).map_err(convert::slab_error_in)
+    }
+
+    fn trim(&self, how: Trim) -> u64 {
+        self.handle.trim(convert::trim_out(how))
+    }
+
+    fn stats(&self) -> SlabStats {
+        convert::slab_stats(self.handle.stats())
+    }
+
+    fn query_epoch(&self, axis: Axis, epoch: Epoch) -> Option<bool> {
+        self.handle.query_epoch(axis.to_bits(), epoch)
+    }
+}
+
+/// The host's own knowledge of progress.
+#[derive(Debug)]
+pub(crate) struct HostProgress;
+
+impl Progress for HostProgress {
+    fn reached(&self, axis: Axis) -> Epoch {
+        notify::reached(axis.to_bits())
+    }
+}
+
+/// A waker that tells the host which watch it was.
+pub(crate) struct Key(pub(crate) u64);
+
+impl Wake for Key {
+    fn wake(self: Arc<Self>) {
+        notify::changed(self.0);
+    }
+}

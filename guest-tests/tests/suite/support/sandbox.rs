@@ -1,0 +1,34 @@
+//! Pools of the core's component.
+
+use super::artifacts;
+use super::rig::{Pools, arena, fixed, passthrough, tlsf};
+use std::sync::{Arc, OnceLock};
+use strandline_core::pool::{Pool, PoolHost};
+use strandline_guest_tests::{PoolKind, PoolNeeds};
+use strandline_host_native::component::substrate::{Substrate, SubstrateConfig, SubstrateModule};
+
+/// An instance of its own for each case.
+pub(crate) struct Sandbox(Substrate);
+
+impl Sandbox {
+    pub(crate) fn new() -> Self {
+        static MODULE: OnceLock<SubstrateModule> = OnceLock::new();
+        let compile =
+            || SubstrateModule::compile(&artifacts::substrate(), &SubstrateConfig::default());
+        Self(MODULE.get_or_init(|| compile().unwrap()).instantiate().unwrap())
+    }
+}
+
+impl Pools for Sandbox {
+    fn pool(&self, needs: &PoolNeeds, host: PoolHost) -> Arc<dyn Pool> {
+        let Self(substrate) = self;
+        Arc::new(match needs.kind {
+            PoolKind::Tlsf { slab } => substrate.tlsf(host, tlsf(needs, slab)).unwrap(),
+            PoolKind::Fixed { block } => substrate.fixed_block(host, fixed(needs, block)).unwrap(),
+            PoolKind::Arena { generation } => {
+                substrate.arena(host, arena(needs, generation)).unwrap()
+            }
+            PoolKind::Passthrough => substrate.passthrough(host, passthrough(needs)).unwrap(),
+        })
+    }
+}

@@ -1,0 +1,417 @@
+//! A pool inside the sandbox, as a [`Pool`].
+//!
+//! A reservation is a key of the pool's ledger inside. What the trait returns by reference (notification, provider)
+//! lives outside; the notification is signaled after whatever would signal it inside.
+
+use super::batch::Answer;
+use super::bindings::Substrate as World;
+use super::bindings::exports::strandline::substrate::{authority, pools};
+use super::bindings::strandline::substrate::types;
+use super::imports::Supplier;
+use super::state::State;
+use super::{Instance, SubstrateError, convert};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use strandline_core::frontier::Entry;
+use strandline_core::inspect::{BlockState, BlockView, Event, EventSink};
+use strandline_core::pool::{
+    Acquire, Pool, PoolHost, PoolId, PoolProperties, PoolStats, ReleaseError, Request, Reservation,
+};
+use strandline_core::slab::{SlabProvider, Trim};
+use strandline_core::{Axis, Death, FrontierRef, Notification, Observation, PoolError, SlabId};
+use wasmtime::Store;
+use wasmtime::component::{Resource, ResourceAny};
+
+/// A pool of a [`Substrate`](super::Substrate). Dropping it gives its slabs back, as dropping a pool of the core does.
+pub struct SandboxPool {
+    id: PoolId,
+    instance: Arc<Instance>,
+    stand: usize,
+    pool: ResourceAny,
+    ledger: ResourceAny,
+    properties: PoolProperties,
+    provider: Arc<dyn SlabProvider>,
+    notification: Arc<Notification>,
+    sink: Option<Arc<dyn EventSink>>,
+    /// The last counters known: what there is to say once the component is lost.
+    last: Mutex<PoolStats>,
+}
+
+impl fmt::Debug for SandboxPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SandboxPool")
+            .field("id", &self.id)
+            .field("properties", &self.properties)
+            .finish_non_exhaustive()
+    }
+}
+
+type Made = wasmtime::Result<Result<ResourceAny, types::PoolError>>;
+
+impl SandboxPool {
+    pub(super) fn make(
+        instance: &Arc<Instance>,
+        host: PoolHost,
+        make: impl FnOnce(&mut Store<State>, &authority::Guest, authority::PoolHost) -> Made,
+    ) -> Result<Self, PoolError> {
+        let id = PoolId::next();
+        let stand = {
+            let mut cell = instance.lock().ok_or(PoolError::Lost)?;
+            cell.store.data_mut().add(id, &host)
+        };
+        let made = instance.enter(stand, |store, world| {
+            let provider: Resource<Supplier> = store.data_mut().table.push(Supplier(stand))?;
+            let provider =
+                authority::PoolHost { provider, progress: authority::ProgressSource::Host };
+            let pool = match make(store, world.strandline_substrate_authority(), provider)? {
+                Ok(pool) => pool,
+                Err(error) => return Ok(Err(error)),
+            };
+            let pools = world.strandline_substrate_pools().pool();
+            let properties = pools.call_properties(&mut *store, pool)?;
+            let ledger = pools.call_ledger(&mut *store, pool)?;
+            let stats = pools.call_stats(&mut *store, pool)?;
+            Ok(Ok((pool, ledger, properties, stats)))
+        });
+        let (pool, ledger, properties, stats) = match made {
+            Some(Ok(made)) => made,
+            failed => {
+                if let Some(mut cell) = instance.lock() {
+                    cell.store.data_mut().remove(stand);
+                }
+                let Some(Err(error)) = failed else { return Err(PoolError::Lost) };
+                return Err(convert::pool_error(error).unwrap_or(PoolError::Lost));
+            }
+        };
+        Ok(Self {
+            id,
+            instance: instance.clone(),
+            stand,
+            pool,
+            ledger,
+            properties: convert::pool_properties(properties),
+            provider: host.provider,
+            notification: Arc::new(Notification::new(host.wake)),
+            sink: host.sink,
+            last: Mutex::new(convert::pool_stats(stats)),
+        })
+    }
+
+    fn enter<R>(
+        &self,
+        call: impl FnOnce(&mut Store<State>, &World) -> wasmtime::Result<R>,
+    ) -> Result<R, PoolError> {
+        self.instance.enter(self.stand, call).ok_or(PoolError::Lost)
+    }
+
+    /// The component said what it cannot say: it is not the one it should be, and not entered again.
+    pub(super) fn nonsense(&self, what: &str) -> PoolError {
+        self.instance.lose(SubstrateError::Trapped(format!("it answered with {what}")));
+        PoolError::Lost
+    }
+
+    fn error(&self, error: types::PoolError) -> PoolError {
+        convert::pool_error(error).unwrap_or_else(|| self.nonsense("an error that was not caused"))
+    }
+
+    /// Enters the component for next to nothing (the number of reservations held): what a crossing alone costs
+    /// can be measured with it.
+    ///
+    /// # Errors
+    /// [`PoolError::Lost`].
+    pub fn cross(&self) -> Result<u32, PoolError> {
+        self.enter(|store, world| {
+            world.strandline_substrate_pools().ledger().call_len(store, self.ledger)
+        })
+    }
+
+    pub(super) fn observe(&self) -> Observation {
+        self.notification.observe()
+    }
+
+    pub(super) fn hold(&self, key: u32, slab: SlabId, offset: u64, size: u64) -> Reservation {
+        Reservation::foreign(self.id, slab, offset, size, u64::from(key))
+    }
+
+    /// The key of a reservation of this pool.
+    pub(super) fn key(&self, reservation: &Reservation) -> Option<u32> {
+        let token = reservation.foreign_token()?;
+        (reservation.pool() == self.id).then(|| u32::try_from(token).ok())?
+    }
+
+    fn emit_reserved(&self, reservation: &Reservation) {
+        if let Some(sink) = &self.sink {
+            let (slab, offset, size) =
+                (reservation.slab(), reservation.offset(), reservation.size());
+            sink.event(&Event::Reserved { pool: self.id, slab, offset, size });
+        }
+    }
+
+    fn emit_released(&self, reservation: &Reservation) {
+        if let Some(sink) = &self.sink {
+            let (slab, offset, size) =
+                (reservation.slab(), reservation.offset(), reservation.size());
+            sink.event(&Event::Released { pool: self.id, slab, offset, size });
+        }
+    }
+
+    pub(super) fn reserved(&self, answers: &[Answer]) {
+        for answer in answers {
+            if let Answer::Ready { reservation, .. } | Answer::AfterWait { reservation, .. } =
+                answer
+            {
+                self.emit_reserved(reservation);
+            }
+        }
+    }
+
+    pub(super) fn released(&self, reservations: &[Reservation]) {
+        for reservation in reservations {
+            self.emit_released(reservation);
+        }
+        self.notification.signal_if_observed();
+    }
+
+    pub(super) fn call_acquire_batch(
+        &self,
+        requests: &[u64],
+        after: &types::Frontier,
+        common: &Request<'_>,
+    ) -> Result<pools::Answers, PoolError> {
+        let (answers, moved) = self.enter(|store, world| {
+            let ledger = world.strandline_substrate_pools().ledger();
+            let answers = ledger.call_acquire_batch(
+                &mut *store,
+                self.ledger,
+                requests,
+                after,
+                permissions(common),
+            )?;
+            Ok((answers, store.data().slabs_moved))
+        })?;
+        if moved {
+            self.notification.signal_if_observed();
+        }
+        answers.map_err(|error| self.error(error))
+    }
+
+    pub(super) fn call_release_batch(&self, keys: &[u32], death: Death<'_>) -> bool {
+        let released = with_death(death, |death| {
+            self.enter(|store, world| {
+                let ledger = world.strandline_substrate_pools().ledger();
+                ledger.call_release_batch(store, self.ledger, keys, death)
+            })
+        });
+        match released {
+            Ok(Ok(())) => true,
+            Ok(Err(_)) => {
+                // Keys leave this file only inside linear reservations.
+                self.nonsense("a key that it gave out itself");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Releases or cancels one reservation.
+    fn give_back(
+        &self,
+        reservation: Reservation,
+        call: impl FnOnce(
+            &mut Store<State>,
+            &pools::GuestLedger<'_>,
+            u32,
+        ) -> wasmtime::Result<Result<(), pools::LedgerError>>,
+    ) -> Result<(), ReleaseError> {
+        let Some(key) = self.key(&reservation) else { return Err(ReleaseError { reservation }) };
+        let done = self
+            .enter(|store, world| call(store, &world.strandline_substrate_pools().ledger(), key));
+        match done {
+            Ok(Ok(())) => {
+                self.emit_released(&reservation);
+                self.notification.signal_if_observed();
+                Ok(())
+            }
+            Ok(Err(_)) => {
+                self.nonsense("a key that it gave out itself");
+                Err(ReleaseError { reservation })
+            }
+            Err(_) => Err(ReleaseError { reservation }),
+        }
+    }
+}
+
+fn permissions(request: &Request<'_>) -> pools::Permissions {
+    let mut may = pools::Permissions::empty();
+    if request.may_wait {
+        may |= pools::Permissions::WAIT;
+    }
+    if request.may_grow {
+        may |= pools::Permissions::GROW;
+    }
+    may
+}
+
+/// Runs `then` with a death as the interface has it.
+fn with_death<R>(death: Death<'_>, then: impl FnOnce(types::Death<'_>) -> R) -> R {
+    let entries = convert::entries(death.frontier().unwrap_or(FrontierRef::EMPTY));
+    then(match death {
+        Death::Idle => types::Death::Idle,
+        Death::After(_) => types::Death::After(&entries),
+        Death::Unknown => types::Death::Unknown,
+    })
+}
+
+impl Pool for SandboxPool {
+    fn id(&self) -> PoolId {
+        self.id
+    }
+
+    fn properties(&self) -> PoolProperties {
+        self.properties
+    }
+
+    fn acquire(&self, request: &Request<'_>) -> Result<Acquire, PoolError> {
+        let observed = self.observe();
+        let after = convert::entries(request.frontier);
+        let (outcome, moved) = self.enter(|store, world| {
+            let outcome = world.strandline_substrate_pools().ledger().call_acquire(
+                &mut *store,
+                self.ledger,
+                request.size,
+                request.alignment,
+                &after,
+                permissions(request),
+            )?;
+            Ok((outcome, store.data().slabs_moved))
+        })?;
+        if moved {
+            self.notification.signal_if_observed();
+        }
+        match outcome.map_err(|error| self.error(error))? {
+            pools::Outcome::Ready(pools::Held { key, slab, offset, origin }) => {
+                let reservation = self.hold(key, SlabId::from_bits(slab), offset, request.size);
+                self.emit_reserved(&reservation);
+                Ok(Acquire::Ready { reservation, origin: convert::origin(origin) })
+            }
+            pools::Outcome::AfterWait(pools::HeldAfterWait { key, slab, offset, wait }) => {
+                let Some(wait) = convert::frontier(&wait) else {
+                    return Err(self.nonsense("a wait that is no frontier"));
+                };
+                let reservation = self.hold(key, SlabId::from_bits(slab), offset, request.size);
+                self.emit_reserved(&reservation);
+                Ok(Acquire::AfterWait { reservation, wait })
+            }
+            pools::Outcome::Exhausted(pools::Exhausted { observed: _, growth_required }) => {
+                Ok(Acquire::Exhausted { observed, growth_required })
+            }
+            pools::Outcome::OverBudget(_) => Ok(Acquire::OverBudget { observed }),
+        }
+    }
+
+    fn release(&self, reservation: Reservation, death: Death<'_>) -> Result<(), ReleaseError> {
+        with_death(death, |death| {
+            self.give_back(reservation, |store, ledger, key| {
+                ledger.call_release(store, self.ledger, key, death)
+            })
+        })
+    }
+
+    fn cancel(&self, reservation: Reservation) -> Result<(), ReleaseError> {
+        self.give_back(reservation, |store, ledger, key| {
+            ledger.call_cancel(store, self.ledger, key)
+        })
+    }
+
+    fn poll(&self) {
+        // A component that is lost has said so, and there is nothing to poll.
+        let _ = self.enter(|store, world| {
+            world.strandline_substrate_pools().pool().call_poll(store, self.pool)
+        });
+        self.notification.signal_if_observed();
+    }
+
+    fn quiesce(&self) {
+        let _ = self.enter(|store, world| {
+            world.strandline_substrate_authority().call_quiesce(store, self.pool)
+        });
+        self.notification.signal_if_observed();
+    }
+
+    fn trim(&self, how: Trim) -> Result<u64, PoolError> {
+        let trimmed = self.enter(|store, world| {
+            let pools = world.strandline_substrate_pools().pool();
+            pools.call_trim(store, self.pool, convert::trim_out(how))
+        })?;
+        self.notification.signal_if_observed();
+        trimmed.map_err(|error| self.error(error))
+    }
+
+    fn stats(&self) -> PoolStats {
+        let stats = self.enter(|store, world| {
+            world.strandline_substrate_pools().pool().call_stats(store, self.pool)
+        });
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(stats) = stats {
+            *last = convert::pool_stats(stats);
+        }
+        *last
+    }
+
+    fn provider(&self) -> Option<&Arc<dyn SlabProvider>> {
+        Some(&self.provider)
+    }
+
+    fn notification(&self) -> &Arc<Notification> {
+        &self.notification
+    }
+
+    fn inspect(&self, visit: &mut dyn FnMut(&BlockView<'_>)) {
+        let words = self.enter(|store, world| {
+            world.strandline_substrate_inspect().call_snapshot(store, self.pool)
+        });
+        let Ok(words) = words else { return };
+        if unpack(&words, visit).is_none() {
+            self.nonsense("a snapshot that cannot be read");
+        }
+    }
+}
+
+/// Visits the blocks of a snapshot; see the interface `inspect`. `None` when it is not one.
+fn unpack(mut words: &[u64], visit: &mut dyn FnMut(&BlockView<'_>)) -> Option<()> {
+    let mut death: Vec<Entry> = Vec::new();
+    while let Some((&[slab, offset, size, tag], rest)) = words.split_first_chunk() {
+        let more = usize::try_from((tag as u32) >> 8).ok()?;
+        let (payload, rest) = rest.split_at_checked(more)?;
+        let state = match (tag as u8, payload) {
+            (0, &[requested]) => BlockState::Live { requested },
+            (1, []) => BlockState::Clean,
+            (2, entries) => {
+                death.clear();
+                for pair in entries.chunks(2) {
+                    let &[axis, epoch] = pair else { return None };
+                    death.push(Entry::new(Axis::from_bits(axis), epoch));
+                }
+                BlockState::Pending(FrontierRef::try_from_sorted(&death).ok()?)
+            }
+            (3, []) => BlockState::Tainted,
+            _ => return None,
+        };
+        visit(&BlockView { slab: SlabId::from_bits(slab), offset, size, state });
+        words = rest;
+    }
+    words.is_empty().then_some(())
+}
+
+impl Drop for SandboxPool {
+    fn drop(&mut self) {
+        let _ = self.enter(|store, _| {
+            self.ledger.resource_drop(&mut *store)?;
+            self.pool.resource_drop(&mut *store)
+        });
+        // What the component could not give back, because it is lost, is given back here. The store is only
+        // looked at, never entered, so a poisoned lock is no obstacle.
+        let mut cell = self.instance.cell.lock().unwrap_or_else(PoisonError::into_inner);
+        cell.store.data_mut().remove(self.stand);
+    }
+}

@@ -1,0 +1,310 @@
+//! What one tenant is charged: exact, by address, and never less than the bytes that nobody else can have.
+//!
+//! ```text
+//!   take(place)                       give(place, death)                  death reached
+//!   ────────▶ held: footprint charged ────────▶ pending: still charged ─────────────────▶ free
+//!      ▲          │                                 │
+//!      │          └── restore (never used): what it │displaced comes back
+//!      └───────────── own bytes reused before their death: charged once, not twice
+//! ```
+//!
+//! Bytes that a tenant has released stay charged until their death is reached, because until then only the
+//! tenant's own later requests can use them. A budget that forgot them on release would let a tenant pin
+//! a whole pool with releases that die at an epoch it never signals. When the tenant itself gets those
+//! bytes again, they are charged as held and no longer as pending, so memory that it cycles ahead of its
+//! queue costs it what it takes, not more.
+//!
+//! # Invariants
+//! - `pending` holds disjoint ranges, none of which overlaps a held one.
+//! - `held_bytes` and `pending_bytes` are the sums over `held` and `pending`.
+//! - Each pending range is filed once in `by_epoch`, under one entry of its death that was not reached when
+//!   it was filed; a range without a death to wait for is not pending.
+//!
+//! # Cost
+//! Logarithmic in what is held and pending. Settling costs a step per axis, and one for each range that it
+//! frees or files anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use strandline_core::{Axis, Epoch, Frontier, Progress, SlabId};
+
+/// Where bytes are: the pool (as the tenant counts its pools), the slab, the offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Spot {
+    pub(super) pool: usize,
+    pub(super) slab: SlabId,
+    pub(super) offset: u64,
+}
+
+/// A released range that is still charged.
+#[derive(Clone, Debug)]
+struct Pending {
+    len: u64,
+    death: Frontier,
+    /// Where it is filed.
+    filed: (Axis, Epoch),
+}
+
+/// A range that was pending until the tenant got its bytes again.
+#[derive(Clone, Debug)]
+pub(super) struct Displaced {
+    spot: Spot,
+    len: u64,
+    death: Frontier,
+}
+
+/// A reservation that is out.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    /// Bytes charged.
+    pub(super) footprint: u64,
+    /// Bytes asked for.
+    pub(super) requested: u64,
+    /// What the bytes are ordered after, beyond what the tenant could say: any use waits for it, and any
+    /// death includes it.
+    pub(super) after: Frontier,
+    displaced: Vec<Displaced>,
+}
+
+/// What one pool's part of the ledger adds up to, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sums {
+    /// Charged for what is held.
+    pub(super) held: u64,
+    /// Asked for by what is held.
+    pub(super) requested: u64,
+    /// Charged for what was released and is waited for.
+    pub(super) pending: u64,
+    /// Reservations held.
+    pub(super) count: u64,
+}
+
+/// What a request would come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// It fits.
+    Yes,
+    /// It fits only if it gets bytes that are charged already, as pending.
+    InOwnBytes,
+    /// It does not fit.
+    No,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Ledger {
+    budget: u64,
+    most_held: usize,
+    most_pending: usize,
+    held_bytes: u64,
+    pending_bytes: u64,
+    peak_bytes: u64,
+    pools: Vec<Sums>,
+    held: BTreeMap<Spot, Held>,
+    pending: BTreeMap<Spot, Pending>,
+    by_epoch: BTreeMap<(Axis, Epoch), BTreeSet<Spot>>,
+}
+
+impl Ledger {
+    /// Nothing charged; at most `budget` bytes, `most_held` reservations and `most_pending` pending ranges.
+    pub(super) fn new(budget: u64, most_held: usize, most_pending: usize, pools: usize) -> Self {
+        Self {
+            budget,
+            most_held,
+            most_pending,
+            held_bytes: 0,
+            pending_bytes: 0,
+            peak_bytes: 0,
+            pools: vec![Sums::default(); pools],
+            held: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            by_epoch: BTreeMap::new(),
+        }
+    }
+
+    /// All bytes charged.
+    pub(super) const fn charged(&self) -> u64 {
+        self.held_bytes + self.pending_bytes
+    }
+
+    /// The most bytes that were charged at once.
+    pub(super) const fn peak_bytes(&self) -> u64 {
+        self.peak_bytes
+    }
+
+    /// What the pool's part adds up to.
+    pub(super) fn sums(&self, pool: usize) -> Sums {
+        self.pools[pool]
+    }
+
+    /// Whether another reservation can be kept track of.
+    pub(super) fn has_place(&self) -> bool {
+        // A reservation may leave up to two pieces of a range that it overlaps, which is one more.
+        self.held.len() < self.most_held && self.pending.len() < self.most_pending
+    }
+
+    /// Whether `footprint` more bytes fit. To be asked after [`settle`](Self::settle).
+    pub(super) fn room(&self, footprint: u64) -> Room {
+        let fits = |charged: u64| charged.checked_add(footprint).is_some_and(|n| n <= self.budget);
+        match (fits(self.charged()), fits(self.held_bytes)) {
+            (true, _) => Room::Yes,
+            (false, true) => Room::InOwnBytes,
+            (false, false) => Room::No,
+        }
+    }
+
+    /// Charges a reservation. False when it is beyond the budget after all: nothing has changed then.
+    pub(super) fn take(
+        &mut self,
+        spot: Spot,
+        footprint: u64,
+        requested: u64,
+        after: Frontier,
+    ) -> bool {
+        let displaced = self.displace(spot, footprint);
+        let charged = self.charged().checked_add(footprint);
+        if charged.is_none_or(|charged| charged > self.budget) {
+            self.reinstate(displaced);
+            return false;
+        }
+        self.held_bytes += footprint;
+        let sums = &mut self.pools[spot.pool];
+        sums.held += footprint;
+        sums.requested += requested;
+        sums.count += 1;
+        self.peak_bytes = self.peak_bytes.max(self.charged());
+        self.held.insert(spot, Held { footprint, requested, after, displaced });
+        true
+    }
+
+    /// What is known of a reservation that is out.
+    pub(super) fn get(&self, spot: Spot) -> Option<&Held> {
+        self.held.get(&spot)
+    }
+
+    /// A reservation was given back: its bytes stay charged until `death` is reached.
+    pub(super) fn give(&mut self, spot: Spot, death: &Frontier, progress: &dyn Progress) {
+        if let Some(held) = self.remove(spot) {
+            self.file(spot, held.footprint, death.clone(), progress);
+        }
+    }
+
+    /// A reservation was given back unused: what was pending before it is pending again.
+    pub(super) fn restore(&mut self, spot: Spot) {
+        if let Some(held) = self.remove(spot) {
+            self.reinstate(held.displaced);
+        }
+    }
+
+    /// Forgets what has been reached since.
+    pub(super) fn settle(&mut self, progress: &dyn Progress) {
+        let mut from = None;
+        // One axis after the other: its epochs are in order, and stop at the first that is not reached.
+        while let Some((&(axis, _), _)) = match from {
+            None => self.by_epoch.first_key_value(),
+            Some(after) => self.by_epoch.range((after, 0)..).next(),
+        } {
+            let reached = progress.reached(axis);
+            while let Some((&key, _)) = self.by_epoch.range((axis, 0)..=(axis, reached)).next() {
+                for spot in self.by_epoch.remove(&key).unwrap_or_default() {
+                    if let Some(pending) = self.pending.remove(&spot) {
+                        self.uncharge(spot, pending.len);
+                        self.file(spot, pending.len, pending.death, progress);
+                    }
+                }
+            }
+            match axis.to_bits().checked_add(1) {
+                Some(next) => from = Some(Axis::from_bits(next)),
+                None => break,
+            }
+        }
+    }
+
+    fn remove(&mut self, spot: Spot) -> Option<Held> {
+        let held = self.held.remove(&spot)?;
+        self.held_bytes -= held.footprint;
+        let sums = &mut self.pools[spot.pool];
+        sums.held -= held.footprint;
+        sums.requested -= held.requested;
+        sums.count -= 1;
+        Some(held)
+    }
+
+    /// Makes a range pending under an entry that is not reached; a range with none is free.
+    fn file(&mut self, spot: Spot, len: u64, death: Frontier, progress: &dyn Progress) {
+        let entries = death.as_ref().entries();
+        let Some(entry) =
+            entries.iter().find(|entry| !progress.has_reached(entry.axis, entry.epoch))
+        else {
+            return;
+        };
+        let filed = (entry.axis, entry.epoch);
+        self.insert(spot, Pending { len, death, filed });
+    }
+
+    fn insert(&mut self, spot: Spot, pending: Pending) {
+        self.pending_bytes += pending.len;
+        self.pools[spot.pool].pending += pending.len;
+        self.by_epoch.entry(pending.filed).or_default().insert(spot);
+        self.pending.insert(spot, pending);
+    }
+
+    fn uncharge(&mut self, spot: Spot, len: u64) {
+        self.pending_bytes -= len;
+        self.pools[spot.pool].pending -= len;
+    }
+
+    fn unfile(&mut self, spot: Spot, filed: (Axis, Epoch)) {
+        if let Some(spots) = self.by_epoch.get_mut(&filed) {
+            spots.remove(&spot);
+            if spots.is_empty() {
+                self.by_epoch.remove(&filed);
+            }
+        }
+    }
+
+    /// Takes the pending ranges, or the parts of them, that lie in `[spot, spot + len)`.
+    fn displace(&mut self, spot: Spot, len: u64) -> Vec<Displaced> {
+        let end = spot.offset.saturating_add(len);
+        let first = Spot { offset: 0, ..spot };
+        let last = Spot { offset: end, ..spot };
+        // Ranges are disjoint, so of those that begin before `spot` only the last can reach into it.
+        let before = self.pending.range(first..spot).next_back().map(|(&at, _)| at);
+        let within = self.pending.range(spot..last).map(|(&at, _)| at);
+        let overlapping: Vec<Spot> = before.into_iter().chain(within).collect();
+        let mut displaced = Vec::new();
+        for at in overlapping {
+            let Some(range) = self.pending.get(&at) else { continue };
+            let range_end = at.offset + range.len;
+            if range_end <= spot.offset {
+                continue;
+            }
+            let Some(Pending { len, death, filed }) = self.pending.remove(&at) else { continue };
+            self.uncharge(at, len);
+            self.unfile(at, filed);
+            let mut keep = |from: u64, to: u64| {
+                if from < to {
+                    let piece = Pending { len: to - from, death: death.clone(), filed };
+                    self.insert(Spot { offset: from, ..at }, piece);
+                }
+            };
+            keep(at.offset, spot.offset);
+            keep(end, range_end);
+            let from = at.offset.max(spot.offset);
+            let len = range_end.min(end) - from;
+            displaced.push(Displaced { spot: Spot { offset: from, ..at }, len, death });
+        }
+        displaced
+    }
+
+    fn reinstate(&mut self, displaced: Vec<Displaced>) {
+        for Displaced { spot, len, death } in displaced {
+            // It was not reached when it was taken; if it is by now, the next settling finds that.
+            let Some(entry) = death.as_ref().entries().first() else { continue };
+            let filed = (entry.axis, entry.epoch);
+            self.insert(spot, Pending { len, death, filed });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

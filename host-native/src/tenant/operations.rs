@@ -1,0 +1,590 @@
+//! Queues on a tenant's behalf: alloca, dealloca, fill, copy, write, read.
+//!
+//! What an operation uses decides what it waits for, beyond what the tenant says: a transient buffer's alloca
+//! when that is on another queue, and for a reservation whatever the tenant counted on when it got it. The
+//! first use of a reservation zeroes it, and uses on other queues wait for that.
+
+use super::error::{Limit, TenantError};
+use super::lane::{Lane, Memory as Cell, Slot, Target, Transfer, Work};
+use super::pool::lock;
+use super::{
+    Ask, BufferHandle, PoolHandle, QueueHandle, ReadbackHandle, ReservationHandle, Tenant,
+    Transient,
+};
+use std::sync::{Arc, OnceLock};
+use strandline_core::pool::Pool;
+use strandline_core::queue::Place;
+use strandline_core::{
+    Axis, Entry, Epoch, Failure, Frontier, Merge, PoolError, Progress, QueueError, QueueEvent,
+};
+
+/// The most queues of one tenant, so that a frontier has room for all of them.
+const MAX_QUEUES: usize = 128;
+
+/// Memory that an operation uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// A transient buffer, from its alloca on.
+    Transient(BufferHandle),
+    /// A reservation.
+    Reserved(ReservationHandle),
+}
+
+/// A range of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// The memory.
+    pub memory: Memory,
+    /// The first byte, from its start.
+    pub offset: u64,
+    /// Bytes.
+    pub len: u64,
+}
+
+/// How a transient buffer stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BufferState {
+    /// No memory yet.
+    Waiting,
+    /// It has memory, usable from this epoch of its queue on.
+    Ready(Epoch),
+    /// It never will; why, in words.
+    Failed(String),
+}
+
+#[derive(Debug)]
+pub(super) struct Readback {
+    slot: Arc<Slot>,
+    memory: Cell,
+    queue: usize,
+    epoch: Epoch,
+}
+
+/// What an operation needs beside its arguments.
+#[derive(Default)]
+struct Needs {
+    clear: Vec<Target>,
+    used: Vec<Memory>,
+}
+
+fn refusal(error: QueueError) -> TenantError {
+    match error {
+        QueueError::Pool(error) => TenantError::Pool(error),
+        QueueError::Failed { axis, failure } => TenantError::Failed { axis, failure },
+        QueueError::Cycle { .. } => TenantError::Cycle,
+        QueueError::TooManyAxes => TenantError::TooManyAxes,
+        QueueError::OutOfEpochs(_) => TenantError::Limit(Limit::Operations),
+        QueueError::TooManyBuffers => TenantError::Limit(Limit::Buffers),
+        QueueError::Shutdown => TenantError::Shutdown,
+        // The tenant's tables and core's agree on what there is.
+        _ => TenantError::UnknownHandle,
+    }
+}
+
+impl Tenant {
+    /// Opens a queue on an axis of its own.
+    ///
+    /// # Errors
+    /// [`TenantError::Limit`].
+    pub fn open_queue(&mut self) -> Result<QueueHandle, TenantError> {
+        if self.lanes.len() >= self.limits.queues.min(MAX_QUEUES) {
+            return Err(TenantError::Limit(Limit::Queues));
+        }
+        let cpu = self.device.lease()?;
+        let axis = cpu.axis();
+        if let Err(error) = self.queues.open(axis) {
+            self.device.rest(cpu);
+            return Err(refusal(error));
+        }
+        lock(&self.account.names).own(axis, cpu.submitted());
+        self.lanes.push(Lane::new(cpu));
+        Ok(QueueHandle(self.lanes.len() as u64 - 1))
+    }
+
+    /// The axis of a queue.
+    ///
+    /// # Errors
+    /// [`TenantError::UnknownHandle`].
+    pub fn axis_of(&self, queue: QueueHandle) -> Result<Axis, TenantError> {
+        Ok(self.lane(queue)?.1)
+    }
+
+    /// The last epoch that a queue gave out.
+    ///
+    /// # Errors
+    /// [`TenantError::UnknownHandle`].
+    pub fn submitted(&self, queue: QueueHandle) -> Result<Epoch, TenantError> {
+        let (_, axis) = self.lane(queue)?;
+        self.queues.submitted(axis).ok_or(TenantError::UnknownHandle)
+    }
+
+    /// Allocates in queue order: the buffer may be used from the returned epoch on, which waits for
+    /// `ask.after`. Later operations can name it at once.
+    ///
+    /// # Errors
+    /// [`TenantError`]; also [`PoolError::TooLarge`] for what the budget never allows.
+    pub fn alloca(
+        &mut self,
+        queue: QueueHandle,
+        pool: PoolHandle,
+        ask: &Ask<'_>,
+    ) -> Result<(BufferHandle, Epoch), TenantError> {
+        let axis = self.ready_lane(queue)?;
+        let (_, pool) = self.tenant_pool(pool)?;
+        let (pool_id, footprint) = (pool.id(), pool.footprint(ask.size, ask.alignment));
+        let after = lock(&self.account.names).check(ask.after)?;
+        if self.buffers.len() >= self.limits.buffers {
+            return Err(TenantError::Limit(Limit::Buffers));
+        }
+        if footprint > self.limits.budget {
+            let (size, max) = (ask.size, self.limits.budget);
+            return Err(PoolError::TooLarge { size, max }.into());
+        }
+        let (id, epoch) =
+            self.queues.alloca(axis, pool_id, &ask.request(after)).map_err(refusal)?;
+        let memory: Cell = Arc::new(OnceLock::new());
+        let handle = self.new_handle();
+        let index = queue.0 as usize;
+        self.buffers.insert(
+            handle,
+            Transient {
+                id,
+                queue: index,
+                epoch,
+                size: ask.size,
+                memory: memory.clone(),
+                uses: Frontier::new(),
+            },
+        );
+        self.by_id.insert(id, memory);
+        self.stage(index, axis, epoch, None, Vec::new(), Work::Nothing);
+        Ok((BufferHandle(handle), epoch))
+    }
+
+    /// Frees in queue order, after `wait` and every use that was submitted.
+    ///
+    /// # Errors
+    /// [`TenantError`]; the buffer is then as it was.
+    pub fn dealloca(
+        &mut self,
+        queue: QueueHandle,
+        buffer: BufferHandle,
+        wait: &[Entry],
+    ) -> Result<Epoch, TenantError> {
+        let axis = self.ready_lane(queue)?;
+        let mut wait = lock(&self.account.names).check(wait)?.to_frontier();
+        let transient = self.buffers.get(&buffer.0).ok_or(TenantError::UnknownHandle)?;
+        merge(&mut wait, &transient.uses)?;
+        let epoch = self.queues.dealloca(axis, transient.id, wait.as_ref()).map_err(refusal)?;
+        self.buffers.remove(&buffer.0);
+        self.stage(queue.0 as usize, axis, epoch, None, Vec::new(), Work::Nothing);
+        Ok(epoch)
+    }
+
+    /// Fills a range with copies of a byte.
+    ///
+    /// # Errors
+    /// [`TenantError`].
+    pub fn fill(
+        &mut self,
+        queue: QueueHandle,
+        target: Range,
+        value: u8,
+        wait: &[Entry],
+    ) -> Result<Epoch, TenantError> {
+        let (axis, mut wait) = self.begin(queue, wait)?;
+        let mut needs = Needs::default();
+        let target = self.target(queue, &target, &mut wait, &mut needs)?;
+        self.operate(queue, axis, wait, needs, Work::Fill { target, value })
+    }
+
+    /// Copies a range to one of the same length that does not overlap it.
+    ///
+    /// # Errors
+    /// [`TenantError`].
+    pub fn copy(
+        &mut self,
+        queue: QueueHandle,
+        source: Range,
+        target: Range,
+        wait: &[Entry],
+    ) -> Result<Epoch, TenantError> {
+        let (axis, mut wait) = self.begin(queue, wait)?;
+        let mut needs = Needs::default();
+        let from = self.target(queue, &source, &mut wait, &mut needs)?;
+        let to = self.target(queue, &target, &mut wait, &mut needs)?;
+        // Both ends were checked against the memory's size, so the sums hold.
+        let apart = source.memory != target.memory
+            || source.offset + source.len <= target.offset
+            || target.offset + target.len <= source.offset;
+        if source.len != target.len || !apart {
+            return Err(TenantError::InvalidRange);
+        }
+        self.operate(queue, axis, wait, needs, Work::Copy { source: from, target: to })
+    }
+
+    /// Writes bytes to a range of that length.
+    ///
+    /// # Errors
+    /// [`TenantError`].
+    pub fn write(
+        &mut self,
+        queue: QueueHandle,
+        target: Range,
+        bytes: Vec<u8>,
+        wait: &[Entry],
+    ) -> Result<Epoch, TenantError> {
+        let (axis, mut wait) = self.begin(queue, wait)?;
+        let mut needs = Needs::default();
+        let len = target.len;
+        let target = self.target(queue, &target, &mut wait, &mut needs)?;
+        if len != bytes.len() as u64 {
+            return Err(TenantError::InvalidRange);
+        }
+        let transfer = self.transfer(len)?;
+        self.operate(queue, axis, wait, needs, Work::Write { target, bytes, transfer })
+    }
+
+    /// Reads a range; [`take`](Self::take) gives the bytes.
+    ///
+    /// # Errors
+    /// [`TenantError`].
+    pub fn read(
+        &mut self,
+        queue: QueueHandle,
+        source: Range,
+        wait: &[Entry],
+    ) -> Result<ReadbackHandle, TenantError> {
+        let (axis, mut wait) = self.begin(queue, wait)?;
+        if self.readbacks.len() >= self.limits.operations {
+            return Err(TenantError::Limit(Limit::Operations));
+        }
+        let mut needs = Needs::default();
+        let len = source.len;
+        let source = self.target(queue, &source, &mut wait, &mut needs)?;
+        let transfer = self.transfer(len)?;
+        let slot = Arc::new(Slot::default());
+        let memory = source.memory.clone();
+        let work = Work::Read { source, slot: slot.clone(), transfer };
+        let epoch = self.operate(queue, axis, wait, needs, work)?;
+        let handle = self.new_handle();
+        let queue = queue.0 as usize;
+        self.readbacks.insert(handle, Readback { slot, memory, queue, epoch });
+        Ok(ReadbackHandle(handle))
+    }
+
+    /// An epoch after `wait`.
+    ///
+    /// # Errors
+    /// [`TenantError`].
+    pub fn barrier(&mut self, queue: QueueHandle, wait: &[Entry]) -> Result<Epoch, TenantError> {
+        let (axis, wait) = self.begin(queue, wait)?;
+        self.operate(queue, axis, wait, Needs::default(), Work::Nothing)
+    }
+
+    /// The epoch at which a readback is there.
+    ///
+    /// # Errors
+    /// [`TenantError::UnknownHandle`].
+    pub fn epoch_of(&self, readback: ReadbackHandle) -> Result<Epoch, TenantError> {
+        Ok(self.readback(readback)?.epoch)
+    }
+
+    /// The bytes of a readback: none before its epoch is reached, and none a second time.
+    ///
+    /// # Errors
+    /// [`TenantError::UnknownHandle`], [`TenantError::NoMemory`], [`TenantError::Failed`].
+    pub fn take(&mut self, readback: ReadbackHandle) -> Result<Option<Vec<u8>>, TenantError> {
+        self.pump();
+        let readback = self.readback(readback)?;
+        if matches!(readback.memory.get(), Some(Err(_))) {
+            return Err(TenantError::NoMemory);
+        }
+        let lane = &self.lanes[readback.queue];
+        let axis = lane.cpu().axis();
+        if self.account.tracker.reached(axis) >= readback.epoch {
+            return Ok(readback.slot.take());
+        }
+        match lane.failure() {
+            Some(failure) => Err(TenantError::Failed { axis, failure: failure.clone() }),
+            None => Ok(None),
+        }
+    }
+
+    /// The readback is not wanted any more.
+    pub fn forget(&mut self, readback: ReadbackHandle) {
+        self.readbacks.remove(&readback.0);
+    }
+
+    /// How a transient buffer stands.
+    ///
+    /// # Errors
+    /// [`TenantError::UnknownHandle`].
+    pub fn status(&mut self, buffer: BufferHandle) -> Result<BufferState, TenantError> {
+        self.pump();
+        let transient = self.transient(buffer)?;
+        Ok(match transient.memory.get() {
+            None => BufferState::Waiting,
+            Some(Ok(_)) => BufferState::Ready(transient.epoch),
+            Some(Err(why)) => BufferState::Failed(why.clone()),
+        })
+    }
+
+    /// Bytes of a transient buffer.
+    ///
+    /// # Errors
+    /// [`TenantError::UnknownHandle`].
+    pub fn size_of(&self, buffer: BufferHandle) -> Result<u64, TenantError> {
+        Ok(self.transient(buffer)?.size)
+    }
+
+    /// Where the bytes of a transient buffer are, once it has any.
+    ///
+    /// # Errors
+    /// [`TenantError::UnknownHandle`].
+    pub fn place_of_buffer(&mut self, buffer: BufferHandle) -> Result<Option<Place>, TenantError> {
+        self.pump();
+        let place = self.transient(buffer)?.memory.get();
+        Ok(place.and_then(|memory| memory.as_ref().ok()).map(|&(_, place)| place))
+    }
+
+    fn readback(&self, readback: ReadbackHandle) -> Result<&Readback, TenantError> {
+        self.readbacks.get(&readback.0).ok_or(TenantError::UnknownHandle)
+    }
+
+    fn transient(&self, buffer: BufferHandle) -> Result<&Transient, TenantError> {
+        self.buffers.get(&buffer.0).ok_or(TenantError::UnknownHandle)
+    }
+
+    fn lane(&self, queue: QueueHandle) -> Result<(&Lane, Axis), TenantError> {
+        let index = usize::try_from(queue.0).map_err(|_| TenantError::UnknownHandle)?;
+        let lane = self.lanes.get(index).ok_or(TenantError::UnknownHandle)?;
+        Ok((lane, lane.cpu().axis()))
+    }
+
+    /// The axis of a queue that can take another operation.
+    fn ready_lane(&mut self, queue: QueueHandle) -> Result<Axis, TenantError> {
+        self.pump();
+        let (lane, axis) = self.lane(queue)?;
+        if let Some(failure) = lane.failure() {
+            return Err(TenantError::Failed { axis, failure: failure.clone() });
+        }
+        let in_flight: u64 = self
+            .lanes
+            .iter()
+            .map(|lane| {
+                let axis = lane.cpu().axis();
+                let submitted = self.queues.submitted(axis).unwrap_or(0);
+                submitted.saturating_sub(self.account.tracker.reached(axis))
+            })
+            .sum();
+        if in_flight >= self.limits.operations as u64 {
+            return Err(TenantError::Limit(Limit::Operations));
+        }
+        Ok(axis)
+    }
+
+    fn begin(
+        &mut self,
+        queue: QueueHandle,
+        wait: &[Entry],
+    ) -> Result<(Axis, Frontier), TenantError> {
+        let axis = self.ready_lane(queue)?;
+        Ok((axis, lock(&self.account.names).check(wait)?.to_frontier()))
+    }
+
+    fn transfer(&self, bytes: u64) -> Result<Transfer, TenantError> {
+        Transfer::charge(&self.transfer, bytes, self.limits.transfer_bytes)
+            .ok_or(TenantError::Limit(Limit::TransferBytes))
+    }
+
+    /// Checks a range, and adds what its use waits for.
+    fn target(
+        &self,
+        queue: QueueHandle,
+        range: &Range,
+        wait: &mut Frontier,
+        needs: &mut Needs,
+    ) -> Result<Target, TenantError> {
+        let inside = |size: u64| range.offset.checked_add(range.len).is_some_and(|end| end <= size);
+        let memory = match range.memory {
+            Memory::Transient(buffer) => {
+                let transient = self.transient(buffer)?;
+                if !inside(transient.size) {
+                    return Err(TenantError::InvalidRange);
+                }
+                if matches!(transient.memory.get(), Some(Err(_))) {
+                    return Err(TenantError::NoMemory);
+                }
+                if transient.queue != queue.0 as usize {
+                    let axis = self.lanes[transient.queue].cpu().axis();
+                    advance(wait, axis, transient.epoch)?;
+                }
+                transient.memory.clone()
+            }
+            Memory::Reserved(reservation) => {
+                let holding =
+                    self.holdings.get(&reservation.0).ok_or(TenantError::UnknownHandle)?;
+                let size = holding.reservation.size();
+                if !inside(size) {
+                    return Err(TenantError::InvalidRange);
+                }
+                let spot = self.pools[holding.pool].spot(&holding.reservation);
+                let after = lock(&self.account.ledger).get(spot).map(|held| held.after.clone());
+                merge(wait, &after.unwrap_or_default())?;
+                match holding.cleared {
+                    Some((axis, epoch)) => advance(wait, axis, epoch)?,
+                    None if self.limits.clear => needs.clear.push(Target {
+                        memory: holding.memory.clone(),
+                        offset: 0,
+                        len: size,
+                    }),
+                    None => {}
+                }
+                holding.memory.clone()
+            }
+        };
+        needs.used.push(range.memory);
+        Ok(Target { memory, offset: range.offset, len: range.len })
+    }
+
+    /// Submits an operation.
+    fn operate(
+        &mut self,
+        queue: QueueHandle,
+        axis: Axis,
+        wait: Frontier,
+        needs: Needs,
+        work: Work,
+    ) -> Result<Epoch, TenantError> {
+        let epoch = self.queues.work(axis, wait.as_ref()).map_err(refusal)?;
+        for memory in needs.used {
+            match memory {
+                Memory::Transient(buffer) => {
+                    if let Some(transient) = self.buffers.get_mut(&buffer.0)
+                        && transient.queue != queue.0 as usize
+                    {
+                        // A tenant has fewer queues than a frontier has room for.
+                        let _: Merge = transient.uses.advance(axis, epoch);
+                    }
+                }
+                Memory::Reserved(reservation) => {
+                    if let Some(holding) = self.holdings.get_mut(&reservation.0) {
+                        let _: Merge = holding.uses.advance(axis, epoch);
+                        holding.cleared.get_or_insert((axis, epoch));
+                    }
+                }
+            }
+        }
+        self.stage(queue.0 as usize, axis, epoch, Some(wait), needs.clear, work);
+        Ok(epoch)
+    }
+
+    fn stage(
+        &mut self,
+        queue: usize,
+        axis: Axis,
+        epoch: Epoch,
+        wait: Option<Frontier>,
+        clear: Vec<Target>,
+        work: Work,
+    ) {
+        lock(&self.account.names).submitted(axis, epoch);
+        self.lanes[queue].stage(epoch, wait, clear, work);
+        self.pump();
+    }
+
+    /// Takes up what was decided since: memory that came free, queues that failed.
+    pub(super) fn pump(&mut self) {
+        if self.lanes.is_empty() {
+            return;
+        }
+        self.queues.poll();
+        loop {
+            while let Some(event) = self.queues.next_event() {
+                self.take_up(event);
+            }
+            let mut broken = None;
+            for lane in &mut self.lanes {
+                if lane.failure().is_none()
+                    && let Err(error) = lane.flush()
+                {
+                    let failure = Failure::new(error);
+                    lane.fail(0, failure.clone());
+                    broken = Some((lane.cpu().axis(), failure));
+                    break;
+                }
+            }
+            match broken {
+                Some((axis, failure)) => self.queues.fail(axis, &failure),
+                None => break,
+            }
+        }
+    }
+
+    fn lane_on(&mut self, axis: Axis) -> Option<&mut Lane> {
+        self.lanes.iter_mut().find(|lane| lane.cpu().axis() == axis)
+    }
+
+    fn take_up(&mut self, event: QueueEvent) {
+        match event {
+            QueueEvent::Ready { buffer, axis, epoch, place, wait } => {
+                let Some(memory) = self.by_id.get(&buffer).cloned() else { return };
+                let clear = self.limits.clear;
+                let mapped = self.map(&place);
+                // Set once: an alloca is ready or fails, once.
+                let _ = memory.set(mapped);
+                let clear = if clear {
+                    vec![Target { memory, offset: 0, len: place.size }]
+                } else {
+                    Vec::new()
+                };
+                if let Some(lane) = self.lane_on(axis) {
+                    lane.decide(epoch, wait, clear);
+                }
+            }
+            QueueEvent::Released { buffer, axis, epoch, wait } => {
+                self.by_id.remove(&buffer);
+                if let Some(lane) = self.lane_on(axis) {
+                    lane.decide(epoch, wait, Vec::new());
+                }
+            }
+            QueueEvent::Failed { buffer, axis, epoch, wait, cause } => {
+                if let Some(memory) = self.by_id.get(&buffer) {
+                    let _ = memory.set(Err(cause.to_string()));
+                }
+                if let Some(wait) = wait
+                    && let Some(lane) = self.lane_on(axis)
+                {
+                    lane.decide(epoch, wait, Vec::new());
+                }
+            }
+            QueueEvent::QueueFailed { axis, from, failure, .. } => {
+                if let Some(lane) = self.lane_on(axis) {
+                    lane.fail(from, failure);
+                }
+            }
+        }
+    }
+
+    fn map(&self, place: &Place) -> Result<(crate::MmapBuffer, Place), String> {
+        let index = self.pools.iter().position(|pool| pool.id() == place.pool);
+        let lent = index.and_then(|index| self.device.pools.get(index)).ok_or("no such pool")?;
+        let mapped = lent.memory.map(place.slab, place.offset, place.size);
+        mapped.map(|buffer| (buffer, *place)).map_err(|error| error.to_string())
+    }
+}
+
+fn merge(wait: &mut Frontier, more: &Frontier) -> Result<(), TenantError> {
+    match wait.merge(more.as_ref()) {
+        Merge::Done => Ok(()),
+        Merge::Overflow => Err(TenantError::TooManyAxes),
+    }
+}
+
+fn advance(wait: &mut Frontier, axis: Axis, epoch: Epoch) -> Result<(), TenantError> {
+    match wait.advance(axis, epoch) {
+        Merge::Done => Ok(()),
+        Merge::Overflow => Err(TenantError::TooManyAxes),
+    }
+}

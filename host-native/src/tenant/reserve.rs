@@ -1,0 +1,276 @@
+//! Reserving and releasing on a tenant's behalf.
+//!
+//! A reservation stays in the tenant's table whatever becomes of the handle to it, so nothing is lost when a
+//! program forgets one, and nothing can be named that is not the tenant's.
+
+use super::error::{Limit, TenantError};
+use super::pool::{lock, unreached};
+use super::{Holding, PoolHandle, ReservationHandle, Tenant};
+use std::sync::{Arc, OnceLock};
+use strandline_core::pool::{MAX_DEATH_AXES, Origin, Pool, Request};
+use strandline_core::queue::Place;
+use strandline_core::{Acquire, Entry, Frontier, FrontierRef, Observation, PoolError, Reservation};
+
+/// What is asked of a pool, as an untrusted program says it.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// Bytes.
+    pub size: u64,
+    /// Start at a multiple of so many bytes.
+    pub alignment: u64,
+    /// What the use of the bytes is ordered after.
+    pub after: &'a [Entry],
+    /// The answer may require a wait.
+    pub may_wait: bool,
+    /// The pool may grow.
+    pub may_grow: bool,
+}
+
+impl<'a> Ask<'a> {
+    /// `size` bytes, any alignment, after nothing, with neither permission.
+    #[must_use]
+    pub const fn new(size: u64) -> Self {
+        Self { size, alignment: 1, after: &[], may_wait: false, may_grow: false }
+    }
+
+    /// To be used after these entries.
+    #[must_use]
+    pub const fn after(mut self, entries: &'a [Entry]) -> Self {
+        self.after = entries;
+        self
+    }
+
+    /// Permit an answer that requires a wait.
+    #[must_use]
+    pub const fn or_wait(mut self) -> Self {
+        self.may_wait = true;
+        self
+    }
+
+    /// Permit the pool to grow.
+    #[must_use]
+    pub const fn or_grow(mut self) -> Self {
+        self.may_grow = true;
+        self
+    }
+
+    pub(super) const fn request<'b>(&self, frontier: FrontierRef<'b>) -> Request<'b> {
+        let &Self { size, alignment, may_wait, may_grow, .. } = self;
+        Request { size, alignment, frontier, may_wait, may_grow }
+    }
+}
+
+/// The answer to an [`Ask`].
+#[derive(Clone, Debug)]
+#[must_use = "a reservation counts against the tenant until it is released"]
+pub enum Answer {
+    /// Usable now, by operations that wait for nothing else.
+    Ready {
+        /// The reservation.
+        reservation: ReservationHandle,
+        /// Where it is.
+        place: Place,
+        /// Where its bytes come from.
+        origin: Origin,
+    },
+    /// Usable after `wait`. Operations on it wait for that whether or not they say so.
+    AfterWait {
+        /// The reservation.
+        reservation: ReservationHandle,
+        /// Where it is.
+        place: Place,
+        /// What comes first.
+        wait: Frontier,
+    },
+    /// Nothing that the tenant may use fits.
+    Exhausted {
+        /// Taken before the search.
+        observed: Observation,
+        /// Only growth can help.
+        growth_required: bool,
+    },
+    /// The budget does not allow it now.
+    OverBudget {
+        /// Taken before the search.
+        observed: Observation,
+    },
+}
+
+/// What a tenant says that the last uses of returned bytes wait for. Its own operations count as well, said or
+/// not.
+#[derive(Clone, Copy, Debug)]
+pub enum Returned<'a> {
+    /// Nothing.
+    Idle,
+    /// These entries.
+    After(&'a [Entry]),
+    /// It does not know: the bytes come back, and stay charged, until [`Tenant::quiesce`] or the tenant's end.
+    Unknown,
+}
+
+impl Tenant {
+    /// Looks for memory in one of the tenant's pools.
+    ///
+    /// # Errors
+    /// [`TenantError::UnknownHandle`] for the pool, [`TenantError::Pool`] for a request that it can never
+    /// serve or a broken provider, [`TenantError::InvalidFrontier`] and [`TenantError::NotYours`] for
+    /// `after`, [`TenantError::Limit`] with as many reservations as there may be.
+    pub fn acquire(&mut self, pool: PoolHandle, ask: &Ask<'_>) -> Result<Answer, TenantError> {
+        let (index, _) = self.tenant_pool(pool)?;
+        {
+            let names = lock(&self.account.names);
+            names.check(ask.after)?;
+        }
+        let after = super::Names::frontier(ask.after)?;
+        {
+            let mut ledger = lock(&self.account.ledger);
+            ledger.settle(&self.account.tracker);
+            if !ledger.has_place() {
+                return Err(TenantError::Limit(Limit::Reservations));
+            }
+        }
+        match self.pools[index].acquire(&ask.request(after))? {
+            Acquire::Ready { reservation, origin } => {
+                let (reservation, place) = self.hold(index, reservation)?;
+                Ok(Answer::Ready { reservation, place, origin })
+            }
+            Acquire::AfterWait { reservation, wait } => {
+                let (reservation, place) = self.hold(index, reservation)?;
+                Ok(Answer::AfterWait { reservation, place, wait })
+            }
+            Acquire::Exhausted { observed, growth_required } => {
+                Ok(Answer::Exhausted { observed, growth_required })
+            }
+            Acquire::OverBudget { observed } => Ok(Answer::OverBudget { observed }),
+        }
+    }
+
+    /// Gives a reservation back to `pool`.
+    ///
+    /// # Errors
+    /// [`TenantError::UnknownHandle`], [`TenantError::OtherPool`], and for the death
+    /// [`TenantError::InvalidFrontier`] and [`TenantError::NotYours`]. The reservation is then as it was.
+    pub fn release(
+        &mut self,
+        pool: PoolHandle,
+        reservation: ReservationHandle,
+        death: Returned<'_>,
+    ) -> Result<(), TenantError> {
+        self.check_pool(pool, reservation)?;
+        let said = match death {
+            Returned::Idle => Some(Frontier::new()),
+            Returned::After(entries) => {
+                Some(lock(&self.account.names).check(entries)?.to_frontier())
+            }
+            Returned::Unknown => None,
+        };
+        let Some(holding) = self.holdings.remove(&reservation.0) else {
+            return Err(TenantError::UnknownHandle);
+        };
+        match said {
+            // More axes than a block remembers would taint the host's pool.
+            Some(said) if self.axes_of(&holding, &said) <= MAX_DEATH_AXES => {
+                self.end(holding, &said);
+            }
+            _ => self.limbo.push(holding),
+        }
+        self.pump();
+        Ok(())
+    }
+
+    /// Gives an unused reservation back: the death of its bytes is again what it was. One that was used
+    /// counts as released after those uses.
+    ///
+    /// # Errors
+    /// [`TenantError::UnknownHandle`] or [`TenantError::OtherPool`]. The reservation is then as it was.
+    pub fn cancel(
+        &mut self,
+        pool: PoolHandle,
+        reservation: ReservationHandle,
+    ) -> Result<(), TenantError> {
+        let index = self.check_pool(pool, reservation)?;
+        let Some(holding) = self.holdings.remove(&reservation.0) else {
+            return Err(TenantError::UnknownHandle);
+        };
+        if holding.uses.is_empty() {
+            if let Err(refused) = self.pools[index].cancel(holding.reservation) {
+                log::error!("{:?} refused {:?}", self.pools[index], refused.reservation);
+            }
+        } else {
+            self.end(holding, &Frontier::new());
+        }
+        self.pump();
+        Ok(())
+    }
+
+    /// Where a reservation is.
+    ///
+    /// # Errors
+    /// [`TenantError::UnknownHandle`].
+    pub fn place_of(&self, reservation: ReservationHandle) -> Result<Place, TenantError> {
+        let holding = self.holdings.get(&reservation.0).ok_or(TenantError::UnknownHandle)?;
+        Ok(Place::from(&holding.reservation))
+    }
+
+    /// The pool that a reservation is of.
+    ///
+    /// # Errors
+    /// [`TenantError::UnknownHandle`].
+    pub fn pool_of_reservation(
+        &self,
+        reservation: ReservationHandle,
+    ) -> Result<PoolHandle, TenantError> {
+        let holding = self.holdings.get(&reservation.0).ok_or(TenantError::UnknownHandle)?;
+        Ok(PoolHandle(holding.pool as u64))
+    }
+
+    fn check_pool(
+        &self,
+        pool: PoolHandle,
+        reservation: ReservationHandle,
+    ) -> Result<usize, TenantError> {
+        let (index, _) = self.tenant_pool(pool)?;
+        match self.holdings.get(&reservation.0) {
+            None => Err(TenantError::UnknownHandle),
+            Some(holding) if holding.pool != index => Err(TenantError::OtherPool),
+            Some(_) => Ok(index),
+        }
+    }
+
+    /// How many axes a death would have that are not reached.
+    fn axes_of(&self, holding: &Holding, said: &Frontier) -> usize {
+        let mut death = self.real_death(holding);
+        match death.merge(said.as_ref()) {
+            strandline_core::Merge::Done => unreached(death.as_ref(), &self.account.tracker).len(),
+            strandline_core::Merge::Overflow => usize::MAX,
+        }
+    }
+
+    fn hold(
+        &mut self,
+        pool: usize,
+        reservation: Reservation,
+    ) -> Result<(ReservationHandle, Place), TenantError> {
+        let place = Place::from(&reservation);
+        let mapped = self.device.pools[pool].memory.map(place.slab, place.offset, place.size);
+        let buffer = match mapped {
+            Ok(buffer) => buffer,
+            Err(error) => {
+                if let Err(refused) = self.pools[pool].cancel(reservation) {
+                    log::error!("{:?} refused {:?}", self.pools[pool], refused.reservation);
+                }
+                return Err(PoolError::Provider(error).into());
+            }
+        };
+        let handle = self.new_handle();
+        let holding = Holding {
+            pool,
+            reservation,
+            memory: Arc::new(OnceLock::from(Ok((buffer, place)))),
+            uses: Frontier::new(),
+            cleared: None,
+        };
+        self.holdings.insert(handle, holding);
+        Ok((ReservationHandle(handle), place))
+    }
+}

@@ -1,0 +1,22 @@
+//! The component file: no need but its world's, and no larger than it was.
+
+use crate::{module, wasm};
+
+/// Bytes that the component may have: what it has, and a little room.
+const LARGEST: usize = 600 << 10;
+
+#[test]
+fn it_imports_exactly_its_world() {
+    let of = |names: &[&str]| -> Vec<String> {
+        names.iter().map(|name| format!("strandline:substrate/{name}@0.1.0")).collect()
+    };
+    assert_eq!(module().imports(), of(&["notify", "slabs", "types"]));
+    let exports = of(&["authority", "frontiers", "inspect", "pools", "tracker"]);
+    assert_eq!(module().exports(), exports);
+}
+
+#[test]
+fn it_does_not_grow_unnoticed() {
+    let bytes = wasm().len();
+    assert!(bytes < LARGEST, "{bytes} bytes, of {LARGEST}");
+}

@@ -1,0 +1,162 @@
+//! The interface definitions in `wit/`: they resolve, every item says what it is and since when, and the
+//! worlds give exactly the authority that they should.
+
+use std::path::Path;
+use wit_parser::{
+    Docs, FunctionKind, Interface, PackageId, Resolve, Stability, TypeDefKind, WorldId, WorldItem,
+};
+
+const PACKAGE: &str = "strandline:substrate@0.1.0";
+
+fn resolve() -> (Resolve, PackageId) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit");
+    let mut resolve = Resolve::default();
+    match resolve.push_dir(&folder) {
+        Ok((package, _)) => (resolve, package),
+        Err(error) => panic!("{}: {error:?}", folder.display()),
+    }
+}
+
+/// Collects what is not documented or has no version.
+#[derive(Default)]
+struct Lacking(Vec<String>);
+
+impl Lacking {
+    fn item(&mut self, name: &str, docs: &Docs, stability: &Stability) {
+        self.docs(name, docs);
+        if !matches!(stability, Stability::Stable { .. }) {
+            self.0.push(format!("{name}: no @since"));
+        }
+    }
+
+    fn docs(&mut self, name: &str, docs: &Docs) {
+        if docs.contents.as_ref().is_none_or(|text| text.trim().is_empty()) {
+            self.0.push(format!("{name}: no documentation"));
+        }
+    }
+
+    fn interface(&mut self, resolve: &Resolve, interface: &Interface) {
+        let name = interface.name.as_deref().unwrap_or("?");
+        self.item(name, &interface.docs, &interface.stability);
+        for (type_name, &id) in &interface.types {
+            let path = format!("{name}.{type_name}");
+            let def = &resolve.types[id];
+            match &def.kind {
+                // `use` of another interface's type: documented there.
+                TypeDefKind::Type(wit_parser::Type::Id(_)) => continue,
+                TypeDefKind::Record(record) => {
+                    for field in &record.fields {
+                        self.docs(&format!("{path}.{}", field.name), &field.docs);
+                    }
+                }
+                TypeDefKind::Variant(variant) => {
+                    for case in &variant.cases {
+                        self.docs(&format!("{path}.{}", case.name), &case.docs);
+                    }
+                }
+                TypeDefKind::Enum(cases) => {
+                    for case in &cases.cases {
+                        self.docs(&format!("{path}.{}", case.name), &case.docs);
+                    }
+                }
+                TypeDefKind::Flags(flags) => {
+                    for flag in &flags.flags {
+                        self.docs(&format!("{path}.{}", flag.name), &flag.docs);
+                    }
+                }
+                _ => {}
+            }
+            self.item(&path, &def.docs, &def.stability);
+        }
+        for (function_name, function) in &interface.functions {
+            let path = format!("{name}.{function_name}");
+            self.item(&path, &function.docs, &function.stability);
+        }
+    }
+}
+
+#[test]
+fn every_item_is_documented_and_dated() {
+    let (resolve, package) = resolve();
+    let package = &resolve.packages[package];
+    assert_eq!(package.name.to_string(), PACKAGE);
+    let mut lacking = Lacking::default();
+    lacking.docs("the package", &package.docs);
+    assert!(package.interfaces.len() >= 9, "an interface is gone");
+    for &id in package.interfaces.values() {
+        lacking.interface(&resolve, &resolve.interfaces[id]);
+    }
+    for (name, &id) in &package.worlds {
+        let world = &resolve.worlds[id];
+        lacking.item(name, &world.docs, &world.stability);
+        for item in world.imports.values().chain(world.exports.values()) {
+            match item {
+                WorldItem::Function(function) => {
+                    lacking.item(
+                        &format!("{name}.{}", function.name),
+                        &function.docs,
+                        &function.stability,
+                    );
+                }
+                WorldItem::Interface { stability, .. } => {
+                    if !matches!(stability, Stability::Stable { .. }) {
+                        lacking.0.push(format!("{name}: an item has no @since"));
+                    }
+                }
+                WorldItem::Type { .. } => {}
+            }
+        }
+    }
+    assert!(lacking.0.is_empty(), "{:#?}", lacking.0);
+}
+
+fn names(resolve: &Resolve, world: WorldId, imports: bool) -> Vec<String> {
+    let world = &resolve.worlds[world];
+    let items = if imports { &world.imports } else { &world.exports };
+    let mut names: Vec<String> = items
+        .iter()
+        .map(|(key, item)| match item {
+            WorldItem::Interface { id, .. } => {
+                resolve.interfaces[*id].name.clone().unwrap_or_default()
+            }
+            _ => resolve.name_world_key(key),
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn worlds_have_exactly_these_interfaces() {
+    let (resolve, package) = resolve();
+    let world = |name: &str| resolve.packages[package].worlds[name];
+    let (substrate, guest) = (world("substrate"), world("guest"));
+    // `types` has no functions: it is imported for its names only.
+    assert_eq!(names(&resolve, substrate, true), ["notify", "slabs", "types"]);
+    assert_eq!(
+        names(&resolve, substrate, false),
+        ["authority", "frontiers", "inspect", "pools", "tracker"]
+    );
+    // No authority, no tracker, no slabs.
+    assert_eq!(names(&resolve, guest, true), ["device", "frontiers", "pools", "types"]);
+    assert_eq!(names(&resolve, guest, false), ["run"]);
+}
+
+#[test]
+fn only_waits_are_async() {
+    let (resolve, package) = resolve();
+    let mut waits = Vec::new();
+    for (name, &id) in &resolve.packages[package].interfaces {
+        for (function, item) in &resolve.interfaces[id].functions {
+            if matches!(
+                item.kind,
+                FunctionKind::AsyncFreestanding
+                    | FunctionKind::AsyncMethod(_)
+                    | FunctionKind::AsyncStatic(_)
+            ) {
+                waits.push(format!("{name}.{function}"));
+            }
+        }
+    }
+    assert_eq!(waits, ["device.wait", "device.changed"]);
+}
