@@ -4,6 +4,11 @@ pub mod advance;
 mod first_use;
 mod fixed_pairs;
 mod frontier;
+#[cfg(feature = "wgpu")]
+mod gpu;
+#[cfg(not(feature = "wgpu"))]
+#[path = "groups/no_gpu.rs"]
+mod gpu;
 mod load;
 pub mod notification;
 mod packing;
@@ -63,7 +68,8 @@ pub fn all(file_bytes: u64) -> Vec<Work> {
         .chain(first_use::cases())
         .chain(wakes::cases())
         .chain(load::cases(file_bytes))
-        .chain(sandbox::cases());
+        .chain(sandbox::cases())
+        .chain(gpu::cases());
     let counted = notification::counts().chain(packing::cases());
     timed.map(Work::Timed).chain(counted.map(Work::Counted)).collect()
 }

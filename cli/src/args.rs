@@ -33,6 +33,8 @@ Examples:
     strandline replay traces/bert_train.csv.gz --capacity 96MiB
   Eight streams that run 64 operations behind, waiting where memory is short:
     strandline replay traces/bert_train.csv.gz --streams 8 --in-flight 64 --allow-wait
+  The same on a GPU (built with --features wgpu), whichever `strandline info` calls NVIDIA:
+    strandline replay traces/bert_train.csv.gz --provider wgpu --adapter nvidia
   A serving log as a paged KV cache, drawn:
     strandline replay traces/azure_llm_code_2023.csv.gz --max-batch 32 --plot kv.html
 
@@ -190,11 +192,33 @@ pub(crate) struct ReplayArgs {
     #[command(flatten)]
     pub(crate) pool: PoolArgs,
     #[command(flatten)]
+    pub(crate) memory: MemoryArgs,
+    #[command(flatten)]
     pub(crate) streams: StreamArgs,
     #[command(flatten)]
     pub(crate) via: ViaArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+/// Whose memory it is.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Memory")]
+pub(crate) struct MemoryArgs {
+    /// Where slabs come from; on a GPU the tags are written and checked there, and the report has its completion latency
+    #[arg(long, value_enum, default_value_t = ProviderKind::Mmap)]
+    pub(crate) provider: ProviderKind,
+    /// The GPU: the first whose name contains this, upper or lower case [default: the fastest]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) adapter: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProviderKind {
+    /// This machine's memory
+    Mmap,
+    /// A GPU's buffers; needs a build with --features wgpu
+    Wgpu,
 }
 
 /// Where the pools are.

@@ -6,8 +6,7 @@ use crate::meter::Meter;
 use crate::output::{self, Error};
 use crate::replay::{Extra, Plot, play, scan, show};
 use std::fs;
-use std::sync::Arc;
-use strandline_replay::build::Native;
+use strandline_replay::build::Backing;
 use strandline_replay::fit;
 use strandline_replay::session::TraceFile;
 use strandline_replay::size::Bytes;
@@ -26,7 +25,8 @@ pub(crate) fn run(args: &FitArgs) -> Result<Ending, Error> {
         })?
     };
     // The search was over numbers; the report is of a replay over memory, with every byte checked.
-    let outcome = play(&trace, &scan, &fitted.config, options, Arc::new(Native))?;
+    let backing = Backing::mmap(fitted.config.capacity.map(|bytes| bytes.0))?;
+    let outcome = play(&trace, &scan, &fitted.config, &backing, options)?;
     let choice = format!("the best of {} configurations: {}", candidates.len(), fitted.config);
     let extra = Extra { fit: Some(&fitted), ..Extra::default() };
     show(&trace, &scan, options, &choice, &outcome, extra, &args.output)?;

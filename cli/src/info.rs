@@ -4,6 +4,7 @@ use crate::Ending;
 use crate::args::InfoArgs;
 use crate::output::{self, Error};
 use crate::proactor;
+use crate::provider::{Adapters, adapters};
 use serde_json::{Value, json};
 use std::time::Duration;
 use strandline_host_native::{PrefaultReport, machine_info, measure_prefault, memory_nodes};
@@ -20,8 +21,10 @@ pub(crate) fn run(args: &InfoArgs) -> Result<Ending, Error> {
     // A machine without that much memory is no reason to say nothing of it.
     let pages = measure_prefault(MEASURED).map_err(|error| log::warn!("{error}")).ok();
     let provider = Backing::mmap(None)?.provider.properties();
+    let Adapters { text: gpus, json: adapters } = adapters();
     let text = if args.json {
         let report = json!({
+            "adapters": adapters,
             "providers": [{
                 "name": "mmap",
                 "memory_type": format!("{:?}", provider.memory_type),
@@ -55,6 +58,7 @@ pub(crate) fn run(args: &InfoArgs) -> Result<Ending, Error> {
              \x20 granularity   {}\n\
              \x20 largest slab  {}\n\
              \n\
+             {gpus}\n\
              machine\n\
              \x20 memory        {}, {} available\n\
              \x20 page          {}, huge {} ({})\n\

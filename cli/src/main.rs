@@ -16,6 +16,7 @@ mod meter;
 mod output;
 #[cfg_attr(not(target_os = "linux"), path = "proactor/absent.rs")]
 mod proactor;
+mod provider;
 mod replay;
 #[cfg_attr(not(feature = "component"), path = "run/without.rs")]
 mod run;

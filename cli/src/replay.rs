@@ -4,6 +4,7 @@ use crate::Ending;
 use crate::args::{OutputArgs, PoolArgs, PoolKind, ReplayArgs, Via, ViaArgs};
 use crate::meter::Meter;
 use crate::output::{self, Error};
+use crate::provider;
 use crate::sandbox::Sandbox;
 use std::fs;
 use std::path::Path;
@@ -24,7 +25,9 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Ending, Error> {
     let options = args.streams.options();
     let (config, choice) = choose(&args.pool, read, &trace, &scan, options)?;
     let via = via(&args.via)?;
-    let outcome = play(&trace, &scan, &config, options, via.maker())?;
+    let capacity = config.capacity.map(|bytes| bytes.0);
+    let backing = provider::backing(&args.memory, capacity)?.made_by(via.maker());
+    let outcome = play(&trace, &scan, &config, &backing, options)?;
     // What the sandbox died of says more than the event at which that was noticed.
     let boundary = via.boundary()?;
     show(&trace, &scan, options, &choice, &outcome, Extra { fit: None, boundary }, &args.output)?;
@@ -45,12 +48,11 @@ pub(crate) fn play(
     trace: &TraceFile,
     scan: &Scan,
     config: &Config,
+    backing: &Backing,
     options: Options,
-    maker: Arc<dyn Maker>,
 ) -> Result<Outcome, Error> {
-    let backing = Backing::mmap(config.capacity.map(|bytes| bytes.0))?.made_by(maker);
     let meter = Meter::new("replaying", scan.totals.events);
-    Ok(trace.play(scan, config, &backing, options, &mut |events| meter.at(events))?)
+    Ok(trace.play(scan, config, backing, options, &mut |events| meter.at(events))?)
 }
 
 fn read_config(path: &Path) -> Result<Config, Error> {

@@ -9,7 +9,7 @@
 //! is one region; without one, slabs are [`DEFAULT_SLAB`], and a larger request gets a slab of its own.
 
 use crate::config::{Config, Kind, Policy, PoolSpec};
-use crate::memory::Memory;
+use crate::memory::{Memory, Tags};
 use crate::pools::{Member, Pools};
 use core::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -115,8 +115,8 @@ impl std::error::Error for BuildError {}
 pub struct Backing {
     /// Where slabs come from.
     pub provider: Arc<dyn SlabProvider>,
-    /// Where their bytes are, if they have any.
-    pub memory: Option<Arc<dyn Memory>>,
+    /// What tags their bytes, if they have any.
+    pub memory: Option<Arc<dyn Tags>>,
     /// Who makes the pools.
     pub maker: Arc<dyn Maker>,
 }
@@ -456,15 +456,14 @@ mod tests {
 
     #[test]
     fn mapped_bytes_are_read_back_and_ranges_are_checked() {
-        let backing = Backing::mmap(None).unwrap();
-        let memory = backing.memory.unwrap();
-        let Ok(Grant::Slab(slab)) = backing.provider.acquire(4096) else { panic!("no memory") };
+        let memory = Mapped(MmapSlabProvider::builder().build().unwrap());
+        let Ok(Grant::Slab(slab)) = memory.acquire(4096) else { panic!("no memory") };
         memory.write(slab.id, 4090, b"strand").unwrap();
         let mut read = [0; 6];
         memory.read(slab.id, 4090, &mut read).unwrap();
         assert_eq!(&read, b"strand");
         assert!(memory.write(slab.id, 4091, b"strand").is_err());
-        backing.provider.release(slab.id).unwrap();
+        memory.release(slab.id).unwrap();
         assert!(memory.read(slab.id, 0, &mut read).is_err());
     }
 

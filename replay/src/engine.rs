@@ -22,7 +22,7 @@
 //! O(log n) an event for n live blocks (the oracle's interval maps); the walk over all blocks that finds the largest hole at a peak is
 //! paid for by the events since the last one. Memory: the live set, and what is in flight.
 
-use crate::memory::{Memory, Tagged};
+use crate::memory::{DeviceReport, Tagged, Tags};
 use crate::oracle::{Oracle, Range, Verdict};
 use crate::pools::Pools;
 use crate::series::{Sample, Timeline};
@@ -129,6 +129,8 @@ pub struct Outcome {
     pub failure: Option<Failure>,
     /// From the first event to the last.
     pub elapsed: Duration,
+    /// The device whose memory it was, if it was a device's.
+    pub device: Option<DeviceReport>,
 }
 
 impl Outcome {
@@ -163,7 +165,7 @@ pub struct Engine {
     waits: u64,
     stalls: u64,
     unsound: Option<Failure>,
-    memory: Option<Arc<dyn Memory>>,
+    memory: Option<Arc<dyn Tags>>,
     start: Instant,
 }
 
@@ -173,7 +175,7 @@ impl Engine {
     pub fn new(
         pools: Pools,
         streams: Streams,
-        memory: Option<Arc<dyn Memory>>,
+        memory: Option<Arc<dyn Tags>>,
         options: Options,
     ) -> Self {
         Self {
@@ -399,11 +401,13 @@ impl Engine {
         for live in self.live.drain(..).flatten() {
             live_blocks += 1;
             if let Some(memory) = self.memory.as_deref() {
-                lost += u64::from(live.block().check(memory) != Ok(true));
+                lost += u64::from(memory.verify(&live.block()) != Ok(true));
             }
             // A pool that refuses its own reservation was counted when it mattered; here nothing is left to lose.
             let _ = self.pools.set().release(live.reservation, Death::Idle);
         }
+        // What a device found it tells now; one that is gone has lost the blocks it was to check.
+        lost += self.memory.as_deref().map_or(0, |memory| memory.settle().unwrap_or(1));
         let mut verdict = self.oracle.verdict();
         verdict.corruptions = self.streams.corrupted() + lost;
         let failure = self.unsound.or(failure.map(|failure| *failure));
@@ -421,6 +425,7 @@ impl Engine {
             live_blocks,
             failure,
             elapsed,
+            device: self.memory.as_deref().and_then(Tags::device),
         }
     }
 }

@@ -14,6 +14,8 @@ pub mod engine;
 pub mod event;
 pub mod fit;
 pub mod format;
+#[cfg(feature = "wgpu")]
+pub mod gpu;
 pub mod memory;
 pub mod oracle;
 pub mod plot;

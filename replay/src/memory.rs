@@ -9,6 +9,7 @@
 //! is noticed. At most [`MARKS`] places of a large block are touched, so the cost of an event does not grow with its size and
 //! the memory that becomes resident is a small part of the block.
 
+use hdrhistogram::Histogram;
 use strandline_core::{SlabError, SlabId};
 
 /// Where the bytes of slabs can be read and written. Implemented by providers of memory that the host can reach.
@@ -24,6 +25,56 @@ pub trait Memory: core::fmt::Debug + Send + Sync {
     /// # Errors
     /// The slab is not live, or the range does not lie in it.
     fn read(&self, slab: SlabId, offset: u64, bytes: &mut [u8]) -> Result<(), SlabError>;
+}
+
+/// Writes the tags of blocks, and checks them. Whatever is [`Memory`] does it in place; a device does it in the order in which it is
+/// told, and may tell later what it found.
+pub trait Tags: core::fmt::Debug + Send + Sync {
+    /// Writes the block's pattern.
+    ///
+    /// # Errors
+    /// The block does not lie in its slab, or the device is gone.
+    fn tag(&self, block: &Tagged) -> Result<(), SlabError>;
+
+    /// Whether the block still holds its pattern; true as well when that will be told by [`settle`](Self::settle).
+    ///
+    /// # Errors
+    /// The block does not lie in its slab, or the device is gone.
+    fn verify(&self, block: &Tagged) -> Result<bool, SlabError>;
+
+    /// Waits for what is under way; how many blocks were found wrong that no check has told of.
+    ///
+    /// # Errors
+    /// The device is gone.
+    fn settle(&self) -> Result<u64, SlabError> {
+        Ok(0)
+    }
+
+    /// What the device that does it has to say about itself.
+    fn device(&self) -> Option<DeviceReport> {
+        None
+    }
+}
+
+impl<M: Memory> Tags for M {
+    fn tag(&self, block: &Tagged) -> Result<(), SlabError> {
+        block.write(self)
+    }
+
+    fn verify(&self, block: &Tagged) -> Result<bool, SlabError> {
+        block.check(self)
+    }
+}
+
+/// A device that took part in a replay.
+#[derive(Clone, Debug)]
+pub struct DeviceReport {
+    /// Its name.
+    pub adapter: String,
+    /// What was submitted to it.
+    pub submissions: u64,
+    /// From a submission to the news that it is complete, in nanoseconds.
+    pub completion: Histogram<u64>,
 }
 
 /// Blocks up to this many bytes are written and checked whole.

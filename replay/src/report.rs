@@ -55,7 +55,18 @@ pub struct Json<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fit: Option<JsonFit>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<JsonGpu>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub boundary: Option<Boundary>,
+}
+
+/// `gpu.*`, only of a replay on a GPU.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the keys are the interface, described in the command's help")]
+pub struct JsonGpu {
+    pub adapter: String,
+    pub submissions: u64,
+    pub completion_ns: Quantiles,
 }
 
 /// `trace.*`
@@ -245,6 +256,11 @@ impl<'a> Report<'a> {
                 overhead: ratio(fit.capacity, self.scan.totals.peak_live_bytes),
                 config: fit.config.to_toml(),
             }),
+            gpu: self.outcome.device.as_ref().map(|device| JsonGpu {
+                adapter: device.adapter.clone(),
+                submissions: device.submissions,
+                completion_ns: Quantiles::of(&device.completion),
+            }),
             boundary: self.boundary,
         }
     }
@@ -313,6 +329,15 @@ impl<'a> Report<'a> {
         {
             let Quantiles { p50, p99, p999, max } = Quantiles::of(histogram);
             writeln!(f, "  {name:<8} {p50:>10} {p99:>10} {p999:>10} {max:>10}")?;
+        }
+        if let Some(device) = &self.outcome.device {
+            let Quantiles { p50, p99, p999, max } = Quantiles::of(&device.completion);
+            writeln!(f, "  complete {p50:>10} {p99:>10} {p999:>10} {max:>10}")?;
+            writeln!(
+                f,
+                "gpu        {}: {} submissions, each complete when the poller says so",
+                device.adapter, device.submissions
+            )?;
         }
         writeln!(
             f,

@@ -15,7 +15,7 @@
 //!
 //! Cost: O(1) an operation, amortized. Memory: what is in flight.
 
-use crate::memory::{Memory, Tagged};
+use crate::memory::{Tagged, Tags};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use strandline_core::{Axis, Epoch, Frontier, FrontierRef, Progress, Tracker, TrackerError};
@@ -62,7 +62,7 @@ pub struct Streams {
     tracker: Tracker,
     queues: Vec<Queue>,
     in_flight: u64,
-    memory: Option<Arc<dyn Memory>>,
+    memory: Option<Arc<dyn Tags>>,
     corrupted: u64,
     first_corrupted: Option<Tagged>,
     /// Scratch of [`complete`](Self::complete).
@@ -78,7 +78,7 @@ impl Streams {
     pub fn new(
         count: u32,
         in_flight: u64,
-        memory: Option<Arc<dyn Memory>>,
+        memory: Option<Arc<dyn Tags>>,
     ) -> Result<Self, TrackerError> {
         let tracker = Tracker::new(count as usize);
         let queues = (0..count.min(MAX_STREAMS)).map(axis).map(|axis| {
@@ -219,8 +219,8 @@ impl Streams {
     fn execute(&mut self, work: Work) {
         let Some(memory) = self.memory.as_deref() else { return };
         let (sound, block) = match work {
-            Work::Write(block) => (block.write(memory).is_ok(), block),
-            Work::Check(block) => (block.check(memory) == Ok(true), block),
+            Work::Write(block) => (memory.tag(&block).is_ok(), block),
+            Work::Check(block) => (memory.verify(&block) == Ok(true), block),
             Work::None => return,
         };
         if !sound {

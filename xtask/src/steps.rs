@@ -1,7 +1,7 @@
 //! The steps of `cargo xtask test` and `cargo xtask lint`, each a function that runs cargo with the right flags.
 //!
 //! ```text
-//! default flags   target/         unit, replay, bench, lint
+//! default flags   target/         unit, replay, wgpu, bench, lint
 //! --cfg loom      target/loom     loom
 //! sanitizers      target/{asan,tsan}
 //! no std          target/no-std   no-std
@@ -14,6 +14,7 @@ mod component;
 mod fuzz;
 mod guests;
 mod replay;
+mod wgpu;
 
 use std::collections::HashSet;
 use std::process::ExitCode;
@@ -58,6 +59,8 @@ pub(crate) enum Step {
     Loom,
     /// The command over every shipped trace, its exit status and JSON checked.
     Replay,
+    /// The GPU host, the command on a GPU; without one, on Mesa's lavapipe.
+    Wgpu,
     /// The benchmarks compile.
     Bench,
     /// Tests under AddressSanitizer, reduced.
@@ -87,6 +90,7 @@ impl Step {
     fn needs(self) -> &'static str {
         match self {
             Self::Unit | Self::Loom | Self::Replay | Self::Bench => "-",
+            Self::Wgpu => "a GPU, or Debian's mesa-vulkan-drivers and libvulkan1",
             Self::NoStd => "target wasm32-unknown-unknown, or Debian's rustc-web",
             Self::Sandbox | Self::Conformance => {
                 "target wasm32-wasip2, or Debian's rustc-web and lld-22"
@@ -108,6 +112,7 @@ impl Step {
             Self::Python => component::python(),
             Self::Loom => loom(),
             Self::Replay => replay::replay(),
+            Self::Wgpu => wgpu::wgpu(),
             Self::Bench => bench_compiles(),
             Self::Asan => asan(),
             Self::Tsan => tsan(),
@@ -169,9 +174,10 @@ pub(crate) fn lint() -> ExitCode {
 }
 
 fn unit() -> Outcome {
-    // The soak runs as long as its time allows; by hand, a run is two seconds.
+    // The GPU host needs an adapter: it has a step of its own. The soak runs as long as its time allows; by hand, a run is
+    // two seconds.
     Cmd::cargo()
-        .args(["test", "--workspace", "--no-fail-fast"])
+        .args(["test", "--workspace", "--exclude", "strandline-host-wgpu", "--no-fail-fast"])
         .env("STRANDLINE_SOAK_SECONDS", "20")
         .run_tests()
         .map(Some)
@@ -278,6 +284,8 @@ fn clippy() -> Outcome {
     let strict = |cmd: Cmd| cmd.args(["--", "-D", "warnings"]).run();
     strict(clippy().args(["--workspace", "--all-targets"]))?;
     strict(clippy().args(["-p", "strandline-core", "--no-default-features"]))?;
+    let gpu = ["-p", "strandline", "-p", "strandline-replay", "--features", "strandline/wgpu"];
+    strict(clippy().args(gpu).arg("--all-targets"))?;
     strict(clippy().args([
         "-p",
         "strandline-host-native",

@@ -5,7 +5,7 @@ use strandline_core::pool::PoolHost;
 
 fn engine(capacity: u64, streams: u32, options: Options, flaw: Flaw) -> Engine {
     let heap = Arc::new(Heap::new(capacity));
-    let memory: Arc<dyn Memory> = heap.clone();
+    let memory: Arc<dyn Tags> = heap.clone();
     let streams = Streams::new(streams, options.in_flight, Some(memory.clone())).unwrap();
     let pool = FirstFit::new(PoolHost::new(heap, streams.progress()), capacity, flaw);
     Engine::new(Pools::one(Arc::new(pool)).unwrap(), streams, Some(memory), options)

@@ -12,7 +12,7 @@
 //! replay --plot f.svg   ──▶ a picture that needs no other file
 //! ```
 
-mod report;
+pub(super) mod report;
 
 use std::fs;
 use std::path::{Path, PathBuf};

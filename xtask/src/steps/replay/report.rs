@@ -71,7 +71,7 @@ fn get<'a>(report: &'a Value, key: &str) -> Result<&'a Value, String> {
 }
 
 /// A whole number of the report.
-pub(super) fn count(report: &Value, key: &str) -> Result<u64, String> {
+pub(crate) fn count(report: &Value, key: &str) -> Result<u64, String> {
     get(report, key)?.as_u64().ok_or_else(|| format!("{key} is not a whole number"))
 }
 
@@ -81,7 +81,7 @@ pub(super) fn number(report: &Value, key: &str) -> Result<f64, String> {
 }
 
 /// The promised keys, and what must hold between them whatever the trace.
-pub(super) fn check_report(report: &Value, satisfied: bool) -> Result<(), String> {
+pub(crate) fn check_report(report: &Value, satisfied: bool) -> Result<(), String> {
     COUNTS.iter().try_for_each(|key| count(report, key).map(drop))?;
     NUMBERS.iter().try_for_each(|key| number(report, key).map(drop))?;
     for key in WORDS {

@@ -1,0 +1,420 @@
+//! A device with its queue: what slabs, timelines and queues of one GPU share.
+//!
+//! ```text
+//!   Timeline A ─┐                        ┌───────────────── poller thread ─────────────────┐
+//!   Timeline B ─┼─ submit ─▶ wgpu::Queue │ device.poll(wait for the oldest flight)          │
+//!   your code  ─┘     │                  │ pop it ─▶ tracker.advance(axis, epoch)           │
+//!                     └─ flights: A@1 B@1 A@2 ─▶          ─▶ tell the listeners             │
+//!                                        └─────────────────────────────────────────────────┘
+//! ```
+//!
+//! There is one [`Gpu`] for each `wgpu::Device`, and one thread that polls the device. A *flight* is a submission that wgpu has
+//! and that is not known to be over. Flights end in the order of their submission, because wgpu has one queue per device.
+//!
+//! # Who polls, and how
+//! A wait on a submission's index returns when the device has finished it, and refuses an index whose submission wgpu did not
+//! accept; that is why flights are checked by index. A wait with a time limit may panic in wgpu 30.0 when another thread polls at
+//! the same moment, so the poller waits without one, and only for what was submitted. Your own `device.poll` calls are
+//! harmless. `buffer.destroy()` blocks until the poller's wait is over, as wgpu has it: drop buffers instead.
+//!
+//! # Where foreign code runs
+//! Trackers are advanced, and their callbacks run, on the polling thread with no lock held, neither wgpu's nor ours. A callback
+//! may submit again. A panic in one is logged and does not stop the poller.
+//!
+//! # Loss
+//! The first cause is kept: from wgpu's device-lost callback, from [`report_loss`](Gpu::report_loss), or from a poll that failed.
+//! Flights that the device has finished are still reached; then every axis fails with the cause, once.
+//!
+//! No lock of ours is held while wgpu runs either, because wgpu runs callbacks of finished work inside a submission.
+//!
+//! # Cost
+//! A submission takes a lock twice, for a few instructions; the thread spins briefly and then sleeps while nothing is in flight.
+
+use crate::poller::Poller;
+use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::thread::Thread;
+use std::time::Duration;
+use strandline_core::{Axis, Epoch, Failure, Tracker, TrackerError};
+use wgpu::{Device, Limits, Queue, SubmissionIndex};
+
+/// Who is told when axes of a device have moved, or ended.
+pub(crate) trait Listener: Send + Sync {
+    /// Something was reached, or the device is lost.
+    fn progress(&self);
+}
+
+/// Why the device is gone: the failure of its axes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceLost {
+    /// As wgpu says it: destroyed, or unknown.
+    pub reason: &'static str,
+    /// The driver's words, if it had any.
+    pub message: String,
+}
+
+impl fmt::Display for DeviceLost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the device was lost ({})", self.reason)?;
+        if self.message.is_empty() { Ok(()) } else { write!(f, ": {}", self.message) }
+    }
+}
+
+impl core::error::Error for DeviceLost {}
+
+/// Why a device cannot be watched.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum GpuError {
+    /// The system has no thread to give.
+    Thread(std::io::Error),
+    /// The tracker refused the axis.
+    Tracker(TrackerError),
+    /// The device is lost.
+    Lost(Failure),
+    /// wgpu's validation refused a submission.
+    Refused(Failure),
+}
+
+impl fmt::Display for GpuError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Thread(error) => write!(f, "cannot start the polling thread: {error}"),
+            Self::Tracker(error) => error.fmt(f),
+            Self::Lost(failure) | Self::Refused(failure) => failure.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for GpuError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Thread(error) => Some(error),
+            Self::Tracker(error) => Some(error),
+            Self::Lost(failure) | Self::Refused(failure) => Some(failure.get_ref()),
+        }
+    }
+}
+
+impl From<TrackerError> for GpuError {
+    fn from(error: TrackerError) -> Self {
+        Self::Tracker(error)
+    }
+}
+
+/// One axis on the device.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) axis: Axis,
+    pub(crate) tracker: Tracker,
+    /// The last epoch that was given out.
+    pub(crate) last: Epoch,
+    /// What the tracker was told.
+    pub(crate) settled: Epoch,
+    /// The first epochs of its flights, oldest first.
+    pub(crate) firsts: VecDeque<Epoch>,
+    /// How many of its flights are on their way to wgpu.
+    pub(crate) boarding: usize,
+    /// Its timeline is gone: it is retired once its flights are over.
+    pub(crate) closing: bool,
+    /// It is to fail at once.
+    pub(crate) failing: Option<Failure>,
+}
+
+impl Line {
+    pub(crate) fn new(axis: Axis, tracker: Tracker) -> Self {
+        Self {
+            axis,
+            tracker,
+            last: 0,
+            settled: 0,
+            firsts: VecDeque::new(),
+            boarding: 0,
+            closing: false,
+            failing: None,
+        }
+    }
+
+    /// The last epoch that the device has finished, as far as the poller knows.
+    pub(crate) fn reached(&self) -> Epoch {
+        self.firsts.front().map_or(self.last, |first| first - 1)
+    }
+}
+
+/// How far a submission has come.
+#[derive(Clone, Debug)]
+pub(crate) enum Stage {
+    /// On its way to wgpu.
+    Boarding,
+    /// wgpu has it.
+    Away(SubmissionIndex),
+    /// It never got there: a panic came out of wgpu.
+    Void,
+}
+
+/// A submission that is not known to be over.
+#[derive(Debug)]
+pub(crate) struct Flight {
+    pub(crate) stage: Stage,
+    pub(crate) line: usize,
+    /// The first epoch that it has to finish for.
+    pub(crate) first: Epoch,
+}
+
+/// What the lock of [`Shared`] guards.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// Lines that ended leave their place empty.
+    pub(crate) lines: Vec<Option<Line>>,
+    /// In the order in which their epochs were given out.
+    pub(crate) flights: VecDeque<Flight>,
+    /// The number of the first flight in the list.
+    pub(crate) departed: u64,
+    /// Somebody wants the device polled once, mappings for instance.
+    pub(crate) kicked: bool,
+    /// Lines are to be looked at without a poll.
+    pub(crate) moved: bool,
+    /// Listeners are to be told although no line moves.
+    pub(crate) tell: bool,
+    /// Operations that wait for something while perhaps nothing is in flight: a loss must be noticed all the same.
+    pub(crate) expecting: usize,
+    pub(crate) stop: bool,
+    pub(crate) listeners: Vec<Weak<dyn Listener>>,
+}
+
+impl State {
+    /// The last epoch of a line up to which wgpu has everything.
+    pub(crate) fn issued(&self, position: usize) -> Epoch {
+        // Without a line: gone after a loss.
+        let Some(Some(line)) = self.lines.get(position) else { return 0 };
+        if line.boarding == 0 {
+            return line.last;
+        }
+        let boarding = self
+            .flights
+            .iter()
+            .find(|flight| flight.line == position && matches!(flight.stage, Stage::Boarding));
+        boarding.map_or(line.last, |flight| flight.first - 1)
+    }
+
+    /// Takes the oldest flight off the list.
+    pub(crate) fn drop_first(&mut self) {
+        if let Some(flight) = self.flights.pop_front() {
+            self.departed += 1;
+            if let Some(Some(line)) = self.lines.get_mut(flight.line) {
+                line.firsts.pop_front();
+            }
+        }
+    }
+
+    /// A flight by its number; `None` once a loss has swept it away.
+    pub(crate) fn flight(&mut self, number: u64) -> Option<&mut Flight> {
+        let place = usize::try_from(number.checked_sub(self.departed)?).ok()?;
+        self.flights.get_mut(place)
+    }
+}
+
+/// What the handles and the poller share.
+pub(crate) struct Shared {
+    pub(crate) device: Device,
+    pub(crate) queue: Queue,
+    pub(crate) limits: Limits,
+    pub(crate) lost: OnceLock<Failure>,
+    pub(crate) state: Mutex<State>,
+    pub(crate) thread: OnceLock<Thread>,
+    /// How often the poller was rung.
+    pub(crate) rings: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // No foreign code runs with this lock held, so poison means nothing.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes the poller. A ring is remembered, so that none is lost between its last look and its sleep.
+    pub(crate) fn ring(&self) {
+        // Relaxed: it only ends a spin early; what is to be seen is under the lock.
+        self.rings.fetch_add(1, Ordering::Relaxed);
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    /// Has the listeners called on the polling thread.
+    pub(crate) fn tell(&self) {
+        self.lock().tell = true;
+        self.ring();
+    }
+
+    /// Keeps the first cause.
+    pub(crate) fn lose(&self, lost: DeviceLost) {
+        log::warn!("{lost}");
+        // Losing twice is one loss.
+        let _ = self.lost.set(Failure::new(lost));
+    }
+
+    /// Without the state's lock: wgpu calls this from wherever it notices, maybe from a submission of ours.
+    fn lost_callback(self: &Arc<Self>) -> impl Fn(wgpu::DeviceLostReason, String) + Send + 'static {
+        let shared = Arc::downgrade(self);
+        move |reason, message| {
+            let reason = match reason {
+                wgpu::DeviceLostReason::Destroyed => "destroyed",
+                wgpu::DeviceLostReason::Unknown => "unknown",
+            };
+            if let Some(shared) = shared.upgrade() {
+                shared.lose(DeviceLost { reason, message });
+                shared.ring();
+            }
+        }
+    }
+}
+
+/// Ends the poller with the last handle.
+struct Handle {
+    shared: Arc<Shared>,
+    poller: Poller,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.lock().stop = true;
+        self.shared.ring();
+        self.poller.join();
+    }
+}
+
+/// A device and its queue, with the thread that polls it. A handle: clones share the one thread, which ends, after what is in
+/// flight, with the last of them.
+///
+/// Bring your own device; [`adapter::open`](crate::adapter::open) makes one with limits as large as the adapter has.
+///
+/// ```
+/// # let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
+/// use strandline_host_wgpu::Gpu;
+/// let gpu = Gpu::new(device, queue)?;
+/// assert!(gpu.lost().is_none());
+/// # Ok::<(), strandline_host_wgpu::GpuError>(())
+/// ```
+#[derive(Clone)]
+pub struct Gpu {
+    handle: Arc<Handle>,
+}
+
+impl Gpu {
+    /// Starts to watch a device. It takes wgpu's one device-lost callback; a program that has its own uses
+    /// [`with_own_lost_callback`](Self::with_own_lost_callback).
+    ///
+    /// # Errors
+    /// [`GpuError::Thread`].
+    pub fn new(device: Device, queue: Queue) -> Result<Self, GpuError> {
+        let gpu = Self::with_own_lost_callback(device, queue)?;
+        let shared = gpu.shared();
+        shared.device.set_device_lost_callback(shared.lost_callback());
+        Ok(gpu)
+    }
+
+    /// Starts to watch a device whose loss the program reports by [`report_loss`](Self::report_loss), from its own callback.
+    ///
+    /// # Errors
+    /// [`GpuError::Thread`].
+    pub fn with_own_lost_callback(device: Device, queue: Queue) -> Result<Self, GpuError> {
+        let shared = Arc::new(Shared {
+            limits: device.limits(),
+            device,
+            queue,
+            lost: OnceLock::new(),
+            state: Mutex::default(),
+            thread: OnceLock::new(),
+            rings: AtomicU64::new(0),
+        });
+        let poller = Poller::start(shared.clone()).map_err(GpuError::Thread)?;
+        Ok(Self { handle: Arc::new(Handle { shared, poller }) })
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.handle.shared
+    }
+
+    /// The device.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.shared().device
+    }
+
+    /// Its queue. What you submit here yourself belongs to no axis until it is
+    /// [reported](crate::Timeline::submitted).
+    #[must_use]
+    pub fn queue(&self) -> &Queue {
+        &self.shared().queue
+    }
+
+    /// The device's limits, read once.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.shared().limits
+    }
+
+    /// Why the device is lost, once it is.
+    #[must_use]
+    pub fn lost(&self) -> Option<&Failure> {
+        self.shared().lost.get()
+    }
+
+    /// Tells of a loss that wgpu told somebody else. The first report counts.
+    pub fn report_loss(&self, reason: wgpu::DeviceLostReason, message: String) {
+        self.shared().lost_callback()(reason, message);
+    }
+
+    /// Submissions that are not known to be over.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.shared().lock().flights.len()
+    }
+
+    /// Has the device polled soon, so that mappings complete although nothing is in flight.
+    pub fn kick(&self) {
+        self.shared().lock().kicked = true;
+        self.shared().ring();
+    }
+
+    /// Whether both are one device.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(self.shared(), other.shared())
+    }
+
+    /// Has the listeners called on the polling thread.
+    pub(crate) fn tell(&self) {
+        self.shared().tell();
+    }
+
+    pub(crate) fn listen(&self, listener: Weak<dyn Listener>) {
+        self.shared().lock().listeners.push(listener);
+    }
+
+    /// Counts operations that wait for something; while there are any the device is looked at now and then.
+    pub(crate) fn expect(&self, more: bool) {
+        let mut state = self.shared().lock();
+        state.expecting =
+            if more { state.expecting + 1 } else { state.expecting.saturating_sub(1) };
+        drop(state);
+        if more {
+            self.shared().ring();
+        }
+    }
+}
+
+impl fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gpu")
+            .field("adapter", &self.device().adapter_info().name)
+            .field("lost", &self.lost())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How often a device with nothing in flight is looked at while somebody waits: only a loss can come of it.
+pub(crate) const IDLE_LOOK: Duration = Duration::from_millis(20);

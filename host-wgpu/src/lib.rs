@@ -1,0 +1,65 @@
+//! Strandline on the GPU, through wgpu: buffers as slabs, submissions as timelines, queues that do real work.
+//!
+//! ```text
+//!   QueueSet ── Queue: alloca, dealloca, fill, copy, write, dispatch, read        Transients: your own encoders
+//!      │  decides memory with core's Queues; parks, pumps                               │
+//!      ├──────────────▶ Timeline: an axis; submit ─▶ epoch ◀────────────────────────────┤
+//!      │                    │ flights                                                   │
+//!      │                   Gpu: device, queue, the thread that polls ─▶ Tracker (core)  │
+//!      ▼                                                                                ▼
+//!   GpuPools: pools (core) over WgpuSlabProvider, one for each usage class ──▶ GpuSlice { buffer, offset, size }
+//! ```
+//!
+//! | file | idea |
+//! | --- | --- |
+//! | [`class`] | [`UsageClass`]: which uses may share a buffer |
+//! | [`slab`] | [`WgpuSlabProvider`]: slabs that are buffers |
+//! | [`slice`](mod@slice) | [`GpuSlice`]: a range as wgpu's calls take it, checked first |
+//! | [`gpu`] | [`Gpu`]: a device, its poller, its loss |
+//! | [`timeline`] | [`Timeline`]: submissions as epochs |
+//! | [`pools`] | [`GpuPools`]: from reservations to slices |
+//! | [`queue`] | [`QueueSet`], [`Queue`]: memory and work in one order |
+//! | [`command`], [`kernel`] | what queues are given to do |
+//! | [`staging`] | rings of mapped chunks, and the host axis of a device |
+//! | [`transient`] | [`Transients`]: in place of `device.create_buffer` |
+//! | [`adapter`] | which devices there are |
+//!
+//! Coming from plain wgpu, read the [`guide`] first.
+//!
+//! # What wgpu is trusted with
+//! Memory safety: everything here is safe code, and a wrong frontier is a wrong result, never undefined behaviour. wgpu also
+//! orders accesses within its one queue; what is decided here is which bytes a piece of work gets, and when work goes out.
+//!
+//! # Features
+//! `native` (default): Vulkan, Metal and DX12.
+#![deny(unsafe_code)]
+
+pub mod adapter;
+pub mod class;
+pub mod command;
+pub mod gpu;
+mod host_axis;
+pub mod kernel;
+mod poller;
+pub mod pools;
+pub mod queue;
+pub mod slab;
+pub mod slice;
+pub mod staging;
+pub mod timeline;
+pub mod transient;
+
+#[doc = include_str!("../GUIDE.md")]
+pub mod guide {}
+
+pub use class::UsageClass;
+pub use command::{BufferRange, Command, Transient};
+pub use gpu::{DeviceLost, Gpu, GpuError};
+pub use kernel::{Kernel, KernelError};
+pub use pools::GpuPools;
+pub use queue::{Queue, QueueError, QueueSet, StagingStats};
+pub use slab::WgpuSlabProvider;
+pub use slice::{BindingKind, GpuSlice, SliceError};
+pub use staging::{ReadBack, StagingConfig};
+pub use timeline::Timeline;
+pub use transient::{Frame, TransientError, Transients};

@@ -1,0 +1,11 @@
+//! The GPU host against devices: wgpu's no-op device for logic, a real adapter for the rest. One program, because each
+//! that links wgpu takes long to build.
+
+mod counting;
+mod flood;
+mod provider;
+mod queue;
+mod steady;
+mod support;
+mod timeline;
+mod transient;

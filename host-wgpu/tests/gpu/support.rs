@@ -1,0 +1,85 @@
+//! What the tests share: devices, and pools over them.
+
+use std::sync::Arc;
+use strandline_core::pool::growth::Growth;
+use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
+use strandline_core::pool::{PoolHost, PoolId};
+use strandline_core::pool_set::Registration;
+use strandline_core::{Axis, Pool, Progress, Tracker};
+use strandline_host_wgpu::adapter::{self, OpenError};
+use strandline_host_wgpu::{Gpu, GpuPools, UsageClass, WgpuSlabProvider};
+
+/// A device that runs copies and fills at once, and kernels not at all.
+pub(crate) fn noop() -> Gpu {
+    let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
+    Gpu::new(device, queue).unwrap()
+}
+
+/// A device that really works. `None`, said aloud, where there is none; in CI that is a failure.
+pub(crate) fn real() -> Option<Gpu> {
+    match adapter::open(None) {
+        Ok(gpu) => Some(gpu),
+        Err(OpenError::NoAdapter) => {
+            let ci = std::env::var_os("CI").is_some_and(|ci| !ci.is_empty() && ci != "false");
+            assert!(!ci, "no GPU adapter: CI must have one (mesa-vulkan-drivers, libvulkan1)");
+            eprintln!("skipped: no GPU adapter here");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// The devices that a test of logic runs on.
+pub(crate) fn both() -> Vec<Gpu> {
+    [Some(noop()), real()].into_iter().flatten().collect()
+}
+
+pub(crate) fn queue_axis(device: u8, queue: u8) -> Axis {
+    Axis::queue(0, 0, device, queue)
+}
+
+/// A TLSF pool of one class, and its provider.
+pub(crate) fn tlsf(
+    gpu: &Gpu,
+    progress: Arc<dyn Progress>,
+    class: UsageClass,
+    slab: u64,
+    slabs: u32,
+) -> (Arc<dyn Pool>, Arc<WgpuSlabProvider>) {
+    let provider = Arc::new(WgpuSlabProvider::new(gpu, class));
+    let growth = Growth { slab_size: slab, max_slabs: slabs };
+    let config = TlsfPoolConfig { growth, ..TlsfPoolConfig::default() };
+    let pool = TlsfPool::new(PoolHost::new(provider.clone(), progress), config).unwrap();
+    (Arc::new(pool), provider)
+}
+
+/// One storage pool of up to `slabs` slabs.
+pub(crate) fn storage(gpu: &Gpu, tracker: &Tracker, slab: u64, slabs: u32) -> (GpuPools, PoolId) {
+    let (pool, provider) = tlsf(gpu, Arc::new(tracker.clone()), UsageClass::Storage, slab, slabs);
+    let mut pools = GpuPools::new();
+    let id = pools.add(pool, provider, Registration::new()).unwrap();
+    (pools, id)
+}
+
+/// Eight-byte words.
+pub(crate) fn words(bytes: &[u8]) -> Vec<u64> {
+    bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap())).collect()
+}
+
+/// SplitMix64 (Steele, Lea and Flood, 2014).
+#[derive(Clone, Debug)]
+pub(crate) struct Rng(pub(crate) u64);
+
+impl Rng {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}

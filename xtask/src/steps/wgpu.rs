@@ -1,0 +1,102 @@
+//! The GPU host's tests, and the command on a GPU: on whatever adapter there is, or on lavapipe, Mesa's Vulkan on the processor.
+//!
+//! ```text
+//!   build everything once ─▶ strandline info: an adapter?  ── no ─▶ install Mesa's driver, look again
+//!                                  │ yes                                  │ none: skip, in CI fail
+//!                                  ▼                                      ▼
+//!   tests of host-wgpu, replay, the command ─▶ example ─▶ replay --provider wgpu
+//! ```
+
+use serde_json::Value;
+
+use super::replay::report::{check_report, count};
+use crate::provision;
+use crate::shell::{self, Cmd};
+use crate::step::{Outcome, Stop};
+
+/// Mesa's drivers, with one for the processor, and Vulkan's loader.
+const DEBIAN_VULKAN: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
+
+/// One set of features for all, so that wgpu is built once.
+const PACKAGES: [&str; 8] = [
+    "-p",
+    "strandline-host-wgpu",
+    "-p",
+    "strandline-replay",
+    "-p",
+    "strandline",
+    "--features",
+    "strandline/wgpu",
+];
+
+/// What is replayed, with which options. Whatever the pool, what the GPU wrote must be what it finds.
+const CASES: [&[&str]; 3] = [
+    &["traces/vit_infer.csv.gz", "--pool", "passthrough"],
+    &["traces/gpt2_generate.csv.gz", "--in-flight", "16"],
+    &["traces/resnet50_train.csv.gz", "--streams", "8", "--in-flight", "64", "--allow-wait"],
+];
+
+/// A trace that one stream and eight, allowed to wait, must play in the same memory.
+const FLAT: &str = "traces/bert_train.csv.gz";
+
+pub(super) fn wgpu() -> Outcome {
+    let test = || Cmd::cargo().arg("test").args(PACKAGES).arg("--no-fail-fast");
+    test().arg("--no-run").run()?;
+    if !has_adapter()? {
+        provision::debian_packages(&DEBIAN_VULKAN)?;
+        if !has_adapter()? {
+            return Err(provision::missing(
+                "a GPU adapter; Mesa's driver for processors is installed",
+            ));
+        }
+    }
+    let tests = test().run_tests()?;
+    Cmd::cargo().args(["run", "-p", "strandline-host-wgpu", "--example", "transformer"]).run()?;
+    for case in CASES {
+        let cmd = strandline().arg("replay").args(case).args(["--provider", "wgpu", "--json"]);
+        replayed(&cmd)?;
+        println!("ok      {cmd}");
+    }
+    let mut committed = Vec::new();
+    for streams in ["1", "8"] {
+        let options = ["--in-flight", "64", "--allow-wait", "--provider", "wgpu", "--json"];
+        let cmd = strandline().args(["replay", FLAT, "--streams", streams]).args(options);
+        let report = replayed(&cmd)?;
+        committed.push(count(&report, "pool.peak_committed_bytes").map_err(Stop::Failed)?);
+    }
+    match committed[..] {
+        [one, eight] if eight * 100 <= one * 105 => Ok(Some(tests)),
+        _ => Err(Stop::Failed(format!("{FLAT}: {committed:?} bytes on 1 and 8 streams"))),
+    }
+}
+
+fn strandline() -> Cmd {
+    Cmd::new(&shell::target_dir().join("debug/strandline").to_string_lossy())
+}
+
+fn report_of(cmd: &Cmd) -> Result<Value, Stop> {
+    let output = cmd.output()?;
+    if !output.status.success() {
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        return Err(Stop::Failed(format!("{cmd}: {}: {}", output.status, complaint.trim())));
+    }
+    serde_json::from_slice(&output.stdout)
+        .map_err(|error| Stop::Failed(format!("{cmd}: not one JSON object: {error}")))
+}
+
+/// Replays; the report must be sound, and the GPU must have had a part in it.
+fn replayed(cmd: &Cmd) -> Result<Value, Stop> {
+    let report = report_of(cmd)?;
+    let sound =
+        check_report(&report, true).and_then(|()| match count(&report, "gpu.submissions")? {
+            0 => Err("the GPU had nothing to do".to_owned()),
+            _ => count(&report, "gpu.completion_ns.p50").map(drop),
+        });
+    sound.map_err(|why| Stop::Failed(format!("{why} ({cmd})")))?;
+    Ok(report)
+}
+
+fn has_adapter() -> Result<bool, Stop> {
+    let report = report_of(&strandline().args(["info", "--json"]))?;
+    Ok(report["adapters"].as_array().is_some_and(|adapters| !adapters.is_empty()))
+}
