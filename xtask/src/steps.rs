@@ -52,7 +52,7 @@ pub(crate) enum Step {
     /// The core as a component, and its pools in a sandbox against the core's.
     Sandbox,
     /// Every conformance case over every boundary, and hostile guests.
-    Conformance,
+    Cases,
     /// The component's pools driven from Python.
     Python,
     /// Model checking of every lock-free file (modules `model`, core/tests/loom_*.rs).
@@ -92,7 +92,7 @@ impl Step {
             Self::Unit | Self::Loom | Self::Replay | Self::Bench => "-",
             Self::Wgpu => "a GPU, or Debian's mesa-vulkan-drivers and libvulkan1",
             Self::NoStd => "target wasm32-unknown-unknown, or Debian's rustc-web",
-            Self::Sandbox | Self::Conformance => {
+            Self::Sandbox | Self::Cases => {
                 "target wasm32-wasip2, or Debian's rustc-web and lld-22"
             }
             Self::Python => "as sandbox; Python 3 with venv, wasmtime from PyPI",
@@ -108,7 +108,7 @@ impl Step {
             Self::Unit => unit(),
             Self::NoStd => no_std(),
             Self::Sandbox => component::sandbox(),
-            Self::Conformance => guests::conformance(),
+            Self::Cases => guests::conformance(),
             Self::Python => component::python(),
             Self::Loom => loom(),
             Self::Replay => replay::replay(),

@@ -23,7 +23,7 @@
 //!
 //! # Cost
 //! One crossing for each call: [`SandboxPool::acquire_batch`] and [`release_batch`](SandboxPool::release_batch)
-//! share it among many. Making an instance from a precompiled component takes well under a millisecond.
+//! share it among many. Making an instance from a precompiled component costs no compilation.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
