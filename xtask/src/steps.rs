@@ -92,9 +92,7 @@ impl Step {
             Self::Unit | Self::Loom | Self::Replay | Self::Bench => "-",
             Self::Wgpu => "a GPU, or Debian's mesa-vulkan-drivers and libvulkan1",
             Self::NoStd => "target wasm32-unknown-unknown, or Debian's rustc-web",
-            Self::Sandbox | Self::Cases => {
-                "target wasm32-wasip2, or Debian's rustc-web and lld-22"
-            }
+            Self::Sandbox | Self::Cases => "target wasm32-wasip2, or Debian's rustc-web and lld-22",
             Self::Python => "as sandbox; Python 3 with venv, wasmtime from PyPI",
             Self::Asan => "nightly",
             Self::Tsan => "Debian's rustc-web and clang-22, or nightly with rust-src",
