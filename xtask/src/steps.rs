@@ -49,10 +49,8 @@ pub(crate) enum Step {
     Unit,
     /// The core without std, for this machine and for a bare 32-bit target.
     NoStd,
-    /// The core as a component, and its pools in a sandbox against the core's.
+    /// The core as a component, guests, and every conformance case over every boundary.
     Sandbox,
-    /// Every conformance case over every boundary, and hostile guests.
-    Cases,
     /// The component's pools driven from Python.
     Python,
     /// Model checking of every lock-free file (modules `model`, core/tests/loom_*.rs).
@@ -92,7 +90,7 @@ impl Step {
             Self::Unit | Self::Loom | Self::Replay | Self::Bench => "-",
             Self::Wgpu => "a GPU, or Debian's mesa-vulkan-drivers and libvulkan1",
             Self::NoStd => "target wasm32-unknown-unknown, or Debian's rustc-web",
-            Self::Sandbox | Self::Cases => "target wasm32-wasip2, or Debian's rustc-web and lld-22",
+            Self::Sandbox => "target wasm32-wasip2, or Debian's rustc-web and lld-22",
             Self::Python => "as sandbox; Python 3 with venv, wasmtime from PyPI",
             Self::Asan => "nightly",
             Self::Tsan => "Debian's rustc-web and clang-22, or nightly with rust-src",
@@ -106,7 +104,6 @@ impl Step {
             Self::Unit => unit(),
             Self::NoStd => no_std(),
             Self::Sandbox => component::sandbox(),
-            Self::Cases => guests::conformance(),
             Self::Python => component::python(),
             Self::Loom => loom(),
             Self::Replay => replay::replay(),
@@ -282,15 +279,10 @@ fn clippy() -> Outcome {
     let strict = |cmd: Cmd| cmd.args(["--", "-D", "warnings"]).run();
     strict(clippy().args(["--workspace", "--all-targets"]))?;
     strict(clippy().args(["-p", "strandline-core", "--no-default-features"]))?;
-    let gpu = ["-p", "strandline", "-p", "strandline-replay", "--features", "strandline/wgpu"];
-    strict(clippy().args(gpu).arg("--all-targets"))?;
-    strict(clippy().args([
-        "-p",
-        "strandline-host-native",
-        "--all-targets",
-        "--features",
-        "component",
-    ]))?;
+    // What features bring in, all at once: wasmtime and wgpu are looked at one time.
+    let features = "strandline/component,strandline/wgpu,strandline-bench/component,strandline-bench/wgpu,\
+                    strandline-guest-tests/guests";
+    strict(clippy().args(["--workspace", "--all-targets", "--features", features]))?;
     let fuzz = clippy().args(["--manifest-path", "fuzz/Cargo.toml", "--all-targets"]);
     strict(fuzz.env("CARGO_TARGET_DIR", shell::target_dir()))?;
     Ok(None)

@@ -9,7 +9,7 @@ use crate::provision;
 use crate::shell::{self, Cmd, target_dir};
 use crate::step::{Outcome, Stop};
 
-use super::{DEBIAN_RUST, debian_rust};
+use super::{DEBIAN_RUST, debian_rust, guests};
 
 /// What components are built for.
 const TARGET: &str = "wasm32-wasip2";
@@ -87,12 +87,16 @@ pub(crate) fn component() -> Outcome {
 /// The component, then its pools against the core's.
 pub(super) fn sandbox() -> Outcome {
     component()?;
-    // One build for both: the same features of all packages.
+    guests::guests()?;
+    // One build for all: with other packages or features wasmtime would be built again.
     Cmd::cargo()
         .args(["test", "-p", "strandline-host-native", "-p", "strandline"])
-        .args(["--features", "strandline-host-native/component,strandline/component"])
-        .args(["--test", "substrate", "--test", "via_component", "--no-fail-fast"])
+        .args(["-p", "strandline-guest-tests", "--no-fail-fast", "--features"])
+        .arg("strandline-host-native/component,strandline/component,strandline-guest-tests/guests")
+        .args(["--lib", "--test", "substrate", "--test", "via_component", "--test", "suite"])
+        .args(["--example", "embed"])
         .env("STRANDLINE_COMPONENT", component_file())
+        .env("STRANDLINE_GUEST", guests::guest_file())
         .run_tests()
         .map(Some)
 }

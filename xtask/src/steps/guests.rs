@@ -1,4 +1,4 @@
-//! The conformance suite's guests: building them, and running the suite over every boundary.
+//! The conformance suite's guests.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use crate::step::Outcome;
 use super::component;
 
 /// Where the guest is once it is built; the suite looks for it there.
-fn guest_file() -> PathBuf {
+pub(super) fn guest_file() -> PathBuf {
     target_dir().join("component/conformance.wasm")
 }
 
@@ -23,16 +23,4 @@ pub(crate) fn guests() -> Outcome {
     let bytes = std::fs::copy(built, &file)?;
     println!("{}: {bytes} bytes", file.display());
     Ok(None)
-}
-
-/// The guests and the core's component, then every case over every boundary, and the hostile guests.
-pub(super) fn conformance() -> Outcome {
-    component::component()?;
-    guests()?;
-    Cmd::cargo()
-        .args(["test", "-p", "strandline-guest-tests", "--features", "guests"])
-        .env("STRANDLINE_COMPONENT", component::component_file())
-        .env("STRANDLINE_GUEST", guest_file())
-        .run_tests()
-        .map(Some)
 }
