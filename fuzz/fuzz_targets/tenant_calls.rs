@@ -167,7 +167,7 @@ impl Caller {
     }
 
     fn range(&self, bytes: &mut Bytes<'_>) -> Range {
-        let memory = if bytes.byte() % 2 == 0 {
+        let memory = if bytes.byte().is_multiple_of(2) {
             Memory::Reserved(self.reservation(bytes))
         } else {
             Memory::Transient(self.buffer(bytes))
