@@ -56,7 +56,7 @@ struct Bank {
     started: u16,
 }
 
-/// See the [module](self).
+/// What tenants share: pools, and queues that pass from one tenant to the next.
 #[derive(Debug)]
 pub struct Device {
     number: u8,
