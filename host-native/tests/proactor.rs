@@ -352,9 +352,10 @@ fn registered_memory_is_used_for_fixed_transfers() {
         let memory = slab(1 << 16);
         let data = SharedFd::from(file(&[7; 4096]));
         let transfers = || {
-            let part = memory.slice(4096, 4096).unwrap();
-            handle.submit(Op::read_at(data.clone(), 0, part.clone()), log.callback("read"));
-            handle.submit(Op::write_at(data.clone(), 4096, part), log.callback("write"));
+            // Two parts: both transfers are under way at once.
+            let (into, from) = (memory.slice(4096, 4096), memory.slice(8192, 4096));
+            handle.submit(Op::read_at(data.clone(), 0, into.unwrap()), log.callback("read"));
+            handle.submit(Op::write_at(data.clone(), 4096, from.unwrap()), log.callback("write"));
         };
         let expect_fixed = |count| {
             let ours = if kind == ProactorKind::IoUring { count } else { 0 };
