@@ -358,7 +358,7 @@ impl PoolSet {
     pub fn stats(&self) -> PoolSetStats {
         let mut stats = PoolSetStats::default();
         for pool in &self.pools {
-            route::add_pool_stats(&mut stats.pools, &pool.stats());
+            stats.pools.add(&pool.stats());
         }
         self.for_each_provider(|_, one| {
             stats.provider_count += 1;

@@ -52,11 +52,51 @@ pub struct PoolStats {
     pub tainted: u64,
 }
 
+/// Adds these fields. It takes the structure apart, so that a new counter cannot be forgotten; sums
+/// saturate, because a pool or provider from outside this crate may report anything.
+macro_rules! add_fields {
+    ($type:ident { $($field:ident),+ $(,)? } $(but $skipped:ident)?) => {
+        |sum: &mut $type, one: &$type| {
+            let $type { $($field,)+ $($skipped: _)? } = one;
+            $(sum.$field = sum.$field.saturating_add(*$field);)+
+        }
+    };
+}
+pub(crate) use add_fields;
+
 impl PoolStats {
     /// Free bytes that anyone may use at once.
     #[must_use]
     pub const fn clean_bytes(&self) -> u64 {
         self.free_bytes - self.pending_bytes - self.tainted_bytes
+    }
+
+    /// Adds every counter of another pool. Sums saturate.
+    pub fn add(&mut self, other: &Self) {
+        add_fields!(PoolStats {
+            reserved_bytes,
+            requested_bytes,
+            free_bytes,
+            pending_bytes,
+            tainted_bytes,
+            committed_bytes,
+            peak_reserved_bytes,
+            peak_requested_bytes,
+            peak_committed_bytes,
+            peak_pending_bytes,
+            slabs,
+            live,
+            reserves,
+            releases,
+            fresh,
+            dominated,
+            completed,
+            waited,
+            missed,
+            exhausted,
+            over_budget,
+            tainted,
+        })(self, other);
     }
 
     /// Reserved bytes that nobody asked for: rounding and alignment.

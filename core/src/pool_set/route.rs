@@ -1,6 +1,6 @@
 //! The routing decision and the sums: pure functions over plain values.
 
-use crate::pool::PoolStats;
+use crate::pool::stats::add_fields;
 use crate::slab::{BufferUsage, MemoryType, SlabStats};
 
 /// What is needed of a pool.
@@ -199,45 +199,6 @@ pub fn route(rules: &[Rule], need: &Need) -> Decision {
         .filter(|rule| rule.oversized && matches!(fit(rule, need), Fit::TooLarge))
         .fold(largest, |largest, rule| largest.max(rule.max_size));
     Decision::NoMatch(NoMatch::Size { largest })
-}
-
-/// Adds these fields. It takes the structure apart, so that a new counter cannot be forgotten; sums
-/// saturate, because a pool or provider from outside this crate may report anything.
-macro_rules! add_fields {
-    ($type:ident { $($field:ident),+ $(,)? } $(but $skipped:ident)?) => {
-        |sum: &mut $type, one: &$type| {
-            let $type { $($field,)+ $($skipped: _)? } = one;
-            $(sum.$field = sum.$field.saturating_add(*$field);)+
-        }
-    };
-}
-
-/// Adds every counter.
-pub(super) fn add_pool_stats(sum: &mut PoolStats, one: &PoolStats) {
-    add_fields!(PoolStats {
-        reserved_bytes,
-        requested_bytes,
-        free_bytes,
-        pending_bytes,
-        tainted_bytes,
-        committed_bytes,
-        peak_reserved_bytes,
-        peak_requested_bytes,
-        peak_committed_bytes,
-        peak_pending_bytes,
-        slabs,
-        live,
-        reserves,
-        releases,
-        fresh,
-        dominated,
-        completed,
-        waited,
-        missed,
-        exhausted,
-        over_budget,
-        tainted,
-    })(sum, one);
 }
 
 /// Adds every counter but the identity.

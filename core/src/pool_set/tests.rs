@@ -200,6 +200,6 @@ fn a_shared_provider_counts_once() {
 #[test]
 fn sums_saturate() {
     let mut sum = PoolStats { reserves: u64::MAX, live: 1, ..PoolStats::default() };
-    route::add_pool_stats(&mut sum, &PoolStats { reserves: 1, live: 2, ..PoolStats::default() });
+    sum.add(&PoolStats { reserves: 1, live: 2, ..PoolStats::default() });
     assert_eq!((sum.reserves, sum.live), (u64::MAX, 3));
 }

@@ -299,29 +299,3 @@ pub(super) const fn stats(stats: &PoolStats) -> pools::PoolStats {
         tainted,
     }
 }
-
-pub(super) fn sum(total: &mut PoolStats, one: &PoolStats) {
-    let add = |a: &mut u64, b: u64| *a = a.saturating_add(b);
-    add(&mut total.reserved_bytes, one.reserved_bytes);
-    add(&mut total.requested_bytes, one.requested_bytes);
-    add(&mut total.free_bytes, one.free_bytes);
-    add(&mut total.pending_bytes, one.pending_bytes);
-    add(&mut total.tainted_bytes, one.tainted_bytes);
-    add(&mut total.committed_bytes, one.committed_bytes);
-    add(&mut total.peak_reserved_bytes, one.peak_reserved_bytes);
-    add(&mut total.peak_requested_bytes, one.peak_requested_bytes);
-    add(&mut total.peak_committed_bytes, one.peak_committed_bytes);
-    add(&mut total.peak_pending_bytes, one.peak_pending_bytes);
-    add(&mut total.slabs, one.slabs);
-    add(&mut total.live, one.live);
-    add(&mut total.reserves, one.reserves);
-    add(&mut total.releases, one.releases);
-    add(&mut total.fresh, one.fresh);
-    add(&mut total.dominated, one.dominated);
-    add(&mut total.completed, one.completed);
-    add(&mut total.waited, one.waited);
-    add(&mut total.missed, one.missed);
-    add(&mut total.exhausted, one.exhausted);
-    add(&mut total.over_budget, one.over_budget);
-    add(&mut total.tainted, one.tainted);
-}

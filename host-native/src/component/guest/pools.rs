@@ -297,7 +297,7 @@ impl HostPoolSet for GuestState {
         let mut total = strandline_core::PoolStats::default();
         for pool in 0..self.tenant.pools() {
             match self.tenant.stats(PoolHandle::from_bits(pool as u64)) {
-                Ok(stats) => convert::sum(&mut total, &stats),
+                Ok(stats) => total.add(&stats),
                 Err(error) => return refused(&error),
             }
         }
