@@ -194,54 +194,51 @@ fn resident() -> u64 {
 #[test]
 fn mixed_load_stays_bounded() {
     let before = open_descriptors();
-    let (start, stop) = (Instant::now(), AtomicBool::new(false));
+    let start = Instant::now();
     let until = start + duration();
     let kinds = ProactorKind::ALL.into_iter().filter(|kind| available(*kind));
-    let sources = Arc::new(Sources::new());
-    std::thread::scope(|scope| {
-        let loads: Vec<_> = kinds
-            .enumerate()
-            .map(|(index, kind)| {
-                let load = Load {
-                    sources: sources.clone(),
-                    data: file(&[0; 1 << 16]).into(),
-                    flying: Arc::default(),
-                    ended: Arc::default(),
-                    dice: Dice(0x5eed + index as u64),
-                };
-                scope.spawn(move || load.run(kind, until))
-            })
-            .collect();
-        let signaler = scope.spawn(|| sources.signal(&stop, Dice(0x516)));
-        // Warm by a fifth of the time; from then on nothing may grow.
-        let warm = start + duration() / 5;
-        let (mut base, mut most_memory, mut most_descriptors) = (0, 0, 0);
-        while loads.iter().any(|load| !load.is_finished()) {
-            assert!(Instant::now() < until + PATIENCE, "a load hangs");
-            if Instant::now() >= warm {
-                most_memory = resident().max(most_memory);
-                most_descriptors = open_descriptors().max(most_descriptors);
-                if base == 0 {
-                    base = resident();
-                }
+    let (sources, stop) = (Arc::new(Sources::new()), Arc::new(AtomicBool::new(false)));
+    // Not in a scope: it would wait for a load that hangs, and so never say so.
+    let loads: Vec<_> = kinds
+        .enumerate()
+        .map(|(index, kind)| {
+            let load = Load {
+                sources: sources.clone(),
+                data: file(&[0; 1 << 16]).into(),
+                flying: Arc::default(),
+                ended: Arc::default(),
+                dice: Dice(0x5eed + index as u64),
+            };
+            (kind, std::thread::spawn(move || load.run(kind, until)))
+        })
+        .collect();
+    let signaler = {
+        let (sources, stop) = (sources.clone(), stop.clone());
+        std::thread::spawn(move || sources.signal(&stop, Dice(0x516)))
+    };
+    // Warm by a fifth of the time; from then on nothing may grow.
+    let warm = start + duration() / 5;
+    let (mut base, mut most_memory, mut most_descriptors) = (0, 0, 0);
+    while let Some((kind, _)) = loads.iter().find(|(_, load)| !load.is_finished()) {
+        assert!(Instant::now() < until + PATIENCE, "{kind} hangs");
+        if Instant::now() >= warm {
+            most_memory = resident().max(most_memory);
+            most_descriptors = open_descriptors().max(most_descriptors);
+            if base == 0 {
+                base = resident();
             }
-            std::thread::sleep(Duration::from_millis(20));
         }
-        stop.store(true, Ordering::Relaxed);
-        signaler.join().unwrap();
-        for load in loads {
-            load.join().unwrap();
-        }
-        // Each of the operations in flight may have two, and each loop a few.
-        assert!(
-            most_descriptors < before + 2 * (2 * FLYING + 64),
-            "{most_descriptors} descriptors"
-        );
-        // Sanitizers keep freed memory for a while.
-        let spare =
-            if std::env::var_os("STRANDLINE_TEST_SCALE").is_some() { 1 << 30 } else { 64 << 20 };
-        assert!(most_memory < base + spare, "{base} bytes grew to {most_memory}");
-    });
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    stop.store(true, Ordering::Relaxed);
+    signaler.join().unwrap();
+    loads.into_iter().for_each(|(_, load)| load.join().unwrap());
+    // Each of the operations in flight may have two, and each loop a few.
+    assert!(most_descriptors < before + 2 * (2 * FLYING + 64), "{most_descriptors} descriptors");
+    // Sanitizers keep freed memory for a while.
+    let spare =
+        if std::env::var_os("STRANDLINE_TEST_SCALE").is_some() { 1 << 30 } else { 64 << 20 };
+    assert!(most_memory < base + spare, "{base} bytes grew to {most_memory}");
     drop(sources);
     // What the kernel closes late (a ring's own end is asynchronous) has no descriptor any more.
     assert_eq!(open_descriptors(), before);

@@ -46,10 +46,12 @@ impl Doorbell {
         }
     }
 
-    /// Takes all rings off the counter. Work that came with them is looked for after it.
-    pub(super) fn drain(&self) {
-        // Empty already: nothing to take.
-        let _ = rustix::io::read(&self.bell, &mut [0; 8]);
+    /// Takes all rings off the counter; whether there were any. Work that came with them is looked for after
+    /// it, before the loop sleeps.
+    #[must_use]
+    pub(super) fn drain(&self) -> bool {
+        // The one way to fail is that there is nothing to take.
+        rustix::io::read(&self.bell, &mut [0; 8]).is_ok()
     }
 }
 

@@ -144,17 +144,19 @@ impl Ring {
         })
     }
 
-    /// Polls the doorbell, if it is not polled.
-    fn arm(&mut self) {
+    /// Polls the doorbell, if it is not polled. Whether it has rung before.
+    fn arm(&mut self) -> bool {
         if self.armed {
-            return;
+            return false;
         }
-        // Rings from before would fire at once. They are not lost: whoever armed looks for work next.
-        self.doorbell.drain();
+        // Rings from before would fire at once. The caller looked for work before the last of them, maybe:
+        // it must not sleep on what is taken here.
+        let rang = self.doorbell.drain();
         let fd = Fd(self.doorbell.as_fd().as_raw_fd());
         let entry = opcode::PollAdd::new(fd, u32::from(PollFlags::IN.bits())).multi(true).build();
         self.backlog.push_back(entry.user_data(DOORBELL));
         self.armed = true;
+        rang
     }
 
     /// Moves the backlog to the submission queue, as far as there is room.
@@ -336,8 +338,8 @@ impl Backend for Ring {
     }
 
     fn turn(&mut self, sleep: Sleep, done: &mut Vec<Done>) -> Result<(), Errno> {
-        self.arm();
-        let mut rang = self.reap(done);
+        let mut rang = self.arm();
+        rang |= self.reap(done);
         loop {
             self.fill();
             let queue = self.uring.submission();
