@@ -279,6 +279,23 @@ impl SlabStats {
         // Relaxed: only uniqueness matters.
         NEXT.fetch_add(1, Ordering::Relaxed)
     }
+
+    /// Counts a slab of `bytes` handed out: for providers that keep these counters themselves.
+    pub const fn count_acquire(&mut self, bytes: u64) {
+        self.acquires += 1;
+        self.slabs += 1;
+        self.committed_bytes += bytes;
+        if self.peak_committed_bytes < self.committed_bytes {
+            self.peak_committed_bytes = self.committed_bytes;
+        }
+    }
+
+    /// Counts a slab of `bytes` given back. It was counted by [`count_acquire`](Self::count_acquire).
+    pub const fn count_release(&mut self, bytes: u64) {
+        self.releases += 1;
+        self.slabs -= 1;
+        self.committed_bytes -= bytes;
+    }
 }
 
 /// Why a provider failed. Being out of capacity is not among these: see [`Grant`].

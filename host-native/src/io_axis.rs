@@ -383,11 +383,7 @@ impl IoAxis {
         size: u64,
         done: impl FnOnce(Result<(), OpError>) + Send + 'static,
     ) -> Result<(), SlabError> {
-        let buffer = self.inner.slabs.map(slab, 0, size)?;
-        self.inner
-            .handle
-            .submit(Op::register_buffer(buffer), move |over| done(over.result.map(drop)));
-        Ok(())
+        self.submit_fixed(slab, size, Op::register_buffer, done)
     }
 
     /// Takes [`register`](Self::register) back.
@@ -400,10 +396,18 @@ impl IoAxis {
         size: u64,
         done: impl FnOnce(Result<(), OpError>) + Send + 'static,
     ) -> Result<(), SlabError> {
+        self.submit_fixed(slab, size, Op::unregister_buffer, done)
+    }
+
+    fn submit_fixed(
+        &self,
+        slab: SlabId,
+        size: u64,
+        op: fn(MmapBuffer) -> Op,
+        done: impl FnOnce(Result<(), OpError>) + Send + 'static,
+    ) -> Result<(), SlabError> {
         let buffer = self.inner.slabs.map(slab, 0, size)?;
-        self.inner
-            .handle
-            .submit(Op::unregister_buffer(buffer), move |over| done(over.result.map(drop)));
+        self.inner.handle.submit(op(buffer), move |over| done(over.result.map(drop)));
         Ok(())
     }
 }

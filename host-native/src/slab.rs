@@ -305,11 +305,7 @@ impl SlabProvider for MmapSlabProvider {
                 return Ok(Grant::NoCapacity);
             }
         };
-        let stats = &mut state.stats;
-        stats.slabs += 1;
-        stats.acquires += 1;
-        stats.committed_bytes += size;
-        stats.peak_committed_bytes = stats.peak_committed_bytes.max(stats.committed_bytes);
+        state.stats.count_acquire(size);
         Ok(Grant::Slab(Slab { id, size }))
     }
 
@@ -317,9 +313,7 @@ impl SlabProvider for MmapSlabProvider {
         let mapping = {
             let mut state = self.lock();
             let mapping = state.slabs.remove(id).ok_or(SlabError::UnknownSlab(id))?;
-            state.stats.slabs -= 1;
-            state.stats.releases += 1;
-            state.stats.committed_bytes -= mapping.len() as u64;
+            state.stats.count_release(mapping.len() as u64);
             mapping
         };
         // Unmapping takes a while: not under the lock.

@@ -274,11 +274,7 @@ impl SlabProvider for WgpuSlabProvider {
                 return Ok(Grant::NoCapacity);
             }
         };
-        let stats = &mut state.stats;
-        stats.slabs += 1;
-        stats.acquires += 1;
-        stats.committed_bytes += size;
-        stats.peak_committed_bytes = stats.peak_committed_bytes.max(stats.committed_bytes);
+        state.stats.count_acquire(size);
         Ok(Grant::Slab(Slab { id, size }))
     }
 
@@ -286,9 +282,7 @@ impl SlabProvider for WgpuSlabProvider {
         let slab = {
             let mut state = self.lock();
             let slab = state.slabs.remove(id).ok_or(SlabError::UnknownSlab(id))?;
-            state.stats.slabs -= 1;
-            state.stats.releases += 1;
-            state.stats.committed_bytes -= slab.size;
+            state.stats.count_release(slab.size);
             slab
         };
         // Freeing takes a while: not under the lock.

@@ -407,19 +407,14 @@ impl SlabProvider for Numbers {
             return Ok(Grant::NoCapacity);
         }
         let Ok(id) = slabs.insert(size) else { return Ok(Grant::NoCapacity) };
-        stats.slabs += 1;
-        stats.acquires += 1;
-        stats.committed_bytes += size;
-        stats.peak_committed_bytes = stats.peak_committed_bytes.max(stats.committed_bytes);
+        stats.count_acquire(size);
         Ok(Grant::Slab(Slab { id, size }))
     }
 
     fn release(&self, id: SlabId) -> Result<(), SlabError> {
         let (slabs, stats) = &mut *self.lock();
         let size = slabs.remove(id).ok_or(SlabError::UnknownSlab(id))?;
-        stats.slabs -= 1;
-        stats.releases += 1;
-        stats.committed_bytes -= size;
+        stats.count_release(size);
         Ok(())
     }
 

@@ -223,19 +223,13 @@ impl State {
             .out
             .insert(Held { inner, cached })
             .map_err(|_| SlabError::InvalidSize { size: inner.size })?;
-        let stats = &mut self.stats;
-        stats.acquires += 1;
-        stats.slabs += 1;
-        stats.committed_bytes += inner.size;
-        stats.peak_committed_bytes = stats.peak_committed_bytes.max(stats.committed_bytes);
+        self.stats.count_acquire(inner.size);
         Ok(Slab { id, size: inner.size })
     }
 
     fn take_back(&mut self, id: SlabId) -> Result<Held, SlabError> {
         let held = self.out.remove(id).ok_or(SlabError::UnknownSlab(id))?;
-        self.stats.releases += 1;
-        self.stats.slabs -= 1;
-        self.stats.committed_bytes -= held.inner.size;
+        self.stats.count_release(held.inner.size);
         Ok(held)
     }
 

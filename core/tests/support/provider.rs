@@ -101,9 +101,7 @@ impl SlabProvider for MockProvider {
         let id = SlabId::new(state.next, 7);
         state.next += 1;
         state.out.insert(id, size);
-        state.stats.slabs += 1;
-        state.stats.acquires += 1;
-        state.stats.committed_bytes += size;
+        state.stats.count_acquire(size);
         Ok(Grant::Slab(Slab { id, size }))
     }
 
@@ -119,9 +117,7 @@ impl SlabProvider for MockProvider {
             return Err(SlabError::UnknownSlab(id));
         };
         state.returned.push(id);
-        state.stats.slabs -= 1;
-        state.stats.releases += 1;
-        state.stats.committed_bytes -= size;
+        state.stats.count_release(size);
         Ok(())
     }
 
