@@ -20,7 +20,7 @@ use strandline_core::slab::retain::Retention;
 use strandline_core::{Acquire, Death, Entry, Frontier, Pool, SlabId};
 use support::generate::programs;
 use support::program::{Machine, Promises};
-use support::progress::Dial;
+use support::progress::{Creep, Dial};
 use support::provider::MockProvider;
 use support::scaled;
 
@@ -85,27 +85,29 @@ fn fixed_block_programs_under_a_budget() {
     run(1000, promises, fixed(Budget::bytes(budget)), provider);
 }
 
+fn arena(host: PoolHost) -> Box<dyn Pool> {
+    let config = ArenaPoolConfig {
+        generations: 4,
+        generation_size: 64 * KIB,
+        budget: Budget::bytes(BUDGET),
+        retention: Retention::slabs(1),
+    };
+    Box::new(ArenaPool::new(host, config).unwrap())
+}
+
 #[test]
 fn arena_programs() {
-    let make = |host| -> Box<dyn Pool> {
-        let config = ArenaPoolConfig {
-            generations: 4,
-            generation_size: 64 * KIB,
-            budget: Budget::bytes(BUDGET),
-            retention: Retention::slabs(1),
-        };
-        Box::new(ArenaPool::new(host, config).unwrap())
-    };
-    run(24 * KIB, Promises { budget: BUDGET, ..promises(false) }, make, provider);
+    run(24 * KIB, Promises { budget: BUDGET, ..promises(false) }, arena, provider);
+}
+
+fn passthrough(host: PoolHost) -> Box<dyn Pool> {
+    let config = PassthroughPoolConfig { max_slabs: 60, budget: Budget::bytes(BUDGET) };
+    Box::new(PassthroughPool::new(host, config).unwrap())
 }
 
 #[test]
 fn passthrough_programs() {
-    let make = |host| -> Box<dyn Pool> {
-        let config = PassthroughPoolConfig { max_slabs: 60, budget: Budget::bytes(BUDGET) };
-        Box::new(PassthroughPool::new(host, config).unwrap())
-    };
-    run(60 * KIB, Promises { budget: BUDGET, ..promises(false) }, make, provider);
+    run(60 * KIB, Promises { budget: BUDGET, ..promises(false) }, passthrough, provider);
 }
 
 fn tlsf(
@@ -314,11 +316,91 @@ fn shake(largest: u64, make: impl Fn(PoolHost) -> Box<dyn Pool>) {
     assert_eq!(provider.crimes(), Vec::<String>::new());
 }
 
+/// Axes reach what blocks wait for while the pool decides where to put them. Whenever all that was submitted is over,
+/// one poll must find it: no block may wait for an axis to move on that has nothing more to do. Blocks that share the fate
+/// of others are free when those are.
+fn creep(largest: u64, shares_fate: bool, make: impl Fn(PoolHost) -> Box<dyn Pool>) {
+    const AXES: usize = 6;
+    let provider = Arc::new(MockProvider::new(4096, 8192, 512 * KIB, 2048 * KIB));
+    let creep = Arc::new(Creep::new(AXES));
+    let pool = make(PoolHost::new(provider.clone(), creep.clone()));
+    let mut random = 0x5851_f42d_4c95_7f2d_u64;
+    let mut next = move |below: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random >> 11) % below
+    };
+    let mut held = Vec::new();
+    for round in 0..scaled(40_000).max(4000) {
+        if held.len() < 12 && next(2) == 0 {
+            let known = Frontier::new();
+            let mut request = Request::new(1 + next(largest)).after(known.as_ref());
+            request.may_grow = next(4) == 0;
+            request.may_wait = next(4) == 0;
+            if let Acquire::Ready { reservation, .. } | Acquire::AfterWait { reservation, .. } =
+                pool.acquire(&request).unwrap()
+            {
+                held.push(reservation);
+            }
+        } else if !held.is_empty() {
+            let reservation = held.swap_remove(next(held.len() as u64) as usize);
+            if next(8) == 0 {
+                pool.cancel(reservation).unwrap();
+            } else {
+                let mut death = Frontier::new();
+                for _ in 0..=next(3) {
+                    let index = next(AXES as u64) as usize;
+                    let _ = death.advance(Dial::axis(index), creep.submit(index));
+                }
+                pool.release(reservation, Death::After(death.as_ref())).unwrap();
+            }
+        }
+        if round % 50 == 0 {
+            creep.finish();
+            if shares_fate {
+                held.drain(..).for_each(|reservation| pool.cancel(reservation).unwrap());
+            }
+            pool.poll();
+            let stats = pool.stats();
+            assert_eq!(stats.pending_bytes, 0, "round {round}: {stats:?}");
+        }
+    }
+    held.into_iter().for_each(|reservation| pool.cancel(reservation).unwrap());
+    let stats = pool.stats();
+    assert!(stats.completed > 200 && stats.peak_pending_bytes > 0, "nothing was tried: {stats:?}");
+    drop(pool);
+    assert!(provider.out().is_empty());
+}
+
 /// The granules that lie wholly in a range: what two neighbours share belongs to neither.
 fn granules(cells: &[Cells], offset: u64, size: u64) -> &[Cells] {
     let first = offset.div_ceil(GRANULE);
     let end = ((offset + size) / GRANULE).max(first);
     &cells[first as usize..end as usize]
+}
+
+#[test]
+fn tlsf_while_axes_move() {
+    // With eager merging readiness is looked up by the search alone: nothing is filed that could stay.
+    for waiting in [Waiting::LastResort, Waiting::ToPack] {
+        creep(30 * KIB, false, tlsf(Placement::FAST, Coalescing::Readiness, waiting));
+    }
+}
+
+#[test]
+fn fixed_block_while_axes_move() {
+    creep(1000, false, fixed(Budget::UNLIMITED));
+}
+
+#[test]
+fn arena_while_axes_move() {
+    creep(8 * KIB, true, arena);
+}
+
+#[test]
+fn passthrough_while_axes_move() {
+    creep(30 * KIB, false, passthrough);
 }
 
 #[test]

@@ -6,12 +6,14 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+use strandline_core::inspect::BlockState;
 use strandline_core::pool::growth::Growth;
 use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
 use strandline_core::pool::{Pool, PoolHost};
-use strandline_core::{Axis, Entry, Tracker};
+use strandline_core::{Axis, Entry, Progress as _, Tracker};
 use strandline_host_native::tenant::{
     Answer, Ask, BufferHandle, Device, Lent, Memory, PoolHandle, QueueHandle, Range,
     ReadbackHandle, ReservationHandle, Returned, Tenant, TenantLimits,
@@ -80,10 +82,25 @@ fuzz_target!(|data: &[u8]| {
         if stats.live == 0 && stats.clean_bytes() == stats.committed_bytes {
             break;
         }
-        assert!(Instant::now() < deadline, "left behind: {stats:?}");
+        assert!(Instant::now() < deadline, "left behind: {stats:?}{}", waited_for(device, pool));
         std::thread::yield_now();
     }
 });
+
+/// What the blocks wait for that are not clean, and where those axes stand.
+fn waited_for(device: &Device, pool: &TlsfPool) -> String {
+    let mut blocks = String::new();
+    pool.inspect(&mut |block| {
+        let BlockState::Pending(death) = block.state else { return };
+        let _ = write!(blocks, "\n{} bytes at {}:", block.size, block.offset);
+        for entry in death.entries() {
+            let axis = entry.axis;
+            let (reached, end) = (device.tracker().reached(axis), device.tracker().end_of(axis));
+            let _ = write!(blocks, " {axis} at {}, is at {reached}, ended {end:?};", entry.epoch);
+        }
+    });
+    blocks
+}
 
 /// The input, read from its start.
 struct Bytes<'a>(&'a [u8]);

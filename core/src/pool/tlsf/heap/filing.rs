@@ -169,23 +169,31 @@ impl Heap {
         );
     }
 
-    /// Files a block that waits for these axes, none of which is known to be reached.
+    /// Files a block that waits for these axes. The caller saw that none is reached, but axes move on by themselves: the
+    /// shelf may meanwhile be past what the block waits for. It would stay there for good if its axis has no more to do,
+    /// so it is filed without that axis.
     pub(super) fn shelve_among(
         &mut self,
         block: BlockId,
-        axes: &[Axis],
-        epochs: &[Epoch],
+        mut axes: &[Axis],
+        mut epochs: &[Epoch],
         progress: &dyn Progress,
     ) {
-        if axes.is_empty() {
-            return self.shelve_plain(block, CLEAN);
-        }
         // Before anything merges there: what is ready on that shelf must not wait for this block. What
         // moves on meanwhile may need a shelf and be given an empty one, this one too: so the shelf is
         // looked up only when nothing moves any more.
-        if let Some(shelf) = self.known_shelf(axes) {
+        while let Some(shelf) = self.known_shelf(axes) {
             let reached = progress.reached(axes[0]);
             self.advance(shelf, reached, progress);
+            match self.known_shelf(axes) {
+                Some(shelf) if self.classes[shelf as usize].wheel.reached() >= epochs[0] => {
+                    (axes, epochs) = (&axes[1..], &epochs[1..]);
+                }
+                _ => break,
+            }
+        }
+        if axes.is_empty() {
+            return self.shelve_plain(block, CLEAN);
         }
         let Some(shelf) = self.class_for(axes) else {
             self.taints += 1;
