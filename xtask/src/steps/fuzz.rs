@@ -55,10 +55,6 @@ pub(crate) fn fuzz_target(run: &FuzzRun<'_>) -> Outcome {
     Ok(None)
 }
 
-/// Targets that are still red for what they found, kept in their corpus: to be explored, not repeated at every change.
-/// `tenant_calls`: memory of a tenant can stay pending for good, it seems on a queue that failed.
-const OPEN: [&str; 1] = ["tenant_calls"];
-
 /// Gives every target the same `runs` inputs: those kept, then mutations of them from a fixed seed.
 pub(crate) fn fuzz_all(runs: u32) -> Outcome {
     let targets = targets()?;
@@ -68,7 +64,6 @@ pub(crate) fn fuzz_all(runs: u32) -> Outcome {
     // All of them, even after one failed: one run should tell everything.
     let failures: Vec<String> = targets
         .iter()
-        .filter(|target| !OPEN.contains(&target.as_str()))
         .filter_map(|target| match repeat(target, runs) {
             Ok(()) => None,
             Err(Stop::Failed(why) | Stop::Skipped(why)) => Some(format!("{target}: {why}")),
