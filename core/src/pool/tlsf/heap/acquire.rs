@@ -26,7 +26,8 @@ pub(super) const MAX_LOOKS: usize = 256;
 impl Heap {
     /// Looks for a block that whoever knows `frontier` may use at once, takes it and writes down what its
     /// death was. `requested` bytes of it were asked for.
-    #[inline]
+    // Always: of an acquire's instructions, a tenth would save and restore registers around the call.
+    #[inline(always)]
     pub fn acquire(
         &mut self,
         need: Need,
