@@ -1,6 +1,8 @@
 //! Files as a timeline: order, bytes, and what is left when files, disks and proactors fail. Over every proactor.
 #![cfg(target_os = "linux")]
 
+mod support;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
@@ -85,10 +87,10 @@ impl Fixture {
 }
 
 fn each(test: impl Fn(Fixture, IoAxis)) {
-    for kind in ProactorKind::ALL {
+    support::each_kind(|kind| {
         let (fixture, io) = Fixture::new(kind);
         test(fixture, io);
-    }
+    });
 }
 
 /// A file without a name.

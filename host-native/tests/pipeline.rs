@@ -1,7 +1,7 @@
 //! The example checks its own results: here it runs over every kind of proactor.
 #![cfg(target_os = "linux")]
 
-use strandline_host_native::proactor::ProactorKind;
+mod support;
 
 #[path = "../examples/pipeline.rs"]
 #[allow(dead_code, reason = "the example's main")]
@@ -9,7 +9,5 @@ mod pipeline;
 
 #[test]
 fn a_pipeline_reuses_one_pool() {
-    for kind in ProactorKind::ALL {
-        pipeline::run(Some(kind)).unwrap();
-    }
+    support::each_kind(|kind| pipeline::run(Some(kind)).unwrap());
 }

@@ -20,7 +20,11 @@ fn at(axis: Axis, epoch: u64) -> Frontier {
 #[test]
 fn the_axis_advances_on_the_thread_that_polls() {
     for kind in ProactorKind::ALL {
-        let mut proactor = Proactor::builder().kind(kind).build().unwrap();
+        let mut proactor = match Proactor::builder().kind(kind).build() {
+            // Refused on this machine.
+            Err(_) if kind == ProactorKind::IoUring => continue,
+            made => made.unwrap(),
+        };
         let tracker = Tracker::new(1);
         let queue = CpuQueue::builder(&tracker, axis(0)).proactor(proactor.handle());
         let queue = queue.start().unwrap();
