@@ -1,7 +1,7 @@
 //! The steps of `cargo xtask test` and `cargo xtask lint`, each a function that runs cargo with the right flags.
 //!
 //! ```text
-//! default flags   target/         unit, replay, wgpu, bench, lint
+//! default flags   target/         unit, replay, wgpu, tracy, bench, lint
 //! --cfg loom      target/loom     loom
 //! sanitizers      target/{asan,tsan}
 //! no std          target/no-std   no-std
@@ -33,6 +33,10 @@ use crate::step::{Outcome, Report, Stop};
 const SANITIZED: [&str; 6] =
     ["-p", "strandline-core", "-p", "strandline-host-native", "-p", "strandline-replay"];
 
+/// What features bring in, all at once: wasmtime and wgpu are looked at one time.
+const FEATURES: &str = "strandline/component,strandline/wgpu,strandline-bench/component,strandline-bench/wgpu,\
+                        strandline-guest-tests/guests,strandline-host-native/tracy";
+
 /// A target without `std`, 32 bits wide: the one that the component is built for.
 const BARE_TARGET: &str = "wasm32-unknown-unknown";
 
@@ -59,6 +63,8 @@ pub(crate) enum Step {
     Replay,
     /// The GPU host, the command on a GPU; without one, on Mesa's lavapipe.
     Wgpu,
+    /// What the profiler is told.
+    Tracy,
     /// The benchmarks compile.
     Bench,
     /// Tests under AddressSanitizer, reduced.
@@ -88,6 +94,7 @@ impl Step {
     fn needs(self) -> &'static str {
         match self {
             Self::Unit | Self::Loom | Self::Replay | Self::Bench => "-",
+            Self::Tracy => "a C++ compiler",
             Self::Wgpu => "a GPU, or Debian's mesa-vulkan-drivers and libvulkan1",
             Self::NoStd => "target wasm32-unknown-unknown, or Debian's rustc-web",
             Self::Sandbox => "target wasm32-wasip2, or Debian's rustc-web and lld-22",
@@ -108,6 +115,7 @@ impl Step {
             Self::Loom => loom(),
             Self::Replay => replay::replay(),
             Self::Wgpu => wgpu::wgpu(),
+            Self::Tracy => tracy(),
             Self::Bench => bench_compiles(),
             Self::Asan => asan(),
             Self::Tsan => tsan(),
@@ -211,6 +219,13 @@ fn loom() -> Outcome {
     Ok(Some(core? + host? + public?))
 }
 
+fn tracy() -> Outcome {
+    Cmd::cargo()
+        .args(["test", "-p", "strandline-host-native", "--features", "tracy", "--lib", "tracy"])
+        .run_tests()
+        .map(Some)
+}
+
 fn bench_compiles() -> Outcome {
     Cmd::cargo().args(["build", "-p", "strandline-bench", "--release", "--all-targets"]).run()?;
     Ok(None)
@@ -279,10 +294,7 @@ fn clippy() -> Outcome {
     let strict = |cmd: Cmd| cmd.args(["--", "-D", "warnings"]).run();
     strict(clippy().args(["--workspace", "--all-targets"]))?;
     strict(clippy().args(["-p", "strandline-core", "--no-default-features"]))?;
-    // What features bring in, all at once: wasmtime and wgpu are looked at one time.
-    let features = "strandline/component,strandline/wgpu,strandline-bench/component,strandline-bench/wgpu,\
-                    strandline-guest-tests/guests";
-    strict(clippy().args(["--workspace", "--all-targets", "--features", features]))?;
+    strict(clippy().args(["--workspace", "--all-targets", "--features", FEATURES]))?;
     let fuzz = clippy().args(["--manifest-path", "fuzz/Cargo.toml", "--all-targets"]);
     strict(fuzz.env("CARGO_TARGET_DIR", shell::target_dir()))?;
     Ok(None)
@@ -292,7 +304,9 @@ fn clippy() -> Outcome {
 /// resolves is a mistake.
 pub(crate) fn doc(open: bool) -> Outcome {
     let doc = || {
-        Cmd::cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings")
+        Cmd::cargo()
+            .args(["doc", "--workspace", "--no-deps", "--features", FEATURES])
+            .env("RUSTDOCFLAGS", "-D warnings")
     };
     doc().arg("--document-private-items").run()?;
     doc().args(open.then_some("--open")).run()?;
