@@ -33,16 +33,21 @@ impl Progress for Completed {
     }
 }
 
+#[derive(Debug)]
+enum Known {
+    Own(Entry),
+    /// Sorted by axis, since queues are numbered upwards; and whose turn it is.
+    All(Vec<Entry>, usize),
+}
+
 /// Strandline's TLSF heap over one region.
 #[derive(Debug)]
 pub struct Ours {
     heap: Heap,
     live: Vec<BlockId>,
     deaths: Deaths,
-    queues: u8,
-    /// What the requester knows: every queue up to the last pair.
-    known: Vec<Entry>,
-    turn: usize,
+    /// What the requester knows: every queue up to the last pair. A requester with one queue has no list to go through.
+    known: Known,
     epoch: Epoch,
     completed: Completed,
     death: BlockDeath,
@@ -62,13 +67,15 @@ impl Ours {
     ) -> Result<Self, TlsfError> {
         let mut heap = Heap::new(config)?;
         heap.add_region(capacity)?;
+        let entry = |queue| Entry::new(Axis::queue(1, 0, 0, queue), 1);
         Ok(Self {
             heap,
             live: vec![BlockId::from_index(0); slots as usize],
             deaths,
-            queues: queues.0,
-            known: (0..queues.0).map(|q| Entry::new(Axis::queue(1, 0, 0, q), 1)).collect(),
-            turn: 0,
+            known: match queues {
+                Queues(1) => Known::Own(entry(0)),
+                Queues(count) => Known::All((0..count).map(entry).collect(), 0),
+            },
             epoch: 1,
             completed: Completed(AtomicU64::new(0)),
             death: BlockDeath::new(),
@@ -85,21 +92,18 @@ impl Ours {
 impl Peer for Ours {
     #[inline]
     fn allocate(&mut self, slot: u32, bytes: u32) -> bool {
-        let known = match self.deaths {
-            Deaths::Idle => FrontierRef::EMPTY,
-            Deaths::Behind(_) => match &self.known[..] {
-                [one] => FrontierRef::single(one),
-                // Sorted by axis: queues are numbered upwards.
-                several => match FrontierRef::try_from_sorted(several) {
-                    Ok(known) => known,
-                    Err(_) => return false,
-                },
-            },
+        let known = match (self.deaths, &self.known) {
+            (Deaths::Idle, _) => FrontierRef::EMPTY,
+            (Deaths::Behind(_), Known::Own(entry)) => FrontierRef::single(entry),
+            (Deaths::Behind(_), Known::All(entries, _)) => {
+                let Ok(known) = FrontierRef::try_from_sorted(entries) else { return false };
+                known
+            }
         };
         let Some(need) = self.heap.need(bytes.into(), 1) else { return false };
         let taken = self.heap.acquire(need, known, &self.completed, bytes.into(), &mut self.death);
         let Some(taken) = taken else { return false };
-        black_box(self.heap.offsets().offset(taken.block));
+        black_box(taken.offset);
         self.live[slot as usize] = taken.block;
         true
     }
@@ -111,12 +115,16 @@ impl Peer for Ours {
             return self.heap.free(block, Death::Idle, &self.completed);
         };
         self.epoch += 1;
-        self.completed.0.store(self.epoch.saturating_sub(distance), Ordering::Relaxed);
-        self.turn += 1;
-        if self.turn >= usize::from(self.queues) {
-            self.turn = 0;
+        if let Some(over) = self.epoch.checked_sub(distance) {
+            self.completed.0.store(over, Ordering::Relaxed);
         }
-        let entry = &mut self.known[self.turn];
+        let entry = match &mut self.known {
+            Known::Own(entry) => entry,
+            Known::All(entries, turn) => {
+                *turn = (*turn + 1) % entries.len();
+                &mut entries[*turn]
+            }
+        };
         entry.epoch = self.epoch;
         let death = Death::After(FrontierRef::single(entry));
         self.heap.free(block, death, &self.completed);

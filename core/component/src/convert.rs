@@ -241,7 +241,7 @@ pub(crate) const fn slab_stats(stats: slabs::SlabStats) -> SlabStats {
     }
 }
 
-/// The text as a constant. Operations of a host are few; beyond [`KNOWN_TEXTS`] they share one name.
+/// The text as a constant. Operations of a host are few; beyond `KNOWN_TEXTS` they share one name.
 fn constant(text: &str) -> &'static str {
     static KNOWN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
     const KNOWN_TEXTS: usize = 64;

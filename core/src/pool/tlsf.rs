@@ -305,7 +305,7 @@ impl State {
             }
             None => Answer::Ready(self.origin(taken, &ticket, request)),
         };
-        self.found(taken.block, request, ticket, answer)
+        self.found(taken, request, ticket, answer)
     }
 
     /// Where ready bytes come from, counted.
@@ -325,12 +325,12 @@ impl State {
 
     fn found(
         &mut self,
-        block: BlockId,
+        taken: Taken,
         request: &Request<'_>,
         mut ticket: Box<Ticket>,
         answer: Answer,
     ) -> Option<Found> {
-        ticket.block = block.index();
+        ticket.block = taken.block.index();
         ticket.requested = request.size;
         let stats = &mut self.stats;
         stats.reserves += 1;
@@ -338,8 +338,8 @@ impl State {
         stats.requested_bytes += request.size;
         stats.peak_requested_bytes = stats.peak_requested_bytes.max(stats.requested_bytes);
         stats.peak_reserved_bytes = stats.peak_reserved_bytes.max(self.engine.reserved_bytes());
-        let slab = self.slabs[self.engine.region(block).index() as usize]?.id;
-        Some(Found { slab, offset: self.engine.offset(block), ticket, answer })
+        let slab = self.slabs[taken.region.index() as usize]?.id;
+        Some(Found { slab, offset: taken.offset, ticket, answer })
     }
 }
 

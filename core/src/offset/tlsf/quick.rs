@@ -16,7 +16,7 @@
 
 use super::placement::{Carve, Search};
 use super::shelf::{NONE, Shelf, Spot};
-use super::{BlockId, LIVE, LOOSE, Label, Need, Neighbour, Place, Side, Tlsf, VACANT};
+use super::{BlockId, LIVE, LOOSE, Label, Need, Neighbour, Place, RegionId, Side, Tlsf, VACANT};
 
 /// The first block of a bin, large enough for the request it was found for.
 #[derive(Clone, Copy, Debug)]
@@ -32,8 +32,7 @@ pub(crate) struct Cut {
     pub(crate) block: BlockId,
     /// First byte, from the region's start.
     pub(crate) offset: u64,
-    /// Index of the region.
-    pub(crate) region: u32,
+    pub(crate) region: RegionId,
 }
 
 impl<L: Label> Tlsf<L> {
@@ -167,7 +166,7 @@ impl<L: Label> Tlsf<L> {
     #[inline(always)]
     fn cut(&self, id: u32, offset: u32, region: u16) -> Cut {
         let offset = u64::from(offset) << self.granule_bits;
-        Cut { block: BlockId(id), offset, region: u32::from(region) }
+        Cut { block: BlockId(id), offset, region: RegionId(u32::from(region)) }
     }
 
     /// Whatever is rare about a cut: a run that is cut along, no vacant node.

@@ -169,11 +169,11 @@ impl EagerHeap {
         }
         debug_assert!(size <= before);
         self.reserved += size;
-        let region = self.tlsf.region(taken.block).index() as usize;
-        let offset = self.tlsf.offset(taken.block);
-        let fresh = offset >= self.untouched_from[region];
-        self.untouched_from[region] = self.untouched_from[region].max(offset + size);
-        Some(Taken { block: taken.block, fresh, pending: !death.is_empty() })
+        let (region, offset) = (self.tlsf.region(taken.block), self.tlsf.offset(taken.block));
+        let untouched_from = &mut self.untouched_from[region.index() as usize];
+        let fresh = offset >= *untouched_from;
+        *untouched_from = (*untouched_from).max(offset + size);
+        Some(Taken { block: taken.block, region, offset, fresh, pending: !death.is_empty() })
     }
 
     pub(super) fn free(&mut self, block: BlockId, death: Death<'_>, progress: &dyn Progress) {

@@ -160,14 +160,6 @@ impl Engine {
         either!(self, heap => heap.quiesce());
     }
 
-    pub(super) fn offset(&self, block: BlockId) -> u64 {
-        either!(self, heap => heap.offsets().offset(block))
-    }
-
-    pub(super) fn region(&self, block: BlockId) -> RegionId {
-        either!(self, heap => heap.offsets().region(block))
-    }
-
     /// Visits the blocks of a region: offset, size, state.
     pub(super) fn visit(&self, region: RegionId, visit: &mut dyn FnMut(u64, u64, BlockState<'_>)) {
         match self {

@@ -141,6 +141,10 @@ impl Virgin {
 pub struct Taken {
     /// Now live.
     pub block: BlockId,
+    /// Where it is.
+    pub region: RegionId,
+    /// First byte, from the region's start.
+    pub offset: u64,
     /// Never handed out before.
     pub fresh: bool,
     /// Some of it was pending: its death is in the `death` that was passed.

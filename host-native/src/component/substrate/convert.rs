@@ -133,7 +133,7 @@ pub(super) fn slab_error_out(error: SlabError) -> types::SlabError {
 }
 
 /// The text as a constant. A component that sends ever new ones is given one for all of them beyond
-/// [`KNOWN_TEXTS`]: what it sends must not fill the host's memory.
+/// `KNOWN_TEXTS`: what it sends must not fill the host's memory.
 fn constant(text: &str, otherwise: &'static str) -> &'static str {
     static KNOWN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
     const KNOWN_TEXTS: usize = 256;

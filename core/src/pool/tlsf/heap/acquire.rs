@@ -15,7 +15,7 @@
 use super::super::wheel::{NONE, Wheel};
 use super::{BlockDeath, CLEAN, Heap, NO_AXIS, Slip, Taken};
 use crate::frontier::{Entry, FrontierRef, Merge};
-use crate::offset::tlsf::{BlockId, Need, Place};
+use crate::offset::tlsf::{BlockId, Need, Place, RegionId};
 use crate::progress::Progress;
 
 /// Shelves of more than one axis that an acquire looks at.
@@ -152,7 +152,7 @@ impl Heap {
     /// A block became live: counts it.
     pub(super) fn took_block(&mut self, block: BlockId, death: &BlockDeath) -> Taken {
         let (offset, size) = (self.tlsf.offset(block), self.tlsf.size(block));
-        let region = self.tlsf.region(block).index();
+        let region = self.tlsf.region(block);
         self.took(block, offset, size, region, !death.is_empty())
     }
 
@@ -162,18 +162,18 @@ impl Heap {
         block: BlockId,
         offset: u64,
         size: u64,
-        region: u32,
+        region: RegionId,
         pending: bool,
     ) -> Taken {
         self.reserved += size;
         let end = offset + size;
-        let virgin = &mut self.virgins[region as usize];
+        let virgin = &mut self.virgins[region.index() as usize];
         let mut fresh = false;
         if end > virgin.low && offset < virgin.high {
             fresh = offset >= virgin.low && end <= virgin.high;
             virgin.touch(offset, end);
         }
-        Taken { block, fresh, pending }
+        Taken { block, region, offset, fresh, pending }
     }
 
     /// Takes a place of one free block and joins its death into `death`.
