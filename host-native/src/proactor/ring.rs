@@ -52,6 +52,11 @@ const CANCEL: u64 = u64::MAX - 1;
 /// What the kernel transfers at most in one call (`MAX_RW_COUNT`).
 const MAX_TRANSFER: usize = 0x7fff_f000;
 
+/// From this many bytes on a transfer is left to the kernel's threads. A read of what is in the page cache would
+/// otherwise be copied while the loop submits it: no other operation is served meanwhile, and no second processor helps.
+/// Handing one over costs some microseconds, a small part of copying this much.
+const ASYNC_BYTES: usize = 256 << 10;
+
 /// Registered buffers at most, and bytes of each: the kernel's limits are 2^14 and this.
 const FIXED_SLOTS: u32 = 4096;
 const FIXED_BYTES: usize = 1 << 30;
@@ -248,7 +253,7 @@ impl Ring {
                 let at = buffer.as_mut_ptr();
                 let fixed = self.fixed_slot(buffer, len);
                 // The kernel takes 32 bits: MAX_TRANSFER fits.
-                match (direction, fixed, len as u32) {
+                let entry = match (direction, fixed, len as u32) {
                     (Direction::Read, None, len) => {
                         opcode::Read::new(fd, at, len).offset(offset).build()
                     }
@@ -261,7 +266,8 @@ impl Ring {
                     (Direction::Write, Some(slot), len) => {
                         opcode::WriteFixed::new(fd, at, len, slot).offset(offset).build()
                     }
-                }
+                };
+                if len < ASYNC_BYTES { entry } else { entry.flags(squeue::Flags::ASYNC) }
             }
         }
     }
