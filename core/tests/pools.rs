@@ -18,9 +18,10 @@ use strandline_core::pool::{PoolHost, Request};
 use strandline_core::slab::Trim;
 use strandline_core::slab::retain::Retention;
 use strandline_core::{Acquire, Death, Entry, Frontier, Pool, SlabId};
+use support::creep::Creep;
 use support::generate::programs;
 use support::program::{Machine, Promises};
-use support::progress::{Creep, Dial};
+use support::progress::Dial;
 use support::provider::MockProvider;
 use support::scaled;
 
