@@ -1,8 +1,11 @@
 //! Every kind of pool runs generated programs against the oracle, and is shaken by several threads.
 #![cfg(not(loom))]
 
+#[path = "support/creep.rs"]
+mod creep;
 mod support;
 
+use creep::Creep;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +21,6 @@ use strandline_core::pool::{PoolHost, Request};
 use strandline_core::slab::Trim;
 use strandline_core::slab::retain::Retention;
 use strandline_core::{Acquire, Death, Entry, Frontier, Pool, SlabId};
-use support::creep::Creep;
 use support::generate::programs;
 use support::program::{Machine, Promises};
 use support::progress::Dial;

@@ -1,6 +1,6 @@
-//! Progress that moves by itself.
+//! Progress that moves by itself. Not one of the support's modules: not every test that shares those uses it.
 
-use super::progress::Dial;
+use crate::support::progress::Dial;
 use std::sync::atomic::{AtomicU64, Ordering};
 use strandline_core::{Axis, Epoch, Progress};
 

@@ -1,7 +1,6 @@
 //! What the tests of pools stand on: a provider and a progress that do as they are told, an oracle that knows
 //! every byte's owner and death, and programs to run.
 
-pub(crate) mod creep;
 pub(crate) mod generate;
 pub(crate) mod oracle;
 pub(crate) mod program;
