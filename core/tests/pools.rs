@@ -168,6 +168,16 @@ fn tlsf_shaken() {
     shake(30 * KIB, tlsf(Placement::FAST, Coalescing::Readiness, Waiting::LastResort));
 }
 
+/// Numbers below what is asked for, the same in each run (Marsaglia's xorshift64).
+fn dice(mut random: u64) -> impl FnMut(u64) -> u64 {
+    move |below| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random >> 11) % below
+    }
+}
+
 /// Slabs as arrays of cells: who owns each granule, and what its bytes wait for.
 #[derive(Debug, Default)]
 struct Cells {
@@ -203,13 +213,7 @@ fn shake(largest: u64, make: impl Fn(PoolHost) -> Box<dyn Pool>) {
                     });
                     known.clone()
                 };
-                let mut random = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(me as u64 + 1);
-                let mut next = move |below: u64| {
-                    random ^= random << 13;
-                    random ^= random >> 7;
-                    random ^= random << 17;
-                    (random >> 11) % below
-                };
+                let mut next = dice(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(me as u64 + 1));
                 let axis = Dial::axis(me);
                 let mut epoch = 0;
                 let mut frontier = Frontier::new();
@@ -327,13 +331,7 @@ fn creep(largest: u64, shares_fate: bool, make: impl Fn(PoolHost) -> Box<dyn Poo
     let provider = Arc::new(MockProvider::new(4096, 8192, 512 * KIB, 2048 * KIB));
     let creep = Arc::new(Creep::new(AXES));
     let pool = make(PoolHost::new(provider.clone(), creep.clone()));
-    let mut random = 0x5851_f42d_4c95_7f2d_u64;
-    let mut next = move |below: u64| {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        (random >> 11) % below
-    };
+    let mut next = dice(0x5851_f42d_4c95_7f2d);
     let mut held = Vec::new();
     for round in 0..scaled(40_000).max(4000) {
         if held.len() < 12 && next(2) == 0 {
