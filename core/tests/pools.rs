@@ -335,8 +335,7 @@ fn creep(largest: u64, shares_fate: bool, make: impl Fn(PoolHost) -> Box<dyn Poo
     let mut held = Vec::new();
     for round in 0..scaled(40_000).max(4000) {
         if held.len() < 12 && next(2) == 0 {
-            let known = Frontier::new();
-            let mut request = Request::new(1 + next(largest)).after(known.as_ref());
+            let mut request = Request::new(1 + next(largest));
             request.may_grow = next(4) == 0;
             request.may_wait = next(4) == 0;
             if let Acquire::Ready { reservation, .. } | Acquire::AfterWait { reservation, .. } =
