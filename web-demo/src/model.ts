@@ -1,0 +1,193 @@
+/**
+ * What the viewer shows and what drives it: the seam between a run (the component in a worker, or data that
+ * a command recorded) and its picture.
+ *
+ * Bytes, events and epochs are plain numbers: all are below 2^53 (the source checks). Events count from 1; event 0 is
+ * the empty pool before the first.
+ */
+
+/** What a block is doing. The values are those of the packed snapshot of the `inspect` interface. */
+export const State = { Live: 0, Clean: 1, Pending: 2, Tainted: 3 } as const;
+export type State = (typeof State)[keyof typeof State];
+
+/** A contiguous region of memory that a pool took from its provider. */
+export interface Slab {
+  /** Position of its pool in `RunInfo.pools`. */
+  pool: number;
+  /** Its generational id, for people. */
+  id: string;
+  bytes: number;
+}
+
+/** Every block of every slab, in order of slab and offset: one entry a column for each. */
+export interface Blocks {
+  count: number;
+  /** Position in `Frame.slabs`. */
+  slab: Uint32Array;
+  /** First byte, from the slab's start. */
+  offset: Float64Array;
+  bytes: Float64Array;
+  /** Of a live block: the bytes asked for; the rest is padding. 0 for a free one. */
+  requested: Float64Array;
+  state: Uint8Array;
+  /** The stream that holds it, or that freed it last; -1 when nobody knows. */
+  stream: Int32Array;
+  /** The event since which a live block is live; 0 for a free one. */
+  since: Float64Array;
+  /** Entries `deathStart[i] .. deathStart[i + 1]` of the two columns below are block i's death frontier. */
+  deathStart: Uint32Array;
+  /** Position in `Frame.axes`. */
+  deathAxis: Uint32Array;
+  deathEpoch: Float64Array;
+}
+
+/** One source of progress, a stream's queue. */
+export interface Axis {
+  name: string;
+  submitted: number;
+  completed: number;
+}
+
+/** The pools' counters, summed. Names as in the JSON report where it has them. */
+export interface Counters {
+  reserves: number;
+  releases: number;
+  fresh: number;
+  dominated: number;
+  completed: number;
+  waited: number;
+  missed: number;
+  exhausted: number;
+  overBudget: number;
+  tainted: number;
+  slabs: number;
+}
+
+/** Bytes now. */
+export interface Bytes {
+  committed: number;
+  reserved: number;
+  live: number;
+  pending: number;
+  clean: number;
+  tainted: number;
+  padding: number;
+}
+
+/** One instant of a run: all that the picture shows. Never changed after it was given out. */
+export interface Frame {
+  event: number;
+  slabs: readonly Slab[];
+  blocks: Blocks;
+  axes: readonly Axis[];
+  counters: Counters;
+  bytes: Bytes;
+}
+
+/** Bytes over the events of a run, in at most a few thousand buckets that keep every minimum and maximum. */
+export interface Series {
+  /** The first event of each bucket, ascending. */
+  event: Float64Array;
+  committed: MinMax;
+  reserved: MinMax;
+  live: MinMax;
+  pending: MinMax;
+}
+
+export interface MinMax {
+  min: Float64Array;
+  max: Float64Array;
+}
+
+/** Why a run ended before its trace did: the first event that could not be satisfied. */
+export interface Failure {
+  event: number;
+  bytesRequested: number;
+  liveBytes: number;
+  largestHoleBytes: number;
+  pendingBytes: number;
+  /** One sentence for people. */
+  reason: string;
+}
+
+/** Where the slabs of a run are. */
+export type Backing = "webgpu" | "array-buffer" | "recorded";
+
+/** What is known of a run once its input was read. */
+export interface RunInfo {
+  title: string;
+  /** The trace's format, or "synthetic". */
+  format: string;
+  /** Events in all; grows with a synthetic load that has no end. */
+  events: number;
+  streams: number;
+  /** The streams were made up: the trace has one. */
+  synthesized: boolean;
+  pools: readonly string[];
+  backing: Backing;
+  /** Which instants can be shown: every event, or only those recorded (ascending). */
+  instants: "every" | Float64Array;
+}
+
+/** What a source tells by itself. */
+export type SourceEvent =
+  | { type: "progress"; played: number; events: number }
+  | { type: "series"; series: Series }
+  | { type: "failure"; failure: Failure }
+  | { type: "backing"; backing: Backing; why: string };
+
+/** A run that can be looked at. Made by reading an input; see `Opener`. */
+export interface Source {
+  readonly info: RunInfo;
+  /** The instant of an event (the last one at or before it that can be shown). The newest call wins: an older one that was not
+   * answered yet rejects with an `AbortError`. */
+  frame(event: number): Promise<Frame>;
+  /** The series so far. */
+  series(): Series;
+  /** The run's failure, once it was met. */
+  failure(): Failure | null;
+  /** The whole run's report, as `strandline replay --json` prints it, once all was played; null for recorded runs without one. */
+  report(): Promise<Record<string, unknown> | null>;
+  listen(listener: (event: SourceEvent) => void): () => void;
+  /** Live handles of the components and of the GPU, by kind; all zero after `close`. */
+  handles(): Promise<Record<string, number>>;
+  /** Gives back everything. Safe to call twice. */
+  close(): Promise<void>;
+}
+
+/** How a run is to be played. Absent members: as the command does it. */
+export interface RunOptions {
+  pool: "auto" | "tlsf" | "fixed" | "arena" | "passthrough";
+  slabBytes: number | null;
+  capacityBytes: number | null;
+  budgetBytes: number | null;
+  streams: number | null;
+  inFlight: number;
+  allowWait: boolean;
+  /** "eager" merges every free neighbour at once, as IREE does. */
+  policy: "readiness" | "eager";
+  /** "auto" takes WebGPU where there is an adapter. */
+  backing: "auto" | "webgpu" | "array-buffer";
+}
+
+/** A load without a recording: what the sliders say. */
+export interface Synthetic {
+  seed: number;
+  /** Blocks live at once, about. */
+  blocks: number;
+  minBytes: number;
+  maxBytes: number;
+  /** Events until it ends. */
+  events: number;
+}
+
+export type Input =
+  | { kind: "file"; name: string; data: Blob }
+  | { kind: "synthetic"; load: Synthetic };
+
+/** Reads an input and makes a run of it. Rejects with an `Error` whose message names the fault, its line, and the remedy. */
+export type Opener = (
+  input: Input,
+  options: RunOptions,
+  progress: (done: number, total: number) => void,
+) => Promise<Source>;
