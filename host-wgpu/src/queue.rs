@@ -48,9 +48,13 @@ use strandline_core::{
 
 mod exec;
 mod groups;
+mod pump;
+mod ready;
 mod set;
+mod state;
 
-use set::{Kind, SetInner};
+use set::SetInner;
+use state::Kind;
 
 /// Offsets of transient buffers are multiples of this many bytes: every binding's.
 pub const ALIGNMENT: u64 = 256;
@@ -368,7 +372,9 @@ impl Queue {
         commands: impl IntoIterator<Item = Command>,
     ) -> Result<Epoch, QueueError> {
         self.check_wait(wait)?;
-        let commands: Vec<Command> = commands.into_iter().collect();
+        let mut list = self.inner.blank();
+        list.extend(commands);
+        let commands = list;
         let (mut upload, mut readback) = (0_u64, 0_u64);
         for command in &commands {
             command.check(&self.gpu, self.inner.pools())?;
@@ -410,10 +416,17 @@ impl Queue {
         self.inner.work(self.line, self.axis, FrontierRef::EMPTY, Kind::Foreign(Some(index)))
     }
 
-    /// Where a buffer's memory is; `None` while it waits for it, and after its end.
+    /// Where a buffer's memory is; `None` while it waits for it, when it [never will](Self::failure_of) have any, and after its
+    /// end.
     #[must_use]
     pub fn slice_of(&self, buffer: Transient) -> Option<GpuSlice> {
         self.inner.slice_of(buffer)
+    }
+
+    /// Why a buffer never will have memory; `None` for one that has it, waits for it, or has ended.
+    #[must_use]
+    pub fn failure_of(&self, buffer: Transient) -> Option<Failure> {
+        self.inner.failure_of(buffer)
     }
 
     /// Blocks until `epoch` of this queue is reached. Not to be called from a callback of the polling thread.

@@ -153,30 +153,30 @@ impl Timeline {
         self.pass(None)
     }
 
-    /// Has the device do the work of epochs that were given out elsewhere, up to `epoch`. When wgpu refuses it, the axis
-    /// fails.
+    /// Has the device do the work of epochs that were given out elsewhere, up to `epoch`: `submit` hands it to wgpu. When wgpu
+    /// refuses it, the axis fails.
     pub(crate) fn issue(
         &self,
         epoch: Epoch,
-        commands: Option<CommandBuffer>,
+        submit: impl FnOnce() -> SubmissionIndex,
     ) -> Result<(), GpuError> {
-        match commands {
-            Some(commands) => {
-                let boarding = self.board(Some(epoch))?;
-                match checked(self.gpu.device(), || self.gpu.queue().submit([commands])) {
-                    Ok(index) => boarding.depart(index),
-                    Err(text) => {
-                        let failure = Failure::message(text);
-                        // Before the flight is over, so that its epoch is never reached.
-                        self.fail(&failure);
-                        drop(boarding);
-                        return Err(GpuError::Refused(failure));
-                    }
-                }
+        let boarding = self.board(Some(epoch))?;
+        match checked(self.gpu.device(), submit) {
+            Ok(index) => boarding.depart(index),
+            Err(text) => {
+                let failure = Failure::message(text);
+                // Before the flight is over, so that its epoch is never reached.
+                self.fail(&failure);
+                drop(boarding);
+                return Err(GpuError::Refused(failure));
             }
-            None => drop(self.pass(Some(epoch))?),
         }
         Ok(())
+    }
+
+    /// Takes epochs that were given out elsewhere, up to `epoch`, for which the device has nothing to do.
+    pub(crate) fn issue_empty(&self, epoch: Epoch) -> Result<(), GpuError> {
+        self.pass(Some(epoch)).map(drop)
     }
 
     /// Takes a submission that wgpu has already as the work of epochs that were given out elsewhere.

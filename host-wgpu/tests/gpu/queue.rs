@@ -348,6 +348,31 @@ fn an_error_while_recording_fails_the_queue_and_no_other() {
 }
 
 #[test]
+fn a_read_that_shares_a_refused_submission_gets_the_cause_and_no_bytes() {
+    for gpu in both() {
+        let tracker = Tracker::new(8);
+        let gate = Axis::host(0, 0, 1);
+        tracker.register(gate).unwrap();
+        let (pools, pool) = storage(&gpu, &tracker, 1 << 16, 1);
+        let set = QueueSet::new(pools, &tracker);
+        let queue = set.open(&gpu, queue_axis(0, 0)).unwrap();
+        let (a, _) = queue.alloca(pool, &Request::new(1024).or_grow()).unwrap();
+        let wrong = Command::encode([a.into()], |encoder, slices| {
+            let (buffer, offset, _) = slices[0].parts();
+            encoder.copy_buffer_to_buffer(buffer, offset, buffer, offset + 512, 256);
+        });
+        // Held, so that both go out together.
+        let opened = Frontier::from_entry(gate, 1);
+        queue.submit(opened.as_ref(), [wrong]).unwrap();
+        let read = queue.read(FrontierRef::EMPTY, a).unwrap();
+        tracker.advance(gate, 1).unwrap();
+        assert!(read.wait().is_err(), "nothing was copied");
+        let staging = set.staging_stats(&gpu).unwrap();
+        assert_eq!(staging.readback.live, 0, "its chunk is free again");
+    }
+}
+
+#[test]
 fn a_wait_that_can_never_be_reached_fails_the_queue_with_the_cause() {
     for gpu in both() {
         let tracker = Tracker::new(8);
