@@ -4,29 +4,32 @@
 //!   build everything once ─▶ strandline info: an adapter?  ── no ─▶ install Mesa's driver, look again
 //!                                  │ yes                                  │ none: skip, in CI fail
 //!                                  ▼                                      ▼
-//!   tests of host-wgpu, replay, the command ─▶ example ─▶ replay --provider wgpu
+//!   tests of host-wgpu, replay, the command; conformance ─▶ example ─▶ replay --provider wgpu
 //! ```
 
 use serde_json::Value;
 
+use super::component;
 use super::replay::report::{check_report, count};
 use crate::provision;
-use crate::shell::{self, Cmd};
+use crate::shell::{self, Cmd, TestCount};
 use crate::step::{Outcome, Stop};
 
 /// Mesa's drivers, with one for the processor, and Vulkan's loader.
 const DEBIAN_VULKAN: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
 
 /// One set of features for all, so that wgpu is built once.
-const PACKAGES: [&str; 8] = [
+const PACKAGES: [&str; 10] = [
     "-p",
     "strandline-host-wgpu",
     "-p",
     "strandline-replay",
     "-p",
     "strandline",
+    "-p",
+    "strandline-guest-tests",
     "--features",
-    "strandline/wgpu",
+    "strandline/wgpu,strandline-guest-tests/wgpu",
 ];
 
 /// What is replayed, with which options. Whatever the pool, what the GPU wrote must be what it finds.
@@ -50,7 +53,7 @@ pub(super) fn wgpu() -> Outcome {
             ));
         }
     }
-    let tests = test().run_tests()?;
+    let tests = test().run_tests()? + sandboxed()?;
     Cmd::cargo().args(["run", "-p", "strandline-host-wgpu", "--example", "transformer"]).run()?;
     for case in CASES {
         let cmd = strandline().arg("replay").args(case).args(["--provider", "wgpu", "--json"]);
@@ -68,6 +71,31 @@ pub(super) fn wgpu() -> Outcome {
         [one, eight] if eight * 100 <= one * 105 => Ok(Some(tests)),
         _ => Err(Stop::Failed(format!("{FLAT}: {committed:?} bytes on 1 and 8 streams"))),
     }
+}
+
+/// Conformance over a GPU with the core in the sandbox, where its component can be built.
+fn sandboxed() -> Result<TestCount, Stop> {
+    if let Err(why) = component::toolchain() {
+        return match why {
+            Stop::Skipped(why) => {
+                println!("skipped: conformance on a GPU through the sandbox ({why})");
+                Ok(TestCount::default())
+            }
+            failed => Err(failed),
+        };
+    }
+    component::component()?;
+    // Packages and features as in the sandbox's step, so that wasmtime is not built again.
+    Cmd::cargo()
+        .args(["test", "-p", "strandline-host-native", "-p", "strandline"])
+        .args(["-p", "strandline-guest-tests", "--no-fail-fast", "--features"])
+        .arg(
+            "strandline-host-native/component,strandline/component,strandline/wgpu,\
+             strandline-guest-tests/guests,strandline-guest-tests/wgpu",
+        )
+        .args(["--test", "suite", "--", "sandbox_gpu"])
+        .env("STRANDLINE_COMPONENT", component::component_file())
+        .run_tests()
 }
 
 fn strandline() -> Cmd {

@@ -236,25 +236,4 @@ impl Rig {
         let limits = TenantLimits { budget: 1 << 30, ..TenantLimits::default() };
         Tenant::new(&self.device, limits).unwrap()
     }
-
-    pub(crate) fn submit(&mut self, axis: usize, tenant: &mut Tenant) -> Entry {
-        let entry = self.stage.submit(axis);
-        tenant.lend_axis(entry.axis, entry.epoch);
-        Entry { axis: entry.axis.to_bits(), epoch: entry.epoch }
-    }
-
-    pub(crate) fn complete(&self, entry: Entry) {
-        self.stage.complete(entry);
-        self.device.progressed();
-    }
-
-    pub(crate) fn lose(&self, axis: usize) {
-        self.stage.lose(axis);
-        self.device.progressed();
-    }
-
-    pub(crate) fn quiesce(&self, tenant: &mut Tenant) {
-        tenant.quiesce();
-        self.stage.pools.iter().for_each(|pool| pool.quiesce());
-    }
 }
