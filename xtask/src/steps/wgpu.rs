@@ -45,14 +45,14 @@ const FLAT: &str = "traces/bert_train.csv.gz";
 pub(super) fn wgpu() -> Outcome {
     let test = || Cmd::cargo().arg("test").args(PACKAGES).arg("--no-fail-fast");
     test().arg("--no-run").run()?;
-    if !has_adapter()? {
+    let mut adapter = adapter()?;
+    if adapter.is_none() {
         provision::debian_packages(&DEBIAN_VULKAN)?;
-        if !has_adapter()? {
-            return Err(provision::missing(
-                "a GPU adapter; Mesa's driver for processors is installed",
-            ));
-        }
+        adapter = self::adapter()?;
     }
+    let Some(adapter) = adapter else {
+        return Err(provision::missing("a GPU adapter; Mesa's driver for processors is installed"));
+    };
     let tests = test().run_tests()? + sandboxed()?;
     Cmd::cargo().args(["run", "-p", "strandline-host-wgpu", "--example", "transformer"]).run()?;
     for case in CASES {
@@ -60,6 +60,7 @@ pub(super) fn wgpu() -> Outcome {
         replayed(&cmd)?;
         println!("ok      {cmd}");
     }
+    by_name(&adapter)?;
     let mut committed = Vec::new();
     for streams in ["1", "8"] {
         let options = ["--in-flight", "64", "--allow-wait", "--provider", "wgpu", "--json"];
@@ -124,7 +125,40 @@ fn replayed(cmd: &Cmd) -> Result<Value, Stop> {
     Ok(report)
 }
 
-fn has_adapter() -> Result<bool, Stop> {
+/// The name of the adapter that is used when none is named.
+fn adapter() -> Result<Option<String>, Stop> {
     let report = report_of(&strandline().args(["info", "--json"]))?;
-    Ok(report["adapters"].as_array().is_some_and(|adapters| !adapters.is_empty()))
+    match report["adapters"].as_array().map(Vec::as_slice) {
+        None | Some([]) => Ok(None),
+        Some([first, ..]) => match first["name"].as_str() {
+            Some(name) => Ok(Some(name.to_owned())),
+            None => Err(Stop::Failed(format!("an adapter without a name: {first}"))),
+        },
+    }
+}
+
+/// The adapter that is named is the one that works; one that is not there is refused, and those that are are named.
+fn by_name(adapter: &str) -> Result<(), Stop> {
+    let named = |name: &str| {
+        let [trace, ..] = CASES[0] else { return strandline() };
+        let options = ["--provider", "wgpu", "--json", "--adapter", name];
+        strandline().args(["replay", trace]).args(options)
+    };
+    let cmd = named(&adapter.to_uppercase());
+    let report = replayed(&cmd)?;
+    if report["gpu"]["adapter"] != adapter {
+        return Err(Stop::Failed(format!(
+            "{} worked, not {adapter} ({cmd})",
+            report["gpu"]["adapter"]
+        )));
+    }
+    println!("ok      {cmd}");
+    let cmd = named("no such adapter");
+    let output = cmd.output()?;
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() || !complaint.contains(adapter) {
+        return Err(Stop::Failed(format!("{cmd}: {}: {}", output.status, complaint.trim())));
+    }
+    println!("ok      {cmd}: {}", complaint.trim());
+    Ok(())
 }
