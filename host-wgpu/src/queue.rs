@@ -260,15 +260,6 @@ impl QueueSet {
     pub fn staging_stats(&self, gpu: &Gpu) -> Option<StagingStats> {
         self.inner.staging_stats(gpu)
     }
-
-    /// Blocks until `frontier` is reached. Not to be called from a callback of a polling thread, which makes the progress.
-    ///
-    /// # Errors
-    /// [`QueueError::Tracker`] for an axis that is not registered; [`QueueError::Failed`] when it cannot be reached.
-    pub fn wait(&self, frontier: FrontierRef<'_>) -> Result<(), QueueError> {
-        let wait = self.tracker().wait_async(frontier)?;
-        pollster::block_on(wait).map_err(|error| QueueError::Failed(failure_of(error)))
-    }
 }
 
 impl fmt::Debug for QueueSet {
@@ -427,22 +418,6 @@ impl Queue {
     #[must_use]
     pub fn failure_of(&self, buffer: Transient) -> Option<Failure> {
         self.inner.failure_of(buffer)
-    }
-
-    /// Blocks until `epoch` of this queue is reached. Not to be called from a callback of the polling thread.
-    ///
-    /// # Errors
-    /// [`QueueError::Failed`] when it cannot be reached.
-    pub fn wait(&self, epoch: Epoch) -> Result<(), QueueError> {
-        self.set().wait(Frontier::from_entry(self.axis, epoch).as_ref())
-    }
-
-    /// Blocks until everything submitted here is done.
-    ///
-    /// # Errors
-    /// As [`wait`](Self::wait).
-    pub fn finish(&self) -> Result<(), QueueError> {
-        self.set().wait(self.frontier().as_ref())
     }
 
     /// Every axis of the wait must be known, or it would be waited for in vain.

@@ -17,7 +17,7 @@
 use crate::class::UsageClass;
 use crate::gpu::Gpu;
 use crate::host_axis::HostAxis;
-use crate::kernel::checked;
+use crate::scopes::{checked, log_late};
 use crate::slab::WgpuSlabProvider;
 use crate::slice::GpuSlice;
 use core::fmt;
@@ -348,16 +348,6 @@ impl Drop for LastSink {
 #[must_use = "the bytes come from `wait` or `await`"]
 pub struct ReadBack(Arc<Mutex<Gathering>>);
 
-impl ReadBack {
-    /// Blocks until the bytes are there. Not to be called from a callback of the polling thread, which brings them.
-    ///
-    /// # Errors
-    /// The failure of the queue's axis.
-    pub fn wait(self) -> Result<Vec<u8>, Failure> {
-        pollster::block_on(self)
-    }
-}
-
 impl Future for ReadBack {
     type Output = Result<Vec<u8>, Failure>;
 
@@ -491,16 +481,23 @@ impl Readback {
         }
         let gpu = self.gpu.clone();
         let arrivals = self.arrivals.clone();
-        checked(gpu.device(), || {
-            for filled in self.filled() {
-                let buffer = filled.chunk.slice.buffer().clone();
-                let (arrivals, gpu) = (arrivals.clone(), gpu.clone());
-                buffer.map_async(MapMode::Read, .., move |mapped| {
-                    arrivals.lock().unwrap_or_else(PoisonError::into_inner).push((filled, mapped));
-                    gpu.tell();
-                });
-            }
-        })?;
+        checked(
+            gpu.device(),
+            || {
+                for filled in self.filled() {
+                    let buffer = filled.chunk.slice.buffer().clone();
+                    let (arrivals, gpu) = (arrivals.clone(), gpu.clone());
+                    buffer.map_async(MapMode::Read, .., move |mapped| {
+                        arrivals
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .push((filled, mapped));
+                        gpu.tell();
+                    });
+                }
+            },
+            log_late("mapping what was read"),
+        )?;
         gpu.kick();
         Ok(())
     }
