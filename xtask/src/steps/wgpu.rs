@@ -4,13 +4,13 @@
 //!   build everything once ─▶ strandline info: an adapter?  ── no ─▶ install Mesa's driver, look again
 //!                                  │ yes                                  │ none: skip, in CI fail
 //!                                  ▼                                      ▼
-//!   tests of host-wgpu, replay, the command; conformance ─▶ example ─▶ replay --provider wgpu
+//!   tests of host-wgpu, replay, the command; conformance ─▶ example ─▶ replay --provider wgpu ─▶ a check for the web
 //! ```
 
 use serde_json::Value;
 
-use super::component;
 use super::replay::report::{check_report, count};
+use super::{BARE_TARGET, DEBIAN_RUST, component, debian_rust};
 use crate::provision;
 use crate::shell::{self, Cmd, TestCount};
 use crate::step::{Outcome, Stop};
@@ -61,6 +61,7 @@ pub(super) fn wgpu() -> Outcome {
         println!("ok      {cmd}");
     }
     by_name(&adapter)?;
+    web()?;
     let mut committed = Vec::new();
     for streams in ["1", "8"] {
         let options = ["--in-flight", "64", "--allow-wait", "--provider", "wgpu", "--json"];
@@ -123,6 +124,25 @@ fn replayed(cmd: &Cmd) -> Result<Value, Stop> {
         });
     sound.map_err(|why| Stop::Failed(format!("{why} ({cmd})")))?;
     Ok(report)
+}
+
+/// The GPU host for a browser: it is checked, not run.
+fn web() -> Result<(), Stop> {
+    let check = || {
+        let package = ["check", "-p", "strandline-host-wgpu", "--no-default-features"];
+        Cmd::cargo().args(package).args(["--target", BARE_TARGET])
+    };
+    if provision::has_target(BARE_TARGET) {
+        return check().flavour("web", "").run();
+    }
+    match provision::debian_packages(&DEBIAN_RUST) {
+        Ok(()) => debian_rust(check(), "web", "").arg("-Zbuild-std=std,panic_abort").run(),
+        Err(Stop::Skipped(why)) => {
+            println!("skipped: the GPU host for a browser ({why})");
+            Ok(())
+        }
+        Err(failed) => Err(failed),
+    }
 }
 
 /// The name of the adapter that is used when none is named.
