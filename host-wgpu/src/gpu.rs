@@ -19,7 +19,8 @@
 //!
 //! # Where foreign code runs
 //! Trackers are advanced, and their callbacks run, on the polling thread with no lock held, neither wgpu's nor ours. A callback
-//! may submit again. A panic in one is logged and does not stop the poller.
+//! may submit again. A panic in one is logged and does not stop the poller. No lock of ours is held while wgpu runs either,
+//! because wgpu runs callbacks of finished work inside a submission.
 //!
 //! # Loss
 //! The first cause is kept: from wgpu's device-lost callback, from [`report_loss`](Gpu::report_loss), or from a poll that failed.
@@ -28,9 +29,7 @@
 //! # On the web
 //! There is no thread and nothing to poll: the browser tells of each submission that is done, and everything is settled in a task of its
 //! own. What blocks is not there; await the tracker's `wait_async` and [`ReadBack`](crate::ReadBack). An error of wgpu comes
-//! later than the call that made it: the axis of a refused submission fails then.
-//!
-//! No lock of ours is held while wgpu runs either, because wgpu runs callbacks of finished work inside a submission.
+//! later than the call that made it: the axis of a refused submission fails as soon as that is known.
 //!
 //! # Cost
 //! A submission takes a lock twice, for a few instructions; the thread spins briefly and then sleeps while nothing is in flight.

@@ -15,7 +15,8 @@
 //! earlier in an encoder is never handed to a write that lands before it.
 //!
 //! # Cost
-//! A `create_buffer` here is an acquire and a push; no wgpu object is made once the pools are as large as two frames need.
+//! A `create_buffer` here is an acquire and a push; no wgpu object is made once the pools are as large as two frames need, and then a frame
+//! allocates nothing on the host either, but for what wgpu does.
 
 use crate::class::UsageClass;
 use crate::gpu::{Gpu, GpuError};
@@ -25,7 +26,7 @@ use crate::slab::WgpuSlabProvider;
 use crate::slice::GpuSlice;
 use crate::timeline::Timeline;
 use core::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use strandline_core::offset::tlsf::Config;
 use strandline_core::pool::growth::Growth;
 use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
@@ -108,10 +109,22 @@ pub fn class_of(usages: BufferUsages) -> Option<UsageClass> {
         .find(|class| class.buffer_usages().contains(usages))
 }
 
+/// The most empty lists of reservations that are kept for later frames.
+const MOST_LISTS: usize = 64;
+
 #[derive(Debug)]
 struct Inner {
     timeline: Timeline,
     pools: GpuPools,
+    /// Empty lists of frames that have ended.
+    lists: Mutex<Vec<Vec<Reservation>>>,
+}
+
+impl Inner {
+    fn lists(&self) -> MutexGuard<'_, Vec<Vec<Reservation>>> {
+        // Nothing panics with this lock held.
+        self.lists.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A source of buffers that live for one submission. A handle: clones share the one.
@@ -173,7 +186,7 @@ impl Transients {
             pools.add(pool, provider, Registration::new()).map_err(TransientError::Set)?;
         }
         let timeline = Timeline::new(gpu, tracker, axis)?;
-        Ok(Self { inner: Arc::new(Inner { timeline, pools }) })
+        Ok(Self { inner: Arc::new(Inner { timeline, pools, lists: Mutex::default() }) })
     }
 
     /// The axis of the frames: its epochs are their submissions.
@@ -204,7 +217,8 @@ impl Transients {
 
     /// Begins a frame: what is recorded together and submitted at once. Several may be open, on several threads.
     pub fn frame(&self) -> Frame {
-        Frame { inner: self.inner.clone(), reservations: Vec::new() }
+        let reservations = self.inner.lists().pop().unwrap_or_default();
+        Frame { inner: self.inner.clone(), reservations }
     }
 }
 
@@ -301,6 +315,10 @@ impl Drop for Frame {
     fn drop(&mut self) {
         for reservation in self.reservations.drain(..) {
             drop(self.inner.pools.set().cancel(reservation));
+        }
+        let mut lists = self.inner.lists();
+        if lists.len() < MOST_LISTS {
+            lists.push(core::mem::take(&mut self.reservations));
         }
     }
 }

@@ -73,7 +73,7 @@ fn no_buffer_is_made_in_the_steady_state() {
 }
 
 #[test]
-fn a_frame_allocates_hardly_more_than_wgpu_does() {
+fn a_frame_allocates_nothing_beyond_what_wgpu_does() {
     let gpu = noop();
     let transients = Transients::new(&gpu, 1 << 20).unwrap();
     let buffer = gpu.device().create_buffer(&wgpu::BufferDescriptor {
@@ -88,7 +88,6 @@ fn a_frame_allocates_hardly_more_than_wgpu_does() {
             encoder.clear_buffer(&buffer, 0, Some(4096));
         }
         gpu.queue().submit([encoder.finish()]);
-        gpu.queue().on_submitted_work_done(|| ());
     };
     let ours = || {
         let mut frame = transients.frame();
@@ -106,8 +105,7 @@ fn a_frame_allocates_hardly_more_than_wgpu_does() {
         (0..5).map(|_| allocations(|| (0..STEPS).for_each(|_| step()))).min().unwrap()
     };
     let (plain, ours) = (least(&plain), least(&ours));
-    // The list of the frame's reservations.
-    assert!(ours <= plain + STEPS, "{ours} against {plain} in {STEPS} steps");
+    assert!(ours <= plain, "{ours} against {plain} in {STEPS} steps");
     assert_eq!(transients.pools().providers().map(|p| p.stats().acquires).sum::<u64>(), 1);
 }
 
