@@ -29,7 +29,7 @@ fn run_within(
     let program = host.compile(&artifacts::chain()).unwrap();
     let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
     let ended = host.run(&program, tenant, limits, &arguments);
-    rig.assert_empty();
+    rig.stage.assert_empty();
     ended
 }
 
