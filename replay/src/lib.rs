@@ -6,6 +6,7 @@
 //!                     config ─▶ build ─▶ pools over slabs         series
 //!                        ▲                  │
 //!                       fit              oracle, memory: every range and byte is checked
+//!                                        recording: what a picture shows of an instant
 //! ```
 
 pub mod build;
@@ -20,6 +21,7 @@ pub mod memory;
 pub mod oracle;
 pub mod plot;
 pub mod pools;
+pub mod recording;
 pub mod report;
 pub mod series;
 pub mod serving;

@@ -131,6 +131,15 @@ impl Streams {
         self.queues[stream as usize].axis
     }
 
+    /// The last epoch that a stream gave out; 0 before the first.
+    ///
+    /// # Panics
+    /// There is no such stream.
+    #[must_use]
+    pub fn submitted(&self, stream: u32) -> Epoch {
+        self.queues[stream as usize].submitted
+    }
+
     /// What is ordered before the next operation of a stream.
     ///
     /// # Panics
@@ -242,7 +251,7 @@ fn axis(stream: u32) -> Axis {
 }
 
 /// The inverse of [`axis`].
-fn stream_of(axis: Axis) -> Option<u32> {
+pub(crate) fn stream_of(axis: Axis) -> Option<u32> {
     Some(u32::from(axis.device()?) << 8 | u32::from(axis.queue_index()?))
 }
 
