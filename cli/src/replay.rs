@@ -11,8 +11,8 @@ use std::path::Path;
 use std::sync::Arc;
 use strandline_replay::build::{Backing, Maker, Native};
 use strandline_replay::config::{Config, Kind, PoolSpec};
-use strandline_replay::engine::{Options, Outcome};
-use strandline_replay::fit::{self, Fit};
+use strandline_replay::engine::{Instants, Options, Outcome};
+use strandline_replay::fit;
 use strandline_replay::plot;
 use strandline_replay::report::{Boundary, Report};
 use strandline_replay::session::{Scan, TraceFile};
@@ -27,12 +27,21 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Ending, Error> {
     let via = via(&args.via)?;
     let capacity = config.capacity.map(|bytes| bytes.0);
     let backing = provider::backing(&args.memory, capacity)?.made_by(via.maker());
-    let outcome = play(&trace, &scan, &config, &backing, options)?;
+    let (outcome, instants) = play(&trace, &scan, &config, &backing, options, plot.as_ref())?;
     // What the sandbox died of says more than the event at which that was noticed.
     let boundary = via.boundary()?;
-    show(&trace, &scan, options, &choice, &outcome, Extra { fit: None, boundary }, &args.output)?;
+    let report = Report {
+        trace: &trace.path().display().to_string(),
+        scan: &scan,
+        synthesized: synthesized(&scan, options),
+        choice: &choice,
+        outcome: &outcome,
+        fit: None,
+        boundary,
+    };
+    show(&report, &args.output)?;
     if let Some(plot) = plot {
-        plot.write(&trace, &scan, &config, &outcome)?;
+        plot.write(&trace, &config, &report, instants)?;
     }
     Ok(if outcome.is_ok() { Ending::Satisfied } else { Ending::Unsatisfied })
 }
@@ -43,16 +52,27 @@ pub(crate) fn scan(trace: &TraceFile) -> Result<Scan, Error> {
     Ok(trace.scan(&mut |events| meter.at(events))?)
 }
 
-/// Plays it over real memory.
+/// Plays it over real memory, and keeps some instants if they are to be plotted.
 pub(crate) fn play(
     trace: &TraceFile,
     scan: &Scan,
     config: &Config,
     backing: &Backing,
     options: Options,
-) -> Result<Outcome, Error> {
+    plot: Option<&Plot<'_>>,
+) -> Result<(Outcome, Instants), Error> {
     let meter = Meter::new("replaying", scan.totals.events);
-    Ok(trace.play(scan, config, backing, options, &mut |events| meter.at(events))?)
+    let mut progress = |events| meter.at(events);
+    Ok(if plot.is_some_and(|plot| plot.html) {
+        trace.record(scan, config, backing, options, &mut progress)?
+    } else {
+        (trace.play(scan, config, backing, options, &mut progress)?, Instants::default())
+    })
+}
+
+/// Whether the streams are made up: the trace has one.
+pub(crate) fn synthesized(scan: &Scan, options: Options) -> bool {
+    scan.streams == 1 && options.spread.is_some_and(|streams| streams > 1)
 }
 
 fn read_config(path: &Path) -> Result<Config, Error> {
@@ -157,27 +177,8 @@ impl Place {
     }
 }
 
-/// What a report tells besides the replay.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Extra<'a> {
-    pub(crate) fit: Option<&'a Fit>,
-    pub(crate) boundary: Option<Boundary>,
-}
-
 /// Prints the report.
-pub(crate) fn show(
-    trace: &TraceFile,
-    scan: &Scan,
-    options: Options,
-    choice: &str,
-    outcome: &Outcome,
-    extra: Extra<'_>,
-    args: &OutputArgs,
-) -> Result<(), Error> {
-    let name = trace.path().display().to_string();
-    let synthesized = scan.streams == 1 && options.spread.is_some_and(|streams| streams > 1);
-    let Extra { fit, boundary } = extra;
-    let report = Report { trace: &name, scan, synthesized, choice, outcome, fit, boundary };
+pub(crate) fn show(report: &Report<'_>, args: &OutputArgs) -> Result<(), Error> {
     if args.json {
         let mut text = serde_json::to_string_pretty(&report.to_json())?;
         text.push('\n');
@@ -206,19 +207,32 @@ impl<'a> Plot<'a> {
     pub(crate) fn write(
         &self,
         trace: &TraceFile,
-        scan: &Scan,
         config: &Config,
-        outcome: &Outcome,
+        report: &Report<'_>,
+        instants: Instants,
     ) -> Result<(), Error> {
         let title = trace.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let plot = plot::Plot {
-            title: &title,
-            timeline: &outcome.timeline,
-            capacity: config.capacity.map(|bytes| bytes.0),
-            events: scan.totals.events,
-            failure: outcome.failure.as_ref().map(|failure| failure.event),
+        let Outcome { timeline, failure, peaks, .. } = report.outcome;
+        let failure = failure.as_ref().map(|failure| failure.event);
+        let text = if self.html {
+            let page = plot::Page {
+                title: &title,
+                timeline,
+                instants,
+                first_shown: failure.unwrap_or(peaks.live.event),
+                report: &serde_json::to_value(report.to_json())?,
+            };
+            page.to_html()?
+        } else {
+            let plot = plot::Plot {
+                title: &title,
+                timeline,
+                capacity: config.capacity.map(|bytes| bytes.0),
+                events: report.scan.totals.events,
+                failure,
+            };
+            plot.to_svg()
         };
-        let text = if self.html { plot.to_html() } else { plot.to_svg() };
         fs::write(self.path, text)
             .map_err(|error| format!("{}: {error}", self.path.display()).into())
     }

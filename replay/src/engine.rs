@@ -40,10 +40,12 @@ mod failure;
 mod frame;
 mod history;
 mod peaks;
+mod recorder;
 
 pub use failure::{Failure, Reason, Waited};
 use history::History;
 pub use peaks::{Free, Peak, Peaks};
+pub use recorder::{INSTANTS, Instants, MOST_BYTES, Recorder};
 
 /// Allocations in a row that go to one synthesized stream.
 pub const BURST: u64 = 16;

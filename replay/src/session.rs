@@ -19,6 +19,8 @@ use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
+mod record;
+
 /// Events between two calls of a progress callback.
 pub const TICK: u64 = 4096;
 

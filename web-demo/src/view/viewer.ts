@@ -16,6 +16,7 @@ import { el, icon, setText } from "./dom.ts";
 import { bytes, count, counted } from "./format.ts";
 import { Lanes } from "./lanes.ts";
 import { KIND_TEXT, swatch, style, DARK, LIGHT } from "./palette.ts";
+import { instantAt } from "./recorded.ts";
 import { Strips, type Pointed, type StripsStats } from "./strips.ts";
 import { LiveTable } from "./table.ts";
 import { Timeline } from "./timeline.ts";
@@ -55,6 +56,8 @@ export class Viewer {
   private readonly foot: HTMLElement;
   private readonly rendererNote: HTMLElement;
   private readonly legend: HTMLElement;
+  private readonly report: HTMLDetailsElement;
+  private readonly reportText: HTMLElement;
   private readonly dark = matchMedia("(prefers-color-scheme: dark)");
   private readonly calm = matchMedia("(prefers-reduced-motion: reduce)");
   private readonly onKey = (event: KeyboardEvent) => this.key(event);
@@ -153,6 +156,8 @@ export class Viewer {
         ),
       ),
     );
+    this.reportText = el("pre", { tabIndex: 0, "aria-label": "Report" });
+    this.report = el("details", { className: "panel report", hidden: true }, el("summary", {}, "The run's report, as ", el("code", {}, "strandline replay --json"), " prints it"), this.reportText);
     this.rendererNote = el("span", { className: "renderer-note", role: "status" });
     this.foot = el("span", { className: "foot-stats" });
     this.element = el(
@@ -185,6 +190,7 @@ export class Viewer {
       this.table.element,
       this.lanes.element,
       this.counters.element,
+      this.report,
       el("footer", { className: "foot" }, this.rendererNote, this.foot),
     );
     root.append(this.element);
@@ -210,6 +216,8 @@ export class Viewer {
     this.strips.reset();
     this.showFrame(null);
     this.failure.hidden = true;
+    this.report.hidden = true;
+    setText(this.reportText, "");
     this.element.classList.toggle("empty", source === null);
     this.wanted = null;
     if (source === null) {
@@ -247,6 +255,15 @@ export class Viewer {
     this.showHandles();
     this.seek(at);
     this.showPlaying();
+    source.report().then(
+      (report) => {
+        if (source !== this.source || report === null) return;
+        setText(this.reportText, JSON.stringify(report, null, 2));
+        this.report.hidden = false;
+      },
+      // A run that was closed has none.
+      () => undefined,
+    );
   }
 
   play(): void {
@@ -555,12 +572,6 @@ export class Viewer {
 
 /** The recorded instant after or before an event. */
 export function nextInstant(instants: Float64Array, event: number, by: number): number {
-  let [low, high] = [0, instants.length];
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((instants[middle] as number) <= event) low = middle + 1;
-    else high = middle;
-  }
-  const at = Math.max(0, Math.min(instants.length - 1, low - 1 + by));
+  const at = Math.max(0, Math.min(instants.length - 1, instantAt(instants, event) + by));
   return instants[at] ?? 0;
 }
