@@ -7,7 +7,8 @@
  *   row 2  ▐████ slab 2 ██████████████▌
  * ```
  * One scale (bytes a pixel) holds for all slabs, so that lengths compare. With few slabs, the largest fills one or more whole
- * rows; with many, it is the finest at which everything fits the height, from a ladder of scales. It is chosen for the bytes that
+ * rows; with many, it is
+ * the finest at which everything fits the height: one that fills rows with the largest, or of a ladder. It is chosen for the bytes that
  * the pool will hold at most, where that is known, so that a pool that grows does not move the picture. Zooming divides it.
  * Left of the rows is a gutter for names.
  *
@@ -104,16 +105,23 @@ interface Row {
   least: number;
 }
 
-/** From the scale at which the bytes alone would fill all rows, up until slabs fit. */
+/** The finest scale at which slabs fit: of the ladder, or one at which as many of the largest as must share a row fill it. */
 function finestThatFits(slabs: readonly Slab[], row: Row, room: number, total: number, held: number, largest: number): number {
   // Room for those that are still to come.
   const now = Math.max(1, Math.floor((room * held) / Math.max(1, total)));
   const top = Math.ceil(STEPS * Math.log2(largest)) + STEPS;
+  let best = 2 ** (top / STEPS);
   for (let rung = Math.floor(STEPS * Math.log2(Math.max(total / (room * row.width), 1e-9))); rung <= top; rung++) {
     const scale = 2 ** (rung / STEPS);
-    if (rowsAt(slabs, row, scale) <= now) return scale;
+    if (rowsAt(slabs, row, scale) <= now) {
+      best = scale;
+      break;
+    }
   }
-  return 2 ** (top / STEPS);
+  const each = Math.ceil(Math.max(slabs.length, total / largest) / room);
+  const pixels = Math.floor((row.width - (each - 1) * row.gap) / each);
+  const even = largest / Math.max(1, pixels);
+  return pixels >= row.least && even < best && rowsAt(slabs, row, even) <= now ? even : best;
 }
 
 function rowsAt(slabs: readonly Slab[], { width, gap, least }: Row, bytesPerPixel: number): number {

@@ -143,15 +143,23 @@ export class Timeline {
       const { min, max } = series[line.key];
       const colour = colours.getPropertyValue(`--${line.key}`);
       if (length === 0) continue;
-      const path = new Path2D();
       const end = (i: number) => (i + 1 < length ? (series.event[i + 1] as number) : Math.max(series.event[i] as number, this.last(series)));
+      const path = new Path2D();
       path.moveTo(x(series.event[0] as number), y(max[0] as number));
       for (let i = 0; i < length; i++) {
-        const from = x(series.event[i] as number);
-        path.lineTo(from, y(max[i] as number));
-        if (min[i] !== max[i]) path.lineTo(from, y(min[i] as number));
-        path.lineTo(x(end(i)), y((min[i] === max[i] ? max[i] : min[i]) as number));
+        path.lineTo(x(series.event[i] as number), y(max[i] as number));
+        path.lineTo(x(end(i)), y(max[i] as number));
       }
+      // Where a bucket holds more than one value, a band from the least to the most.
+      const band = new Path2D();
+      for (let i = 0; i < length; i++) {
+        if (min[i] === max[i]) continue;
+        const [from, top] = [x(series.event[i] as number), y(max[i] as number)];
+        band.rect(from, top, Math.max(0.5, x(end(i)) - from), y(min[i] as number) - top);
+      }
+      context.fillStyle = colour;
+      context.globalAlpha = 0.3;
+      context.fill(band);
       context.strokeStyle = colour;
       context.lineJoin = "round";
       context.lineWidth = line.width;

@@ -27,9 +27,9 @@ const TABLE_MS = 250;
 const CALM_MS = 500;
 
 const BACKINGS: Record<Backing, string> = {
-  webgpu: "WebGPU buffers",
-  "array-buffer": "ArrayBuffers",
-  recorded: "recorded",
+  webgpu: "Slabs are WebGPU buffers",
+  "array-buffer": "Slabs are ArrayBuffers",
+  recorded: "Recorded instants",
 };
 
 export class Viewer {
@@ -229,7 +229,7 @@ export class Viewer {
     const { info } = source;
     setText(this.title, info.title);
     this.describeRun();
-    this.showBacking(info.backing, info.backing === "recorded" ? "a recording: it shows the instants that were kept" : "");
+    this.showBacking(info.backing, "");
     this.unlisten = source.listen((event) => {
       if (source !== this.source) return;
       switch (event.type) {
@@ -307,7 +307,7 @@ export class Viewer {
   }
 
   private showBacking(backing: Backing, why: string): void {
-    setText(this.backing, `Slabs: ${BACKINGS[backing]}${why === "" ? "" : ` – ${why}`}`);
+    setText(this.backing, `${BACKINGS[backing]}${why === "" ? "" : ` – ${why}`}`);
     this.backing.dataset["backing"] = backing;
   }
 
@@ -363,7 +363,9 @@ export class Viewer {
     this.clock.last = this.lastEvent();
     const series = source.series();
     this.strips.setExpected(series.committed.max.reduce((most, bytes) => Math.max(most, bytes), 0));
-    this.timeline.show({ series, events: source.info.events, failure: source.failure() });
+    const failure = source.failure();
+    // What was never played needs no room.
+    this.timeline.show({ series, events: failure?.event ?? source.info.events, failure });
     this.describeRun();
     this.mark();
   }
