@@ -1,7 +1,7 @@
 //! `strandline replay`: a trace through real pools.
 
 use crate::Ending;
-use crate::args::{OutputArgs, PoolArgs, PoolKind, ReplayArgs, Via, ViaArgs};
+use crate::args::{OutputArgs, PoolArgs, ReplayArgs, Via, ViaArgs};
 use crate::meter::Meter;
 use crate::output::{self, Error};
 use crate::provider;
@@ -10,9 +10,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use strandline_replay::build::{Backing, Maker, Native};
-use strandline_replay::config::{Config, Kind, PoolSpec};
+use strandline_replay::config::Config;
 use strandline_replay::engine::{Instants, Options, Outcome};
-use strandline_replay::fit;
+use strandline_replay::plan::{self, Wish};
 use strandline_replay::plot;
 use strandline_replay::report::{Boundary, Report};
 use strandline_replay::session::{Scan, TraceFile};
@@ -88,60 +88,22 @@ fn choose(
     scan: &Scan,
     options: Options,
 ) -> Result<(Config, String), Error> {
-    let limits = |config: Config| Config {
-        capacity: args.capacity.or(config.capacity),
-        budget: args.budget.or(config.budget),
-        ..config
-    };
     if let Some(config) = read {
-        return Ok((limits(config), "as configured".to_owned()));
+        let (capacity, budget) = (args.capacity.or(config.capacity), args.budget.or(config.budget));
+        return Ok((Config { capacity, budget, ..config }, "as configured".to_owned()));
     }
-    let spec = |kind| PoolSpec {
+    let wish = Wish {
+        kind: args.pool.kind(),
         slab: args.slab,
-        policy: args.policy.map(Into::into).unwrap_or_default(),
-        ..PoolSpec::of(kind)
+        capacity: args.capacity,
+        budget: args.budget,
+        policy: args.policy.map(Into::into),
     };
-    let one = |kind| limits(Config { pools: vec![spec(kind)], ..Config::default() });
-    if args.policy.is_some() && !matches!(args.pool, PoolKind::Auto | PoolKind::Tlsf) {
-        return Err("--policy is about merging blocks, which only --pool tlsf does".into());
-    }
-    if let Some(kind) = args.pool.kind() {
-        return Ok((one(kind), "as asked".to_owned()));
-    }
-    if args.policy.is_some() {
-        return Ok((one(Kind::Tlsf), "for the policy".to_owned()));
-    }
-    if scan.sizes.are_equal() {
-        return Ok((one(Kind::Fixed), "all blocks are of one size".to_owned()));
-    }
-    let (Some(capacity), None, None) = (args.capacity, args.slab, args.budget) else {
-        return Ok((one(Kind::Tlsf), "sizes differ".to_owned()));
-    };
-    // All of a capacity is asked for: what fit would try, in the same order.
-    let candidates = fit::candidates(scan);
-    let meter = Meter::new("choosing", candidates.len() as u64);
-    let found =
-        fit::first_that_plays(trace, scan, &candidates, capacity.0, options, &mut |number| {
-            meter.at(number as u64);
-        })?;
-    let of = candidates.len();
-    let (number, choice) = match found {
-        Some(0) => (0, "sizes differ".to_owned()),
-        Some(n) => (
-            n,
-            format!(
-                "{}; number {} of {of}, the first that fits the capacity",
-                candidates[n],
-                n + 1
-            ),
-        ),
-        None if capacity.0 < scan.totals.peak_live_bytes => {
-            (0, "sizes differ; the capacity is below peak live, which no pool can serve".to_owned())
-        }
-        None => (0, format!("sizes differ; none of {of} configurations fits the capacity")),
-    };
-    let config = candidates.into_iter().nth(number).unwrap_or_else(|| one(Kind::Tlsf));
-    Ok((limits(config), choice))
+    let mut meter = None;
+    let plan = plan::plan(&wish, trace, scan, options, &mut |number, of| {
+        meter.get_or_insert_with(|| Meter::new("choosing", of as u64)).at(number as u64);
+    })?;
+    Ok((plan.config, plan.choice))
 }
 
 /// Where the pools are to be.

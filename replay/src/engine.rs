@@ -22,6 +22,7 @@
 //! O(log n) an event for n live blocks (the oracle's interval maps); the walk over all blocks that finds the largest hole at a peak is
 //! paid for by the events since the last one. Memory: the live set, and what is in flight.
 
+use crate::clock::Instant;
 use crate::memory::{DeviceReport, Tagged, Tags};
 use crate::oracle::{Oracle, Range, Verdict};
 use crate::pools::Pools;
@@ -30,7 +31,7 @@ use crate::streams::{Streams, Work};
 use crate::validate::{Step, What};
 use hdrhistogram::Histogram;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use strandline_core::pool_set::{Need, SetAcquire};
 use strandline_core::{
     Acquire, Death, Entry, Epoch, Frontier, FrontierRef, PoolStats, Request, Reservation,

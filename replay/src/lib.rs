@@ -10,6 +10,7 @@
 //! ```
 
 pub mod build;
+pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod event;
@@ -19,6 +20,7 @@ pub mod format;
 pub mod gpu;
 pub mod memory;
 pub mod oracle;
+pub mod plan;
 pub mod plot;
 pub mod pools;
 pub mod recording;
@@ -28,6 +30,7 @@ pub mod serving;
 pub mod session;
 pub mod size;
 pub mod streams;
+pub mod synthetic;
 #[cfg(test)]
 mod testing;
 pub mod validate;

@@ -34,6 +34,12 @@ pub enum Work {
     None,
 }
 
+/// Is told how far axes come: who keeps progress somewhere else.
+pub trait Listener: core::fmt::Debug + Send + Sync {
+    /// An axis has come to an epoch.
+    fn advanced(&self, axis: Axis, epoch: Epoch);
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Operation {
     work: Work,
@@ -63,6 +69,7 @@ pub struct Streams {
     queues: Vec<Queue>,
     in_flight: u64,
     memory: Option<Arc<dyn Tags>>,
+    listener: Option<Arc<dyn Listener>>,
     corrupted: u64,
     first_corrupted: Option<Tagged>,
     /// Scratch of [`complete`](Self::complete).
@@ -92,10 +99,17 @@ impl Streams {
             queues,
             in_flight,
             memory,
+            listener: None,
             corrupted: 0,
             first_corrupted: None,
             needed: Vec::new(),
         })
+    }
+
+    /// The same streams, which tell `listener` of every advance as well.
+    #[must_use]
+    pub fn telling(self, listener: Option<Arc<dyn Listener>>) -> Self {
+        Self { listener, ..self }
     }
 
     /// Who knows how far each stream has come: what pools are built on.
@@ -208,6 +222,9 @@ impl Streams {
             if completed >= epoch.min(queue.submitted) {
                 // An axis that is registered and never fails takes every epoch.
                 let _ = self.tracker.advance(queue.axis, completed);
+                if let Some(listener) = &self.listener {
+                    listener.advanced(queue.axis, completed);
+                }
                 needed.pop();
                 continue;
             }
@@ -246,7 +263,8 @@ impl Streams {
 }
 
 /// The axis of a stream: queue `stream % 256` of device `stream / 256`.
-fn axis(stream: u32) -> Axis {
+#[must_use]
+pub fn axis(stream: u32) -> Axis {
     Axis::queue(0, 0, (stream >> 8) as u8, stream as u8)
 }
 

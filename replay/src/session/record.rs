@@ -1,6 +1,6 @@
 //! Playing a trace with some of its instants kept for a picture.
 
-use super::{Scan, SessionError, TICK, TraceFile, engine};
+use super::{Playback, Scan, SessionError, TICK, TraceFile};
 use crate::build::Backing;
 use crate::config::Config;
 use crate::engine::{Instants, Options, Outcome, Recorder};
@@ -18,24 +18,17 @@ impl TraceFile {
         options: Options,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(Outcome, Instants), SessionError> {
-        let mut engine = engine(scan, config, backing, options)?.remembering();
+        let mut playback = Playback::new(self, scan, config, backing, options)?.remembering();
         let mut recorder = Recorder::new(&scan.totals);
-        recorder.look(&mut engine);
-        let mut steps = self.open()?.steps();
-        let mut failure = None;
-        while let Some(step) = steps.next() {
-            let step = step.map_err(|error| self.wrong(error))?;
-            let event = steps.totals().events;
-            if let Err(failed) = engine.play(event, &step) {
-                failure = Some(failed);
-                break;
-            }
-            recorder.look(&mut engine);
+        recorder.look(playback.engine());
+        while playback.advance(u64::MAX, 1)? {
+            recorder.look(playback.engine());
+            let event = playback.engine().event();
             if event.is_multiple_of(TICK) {
                 progress(event);
             }
         }
-        let instants = recorder.finish(&mut engine);
-        Ok((engine.finish(failure), instants))
+        let instants = recorder.finish(playback.engine());
+        Ok((playback.finish(), instants))
     }
 }
