@@ -124,10 +124,15 @@ function finestThatFits(slabs: readonly Slab[], row: Row, room: number, total: n
   return pixels >= row.least && even < best && rowsAt(slabs, row, even) <= now ? even : best;
 }
 
+/** A slab that fills its rows shall not begin another one for an error of rounding. */
+function pixelsOf(slab: Slab, bytesPerPixel: number, least: number): number {
+  return Math.max(least, Math.ceil(slab.bytes / bytesPerPixel - 1e-6));
+}
+
 function rowsAt(slabs: readonly Slab[], { width, gap, least }: Row, bytesPerPixel: number): number {
   let [row, x] = [0, 0];
   for (const slab of slabs) {
-    const pixels = Math.max(least, Math.ceil(slab.bytes / bytesPerPixel));
+    const pixels = pixelsOf(slab, bytesPerPixel, least);
     if (x > 0 && x + pixels > width) {
       row++;
       x = 0;
@@ -143,7 +148,7 @@ function place(slabs: readonly Slab[], { width, left, gap, least }: Row, bytesPe
   const segments: Segment[] = [];
   let [row, x] = [0, 0];
   slabs.forEach((slab, index) => {
-    let pixels = Math.max(least, Math.ceil(slab.bytes / bytesPerPixel));
+    let pixels = pixelsOf(slab, bytesPerPixel, least);
     if (x > 0 && x + pixels > width) {
       row++;
       x = 0;
