@@ -285,7 +285,7 @@ export class Strips {
     for (let i = geometry.rowStart[first] ?? 0; i < (geometry.rowStart[end] ?? 0) && drawn < MOST_LABELS; i++) {
       const segment = geometry.segments[i] as Segment;
       if (segment.width < least) continue;
-      // One search for each step of a label's width finds every block that could hold one.
+      // Looked for at every step of a label's width: no block with room for one is missed.
       let x = 0;
       while (x < segment.width && drawn < MOST_LABELS) {
         const block = blockAt(blocks, this.starts, segment.slab, segment.from + (x + 0.5) * geometry.bytesPerPixel);
@@ -308,7 +308,7 @@ export class Strips {
             drawn++;
           }
         }
-        x = Math.max(until, x + 1, from + 1);
+        x = until - from >= least ? Math.max(until, x + 1) : x + least;
       }
     }
   }
