@@ -7,7 +7,8 @@ import { build } from "esbuild";
 
 const here = join(dirname(fileURLToPath(import.meta.url)), "..");
 const browser = process.argv.includes("--browser");
-const folder = join(here, "tests", browser ? "browser" : "unit");
+const engine = process.argv.includes("--engine");
+const folder = join(here, "tests", browser ? "browser" : engine ? "engine" : "unit");
 const only = process.argv.slice(2).filter((word) => !word.startsWith("--"));
 const names = (await readdir(folder)).filter((name) => name.endsWith(".test.ts") && (only.length === 0 || only.some((part) => name.includes(part))));
 if (names.length === 0) {
