@@ -14,6 +14,7 @@ import type { Backing, Failure, Input, RunInfo, RunOptions, SourceEvent } from "
 import { message, start, type Components, type CoreModule, type Playing } from "./components";
 import { decodeSeries } from "./decode";
 import { findMemory, type Memory } from "./memory";
+import { DISPOSE } from "./slabs";
 
 /** Longest slice, in milliseconds. */
 const SLICE_MS = 12;
@@ -86,7 +87,7 @@ function playerSource(input: Input): Playing.Source {
 }
 
 function dispose(handle: unknown): void {
-  (handle as { [Symbol.dispose]?: () => void } | null)?.[Symbol.dispose]?.();
+  (handle as { [DISPOSE]?: () => void } | null)?.[DISPOSE]?.();
 }
 
 /** A run, and what drives it. */

@@ -16,6 +16,9 @@ const ALL_USES = {
   transfer: true, storage: true, storageRead: true, uniform: true, index: true, vertex: true, indirect: true, upload: true, readback: true,
 };
 
+/** How the components' code names the end of a handle, also where the language has no word for it yet. */
+export const DISPOSE = (Symbol.dispose ?? Symbol.for("dispose")) as typeof Symbol.dispose;
+
 /** An error of the interface: what the component is told. */
 export class Refusal extends Error {
   readonly payload: unknown;
@@ -145,7 +148,7 @@ export function providerClass(host: Host) {
       return undefined;
     }
 
-    [Symbol.dispose](): void {
+    [DISPOSE](): void {
       host.providers--;
     }
   };

@@ -24,7 +24,7 @@ export const DEFAULTS: RunOptions = {
 
 export async function core(file: string): Promise<WebAssembly.Module> {
   const name = file.slice(0, file.indexOf("."));
-  return WebAssembly.compile(await readFile(join(HOME, "src/engine/generated", name, file)));
+  return WebAssembly.compile(new Uint8Array(await readFile(join(HOME, "src/engine/generated", name, file))));
 }
 
 /** A session over bytes, or over a synthetic load. */
