@@ -23,6 +23,8 @@ import { Timeline } from "./timeline.ts";
 
 /** Between two refreshes of the table while the run plays, in milliseconds. */
 const TABLE_MS = 250;
+/** Between two drawings of the timeline while more of the run becomes known. */
+const TIMELINE_MS = 200;
 /** Between two pictures for who asked for less motion. */
 const CALM_MS = 500;
 
@@ -70,7 +72,9 @@ export class Viewer {
   private ticking = 0;
   private before = 0;
   private tableAt = 0;
+  private detailsAt = 0;
   private handlesAt = 0;
+  private timelineTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(private readonly root: HTMLElement) {
     this.strips = new Strips({
@@ -234,11 +238,8 @@ export class Viewer {
       if (source !== this.source) return;
       switch (event.type) {
         case "series":
-          this.refreshTimeline();
-          break;
         case "progress":
-          this.refreshTimeline();
-          this.showHandles();
+          this.laterTimeline();
           break;
         case "failure":
           this.showFailure(event.failure);
@@ -277,6 +278,7 @@ export class Viewer {
   close(): void {
     this.setSource(null);
     cancelAnimationFrame(this.ticking);
+    clearTimeout(this.timelineTimer);
     document.removeEventListener("keydown", this.onKey);
     this.dark.removeEventListener("change", this.onColours);
     this.strips.close();
@@ -370,6 +372,15 @@ export class Viewer {
     this.mark();
   }
 
+  /** News of a run that is still being played come often: they are gathered. */
+  private laterTimeline(): void {
+    this.timelineTimer ??= setTimeout(() => {
+      this.timelineTimer = undefined;
+      this.refreshTimeline();
+      this.showHandles();
+    }, TIMELINE_MS);
+  }
+
   private mark(): void {
     const event = this.frame?.event ?? 0;
     this.timeline.at(event, `event ${count(event)}${this.frame === null ? "" : `, ${bytes(this.frame.bytes.live)} live`}`);
@@ -456,8 +467,12 @@ export class Viewer {
   }
 
   private point(pointed: Pointed | null): void {
-
-    this.details.show(this.frame, pointed);
+    const now = performance.now();
+    // What all free memory waits for is a walk over the blocks: not at every picture.
+    if (pointed !== null || !this.clock.playing || now - this.detailsAt > TABLE_MS) {
+      this.detailsAt = now;
+      this.details.show(this.frame, pointed);
+    }
     this.lanes.show(this.frame, pointed !== null && pointed.end === pointed.first + 1 ? pointed.first : null);
   }
 
