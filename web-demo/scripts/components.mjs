@@ -16,6 +16,13 @@ if (player === undefined) {
 }
 const generated = join(dirname(fileURLToPath(import.meta.url)), "../src/engine/generated");
 
+/** Who instantiates says where the core modules are. A default that can name any file makes a bundler ship them all. */
+function withoutDefault(code) {
+  const line = /^ *if \(!getCoreModule\) getCoreModule = .*import\.meta\.url.*\n/m;
+  if (!line.test(code)) throw new Error("the generated code has no default for core modules: has jco changed?");
+  return code.replace(line, "");
+}
+
 async function generate(name, component) {
   const { files } = await transpile(component, {
     name,
@@ -26,7 +33,8 @@ async function generate(name, component) {
     base64Cutoff: 0,
     validLiftingOptimization: true,
   });
-  for (const [file, content] of Array.isArray(files) ? files : Object.entries(files)) {
+  for (let [file, content] of Array.isArray(files) ? files : Object.entries(files)) {
+    if (file === `${name}.js`) content = Buffer.from(withoutDefault(Buffer.from(content).toString("utf8")));
     const path = join(generated, name, file);
     await mkdir(dirname(path), { recursive: true });
     const old = await readFile(path).catch(() => null);

@@ -101,9 +101,12 @@ pub(super) fn test() -> Outcome {
     generate()?;
     Cmd::cargo().args(["build", "-p", "strandline"]).run()?;
     let strandline = target_dir().join("debug/strandline");
-    for script in ["check", "test", "test:engine", "test:browser"] {
+    for script in ["check", "test", "test:engine", "build", "test:browser"] {
         let script = npm().args(["run", script]);
-        script.env("STRANDLINE", strandline.to_string_lossy().as_ref()).run()?;
+        script
+            .env("STRANDLINE_BIN", strandline.to_string_lossy().as_ref())
+            .env("STRANDLINE_SHOTS", target_dir().join("web-shots").to_string_lossy().as_ref())
+            .run()?;
     }
     Ok(None)
 }
