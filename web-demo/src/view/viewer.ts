@@ -403,10 +403,10 @@ export class Viewer {
   /** Asks for an instant; of those asked for while one is under way, only the newest is fetched. */
   private ask(event: number): void {
     this.wanted = event;
-    if (!this.asking) void this.fetch();
+    if (!this.asking) void this.pull();
   }
 
-  private async fetch(): Promise<void> {
+  private async pull(): Promise<void> {
     this.asking = true;
     while (this.wanted !== null && this.source !== null) {
       const { source, wanted } = this;
