@@ -4,10 +4,11 @@ use crate::Ending;
 use crate::args::FitArgs;
 use crate::meter::Meter;
 use crate::output::{self, Error};
-use crate::replay::{Extra, Plot, play, scan, show};
+use crate::replay::{Plot, play, scan, show, synthesized};
 use std::fs;
 use strandline_replay::build::Backing;
 use strandline_replay::fit;
+use strandline_replay::report::Report;
 use strandline_replay::session::TraceFile;
 use strandline_replay::size::Bytes;
 
@@ -26,10 +27,18 @@ pub(crate) fn run(args: &FitArgs) -> Result<Ending, Error> {
     };
     // The search was over numbers; the report is of a replay over memory, with every byte checked.
     let backing = Backing::mmap(fitted.config.capacity.map(|bytes| bytes.0))?;
-    let outcome = play(&trace, &scan, &fitted.config, &backing, options)?;
-    let choice = format!("the best of {} configurations: {}", candidates.len(), fitted.config);
-    let extra = Extra { fit: Some(&fitted), ..Extra::default() };
-    show(&trace, &scan, options, &choice, &outcome, extra, &args.output)?;
+    let (outcome, instants) =
+        play(&trace, &scan, &fitted.config, &backing, options, plot.as_ref())?;
+    let report = Report {
+        trace: &trace.path().display().to_string(),
+        scan: &scan,
+        synthesized: synthesized(&scan, options),
+        choice: &format!("the best of {} configurations: {}", candidates.len(), fitted.config),
+        outcome: &outcome,
+        fit: Some(&fitted),
+        boundary: None,
+    };
+    show(&report, &args.output)?;
     let toml = format!(
         "# strandline fit {}: {} of peak live {}\n{}",
         trace.path().display(),
@@ -45,7 +54,7 @@ pub(crate) fn run(args: &FitArgs) -> Result<Ending, Error> {
         None => {}
     }
     if let Some(plot) = plot {
-        plot.write(&trace, &scan, &fitted.config, &outcome)?;
+        plot.write(&trace, &fitted.config, &report, instants)?;
     }
     Ok(if outcome.is_ok() { Ending::Satisfied } else { Ending::Unsatisfied })
 }

@@ -1,7 +1,7 @@
 //! `strandline replay`: a trace through real pools.
 
 use crate::Ending;
-use crate::args::{OutputArgs, PoolArgs, PoolKind, ReplayArgs, Via, ViaArgs};
+use crate::args::{OutputArgs, PoolArgs, ReplayArgs, Via, ViaArgs};
 use crate::meter::Meter;
 use crate::output::{self, Error};
 use crate::provider;
@@ -10,9 +10,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use strandline_replay::build::{Backing, Maker, Native};
-use strandline_replay::config::{Config, Kind, PoolSpec};
-use strandline_replay::engine::{Options, Outcome};
-use strandline_replay::fit::{self, Fit};
+use strandline_replay::config::Config;
+use strandline_replay::engine::{Instants, Options, Outcome};
+use strandline_replay::plan::{self, Wish};
 use strandline_replay::plot;
 use strandline_replay::report::{Boundary, Report};
 use strandline_replay::session::{Scan, TraceFile};
@@ -27,12 +27,21 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Ending, Error> {
     let via = via(&args.via)?;
     let capacity = config.capacity.map(|bytes| bytes.0);
     let backing = provider::backing(&args.memory, capacity)?.made_by(via.maker());
-    let outcome = play(&trace, &scan, &config, &backing, options)?;
+    let (outcome, instants) = play(&trace, &scan, &config, &backing, options, plot.as_ref())?;
     // What the sandbox died of says more than the event at which that was noticed.
     let boundary = via.boundary()?;
-    show(&trace, &scan, options, &choice, &outcome, Extra { fit: None, boundary }, &args.output)?;
+    let report = Report {
+        trace: &trace.path().display().to_string(),
+        scan: &scan,
+        synthesized: synthesized(&scan, options),
+        choice: &choice,
+        outcome: &outcome,
+        fit: None,
+        boundary,
+    };
+    show(&report, &args.output)?;
     if let Some(plot) = plot {
-        plot.write(&trace, &scan, &config, &outcome)?;
+        plot.write(&trace, &config, &report, instants)?;
     }
     Ok(if outcome.is_ok() { Ending::Satisfied } else { Ending::Unsatisfied })
 }
@@ -43,16 +52,27 @@ pub(crate) fn scan(trace: &TraceFile) -> Result<Scan, Error> {
     Ok(trace.scan(&mut |events| meter.at(events))?)
 }
 
-/// Plays it over real memory.
+/// Plays it over real memory, and keeps some instants if they are to be plotted.
 pub(crate) fn play(
     trace: &TraceFile,
     scan: &Scan,
     config: &Config,
     backing: &Backing,
     options: Options,
-) -> Result<Outcome, Error> {
+    plot: Option<&Plot<'_>>,
+) -> Result<(Outcome, Instants), Error> {
     let meter = Meter::new("replaying", scan.totals.events);
-    Ok(trace.play(scan, config, backing, options, &mut |events| meter.at(events))?)
+    let mut progress = |events| meter.at(events);
+    Ok(if plot.is_some_and(|plot| plot.html) {
+        trace.record(scan, config, backing, options, &mut progress)?
+    } else {
+        (trace.play(scan, config, backing, options, &mut progress)?, Instants::default())
+    })
+}
+
+/// Whether the streams are made up: the trace has one.
+pub(crate) fn synthesized(scan: &Scan, options: Options) -> bool {
+    scan.streams == 1 && options.spread.is_some_and(|streams| streams > 1)
 }
 
 fn read_config(path: &Path) -> Result<Config, Error> {
@@ -68,60 +88,22 @@ fn choose(
     scan: &Scan,
     options: Options,
 ) -> Result<(Config, String), Error> {
-    let limits = |config: Config| Config {
-        capacity: args.capacity.or(config.capacity),
-        budget: args.budget.or(config.budget),
-        ..config
-    };
     if let Some(config) = read {
-        return Ok((limits(config), "as configured".to_owned()));
+        let (capacity, budget) = (args.capacity.or(config.capacity), args.budget.or(config.budget));
+        return Ok((Config { capacity, budget, ..config }, "as configured".to_owned()));
     }
-    let spec = |kind| PoolSpec {
+    let wish = Wish {
+        kind: args.pool.kind(),
         slab: args.slab,
-        policy: args.policy.map(Into::into).unwrap_or_default(),
-        ..PoolSpec::of(kind)
+        capacity: args.capacity,
+        budget: args.budget,
+        policy: args.policy.map(Into::into),
     };
-    let one = |kind| limits(Config { pools: vec![spec(kind)], ..Config::default() });
-    if args.policy.is_some() && !matches!(args.pool, PoolKind::Auto | PoolKind::Tlsf) {
-        return Err("--policy is about merging blocks, which only --pool tlsf does".into());
-    }
-    if let Some(kind) = args.pool.kind() {
-        return Ok((one(kind), "as asked".to_owned()));
-    }
-    if args.policy.is_some() {
-        return Ok((one(Kind::Tlsf), "for the policy".to_owned()));
-    }
-    if scan.sizes.are_equal() {
-        return Ok((one(Kind::Fixed), "all blocks are of one size".to_owned()));
-    }
-    let (Some(capacity), None, None) = (args.capacity, args.slab, args.budget) else {
-        return Ok((one(Kind::Tlsf), "sizes differ".to_owned()));
-    };
-    // All of a capacity is asked for: what fit would try, in the same order.
-    let candidates = fit::candidates(scan);
-    let meter = Meter::new("choosing", candidates.len() as u64);
-    let found =
-        fit::first_that_plays(trace, scan, &candidates, capacity.0, options, &mut |number| {
-            meter.at(number as u64);
-        })?;
-    let of = candidates.len();
-    let (number, choice) = match found {
-        Some(0) => (0, "sizes differ".to_owned()),
-        Some(n) => (
-            n,
-            format!(
-                "{}; number {} of {of}, the first that fits the capacity",
-                candidates[n],
-                n + 1
-            ),
-        ),
-        None if capacity.0 < scan.totals.peak_live_bytes => {
-            (0, "sizes differ; the capacity is below peak live, which no pool can serve".to_owned())
-        }
-        None => (0, format!("sizes differ; none of {of} configurations fits the capacity")),
-    };
-    let config = candidates.into_iter().nth(number).unwrap_or_else(|| one(Kind::Tlsf));
-    Ok((limits(config), choice))
+    let mut meter = None;
+    let plan = plan::plan(&wish, trace, scan, options, &mut |number, of| {
+        meter.get_or_insert_with(|| Meter::new("choosing", of as u64)).at(number as u64);
+    })?;
+    Ok((plan.config, plan.choice))
 }
 
 /// Where the pools are to be.
@@ -157,27 +139,8 @@ impl Place {
     }
 }
 
-/// What a report tells besides the replay.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Extra<'a> {
-    pub(crate) fit: Option<&'a Fit>,
-    pub(crate) boundary: Option<Boundary>,
-}
-
 /// Prints the report.
-pub(crate) fn show(
-    trace: &TraceFile,
-    scan: &Scan,
-    options: Options,
-    choice: &str,
-    outcome: &Outcome,
-    extra: Extra<'_>,
-    args: &OutputArgs,
-) -> Result<(), Error> {
-    let name = trace.path().display().to_string();
-    let synthesized = scan.streams == 1 && options.spread.is_some_and(|streams| streams > 1);
-    let Extra { fit, boundary } = extra;
-    let report = Report { trace: &name, scan, synthesized, choice, outcome, fit, boundary };
+pub(crate) fn show(report: &Report<'_>, args: &OutputArgs) -> Result<(), Error> {
     if args.json {
         let mut text = serde_json::to_string_pretty(&report.to_json())?;
         text.push('\n');
@@ -206,19 +169,27 @@ impl<'a> Plot<'a> {
     pub(crate) fn write(
         &self,
         trace: &TraceFile,
-        scan: &Scan,
         config: &Config,
-        outcome: &Outcome,
+        report: &Report<'_>,
+        instants: Instants,
     ) -> Result<(), Error> {
         let title = trace.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let Outcome { timeline, failure, peaks, .. } = report.outcome;
+        let failure = failure.as_ref().map(|failure| failure.event);
         let plot = plot::Plot {
             title: &title,
-            timeline: &outcome.timeline,
+            timeline,
             capacity: config.capacity.map(|bytes| bytes.0),
-            events: scan.totals.events,
-            failure: outcome.failure.as_ref().map(|failure| failure.event),
+            events: report.scan.totals.events,
+            failure,
         };
-        let text = if self.html { plot.to_html() } else { plot.to_svg() };
+        let text = if self.html {
+            let first_shown = failure.unwrap_or(peaks.live.event);
+            let report = serde_json::to_value(report.to_json())?;
+            plot::Page { plot, instants, first_shown, report: &report }.to_html()?
+        } else {
+            plot.to_svg()
+        };
         fs::write(self.path, text)
             .map_err(|error| format!("{}: {error}", self.path.display()).into())
     }

@@ -9,8 +9,9 @@
 //! is one region; without one, slabs are [`DEFAULT_SLAB`], and a larger request gets a slab of its own.
 
 use crate::config::{Config, Kind, Policy, PoolSpec};
-use crate::memory::{Memory, Tags};
+use crate::memory::Tags;
 use crate::pools::{Member, Pools};
+use crate::streams::Listener;
 use core::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use strandline_core::offset::fixed_block::MAX_BLOCKS;
@@ -24,11 +25,11 @@ use strandline_core::pool::passthrough::{PassthroughPool, PassthroughPoolConfig}
 use strandline_core::pool::tlsf::{Coalescing, TlsfPool, TlsfPoolConfig, Waiting};
 use strandline_core::pool_set::PoolSetError;
 use strandline_core::slab::retain::Retention;
-use strandline_core::slab::{
-    BufferUsage, MemoryType, SlabMap, SlabProperties, SlabStats, SlabTable,
-};
+use strandline_core::slab::{BufferUsage, MemoryType, SlabProperties, SlabStats, SlabTable};
 use strandline_core::{Grant, Pool, PoolError, Progress, Slab, SlabError, SlabId, SlabProvider};
-use strandline_host_native::{MmapBuilder, MmapSlabProvider};
+
+#[cfg(feature = "native")]
+mod mmap;
 
 /// Bytes of an ordinary slab when nothing says otherwise.
 pub const DEFAULT_SLAB: u64 = 32 << 20;
@@ -154,6 +155,11 @@ pub trait Maker: fmt::Debug + Send + Sync {
         host: PoolHost,
         config: PassthroughPoolConfig,
     ) -> Result<Arc<dyn Pool>, PoolError>;
+
+    /// Who has to be told how far streams come, if the pools are where they cannot ask.
+    fn listener(&self) -> Option<Arc<dyn Listener>> {
+        None
+    }
 }
 
 /// Makes the core's own pools.
@@ -187,21 +193,7 @@ impl Maker for Native {
 }
 
 impl Backing {
-    /// Real memory: anonymous mappings, up to `capacity` bytes.
-    ///
-    /// # Errors
-    /// The provider could not be made.
-    pub fn mmap(capacity: Option<u64>) -> Result<Self, BuildError> {
-        let builder: MmapBuilder = MmapSlabProvider::builder();
-        let provider = builder
-            .capacity(capacity.unwrap_or(u64::MAX))
-            .build()
-            .map_err(|error| BuildError::Provider(error.to_string()))?;
-        let provider = Arc::new(Mapped(provider));
-        Ok(Self { provider: provider.clone(), memory: Some(provider), maker: Arc::new(Native) })
-    }
-
-    /// No memory at all, only slabs' numbers: for searching. Grants and refuses as [`mmap`](Self::mmap) does.
+    /// No memory at all, only slabs' numbers: for searching. Grants and refuses as the feature `native`'s `mmap` does.
     #[must_use]
     pub fn numbers(capacity: Option<u64>) -> Self {
         let capacity = capacity.unwrap_or(u64::MAX);
@@ -334,40 +326,6 @@ fn pool(
     }
 }
 
-/// [`MmapSlabProvider`] with bytes that can be written and read in place.
-#[derive(Debug)]
-struct Mapped(MmapSlabProvider);
-
-impl SlabProvider for Mapped {
-    fn properties(&self) -> SlabProperties {
-        self.0.properties()
-    }
-
-    fn acquire(&self, size: u64) -> Result<Grant, SlabError> {
-        self.0.acquire(size)
-    }
-
-    fn release(&self, id: SlabId) -> Result<(), SlabError> {
-        self.0.release(id)
-    }
-
-    fn stats(&self) -> SlabStats {
-        self.0.stats()
-    }
-}
-
-impl Memory for Mapped {
-    fn write(&self, slab: SlabId, offset: u64, bytes: &[u8]) -> Result<(), SlabError> {
-        let buffer = self.0.map(slab, offset, bytes.len() as u64)?;
-        buffer.write(0, bytes).map_err(|_| SlabError::InvalidRange)
-    }
-
-    fn read(&self, slab: SlabId, offset: u64, bytes: &mut [u8]) -> Result<(), SlabError> {
-        let buffer = self.0.map(slab, offset, bytes.len() as u64)?;
-        buffer.read(0, bytes).map_err(|_| SlabError::InvalidRange)
-    }
-}
-
 /// Slabs without memory.
 #[derive(Debug)]
 struct Numbers {
@@ -427,40 +385,6 @@ impl SlabProvider for Numbers {
 mod tests {
     use super::*;
     use crate::size::Bytes;
-
-    #[test]
-    fn numbers_grant_and_refuse_as_real_memory_does() {
-        let backings = [Backing::numbers(Some(10_000)), Backing::mmap(Some(10_000)).unwrap()];
-        for backing in backings {
-            let provider = &backing.provider;
-            let Ok(Grant::Slab(slab)) = provider.acquire(1) else { panic!("{backing:?}") };
-            assert_eq!(slab.size, 4096);
-            assert_eq!(provider.acquire(4097), Ok(Grant::NoCapacity));
-            let Ok(Grant::Slab(_)) = provider.acquire(4096) else { panic!("{backing:?}") };
-            assert_eq!(
-                provider.acquire(1),
-                Ok(Grant::NoCapacity),
-                "8192 of 8192 whole pages are out"
-            );
-            assert_eq!(provider.release(slab.id), Ok(()));
-            assert!(matches!(provider.release(slab.id), Err(SlabError::UnknownSlab(_))));
-            assert_eq!(provider.stats().committed_bytes, 4096);
-            assert!(matches!(provider.acquire(0), Err(SlabError::InvalidSize { .. })));
-        }
-    }
-
-    #[test]
-    fn mapped_bytes_are_read_back_and_ranges_are_checked() {
-        let memory = Mapped(MmapSlabProvider::builder().build().unwrap());
-        let Ok(Grant::Slab(slab)) = memory.acquire(4096) else { panic!("no memory") };
-        memory.write(slab.id, 4090, b"strand").unwrap();
-        let mut read = [0; 6];
-        memory.read(slab.id, 4090, &mut read).unwrap();
-        assert_eq!(&read, b"strand");
-        assert!(memory.write(slab.id, 4091, b"strand").is_err());
-        memory.release(slab.id).unwrap();
-        assert!(memory.read(slab.id, 0, &mut read).is_err());
-    }
 
     #[test]
     fn all_of_a_capacity_can_be_used_by_one_block() {

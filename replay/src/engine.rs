@@ -22,6 +22,7 @@
 //! O(log n) an event for n live blocks (the oracle's interval maps); the walk over all blocks that finds the largest hole at a peak is
 //! paid for by the events since the last one. Memory: the live set, and what is in flight.
 
+use crate::clock::Instant;
 use crate::memory::{DeviceReport, Tagged, Tags};
 use crate::oracle::{Oracle, Range, Verdict};
 use crate::pools::Pools;
@@ -30,17 +31,22 @@ use crate::streams::{Streams, Work};
 use crate::validate::{Step, What};
 use hdrhistogram::Histogram;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use strandline_core::pool_set::{Need, SetAcquire};
 use strandline_core::{
     Acquire, Death, Entry, Epoch, Frontier, FrontierRef, PoolStats, Request, Reservation,
 };
 
 mod failure;
+mod frame;
+mod history;
 mod peaks;
+mod recorder;
 
 pub use failure::{Failure, Reason, Waited};
+use history::History;
 pub use peaks::{Free, Peak, Peaks};
+pub use recorder::{INSTANTS, Instants, MOST_BYTES, Recorder};
 
 /// Allocations in a row that go to one synthesized stream.
 pub const BURST: u64 = 16;
@@ -68,6 +74,8 @@ struct Live {
     /// The operation that allocated it.
     epoch: Epoch,
     tag: u64,
+    /// The event that allocated it.
+    event: u64,
 }
 
 impl Live {
@@ -166,6 +174,8 @@ pub struct Engine {
     stalls: u64,
     unsound: Option<Failure>,
     memory: Option<Arc<dyn Tags>>,
+    /// Who freed what, for frames; only if that was asked for.
+    history: Option<History>,
     start: Instant,
 }
 
@@ -195,8 +205,28 @@ impl Engine {
             stalls: 0,
             unsound: None,
             memory,
+            history: None,
             start: Instant::now(),
         }
+    }
+
+    /// The same engine, which remembers from now on which stream freed which bytes, for [`frame`](Self::frame). O(log n) an event.
+    #[must_use]
+    pub fn remembering(mut self) -> Self {
+        self.history = Some(History::default());
+        self
+    }
+
+    /// The last event played; 0 before the first.
+    #[must_use]
+    pub const fn event(&self) -> u64 {
+        self.event
+    }
+
+    /// Bytes over the events so far.
+    #[must_use]
+    pub const fn timeline(&self) -> &Timeline {
+        &self.timeline
     }
 
     /// Plays the step of event number `event` (1 is the first).
@@ -242,7 +272,7 @@ impl Engine {
                 self.unsound = Some(*self.failure(step, Reason::Unsound));
             }
         }
-        let mut live = Live { reservation, stream, epoch: 0, tag: self.allocs };
+        let mut live = Live { reservation, stream, epoch: 0, tag: self.allocs, event: self.event };
         live.epoch = self.streams.submit(stream, Work::Write(live.block()), (0, 0));
         if self.live.len() <= slot {
             self.live.resize_with(slot + 1, || None);
@@ -329,6 +359,9 @@ impl Engine {
             Death::After(FrontierRef::single(&entry))
         };
         self.live_bytes -= live.reservation.size();
+        if let Some(history) = &mut self.history {
+            history.free(range, stream, self.event);
+        }
         let released = if self.options.unchecked {
             let released = self.pools.set().release(live.reservation, death);
             // A checked replay asks for the counters after every event, and so has every block filed before the next is freed.

@@ -6,9 +6,11 @@
 //!                     config ─▶ build ─▶ pools over slabs         series
 //!                        ▲                  │
 //!                       fit              oracle, memory: every range and byte is checked
+//!                                        recording: what a picture shows of an instant
 //! ```
 
 pub mod build;
+pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod event;
@@ -18,14 +20,17 @@ pub mod format;
 pub mod gpu;
 pub mod memory;
 pub mod oracle;
+pub mod plan;
 pub mod plot;
 pub mod pools;
+pub mod recording;
 pub mod report;
 pub mod series;
 pub mod serving;
 pub mod session;
 pub mod size;
 pub mod streams;
+pub mod synthetic;
 #[cfg(test)]
 mod testing;
 pub mod validate;

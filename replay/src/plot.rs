@@ -8,12 +8,17 @@
 //!       └──────────────────▶ event
 //! ```
 //!
+//! As an SVG, that is the picture. As a page, it is one part of the viewer, which shows the pools' blocks at some hundred instants
+//! besides: see [`Page`].
+//!
 //! A [`Timeline`] has at most [`BUCKETS`](crate::series::BUCKETS) buckets, and a line has two points a bucket (its most and its
 //! least), so a picture stays small and loses no spike, however long the trace.
 
 mod html;
 mod scale;
 mod svg;
+
+pub use html::Page;
 
 use crate::series::Timeline;
 
@@ -37,12 +42,6 @@ impl Plot<'_> {
     #[must_use]
     pub fn to_svg(&self) -> String {
         svg::draw(self)
-    }
-
-    /// A page that stands alone, with the picture and the values under the pointer.
-    #[must_use]
-    pub fn to_html(&self) -> String {
-        html::page(self)
     }
 }
 

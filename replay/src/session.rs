@@ -6,9 +6,9 @@
 //! ```
 //!
 //! A trace is read twice so that it is never held: memory is bounded by the live set, not by the trace. So it must be a
-//! regular file.
+//! regular file, or another [`Input`] that can be opened again.
 
-use crate::build::{self, Backing, BuildError, DEFAULT_GRANULE, SMALL, Sizes, Small};
+use crate::build::{self, Backing, BuildError, DEFAULT_GRANULE, Sizes, Small};
 use crate::config::Config;
 use crate::engine::{Engine, Options, Outcome};
 use crate::format::{Format, Notes, Place, ReadOptions, TraceError, TraceReader};
@@ -16,16 +16,34 @@ use crate::streams::{MAX_STREAMS, Streams};
 use crate::validate::{Step, Totals, What};
 use core::fmt;
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+mod playback;
+
+pub use playback::{Playback, Scanning};
+
+mod record;
 
 /// Events between two calls of a progress callback.
 pub const TICK: u64 = 4096;
+
+/// Bytes that can be read from the beginning as often as needed, and are the same every time.
+pub trait Input: fmt::Debug + Send + Sync {
+    /// Begins to read.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn open(&self) -> io::Result<Box<dyn Read + Send>>;
+}
 
 /// A trace file and how it is read.
 #[derive(Clone, Debug)]
 pub struct TraceFile {
     path: PathBuf,
+    /// What stands for a file, if something does.
+    input: Option<Arc<dyn Input>>,
     options: ReadOptions,
 }
 
@@ -92,7 +110,12 @@ pub struct Scan {
 impl TraceFile {
     /// A trace at `path`, read with `options`.
     pub fn new(path: impl Into<PathBuf>, options: ReadOptions) -> Self {
-        Self { path: path.into(), options }
+        Self { path: path.into(), input: None, options }
+    }
+
+    /// A trace that is no file: `input`, by a name for messages.
+    pub fn of(name: impl Into<PathBuf>, input: Arc<dyn Input>, options: ReadOptions) -> Self {
+        Self { path: name.into(), input: Some(input), options }
     }
 
     /// Where it is.
@@ -107,6 +130,10 @@ impl TraceFile {
     /// The file cannot be read or is no trace.
     pub fn open(&self) -> Result<TraceReader<'static>, SessionError> {
         let open = |error| SessionError::Open(self.path.clone(), error);
+        if let Some(input) = &self.input {
+            let bytes = input.open().map_err(open)?;
+            return TraceReader::new(bytes, self.options).map_err(|error| self.wrong(error));
+        }
         let file = File::open(&self.path).map_err(open)?;
         if !file.metadata().map_err(open)?.is_file() {
             let what = "not a regular file; a trace is read twice: write it to a file first";
@@ -125,38 +152,11 @@ impl TraceFile {
     /// # Errors
     /// The trace is not sound, or asks for nothing.
     pub fn scan(&self, progress: &mut dyn FnMut(u64)) -> Result<Scan, SessionError> {
-        let mut steps = self.open()?.steps();
-        let mut smallest = u64::MAX;
-        let mut small = SMALL.map(Live::up_to);
-        while let Some(step) = steps.next() {
-            let step = step.map_err(|error| self.wrong(error))?;
-            if let What::Alloc(_) = step.what {
-                smallest = smallest.min(step.size);
-            }
-            small.iter_mut().for_each(|live| live.count(&step));
-            let events = steps.totals().events;
-            if events.is_multiple_of(TICK) {
-                progress(events);
-            }
+        let mut scanning = Scanning::new(self)?;
+        while !scanning.advance(TICK)? {
+            progress(scanning.events());
         }
-        let totals = *steps.totals();
-        if totals.allocs == 0 {
-            return Err(SessionError::Nothing(self.path.clone()));
-        }
-        let reader = steps.events();
-        Ok(Scan {
-            format: reader.format(),
-            totals,
-            streams: (reader.streams().len() as u32).max(1),
-            sizes: Sizes {
-                smallest,
-                largest: totals.largest_bytes,
-                peak_blocks: totals.peak_live_blocks,
-                peak_bytes: totals.peak_live_bytes,
-                small: small.map(|live| live.small),
-            },
-            notes: reader.notes(),
-        })
+        scanning.finish()
     }
 
     /// Plays it through the pools of `config`. `progress` is told the number of events now and then.
@@ -171,19 +171,11 @@ impl TraceFile {
         options: Options,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Outcome, SessionError> {
-        let mut engine = engine(scan, config, backing, options)?;
-        let mut steps = self.open()?.steps();
-        while let Some(step) = steps.next() {
-            let step = step.map_err(|error| self.wrong(error))?;
-            let event = steps.totals().events;
-            if let Err(failure) = engine.play(event, &step) {
-                return Ok(engine.finish(Some(failure)));
-            }
-            if event.is_multiple_of(TICK) {
-                progress(event);
-            }
+        let mut playback = Playback::new(self, scan, config, backing, options)?;
+        while playback.advance(u64::MAX, TICK)? {
+            progress(playback.engine().event());
         }
-        Ok(engine.finish(None))
+        Ok(playback.finish())
     }
 }
 
@@ -260,12 +252,14 @@ fn engine(
     let count = stream_count(scan, options)?;
     let memory = backing.memory.clone().filter(|_| !options.unchecked);
     let streams = Streams::new(count, options.in_flight, memory.clone())
-        .map_err(|error| SessionError::Options(format!("{count} streams: {error}")))?;
+        .map_err(|error| SessionError::Options(format!("{count} streams: {error}")))?
+        .telling(backing.maker.listener());
     let pools = build::pools(config, scan.sizes, backing, &streams.progress())?;
     Ok(Engine::new(pools, streams, memory, options))
 }
 
 /// The live blocks of up to a size.
+#[derive(Debug)]
 struct Live {
     small: Small,
     bytes: u64,
@@ -301,7 +295,10 @@ impl Live {
 }
 
 /// How many streams a trace is played on.
-fn stream_count(scan: &Scan, options: Options) -> Result<u32, SessionError> {
+///
+/// # Errors
+/// The options ask for a number that does not fit the trace.
+pub fn stream_count(scan: &Scan, options: Options) -> Result<u32, SessionError> {
     match options.spread {
         Some(0) => Err(SessionError::Options("--streams must be at least 1".to_owned())),
         Some(spread) if spread > MAX_STREAMS => {

@@ -34,6 +34,12 @@ pub enum Work {
     None,
 }
 
+/// Is told how far axes come: who keeps progress somewhere else.
+pub trait Listener: core::fmt::Debug + Send + Sync {
+    /// An axis has come to an epoch.
+    fn advanced(&self, axis: Axis, epoch: Epoch);
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Operation {
     work: Work,
@@ -63,6 +69,7 @@ pub struct Streams {
     queues: Vec<Queue>,
     in_flight: u64,
     memory: Option<Arc<dyn Tags>>,
+    listener: Option<Arc<dyn Listener>>,
     corrupted: u64,
     first_corrupted: Option<Tagged>,
     /// Scratch of [`complete`](Self::complete).
@@ -92,10 +99,17 @@ impl Streams {
             queues,
             in_flight,
             memory,
+            listener: None,
             corrupted: 0,
             first_corrupted: None,
             needed: Vec::new(),
         })
+    }
+
+    /// The same streams, which tell `listener` of every advance as well.
+    #[must_use]
+    pub fn telling(self, listener: Option<Arc<dyn Listener>>) -> Self {
+        Self { listener, ..self }
     }
 
     /// Who knows how far each stream has come: what pools are built on.
@@ -129,6 +143,15 @@ impl Streams {
     #[must_use]
     pub fn axis(&self, stream: u32) -> Axis {
         self.queues[stream as usize].axis
+    }
+
+    /// The last epoch that a stream gave out; 0 before the first.
+    ///
+    /// # Panics
+    /// There is no such stream.
+    #[must_use]
+    pub fn submitted(&self, stream: u32) -> Epoch {
+        self.queues[stream as usize].submitted
     }
 
     /// What is ordered before the next operation of a stream.
@@ -199,6 +222,9 @@ impl Streams {
             if completed >= epoch.min(queue.submitted) {
                 // An axis that is registered and never fails takes every epoch.
                 let _ = self.tracker.advance(queue.axis, completed);
+                if let Some(listener) = &self.listener {
+                    listener.advanced(queue.axis, completed);
+                }
                 needed.pop();
                 continue;
             }
@@ -237,12 +263,13 @@ impl Streams {
 }
 
 /// The axis of a stream: queue `stream % 256` of device `stream / 256`.
-fn axis(stream: u32) -> Axis {
+#[must_use]
+pub fn axis(stream: u32) -> Axis {
     Axis::queue(0, 0, (stream >> 8) as u8, stream as u8)
 }
 
 /// The inverse of [`axis`].
-fn stream_of(axis: Axis) -> Option<u32> {
+pub(crate) fn stream_of(axis: Axis) -> Option<u32> {
     Some(u32::from(axis.device()?) << 8 | u32::from(axis.queue_index()?))
 }
 

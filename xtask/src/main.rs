@@ -33,6 +33,7 @@ const EXAMPLES: &str = "Examples:
   cargo xtask test --skip tsan --skip fuzz
   cargo xtask lint                      format, clippy, documentation: what CI checks first
   cargo xtask component                 the core as a component: target/component/strandline.wasm
+  cargo xtask web                       the web demo, built and served on localhost
   cargo xtask bench                     the side-by-side benchmarks
   cargo xtask fuzz frontier_wire --seconds 600 --keep";
 
@@ -71,6 +72,15 @@ enum Task {
     },
     /// Build the core as a component: target/component/strandline.wasm.
     Component,
+    /// Build the web demo and serve it on localhost.
+    Web {
+        /// Only build it: web-demo/dist, for any static host.
+        #[arg(long)]
+        build: bool,
+        /// The port to serve it on.
+        #[arg(long, value_name = "N", default_value_t = 4173)]
+        port: u16,
+    },
     /// Provide what components are built with: the target wasm32-wasip2 through rustup, or Debian's toolchain.
     GuestToolchain,
     /// Explore with one fuzz target.
@@ -118,6 +128,7 @@ fn main() -> ExitCode {
         }
         Task::Lint => steps::lint(),
         Task::Component => single(steps::component()),
+        Task::Web { build, port } => single(steps::web(build, port)),
         Task::GuestToolchain => single(steps::guest_toolchain()),
         Task::Bench { args } => single(steps::bench(&args)),
         Task::Fuzz { target, seconds, keep, args } => {

@@ -5,15 +5,17 @@
 //! --cfg loom      target/loom     loom
 //! sanitizers      target/{asan,tsan}
 //! no std          target/no-std   no-std
-//! wasm            target/component  sandbox
+//! wasm            target/component  sandbox, web
 //! libFuzzer       target/fuzz     fuzz
 //! ```
 //! Each set of flags has its own target folder: sharing one would rebuild everything at every step.
 
+mod c_guest;
 mod component;
 mod fuzz;
 mod guests;
 mod replay;
+mod web;
 mod wgpu;
 
 use std::collections::HashSet;
@@ -24,6 +26,7 @@ use clap::ValueEnum;
 pub(crate) use component::{component, guest_toolchain};
 pub(crate) use fuzz::{FuzzRun, fuzz_target};
 pub(crate) use guests::guests;
+pub(crate) use web::web;
 
 use crate::provision;
 use crate::shell::{self, Cmd};
@@ -35,7 +38,7 @@ const SANITIZED: [&str; 6] =
 
 /// What features bring in, all at once: wasmtime and wgpu are looked at one time.
 const FEATURES: &str = "strandline/component,strandline/wgpu,strandline-bench/component,strandline-bench/wgpu,\
-                        strandline-guest-tests/guests,strandline-guest-tests/wgpu,strandline-host-native/tracy";
+                        strandline-guest-tests/guest-c,strandline-guest-tests/wgpu,strandline-host-native/tracy";
 
 /// A target without `std`, 32 bits wide: the one that the component is built for.
 const BARE_TARGET: &str = "wasm32-unknown-unknown";
@@ -55,6 +58,8 @@ pub(crate) enum Step {
     NoStd,
     /// The core as a component, guests, and every conformance case over every boundary.
     Sandbox,
+    /// The web demo: its engine against the command, and the page in a browser.
+    Web,
     /// The component's pools driven from Python.
     Python,
     /// Model checking of every lock-free file (modules `model`, core/tests/loom_*.rs).
@@ -98,6 +103,7 @@ impl Step {
             Self::Wgpu => "a GPU, or Debian's mesa-vulkan-drivers and libvulkan1",
             Self::NoStd => "target wasm32-unknown-unknown, or Debian's rustc-web",
             Self::Sandbox => "target wasm32-wasip2, or Debian's rustc-web and lld-22",
+            Self::Web => "as sandbox and no-std; nodejs, npm and chromium, packages from npm",
             Self::Python => "as sandbox; Python 3 with venv, wasmtime from PyPI",
             Self::Asan => "nightly",
             Self::Tsan => "Debian's rustc-web and clang-22, or nightly with rust-src",
@@ -111,6 +117,7 @@ impl Step {
             Self::Unit => unit(),
             Self::NoStd => no_std(),
             Self::Sandbox => component::sandbox(),
+            Self::Web => web::test(),
             Self::Python => component::python(),
             Self::Loom => loom(),
             Self::Replay => replay::replay(),
@@ -285,7 +292,9 @@ pub(crate) fn miri(args: &[String]) -> Outcome {
 
 fn format_check() -> Outcome {
     Cmd::cargo().args(["fmt", "--all", "--check"]).run()?;
-    Cmd::cargo().args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]).run()?;
+    for manifest in ["fuzz/Cargo.toml", "web-demo/player/Cargo.toml"] {
+        Cmd::cargo().args(["fmt", "--manifest-path", manifest, "--check"]).run()?;
+    }
     Ok(None)
 }
 

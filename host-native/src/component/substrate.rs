@@ -57,6 +57,7 @@ mod locate;
 #[allow(unsafe_code, reason = "precompiled code has to be trusted; argued in the file")]
 mod module;
 mod pool;
+mod snapshot;
 mod state;
 
 pub use batch::{Answer, Batch};

@@ -204,3 +204,102 @@ proptest! {
         prop_assert!(outcome.verdict.is_sound(), "{:?}", outcome.verdict);
     }
 }
+
+/// Steps of a seeded load: blocks of mixed sizes on some streams, freed at random.
+fn mixed(events: u64, streams: u32, seed: u64) -> Vec<Step> {
+    let mut state = seed | 1;
+    let mut next = move |below: u64| {
+        // Xorshift (Marsaglia, 2003).
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) % below
+    };
+    let mut held: Vec<(u32, u64, u32)> = Vec::new();
+    let mut vacant: Vec<u32> = (0..64).rev().collect();
+    let mut steps = Vec::new();
+    for _ in 0..events {
+        if vacant.is_empty() || !held.is_empty() && next(2) == 0 {
+            let (slot, size, stream) = held.swap_remove(next(held.len() as u64) as usize);
+            steps.push(step(Release(slot), size, stream));
+            vacant.push(slot);
+        } else {
+            let slot = vacant.pop().unwrap();
+            let (size, stream) = (1 + next(20_000), next(streams.into()) as u32);
+            steps.push(step(Alloc(slot), size, stream));
+            held.push((slot, size, stream));
+        }
+    }
+    steps
+}
+
+fn tlsf(streams: u32, options: Options) -> Engine {
+    let streams = Streams::new(streams, options.in_flight, None).unwrap();
+    let config = crate::config::Config {
+        pools: vec![crate::config::PoolSpec {
+            slab: Some(crate::size::Bytes(1 << 18)),
+            ..crate::config::PoolSpec::of(crate::config::Kind::Tlsf)
+        }],
+        ..crate::config::Config::default()
+    };
+    let backing = crate::build::Backing::numbers(None);
+    let pools =
+        crate::build::pools(&config, crate::build::Sizes::default(), &backing, &streams.progress())
+            .unwrap();
+    Engine::new(pools, streams, None, options)
+}
+
+#[test]
+fn a_frame_adds_up_and_looking_changes_nothing() {
+    use crate::recording::State;
+    let options = Options { in_flight: 24, allow_wait: true, ..Options::default() };
+    let steps = mixed(3000, 3, 77);
+    let unseen = run(tlsf(3, options), &steps);
+    let mut engine = tlsf(3, options).remembering();
+    let mut seen = std::collections::HashSet::new();
+    for (event, step) in (1..).zip(&steps) {
+        engine.play(event, step).unwrap();
+        let frame = engine.frame();
+        assert_eq!(frame.event, event);
+        let sum = |state| -> u64 {
+            frame.blocks.iter().filter(|b| b.state == state).map(|b| b.bytes).sum()
+        };
+        let stats = frame.stats;
+        assert_eq!(sum(State::Live), stats.reserved_bytes);
+        assert_eq!(sum(State::Clean), stats.clean_bytes());
+        assert_eq!(sum(State::Pending), stats.pending_bytes);
+        assert_eq!(frame.slabs.iter().map(|slab| slab.bytes).sum::<u64>(), stats.committed_bytes);
+        assert_eq!(frame.slabs.len() as u64, stats.slabs);
+        assert_eq!(
+            frame.blocks.iter().map(|b| b.requested).sum::<u64>(),
+            frame.live_bytes,
+            "what is live was asked for"
+        );
+        let mut death = 0;
+        for block in &frame.blocks {
+            let entries = &frame.deaths[death..block.death_end as usize];
+            death = block.death_end as usize;
+            assert_eq!(block.state == State::Pending, !entries.is_empty(), "{block:?}");
+            match block.state {
+                State::Live => {
+                    assert!(block.stream.is_some_and(|stream| stream < 3), "{block:?}");
+                    let since = &steps[block.since as usize - 1];
+                    assert_eq!((since.size, Some(since.stream)), (block.requested, block.stream));
+                }
+                State::Pending => {
+                    let waited = |stream| entries.iter().any(|&(axis, _)| axis == stream);
+                    assert!(block.stream.map_or(entries.len() > 1, waited), "{block:?}");
+                }
+                State::Clean | State::Tainted => {}
+            }
+            seen.insert(block.state as u8);
+        }
+        assert_eq!(death, frame.deaths.len());
+        assert!(frame.axes.iter().all(|axis| axis.completed <= axis.submitted));
+    }
+    assert_eq!(seen.len(), 3, "live, clean and pending were all met");
+    let outcome = engine.finish(None);
+    assert_eq!(outcome.stats, unseen.stats);
+    assert_eq!((outcome.waits, outcome.stalls), (unseen.waits, unseen.stalls));
+    assert_eq!(outcome.timeline.buckets(), unseen.timeline.buckets());
+}

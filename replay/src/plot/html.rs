@@ -1,98 +1,96 @@
-//! The picture in a page that shows the values under the pointer.
+//! The page of a run: the viewer of `web-demo`, with the run's data inside.
+//!
+//! ```text
+//!   instants, series, report ─▶ recording ─▶ gzip ─▶ base64 ┐
+//!      assets/viewer.html: … {title} … {picture} … {recording} … ─▶ one file that needs no other, and no network
+//! ```
+//! The picture stands in for the viewer where scripts are not run.
+//! `assets/viewer.html` is built from `web-demo` by `npm run build:viewer`; a test there builds it again and compares.
 
-use super::svg::{BOTTOM, Frame, HEIGHT, LEFT, LINES, RIGHT, TOP, WIDTH, draw};
 use super::{Plot, escape};
-use std::fmt::Write as _;
+use crate::engine::Instants;
+use crate::recording::{self, Recording};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde::Serialize;
+use std::io::{self, Write};
 
-const STYLE: &str = "\
-:root{color-scheme:light dark}body{margin:0;background:#fff;color:#1f2328;\
-font:14px system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans',sans-serif}\
-@media(prefers-color-scheme:dark){body{background:#0d1117;color:#e6edf3}}\
-main{max-width:1200px;margin:0 auto;padding:16px;position:relative}svg{width:100%;height:auto;display:block}\
-#tip{position:absolute;pointer-events:none;padding:8px 10px;border-radius:6px;background:#1f2328ee;color:#fff;\
-font-variant-numeric:tabular-nums;white-space:nowrap}#tip table{border-spacing:8px 0}#tip td+td{text-align:right}\
-#cursor{stroke:#8888;stroke-width:1}[hidden]{display:none}p{color:#59636e;margin:0 0 0 7.5%}";
+/// The viewer, with places for a title and for the data.
+const VIEWER: &str = include_str!("../../assets/viewer.html");
 
-/// Finds the bucket under the pointer by bisection and shows its values; arrow keys move it too.
-const SCRIPT: &str = "\
-const d=JSON.parse(document.getElementById('data').textContent),svg=document.querySelector('svg'),\
-tip=document.getElementById('tip'),main=document.querySelector('main'),f=d.frame;\
-const cursor=document.createElementNS('http://www.w3.org/2000/svg','path');cursor.id='cursor';svg.append(cursor);\
-let at=-1;\
-const units=['B','KiB','MiB','GiB','TiB'];\
-const size=n=>{let u=0;while(n>=1024&&u<4){n/=1024;u++}return n.toFixed(u?2:0)+' '+units[u]};\
-function show(i){\
-if(i<0||i>=d.events.length)return;at=i;\
-const x=f.left+(f.width-f.left-f.right)*d.events[i]/f.last;\
-cursor.setAttribute('d',`M${x} ${f.top}V${f.height-f.bottom}`);\
-tip.replaceChildren();const table=document.createElement('table');\
-const row=(a,b)=>{const r=table.insertRow();r.insertCell().textContent=a;r.insertCell().textContent=b};\
-row('event',d.events[i].toLocaleString());\
-for(const l of d.lines)row(l.name,l.max[i]===l.min[i]?size(l.max[i]):size(l.min[i])+' – '+size(l.max[i]));\
-tip.append(table);tip.hidden=false;\
-const b=svg.getBoundingClientRect(),m=main.getBoundingClientRect(),px=b.left-m.left+x*b.width/f.width;\
-tip.style.left=(px<b.width/2?px+12:px-12-tip.offsetWidth)+'px';tip.style.top=(b.top-m.top+b.height*.22)+'px'}\
-svg.addEventListener('pointermove',e=>{\
-const b=svg.getBoundingClientRect(),x=(e.clientX-b.left)*f.width/b.width,\
-event=(x-f.left)/(f.width-f.left-f.right)*f.last;\
-let lo=0,hi=d.events.length-1;while(lo<hi){const m=(lo+hi+1)>>1;d.events[m]<=event?lo=m:hi=m-1}show(lo)});\
-svg.addEventListener('pointerleave',()=>{tip.hidden=true;cursor.removeAttribute('d')});\
-addEventListener('keydown',e=>{if(e.key==='ArrowLeft')show(at-1);if(e.key==='ArrowRight')show(at+1)});";
-
-pub(super) fn page(plot: &Plot<'_>) -> String {
-    let mut out = String::with_capacity(1 << 17);
-    // Writing to a string cannot fail.
-    let _ = write(plot, &mut out);
-    out
+/// What a page shows.
+#[derive(Debug)]
+pub struct Page<'a> {
+    /// The picture of the bytes over all events, and its title.
+    pub plot: Plot<'a>,
+    /// What the pools looked like.
+    pub instants: Instants,
+    /// The instant that the page opens with.
+    pub first_shown: u64,
+    /// What is reported of the run: [`Report::to_json`](crate::report::Report::to_json).
+    pub report: &'a serde_json::Value,
 }
 
-fn write(plot: &Plot<'_>, out: &mut String) -> std::fmt::Result {
-    let title = escape(plot.title);
-    write!(
-        out,
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
-         <title>{title} – strandline</title><style>{STYLE}</style></head><body><main>\n{}\
-         <div id=\"tip\" hidden></div>\n<p>",
-        draw(plot)
-    )?;
-    for (i, line) in LINES.iter().enumerate() {
-        let comma = if i == 0 { "" } else { "; " };
-        write!(out, "{comma}<b>{}</b>: {}", line.name, line.meaning)?;
-    }
-    out.push_str(".</p>\n<script type=\"application/json\" id=\"data\">");
-    data(plot, out)?;
-    write!(out, "</script>\n<script>{SCRIPT}</script>\n</main></body></html>\n")
+#[derive(Serialize)]
+struct About<'a> {
+    title: &'a str,
+    pools: &'a [&'static str],
+    instants: &'a [u64],
+    first_shown: u64,
+    report: &'a serde_json::Value,
 }
 
-/// Only numbers and the lines' names: nothing in it can end the script element.
-fn data(plot: &Plot<'_>, out: &mut String) -> std::fmt::Result {
-    let buckets = plot.timeline.buckets();
-    let list = |out: &mut String, values: &mut dyn Iterator<Item = u64>| -> std::fmt::Result {
-        out.push('[');
-        for (i, value) in values.enumerate() {
-            let comma = if i == 0 { "" } else { "," };
-            write!(out, "{comma}{value}")?;
+impl Page<'_> {
+    /// The page: one file of HTML.
+    ///
+    /// # Errors
+    /// The report does not serialize.
+    pub fn to_html(self) -> io::Result<String> {
+        let Self { plot, instants, first_shown, report } = self;
+        let about = About {
+            title: plot.title,
+            pools: &instants.pools,
+            instants: &instants.events,
+            first_shown,
+            report,
+        };
+        let recording = Recording {
+            about: serde_json::to_string(&about)?,
+            series: recording::series(plot.timeline),
+            frames: instants.frames,
+        };
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+        gzip.write_all(&recording.to_bytes())?;
+        let data = BASE64_STANDARD.encode(gzip.finish()?);
+        // Each place is looked for after the one before: what was filled in may hold anything.
+        let mut out = String::with_capacity(VIEWER.len() + data.len() + (1 << 17));
+        let mut rest = VIEWER;
+        for (place, text) in
+            [("{title}", escape(plot.title)), ("{picture}", plot.to_svg()), ("{recording}", data)]
+        {
+            if let Some((before, after)) = rest.split_once(place) {
+                out.push_str(before);
+                out.push_str(&text);
+                rest = after;
+            }
         }
-        out.push(']');
-        Ok(())
-    };
-    write!(
-        out,
-        "{{\"frame\":{{\"width\":{WIDTH},\"height\":{HEIGHT},\"left\":{LEFT},\"right\":{RIGHT},\"top\":{TOP},\
-         \"bottom\":{BOTTOM},\"last\":{}}},\"events\":",
-        Frame::of(plot).last
-    )?;
-    list(out, &mut buckets.iter().map(|bucket| bucket.event))?;
-    out.push_str(",\"lines\":[");
-    for (i, line) in LINES.iter().enumerate() {
-        let comma = if i == 0 { "" } else { "," };
-        write!(out, "{comma}{{\"name\":\"{}\",\"max\":", line.name)?;
-        list(out, &mut buckets.iter().map(|bucket| (line.of)(&bucket.max)))?;
-        out.push_str(",\"min\":");
-        list(out, &mut buckets.iter().map(|bucket| (line.of)(&bucket.min)))?;
-        out.push('}');
+        out.push_str(rest);
+        Ok(out)
     }
-    out.push_str("]}");
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_viewer_has_its_places() {
+        let places = ["{title}", "{picture}", "{recording}"].map(|place| {
+            assert_eq!(VIEWER.matches(place).count(), 1, "{place}");
+            VIEWER.find(place)
+        });
+        assert!(places.is_sorted());
+    }
 }

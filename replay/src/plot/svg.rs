@@ -6,26 +6,26 @@ use crate::series::{Bucket, Sample};
 use crate::size::Bytes;
 use std::fmt::Write as _;
 
-pub(super) const WIDTH: f64 = 960.0;
-pub(super) const HEIGHT: f64 = 440.0;
-pub(super) const LEFT: f64 = 72.0;
-pub(super) const RIGHT: f64 = 24.0;
-pub(super) const TOP: f64 = 76.0;
-pub(super) const BOTTOM: f64 = 56.0;
+const WIDTH: f64 = 960.0;
+const HEIGHT: f64 = 440.0;
+const LEFT: f64 = 72.0;
+const RIGHT: f64 = 24.0;
+const TOP: f64 = 76.0;
+const BOTTOM: f64 = 56.0;
 
 /// A line of the picture.
-pub(super) struct Line {
-    pub(super) name: &'static str,
+struct Line {
+    name: &'static str,
     /// What it means, in a few words.
-    pub(super) meaning: &'static str,
-    pub(super) of: fn(&Sample) -> u64,
+    meaning: &'static str,
+    of: fn(&Sample) -> u64,
     filled: bool,
     /// Shows beside a line that lies on it.
     wide: bool,
 }
 
 /// In the order in which they are drawn: later ones lie above.
-pub(super) const LINES: [Line; 4] = [
+const LINES: [Line; 4] = [
     Line {
         name: "committed",
         meaning: "slabs held",
@@ -73,15 +73,15 @@ const STYLE: &str = "\
 .s-live{stroke:#2fc89b}.f-live{fill:#2fc89b}.s-pending{stroke:#e08fc4}.f-pending{fill:#e08fc4}}";
 
 /// Where events and bytes lie.
-pub(super) struct Frame {
-    pub(super) x: Scale,
-    pub(super) y: Scale,
+struct Frame {
+    x: Scale,
+    y: Scale,
     /// The x axis' end: the last event itself, not a mark.
-    pub(super) last: u64,
+    last: u64,
 }
 
 impl Frame {
-    pub(super) fn of(plot: &Plot<'_>) -> Self {
+    fn of(plot: &Plot<'_>) -> Self {
         let max = plot.timeline.max();
         let most = LINES.iter().map(|line| (line.of)(&max)).max().unwrap_or(0);
         // A limit far above everything would flatten the lines: it is then only named.
@@ -90,11 +90,11 @@ impl Frame {
         Self { x: Scale::counts(last), y: Scale::bytes(most.max(limit)), last }
     }
 
-    pub(super) fn x(&self, event: u64) -> f64 {
+    fn x(&self, event: u64) -> f64 {
         LEFT + (WIDTH - LEFT - RIGHT) * event as f64 / self.last as f64
     }
 
-    pub(super) fn y(&self, bytes: u64) -> f64 {
+    fn y(&self, bytes: u64) -> f64 {
         HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * self.y.place(bytes).min(1.0)
     }
 }

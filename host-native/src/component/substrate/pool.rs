@@ -9,16 +9,15 @@ use super::bindings::exports::strandline::substrate::{authority, pools};
 use super::bindings::strandline::substrate::types;
 use super::imports::Supplier;
 use super::state::State;
-use super::{Instance, SubstrateError, convert};
+use super::{Instance, SubstrateError, convert, snapshot};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use strandline_core::frontier::Entry;
-use strandline_core::inspect::{BlockState, BlockView, Event, EventSink};
+use strandline_core::inspect::{BlockView, Event, EventSink};
 use strandline_core::pool::{
     Acquire, Pool, PoolHost, PoolId, PoolProperties, PoolStats, ReleaseError, Request, Reservation,
 };
 use strandline_core::slab::{SlabProvider, Trim};
-use strandline_core::{Axis, Death, FrontierRef, Notification, Observation, PoolError, SlabId};
+use strandline_core::{Death, FrontierRef, Notification, Observation, PoolError, SlabId};
 use wasmtime::Store;
 use wasmtime::component::{Resource, ResourceAny};
 
@@ -371,36 +370,10 @@ impl Pool for SandboxPool {
             world.strandline_substrate_inspect().call_snapshot(store, self.pool)
         });
         let Ok(words) = words else { return };
-        if unpack(&words, visit).is_none() {
+        if snapshot::unpack(&words, visit).is_none() {
             self.nonsense("a snapshot that cannot be read");
         }
     }
-}
-
-/// Visits the blocks of a snapshot; see the interface `inspect`. `None` when it is not one.
-fn unpack(mut words: &[u64], visit: &mut dyn FnMut(&BlockView<'_>)) -> Option<()> {
-    let mut death: Vec<Entry> = Vec::new();
-    while let Some((&[slab, offset, size, tag], rest)) = words.split_first_chunk() {
-        let more = usize::try_from((tag as u32) >> 8).ok()?;
-        let (payload, rest) = rest.split_at_checked(more)?;
-        let state = match (tag as u8, payload) {
-            (0, &[requested]) => BlockState::Live { requested },
-            (1, []) => BlockState::Clean,
-            (2, entries) => {
-                death.clear();
-                for pair in entries.chunks(2) {
-                    let &[axis, epoch] = pair else { return None };
-                    death.push(Entry::new(Axis::from_bits(axis), epoch));
-                }
-                BlockState::Pending(FrontierRef::try_from_sorted(&death).ok()?)
-            }
-            (3, []) => BlockState::Tainted,
-            _ => return None,
-        };
-        visit(&BlockView { slab: SlabId::from_bits(slab), offset, size, state });
-        words = rest;
-    }
-    words.is_empty().then_some(())
 }
 
 impl Drop for SandboxPool {

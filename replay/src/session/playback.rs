@@ -1,0 +1,201 @@
+//! Scanning and playing in slices, for whoever has other things to do in between.
+//!
+//! ```text
+//!   Scanning   advance(n) advance(n) … ─▶ Scan
+//!   Playback   advance(up to, n) … engine().frame() … ─▶ Outcome
+//! ```
+//!
+//! A slice is bounded by the events that it may take, so it takes bounded time. What comes out does not depend on the slices.
+
+use super::{Live, Scan, SessionError, TraceFile, engine};
+use crate::build::{Backing, SMALL, Sizes};
+use crate::config::Config;
+use crate::engine::{Engine, Failure, Options, Outcome};
+use crate::format::TraceReader;
+use crate::validate::{Step, Steps, What};
+
+/// A trace that is being read to its end for the first time.
+#[derive(Debug)]
+pub struct Scanning {
+    trace: TraceFile,
+    steps: Steps<TraceReader<'static>>,
+    smallest: u64,
+    small: [Live; SMALL.len()],
+}
+
+impl Scanning {
+    /// Opens a trace.
+    ///
+    /// # Errors
+    /// It cannot be read or is no trace.
+    pub fn new(trace: &TraceFile) -> Result<Self, SessionError> {
+        Ok(Self {
+            trace: trace.clone(),
+            steps: trace.open()?.steps(),
+            smallest: u64::MAX,
+            small: SMALL.map(Live::up_to),
+        })
+    }
+
+    /// Reads `at_most` more steps. True when that was the end.
+    ///
+    /// # Errors
+    /// The trace is not sound.
+    pub fn advance(&mut self, at_most: u64) -> Result<bool, SessionError> {
+        for _ in 0..at_most {
+            let Some(step) = self.steps.next() else { return Ok(true) };
+            let step = step.map_err(|error| self.trace.wrong(error))?;
+            if let What::Alloc(_) = step.what {
+                self.smallest = self.smallest.min(step.size);
+            }
+            self.small.iter_mut().for_each(|live| live.count(&step));
+        }
+        Ok(false)
+    }
+
+    /// Events read so far.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.steps.totals().events
+    }
+
+    /// What was read: what the trace holds, once its end was reached.
+    ///
+    /// # Errors
+    /// It asks for nothing.
+    pub fn finish(self) -> Result<Scan, SessionError> {
+        let totals = *self.steps.totals();
+        if totals.allocs == 0 {
+            return Err(SessionError::Nothing(self.trace.path));
+        }
+        let reader = self.steps.events();
+        Ok(Scan {
+            format: reader.format(),
+            totals,
+            streams: (reader.streams().len() as u32).max(1),
+            sizes: Sizes {
+                smallest: self.smallest,
+                largest: totals.largest_bytes,
+                peak_blocks: totals.peak_live_blocks,
+                peak_bytes: totals.peak_live_bytes,
+                small: self.small.map(|live| live.small),
+            },
+            notes: reader.notes(),
+        })
+    }
+}
+
+/// A trace that is being played.
+///
+/// ```
+/// use strandline_replay::build::Backing;
+/// use strandline_replay::config::{Config, Kind, PoolSpec};
+/// use strandline_replay::engine::Options;
+/// use strandline_replay::format::ReadOptions;
+/// use strandline_replay::session::{Playback, TraceFile};
+/// use strandline_replay::synthetic::Synthetic;
+///
+/// let load = Synthetic { events: 1000, ..Synthetic::default() };
+/// let trace = TraceFile::of("load", load.into_input()?, ReadOptions::default());
+/// let scan = trace.scan(&mut |_| ())?;
+/// let config = Config { pools: vec![PoolSpec::of(Kind::Tlsf)], ..Config::default() };
+/// let mut playback =
+///     Playback::new(&trace, &scan, &config, &Backing::numbers(None), Options::default())?;
+/// while playback.advance(500, 100)? {}
+/// assert_eq!(playback.engine().frame().event, 500);
+/// while playback.advance(u64::MAX, 100)? {}
+/// assert!(playback.finish().is_ok());
+/// # Ok::<(), strandline_replay::session::SessionError>(())
+/// ```
+#[derive(Debug)]
+pub struct Playback {
+    trace: TraceFile,
+    steps: Steps<TraceReader<'static>>,
+    engine: Engine,
+    /// Read already, and to be played later.
+    next: Option<(u64, Step)>,
+    failure: Option<Box<Failure>>,
+    ended: bool,
+}
+
+impl Playback {
+    /// Makes the pools of a configuration, and opens the trace.
+    ///
+    /// # Errors
+    /// As of [`TraceFile::play`].
+    pub fn new(
+        trace: &TraceFile,
+        scan: &Scan,
+        config: &Config,
+        backing: &Backing,
+        options: Options,
+    ) -> Result<Self, SessionError> {
+        Ok(Self {
+            trace: trace.clone(),
+            steps: trace.open()?.steps(),
+            engine: engine(scan, config, backing, options)?,
+            next: None,
+            failure: None,
+            ended: false,
+        })
+    }
+
+    /// The same, whose frames [name the stream](Engine::remembering) that freed a block last.
+    #[must_use]
+    pub fn remembering(mut self) -> Self {
+        self.engine = self.engine.remembering();
+        self
+    }
+
+    /// Plays on to the last step at or before event `up_to`, but no more than `at_most` steps. True when that was not enough to get there.
+    ///
+    /// # Errors
+    /// The trace is not sound. That it is not satisfied is no error: see [`failure`](Self::failure).
+    pub fn advance(&mut self, up_to: u64, at_most: u64) -> Result<bool, SessionError> {
+        for _ in 0..at_most {
+            if self.ended {
+                return Ok(false);
+            }
+            if self.next.is_none() {
+                let step =
+                    self.steps.next().transpose().map_err(|error| self.trace.wrong(error))?;
+                self.next = step.map(|step| (self.steps.totals().events, step));
+            }
+            match self.next {
+                None => self.ended = true,
+                Some((event, _)) if event > up_to => return Ok(false),
+                Some((event, step)) => {
+                    self.next = None;
+                    if let Err(failure) = self.engine.play(event, &step) {
+                        self.failure = Some(failure);
+                        self.ended = true;
+                    }
+                }
+            }
+        }
+        Ok(!self.ended && self.engine.event() < up_to)
+    }
+
+    /// The engine, to be looked at.
+    pub fn engine(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+
+    /// The event that could not be satisfied, once it was met. Nothing is played after it.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        self.failure.as_deref()
+    }
+
+    /// All was played that can be.
+    #[must_use]
+    pub const fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// What came of it so far.
+    #[must_use]
+    pub fn finish(self) -> Outcome {
+        self.engine.finish(self.failure)
+    }
+}

@@ -1,0 +1,223 @@
+//! The interface `playing`: traces, and runs of them.
+
+use crate::bindings::playing::{
+    About, File, Guest, GuestRun, GuestTrace, Held, Kind, Load, Options, Policy, Run as RunHandle,
+    Source, Trace as TraceHandle,
+};
+use crate::bindings::{Player, stage};
+use crate::source::HostFile;
+use crate::substrate::{LEDGERS, POOLS, TRACKERS, There};
+use std::cell::{Cell, RefCell};
+use strandline_replay::config::{self, Config};
+use strandline_replay::engine;
+use strandline_replay::format::ReadOptions;
+use strandline_replay::plan::{self, Wish};
+use strandline_replay::recording;
+use strandline_replay::report::{JsonFailure, Report};
+use strandline_replay::session::{self, Playback, Scan, Scanning, TraceFile};
+use strandline_replay::size::Bytes;
+use strandline_replay::synthetic::Synthetic;
+
+/// Errors are sentences for people.
+fn told<T>(result: Result<T, impl ToString>) -> Result<T, String> {
+    result.map_err(|error| error.to_string())
+}
+
+/// A trace, while it is read for the first time and after.
+pub(crate) struct Trace {
+    file: TraceFile,
+    synthetic: bool,
+    scanning: RefCell<Option<Scanning>>,
+    scan: Cell<Option<Scan>>,
+    events: Cell<u64>,
+}
+
+impl GuestTrace for Trace {
+    fn open(source: Source) -> Result<TraceHandle, String> {
+        let (file, synthetic) = match source {
+            Source::File(File { name, input }) => {
+                let input = std::sync::Arc::new(HostFile(input));
+                (TraceFile::of(name, input, ReadOptions::default()), false)
+            }
+            Source::Synthetic(Load { seed, blocks, min_bytes, max_bytes, events }) => {
+                let load = Synthetic { seed, blocks, min_bytes, max_bytes, events };
+                let input = told(load.into_input())?;
+                (TraceFile::of("synthetic load", input, ReadOptions::default()), true)
+            }
+        };
+        let scanning = RefCell::new(Some(told(Scanning::new(&file))?));
+        let (scan, events) = (Cell::new(None), Cell::new(0));
+        Ok(TraceHandle::new(Self { file, synthetic, scanning, scan, events }))
+    }
+
+    fn scan(&self, steps: u32) -> Result<bool, String> {
+        let mut scanning = self.scanning.borrow_mut();
+        let Some(reading) = scanning.as_mut() else { return Ok(true) };
+        let ended = told(reading.advance(steps.into()))?;
+        self.events.set(reading.events());
+        if ended && let Some(read) = scanning.take() {
+            self.scan.set(Some(told(read.finish())?));
+        }
+        Ok(ended)
+    }
+
+    fn events(&self) -> u64 {
+        self.events.get()
+    }
+
+    fn about(&self) -> Option<About> {
+        let scan = self.scan.get()?;
+        let format = if self.synthetic { "synthetic" } else { scan.format.name() };
+        Some(About { format: format.to_owned(), events: scan.totals.events, streams: scan.streams })
+    }
+
+    fn play(&self, options: Options, shown: bool) -> Result<RunHandle, String> {
+        let Some(scan) = self.scan.get() else {
+            return Err("the trace was not read to its end".to_owned());
+        };
+        let Options { kind, slab, capacity, budget, policy, streams, in_flight, allow_wait } =
+            options;
+        let options = engine::Options { spread: streams, in_flight, allow_wait, unchecked: false };
+        let wish = Wish {
+            kind: kind.map(|kind| match kind {
+                Kind::Tlsf => config::Kind::Tlsf,
+                Kind::Fixed => config::Kind::Fixed,
+                Kind::Arena => config::Kind::Arena,
+                Kind::Passthrough => config::Kind::Passthrough,
+            }),
+            slab: slab.map(Bytes),
+            capacity: capacity.map(Bytes),
+            budget: budget.map(Bytes),
+            policy: policy.map(|policy| match policy {
+                Policy::Readiness => config::Policy::Readiness,
+                Policy::Eager => config::Policy::Eager,
+            }),
+        };
+        let count = told(session::stream_count(&scan, options))?;
+        let plan = told(plan::plan(&wish, &self.file, &scan, options, &mut |tried, of| {
+            stage::choosing(tried as u32, of as u32);
+        }))?;
+        told(plan.config.check())?;
+        let axes = (0..count).map(strandline_replay::streams::axis);
+        let backing = There::backing(axes, plan.config.capacity.map(|bytes| bytes.0), shown)?;
+        let clock = Stopwatch::default();
+        clock.show();
+        let playback = told(Playback::new(&self.file, &scan, &plan.config, &backing, options))?;
+        Ok(RunHandle::new(Run {
+            playback: RefCell::new(if shown { playback.remembering() } else { playback }),
+            scan,
+            config: plan.config,
+            choice: plan.choice,
+            streams: count,
+            synthesized: scan.streams == 1 && streams.is_some_and(|streams| streams > 1),
+            clock,
+        }))
+    }
+}
+
+/// The time that a run took, pauses left out.
+#[derive(Default)]
+struct Stopwatch(Cell<u64>);
+
+impl Stopwatch {
+    /// Tells the replay what it shows.
+    fn show(&self) {
+        strandline_replay::clock::set(self.0.get());
+    }
+
+    /// Runs while `work` does.
+    fn time<T>(&self, work: impl FnOnce() -> T) -> T {
+        let start = stage::now();
+        self.show();
+        let done = work();
+        self.0.set(self.0.get() + stage::now().saturating_sub(start));
+        self.show();
+        done
+    }
+}
+
+/// A trace that is being played.
+pub(crate) struct Run {
+    playback: RefCell<Playback>,
+    scan: Scan,
+    config: Config,
+    choice: String,
+    streams: u32,
+    synthesized: bool,
+    clock: Stopwatch,
+}
+
+impl GuestRun for Run {
+    fn pools(&self) -> Vec<String> {
+        // In the order of the pools: a set sorts them by what they take.
+        let mut pools = self.config.pools.clone();
+        pools.sort_by_key(|pool| pool.up_to.map_or(u64::MAX, |bytes| bytes.0));
+        let alone = |pool| Config { pools: vec![pool], ..Config::default() }.to_string();
+        pools.into_iter().map(alone).collect()
+    }
+
+    fn streams(&self) -> u32 {
+        self.streams
+    }
+
+    fn synthesized(&self) -> bool {
+        self.synthesized
+    }
+
+    fn play(&self, up_to: u64, steps: u32) -> Result<bool, String> {
+        let playback = &mut *self.playback.borrow_mut();
+        told(self.clock.time(|| playback.advance(up_to, steps.into())))
+    }
+
+    fn event(&self) -> u64 {
+        self.playback.borrow_mut().engine().event()
+    }
+
+    fn ended(&self) -> bool {
+        self.playback.borrow().has_ended()
+    }
+
+    fn frame(&self) -> Vec<u8> {
+        self.playback.borrow_mut().engine().frame().to_bytes()
+    }
+
+    fn series(&self) -> Vec<u8> {
+        recording::series(self.playback.borrow_mut().engine().timeline())
+    }
+
+    fn failure(&self) -> Option<String> {
+        let playback = self.playback.borrow();
+        // Numbers and texts have a JSON form.
+        serde_json::to_string(&JsonFailure::from(playback.failure()?)).ok()
+    }
+
+    fn finish(run: RunHandle) -> String {
+        let Run { playback, scan, choice, synthesized, clock, .. } = run.into_inner();
+        clock.show();
+        let outcome = playback.into_inner().finish();
+        let report = Report {
+            trace: "",
+            scan: &scan,
+            synthesized,
+            choice: &choice,
+            outcome: &outcome,
+            fit: None,
+            boundary: None,
+        };
+        let mut json = serde_json::to_value(report.to_json()).unwrap_or_default();
+        if let Some(keys) = json.as_object_mut() {
+            // The time of a call is below what the host's clock can tell.
+            keys.remove("latency_ns");
+        }
+        json.to_string()
+    }
+}
+
+impl Guest for Player {
+    type Trace = Trace;
+    type Run = Run;
+
+    fn held_now() -> Held {
+        Held { pools: POOLS.count(), ledgers: LEDGERS.count(), trackers: TRACKERS.count() }
+    }
+}

@@ -1,0 +1,597 @@
+/**
+ * The picture of a run: puts the parts together and moves through the run.
+ *
+ * ```text
+ *   Clock ─▶ event ─▶ Source.frame ─▶ strips, details, lanes, counters, table
+ *                     Source.listen ─▶ timeline, failure, backing
+ * ```
+ * One instant is asked for at a time: the next when the last one has arrived, so that a slow source slows the picture and
+ * nothing piles up.
+ */
+import type { Backing, Failure, Frame, Source } from "../model.ts";
+import { Clock, SPEEDS } from "./clock.ts";
+import { BytesPanel, CountersPanel } from "./counters.ts";
+import { Details } from "./details.ts";
+import { el, icon, setText } from "./dom.ts";
+import { bytes, count, counted } from "./format.ts";
+import { Lanes } from "./lanes.ts";
+import { KIND_TEXT, swatch, style, DARK, LIGHT } from "./palette.ts";
+import { instantAt } from "./recorded.ts";
+import { Strips, type Pointed, type StripsStats } from "./strips.ts";
+import { LiveTable } from "./table.ts";
+import { Timeline } from "./timeline.ts";
+
+/** Between two refreshes of the table while the run plays, in milliseconds. */
+const TABLE_MS = 250;
+/** Between two drawings of the timeline while more of the run becomes known. */
+const TIMELINE_MS = 200;
+/** Between two pictures for who asked for less motion. */
+const CALM_MS = 500;
+
+const BACKINGS: Record<Backing, string> = {
+  webgpu: "Slabs are WebGPU buffers",
+  "array-buffer": "Slabs are ArrayBuffers",
+  recorded: "Recorded instants",
+};
+
+export class Viewer {
+  readonly element: HTMLElement;
+  private readonly clock = new Clock();
+  private readonly strips: Strips;
+  private readonly timeline: Timeline;
+  private readonly details = new Details();
+  private readonly lanes = new Lanes();
+  private readonly counters = new CountersPanel();
+  private readonly sums = new BytesPanel();
+  private readonly table: LiveTable;
+  private readonly title: HTMLElement;
+  private readonly facts: HTMLElement;
+  private readonly backing: HTMLElement;
+  private readonly handles: HTMLElement;
+  private readonly failure: HTMLElement;
+  private readonly failureText: HTMLElement;
+  private readonly playButton: HTMLButtonElement;
+  private readonly number: HTMLInputElement;
+  private readonly ofEvents: HTMLElement;
+  private readonly zoomText: HTMLElement;
+  private readonly tableButton: HTMLButtonElement;
+  private readonly foot: HTMLElement;
+  private readonly rendererNote: HTMLElement;
+  private readonly legend: HTMLElement;
+  private readonly report: HTMLDetailsElement;
+  private readonly reportText: HTMLElement;
+  private readonly dark = matchMedia("(prefers-color-scheme: dark)");
+  private readonly calm = matchMedia("(prefers-reduced-motion: reduce)");
+  private readonly onKey = (event: KeyboardEvent) => this.key(event);
+  private readonly onColours = () => this.recolour();
+  private source: Source | null = null;
+  private unlisten: (() => void) | null = null;
+  private frame: Frame | null = null;
+  private wanted: number | null = null;
+  private asking = false;
+  private ticking = 0;
+  private before = 0;
+  private tableAt = 0;
+  private detailsAt = 0;
+  private handlesAt = 0;
+  private timelineTimer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(private readonly root: HTMLElement) {
+    this.strips = new Strips({
+      pointed: (pointed) => this.point(pointed),
+      drawn: (stats) => this.drawn(stats),
+      renderer: (_kind, why) => setText(this.rendererNote, why),
+      zoomed: (zoom, canGrow) => this.zoomed(zoom, canGrow),
+    });
+    this.timeline = new Timeline((event) => this.seek(event));
+    this.table = new LiveTable(
+      () => this.relook(),
+      (block) => {
+        this.strips.holdBlock(block);
+        this.strips.element.scrollIntoView({ block: "nearest" });
+      },
+      () => {
+        this.tableButton.setAttribute("aria-expanded", "false");
+        this.tableButton.focus();
+      },
+    );
+    this.title = el("h2", {});
+    this.facts = el("p", { className: "run-facts" });
+    this.backing = el("span", { className: "chip backing" });
+    this.handles = el("span", { className: "chip handles", title: "live handles of the component and of the GPU" });
+    this.failureText = el("p", {});
+    this.failure = el(
+      "section",
+      { className: "failure", role: "alert", hidden: true },
+      this.failureText,
+      el("button", { type: "button", onclick: () => this.toFailure() }, "Show that instant"),
+    );
+    this.playButton = el("button", { type: "button", className: "play", onclick: () => this.toggle(), title: "Play or pause (space)" }, "Play");
+    this.number = el("input", {
+      type: "number",
+      min: "0",
+      step: "1",
+      value: "0",
+      "aria-label": "Event",
+      className: "event",
+      onchange: () => this.seek(this.number.valueAsNumber || 0),
+    });
+    this.ofEvents = el("span", { className: "quiet" });
+    const speed = el(
+      "select",
+      { "aria-label": "Speed", onchange: () => this.setSpeed(speed.value) },
+      el("option", { value: "fit" }, "all in 20 s"),
+      ...SPEEDS.map((rate) => el("option", { value: String(rate) }, `${count(rate)} events/s`)),
+    );
+    const transport = el(
+      "div",
+      { className: "transport", role: "group", "aria-label": "Moving through the run" },
+      el("button", { type: "button", title: "To the beginning (Home)", "aria-label": "To the beginning", onclick: () => this.seek(0) }, icon("M3 2v12M13 2L5 8l8 6z")),
+      el("button", { type: "button", title: "One back (,)", "aria-label": "One instant back", onclick: () => this.step(-1) }, icon("M11 2L4 8l7 6")),
+      this.playButton,
+      el("button", { type: "button", title: "One on (.)", "aria-label": "One instant on", onclick: () => this.step(1) }, icon("M5 2l7 6-7 6")),
+      el("button", { type: "button", title: "To the end (End)", "aria-label": "To the end", onclick: () => this.seek(this.clock.last) }, icon("M13 2v12M3 2l8 6-8 6z")),
+      speed,
+      el("label", { className: "event-field" }, "event ", this.number, this.ofEvents),
+    );
+    this.zoomText = el("span", { className: "zoom-text" }, "1×");
+    this.tableButton = el(
+      "button",
+      {
+        type: "button",
+        className: "live-button",
+        "aria-expanded": "false",
+        "aria-controls": "live-table",
+        onclick: () => this.openTable(!this.table.isOpen),
+      },
+      "What is live now?",
+    );
+    this.legend = el("ul", { className: "legend" });
+    const colour = el(
+      "fieldset",
+      { className: "segmented" },
+      el("legend", {}, "Colour by"),
+      ...(["state", "stream"] as const).map((by) =>
+        el(
+          "label",
+          {},
+          el("input", { type: "radio", name: "colour-by", value: by, checked: by === "state", onchange: () => this.colourBy(by) }),
+          el("span", {}, by),
+        ),
+      ),
+    );
+    this.reportText = el("pre", { tabIndex: 0, "aria-label": "Report" });
+    this.report = el("details", { className: "panel report", hidden: true }, el("summary", {}, "The run's report, as ", el("code", {}, "strandline replay --json"), " prints it"), this.reportText);
+    this.rendererNote = el("span", { className: "renderer-note", role: "status" });
+    this.foot = el("span", { className: "foot-stats" });
+    this.element = el(
+      "div",
+      { className: "viewer" },
+      el("header", { className: "run" }, el("div", {}, this.title, this.facts), el("div", { className: "chips" }, this.backing, this.handles)),
+      this.failure,
+      el("section", { className: "panel over-time", "aria-label": "Over time" }, transport, this.timeline.element, this.sums.element),
+      el(
+        "div",
+        { className: "core" },
+        el(
+          "section",
+          { className: "panel memory", "aria-labelledby": "memory-title" },
+          el(
+            "div",
+            { className: "panel-head" },
+            el("h3", { id: "memory-title" }, "Slabs"),
+            colour,
+            el(
+              "div",
+              { className: "zoom", role: "group", "aria-label": "Zoom" },
+              el("button", { type: "button", "aria-label": "Zoom out", onclick: () => this.strips.zoomOut() }, "−"),
+              this.zoomText,
+              el("button", { type: "button", "aria-label": "Zoom in", onclick: () => this.strips.zoomIn() }, "+"),
+            ),
+            this.tableButton,
+          ),
+          this.strips.element,
+          this.legend,
+        ),
+        this.table.element,
+        this.lanes.element,
+      ),
+      el("div", { className: "side" }, this.details.element, this.counters.element),
+      this.report,
+      el("footer", { className: "foot" }, this.rendererNote, this.foot),
+    );
+    root.append(this.element);
+    this.timeline.element.addEventListener("keydown", (event) => this.timelineKey(event));
+    document.addEventListener("keydown", this.onKey);
+    this.dark.addEventListener("change", this.onColours);
+    this.recolour();
+    this.showFrame(null);
+    this.setSource(null);
+  }
+
+  /** The instant that is shown. */
+  get event(): number {
+    return this.frame?.event ?? 0;
+  }
+
+  /** Shows a run from the beginning, or from an event; the one before is left alone: who opened it closes it. */
+  setSource(source: Source | null, at = 0): void {
+    this.unlisten?.();
+    this.source = source;
+    this.unlisten = null;
+    this.clock.pause();
+    this.strips.reset();
+    this.showFrame(null);
+    this.failure.hidden = true;
+    this.report.hidden = true;
+    setText(this.reportText, "");
+    this.element.classList.toggle("empty", source === null);
+    this.wanted = null;
+    if (source === null) {
+      setText(this.title, "");
+      setText(this.facts, "");
+      this.showPlaying();
+      return;
+    }
+    const { info } = source;
+    setText(this.title, info.title);
+    this.describeRun();
+    this.showBacking(info.backing, "");
+    this.unlisten = source.listen((event) => {
+      if (source !== this.source) return;
+      switch (event.type) {
+        case "series":
+        case "progress":
+          this.laterTimeline();
+          break;
+        case "failure":
+          this.showFailure(event.failure);
+          break;
+        case "backing":
+          this.showBacking(event.backing, event.why);
+          break;
+      }
+    });
+    this.clock.last = this.lastEvent();
+    const failed = source.failure();
+    if (failed !== null) this.showFailure(failed);
+    this.refreshTimeline();
+    this.showHandles();
+    this.seek(at);
+    this.showPlaying();
+    source.report().then(
+      (report) => {
+        if (source !== this.source || report === null) return;
+        setText(this.reportText, JSON.stringify(report, null, 2));
+        this.report.hidden = false;
+      },
+      // A run that was closed has none.
+      () => undefined,
+    );
+  }
+
+  play(): void {
+    this.clock.last = this.lastEvent();
+    this.clock.play();
+    this.before = performance.now();
+    this.tick();
+    this.showPlaying();
+  }
+
+  close(): void {
+    this.setSource(null);
+    cancelAnimationFrame(this.ticking);
+    clearTimeout(this.timelineTimer);
+    document.removeEventListener("keydown", this.onKey);
+    this.dark.removeEventListener("change", this.onColours);
+    this.strips.close();
+    this.timeline.close();
+    this.element.remove();
+  }
+
+  /** What can be shown at most: up to the failure, or to the end. */
+  private lastEvent(): number {
+    const { source } = this;
+    if (source === null) return 0;
+    const { instants } = source.info;
+    const end = instants === "every" ? source.info.events : (instants[instants.length - 1] ?? 0);
+    return Math.min(end, source.failure()?.event ?? end);
+  }
+
+  private describeRun(): void {
+    const info = this.source?.info;
+    if (info === undefined) return;
+    const made = info.synthesized ? " (made up: the trace has one)" : "";
+    const recorded = info.instants === "every" ? "" : ` · ${counted(info.instants.length, "instant")} recorded`;
+    setText(
+      this.facts,
+      `${info.format} · ${counted(info.events, "event")} · ${counted(info.streams, "stream")}${made} · ${info.pools.length === 1 ? "pool" : "pools"} ${info.pools.join(", ")}${recorded}`,
+    );
+    setText(this.ofEvents, ` of ${count(info.events)}`);
+    this.number.max = String(info.events);
+  }
+
+  private showBacking(backing: Backing, why: string): void {
+    setText(this.backing, `${BACKINGS[backing]}${why === "" ? "" : ` – ${why}`}`);
+    this.backing.dataset["backing"] = backing;
+  }
+
+  /** Handles are counted by the source; asking is cheap but not free. */
+  private showHandles(): void {
+    const { source } = this;
+    const now = performance.now();
+    if (source === null || now - this.handlesAt < TABLE_MS) return;
+    this.handlesAt = now;
+    source.handles().then(
+      (handles) => {
+        if (source !== this.source) return;
+        const total = Object.values(handles).reduce((sum, n) => sum + n, 0);
+        this.handles.hidden = total === 0;
+        setText(this.handles, counted(total, "handle"));
+        this.handles.title = Object.entries(handles)
+          .map(([kind, n]) => `${kind}: ${count(n)}`)
+          .join("\n");
+      },
+      () => {
+        this.handles.hidden = true;
+      },
+    );
+  }
+
+  private showFailure(failure: Failure): void {
+    this.clock.last = this.lastEvent();
+    this.failure.hidden = false;
+    const { event, bytesRequested, liveBytes, largestHoleBytes, pendingBytes, reason } = failure;
+    this.failureText.replaceChildren(
+      el("strong", {}, `Event ${count(event)} could not be satisfied. `),
+      `${reason.replace(/\.?$/, ".")} `,
+      el(
+        "span",
+        { className: "quiet" },
+        `${bytes(bytesRequested)} asked for; ${bytes(liveBytes)} live, the largest hole ${bytes(largestHoleBytes)}, ${bytes(pendingBytes)} pending.`,
+      ),
+    );
+    this.refreshTimeline();
+  }
+
+  private toFailure(): void {
+    const failure = this.source?.failure();
+    if (failure === null || failure === undefined) return;
+    this.clock.pause();
+    this.showPlaying();
+    this.seek(failure.event);
+  }
+
+  private refreshTimeline(): void {
+    const { source } = this;
+    if (source === null) return;
+    this.clock.last = this.lastEvent();
+    const series = source.series();
+    this.strips.setExpected(series.committed.max.reduce((most, bytes) => Math.max(most, bytes), 0));
+    const failure = source.failure();
+    // What was never played needs no room.
+    this.timeline.show({ series, events: failure?.event ?? source.info.events, failure });
+    this.describeRun();
+    this.mark();
+  }
+
+  /** News of a run that is still being played come often: they are gathered. */
+  private laterTimeline(): void {
+    this.timelineTimer ??= setTimeout(() => {
+      this.timelineTimer = undefined;
+      this.refreshTimeline();
+      this.showHandles();
+    }, TIMELINE_MS);
+  }
+
+  private mark(): void {
+    const event = this.frame?.event ?? 0;
+    this.timeline.at(event, `event ${count(event)}${this.frame === null ? "" : `, ${bytes(this.frame.bytes.live)} live`}`);
+    if (document.activeElement !== this.number) this.number.value = String(event);
+  }
+
+  private seek(event: number): void {
+    this.clock.seek(event);
+    this.ask(this.clock.event);
+  }
+
+  /** To the next or last instant that can be shown. */
+  private step(by: number): void {
+    const instants = this.source?.info.instants ?? "every";
+    this.clock.pause();
+    this.showPlaying();
+    this.seek(instants === "every" ? this.event + by : nextInstant(instants, this.event, by));
+  }
+
+  /** Asks for an instant; of those asked for while one is under way, only the newest is fetched. */
+  private ask(event: number): void {
+    this.wanted = event;
+    if (!this.asking) void this.pull();
+  }
+
+  private async pull(): Promise<void> {
+    this.asking = true;
+    while (this.wanted !== null && this.source !== null) {
+      const { source, wanted } = this;
+      this.wanted = null;
+      try {
+        const frame = await source.frame(wanted);
+        if (source === this.source) this.showFrame(frame);
+      } catch (error) {
+        // A newer call took its place.
+        if (error instanceof Error && error.name === "AbortError") continue;
+        if (source === this.source) {
+          this.clock.pause();
+          this.showPlaying();
+          setText(this.rendererNote, error instanceof Error ? error.message : String(error));
+        }
+      }
+    }
+    this.asking = false;
+  }
+
+  private showFrame(frame: Frame | null): void {
+    this.frame = frame;
+    this.strips.setLook({ by: this.by, keep: frame === null ? null : this.table.keep(frame) });
+    this.strips.show(frame);
+    this.sums.show(frame);
+    this.counters.show(frame);
+    this.lanes.show(frame, null);
+    const now = performance.now();
+    if (!this.clock.playing || now - this.tableAt > TABLE_MS) {
+      this.tableAt = now;
+      this.table.show(frame);
+    }
+    this.mark();
+    this.element.dataset["event"] = frame === null ? "" : String(frame.event);
+    if (!this.clock.playing) this.showHandles();
+  }
+
+  private by: "state" | "stream" = "state";
+
+  private colourBy(by: "state" | "stream"): void {
+    this.by = by;
+    this.relook();
+    this.recolour();
+  }
+
+  private relook(): void {
+    this.strips.setLook({ by: this.by, keep: this.frame === null ? null : this.table.keep(this.frame) });
+  }
+
+  private openTable(open: boolean): void {
+    if (open) {
+      this.clock.pause();
+      this.showPlaying();
+      this.table.show(this.frame);
+    }
+    this.table.toggle(open);
+    this.tableButton.setAttribute("aria-expanded", String(open));
+  }
+
+  private point(pointed: Pointed | null): void {
+    const now = performance.now();
+    // What all free memory waits for is a walk over the blocks: not at every picture.
+    if (pointed !== null || !this.clock.playing || now - this.detailsAt > TABLE_MS) {
+      this.detailsAt = now;
+      this.details.show(this.frame, pointed);
+    }
+    this.lanes.show(this.frame, pointed !== null && pointed.end === pointed.first + 1 ? pointed.first : null);
+  }
+
+  private drawn(stats: StripsStats): void {
+    const { element } = this;
+    element.dataset["renderer"] = stats.renderer;
+    element.dataset["draws"] = String(stats.draws);
+    element.dataset["rects"] = String(stats.rects);
+    element.dataset["uploaded"] = String(stats.uploaded);
+    element.dataset["script"] = stats.script.toFixed(2);
+    const blocks = this.frame?.blocks.count ?? 0;
+    setText(
+      this.foot,
+      `${counted(blocks, "block")} as ${counted(stats.rects, "rectangle")} in ${counted(stats.draws, "draw")}${stats.renderer === "webgpu" ? `, ${bytes(stats.uploaded)} uploaded` : ""}, ${stats.script.toFixed(1)} ms of script`,
+    );
+  }
+
+  private zoomed(zoom: number, canGrow: boolean): void {
+    setText(this.zoomText, `${count(zoom)}×`);
+    const [out, , into] = this.zoomText.parentElement?.children ?? [];
+    (out as HTMLButtonElement).disabled = zoom <= 1;
+    (into as HTMLButtonElement).disabled = !canGrow;
+  }
+
+  private toggle(): void {
+    if (this.clock.playing) {
+      this.clock.pause();
+      this.showPlaying();
+      this.table.show(this.frame);
+    } else this.play();
+  }
+
+  private setSpeed(value: string): void {
+    this.clock.speed = value === "fit" ? "fit" : Number(value);
+  }
+
+  private showPlaying(): void {
+    const { playing } = this.clock;
+    setText(this.playButton, playing ? "Pause" : "Play");
+    this.playButton.setAttribute("aria-pressed", String(playing));
+    this.element.dataset["playing"] = String(playing);
+  }
+
+  /** One step of the clock; the browser calls it only while the page can be seen. */
+  private tick(): void {
+    cancelAnimationFrame(this.ticking);
+    this.ticking = requestAnimationFrame((now) => {
+      const gap = now - this.before;
+      if (this.calm.matches && gap < CALM_MS) {
+        this.tick();
+        return;
+      }
+      this.before = now;
+      if (!this.clock.playing) return;
+      const on = this.clock.tick(gap, this.calm.matches ? 2 * CALM_MS : undefined);
+      this.ask(this.clock.event);
+      if (on) this.tick();
+      else this.showPlaying();
+    });
+  }
+
+  private timelineKey(event: KeyboardEvent): void {
+    const far = Math.max(1, Math.round(this.clock.last / 20));
+    const moves: Record<string, () => void> = {
+      ArrowLeft: () => this.step(-1),
+      ArrowDown: () => this.step(-1),
+      ArrowRight: () => this.step(1),
+      ArrowUp: () => this.step(1),
+      PageDown: () => this.seek(this.event - far),
+      PageUp: () => this.seek(this.event + far),
+      Home: () => this.seek(0),
+      End: () => this.seek(this.clock.last),
+    };
+    const move = moves[event.key];
+    if (move === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    move();
+  }
+
+  /** Keys that work wherever nothing else wants them. */
+  private key(event: KeyboardEvent): void {
+    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || this.source === null) return;
+    const target = event.target as HTMLElement | null;
+    if (target?.closest("input, select, textarea, button, a, summary") !== null && target !== document.body) return;
+    const keys: Record<string, () => void> = {
+      " ": () => this.toggle(),
+      ",": () => this.step(-1),
+      ".": () => this.step(1),
+      Home: () => this.seek(0),
+      End: () => this.seek(this.clock.last),
+      l: () => this.openTable(!this.table.isOpen),
+    };
+    const act = keys[event.key];
+    if (act === undefined) return;
+    event.preventDefault();
+    act();
+  }
+
+  private recolour(): void {
+    const theme = this.dark.matches ? DARK : LIGHT;
+    this.strips.setDark(theme.dark);
+    this.timeline.recolour();
+    for (let kind = 0; kind < KIND_TEXT.length; kind++) {
+      this.root.style.setProperty(`--kind-${kind}`, swatch(theme, style(this.by === "state" ? kind : 6, kind, false)));
+    }
+    this.legend.replaceChildren(
+      ...KIND_TEXT.map(({ name, means }, kind) =>
+        el("li", { title: means }, el("span", { className: `swatch kind-${kind}`, "aria-hidden": "true" }), el("b", {}, name), el("span", { className: "quiet" }, means)),
+      ),
+    );
+  }
+}
+
+/** The recorded instant after or before an event. */
+export function nextInstant(instants: Float64Array, event: number, by: number): number {
+  const at = Math.max(0, Math.min(instants.length - 1, instantAt(instants, event) + by));
+  return instants[at] ?? 0;
+}
