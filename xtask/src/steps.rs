@@ -323,9 +323,10 @@ pub(crate) fn doc(open: bool) -> Outcome {
 }
 
 /// The side-by-side benchmarks, with the flags that the published numbers use. Where components cannot be
-/// built, the sandbox is left out.
+/// built, the sandbox is left out; the program itself leaves the GPU out where there is none.
 pub(crate) fn bench(args: &[String]) -> Outcome {
-    let run = Cmd::cargo().args(["run", "-p", "strandline-bench", "--profile", "bench"]);
+    let run = Cmd::cargo()
+        .args(["run", "-p", "strandline-bench", "--profile", "bench", "--features", "wgpu"]);
     let run = match component::component() {
         Ok(_) => run
             .args(["--features", "component"])
