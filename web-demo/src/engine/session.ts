@@ -162,6 +162,7 @@ export class Session {
     }
     const about = trace.about();
     if (about === undefined) throw new Error("the trace was not read to its end");
+    if (about.streams > 1) delete this.#options.streams;
     const shown = trace.play(this.#options, true);
     this.#shown = shown;
     this.#info = {
