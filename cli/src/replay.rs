@@ -176,23 +176,18 @@ impl<'a> Plot<'a> {
         let title = trace.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
         let Outcome { timeline, failure, peaks, .. } = report.outcome;
         let failure = failure.as_ref().map(|failure| failure.event);
+        let plot = plot::Plot {
+            title: &title,
+            timeline,
+            capacity: config.capacity.map(|bytes| bytes.0),
+            events: report.scan.totals.events,
+            failure,
+        };
         let text = if self.html {
-            let page = plot::Page {
-                title: &title,
-                timeline,
-                instants,
-                first_shown: failure.unwrap_or(peaks.live.event),
-                report: &serde_json::to_value(report.to_json())?,
-            };
-            page.to_html()?
+            let first_shown = failure.unwrap_or(peaks.live.event);
+            let report = serde_json::to_value(report.to_json())?;
+            plot::Page { plot, instants, first_shown, report: &report }.to_html()?
         } else {
-            let plot = plot::Plot {
-                title: &title,
-                timeline,
-                capacity: config.capacity.map(|bytes| bytes.0),
-                events: report.scan.totals.events,
-                failure,
-            };
             plot.to_svg()
         };
         fs::write(self.path, text)

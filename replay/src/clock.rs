@@ -1,7 +1,7 @@
 //! The time, also where there is no clock.
 //!
 //! On a machine with an operating system this is [`std::time::Instant`]. WebAssembly without one has no clock, and the standard
-//! library's would panic: there an [`Instant`] is what the host said last ([`set`]), so that times are as fine as the
+//! library's would panic: there an [`Instant`] is what the host said last (`set`), so that times are as fine as the
 //! host's telling, and 0 if it never told any.
 
 #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]

@@ -234,7 +234,7 @@ pub fn series(timeline: &Timeline) -> Vec<u8> {
 pub struct Recording {
     /// A JSON text: what the run is, its report and its failure.
     pub about: String,
-    /// The [series](series).
+    /// The [`series`].
     pub series: Vec<u8>,
     /// [Packed frames](Frame::to_bytes), in ascending order of events.
     pub frames: Vec<Vec<u8>>,

@@ -64,8 +64,48 @@ pub(crate) struct HostProgress;
 
 impl Progress for HostProgress {
     fn reached(&self, axis: Axis) -> Epoch {
-        notify::reached(axis.to_bits())
+        let ask = || notify::reached(axis.to_bits());
+        let mut asked = ASKED.lock();
+        if !asked.remembers {
+            drop(asked);
+            return ask();
+        }
+        if let Some(&(_, epoch)) = asked.answers.iter().find(|(known, _)| *known == axis) {
+            return epoch;
+        }
+        let epoch = ask();
+        let at = asked.next;
+        asked.answers[at] = (axis, epoch);
+        asked.next = (at + 1) % REMEMBERED;
+        epoch
     }
+}
+
+/// Axes whose progress is remembered during a batch; of more, the one that was asked for first is asked for again.
+const REMEMBERED: usize = 4;
+
+/// What the host said of progress since the running batch began.
+struct Asked {
+    remembers: bool,
+    /// Epoch 0 of axis 0 is true of any.
+    answers: [(Axis, Epoch); REMEMBERED],
+    next: usize,
+}
+
+impl Asked {
+    const NOTHING: Self =
+        Self { remembers: false, answers: [(Axis::from_bits(0), 0); REMEMBERED], next: 0 };
+}
+
+static ASKED: spin::Mutex<Asked> = spin::Mutex::new(Asked::NOTHING);
+
+/// Runs a batch: the host is asked once for each axis. Else every block that a batch files would ask, and the answers would take a sixth
+/// of its time. Progress may lag behind the truth, so an answer holds for as long as the call that asked.
+pub(crate) fn batch<R>(run: impl FnOnce() -> R) -> R {
+    *ASKED.lock() = Asked { remembers: true, ..Asked::NOTHING };
+    let result = run();
+    *ASKED.lock() = Asked::NOTHING;
+    result
 }
 
 /// A waker that tells the host which watch it was.

@@ -6,7 +6,7 @@
 //! ```
 //! When there is too much, every second regular instant is dropped and the stride doubles.
 //!
-//! Cost: a walk over the blocks for each instant taken, at most [`INSTANTS`] times a few, fewer where blocks are many; memory:
+//! Cost: a walk over the blocks for each instant taken: a few times [`INSTANTS`] at most, fewer where blocks are many. Memory:
 //! [`MOST_BYTES`], and one instant more.
 
 use super::Engine;
@@ -39,7 +39,10 @@ struct Kept {
     frame: Vec<u8>,
 }
 
-/// Instants of a run in progress. See the [module](self).
+/// Keeps some instants of a run for a picture, bounded in number and bytes, however long the run: about [`INSTANTS`] spread over
+/// it, the first and the last, the peak of live bytes, where the pool grew, and the failure.
+///
+/// Cost: a walk over the blocks for each. Memory: [`MOST_BYTES`], and one instant more.
 #[derive(Debug)]
 pub struct Recorder {
     stride: u64,

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //!   instants, series, report ─▶ recording ─▶ gzip ─▶ base64 ┐
-//!                      assets/viewer.html: … {title} … {recording} … ─▶ one file that needs no other, and no network
+//!      assets/viewer.html: … {title} … {picture} … {recording} … ─▶ one file that needs no other, and no network
 //! ```
+//! The picture stands in for the viewer where scripts are not run.
 //! `assets/viewer.html` is built from `web-demo` by `npm run build:viewer`; a test there builds it again and compares.
 
-use super::escape;
+use super::{Plot, escape};
 use crate::engine::Instants;
 use crate::recording::{self, Recording};
-use crate::series::Timeline;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use flate2::Compression;
@@ -23,10 +23,8 @@ const VIEWER: &str = include_str!("../../assets/viewer.html");
 /// What a page shows.
 #[derive(Debug)]
 pub struct Page<'a> {
-    /// Stands above the picture.
-    pub title: &'a str,
-    /// Bytes over all events.
-    pub timeline: &'a Timeline,
+    /// The picture of the bytes over all events, and its title.
+    pub plot: Plot<'a>,
     /// What the pools looked like.
     pub instants: Instants,
     /// The instant that the page opens with.
@@ -50,9 +48,9 @@ impl Page<'_> {
     /// # Errors
     /// The report does not serialize.
     pub fn to_html(self) -> io::Result<String> {
-        let Self { title, timeline, instants, first_shown, report } = self;
+        let Self { plot, instants, first_shown, report } = self;
         let about = About {
-            title,
+            title: plot.title,
             pools: &instants.pools,
             instants: &instants.events,
             first_shown,
@@ -60,16 +58,26 @@ impl Page<'_> {
         };
         let recording = Recording {
             about: serde_json::to_string(&about)?,
-            series: recording::series(timeline),
+            series: recording::series(plot.timeline),
             frames: instants.frames,
         };
         let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
         gzip.write_all(&recording.to_bytes())?;
         let data = BASE64_STANDARD.encode(gzip.finish()?);
-        // The title may hold anything, also what looks like the other place.
-        let (before, after) = VIEWER.split_once("{recording}").unwrap_or((VIEWER, ""));
-        let before = before.replacen("{title}", &escape(title), 1);
-        Ok([&before, &data, after].concat())
+        // Each place is looked for after the one before: what was filled in may hold anything.
+        let mut out = String::with_capacity(VIEWER.len() + data.len() + (1 << 17));
+        let mut rest = VIEWER;
+        for (place, text) in
+            [("{title}", escape(plot.title)), ("{picture}", plot.to_svg()), ("{recording}", data)]
+        {
+            if let Some((before, after)) = rest.split_once(place) {
+                out.push_str(before);
+                out.push_str(&text);
+                rest = after;
+            }
+        }
+        out.push_str(rest);
+        Ok(out)
     }
 }
 
@@ -79,8 +87,10 @@ mod tests {
 
     #[test]
     fn the_viewer_has_its_places() {
-        assert_eq!(VIEWER.matches("{recording}").count(), 1);
-        assert_eq!(VIEWER.matches("{title}").count(), 1);
-        assert!(VIEWER.find("{title}") < VIEWER.find("{recording}"));
+        let places = ["{title}", "{picture}", "{recording}"].map(|place| {
+            assert_eq!(VIEWER.matches(place).count(), 1, "{place}");
+            VIEWER.find(place)
+        });
+        assert!(places.is_sorted());
     }
 }

@@ -70,12 +70,12 @@ fn a_page_holds_its_run_and_names_cannot_break_out() {
         pools: vec!["tlsf"],
     };
     let report = serde_json::json!({ "ok": true, "trace": { "format": NASTY } });
-    let page =
-        Page { title: NASTY, timeline: &timeline, instants, first_shown: 7, report: &report };
+    let page = Page { plot: plot(NASTY, &timeline), instants, first_shown: 7, report: &report };
     let html = page.to_html().unwrap();
     assert!(html.starts_with("<!DOCTYPE html>") && html.trim_end().ends_with("</html>"));
     assert!(!html.contains("<script>alert"));
     assert!(html.contains("&lt;/script&gt;"));
+    assert!(html.contains("<noscript><svg"));
     let (about, series, frames) = data_of(&html);
     assert_eq!(about["title"], NASTY);
     assert_eq!((about["instants"][1].as_u64(), about["first_shown"].as_u64()), (Some(7), Some(7)));

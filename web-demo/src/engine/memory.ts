@@ -163,7 +163,7 @@ export async function findMemory(wish: "auto" | "webgpu" | "array-buffer", moved
     }
   };
   const found = await missing();
-  if (typeof found !== "string") return new Memory(found, "WebGPU", moved);
+  if (typeof found !== "string") return new Memory(found, "an adapter was found", moved);
   if (wish === "webgpu") throw new Error(`${found}; choose ArrayBuffers, or leave the choice to the page`);
   return new Memory(null, found, moved);
 }

@@ -56,6 +56,8 @@ class WorkerSource implements Source {
   #info: RunInfo | null = null;
   #series = NOTHING;
   #failure: Failure | null = null;
+  /** Where the slabs are, and why: told while the run was being opened, before anyone could listen. */
+  #backing: Extract<SourceEvent, { type: "backing" }> | null = null;
   #listeners = new Set<(event: SourceEvent) => void>();
   #newest: { reject: (error: Error) => void } | null = null;
   /** The handles that were left when it was closed. */
@@ -67,7 +69,10 @@ class WorkerSource implements Source {
       if (news.type === "opening") return opening(news.done, news.total);
       if (news.type === "series") this.#series = news.series;
       if (news.type === "failure") this.#failure = news.failure;
-      if (news.type === "backing" && this.#info !== null) this.#info = { ...this.#info, backing: news.backing };
+      if (news.type === "backing") {
+        this.#backing = news;
+        if (this.#info !== null) this.#info = { ...this.#info, backing: news.backing };
+      }
       for (const listener of this.#listeners) listener(news);
     });
   }
@@ -117,6 +122,7 @@ class WorkerSource implements Source {
 
   listen(listener: (event: SourceEvent) => void): () => void {
     this.#listeners.add(listener);
+    if (this.#backing !== null) listener(this.#backing);
     return () => this.#listeners.delete(listener);
   }
 

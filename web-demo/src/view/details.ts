@@ -25,6 +25,41 @@ export function missing(frame: Frame, block: number): Missing[] {
   return out;
 }
 
+/** What free bytes of a frame wait for: an axis that is not there yet. */
+export interface Waited {
+  axis: number;
+  /** The farthest epoch that is waited for. */
+  epoch: number;
+  reached: number;
+  /** Free bytes that wait for it, perhaps for others too. */
+  bytes: number;
+  blocks: number;
+}
+
+/** What the pending bytes wait for, most bytes first. O(blocks + entries of deaths). */
+export function waitedFor(frame: Frame): Waited[] {
+  const { count: blocks, state, bytes: sizes, deathStart, deathAxis, deathEpoch } = frame.blocks;
+  const axes = new Map<number, Waited>();
+  for (let block = 0; block < blocks; block++) {
+    if (state[block] !== Kind.Pending) continue;
+    for (let i = deathStart[block] as number; i < (deathStart[block + 1] as number); i++) {
+      const axis = deathAxis[i] as number;
+      const epoch = deathEpoch[i] as number;
+      const reached = frame.axes[axis]?.completed ?? 0;
+      if (reached >= epoch) continue;
+      const waited = axes.get(axis) ?? { axis, epoch, reached, bytes: 0, blocks: 0 };
+      waited.epoch = Math.max(waited.epoch, epoch);
+      waited.bytes += sizes[block] as number;
+      waited.blocks++;
+      axes.set(axis, waited);
+    }
+  }
+  return [...axes.values()].sort((a, b) => b.bytes - a.bytes || a.axis - b.axis);
+}
+
+/** Axes that are named where many are waited for. */
+const MOST_WAITED = 8;
+
 /** A block in words: one line for each fact. */
 export function describe(frame: Frame, block: number): [string, string][] {
   const { blocks } = frame;
@@ -53,24 +88,36 @@ export class Details {
   private last = "";
 
   constructor() {
-    this.element = el("section", { className: "details", id: "details", "aria-label": "Block", "aria-live": "polite" });
+    this.element = el("section", { className: "details", id: "details", "aria-label": "Block", "aria-live": "polite", "aria-atomic": "true" });
     this.show(null, null);
   }
 
   /** Shows what is pointed at. */
   show(frame: Frame | null, pointed: Pointed | null): void {
-    const { key, build } = frame === null || pointed === null ? this.nothing() : this.something(frame, pointed);
+    const { key, build } = frame === null || pointed === null ? this.nothing(frame) : this.something(frame, pointed);
     if (key === this.last) return;
     this.last = key;
     this.element.replaceChildren(...build());
   }
 
-  private nothing() {
+  private nothing(frame: Frame | null) {
+    const waited = frame === null ? [] : waitedFor(frame);
+    const rows = waited
+      .slice(0, MOST_WAITED)
+      .map(({ axis, epoch, reached, bytes: size, blocks }): [string, string] => [
+        frame?.axes[axis]?.name ?? "?",
+        `${bytes(size)} in ${counted(blocks, "block")}, until ${count(epoch)}; now at ${count(reached)}`,
+      ]);
+    const rest = waited.length - rows.length;
     return {
-      key: "nothing",
+      key: JSON.stringify(rows),
       build: () => [
-        el("h3", {}, "Block"),
-        el("p", { className: "quiet" }, "Point at a block, or give the slabs the focus and use the arrow keys: here stands what it is, and what it waits for."),
+        el("h3", {}, "What free memory waits for"),
+        rows.length === 0
+          ? el("p", { className: "quiet" }, "Nothing at this instant: all that is free can be used by everyone.")
+          : el("dl", { className: "facts" }, ...rows.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
+        ...(rest > 0 ? [el("p", { className: "quiet" }, `And for ${counted(rest, "more axis", "more axes")}.`)] : []),
+        el("p", { className: "quiet hint" }, "Point at a block, or give the slabs the focus and use the arrow keys: here stands what it is, and what it waits for."),
       ],
     };
   }

@@ -24,9 +24,11 @@ export function shortBytes(n: number): string {
   return `${value >= 100 || Number.isInteger(value) ? Math.round(value) : value.toFixed(1)} ${UNITS[unit]}`;
 }
 
+const GROUPED = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
+
 /** A count, thousands grouped. */
 export function count(n: number): string {
-  return Math.round(n).toLocaleString("en-US");
+  return GROUPED.format(n);
 }
 
 /** A count and what is counted. */

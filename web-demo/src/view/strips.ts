@@ -62,6 +62,7 @@ export class Strips {
   private readonly labels: HTMLCanvasElement;
   private readonly outlines: HTMLElement;
   private readonly instances = new Instances();
+  private readonly empty: HTMLElement;
   private readonly observer: ResizeObserver;
   private renderer: Renderer;
   private frame: Frame | null = null;
@@ -97,7 +98,8 @@ export class Strips {
       },
       this.spacer,
     );
-    this.element = el("div", { className: "strips" }, this.scroller);
+    this.empty = el("p", { className: "strips-empty quiet", hidden: true }, "No slab is held at this instant. Play, or move the mark above.");
+    this.element = el("div", { className: "strips" }, this.scroller, this.empty);
     this.scroller.addEventListener("scroll", () => this.schedule(), { passive: true });
     this.scroller.addEventListener("pointermove", (event) => this.point(event));
     this.scroller.addEventListener("pointerleave", () => {
@@ -231,6 +233,7 @@ export class Strips {
     const [cssWidth, cssHeight] = [this.scroller.clientWidth, this.scroller.clientHeight];
     if (cssWidth === 0 || cssHeight === 0) return;
     const slabs = frame?.slabs ?? [];
+    this.empty.hidden = frame === null || slabs.length > 0;
     const key = `${this.expected} ${cssWidth} ${cssHeight} ${scale} ${this.zoomFactor} ${slabs.map((slab) => slab.bytes).join(" ")}`;
     if (key !== this.geometryKey || this.geometry === null) {
       this.geometryKey = key;

@@ -23,6 +23,8 @@ import { Timeline } from "./timeline.ts";
 
 /** Between two refreshes of the table while the run plays, in milliseconds. */
 const TABLE_MS = 250;
+/** Between two drawings of the timeline while more of the run becomes known. */
+const TIMELINE_MS = 200;
 /** Between two pictures for who asked for less motion. */
 const CALM_MS = 500;
 
@@ -70,7 +72,9 @@ export class Viewer {
   private ticking = 0;
   private before = 0;
   private tableAt = 0;
+  private detailsAt = 0;
   private handlesAt = 0;
+  private timelineTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(private readonly root: HTMLElement) {
     this.strips = new Strips({
@@ -167,29 +171,32 @@ export class Viewer {
       this.failure,
       el("section", { className: "panel over-time", "aria-label": "Over time" }, transport, this.timeline.element, this.sums.element),
       el(
-        "section",
-        { className: "panel memory", "aria-labelledby": "memory-title" },
+        "div",
+        { className: "core" },
         el(
-          "div",
-          { className: "panel-head" },
-          el("h3", { id: "memory-title" }, "Slabs"),
-          colour,
+          "section",
+          { className: "panel memory", "aria-labelledby": "memory-title" },
           el(
             "div",
-            { className: "zoom", role: "group", "aria-label": "Zoom" },
-            el("button", { type: "button", "aria-label": "Zoom out", onclick: () => this.strips.zoomOut() }, "−"),
-            this.zoomText,
-            el("button", { type: "button", "aria-label": "Zoom in", onclick: () => this.strips.zoomIn() }, "+"),
+            { className: "panel-head" },
+            el("h3", { id: "memory-title" }, "Slabs"),
+            colour,
+            el(
+              "div",
+              { className: "zoom", role: "group", "aria-label": "Zoom" },
+              el("button", { type: "button", "aria-label": "Zoom out", onclick: () => this.strips.zoomOut() }, "−"),
+              this.zoomText,
+              el("button", { type: "button", "aria-label": "Zoom in", onclick: () => this.strips.zoomIn() }, "+"),
+            ),
+            this.tableButton,
           ),
-          this.tableButton,
+          this.strips.element,
+          this.legend,
         ),
-        this.strips.element,
-        this.legend,
+        this.table.element,
+        this.lanes.element,
       ),
-      this.details.element,
-      this.table.element,
-      this.lanes.element,
-      this.counters.element,
+      el("div", { className: "side" }, this.details.element, this.counters.element),
       this.report,
       el("footer", { className: "foot" }, this.rendererNote, this.foot),
     );
@@ -234,11 +241,8 @@ export class Viewer {
       if (source !== this.source) return;
       switch (event.type) {
         case "series":
-          this.refreshTimeline();
-          break;
         case "progress":
-          this.refreshTimeline();
-          this.showHandles();
+          this.laterTimeline();
           break;
         case "failure":
           this.showFailure(event.failure);
@@ -277,6 +281,7 @@ export class Viewer {
   close(): void {
     this.setSource(null);
     cancelAnimationFrame(this.ticking);
+    clearTimeout(this.timelineTimer);
     document.removeEventListener("keydown", this.onKey);
     this.dark.removeEventListener("change", this.onColours);
     this.strips.close();
@@ -370,6 +375,15 @@ export class Viewer {
     this.mark();
   }
 
+  /** News of a run that is still being played come often: they are gathered. */
+  private laterTimeline(): void {
+    this.timelineTimer ??= setTimeout(() => {
+      this.timelineTimer = undefined;
+      this.refreshTimeline();
+      this.showHandles();
+    }, TIMELINE_MS);
+  }
+
   private mark(): void {
     const event = this.frame?.event ?? 0;
     this.timeline.at(event, `event ${count(event)}${this.frame === null ? "" : `, ${bytes(this.frame.bytes.live)} live`}`);
@@ -392,10 +406,10 @@ export class Viewer {
   /** Asks for an instant; of those asked for while one is under way, only the newest is fetched. */
   private ask(event: number): void {
     this.wanted = event;
-    if (!this.asking) void this.fetch();
+    if (!this.asking) void this.pull();
   }
 
-  private async fetch(): Promise<void> {
+  private async pull(): Promise<void> {
     this.asking = true;
     while (this.wanted !== null && this.source !== null) {
       const { source, wanted } = this;
@@ -456,8 +470,12 @@ export class Viewer {
   }
 
   private point(pointed: Pointed | null): void {
-
-    this.details.show(this.frame, pointed);
+    const now = performance.now();
+    // What all free memory waits for is a walk over the blocks: not at every picture.
+    if (pointed !== null || !this.clock.playing || now - this.detailsAt > TABLE_MS) {
+      this.detailsAt = now;
+      this.details.show(this.frame, pointed);
+    }
     this.lanes.show(this.frame, pointed !== null && pointed.end === pointed.first + 1 ? pointed.first : null);
   }
 

@@ -1,7 +1,8 @@
 /** The page with the components, as it is shipped: static files below some path, in a real browser. */
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { readFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { gunzipSync } from "node:zlib";
@@ -231,7 +232,7 @@ test("opened and closed again and again, nothing is left", async () => {
   for (const from of [gpu, plain]) {
     const watched = await start(from);
     const { page } = watched;
-    for (const label of ["BERT, training", "ViT, inference", "ResNet-50, training", "ViT, inference"]) {
+    for (const label of ["ViT, inference", "BERT, training", "ViT, inference"]) {
       await page.locator("#trace").selectOption({ label });
       await page.waitForFunction(() => /^\d/.test(document.querySelector(".handles")?.textContent ?? ""));
       await page.getByRole("button", { name: "To the end" }).click();
@@ -260,47 +261,47 @@ test("the device of the picture is lost while it plays: it goes on", async () =>
   await done(watched);
 });
 
+/** Half of a thousand blocks that are freed and asked for again, a million times. */
+function millionEvents(): string {
+  const lines = ["Thread,Time,Action,Pointer,Size,Stream"];
+  const two = (n: number) => String(n).padStart(2, "0");
+  for (let i = 0; i < 1_000_000; i++) {
+    const time = `10:${two(Math.floor(i / 60e6))}:${two(Math.floor(i / 1e6) % 60)}.${String(i % 1e6).padStart(6, "0")}`;
+    const slot = i < 500 ? i : (i >> 1) % 500;
+    lines.push(`1,${time},${i < 500 || i % 2 === 1 ? "allocate" : "free"},0x${(4096 * (slot + 1)).toString(16)},${256 * (1 + (slot % 64))},0`);
+  }
+  return `${lines.join("\n")}\n`;
+}
+
 test("a million events: a first picture soon, and the page never freezes", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "strandline-million-"));
+  const file = join(folder, "million.csv");
+  await writeFile(file, millionEvents());
   const watched = await start(plain);
   const { page } = watched;
-  const took = await page.evaluate(async () => {
-    const lines = ["Thread,Time,Action,Pointer,Size,Stream"];
-    const time = (i: number) => `10:${String(Math.floor(i / 60e6) % 60).padStart(2, "0")}:${String(Math.floor(i / 1e6) % 60).padStart(2, "0")}.${String(i % 1e6).padStart(6, "0")}`;
-    for (let i = 0; i < 1_000_000; i++) {
-      const slot = (i >> 1) % 500;
-      const address = `0x${(4096 * (slot + 1)).toString(16)}`;
-      const size = 256 * (1 + (slot % 64));
-      if (i < 500) lines.push(`1,${time(i)},allocate,0x${(4096 * (i + 1)).toString(16)},${256 * (1 + (i % 64))},0`);
-      else lines.push(`1,${time(i)},${i % 2 === 0 ? "free" : "allocate"},${address},${size},0`);
-    }
-    const file = new File([lines.join("\n"), "\n"], "million.csv");
-    let longest = 0;
-    let running = true;
+  await report(page);
+  await page.evaluate(() => {
+    const seen = { began: performance.now(), first: 0, longest: 0 };
+    (window as unknown as { seen: typeof seen }).seen = seen;
     let before = performance.now();
     const watch = () => {
       const now = performance.now();
-      longest = Math.max(longest, now - before);
+      seen.longest = Math.max(seen.longest, now - before);
       before = now;
-      if (running) setTimeout(watch, 0);
+      const { textContent } = document.querySelector(".run h2") as HTMLElement;
+      if (seen.first === 0 && textContent === "million.csv" && document.querySelector<HTMLElement>(".viewer")?.dataset["event"] !== "") seen.first = now - seen.began;
+      setTimeout(watch, 0);
     };
     watch();
-    longest = 0;
-    const began = performance.now();
-    const transfer = new DataTransfer();
-    transfer.items.add(file);
-    document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
-    while (document.querySelector(".run h2")?.textContent !== "million.csv" || document.querySelector<HTMLElement>(".viewer")?.dataset["event"] === "") {
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
-    const first = performance.now() - began;
-    // And until all is played.
-    while (document.querySelector<HTMLElement>(".report")?.hidden !== false) await new Promise((resolve) => setTimeout(resolve, 20));
-    running = false;
-    return { first, whole: performance.now() - began, longest };
   });
-  console.log(`a million events: first picture after ${took.first.toFixed(0)} ms, all played after ${took.whole.toFixed(0)} ms, longest task of the page ${took.longest.toFixed(0)} ms`);
+  await page.locator("#file").setInputFiles(file);
+  await opened(page, "million.csv");
+  await page.locator(".report pre", { hasText: '"events": 1000000' }).waitFor({ state: "attached" });
+  const { first, longest } = await page.evaluate(() => (window as unknown as { seen: { first: number; longest: number } }).seen);
+  console.log(`a million events: first picture after ${first.toFixed(0)} ms, longest task of the page ${longest.toFixed(0)} ms`);
   // On a desk, 3 s and 100 ms; machines that test are shared and slower.
-  assert.ok(took.first < 20_000, `${took.first}`);
-  assert.ok(took.longest < 500, `${took.longest}`);
+  assert.ok(first > 0 && first < 20_000, `${first}`);
+  assert.ok(longest < 1000, `${longest}`);
+  await rm(folder, { recursive: true });
   await done(watched);
 });

@@ -109,7 +109,7 @@ test("100,000 blocks: one draw, and little script", async () => {
     await drawnBy(page, renderer);
     await shown(page, 0);
     const times: number[] = [];
-    for (let event = 1; event <= 20; event++) {
+    for (let event = 1; event <= 12; event++) {
       await page.getByRole("button", { name: "One instant on" }).click();
       await shown(page, event);
       await settled(page);
@@ -118,9 +118,9 @@ test("100,000 blocks: one draw, and little script", async () => {
       times.push(Number(script));
     }
     times.sort((a, b) => a - b);
-    console.log(`100,000 blocks by ${renderer}: ${times[10]} ms of script a frame (median), ${times[0]} at best`);
+    console.log(`100,000 blocks by ${renderer}: ${times[6]} ms of script a frame (median), ${times[0]} at best`);
     // Four milliseconds on a desk; machines that test are shared, slower, and draw in software.
-    assert.ok(times[10]! < 40, `${renderer}: ${times.join(" ")}`);
+    assert.ok(times[6]! < 40, `${renderer}: ${times.join(" ")}`);
     if (renderer === "webgpu") await shoot(page, "many");
     await done(watched);
   }
@@ -203,7 +203,7 @@ test("hovering tells what lies there, merged blocks too", async () => {
   await shown(page, 0);
   await settled(page);
   const told = new Set<string>();
-  for (let x = 100; x < 400; x += 3) {
+  for (let x = 100; x < 250; x += 3) {
     await page.locator(".strips-scroller").hover({ position: { x, y: 30 } });
     told.add((await page.locator("#details h3").textContent()) ?? "");
   }

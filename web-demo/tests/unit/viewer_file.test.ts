@@ -14,4 +14,5 @@ test("replay/assets/viewer.html is up to date: npm run build:viewer", async () =
   // It asks for nothing: no address but those of namespaces.
   const addresses = built.match(/https?:\/\/[^"'`\s)]+/g) ?? [];
   assert.deepEqual([...new Set(addresses)].filter((address) => !address.startsWith("http://www.w3.org/")), []);
+  for (const reference of ["src=", "href=", "url(http", "@import", "fetch(", "import("]) assert.ok(!built.includes(reference), reference);
 });

@@ -13,12 +13,12 @@ use crate::bindings::exported::pools::{
     Permissions,
 };
 use crate::bindings::imported::types::{Death, Frontier, PoolError};
-use crate::convert;
+use crate::{convert, imports};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use strandline_core::pool::{Origin, ReuseProof};
-use strandline_core::{Acquire, Pool, Reservation};
+use strandline_core::{Acquire, FrontierRef, Pool, Reservation};
 
 const PLACE_BITS: u32 = 24;
 const PLACES: u32 = 1 << PLACE_BITS;
@@ -184,7 +184,7 @@ impl GuestLedger for Book {
             observed: self.pool.notification().observe().word(),
             stopped: None,
         };
-        let batch = convert::frontier(&after, |after| {
+        let all = |after: FrontierRef<'_>| {
             for words in requests.chunks_exact(2) {
                 let &[size, alignment] = words else { break };
                 if !places.has_room() {
@@ -219,17 +219,19 @@ impl GuestLedger for Book {
                 };
                 answers.words.extend_from_slice(&packed);
             }
-        });
+        };
+        let batch = imports::batch(|| convert::frontier(&after, all));
         batch.map_err(PoolError::InvalidFrontier)?;
         Ok(answers)
     }
 
     fn release_batch(&self, keys: Vec<u32>, death: Death) -> Result<(), LedgerError> {
-        let released = convert::death(&death, |death| {
+        let all = |death: strandline_core::Death<'_>| {
             keys.iter().zip(0..).try_for_each(|(&key, position)| {
                 self.give_back(key, position, |reservation| self.pool.release(reservation, death))
             })
-        });
+        };
+        let released = imports::batch(|| convert::death(&death, all));
         released.map_err(LedgerError::InvalidDeath)?
     }
 
