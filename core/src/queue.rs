@@ -90,7 +90,6 @@ use crate::notification::Observation;
 use crate::pool::{PoolError, PoolId, Request, Reservation};
 use crate::pool_set::PoolSet;
 use crate::progress::Progress;
-use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -347,7 +346,7 @@ impl Queues {
             self.hold(queue, Operation::Dealloca(id), wait.as_ref());
         }
         if let Some(buffer) = self.buffers.get_mut(id) {
-            buffer.ending = Some(Box::new(Ending { queue, epoch, wait, admitted }));
+            buffer.ending = Some(Ending { queue, epoch, wait, admitted });
         }
         self.try_end(id);
         self.settle();

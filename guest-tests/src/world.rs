@@ -296,6 +296,11 @@ pub trait World {
 
     // Queues.
 
+    /// Operations begin at, and are of, multiples of so many bytes: 1, or what the device copies at once.
+    fn grain(&self) -> u64 {
+        1
+    }
+
     /// Opens a queue.
     fn open_queue(&mut self) -> Result<Self::Queue, Refusal>;
     /// A point on a queue's axis.

@@ -15,6 +15,7 @@ use crate::queue::QueueError;
 use crate::slice::{BindingKind, GpuSlice, SliceError, check_binding, check_copy};
 use crate::staging::{ReadSink, Upload};
 use core::fmt;
+use smallvec::SmallVec;
 use strandline_core::pool::PoolId;
 use strandline_core::queue::BufferId;
 use wgpu::CommandEncoder;
@@ -171,6 +172,9 @@ impl BufferRange {
     }
 }
 
+/// The ranges of a command; up to four lie in the command itself.
+pub(crate) type Ranges = SmallVec<[BufferRange; 4]>;
+
 type Encode = Box<dyn FnOnce(&mut CommandEncoder, &[GpuSlice]) + Send>;
 
 /// A piece of work for a [`Queue`](crate::Queue).
@@ -180,8 +184,8 @@ pub(crate) enum Work {
     Fill { target: BufferRange, pattern: u64 },
     Copy { source: BufferRange, target: BufferRange },
     Write { target: BufferRange, bytes: Vec<u8> },
-    Dispatch { kernel: Kernel, ranges: Vec<BufferRange>, groups: [u32; 3] },
-    Encode { ranges: Vec<BufferRange>, encode: Encode },
+    Dispatch { kernel: Kernel, ranges: Ranges, groups: [u32; 3] },
+    Encode { ranges: Ranges, encode: Encode },
     Read { source: BufferRange, sink: ReadSink },
 }
 
@@ -202,7 +206,7 @@ impl Command {
         Self(Work::Write { target: target.into(), bytes: bytes.into() })
     }
 
-    /// Runs a kernel over `groups` workgroups with these ranges as its bindings.
+    /// Runs a kernel over `groups` workgroups with these ranges as its bindings. More than four allocate.
     pub fn dispatch(
         kernel: &Kernel,
         ranges: impl IntoIterator<Item = BufferRange>,

@@ -25,20 +25,22 @@
 //! The first cause is kept: from wgpu's device-lost callback, from [`report_loss`](Gpu::report_loss), or from a poll that failed.
 //! Flights that the device has finished are still reached; then every axis fails with the cause, once.
 //!
+//! # On the web
+//! There is no thread and nothing to poll: the browser tells of each submission that is done, and everything is settled in a task of its
+//! own. What blocks is not there; await the tracker's `wait_async` and [`ReadBack`](crate::ReadBack). An error of wgpu comes
+//! later than the call that made it: the axis of a refused submission fails then.
+//!
 //! No lock of ours is held while wgpu runs either, because wgpu runs callbacks of finished work inside a submission.
 //!
 //! # Cost
 //! A submission takes a lock twice, for a few instructions; the thread spins briefly and then sleeps while nothing is in flight.
 
-use crate::poller::Poller;
+use crate::poller::{Bell, Poller, Ticket};
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::thread::Thread;
-use std::time::Duration;
 use strandline_core::{Axis, Epoch, Failure, Tracker, TrackerError};
-use wgpu::{Device, Limits, Queue, SubmissionIndex};
+use wgpu::{Device, Limits, Queue};
 
 /// Who is told when axes of a device have moved, or ended.
 pub(crate) trait Listener: Send + Sync {
@@ -149,7 +151,7 @@ pub(crate) enum Stage {
     /// On its way to wgpu.
     Boarding,
     /// wgpu has it.
-    Away(SubmissionIndex),
+    Away(Ticket),
     /// It never got there: a panic came out of wgpu.
     Void,
 }
@@ -180,7 +182,6 @@ pub(crate) struct State {
     pub(crate) tell: bool,
     /// Operations that wait for something while perhaps nothing is in flight: a loss must be noticed all the same.
     pub(crate) expecting: usize,
-    pub(crate) stop: bool,
     pub(crate) listeners: Vec<Weak<dyn Listener>>,
 }
 
@@ -223,9 +224,7 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) lost: OnceLock<Failure>,
     pub(crate) state: Mutex<State>,
-    pub(crate) thread: OnceLock<Thread>,
-    /// How often the poller was rung.
-    pub(crate) rings: AtomicU64,
+    pub(crate) bell: Bell,
 }
 
 impl Shared {
@@ -234,13 +233,9 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes the poller. A ring is remembered, so that none is lost between its last look and its sleep.
+    /// Has whoever polls look again.
     pub(crate) fn ring(&self) {
-        // Relaxed: it only ends a spin early; what is to be seen is under the lock.
-        self.rings.fetch_add(1, Ordering::Relaxed);
-        if let Some(thread) = self.thread.get() {
-            thread.unpark();
-        }
+        self.bell.ring();
     }
 
     /// Has the listeners called on the polling thread.
@@ -280,9 +275,7 @@ struct Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.shared.lock().stop = true;
-        self.shared.ring();
-        self.poller.join();
+        self.poller.end(&self.shared);
     }
 }
 
@@ -327,8 +320,7 @@ impl Gpu {
             queue,
             lost: OnceLock::new(),
             state: Mutex::default(),
-            thread: OnceLock::new(),
-            rings: AtomicU64::new(0),
+            bell: Bell::default(),
         });
         let poller = Poller::start(shared.clone()).map_err(GpuError::Thread)?;
         Ok(Self { handle: Arc::new(Handle { shared, poller }) })
@@ -415,6 +407,3 @@ impl fmt::Debug for Gpu {
             .finish_non_exhaustive()
     }
 }
-
-/// How often a device with nothing in flight is looked at while somebody waits: only a loss can come of it.
-pub(crate) const IDLE_LOOK: Duration = Duration::from_millis(20);

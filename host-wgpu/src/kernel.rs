@@ -1,14 +1,15 @@
 //! A compute kernel: WGSL with the kinds of its bindings, checked when it is made.
 
 use crate::gpu::Gpu;
+use crate::scopes::{checked, log_late};
 use crate::slice::BindingKind;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use wgpu::{
     BindGroupLayout, BindGroupLayoutDescriptor, BindGroupLayoutEntry, BindingType,
-    BufferBindingType, ComputePipeline, ComputePipelineDescriptor, Device, ErrorFilter,
-    PipelineLayoutDescriptor, ShaderModuleDescriptor, ShaderSource, ShaderStages,
+    BufferBindingType, ComputePipeline, ComputePipelineDescriptor, PipelineLayoutDescriptor,
+    ShaderModuleDescriptor, ShaderSource, ShaderStages,
 };
 
 /// Why a kernel could not be made: what the compiler, or wgpu's validation, has to say.
@@ -79,34 +80,42 @@ impl Kernel {
         bindings: &[BindingKind],
     ) -> Result<Self, KernelError> {
         let device = gpu.device();
-        let module = checked(device, || {
-            device.create_shader_module(ShaderModuleDescriptor {
-                label: Some(label),
-                source: ShaderSource::Wgsl(wgsl.into()),
-            })
-        })
+        let module = checked(
+            device,
+            || {
+                device.create_shader_module(ShaderModuleDescriptor {
+                    label: Some(label),
+                    source: ShaderSource::Wgsl(wgsl.into()),
+                })
+            },
+            log_late("a kernel's shader"),
+        )
         .map_err(KernelError::Shader)?;
         let entries: Vec<_> = (0..).zip(bindings).map(|(i, &kind)| layout_entry(i, kind)).collect();
-        let (layout, pipeline) = checked(device, || {
-            let layout = device.create_bind_group_layout(&BindGroupLayoutDescriptor {
-                label: Some(label),
-                entries: &entries,
-            });
-            let pipeline_layout = device.create_pipeline_layout(&PipelineLayoutDescriptor {
-                label: Some(label),
-                bind_group_layouts: &[Some(&layout)],
-                immediate_size: 0,
-            });
-            let pipeline = device.create_compute_pipeline(&ComputePipelineDescriptor {
-                label: Some(label),
-                layout: Some(&pipeline_layout),
-                module: &module,
-                entry_point: Some(entry),
-                compilation_options: Default::default(),
-                cache: None,
-            });
-            (layout, pipeline)
-        })
+        let (layout, pipeline) = checked(
+            device,
+            || {
+                let layout = device.create_bind_group_layout(&BindGroupLayoutDescriptor {
+                    label: Some(label),
+                    entries: &entries,
+                });
+                let pipeline_layout = device.create_pipeline_layout(&PipelineLayoutDescriptor {
+                    label: Some(label),
+                    bind_group_layouts: &[Some(&layout)],
+                    immediate_size: 0,
+                });
+                let pipeline = device.create_compute_pipeline(&ComputePipelineDescriptor {
+                    label: Some(label),
+                    layout: Some(&pipeline_layout),
+                    module: &module,
+                    entry_point: Some(entry),
+                    compilation_options: Default::default(),
+                    cache: None,
+                });
+                (layout, pipeline)
+            },
+            log_late("a kernel's pipeline"),
+        )
         .map_err(KernelError::Pipeline)?;
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Ok(Self {
@@ -172,22 +181,5 @@ fn layout_entry(binding: u32, kind: BindingKind) -> BindGroupLayoutEntry {
         visibility: ShaderStages::COMPUTE,
         ty: BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
         count: None,
-    }
-}
-
-/// Runs wgpu calls; what they would tell the uncaptured-error handler is the error.
-pub(crate) fn checked<T>(device: &Device, calls: impl FnOnce() -> T) -> Result<T, String> {
-    let internal = device.push_error_scope(ErrorFilter::Internal);
-    let memory = device.push_error_scope(ErrorFilter::OutOfMemory);
-    let validation = device.push_error_scope(ErrorFilter::Validation);
-    let made = calls();
-    let errors = [
-        pollster::block_on(validation.pop()),
-        pollster::block_on(memory.pop()),
-        pollster::block_on(internal.pop()),
-    ];
-    match errors.into_iter().flatten().next() {
-        None => Ok(made),
-        Some(error) => Err(error.to_string()),
     }
 }

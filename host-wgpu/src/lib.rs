@@ -32,9 +32,16 @@
 //!
 //! # Features
 //! `native` (default): Vulkan, Metal and DX12.
+//!
+//! # On the web
+//! Without default features it builds for `wasm32-unknown-unknown`, on the browser's WebGPU. There is no polling thread, nothing that
+//! blocks, and no list of adapters: bring your own device, and await.
 #![deny(unsafe_code)]
 
+#[cfg(not(target_family = "wasm"))]
 pub mod adapter;
+#[cfg(not(target_family = "wasm"))]
+mod blocking;
 pub mod class;
 pub mod command;
 pub mod gpu;
@@ -43,6 +50,7 @@ pub mod kernel;
 mod poller;
 pub mod pools;
 pub mod queue;
+mod scopes;
 pub mod slab;
 pub mod slice;
 pub mod staging;

@@ -48,9 +48,13 @@ use strandline_core::{
 
 mod exec;
 mod groups;
+mod pump;
+mod ready;
 mod set;
+mod state;
 
-use set::{Kind, SetInner};
+use set::SetInner;
+use state::Kind;
 
 /// Offsets of transient buffers are multiples of this many bytes: every binding's.
 pub const ALIGNMENT: u64 = 256;
@@ -256,15 +260,6 @@ impl QueueSet {
     pub fn staging_stats(&self, gpu: &Gpu) -> Option<StagingStats> {
         self.inner.staging_stats(gpu)
     }
-
-    /// Blocks until `frontier` is reached. Not to be called from a callback of a polling thread, which makes the progress.
-    ///
-    /// # Errors
-    /// [`QueueError::Tracker`] for an axis that is not registered; [`QueueError::Failed`] when it cannot be reached.
-    pub fn wait(&self, frontier: FrontierRef<'_>) -> Result<(), QueueError> {
-        let wait = self.tracker().wait_async(frontier)?;
-        pollster::block_on(wait).map_err(|error| QueueError::Failed(failure_of(error)))
-    }
 }
 
 impl fmt::Debug for QueueSet {
@@ -368,7 +363,9 @@ impl Queue {
         commands: impl IntoIterator<Item = Command>,
     ) -> Result<Epoch, QueueError> {
         self.check_wait(wait)?;
-        let commands: Vec<Command> = commands.into_iter().collect();
+        let mut list = self.inner.blank();
+        list.extend(commands);
+        let commands = list;
         let (mut upload, mut readback) = (0_u64, 0_u64);
         for command in &commands {
             command.check(&self.gpu, self.inner.pools())?;
@@ -410,26 +407,17 @@ impl Queue {
         self.inner.work(self.line, self.axis, FrontierRef::EMPTY, Kind::Foreign(Some(index)))
     }
 
-    /// Where a buffer's memory is; `None` while it waits for it, and after its end.
+    /// Where a buffer's memory is; `None` while it waits for it, when it [never will](Self::failure_of) have any, and after its
+    /// end.
     #[must_use]
     pub fn slice_of(&self, buffer: Transient) -> Option<GpuSlice> {
         self.inner.slice_of(buffer)
     }
 
-    /// Blocks until `epoch` of this queue is reached. Not to be called from a callback of the polling thread.
-    ///
-    /// # Errors
-    /// [`QueueError::Failed`] when it cannot be reached.
-    pub fn wait(&self, epoch: Epoch) -> Result<(), QueueError> {
-        self.set().wait(Frontier::from_entry(self.axis, epoch).as_ref())
-    }
-
-    /// Blocks until everything submitted here is done.
-    ///
-    /// # Errors
-    /// As [`wait`](Self::wait).
-    pub fn finish(&self) -> Result<(), QueueError> {
-        self.set().wait(self.frontier().as_ref())
+    /// Why a buffer never will have memory; `None` for one that has it, waits for it, or has ended.
+    #[must_use]
+    pub fn failure_of(&self, buffer: Transient) -> Option<Failure> {
+        self.inner.failure_of(buffer)
     }
 
     /// Every axis of the wait must be known, or it would be waited for in vain.

@@ -21,6 +21,7 @@
 
 use crate::class::UsageClass;
 use crate::gpu::Gpu;
+use crate::scopes::{Caught, scoped};
 use crate::slice::GpuSlice;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -28,7 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use strandline_core::slab::{
     Grant, Slab, SlabError, SlabId, SlabMap, SlabProperties, SlabProvider, SlabStats, SlabTable,
 };
-use wgpu::{Buffer, BufferDescriptor, ErrorFilter, Limits};
+use wgpu::{Buffer, BufferDescriptor, Limits};
 
 /// Slab sizes are multiples of this many bytes: what bindings align to.
 const GRANULARITY: u64 = 256;
@@ -193,20 +194,21 @@ impl WgpuSlabProvider {
     /// A buffer, `None` when there is no memory for it.
     fn create(&self, size: u64) -> Result<Option<Buffer>, SlabError> {
         let device = self.gpu.device();
-        // Innermost last: an error goes to the first scope, from the inside, that takes its kind.
-        let internal = device.push_error_scope(ErrorFilter::Internal);
-        let validation = device.push_error_scope(ErrorFilter::Validation);
-        let memory = device.push_error_scope(ErrorFilter::OutOfMemory);
-        let buffer = device.create_buffer(&BufferDescriptor {
-            label: Some(self.class.name()),
-            size,
-            usage: self.class.buffer_usages(),
-            // An upload slab begins as it goes on: mapped while no submission uses it.
-            mapped_at_creation: self.class == UsageClass::Upload,
-        });
-        let memory = pollster::block_on(memory.pop());
-        let validation = pollster::block_on(validation.pop());
-        let internal = pollster::block_on(internal.pop());
+        let create = || {
+            device.create_buffer(&BufferDescriptor {
+                label: Some(self.class.name()),
+                size,
+                usage: self.class.buffer_usages(),
+                // An upload slab begins as it goes on: mapped while no submission uses it.
+                mapped_at_creation: self.class == UsageClass::Upload,
+            })
+        };
+        let late = |caught: Caught| {
+            if let Some(error) = caught.any() {
+                log::error!("creating a buffer: {error}");
+            }
+        };
+        let (buffer, Caught { memory, validation, internal }) = scoped(device, create, late);
         if self.gpu.lost().is_some() {
             return Err(SlabError::Lost);
         }

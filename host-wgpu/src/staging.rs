@@ -17,6 +17,7 @@
 use crate::class::UsageClass;
 use crate::gpu::Gpu;
 use crate::host_axis::HostAxis;
+use crate::scopes::{checked, log_late};
 use crate::slab::WgpuSlabProvider;
 use crate::slice::GpuSlice;
 use core::fmt;
@@ -347,16 +348,6 @@ impl Drop for LastSink {
 #[must_use = "the bytes come from `wait` or `await`"]
 pub struct ReadBack(Arc<Mutex<Gathering>>);
 
-impl ReadBack {
-    /// Blocks until the bytes are there. Not to be called from a callback of the polling thread, which brings them.
-    ///
-    /// # Errors
-    /// The failure of the queue's axis.
-    pub fn wait(self) -> Result<Vec<u8>, Failure> {
-        pollster::block_on(self)
-    }
-}
-
 impl Future for ReadBack {
     type Output = Result<Vec<u8>, Failure>;
 
@@ -472,26 +463,51 @@ impl Readback {
         Ok(())
     }
 
-    /// After the submission: asks for what it fills to be mapped.
-    pub(crate) fn fetch(&mut self) {
+    /// Chunks that the submission under way fills.
+    fn filled(&mut self) -> impl Iterator<Item = Filled> {
         let mut at = 0;
-        let mut any = false;
-        while at < self.open.len() {
-            if self.open[at].pieces.is_empty() {
+        core::iter::from_fn(move || {
+            while self.open.get(at)?.pieces.is_empty() {
                 at += 1;
-                continue;
             }
-            let filled = self.open.swap_remove(at);
-            let buffer = filled.chunk.slice.buffer().clone();
-            let (arrivals, gpu) = (self.arrivals.clone(), self.gpu.clone());
-            buffer.map_async(MapMode::Read, .., move |mapped| {
-                arrivals.lock().unwrap_or_else(PoisonError::into_inner).push((filled, mapped));
-                gpu.tell();
-            });
-            any = true;
+            Some(self.open.swap_remove(at))
+        })
+    }
+
+    /// After the submission: asks for what it fills to be mapped.
+    pub(crate) fn fetch(&mut self) -> Result<(), String> {
+        if self.open.iter().all(|filled| filled.pieces.is_empty()) {
+            return Ok(());
         }
-        if any {
-            self.gpu.kick();
+        let gpu = self.gpu.clone();
+        let arrivals = self.arrivals.clone();
+        checked(
+            gpu.device(),
+            || {
+                for filled in self.filled() {
+                    let buffer = filled.chunk.slice.buffer().clone();
+                    let (arrivals, gpu) = (arrivals.clone(), gpu.clone());
+                    buffer.map_async(MapMode::Read, .., move |mapped| {
+                        arrivals
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .push((filled, mapped));
+                        gpu.tell();
+                    });
+                }
+            },
+            log_late("mapping what was read"),
+        )?;
+        gpu.kick();
+        Ok(())
+    }
+
+    /// wgpu refused the submission: what it was to fill holds nothing.
+    pub(crate) fn give_up(&mut self, failure: &Failure) {
+        let ring = self.ring.clone();
+        for Filled { chunk, pieces } in self.filled() {
+            ring.give_back(chunk.reservation, Death::Idle);
+            pieces.iter().for_each(|piece| piece.sink.fail(failure));
         }
     }
 }

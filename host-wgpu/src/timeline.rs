@@ -21,10 +21,11 @@
 //! # Cost
 //! A submission takes a lock twice, never while wgpu runs, and wakes the poller if it sleeps.
 
-use crate::gpu::{Flight, Gpu, GpuError, Line, Stage, State};
-use crate::kernel::checked;
+use crate::gpu::{Flight, Gpu, GpuError, Line, Shared, Stage, State};
+use crate::poller::Ticket;
+use crate::scopes::checked;
 use core::fmt;
-use std::sync::MutexGuard;
+use std::sync::{Arc, MutexGuard};
 use strandline_core::{Axis, Entry, Epoch, Failure, Frontier, Tracker};
 use wgpu::{CommandBuffer, SubmissionIndex};
 
@@ -153,30 +154,36 @@ impl Timeline {
         self.pass(None)
     }
 
-    /// Has the device do the work of epochs that were given out elsewhere, up to `epoch`. When wgpu refuses it, the axis
-    /// fails.
+    /// Has the device do the work of epochs that were given out elsewhere, up to `epoch`: `submit` hands it to wgpu. When wgpu
+    /// refuses it, the axis fails.
     pub(crate) fn issue(
         &self,
         epoch: Epoch,
-        commands: Option<CommandBuffer>,
+        submit: impl FnOnce() -> SubmissionIndex,
     ) -> Result<(), GpuError> {
-        match commands {
-            Some(commands) => {
-                let boarding = self.board(Some(epoch))?;
-                match checked(self.gpu.device(), || self.gpu.queue().submit([commands])) {
-                    Ok(index) => boarding.depart(index),
-                    Err(text) => {
-                        let failure = Failure::message(text);
-                        // Before the flight is over, so that its epoch is never reached.
-                        self.fail(&failure);
-                        drop(boarding);
-                        return Err(GpuError::Refused(failure));
-                    }
-                }
+        let boarding = self.board(Some(epoch))?;
+        let (shared, line) = (Arc::downgrade(self.gpu.shared()), self.line);
+        let late = move |text| {
+            if let Some(shared) = shared.upgrade() {
+                fail(&shared, line, &Failure::message(text));
             }
-            None => drop(self.pass(Some(epoch))?),
+        };
+        match checked(self.gpu.device(), submit, late) {
+            Ok(index) => boarding.depart(index),
+            Err(text) => {
+                let failure = Failure::message(text);
+                // Before the flight is over, so that its epoch is never reached.
+                self.fail(&failure);
+                drop(boarding);
+                return Err(GpuError::Refused(failure));
+            }
         }
         Ok(())
+    }
+
+    /// Takes epochs that were given out elsewhere, up to `epoch`, for which the device has nothing to do.
+    pub(crate) fn issue_empty(&self, epoch: Epoch) -> Result<(), GpuError> {
+        self.pass(Some(epoch)).map(drop)
     }
 
     /// Takes a submission that wgpu has already as the work of epochs that were given out elsewhere.
@@ -191,13 +198,7 @@ impl Timeline {
 
     /// Ends the axis: what it has not reached it never will.
     pub(crate) fn fail(&self, failure: &Failure) {
-        let mut state = self.gpu.shared().lock();
-        if let Ok(line) = self.line_of(&mut state) {
-            line.failing.get_or_insert_with(|| failure.clone());
-            state.moved = true;
-        }
-        drop(state);
-        self.gpu.shared().ring();
+        fail(self.gpu.shared(), self.line, failure);
     }
 
     /// Raises the last epoch without work.
@@ -247,6 +248,17 @@ impl Timeline {
     }
 }
 
+/// Ends a line, unless it has ended.
+fn fail(shared: &Shared, line: usize, failure: &Failure) {
+    let mut state = shared.lock();
+    if let Some(Some(line)) = state.lines.get_mut(line) {
+        line.failing.get_or_insert_with(|| failure.clone());
+        state.moved = true;
+    }
+    drop(state);
+    shared.ring();
+}
+
 /// An epoch whose submission is on its way to wgpu. Should wgpu panic on it, it counts as over with the one before.
 struct Boarding<'a> {
     timeline: &'a Timeline,
@@ -256,7 +268,8 @@ struct Boarding<'a> {
 
 impl Boarding<'_> {
     fn depart(self, index: SubmissionIndex) {
-        self.set(Stage::Away(index));
+        let ticket = Ticket::new(self.timeline.gpu.shared(), index);
+        self.set(Stage::Away(ticket));
         core::mem::forget(self);
     }
 

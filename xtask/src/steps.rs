@@ -10,6 +10,7 @@
 //! ```
 //! Each set of flags has its own target folder: sharing one would rebuild everything at every step.
 
+mod c_guest;
 mod component;
 mod fuzz;
 mod guests;
@@ -37,7 +38,7 @@ const SANITIZED: [&str; 6] =
 
 /// What features bring in, all at once: wasmtime and wgpu are looked at one time.
 const FEATURES: &str = "strandline/component,strandline/wgpu,strandline-bench/component,strandline-bench/wgpu,\
-                        strandline-guest-tests/guests,strandline-host-native/tracy";
+                        strandline-guest-tests/guest-c,strandline-guest-tests/wgpu,strandline-host-native/tracy";
 
 /// A target without `std`, 32 bits wide: the one that the component is built for.
 const BARE_TARGET: &str = "wasm32-unknown-unknown";

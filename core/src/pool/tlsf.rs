@@ -196,7 +196,7 @@ impl TlsfPool {
         }
     }
 
-    fn reserved(&self, found: Found, request: &Request<'_>) -> Acquire {
+    fn reserved(&self, found: Found, request: &Request<'_>, wait: Option<Frontier>) -> Acquire {
         let reservation = Reservation {
             pool: self.id,
             slab: found.slab,
@@ -210,9 +210,9 @@ impl TlsfPool {
             offset: found.offset,
             size: request.size,
         });
-        match found.answer {
-            Answer::Ready(origin) => Acquire::Ready { reservation, origin },
-            Answer::AfterWait(wait) => Acquire::AfterWait { reservation, wait },
+        match found.ready {
+            Some(origin) => Acquire::Ready { reservation, origin },
+            None => Acquire::AfterWait { reservation, wait: wait.unwrap_or_default() },
         }
     }
 
@@ -234,17 +234,14 @@ impl TlsfPool {
     }
 }
 
-/// A reservation in the making, built under the lock.
+/// A reservation in the making, built under the lock. What it has to wait for stands apart: a frontier is large, and would be
+/// moved along with every answer that needs none.
 struct Found {
     slab: crate::SlabId,
     offset: u64,
     ticket: Box<Ticket>,
-    answer: Answer,
-}
-
-enum Answer {
-    Ready(Origin),
-    AfterWait(Frontier),
+    /// `None`: after a wait.
+    ready: Option<Origin>,
 }
 
 impl State {
@@ -277,6 +274,7 @@ impl State {
         need: Need,
         request: &Request<'_>,
         host: &PoolHost,
+        wait: &mut Option<Frontier>,
     ) -> Option<Found> {
         let mut ticket = self.tickets.pop().unwrap_or_else(Ticket::new);
         let found = self.engine.acquire(
@@ -292,20 +290,21 @@ impl State {
             return None;
         };
         ticket.death.unknown = false;
-        let wait = match seek {
-            Seek::Ready => None,
+        let ready = match seek {
+            Seek::Ready => true,
             // Ready after all, if what is not known of has been reached.
-            Seek::Soonest | Seek::Tightest => Some(uncovered(&ticket, request))
-                .filter(|wait| !wait.as_ref().is_satisfied(&*host.progress)),
-        };
-        let answer = match wait {
-            Some(wait) => {
-                self.stats.waited += 1;
-                Answer::AfterWait(wait)
+            Seek::Soonest | Seek::Tightest => {
+                let left = wait.insert(uncovered(&ticket, request));
+                left.as_ref().is_satisfied(&*host.progress)
             }
-            None => Answer::Ready(self.origin(taken, &ticket, request)),
         };
-        self.found(taken, request, ticket, answer)
+        let ready = if ready {
+            Some(self.origin(taken, &ticket, request))
+        } else {
+            self.stats.waited += 1;
+            None
+        };
+        self.found(taken, request, ticket, ready)
     }
 
     /// Where ready bytes come from, counted.
@@ -328,7 +327,7 @@ impl State {
         taken: Taken,
         request: &Request<'_>,
         mut ticket: Box<Ticket>,
-        answer: Answer,
+        ready: Option<Origin>,
     ) -> Option<Found> {
         ticket.block = taken.block.index();
         ticket.requested = request.size;
@@ -339,7 +338,7 @@ impl State {
         stats.peak_requested_bytes = stats.peak_requested_bytes.max(stats.requested_bytes);
         stats.peak_reserved_bytes = stats.peak_reserved_bytes.max(self.engine.reserved_bytes());
         let slab = self.slabs[taken.region.index() as usize]?.id;
-        Some(Found { slab, offset: taken.offset, ticket, answer })
+        Some(Found { slab, offset: taken.offset, ticket, ready })
     }
 }
 
@@ -401,6 +400,7 @@ impl Pool for TlsfPool {
         self.settle(&mut state);
         let need = state.engine.need(request.size, request.alignment).ok_or(too_large)?;
         let mut missed = false;
+        let mut wait = None;
         for growths in 0..=MAX_GROWTHS {
             let size = state.engine.reserve_size(need);
             if !self.config.budget.allows(state.engine.reserved_bytes(), size) {
@@ -408,12 +408,12 @@ impl Pool for TlsfPool {
                 return Ok(Acquire::OverBudget { observed });
             }
             let mut found = if request.may_wait && self.config.waiting == Waiting::ToPack {
-                state.find(Seek::Tightest, need, request, &self.host)
+                state.find(Seek::Tightest, need, request, &self.host, &mut wait)
             } else {
                 None
             };
             if found.is_none() {
-                found = state.find(Seek::Ready, need, request, &self.host);
+                found = state.find(Seek::Ready, need, request, &self.host, &mut wait);
             }
             if found.is_none() {
                 if !missed {
@@ -421,15 +421,15 @@ impl Pool for TlsfPool {
                     state.stats.missed += 1;
                 }
                 if state.engine.poll_all(&*self.host.progress, &*self.host.provider) {
-                    found = state.find(Seek::Ready, need, request, &self.host);
+                    found = state.find(Seek::Ready, need, request, &self.host, &mut wait);
                 }
             }
             if found.is_none() && request.may_wait {
-                found = state.find(Seek::Soonest, need, request, &self.host);
+                found = state.find(Seek::Soonest, need, request, &self.host, &mut wait);
             }
             if let Some(found) = found {
                 drop(state);
-                return Ok(self.reserved(found, request));
+                return Ok(self.reserved(found, request, wait));
             }
             if !request.may_grow || growths == MAX_GROWTHS {
                 break;
@@ -442,9 +442,9 @@ impl Pool for TlsfPool {
             self.settle(&mut state);
             let Some(slab) = granted else {
                 // What was released in the meantime may do.
-                if let Some(found) = state.find(Seek::Ready, need, request, &self.host) {
+                if let Some(found) = state.find(Seek::Ready, need, request, &self.host, &mut wait) {
                     drop(state);
-                    return Ok(self.reserved(found, request));
+                    return Ok(self.reserved(found, request, wait));
                 }
                 break;
             };

@@ -98,7 +98,7 @@ pub(super) struct Buffer {
     pub(super) queue: usize,
     pub(super) epoch: Epoch,
     pub(super) state: State,
-    pub(super) ending: Option<Box<Ending>>,
+    pub(super) ending: Option<Ending>,
 }
 
 #[derive(Debug)]

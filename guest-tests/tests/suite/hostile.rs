@@ -67,7 +67,7 @@ fn attack_with(
     let (ended, rig) = run_guest(tenant, Some(rig), guest_limits, arguments);
     bystander.work();
     drop(bystander);
-    rig.unwrap().assert_empty();
+    rig.unwrap().stage.assert_empty();
     ended
 }
 
@@ -244,9 +244,9 @@ fn nothing_adds_up() {
         let tenant = Tenant::new(&rig.as_ref().unwrap().device, tenant_limits).unwrap();
         let (_, back) = run_guest(tenant, rig.take(), &limits(), &[program, "5", "4096"]);
         rig = back;
-        rig.as_ref().unwrap().assert_empty();
+        rig.as_ref().unwrap().stage.assert_empty();
     }
     let rig = rig.unwrap();
     assert!(rig.device.resting_queues() <= 4, "{}", rig.device.resting_queues());
-    assert!(rig.pools[0].stats().committed_bytes <= SLAB);
+    assert!(rig.stage.pools[0].stats().committed_bytes <= SLAB);
 }

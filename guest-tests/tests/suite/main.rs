@@ -1,5 +1,7 @@
 //! Conformance over every boundary, and hostile guests: one program, so that the guests are compiled once.
 
+#[cfg(feature = "guest-c")]
+mod c_guest;
 mod conformance;
 #[cfg(feature = "guests")]
 mod hostile;

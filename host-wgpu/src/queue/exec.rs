@@ -6,7 +6,7 @@ use crate::class::UsageClass;
 use crate::command::{BufferRange, Command, FILL_BY_COPY, Work};
 use crate::gpu::{Gpu, GpuError};
 use crate::host_axis::HostAxis;
-use crate::kernel::{Kernel, checked};
+use crate::kernel::Kernel;
 use crate::pools::GpuPools;
 use crate::slab::WgpuSlabProvider;
 use crate::slice::{BindingKind, GpuSlice};
@@ -87,24 +87,25 @@ impl Exec {
         encoder: Option<CommandEncoder>,
     ) -> Result<(), Failure> {
         let Some(encoder) = encoder else {
-            return timeline.issue(last, None).map_err(Failure::new);
+            return timeline.issue_empty(last).map_err(failure_of);
         };
-        let device = self.gpu.device().clone();
-        // What was recorded wrongly comes out here; then there is nothing to submit.
-        let finished = checked(&device, || encoder.finish()).map_err(Failure::message);
-        self.upload.close();
-        let issued = finished.and_then(|commands| {
-            timeline.issue(last, Some(commands)).map_err(|error| match error {
-                GpuError::Lost(failure) | GpuError::Refused(failure) => failure,
-                other => Failure::new(other),
-            })
+        let (upload, queue) = (&mut self.upload, self.gpu.queue());
+        let issued = timeline.issue(last, || {
+            // What was recorded wrongly comes out here; wgpu then refuses the submission too.
+            let commands = encoder.finish();
+            upload.close();
+            let index = queue.submit([commands]);
+            // On a lost device nothing can be mapped, and wgpu says so to the callbacks.
+            upload.reopen();
+            index
         });
-        // On a lost device nothing can be mapped, and wgpu says so to the callbacks.
-        let mapped = checked(&device, || {
-            self.upload.reopen();
-            self.readback.fetch();
-        });
-        issued.and(mapped.map_err(Failure::message))
+        match issued.map_err(failure_of) {
+            Ok(()) => self.readback.fetch().map_err(Failure::message),
+            Err(failure) => {
+                self.readback.give_up(&failure);
+                Err(failure)
+            }
+        }
     }
 
     /// Records a command whose ranges are slices, and whose staging was prepared.
@@ -125,25 +126,34 @@ impl Exec {
                 self.upload.stage(&bytes, |piece, at| copy(encoder, piece, &target, at))
             }
             Work::Dispatch { kernel, ranges, groups } => {
-                let mut slices = core::mem::take(&mut self.slices);
-                let done = ranges.iter().try_for_each(|range| {
-                    slices.push(resolved(range)?);
-                    Ok(())
-                });
-                if done.is_ok() {
-                    self.dispatch(encoder, &kernel, &slices, groups);
-                }
-                slices.clear();
-                self.slices = slices;
-                done
+                self.with_slices(&ranges, |this, slices| {
+                    this.dispatch(encoder, &kernel, slices, groups);
+                })
             }
             Work::Encode { ranges, encode } => {
-                let slices = ranges.iter().map(resolved).collect::<Result<Vec<_>, _>>()?;
-                encode(encoder, &slices);
-                Ok(())
+                self.with_slices(&ranges, |_, slices| encode(encoder, slices))
             }
             Work::Read { source, sink } => self.readback.stage(encoder, &resolved(&source)?, &sink),
         }
+    }
+
+    /// Calls `use_them` with the slices of `ranges`, in a list that is used again.
+    fn with_slices(
+        &mut self,
+        ranges: &[BufferRange],
+        use_them: impl FnOnce(&mut Self, &[GpuSlice]),
+    ) -> Result<(), Failure> {
+        let mut slices = core::mem::take(&mut self.slices);
+        let done = ranges.iter().try_for_each(|range| {
+            slices.push(resolved(range)?);
+            Ok(())
+        });
+        if done.is_ok() {
+            use_them(self, &slices);
+        }
+        slices.clear();
+        self.slices = slices;
+        done
     }
 
     fn dispatch(
@@ -249,6 +259,14 @@ fn copy(encoder: &mut CommandEncoder, source: &GpuSlice, target: &GpuSlice, at: 
         target.offset() + at,
         source.size(),
     );
+}
+
+/// What a device's error means for an axis.
+fn failure_of(error: GpuError) -> Failure {
+    match error {
+        GpuError::Lost(failure) | GpuError::Refused(failure) => failure,
+        other => Failure::new(other),
+    }
 }
 
 fn resolved(range: &BufferRange) -> Result<GpuSlice, Failure> {

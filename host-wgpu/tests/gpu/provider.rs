@@ -101,29 +101,12 @@ fn a_pool_set_routes_uses_apart() {
     }
 }
 
-/// Runs one test of this program again, where processes cannot have more than 2 GB of addresses.
-#[cfg(target_os = "linux")]
-fn starve(test: &str) {
-    let shell = "ulimit -v 2000000 && exec \"$0\" --exact --nocapture \"$1\"";
-    let output = std::process::Command::new("sh")
-        .args(["-c", shell])
-        .arg(std::env::current_exe().unwrap())
-        .arg(test)
-        .env(STARVED, "1")
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{output:?}");
-}
-
-#[cfg(target_os = "linux")]
-const STARVED: &str = "STRANDLINE_TEST_STARVED";
-
 #[test]
 #[cfg(target_os = "linux")]
 fn out_of_memory_is_a_value_and_the_device_goes_on() {
-    if std::env::var_os(STARVED).is_none() {
-        starve("provider::out_of_memory_is_a_value_and_the_device_goes_on");
+    // Where processes cannot have more than 2 GB of addresses.
+    let test = "provider::out_of_memory_is_a_value_and_the_device_goes_on";
+    if !alone(test, "ulimit -v 2000000 && exec \"$0\" \"$@\"") {
         return;
     }
     // This device's buffers are plain memory, as large as its limits allow.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use strandline_core::pool_set::Registration;
 use strandline_core::{Axis, Failure, Frontier, FrontierRef, Progress, Request, Tracker};
 use strandline_host_wgpu::{
-    BindingKind, Command, DeviceLost, Kernel, KernelError, Queue, QueueError, QueueSet,
-    StagingConfig, Transient, UsageClass,
+    BindingKind, Command, DeviceLost, Gpu, Kernel, KernelError, Queue, QueueError, QueueSet,
+    SliceError, StagingConfig, Transient, UsageClass,
 };
 
 #[test]
@@ -300,6 +300,30 @@ fn what_wgpu_would_refuse_is_an_error_value() {
 }
 
 #[test]
+fn a_binding_over_the_devices_limit_is_refused_and_fills_do_without_one() {
+    let limits = wgpu::Limits { max_storage_buffer_binding_size: 1024, ..wgpu::Limits::default() };
+    let desc = wgpu::DeviceDescriptor { required_limits: limits, ..Default::default() };
+    let (device, queue) = wgpu::Device::noop(&desc);
+    let gpu = Gpu::new(device, queue).unwrap();
+    let tracker = Tracker::new(8);
+    let (pools, pool) = storage(&gpu, &tracker, 1 << 16, 1);
+    let set = QueueSet::new(pools, &tracker);
+    let queue = set.open(&gpu, queue_axis(0, 0)).unwrap();
+    let nothing = "@compute @workgroup_size(1) fn main() {}";
+    let kernel = Kernel::new(&gpu, "nothing", nothing, "main", &[BindingKind::Storage]).unwrap();
+    let (a, _) = queue.alloca(pool, &Request::new(10_000).or_grow()).unwrap();
+    let dispatch = |part| Command::dispatch(&kernel, [part], [1, 1, 1]);
+    let refused = queue.submit(FrontierRef::EMPTY, [dispatch(a.into())]);
+    let too_large = SliceError::BindingTooLarge { size: 10_000, max: 1024 };
+    assert!(matches!(refused, Err(QueueError::Slice(error)) if error == too_large), "{refused:?}");
+    queue.submit(FrontierRef::EMPTY, [dispatch(a.slice(256, 1024).unwrap())]).unwrap();
+    queue.submit(FrontierRef::EMPTY, [Command::fill(a, 0x1122_3344_5566_7788)]).unwrap();
+    let bytes = queue.read(FrontierRef::EMPTY, a).unwrap().wait().unwrap();
+    assert_eq!(bytes.len(), 10_000);
+    assert!(words(&bytes).iter().all(|&word| word == 0x1122_3344_5566_7788));
+}
+
+#[test]
 fn wrong_wgsl_is_an_error_with_the_compilers_words() {
     for gpu in both() {
         let new =
@@ -344,6 +368,31 @@ fn an_error_while_recording_fails_the_queue_and_no_other() {
         good.submit(FrontierRef::EMPTY, [Command::fill(b, 3)]).unwrap();
         let bytes = good.read(FrontierRef::EMPTY, b).unwrap().wait().unwrap();
         assert!(words(&bytes).iter().all(|&word| word == 3));
+    }
+}
+
+#[test]
+fn a_read_that_shares_a_refused_submission_gets_the_cause_and_no_bytes() {
+    for gpu in both() {
+        let tracker = Tracker::new(8);
+        let gate = Axis::host(0, 0, 1);
+        tracker.register(gate).unwrap();
+        let (pools, pool) = storage(&gpu, &tracker, 1 << 16, 1);
+        let set = QueueSet::new(pools, &tracker);
+        let queue = set.open(&gpu, queue_axis(0, 0)).unwrap();
+        let (a, _) = queue.alloca(pool, &Request::new(1024).or_grow()).unwrap();
+        let wrong = Command::encode([a.into()], |encoder, slices| {
+            let (buffer, offset, _) = slices[0].parts();
+            encoder.copy_buffer_to_buffer(buffer, offset, buffer, offset + 512, 256);
+        });
+        // Held, so that both go out together.
+        let opened = Frontier::from_entry(gate, 1);
+        queue.submit(opened.as_ref(), [wrong]).unwrap();
+        let read = queue.read(FrontierRef::EMPTY, a).unwrap();
+        tracker.advance(gate, 1).unwrap();
+        assert!(read.wait().is_err(), "nothing was copied");
+        let staging = set.staging_stats(&gpu).unwrap();
+        assert_eq!(staging.readback.live, 0, "its chunk is free again");
     }
 }
 

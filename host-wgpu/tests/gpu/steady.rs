@@ -1,8 +1,8 @@
-//! The steady state: no buffer is made, and the host allocates hardly more than wgpu itself does.
+//! The steady state: no buffer is made, and the host allocates nothing beyond what wgpu does.
 
-use crate::counting::allocations;
+use crate::counting::{all_allocations, allocations};
 use crate::support::*;
-use strandline_core::{Axis, FrontierRef, Request, SlabProvider, Tracker};
+use strandline_core::{Axis, FrontierRef, Progress, Request, SlabProvider, Tracker};
 use strandline_host_wgpu::{
     BindingKind, Command, Gpu, Kernel, QueueSet, StagingConfig, Transients, UsageClass,
 };
@@ -109,4 +109,101 @@ fn a_frame_allocates_hardly_more_than_wgpu_does() {
     // The list of the frame's reservations.
     assert!(ours <= plain + STEPS, "{ours} against {plain} in {STEPS} steps");
     assert_eq!(transients.pools().providers().map(|p| p.stats().acquires).sum::<u64>(), 1);
+}
+
+/// What all threads allocate in a step, once it has settled: the least of some rounds, since a queue or a table of somebody's may
+/// still grow in one.
+#[cfg(unix)]
+fn per_round(step: &mut dyn FnMut()) -> u64 {
+    (0..STEPS).for_each(|_| step());
+    let round = || {
+        let before = all_allocations();
+        (0..STEPS).for_each(|_| step());
+        all_allocations() - before
+    };
+    core::iter::repeat_with(round).take(5).min().unwrap()
+}
+
+/// Allocas, deallocas and a submission on a queue, against the same submission with wgpu alone: encoder, commands, and the error
+/// scopes that make a refusal a value. All threads count.
+#[test]
+#[cfg(unix)]
+fn a_queue_allocates_nothing_beyond_what_wgpu_does() {
+    if !alone("steady::a_queue_allocates_nothing_beyond_what_wgpu_does", "exec \"$0\" \"$@\"") {
+        return;
+    }
+    let gpu = noop();
+    let tracker = Tracker::new(8);
+    let (pools, pool) = storage(&gpu, &tracker, 1 << 20, u32::MAX);
+    let set = QueueSet::new(pools, &tracker);
+    let queue = set.open(&gpu, queue_axis(0, 0)).unwrap();
+    let nothing = "@group(0) @binding(0) var<storage, read_write> data: array<u32>;
+        @compute @workgroup_size(64) fn main() { data[0] = 0; }";
+    let kernel = Kernel::new(&gpu, "nothing", nothing, "main", &[BindingKind::Storage]).unwrap();
+
+    let mut ours = || {
+        let (a, _) = queue.alloca(pool, &Request::new(64 << 10).or_grow()).unwrap();
+        let (b, _) = queue.alloca(pool, &Request::new(4096).or_grow()).unwrap();
+        let commands = [Command::fill(a, 0), Command::dispatch(&kernel, [b.into()], [1, 1, 1])];
+        queue.submit(FrontierRef::EMPTY, commands).unwrap();
+        queue.dealloca(a, FrontierRef::EMPTY).unwrap();
+        let last = queue.dealloca(b, FrontierRef::EMPTY).unwrap();
+        while tracker.reached(queue.axis()) < last {
+            std::thread::yield_now();
+        }
+    };
+    let ours = per_round(&mut ours);
+
+    // Without work there is nothing for wgpu to do, either.
+    let memory = per_round(&mut || {
+        let (a, _) = queue.alloca(pool, &Request::new(4096).or_grow()).unwrap();
+        queue.submit(FrontierRef::EMPTY, []).unwrap();
+        let last = queue.dealloca(a, FrontierRef::EMPTY).unwrap();
+        while tracker.reached(queue.axis()) < last {
+            std::thread::yield_now();
+        }
+    });
+    assert_eq!(memory, 0, "allocations in {STEPS} steps");
+
+    let (device, wgpu_queue) = (gpu.device(), gpu.queue());
+    let buffer = device.create_buffer(&wgpu::BufferDescriptor {
+        label: None,
+        size: 1 << 20,
+        usage: UsageClass::Storage.buffer_usages(),
+        mapped_at_creation: false,
+    });
+    let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+        label: None,
+        layout: kernel.layout(),
+        entries: &[wgpu::BindGroupEntry {
+            binding: 0,
+            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer: &buffer,
+                offset: 64 << 10,
+                size: core::num::NonZeroU64::new(4096),
+            }),
+        }],
+    });
+    let mut plain = || {
+        let mut encoder = device.create_command_encoder(&Default::default());
+        encoder.clear_buffer(&buffer, 0, Some(64 << 10));
+        {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            pass.set_pipeline(kernel.pipeline());
+            pass.set_bind_group(0, &group, &[]);
+            pass.dispatch_workgroups(1, 1, 1);
+        }
+        use wgpu::ErrorFilter as F;
+        let scopes = [F::Internal, F::OutOfMemory, F::Validation]
+            .map(|filter| device.push_error_scope(filter));
+        let index = wgpu_queue.submit([encoder.finish()]);
+        for scope in scopes.into_iter().rev() {
+            assert!(pollster::block_on(scope.pop()).is_none());
+        }
+        let wait = wgpu::PollType::Wait { submission_index: Some(index), timeout: None };
+        device.poll(wait).unwrap();
+    };
+    let plain = per_round(&mut plain);
+    println!("{STEPS} steps: {ours} allocations, {plain} of wgpu alone");
+    assert!(ours <= plain, "{ours} against {plain} in {STEPS} steps");
 }

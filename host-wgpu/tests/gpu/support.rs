@@ -83,3 +83,23 @@ impl Rng {
         self.next() % bound
     }
 }
+
+/// Whether this process runs only `test`. If not, one that does is run, by the shell with `script`, and must pass; the caller then has
+/// nothing more to do.
+#[cfg(unix)]
+pub(crate) fn alone(test: &str, script: &str) -> bool {
+    const ALONE: &str = "STRANDLINE_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let output = std::process::Command::new("sh")
+        .args(["-c", script])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture", test])
+        .env(ALONE, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{output:?}");
+    false
+}

@@ -9,13 +9,14 @@ use crate::provision;
 use crate::shell::{self, Cmd, target_dir};
 use crate::step::{Outcome, Stop};
 
-use super::{DEBIAN_RUST, debian_rust, guests};
+use super::{DEBIAN_RUST, c_guest, debian_rust, guests};
 
 /// What components are built for.
 const TARGET: &str = "wasm32-wasip2";
 /// What Debian's toolchain needs besides: the component linker's parts, and C's start-up code.
 const DEBIAN_LINK: [&str; 3] = ["rust-web-llvm", "lld-22", "wasi-libc"];
-const DEBIAN_LINKER: &str = "/usr/lib/rustlib/x86_64-unknown-linux-gnu/bin/wasm-component-ld";
+pub(super) const DEBIAN_LINKER: &str =
+    "/usr/lib/rustlib/x86_64-unknown-linux-gnu/bin/wasm-component-ld";
 const DEBIAN_FLAGS: &str = "-C link-self-contained=no -L/usr/lib/wasm32-wasi";
 /// The Python package that runs components, pinned: its interface is young.
 const PYTHON_WASMTIME: &str = "wasmtime==50.0.1";
@@ -88,11 +89,25 @@ pub(crate) fn component() -> Outcome {
 pub(super) fn sandbox() -> Outcome {
     component()?;
     guests::guests()?;
+    let mut features = String::from(
+        "strandline-host-native/component,strandline/component,strandline-guest-tests/guests",
+    );
+    let mut tests = Cmd::cargo();
+    match c_guest::c_guest() {
+        Ok(file) => {
+            features.push_str(",strandline-guest-tests/guest-c");
+            tests = tests.env("STRANDLINE_C_GUEST", file);
+        }
+        Err(Stop::Skipped(why)) => println!("without the guest in C: {why}"),
+        failed => {
+            failed?;
+        }
+    }
     // One build for all: with other packages or features wasmtime would be built again.
-    Cmd::cargo()
+    tests
         .args(["test", "-p", "strandline-host-native", "-p", "strandline"])
         .args(["-p", "strandline-guest-tests", "--no-fail-fast", "--features"])
-        .arg("strandline-host-native/component,strandline/component,strandline-guest-tests/guests")
+        .arg(features)
         .args(["--lib", "--test", "substrate", "--test", "via_component", "--test", "suite"])
         .args(["--example", "embed"])
         .env("STRANDLINE_COMPONENT", component_file())

@@ -4,29 +4,32 @@
 //!   build everything once ─▶ strandline info: an adapter?  ── no ─▶ install Mesa's driver, look again
 //!                                  │ yes                                  │ none: skip, in CI fail
 //!                                  ▼                                      ▼
-//!   tests of host-wgpu, replay, the command ─▶ example ─▶ replay --provider wgpu
+//!   tests of host-wgpu, replay, the command; conformance ─▶ example ─▶ replay --provider wgpu ─▶ a check for the web
 //! ```
 
 use serde_json::Value;
 
 use super::replay::report::{check_report, count};
+use super::{BARE_TARGET, DEBIAN_RUST, component, debian_rust};
 use crate::provision;
-use crate::shell::{self, Cmd};
+use crate::shell::{self, Cmd, TestCount};
 use crate::step::{Outcome, Stop};
 
 /// Mesa's drivers, with one for the processor, and Vulkan's loader.
 const DEBIAN_VULKAN: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
 
 /// One set of features for all, so that wgpu is built once.
-const PACKAGES: [&str; 8] = [
+const PACKAGES: [&str; 10] = [
     "-p",
     "strandline-host-wgpu",
     "-p",
     "strandline-replay",
     "-p",
     "strandline",
+    "-p",
+    "strandline-guest-tests",
     "--features",
-    "strandline/wgpu",
+    "strandline/wgpu,strandline-guest-tests/wgpu",
 ];
 
 /// What is replayed, with which options. Whatever the pool, what the GPU wrote must be what it finds.
@@ -42,21 +45,23 @@ const FLAT: &str = "traces/bert_train.csv.gz";
 pub(super) fn wgpu() -> Outcome {
     let test = || Cmd::cargo().arg("test").args(PACKAGES).arg("--no-fail-fast");
     test().arg("--no-run").run()?;
-    if !has_adapter()? {
+    let mut adapter = adapter()?;
+    if adapter.is_none() {
         provision::debian_packages(&DEBIAN_VULKAN)?;
-        if !has_adapter()? {
-            return Err(provision::missing(
-                "a GPU adapter; Mesa's driver for processors is installed",
-            ));
-        }
+        adapter = self::adapter()?;
     }
-    let tests = test().run_tests()?;
+    let Some(adapter) = adapter else {
+        return Err(provision::missing("a GPU adapter; Mesa's driver for processors is installed"));
+    };
+    let tests = test().run_tests()? + sandboxed()?;
     Cmd::cargo().args(["run", "-p", "strandline-host-wgpu", "--example", "transformer"]).run()?;
     for case in CASES {
         let cmd = strandline().arg("replay").args(case).args(["--provider", "wgpu", "--json"]);
         replayed(&cmd)?;
         println!("ok      {cmd}");
     }
+    by_name(&adapter)?;
+    web()?;
     let mut committed = Vec::new();
     for streams in ["1", "8"] {
         let options = ["--in-flight", "64", "--allow-wait", "--provider", "wgpu", "--json"];
@@ -68,6 +73,31 @@ pub(super) fn wgpu() -> Outcome {
         [one, eight] if eight * 100 <= one * 105 => Ok(Some(tests)),
         _ => Err(Stop::Failed(format!("{FLAT}: {committed:?} bytes on 1 and 8 streams"))),
     }
+}
+
+/// Conformance over a GPU with the core in the sandbox, where its component can be built.
+fn sandboxed() -> Result<TestCount, Stop> {
+    if let Err(why) = component::toolchain() {
+        return match why {
+            Stop::Skipped(why) => {
+                println!("skipped: conformance on a GPU through the sandbox ({why})");
+                Ok(TestCount::default())
+            }
+            failed => Err(failed),
+        };
+    }
+    component::component()?;
+    // Packages and features as in the sandbox's step, so that wasmtime is not built again.
+    Cmd::cargo()
+        .args(["test", "-p", "strandline-host-native", "-p", "strandline"])
+        .args(["-p", "strandline-guest-tests", "--no-fail-fast", "--features"])
+        .arg(
+            "strandline-host-native/component,strandline/component,strandline/wgpu,\
+             strandline-guest-tests/guests,strandline-guest-tests/wgpu",
+        )
+        .args(["--test", "suite", "--", "sandbox_gpu"])
+        .env("STRANDLINE_COMPONENT", component::component_file())
+        .run_tests()
 }
 
 fn strandline() -> Cmd {
@@ -96,7 +126,59 @@ fn replayed(cmd: &Cmd) -> Result<Value, Stop> {
     Ok(report)
 }
 
-fn has_adapter() -> Result<bool, Stop> {
+/// The GPU host for a browser: it is checked, not run.
+fn web() -> Result<(), Stop> {
+    let check = || {
+        let package = ["check", "-p", "strandline-host-wgpu", "--no-default-features"];
+        Cmd::cargo().args(package).args(["--target", BARE_TARGET])
+    };
+    if provision::has_target(BARE_TARGET) {
+        return check().flavour("web", "").run();
+    }
+    match provision::debian_packages(&DEBIAN_RUST) {
+        Ok(()) => debian_rust(check(), "web", "").arg("-Zbuild-std=std,panic_abort").run(),
+        Err(Stop::Skipped(why)) => {
+            println!("skipped: the GPU host for a browser ({why})");
+            Ok(())
+        }
+        Err(failed) => Err(failed),
+    }
+}
+
+/// The name of the adapter that is used when none is named.
+fn adapter() -> Result<Option<String>, Stop> {
     let report = report_of(&strandline().args(["info", "--json"]))?;
-    Ok(report["adapters"].as_array().is_some_and(|adapters| !adapters.is_empty()))
+    match report["adapters"].as_array().map(Vec::as_slice) {
+        None | Some([]) => Ok(None),
+        Some([first, ..]) => match first["name"].as_str() {
+            Some(name) => Ok(Some(name.to_owned())),
+            None => Err(Stop::Failed(format!("an adapter without a name: {first}"))),
+        },
+    }
+}
+
+/// The adapter that is named is the one that works; one that is not there is refused, and those that are are named.
+fn by_name(adapter: &str) -> Result<(), Stop> {
+    let named = |name: &str| {
+        let [trace, ..] = CASES[0] else { return strandline() };
+        let options = ["--provider", "wgpu", "--json", "--adapter", name];
+        strandline().args(["replay", trace]).args(options)
+    };
+    let cmd = named(&adapter.to_uppercase());
+    let report = replayed(&cmd)?;
+    if report["gpu"]["adapter"] != adapter {
+        return Err(Stop::Failed(format!(
+            "{} worked, not {adapter} ({cmd})",
+            report["gpu"]["adapter"]
+        )));
+    }
+    println!("ok      {cmd}");
+    let cmd = named("no such adapter");
+    let output = cmd.output()?;
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() || !complaint.contains(adapter) {
+        return Err(Stop::Failed(format!("{cmd}: {}: {}", output.status, complaint.trim())));
+    }
+    println!("ok      {cmd}: {}", complaint.trim());
+    Ok(())
 }

@@ -15,7 +15,7 @@ fn in_guest(case: &str, pools: &dyn Pools) {
     if let Err(wrong) = ended {
         panic!("{wrong}");
     }
-    check_empty(case, &rig.unwrap());
+    check_empty(case, &rig.unwrap().stage);
 }
 
 /// Core's pools in the sandbox.

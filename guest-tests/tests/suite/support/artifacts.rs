@@ -3,23 +3,30 @@
 use std::path::PathBuf;
 use strandline_host_native::component::substrate::find_component;
 
-/// Below a build's target folder.
-const BUILT: &str = "component/conformance.wasm";
-
 fn read(path: &PathBuf) -> Vec<u8> {
     std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The guest that runs cases and hostile programs: the file that `STRANDLINE_GUEST` names, or the one that was
-/// built in the target folder of this program.
-pub(crate) fn conformance() -> Vec<u8> {
-    if let Some(path) = std::env::var_os("STRANDLINE_GUEST") {
+/// The file that a variable names, or the one that was built in the target folder of this program.
+fn built(variable: &str, file: &str, remedy: &str) -> Vec<u8> {
+    if let Some(path) = std::env::var_os(variable) {
         return read(&path.into());
     }
     let program = std::env::current_exe().unwrap();
-    let mut built = program.ancestors().skip(1).map(|folder| folder.join(BUILT));
+    let mut built = program.ancestors().skip(1).map(|folder| folder.join("component").join(file));
     let found = built.find(|path| path.is_file());
-    read(&found.expect("no guest is built; run `cargo xtask guests`"))
+    read(&found.unwrap_or_else(|| panic!("{file} is not built; run `{remedy}`")))
+}
+
+/// The guest that runs cases and hostile programs.
+pub(crate) fn conformance() -> Vec<u8> {
+    built("STRANDLINE_GUEST", "conformance.wasm", "cargo xtask guests")
+}
+
+/// The guest in C.
+#[cfg(feature = "guest-c")]
+pub(crate) fn chain() -> Vec<u8> {
+    built("STRANDLINE_C_GUEST", "chain.wasm", "cargo xtask test --only sandbox")
 }
 
 /// The core's component.

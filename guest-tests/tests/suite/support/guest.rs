@@ -23,6 +23,30 @@ mod bindings {
     });
 }
 
+/// What the stage has the rig do, on behalf of the guest's tenant.
+impl Rig {
+    fn submit(&mut self, axis: usize, tenant: &mut Tenant) -> Entry {
+        let entry = self.stage.submit(axis);
+        tenant.lend_axis(entry.axis, entry.epoch);
+        Entry { axis: entry.axis.to_bits(), epoch: entry.epoch }
+    }
+
+    fn complete(&self, entry: Entry) {
+        self.stage.complete(entry);
+        self.device.progressed();
+    }
+
+    fn lose(&self, axis: usize) {
+        self.stage.lose(axis);
+        self.device.progressed();
+    }
+
+    fn quiesce(&self, tenant: &mut Tenant) {
+        tenant.quiesce();
+        self.stage.pools.iter().for_each(|pool| pool.quiesce());
+    }
+}
+
 /// A store's part that the stage works on.
 pub(crate) type Store = GuestStore<Option<Rig>>;
 

@@ -2,8 +2,12 @@
 
 #[cfg(feature = "guests")]
 pub(crate) mod artifacts;
+pub(crate) mod convert;
+#[cfg(feature = "wgpu")]
+pub(crate) mod gpu;
 #[cfg(feature = "guests")]
 pub(crate) mod guest;
+pub(crate) mod host;
 pub(crate) mod native;
 pub(crate) mod rig;
 #[cfg(feature = "guests")]

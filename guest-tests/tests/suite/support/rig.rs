@@ -1,4 +1,4 @@
-//! The host's side of a case: a tracker with axes, providers, pools, a device.
+//! The host's side of a case: a tracker with axes, providers and pools, and a device that lends them.
 
 use std::sync::Arc;
 use strandline_core::pool::arena::{ArenaPool, ArenaPoolConfig};
@@ -10,7 +10,9 @@ use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
 use strandline_core::pool::{Pool, PoolHost};
 use strandline_core::pool_set::Registration;
 use strandline_core::slab::{BufferUsage, MemoryType, SlabProperties, SlabStats, Trim};
-use strandline_core::{Axis, Failure, Grant, SlabError, SlabId, SlabMap, SlabProvider, Tracker};
+use strandline_core::{
+    Axis, Entry as CoreEntry, Failure, Grant, SlabError, SlabId, SlabMap, SlabProvider, Tracker,
+};
 use strandline_guest_tests::{Entry, Needs, PoolKind, PoolNeeds};
 use strandline_host_native::tenant::{Device, Lent, Tenant, TenantLimits};
 use strandline_host_native::{MmapBuffer, MmapSlabProvider, thread_wake};
@@ -91,106 +93,102 @@ impl Pools for Native {
 
 /// A provider that says something else of its memory.
 #[derive(Debug)]
-struct UploadOnly(Slabs);
+pub(crate) struct Claiming<P: ?Sized> {
+    pub(crate) memory_type: MemoryType,
+    pub(crate) usage: BufferUsage,
+    pub(crate) provider: Arc<P>,
+}
 
-impl SlabProvider for UploadOnly {
+impl<P: ?Sized> Claiming<P> {
+    /// For uploads only.
+    pub(crate) const fn upload_only(provider: Arc<P>) -> Self {
+        let usage = BufferUsage::UPLOAD.union(BufferUsage::TRANSFER);
+        Self { memory_type: MemoryType::HOST_VISIBLE, usage, provider }
+    }
+}
+
+impl<P: SlabProvider + ?Sized> SlabProvider for Claiming<P> {
     fn properties(&self) -> SlabProperties {
-        SlabProperties {
-            memory_type: MemoryType::HOST_VISIBLE,
-            usage: BufferUsage::UPLOAD.union(BufferUsage::TRANSFER),
-            ..self.0.properties()
-        }
+        let (memory_type, usage) = (self.memory_type, self.usage);
+        SlabProperties { memory_type, usage, ..self.provider.properties() }
     }
 
     fn acquire(&self, size: u64) -> Result<Grant, SlabError> {
-        self.0.acquire(size)
+        self.provider.acquire(size)
     }
 
     fn release(&self, id: SlabId) -> Result<(), SlabError> {
-        self.0.release(id)
+        self.provider.release(id)
     }
 
     fn trim(&self, how: Trim) -> u64 {
-        self.0.trim(how)
+        self.provider.trim(how)
     }
 
     fn stats(&self) -> SlabStats {
-        self.0.stats()
+        self.provider.stats()
     }
 }
 
-impl SlabMap for UploadOnly {
-    type Buffer = MmapBuffer;
+impl<P: SlabMap + ?Sized> SlabMap for Claiming<P> {
+    type Buffer = P::Buffer;
 
-    fn map(&self, id: SlabId, offset: u64, len: u64) -> Result<MmapBuffer, SlabError> {
-        self.0.map(id, offset, len)
+    fn map(&self, id: SlabId, offset: u64, len: u64) -> Result<P::Buffer, SlabError> {
+        self.provider.map(id, offset, len)
     }
 }
 
-/// See the [module](self).
-pub(crate) struct Rig {
+/// Where a case's pool stands in the pool set.
+pub(crate) const fn registration(needs: &PoolNeeds) -> Registration {
+    if needs.oversized {
+        return Registration::oversized();
+    }
+    Registration::new().priority(needs.priority).sizes(1, needs.max_size)
+}
+
+/// What every host has: a tracker, axes of its own that the case moves, and pools.
+pub(crate) struct Stage {
     pub(crate) tracker: Tracker,
     axes: [Axis; 4],
     submitted: [u64; 4],
     pub(crate) pools: Vec<Arc<dyn Pool>>,
-    pub(crate) device: Arc<Device>,
 }
 
-impl Rig {
-    pub(crate) fn new(needs: &Needs, memory: &dyn Memory, pools: &dyn Pools) -> Self {
+impl Stage {
+    /// No pools yet.
+    pub(crate) fn new() -> Self {
         let tracker = Tracker::new(64);
         let axes = [0, 1, 2, 3].map(|i| Axis::host(0, 0, i));
         for axis in axes {
             tracker.register(axis).unwrap();
         }
-        let mut made = Vec::new();
-        let mut lent = Vec::new();
-        for needs_of_pool in needs.pools {
-            let mut slabs = memory.provider(needs.capacity);
-            if needs_of_pool.upload_only {
-                slabs = Arc::new(UploadOnly(slabs));
-            }
-            let host =
-                PoolHost::new(slabs.clone(), Arc::new(tracker.clone())).with_wake(thread_wake());
-            let pool = pools.pool(needs_of_pool, host);
-            made.push(pool.clone());
-            let registration = if needs_of_pool.oversized {
-                Registration::oversized()
-            } else {
-                let max = needs_of_pool.max_size;
-                Registration::new().priority(needs_of_pool.priority).sizes(1, max)
-            };
-            lent.push(Lent { registration, may_trim: true, ..Lent::new(pool, slabs) });
-        }
-        let device = Device::new(0, tracker.clone(), lent);
-        Self { tracker, axes, submitted: [0; 4], pools: made, device }
+        Self { tracker, axes, submitted: [0; 4], pools: Vec::new() }
     }
 
-    /// A tenant with plenty.
-    pub(crate) fn tenant(&self) -> Tenant {
-        let limits = TenantLimits { budget: 1 << 30, ..TenantLimits::default() };
-        Tenant::new(&self.device, limits).unwrap()
+    /// Makes the next pool, over a provider's slabs.
+    pub(crate) fn add_pool(
+        &mut self,
+        needs: &PoolNeeds,
+        slabs: Arc<dyn SlabProvider>,
+        pools: &dyn Pools,
+    ) -> Arc<dyn Pool> {
+        let host = PoolHost::new(slabs, Arc::new(self.tracker.clone())).with_wake(thread_wake());
+        let pool = pools.pool(needs, host);
+        self.pools.push(pool.clone());
+        pool
     }
 
-    pub(crate) fn submit(&mut self, axis: usize, tenant: &mut Tenant) -> Entry {
+    pub(crate) fn submit(&mut self, axis: usize) -> CoreEntry {
         self.submitted[axis] += 1;
-        tenant.lend_axis(self.axes[axis], self.submitted[axis]);
-        Entry { axis: self.axes[axis].to_bits(), epoch: self.submitted[axis] }
+        CoreEntry::new(self.axes[axis], self.submitted[axis])
     }
 
     pub(crate) fn complete(&self, entry: Entry) {
         self.tracker.advance(Axis::from_bits(entry.axis), entry.epoch).unwrap();
-        self.device.progressed();
     }
 
     pub(crate) fn lose(&self, axis: usize) {
         self.tracker.fail_axis(self.axes[axis], Failure::message("device lost")).unwrap();
-        self.device.progressed();
-    }
-
-    pub(crate) fn quiesce(&self, tenant: &mut Tenant) {
-        tenant.quiesce();
-        self.pools.iter().for_each(|pool| pool.quiesce());
     }
 
     /// After the case: what it held has come back, and every byte can be used again.
@@ -207,5 +205,35 @@ impl Rig {
                 std::thread::yield_now();
             }
         }
+    }
+}
+
+/// Tenants' side: the pools are lent by a device whose queues the processor runs.
+pub(crate) struct Rig {
+    pub(crate) stage: Stage,
+    pub(crate) device: Arc<Device>,
+}
+
+impl Rig {
+    pub(crate) fn new(needs: &Needs, memory: &dyn Memory, pools: &dyn Pools) -> Self {
+        let mut stage = Stage::new();
+        let mut lent = Vec::new();
+        for needs_of_pool in needs.pools {
+            let mut slabs = memory.provider(needs.capacity);
+            if needs_of_pool.upload_only {
+                slabs = Arc::new(Claiming::upload_only(slabs));
+            }
+            let pool = stage.add_pool(needs_of_pool, slabs.clone(), pools);
+            let registration = registration(needs_of_pool);
+            lent.push(Lent { registration, may_trim: true, ..Lent::new(pool, slabs) });
+        }
+        let device = Device::new(0, stage.tracker.clone(), lent);
+        Self { stage, device }
+    }
+
+    /// A tenant with plenty.
+    pub(crate) fn tenant(&self) -> Tenant {
+        let limits = TenantLimits { budget: 1 << 30, ..TenantLimits::default() };
+        Tenant::new(&self.device, limits).unwrap()
     }
 }

@@ -1,0 +1,237 @@
+//! The pump: rounds in which everything goes on that can.
+//!
+//! ```text
+//!   call ─▶ lock: core decides, the line gets an item ─▶ unlock ─▶ pump
+//!   pump ─▶ lock: ended axes, core's events, which heads can go ─▶ unlock ─▶ encode, submit ─▶ again
+//! ```
+//!
+//! # Invariants
+//! - At most one thread is the pump. One that finds another there leaves a note (`again`), so nothing is missed.
+//! - Foreign code (commands, callbacks, drops of both) runs with the lock released.
+//!
+//! # Cost
+//! A round's lists live on between rounds: in the steady state it allocates nothing, whatever wgpu does.
+
+use super::exec::Exec;
+use super::failure_of;
+use super::ready::Arm;
+use super::set::SetInner;
+use super::state::{Item, Kind};
+use crate::command::Command;
+use crate::gpu::Listener;
+use crate::staging::Short;
+use crate::timeline::Timeline;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::PoisonError;
+use strandline_core::queue::BufferId;
+use strandline_core::{Entry, Failure, Frontier, Progress};
+
+/// Items of one line that go out in one submission, at most.
+const RUN: usize = 64;
+
+/// What a round works on.
+#[derive(Default)]
+pub(super) struct Batch {
+    /// What can go, each with its line, in an order in which it may.
+    items: VecDeque<(usize, Item)>,
+    /// Waits to be called for.
+    arms: Vec<Arm>,
+    /// What failed or ended: dropped with the lock released.
+    trash: Vec<Item>,
+    /// Buffers that end with the submission under way.
+    ended: Vec<BufferId>,
+    /// Lists of commands that have been recorded.
+    spent: Vec<Vec<Command>>,
+}
+
+/// How the pump's round ended.
+enum Round {
+    /// Everything went out.
+    Done,
+    /// The staging rings are in flight: what is left of the batch waits.
+    Short,
+    /// An epoch of a line cannot be issued.
+    Failed(usize, Failure),
+}
+
+impl SetInner {
+    /// Lets everything go on that can, unless another thread is at it; then that one does.
+    pub(super) fn pump(&self) {
+        loop {
+            let mut state = self.lock();
+            if state.pumping {
+                state.again = true;
+                return;
+            }
+            state.pumping = true;
+            state.again = false;
+            let mut batch = core::mem::take(&mut state.batch);
+            state.advance(self.pools());
+            state.select(self.tracker(), &mut batch.items, &mut batch.arms);
+            core::mem::swap(&mut batch.trash, &mut state.trash);
+            drop(state);
+            batch.trash.clear();
+            for (frontier, arm) in batch.arms.drain(..) {
+                self.arm(frontier, arm);
+            }
+            let selected = batch.items.len();
+            let round = self.execute(&mut batch);
+            let progress = selected > batch.items.len();
+
+            let mut state = self.lock();
+            while let Some((line, item)) = batch.items.pop_back() {
+                let line = &mut state.lines[line];
+                line.issued = item.epoch - 1;
+                line.items.push_front(item);
+            }
+            let mut more = state.again || progress;
+            if let Round::Failed(line, failure) = round {
+                let axis = state.lines[line].axis;
+                state.engine.fail(axis, &failure);
+                more = true;
+            }
+            state.keep_blanks(&mut batch.spent);
+            state.batch = batch;
+            state.pumping = false;
+            let expectations = state.expectations();
+            drop(state);
+            for (gpu, waits) in expectations {
+                gpu.expect(waits);
+            }
+            if !more {
+                return;
+            }
+        }
+    }
+
+    /// Has the tracker call when a wait is reached, or can never be.
+    fn arm(&self, wait: Frontier, axes: Vec<Entry>) {
+        let this = self.weak();
+        let called = self.tracker().wait(wait.as_ref(), move |reached| {
+            let Some(this) = this.upgrade() else { return };
+            if let Err(error) = reached {
+                let failure = failure_of(error);
+                // Which of them ended, the error may tell; those that did not are not affected by being asked about.
+                let mut state = this.lock();
+                for entry in &axes {
+                    if matches!(this.tracker().end_of(entry.axis), Ok(Some(_)))
+                        && !this.tracker().has_reached(entry.axis, entry.epoch)
+                    {
+                        state.ended.push((entry.axis, failure.clone()));
+                    }
+                }
+            }
+            this.pump();
+        });
+        if let Err(error) = called {
+            // Axes are checked when they are submitted, and never unregistered.
+            log::error!("waiting for {wait:?}: {error}");
+        }
+    }
+
+    /// Encodes and submits a batch, in order. What does not go out stays in it.
+    fn execute(&self, batch: &mut Batch) -> Round {
+        while let Some(&(line, _)) = batch.items.front() {
+            let (timeline, exec) = {
+                let state = self.lock();
+                let line = &state.lines[line];
+                (line.timeline.clone(), state.devices[line.device].exec.clone())
+            };
+            let mut exec = exec.lock().unwrap_or_else(PoisonError::into_inner);
+            match self.run(line, &timeline, &mut exec, batch) {
+                Round::Done => {}
+                other => return other,
+            }
+        }
+        Round::Done
+    }
+
+    /// One submission: items of one line, from the front of the batch.
+    fn run(&self, line: usize, timeline: &Timeline, exec: &mut Exec, batch: &mut Batch) -> Round {
+        let mut encoder = None;
+        let mut last = None;
+        let mut short = None;
+        let mut foreign = None;
+        for _ in 0..RUN {
+            let next = batch.items.front_mut().filter(|(of, _)| *of == line);
+            let Some((_, item)) = next else { break };
+            match &mut item.kind {
+                Kind::Alloca => {}
+                Kind::Dealloca(buffer) => batch.ended.push(*buffer),
+                Kind::Work { commands, upload, readback } => {
+                    match exec.prepare(*upload, *readback) {
+                        Ok(()) => {}
+                        Err(Short::Later) => {
+                            short = Some(Round::Short);
+                            break;
+                        }
+                        Err(Short::Broken(failure)) => {
+                            short = Some(Round::Failed(line, failure));
+                            break;
+                        }
+                    }
+                    if !commands.is_empty() {
+                        let encoder = encoder.get_or_insert_with(|| exec.begin(self.pools()));
+                        let mut commands = core::mem::take(commands);
+                        let encoded = encode_all(exec, encoder, &mut commands);
+                        batch.spent.push(commands);
+                        if let Err(failure) = encoded {
+                            short = Some(Round::Failed(line, failure));
+                            break;
+                        }
+                    }
+                }
+                Kind::Foreign(index) => {
+                    if last.is_some() {
+                        // What is before it goes out first.
+                        break;
+                    }
+                    foreign = index.take();
+                }
+            }
+            last = Some(item.epoch);
+            batch.items.pop_front();
+            if foreign.is_some() {
+                break;
+            }
+        }
+        let Some(last) = last else { return short.unwrap_or(Round::Done) };
+        let issued = match foreign {
+            Some(index) => timeline.issue_foreign(last, index).map_err(Failure::new),
+            None => exec.submit(timeline, last, encoder),
+        };
+        if !batch.ended.is_empty() {
+            let mut state = self.lock();
+            for buffer in batch.ended.drain(..) {
+                state.bound.remove(&buffer);
+            }
+        }
+        match issued {
+            Ok(()) => short.unwrap_or(Round::Done),
+            Err(failure) => Round::Failed(line, failure),
+        }
+    }
+}
+
+/// Records commands and empties the list. A panic in the program's own recording is a failure like any other.
+fn encode_all(
+    exec: &mut Exec,
+    encoder: &mut wgpu::CommandEncoder,
+    commands: &mut Vec<Command>,
+) -> Result<(), Failure> {
+    let encoded = catch_unwind(AssertUnwindSafe(|| {
+        commands.drain(..).try_for_each(|command| exec.encode(encoder, command))
+    }));
+    encoded.unwrap_or_else(|_| Err(Failure::message("recording a command panicked")))
+}
+
+impl Listener for SetInner {
+    fn progress(&self) {
+        for device in 0.. {
+            let Some(arrivals) = self.arrivals(device) else { break };
+            arrivals.deliver();
+        }
+        self.pump();
+    }
+}
