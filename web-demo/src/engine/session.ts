@@ -301,6 +301,8 @@ export class Session {
   #pursue(goal: Goal): void {
     if (this.#trace === null) throw new Error("the run is closed");
     let run = this.#shown;
+    // On the way to a goal that was given up, it may have come farther than to the last one that was reached.
+    if (run !== null) this.#at = Math.max(this.#at, Number(run.event()));
     if (run === null || this.#at > goal.event) {
       run = this.#begin(this.#trace);
       this.#back = true;

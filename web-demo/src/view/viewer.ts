@@ -23,6 +23,8 @@ import { Timeline } from "./timeline.ts";
 
 /** Between two refreshes of the table while the run plays, in milliseconds. */
 const TABLE_MS = 250;
+/** How long an instant may take before a newer one is asked for besides, in milliseconds. */
+const IMPATIENT_MS = 250;
 /** From a picture to what is told of all of it, in milliseconds. */
 const OVERVIEW_MS = 150;
 /** Between two drawings of the timeline while more of the run becomes known. */
@@ -71,6 +73,8 @@ export class Viewer {
   private frame: Frame | null = null;
   private wanted: number | null = null;
   private asking = false;
+  private pulls = 0;
+  private impatience: ReturnType<typeof setTimeout> | undefined;
   private ticking = 0;
   private before = 0;
   private tableAt = 0;
@@ -287,6 +291,7 @@ export class Viewer {
     this.setSource(null);
     cancelAnimationFrame(this.ticking);
     clearTimeout(this.timelineTimer);
+    clearTimeout(this.impatience);
     clearTimeout(this.detailsTimer);
     document.removeEventListener("keydown", this.onKey);
     this.dark.removeEventListener("change", this.onColours);
@@ -409,15 +414,21 @@ export class Viewer {
     this.seek(instants === "every" ? this.event + by : nextInstant(instants, this.event, by));
   }
 
-  /** Asks for an instant; of those asked for while one is under way, only the newest is fetched. */
+  /** Asks for an instant; of those asked for while one is under way, only the newest is fetched: when that one has come, or has kept us waiting. */
   private ask(event: number): void {
     this.wanted = event;
     if (!this.asking) void this.pull();
+    else
+      this.impatience ??= setTimeout(() => {
+        this.impatience = undefined;
+        if (this.wanted !== null) void this.pull();
+      }, IMPATIENT_MS);
   }
 
   private async pull(): Promise<void> {
+    const mine = ++this.pulls;
     this.asking = true;
-    while (this.wanted !== null && this.source !== null) {
+    while (this.wanted !== null && this.source !== null && mine === this.pulls) {
       const { source, wanted } = this;
       this.wanted = null;
       try {
@@ -433,7 +444,7 @@ export class Viewer {
         }
       }
     }
-    this.asking = false;
+    if (mine === this.pulls) this.asking = false;
   }
 
   private showFrame(frame: Frame | null): void {
@@ -537,7 +548,8 @@ export class Viewer {
     cancelAnimationFrame(this.ticking);
     this.ticking = requestAnimationFrame((now) => {
       const gap = now - this.before;
-      if (this.calm.matches && gap < CALM_MS) {
+      // A source that has not answered holds the clock: it would run ahead of what can be shown.
+      if (this.asking || (this.calm.matches && gap < CALM_MS)) {
         this.tick();
         return;
       }
