@@ -3,7 +3,7 @@
 use strandline_core::pool::{Origin as CoreOrigin, ReuseProof};
 use strandline_core::{
     Acquire, Axis, Death as CoreDeath, Entry as CoreEntry, FrontierRef, Pool, PoolError, PoolStats,
-    Request, Reservation, WaitError,
+    Request, Reservation,
 };
 use strandline_guest_tests::{Answer, Ask, Death, Entry, Origin, Refusal, Stats};
 
@@ -28,13 +28,6 @@ pub(crate) fn pool_refusal(error: &PoolError) -> Refusal {
         PoolError::ZeroSize => Refusal::ZeroSize,
         PoolError::InvalidAlignment { .. } => Refusal::InvalidAlignment,
         PoolError::TooLarge { .. } => Refusal::TooLarge,
-        other => Refusal::Other(other.to_string()),
-    }
-}
-
-pub(crate) fn wait_refusal(error: WaitError) -> Refusal {
-    match error {
-        WaitError::Failed { .. } | WaitError::Retired { .. } => Refusal::Failed,
         other => Refusal::Other(other.to_string()),
     }
 }

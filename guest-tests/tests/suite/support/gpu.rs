@@ -1,6 +1,6 @@
 //! Work on a GPU: core's pools over GPU buffers, queues of the GPU host.
 
-use super::convert::{self, entries, frontier, pool_refusal, request, wait_refusal};
+use super::convert::{self, entries, frontier, pool_refusal, request};
 use super::host::{HostWorld, Work};
 use super::rig::{Claiming, Pools, Stage, registration};
 use core::cell::RefCell;
@@ -9,6 +9,7 @@ use strandline_core::pool_set::{Need, Route};
 use strandline_core::slab::{BufferUsage, MemoryType};
 use strandline_core::{
     Axis, Entry as CoreEntry, Frontier, Pool, Progress, QueueError as CoreError, Reservation,
+    WaitError,
 };
 use strandline_guest_tests::{Answer, Ask, Death, Memory, Needs, Refusal, Slice, Status};
 use strandline_host_wgpu::adapter::{self, OpenError};
@@ -28,6 +29,13 @@ pub(crate) fn adapter() -> Option<Gpu> {
             None
         }
         Err(error) => panic!("{error}"),
+    }
+}
+
+fn wait_refusal(error: WaitError) -> Refusal {
+    match error {
+        WaitError::Failed { .. } | WaitError::Retired { .. } => Refusal::Failed,
+        other => Refusal::Other(other.to_string()),
     }
 }
 
