@@ -92,8 +92,8 @@ export async function shoot(page: Page, name: string): Promise<void> {
 
 /** The command's binary. */
 export function command(): string {
-  const path = process.env["STRANDLINE_BIN"] ?? join(REPOSITORY, "target", "release", "strandline");
-  if (!existsSync(path)) throw new Error(`there is no ${path}: build the command, or name it in STRANDLINE_BIN`);
+  const path = process.env["STRANDLINE"] ?? join(REPOSITORY, "target", "release", "strandline");
+  if (!existsSync(path)) throw new Error(`there is no ${path}: build the command, or name it in STRANDLINE`);
   return path;
 }
 
