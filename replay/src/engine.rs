@@ -217,6 +217,34 @@ impl Engine {
         self
     }
 
+    /// The same engine, whose operations [complete outside](Streams::completing_outside).
+    #[must_use]
+    pub fn completing_outside(mut self) -> Self {
+        self.streams = self.streams.completing_outside();
+        self
+    }
+
+    /// Whether a step has to wait until operations of its stream, which complete outside, are over.
+    #[must_use]
+    pub fn must_wait(&self, step: &Step) -> bool {
+        let stream = match step.what {
+            What::Alloc(_) => self.stream_of_nth(self.allocs, step),
+            What::Free(slot) => match self.live.get(slot as usize) {
+                Some(Some(live)) if self.options.spread.is_some() => live.stream,
+                _ => step.stream,
+            },
+            What::Failure => return false,
+        };
+        self.streams.is_full(stream)
+    }
+
+    /// Operations of a stream are over up to `epoch`; what there is no such stream or operation of is passed over.
+    pub fn complete_to(&mut self, stream: u32, epoch: Epoch) {
+        if stream < self.streams.count() {
+            self.streams.complete_to(stream, epoch);
+        }
+    }
+
     /// The last event played; 0 before the first.
     #[must_use]
     pub const fn event(&self) -> u64 {
@@ -251,6 +279,10 @@ impl Engine {
     fn stream_of_alloc(&mut self, step: &Step) -> u32 {
         let n = self.allocs;
         self.allocs += 1;
+        self.stream_of_nth(n, step)
+    }
+
+    fn stream_of_nth(&self, n: u64, step: &Step) -> u32 {
         match self.options.spread {
             Some(streams @ 2..) => ((n / BURST) % u64::from(streams)) as u32,
             _ => step.stream,
@@ -325,7 +357,8 @@ impl Engine {
                     let stats = pool.stats();
                     let could_suffice = stats.pending_bytes > 0
                         && stats.pending_bytes + stats.clean_bytes() >= step.size;
-                    if could_suffice && !stalled {
+                    // A device is not waited for in the middle of an event.
+                    if could_suffice && !stalled && !self.streams.complete_outside() {
                         stalled = true;
                         self.stalls += 1;
                         self.streams.drain();

@@ -11,6 +11,8 @@
 //!   it. So a block that is reused too early is overwritten before its last owner looks at it, and that is noticed.
 //! - An operation may have to come after one of another stream (a free on another stream than the allocation): it
 //!   completes that one first.
+//! - Or operations [complete outside](Streams::completing_outside): a device runs them, in the order of their submission, and says
+//!   when one is over. Then no more than `in_flight` may be under way on a stream, and who submits has to wait.
 //! - A stream that has to wait joins what it waits for into its frontier, and what it waits for is completed.
 //!
 //! Cost: O(1) an operation, amortized. Memory: what is in flight.
@@ -18,7 +20,7 @@
 use crate::memory::{Tagged, Tags};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use strandline_core::{Axis, Epoch, Frontier, FrontierRef, Progress, Tracker, TrackerError};
+use strandline_core::{Axis, Entry, Epoch, Frontier, FrontierRef, Progress, Tracker, TrackerError};
 
 /// Most streams: what 16 bits of device and queue number tell apart.
 pub const MAX_STREAMS: u32 = 1 << 16;
@@ -38,13 +40,20 @@ pub enum Work {
 pub trait Listener: core::fmt::Debug + Send + Sync {
     /// An axis has come to an epoch.
     fn advanced(&self, axis: Axis, epoch: Epoch);
+
+    /// An operation was submitted. Where operations [complete outside](Streams::completing_outside), this is the moment to begin it.
+    fn submitted(&self, stream: u32, epoch: Epoch, work: &Work) {
+        let _ = (stream, epoch, work);
+    }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Operation {
     work: Work,
     /// Comes after this operation of another stream; epoch 0 when it need not.
     after: (u32, Epoch),
+    /// What it comes after, itself included; only where operations complete outside.
+    frontier: Option<Frontier>,
 }
 
 #[derive(Debug)]
@@ -68,6 +77,7 @@ pub struct Streams {
     tracker: Tracker,
     queues: Vec<Queue>,
     in_flight: u64,
+    outside: bool,
     memory: Option<Arc<dyn Tags>>,
     listener: Option<Arc<dyn Listener>>,
     corrupted: u64,
@@ -98,6 +108,7 @@ impl Streams {
             tracker,
             queues,
             in_flight,
+            outside: false,
             memory,
             listener: None,
             corrupted: 0,
@@ -110,6 +121,37 @@ impl Streams {
     #[must_use]
     pub fn telling(self, listener: Option<Arc<dyn Listener>>) -> Self {
         Self { listener, ..self }
+    }
+
+    /// The same streams, whose operations are over when [`complete_to`](Self::complete_to) says so. A limit of 0 in flight stays what it
+    /// is: such operations complete as they are submitted.
+    #[must_use]
+    pub fn completing_outside(self) -> Self {
+        let outside = self.in_flight > 0;
+        Self { outside, ..self }
+    }
+
+    /// Whether operations are completed by [`complete_to`](Self::complete_to).
+    #[must_use]
+    pub const fn complete_outside(&self) -> bool {
+        self.outside
+    }
+
+    /// Whether a stream has as many operations under way as it may have, of those that are completed outside.
+    ///
+    /// # Panics
+    /// There is no such stream.
+    #[must_use]
+    pub fn is_full(&self, stream: u32) -> bool {
+        self.outside && self.queues[stream as usize].in_flight.len() as u64 >= self.in_flight
+    }
+
+    /// A stream's operations are over up to `epoch`, and those that they come after.
+    ///
+    /// # Panics
+    /// There is no such stream.
+    pub fn complete_to(&mut self, stream: u32, epoch: Epoch) {
+        self.complete(stream, epoch);
     }
 
     /// Who knows how far each stream has come: what pools are built on.
@@ -177,23 +219,37 @@ impl Streams {
     pub fn submit(&mut self, stream: u32, work: Work, after: (u32, Epoch)) -> Epoch {
         // What was never submitted would never complete.
         let after = (after.0, after.1.min(self.queues[after.0 as usize].submitted));
+        if self.outside && after.1 > 0 {
+            self.learn(stream, Entry::new(self.queues[after.0 as usize].axis, after.1));
+        }
+        let outside = self.outside;
         let queue = &mut self.queues[stream as usize];
         queue.submitted += 1;
-        queue.in_flight.push_back(Operation { work, after });
         let (axis, epoch) = (queue.axis, queue.submitted);
         // The own axis takes a place in a frontier that has one from the first operation on: this cannot overflow.
         let _ = queue.frontier.advance(axis, epoch);
-        if let Some(due @ 1..) = epoch.checked_sub(self.in_flight) {
+        let frontier = outside.then(|| queue.frontier.clone());
+        queue.in_flight.push_back(Operation { work, after, frontier });
+        if let Some(listener) = &self.listener {
+            listener.submitted(stream, epoch, &work);
+        }
+        if let Some(due @ 1..) = epoch.checked_sub(self.in_flight)
+            && !self.outside
+        {
             self.complete(stream, due);
         }
         epoch
     }
 
-    /// A stream waits: its next operation comes after `wait`, all of which completes.
+    /// A stream waits: its next operation comes after `wait`, all of which completes. Outside, the order of submission is enough.
     ///
     /// # Panics
     /// There is no such stream.
     pub fn wait(&mut self, stream: u32, wait: FrontierRef<'_>) {
+        if self.outside {
+            wait.entries().iter().for_each(|entry| self.learn(stream, *entry));
+            return;
+        }
         // A join that would not fit changes nothing, and the frontier is then merely less than is known.
         let _ = self.queues[stream as usize].frontier.merge(wait);
         for entry in wait.entries() {
@@ -201,6 +257,19 @@ impl Streams {
                 self.complete(of, entry.epoch);
             }
         }
+    }
+
+    /// What a stream does next comes after an operation, and so after all that this one came after. Of one that is over there is nothing more
+    /// to know: what it came after is over too.
+    fn learn(&mut self, stream: u32, entry: Entry) {
+        let of = stream_of(entry.axis).and_then(|of| self.queues.get(of as usize));
+        let behind = of.and_then(|queue| {
+            let at = entry.epoch.checked_sub(queue.completed() + 1)?;
+            queue.in_flight.get(usize::try_from(at).ok()?)?.frontier.clone()
+        });
+        let known = behind.unwrap_or_else(|| Frontier::from_entry(entry.axis, entry.epoch));
+        // A join that would not fit changes nothing, and the frontier is then merely less than is known.
+        let _ = self.queues[stream as usize].frontier.merge(known.as_ref());
     }
 
     /// Completes all that was submitted on every stream.
@@ -228,7 +297,7 @@ impl Streams {
                 needed.pop();
                 continue;
             }
-            let Some(&Operation { work, after }) = queue.in_flight.front() else {
+            let Some(&Operation { work, after, .. }) = queue.in_flight.front() else {
                 needed.pop();
                 continue;
             };

@@ -161,6 +161,7 @@ export interface RunOptions {
   slabBytes: number | null;
   capacityBytes: number | null;
   budgetBytes: number | null;
+  /** On how many streams a trace of one is played; a trace of several keeps its own. */
   streams: number | null;
   inFlight: number;
   allowWait: boolean;

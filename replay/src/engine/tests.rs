@@ -1,6 +1,7 @@
 use super::*;
 use crate::testing::{FirstFit, Flaw, Heap};
 use proptest::prelude::*;
+use strandline_core::Progress;
 use strandline_core::pool::PoolHost;
 
 fn engine(capacity: u64, streams: u32, options: Options, flaw: Flaw) -> Engine {
@@ -302,4 +303,47 @@ fn a_frame_adds_up_and_looking_changes_nothing() {
     assert_eq!(outcome.stats, unseen.stats);
     assert_eq!((outcome.waits, outcome.stalls), (unseen.waits, unseen.stalls));
     assert_eq!(outcome.timeline.buckets(), unseen.timeline.buckets());
+}
+
+/// A device completes in the order of submission, whenever it likes; the pools must stay sound, and no stream run ahead of it.
+#[test]
+fn what_completes_outside_is_waited_for_and_stays_sound() {
+    #[derive(Debug, Default)]
+    struct Device(std::sync::Mutex<Vec<(u32, Epoch)>>);
+    impl crate::streams::Listener for Device {
+        fn advanced(&self, _: strandline_core::Axis, _: Epoch) {}
+        fn submitted(&self, stream: u32, epoch: Epoch, _: &Work) {
+            self.0.lock().unwrap().push((stream, epoch));
+        }
+    }
+    for in_flight in [1, 3, 50] {
+        let options = Options { in_flight, allow_wait: true, ..Options::default() };
+        let mut engine = tlsf(3, options).completing_outside();
+        let device = Arc::new(Device::default());
+        let streams = core::mem::replace(&mut engine.streams, Streams::new(1, 0, None).unwrap());
+        engine.streams = streams.telling(Some(device.clone()));
+        let (mut done, mut waited) = (0, 0);
+        for (event, step) in (1..).zip(&mixed(4000, 3, 5)) {
+            while engine.must_wait(step) {
+                // A few operations are over, not all: the others stay under way.
+                let submitted = device.0.lock().unwrap().clone();
+                let some = (done + 2).min(submitted.len());
+                for &(stream, epoch) in &submitted[done..some] {
+                    engine.complete_to(stream, epoch);
+                }
+                assert!(some > done, "what is waited for was submitted");
+                done = some;
+                waited += 1;
+            }
+            engine.play(event, step).unwrap();
+            for stream in 0..3 {
+                let reached = engine.streams.tracker().reached(engine.streams.axis(stream));
+                assert!(engine.streams.submitted(stream) - reached <= in_flight);
+            }
+        }
+        assert!(waited > 100, "{in_flight}: {waited}");
+        let outcome = engine.finish(None);
+        assert!(outcome.is_ok(), "{:?} {:?}", outcome.verdict, outcome.failure);
+        assert!(outcome.stats.dominated > 0);
+    }
 }

@@ -116,6 +116,7 @@ pub struct Playback {
     next: Option<(u64, Step)>,
     failure: Option<Box<Failure>>,
     ended: bool,
+    waiting: bool,
 }
 
 impl Playback {
@@ -137,6 +138,7 @@ impl Playback {
             next: None,
             failure: None,
             ended: false,
+            waiting: false,
         })
     }
 
@@ -147,11 +149,20 @@ impl Playback {
         self
     }
 
+    /// The same, whose operations [complete outside](crate::streams::Streams::completing_outside).
+    #[must_use]
+    pub fn completing_outside(mut self) -> Self {
+        self.engine = self.engine.completing_outside();
+        self
+    }
+
     /// Plays on to the last step at or before event `up_to`, but no more than `at_most` steps. True when that was not enough to get there.
     ///
     /// # Errors
-    /// The trace is not sound. That it is not satisfied is no error: see [`failure`](Self::failure).
+    /// The trace is not sound. That it is not satisfied is no error: see [`failure`](Self::failure). Nor is that a step
+    /// [has to wait](Self::is_waiting).
     pub fn advance(&mut self, up_to: u64, at_most: u64) -> Result<bool, SessionError> {
+        self.waiting = false;
         for _ in 0..at_most {
             if self.ended {
                 return Ok(false);
@@ -164,6 +175,10 @@ impl Playback {
             match self.next {
                 None => self.ended = true,
                 Some((event, _)) if event > up_to => return Ok(false),
+                Some((_, step)) if self.engine.must_wait(&step) => {
+                    self.waiting = true;
+                    return Ok(true);
+                }
                 Some((event, step)) => {
                     self.next = None;
                     if let Err(failure) = self.engine.play(event, &step) {
@@ -185,6 +200,12 @@ impl Playback {
     #[must_use]
     pub fn failure(&self) -> Option<&Failure> {
         self.failure.as_deref()
+    }
+
+    /// The next step has to wait for operations that complete outside: nothing is played until the engine is told.
+    #[must_use]
+    pub const fn is_waiting(&self) -> bool {
+        self.waiting
     }
 
     /// All was played that can be.

@@ -6,8 +6,9 @@ use crate::bindings::playing::{
 };
 use crate::bindings::{Player, stage};
 use crate::source::HostFile;
-use crate::substrate::{LEDGERS, POOLS, TRACKERS, There};
+use crate::substrate::{LEDGERS, Link, POOLS, TRACKERS, There};
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 use strandline_replay::config::{self, Config};
 use strandline_replay::engine;
 use strandline_replay::format::ReadOptions;
@@ -36,7 +37,7 @@ impl GuestTrace for Trace {
     fn open(source: Source) -> Result<TraceHandle, String> {
         let (file, synthetic) = match source {
             Source::File(File { name, input }) => {
-                let input = std::sync::Arc::new(HostFile(input));
+                let input = Arc::new(HostFile(input));
                 (TraceFile::of(name, input, ReadOptions::default()), false)
             }
             Source::Synthetic(Load { seed, blocks, min_bytes, max_bytes, events }) => {
@@ -71,7 +72,7 @@ impl GuestTrace for Trace {
         Some(About { format: format.to_owned(), events: scan.totals.events, streams: scan.streams })
     }
 
-    fn play(&self, options: Options, shown: bool) -> Result<RunHandle, String> {
+    fn play(&self, options: Options, shown: bool, live: bool) -> Result<RunHandle, String> {
         let Some(scan) = self.scan.get() else {
             return Err("the trace was not read to its end".to_owned());
         };
@@ -99,12 +100,16 @@ impl GuestTrace for Trace {
         }))?;
         told(plan.config.check())?;
         let axes = (0..count).map(strandline_replay::streams::axis);
-        let backing = There::backing(axes, plan.config.capacity.map(|bytes| bytes.0), shown)?;
+        let capacity = plan.config.capacity.map(|bytes| bytes.0);
+        let (backing, link) = There::backing(axes, capacity, shown, live)?;
         let clock = Stopwatch::default();
         clock.show();
         let playback = told(Playback::new(&self.file, &scan, &plan.config, &backing, options))?;
+        let playback = if shown { playback.remembering() } else { playback };
+        let playback = if live { playback.completing_outside() } else { playback };
         Ok(RunHandle::new(Run {
-            playback: RefCell::new(if shown { playback.remembering() } else { playback }),
+            playback: RefCell::new(playback),
+            link,
             scan,
             config: plan.config,
             choice: plan.choice,
@@ -139,6 +144,7 @@ impl Stopwatch {
 /// A trace that is being played.
 pub(crate) struct Run {
     playback: RefCell<Playback>,
+    link: Arc<Link>,
     scan: Scan,
     config: Config,
     choice: String,
@@ -167,6 +173,25 @@ impl GuestRun for Run {
     fn play(&self, up_to: u64, steps: u32) -> Result<bool, String> {
         let playback = &mut *self.playback.borrow_mut();
         told(self.clock.time(|| playback.advance(up_to, steps.into())))
+    }
+
+    fn waiting(&self) -> bool {
+        self.playback.borrow().is_waiting()
+    }
+
+    fn work(&self) -> Vec<u64> {
+        self.link.work()
+    }
+
+    fn complete(&self, reached: Vec<u64>) {
+        let playback = &mut *self.playback.borrow_mut();
+        for pair in reached.chunks_exact(2) {
+            if let (&[stream, epoch], engine) = (pair, playback.engine())
+                && let Ok(stream) = u32::try_from(stream)
+            {
+                engine.complete_to(stream, epoch);
+            }
+        }
     }
 
     fn event(&self) -> u64 {

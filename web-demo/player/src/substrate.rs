@@ -19,4 +19,4 @@ mod pool;
 mod snapshot;
 
 pub(crate) use maker::There;
-pub(crate) use pool::{LEDGERS, POOLS, TRACKERS};
+pub(crate) use pool::{LEDGERS, Link, POOLS, TRACKERS};

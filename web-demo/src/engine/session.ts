@@ -9,10 +9,14 @@
  * The run that is shown plays on when a later event is asked for, and begins again for an earlier one. Of the last events before
  * such an earlier one the frames are kept, so that stepping back does not begin again every time. Runs are deterministic: both
  * see the same.
+ *
+ * A synthetic load in WebGPU memory is live: its operations are submitted to the GPU, and are over when the GPU says so. There is no
+ * run ahead of it, so series and report come as far as the run that is shown has come; begun again, it goes on with other completions.
  */
 import type { Backing, Failure, Input, RunInfo, RunOptions, SourceEvent } from "../model";
 import { message, start, type Components, type CoreModule, type Playing } from "./components";
 import { decodeSeries } from "./decode";
+import { Fills } from "./live";
 import { findMemory, type Memory } from "./memory";
 import { DISPOSE } from "./slabs";
 
@@ -101,6 +105,11 @@ export class Session {
   #shown: Playing.Run | null = null;
   #ahead: Playing.Run | null = null;
   #info: RunInfo | null = null;
+  /** The work of a live run; null when completion is counted. */
+  #fills: Fills | null = null;
+  #live = false;
+  /** The last frame of a live run whose report was made. */
+  #end: { event: number; packed: Uint8Array } | null = null;
   #goal: Goal | null = null;
   /** The run that is shown has come to this event: to its last step at or before it. */
   #at = 0;
@@ -162,8 +171,9 @@ export class Session {
     }
     const about = trace.about();
     if (about === undefined) throw new Error("the trace was not read to its end");
-    const shown = trace.play(this.#options, true);
-    this.#shown = shown;
+    if (about.streams > 1) delete this.#options.streams;
+    this.#live = input.kind === "synthetic" && memory.backing === "webgpu" && options.inFlight > 0;
+    const shown = this.#begin(trace);
     this.#info = {
       title: input.kind === "file" ? input.name : "synthetic load",
       format: about.format,
@@ -175,8 +185,24 @@ export class Session {
       instants: "every",
     };
     tell({ type: "backing", backing: memory.backing, why: memory.why });
-    this.#ahead = trace.play(this.#options, false);
+    if (!this.#live) this.#ahead = trace.play(this.#options, false, false);
     this.#wake();
+  }
+
+  /** Begins the run that is shown. */
+  #begin(trace: Playing.Trace): Playing.Run {
+    dispose(this.#shown);
+    this.#shown = null;
+    this.#fills?.close();
+    this.#fills = this.#live && this.#memory !== null ? new Fills(this.#memory, this.#around.rest) : null;
+    this.#end = null;
+    this.#at = 0;
+    if (this.#live) {
+      // What completes when is another matter now.
+      this.#kept.clear();
+      this.#keptBytes = 0;
+    }
+    return (this.#shown = trace.play(this.#options, true, this.#live));
   }
 
   /** What is known of the run. */
@@ -192,6 +218,7 @@ export class Session {
     if (this.#closed) return Promise.reject(new Error("the run is closed"));
     const kept = this.#kept.get(event);
     if (kept !== undefined) return Promise.resolve(kept.slice());
+    if (this.#end !== null && event >= this.#end.event) return Promise.resolve(this.#end.packed.slice());
     return new Promise((resolve, reject) => {
       this.#goal = { event, resolve, reject };
       this.#wake();
@@ -226,6 +253,7 @@ export class Session {
     this.#goal = null;
     for (const handle of [this.#shown, this.#ahead, this.#trace]) dispose(handle);
     this.#shown = this.#ahead = this.#trace = null;
+    this.#fills?.close();
     this.#memory?.close();
     this.#kept.clear();
     for (const resolve of this.#reportWaiters.splice(0)) resolve(this.#report);
@@ -253,6 +281,8 @@ export class Session {
           this.#fail(new Error(message(error)));
         }
         await this.#around.rest();
+        // A run that waits for its device has nothing to do meanwhile, and is not asked all the time.
+        if (this.#fills !== null && this.#shown?.waiting() === true) await this.#fills.over;
       }
       this.#running = false;
     })();
@@ -270,26 +300,51 @@ export class Session {
   /** A slice on the way to a goal. */
   #pursue(goal: Goal): void {
     if (this.#trace === null) throw new Error("the run is closed");
-    if (this.#shown === null || this.#at > goal.event) {
-      dispose(this.#shown);
-      this.#shown = null;
-      this.#shown = this.#trace.play(this.#options, true);
-      this.#at = 0;
+    let run = this.#shown;
+    // On the way to a goal that was given up, it may have come farther than to the last one that was reached.
+    if (run !== null) this.#at = Math.max(this.#at, Number(run.event()));
+    if (run === null || this.#at > goal.event) {
+      run = this.#begin(this.#trace);
       this.#back = true;
     }
-    const run = this.#shown;
+    const shown = run;
     const arrived = this.#slice(() => {
       const near = this.#back ? goal.event - KEPT : goal.event;
       const next = this.#at < near ? near : Math.min(this.#at + 1, goal.event);
-      if (run.play(BigInt(next), STEPS)) return false;
-      this.#at = run.ended() ? goal.event : next;
-      if (this.#back) this.#keep(this.#at, run.frame());
+      // Only who plays on behind the last event learns that it was the last.
+      const more = shown.play(BigInt(next < this.info.events ? next : FAR), STEPS);
+      this.#fills?.submit(shown.work(), (reached) => {
+        if (this.#shown === shown) shown.complete(reached);
+      });
+      if (shown.waiting()) return true;
+      if (more) return false;
+      this.#at = shown.ended() ? goal.event : next;
+      if (this.#back) this.#keep(this.#at, shown.frame());
       return this.#at === goal.event;
     });
-    if (!arrived) return;
+    if (this.#live) this.#tellLive(shown);
+    if (!arrived || shown.waiting()) return;
     this.#goal = null;
     this.#back = false;
-    goal.resolve(run.frame());
+    const packed = shown.frame();
+    if (this.#live && shown.ended()) {
+      this.#end = { event: Number(shown.event()), packed: packed.slice() };
+      this.#finish(shown);
+      this.#shown = null;
+    }
+    goal.resolve(packed);
+  }
+
+  /** News of a live run. */
+  #tellLive(run: Playing.Run): void {
+    const now = this.#around.now();
+    if (run.ended() || now - this.#newsAt >= NEWS_MS) this.#news(run, now);
+  }
+
+  #news(run: Playing.Run, now: number): void {
+    this.#newsAt = now;
+    this.#tell({ type: "progress", played: Number(run.event()), events: this.info.events });
+    this.#tell({ type: "series", series: decodeSeries(run.series()) });
   }
 
   #keep(event: number, packed: Uint8Array): void {
@@ -310,10 +365,14 @@ export class Session {
     const ended = this.#slice(() => !run.play(BigInt(FAR), STEPS));
     const now = this.#around.now();
     if (!ended && now - this.#newsAt < NEWS_MS) return;
-    this.#newsAt = now;
-    this.#tell({ type: "progress", played: Number(run.event()), events: this.info.events });
-    this.#tell({ type: "series", series: decodeSeries(run.series()) });
+    this.#news(run, now);
     if (!ended) return;
+    this.#ahead = null;
+    this.#finish(run);
+  }
+
+  /** Tells how a run ended. The report takes its handle. */
+  #finish(run: Playing.Run): void {
     const failure = run.failure();
     if (failure !== undefined) {
       const told = JSON.parse(failure) as Record<string, unknown>;
@@ -325,8 +384,6 @@ export class Session {
         } as Failure,
       });
     }
-    this.#ahead = null;
-    // The call takes the handle.
     this.#report = JSON.parse(this.#components.playing.Run.finish(run)) as Record<string, unknown>;
     for (const resolve of this.#reportWaiters.splice(0)) resolve(this.#report);
   }

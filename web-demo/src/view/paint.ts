@@ -36,7 +36,7 @@ const [NOBODY, SEVERAL] = [-2, -1];
 
 /** Paints rows `first .. end` of a picture so that row `first` lies at the top. */
 export function paint(frame: Frame, starts: Uint32Array, geometry: Geometry, first: number, end: number, look: Look, out: Instances): void {
-  const column = new Column(look);
+  const column = new Column(frame, look);
   out.fill(end - first, (into) => {
     for (let row = first; row < end; row++) {
       into.open(row - first);
@@ -109,13 +109,13 @@ function paintSegment(
         column.next(at, out);
         x = at;
       }
-      column.put(frame, i, size, look);
+      column.put(i, size);
       // A block that reaches into the next column shows there too.
       const into = Math.min(right - 1, Math.ceil(stop) - 1);
       if (into > x) {
         column.next(into, out);
         x = into;
-        column.put(frame, i, Math.max(1, (stop - into) * bytesPerPixel), look);
+        column.put(i, Math.max(1, (stop - into) * bytesPerPixel));
       }
       reach = x + 1;
       i++;
@@ -140,6 +140,10 @@ const STACK = [Kind.Live, Kind.Padding, Kind.Tainted, Kind.Pending, Kind.Clean] 
 
 /** The merged column that is being summed up; alike neighbours become one rectangle. */
 class Column {
+  private readonly state: Uint8Array;
+  private readonly stream: Int32Array;
+  private readonly requested: Float64Array;
+  private readonly bytes: Float64Array;
   private readonly sums = new Float64Array(KINDS);
   private readonly streams = new Int32Array(KINDS);
   private kept = false;
@@ -150,7 +154,15 @@ class Column {
   private plainStyle = -1;
   private plainFrom = 0;
 
-  constructor(private readonly look: Look) {}
+  constructor(
+    { blocks }: Frame,
+    private readonly look: Look,
+  ) {
+    this.state = blocks.state;
+    this.stream = blocks.stream;
+    this.requested = blocks.requested;
+    this.bytes = blocks.bytes;
+  }
 
   begin(x: number, top: number, height: number): void {
     this.x = x;
@@ -161,21 +173,21 @@ class Column {
   }
 
   /** Adds bytes of a block. */
-  put(frame: Frame, block: number, size: number, look: Look): void {
-    const { state, stream, requested, bytes } = frame.blocks;
-    const kind = state[block] as number;
+  put(block: number, size: number): void {
+    const kind = this.state[block] as number;
+    const stream = this.stream[block] as number;
     let whole = size;
     if (kind === Kind.Live) {
-      const padding = size * (1 - (requested[block] as number) / (bytes[block] as number));
+      const padding = size * (1 - (this.requested[block] as number) / (this.bytes[block] as number));
       if (padding > 0) {
         this.sums[Kind.Padding] = (this.sums[Kind.Padding] as number) + padding;
-        this.see(Kind.Padding, stream[block] as number);
+        this.see(Kind.Padding, stream);
         whole -= padding;
       }
     }
     this.sums[kind] = (this.sums[kind] as number) + whole;
-    this.see(kind, stream[block] as number);
-    if (look.keep === null || look.keep(block)) this.kept = true;
+    this.see(kind, stream);
+    if (!this.kept) this.kept = this.look.keep === null || this.look.keep(block);
   }
 
   /** The column is complete; the next one with anything in it is `x`. */

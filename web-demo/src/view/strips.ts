@@ -27,7 +27,7 @@ export interface Pointed {
 export interface StripsStats extends DrawStats {
   renderer: "webgpu" | "canvas";
   rects: number;
-  /** Milliseconds of script that the last picture took. */
+  /** Milliseconds of script that drawing it took. */
   script: number;
 }
 

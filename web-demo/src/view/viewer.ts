@@ -23,6 +23,10 @@ import { Timeline } from "./timeline.ts";
 
 /** Between two refreshes of the table while the run plays, in milliseconds. */
 const TABLE_MS = 250;
+/** How long an instant may take before a newer one is asked for besides, in milliseconds. */
+const IMPATIENT_MS = 250;
+/** From a picture to what is told of all of it, in milliseconds. */
+const OVERVIEW_MS = 150;
 /** Between two drawings of the timeline while more of the run becomes known. */
 const TIMELINE_MS = 200;
 /** Between two pictures for who asked for less motion. */
@@ -69,10 +73,15 @@ export class Viewer {
   private frame: Frame | null = null;
   private wanted: number | null = null;
   private asking = false;
+  private pulls = 0;
+  private impatience: ReturnType<typeof setTimeout> | undefined;
   private ticking = 0;
   private before = 0;
   private tableAt = 0;
-  private detailsAt = 0;
+  private pointed: Pointed | null = null;
+  private detailsTimer: ReturnType<typeof setTimeout> | undefined;
+  /** What taking over the last instant took, in milliseconds. */
+  private frameScript = 0;
   private handlesAt = 0;
   private timelineTimer: ReturnType<typeof setTimeout> | undefined;
 
@@ -282,6 +291,8 @@ export class Viewer {
     this.setSource(null);
     cancelAnimationFrame(this.ticking);
     clearTimeout(this.timelineTimer);
+    clearTimeout(this.impatience);
+    clearTimeout(this.detailsTimer);
     document.removeEventListener("keydown", this.onKey);
     this.dark.removeEventListener("change", this.onColours);
     this.strips.close();
@@ -403,15 +414,21 @@ export class Viewer {
     this.seek(instants === "every" ? this.event + by : nextInstant(instants, this.event, by));
   }
 
-  /** Asks for an instant; of those asked for while one is under way, only the newest is fetched. */
+  /** Asks for an instant; of those asked for while one is under way, only the newest is fetched: when that one has come, or has kept us waiting. */
   private ask(event: number): void {
     this.wanted = event;
     if (!this.asking) void this.pull();
+    else
+      this.impatience ??= setTimeout(() => {
+        this.impatience = undefined;
+        if (this.wanted !== null) void this.pull();
+      }, IMPATIENT_MS);
   }
 
   private async pull(): Promise<void> {
+    const mine = ++this.pulls;
     this.asking = true;
-    while (this.wanted !== null && this.source !== null) {
+    while (this.wanted !== null && this.source !== null && mine === this.pulls) {
       const { source, wanted } = this;
       this.wanted = null;
       try {
@@ -427,10 +444,11 @@ export class Viewer {
         }
       }
     }
-    this.asking = false;
+    if (mine === this.pulls) this.asking = false;
   }
 
   private showFrame(frame: Frame | null): void {
+    const began = performance.now();
     this.frame = frame;
     this.strips.setLook({ by: this.by, keep: frame === null ? null : this.table.keep(frame) });
     this.strips.show(frame);
@@ -445,6 +463,7 @@ export class Viewer {
     this.mark();
     this.element.dataset["event"] = frame === null ? "" : String(frame.event);
     if (!this.clock.playing) this.showHandles();
+    this.frameScript = performance.now() - began;
   }
 
   private by: "state" | "stream" = "state";
@@ -470,26 +489,31 @@ export class Viewer {
   }
 
   private point(pointed: Pointed | null): void {
-    const now = performance.now();
-    // What all free memory waits for is a walk over the blocks: not at every picture.
-    if (pointed !== null || !this.clock.playing || now - this.detailsAt > TABLE_MS) {
-      this.detailsAt = now;
-      this.details.show(this.frame, pointed);
-    }
+    // What all free memory waits for is a walk over the blocks: not within a picture, and not at every one.
+    if (pointed === null && this.frame !== null) this.detailsTimer ??= setTimeout(() => this.overview(), OVERVIEW_MS);
+    else this.details.show(this.frame, pointed);
+    this.pointed = pointed;
     this.lanes.show(this.frame, pointed !== null && pointed.end === pointed.first + 1 ? pointed.first : null);
+  }
+
+  private overview(): void {
+    this.detailsTimer = undefined;
+    if (this.pointed === null) this.details.show(this.frame, null);
   }
 
   private drawn(stats: StripsStats): void {
     const { element } = this;
+    const script = stats.script + this.frameScript;
+    this.frameScript = 0;
     element.dataset["renderer"] = stats.renderer;
     element.dataset["draws"] = String(stats.draws);
     element.dataset["rects"] = String(stats.rects);
     element.dataset["uploaded"] = String(stats.uploaded);
-    element.dataset["script"] = stats.script.toFixed(2);
+    element.dataset["script"] = script.toFixed(2);
     const blocks = this.frame?.blocks.count ?? 0;
     setText(
       this.foot,
-      `${counted(blocks, "block")} as ${counted(stats.rects, "rectangle")} in ${counted(stats.draws, "draw")}${stats.renderer === "webgpu" ? `, ${bytes(stats.uploaded)} uploaded` : ""}, ${stats.script.toFixed(1)} ms of script`,
+      `${counted(blocks, "block")} as ${counted(stats.rects, "rectangle")} in ${counted(stats.draws, "draw")}${stats.renderer === "webgpu" ? `, ${bytes(stats.uploaded)} uploaded` : ""}, ${script.toFixed(1)} ms of script`,
     );
   }
 
@@ -524,7 +548,8 @@ export class Viewer {
     cancelAnimationFrame(this.ticking);
     this.ticking = requestAnimationFrame((now) => {
       const gap = now - this.before;
-      if (this.calm.matches && gap < CALM_MS) {
+      // A source that has not answered holds the clock: it would run ahead of what can be shown.
+      if (this.asking || (this.calm.matches && gap < CALM_MS)) {
         this.tick();
         return;
       }

@@ -156,6 +156,12 @@ test("files are dropped or chosen: plain, gzip, and the name stays on them", asy
   await page.locator("#file").setInputFiles(trace("bert_train.csv.gz"));
   await opened(page, "bert_train.csv.gz");
   assert.equal(await page.locator(".message").isVisible(), false);
+  // A PyTorch memory snapshot: the same reader as the command's.
+  const snapshot = "fuzz/corpus/trace_pickle/snapshot0.pickle";
+  await page.locator("#file").setInputFiles(join(REPOSITORY, snapshot));
+  await opened(page, "snapshot0.pickle");
+  // It has streams of its own, and keeps them.
+  assert.deepEqual(numbers(await report(page)), numbers(await native(snapshot, "--in-flight", "32")));
   await done(watched);
 });
 

@@ -108,19 +108,28 @@ test("100,000 blocks: one draw, and little script", async () => {
     const { page } = watched;
     await drawnBy(page, renderer);
     await shown(page, 0);
-    const times: number[] = [];
-    for (let event = 1; event <= 12; event++) {
-      await page.getByRole("button", { name: "One instant on" }).click();
-      await shown(page, event);
-      await settled(page);
-      const { draws, script } = await facts(page);
-      if (renderer === "webgpu") assert.equal(draws, "1");
-      times.push(Number(script));
-    }
+    // Every picture's cost, as the page tells it, while it steps through all instants as fast as it can.
+    const { times, draws } = await page.evaluate(async () => {
+      const viewer = document.querySelector(".viewer") as HTMLElement;
+      const next = document.querySelector<HTMLButtonElement>('[aria-label="One instant on"]') as HTMLButtonElement;
+      const times: number[] = [];
+      const draws = new Set<string | undefined>();
+      const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
+      for (let event = 1; event <= 40; event++) {
+        next.click();
+        while (viewer.dataset["event"] !== String(event)) await frame();
+        await frame();
+        await frame();
+        times.push(Number(viewer.dataset["script"]));
+        draws.add(viewer.dataset["draws"]);
+      }
+      return { times: times.slice(20), draws: [...draws] };
+    });
+    if (renderer === "webgpu") assert.deepEqual(draws, ["1"]);
     times.sort((a, b) => a - b);
-    console.log(`100,000 blocks by ${renderer}: ${times[6]} ms of script a frame (median), ${times[0]} at best`);
+    console.log(`100,000 blocks by ${renderer}: ${times[10]} ms of script a frame (median), ${times[0]} at best`);
     // Four milliseconds on a desk; machines that test are shared, slower, and draw in software.
-    assert.ok(times[6]! < 40, `${renderer}: ${times.join(" ")}`);
+    assert.ok(times[10]! < 40, `${renderer}: ${times.join(" ")}`);
     if (renderer === "webgpu") await shoot(page, "many");
     await done(watched);
   }

@@ -73,7 +73,7 @@ function flags(options: Partial<RunOptions>): string[] {
   ];
 }
 
-const STRANDLINE = process.env["STRANDLINE_BIN"] ?? join(HOME, "../target/release/strandline");
+const STRANDLINE = process.env["STRANDLINE"] ?? join(HOME, "../target/release/strandline");
 
 /** `strandline replay --json`: what it printed, and its complaint if it printed nothing. */
 export async function native(path: string, options: Partial<RunOptions> = {}): Promise<{ report: unknown; complaint: string }> {

@@ -104,7 +104,7 @@ pub(super) fn test() -> Outcome {
     for script in ["check", "test", "test:engine", "build", "test:browser"] {
         let script = npm().args(["run", script]);
         script
-            .env("STRANDLINE_BIN", strandline.to_string_lossy().as_ref())
+            .env("STRANDLINE", strandline.to_string_lossy().as_ref())
             .env("STRANDLINE_SHOTS", target_dir().join("web-shots").to_string_lossy().as_ref())
             .run()?;
     }

@@ -28,16 +28,18 @@ impl fmt::Debug for There {
 }
 
 impl There {
-    /// For a run on these axes, in slabs of up to `capacity` bytes.
+    /// For a run on these axes, in slabs of up to `capacity` bytes; and what links it to the other component.
     pub(crate) fn backing(
         axes: impl ExactSizeIterator<Item = Axis>,
         capacity: Option<u64>,
         shown: bool,
-    ) -> Result<Backing, String> {
-        let link = Arc::new(Link::new(axes)?);
-        let maker = Arc::new(Self { link, provider: stage::make_provider(capacity, shown) });
+        live: bool,
+    ) -> Result<(Backing, Arc<Link>), String> {
+        let link = Arc::new(Link::new(axes, live)?);
+        let maker =
+            Arc::new(Self { link: link.clone(), provider: stage::make_provider(capacity, shown) });
         // The host's slabs are asked for by the other component; here only their properties matter, which are those of numbers.
-        Ok(Backing::numbers(capacity).made_by(maker))
+        Ok((Backing::numbers(capacity).made_by(maker), link))
     }
 
     fn stand(&self) -> authority::PoolHost<'_> {

@@ -22,7 +22,7 @@ use strandline_core::pool::{
 };
 use strandline_core::slab::{SlabProvider, Trim};
 use strandline_core::{Axis, Death, Epoch, FrontierRef, Notification, PoolError, SlabId};
-use strandline_replay::streams::Listener;
+use strandline_replay::streams::{Listener, Work};
 
 /// How many of something there are now.
 #[derive(Debug)]
@@ -59,6 +59,8 @@ pub(crate) struct Link {
     tracker: Tracker,
     /// What it was not told yet.
     news: Mutex<Vec<types::Entry>>,
+    /// Operations for the host to do: see `run.work` in the interface. Only of a live run.
+    work: Option<Mutex<Vec<u64>>>,
 }
 
 impl fmt::Debug for Link {
@@ -69,15 +71,25 @@ impl fmt::Debug for Link {
 
 impl Link {
     /// A tracker for these axes.
-    pub(crate) fn new(axes: impl ExactSizeIterator<Item = Axis>) -> Result<Self, String> {
+    pub(crate) fn new(
+        axes: impl ExactSizeIterator<Item = Axis>,
+        live: bool,
+    ) -> Result<Self, String> {
         let tracker = authority::make_tracker(axes.len() as u32);
         TRACKERS.one_more();
-        let link = Self { tracker, news: Mutex::default() };
+        let link = Self { tracker, news: Mutex::default(), work: live.then(Mutex::default) };
         for axis in axes {
             let registered = link.tracker.register(axis.to_bits(), 0);
             registered.map_err(|error| format!("{axis}: {error:?}"))?;
         }
         Ok(link)
+    }
+
+    /// What was submitted since the last call.
+    pub(crate) fn work(&self) -> Vec<u64> {
+        let work = self.work.as_ref();
+        work.map(|work| core::mem::take(&mut *work.lock().unwrap_or_else(PoisonError::into_inner)))
+            .unwrap_or_default()
     }
 
     /// The tracker, for pools to be made on.
@@ -109,6 +121,16 @@ impl Listener for Link {
             Some(last) if last.axis == axis => last.epoch = epoch,
             _ => news.push(types::Entry { axis, epoch }),
         }
+    }
+
+    fn submitted(&self, stream: u32, epoch: Epoch, work: &Work) {
+        let Some(list) = &self.work else { return };
+        let (slab, offset, size) = match work {
+            Work::Write(block) => (block.slab.to_bits(), block.offset, block.size),
+            Work::Check(_) | Work::None => (0, 0, 0),
+        };
+        let operation = [u64::from(stream), epoch, slab, offset, size];
+        list.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&operation);
     }
 }
 

@@ -2,7 +2,7 @@
  * Runs that need no component, for tests of the picture: a first-fit heap over a few slabs, on streams that run behind, and still
  * pictures with as many blocks as one likes. The same numbers every time.
  */
-import type { Axis, Blocks, Failure, Frame, Opener, RunInfo, Series, Slab, Source, SourceEvent } from "../../../src/model.ts";
+import type { Axis, Blocks, Failure, Frame, RunInfo, Series, Slab, Source, SourceEvent } from "../../../src/model.ts";
 
 interface Block {
   offset: number;
@@ -216,18 +216,13 @@ export function running(events = 1500, failed = false): Source {
   return source({ ...INFO, title: "a small run", events }, at, seriesOf(frames), failure);
 }
 
-/** A still picture of many blocks, with an instant for each of a hundred changes. */
+/** Many blocks, of which some change from each of a hundred instants to the next; the pictures are made before the first is shown. */
 export function many(count: number): Source {
   const events = 100;
-  const known = new Map<number, Frame>();
+  const pictures = [0, 1, 2, 3].map((event) => still(count, event));
   const at = (event: number) => {
     const which = Math.max(0, Math.min(events, Math.floor(event)));
-    const frame = known.get(which) ?? still(count, which);
-    known.set(which, frame);
-    return frame;
+    return { ...(pictures[which % pictures.length] as Frame), event: which };
   };
   return source({ ...INFO, title: `${count} blocks`, events }, at, seriesOf([at(0)]), null);
 }
-
-/** What the page opens with in tests of its inputs. */
-export const opener: Opener = async () => running(200);
