@@ -100,6 +100,8 @@ test("options do as the command's do", async () => {
   await options(page);
   await page.locator("#trace").selectOption({ label: "ViT, inference" });
   await opened(page, "vit_infer.csv.gz");
+  // The report of this run, not that of the next.
+  await report(page);
   for (const [change, args] of [
     [() => slide(page, "streams", "as recorded"), ["--in-flight", "32"]],
     [() => slide(page, "inFlight", "0"), ["--in-flight", "0"]],
