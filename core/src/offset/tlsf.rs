@@ -28,13 +28,10 @@ use core::fmt;
 mod blocks;
 mod check;
 pub mod placement;
-#[allow(unsafe_code, reason = "vouches for the indices of its slots; argued in the file")]
 mod quick;
 mod runs;
 mod search;
 mod shelf;
-#[allow(unsafe_code, reason = "indices are not checked twice; argued in the file")]
-mod slots;
 
 use runs::Runs;
 use shelf::{Link, Lists, NONE, Shelf, SizeClasses};
@@ -217,6 +214,17 @@ impl<L> Lists for Nodes<L> {
     #[inline(always)]
     fn link_ref(&self, id: u32) -> &Link {
         &self.at(id).link
+    }
+}
+
+impl Lists for [Node] {
+    #[inline(always)]
+    fn link(&mut self, id: u32) -> &mut Link {
+        &mut self[id as usize].link
+    }
+    #[inline(always)]
+    fn link_ref(&self, id: u32) -> &Link {
+        &self[id as usize].link
     }
 }
 

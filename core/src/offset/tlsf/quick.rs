@@ -11,9 +11,6 @@
 //! to those. A freed block merges into its neighbour and not the other way round, so that only blocks
 //! that had to be looked at anyway are written to.
 //!
-//! # Safety
-//! Slots are indexed through [`slots`](super::slots): what is indexed with is argued where the view is made.
-//!
 //! # Cost
 //! O(1): at most two bins and three blocks besides the one at hand.
 
@@ -102,9 +99,8 @@ impl<L: Label> Tlsf<L> {
     ) -> Option<Cut> {
         let Head { block: BlockId(id), shelf, bin } = head;
         let high = need.carve != Carve::Low && self.cuts_high(id, need);
-        // SAFETY: a head was filed, so its id was given out. All other ids are read from links, from bins and from the list of vacant
-        // nodes, and compared with `NONE` first; nothing else than ids that were given out stands there.
-        let (nodes, labels) = unsafe { self.nodes.slots() };
+        // Held as a slice, so that its ends need not be read again after every write.
+        let (nodes, labels) = (&mut self.nodes.nodes[..], &mut self.nodes.labels[..]);
         let filed = &mut self.shelves[shelf as usize];
         let node = &mut nodes[id as usize];
         let (offset, units, region, next) = (node.offset, node.units, node.region, node.link.next);
@@ -217,13 +213,10 @@ impl<L: Label> Tlsf<L> {
         write: impl FnOnce(&mut L, u64),
     ) -> Option<BlockId> {
         let BlockId(id) = block;
-        // The one id that comes from outside: checked.
-        let node = self.nodes.at(id);
+        let (nodes, labels) = (&mut self.nodes.nodes[..], &mut self.nodes.labels[..]);
+        let node = &nodes[id as usize];
         let (units, left, right) = (node.units, node.left, node.right);
         debug_assert!(node.shelf == LIVE || node.shelf == LOOSE, "filed a block that is filed");
-        // SAFETY: `id` is below the length. All other ids are links of nodes that are blocks, or stand in bins: they were given out, and
-        // `NONE` is told apart first. Only filed neighbours are unlinked: a live node's link is no id.
-        let (nodes, labels) = unsafe { self.nodes.slots() };
         // Shelves are numbered in 16 bits.
         let on = shelf as u16;
         let beside = |id: u32| match nodes.get(id as usize) {
