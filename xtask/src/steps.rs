@@ -326,7 +326,8 @@ pub(crate) fn doc(open: bool) -> Outcome {
 /// built, the sandbox is left out; the program itself leaves the GPU out where there is none.
 pub(crate) fn bench(args: &[String]) -> Outcome {
     let run = Cmd::cargo()
-        .args(["run", "-p", "strandline-bench", "--profile", "bench", "--features", "wgpu"]);
+        .args(["run", "-p", "strandline-bench", "--profile", "bench"])
+        .args(["--features", "wgpu"]);
     let run = match component::component() {
         Ok(_) => run
             .args(["--features", "component"])
