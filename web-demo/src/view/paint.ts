@@ -73,7 +73,7 @@ function paintSegment(
     const [x0, x1] = [from * perByte, (from + (bytes[i] as number)) * perByte];
     if (x1 - x0 >= THIN) {
       // What was merged before it keeps its pixel.
-        const left = Math.max(merged, segment.x + Math.round(x0));
+      const left = Math.max(merged, segment.x + Math.round(x0));
       const until = Math.min(right, segment.x + Math.round(x1));
       if (until > left) {
         const kind = state[i] as number;
@@ -145,7 +145,9 @@ class Column {
   private readonly requested: Float64Array;
   private readonly bytes: Float64Array;
   private readonly sums = new Float64Array(KINDS);
+  /** Looked at only where colours are those of streams. */
   private readonly streams = new Int32Array(KINDS);
+  private readonly byStream: boolean;
   private kept = false;
   private x = 0;
   private top = 0;
@@ -162,6 +164,7 @@ class Column {
     this.stream = blocks.stream;
     this.requested = blocks.requested;
     this.bytes = blocks.bytes;
+    this.byStream = look.by === "stream";
   }
 
   begin(x: number, top: number, height: number): void {
@@ -175,18 +178,19 @@ class Column {
   /** Adds bytes of a block. */
   put(block: number, size: number): void {
     const kind = this.state[block] as number;
-    const stream = this.stream[block] as number;
     let whole = size;
     if (kind === Kind.Live) {
-      const padding = size * (1 - (this.requested[block] as number) / (this.bytes[block] as number));
-      if (padding > 0) {
+      const asked = this.requested[block] as number;
+      const bytes = this.bytes[block] as number;
+      if (asked < bytes) {
+        const padding = size * (1 - asked / bytes);
         this.sums[Kind.Padding] = (this.sums[Kind.Padding] as number) + padding;
-        this.see(Kind.Padding, stream);
+        if (this.byStream) this.see(Kind.Padding, this.stream[block] as number);
         whole -= padding;
       }
     }
     this.sums[kind] = (this.sums[kind] as number) + whole;
-    this.see(kind, stream);
+    if (this.byStream) this.see(kind, this.stream[block] as number);
     if (!this.kept) this.kept = this.look.keep === null || this.look.keep(block);
   }
 
@@ -209,15 +213,16 @@ class Column {
   }
 
   private clear(): void {
-    this.sums.fill(0);
-    this.streams.fill(NOBODY);
+    // A call of `fill` costs more than these few elements, and there is a column for every few blocks.
+    for (let kind = 0; kind < KINDS; kind++) this.sums[kind] = 0;
+    if (this.byStream) for (let kind = 0; kind < KINDS; kind++) this.streams[kind] = NOBODY;
     this.kept = false;
   }
 
   private styled(kind: number): number {
+    if (!this.byStream) return style(kind, kind, !this.kept);
     const seen = this.streams[kind] as number;
-    const colour = this.look.by === "state" ? kind : seen < 0 ? MIXED_COLOUR : streamColour(seen);
-    return style(colour, kind, !this.kept);
+    return style(seen < 0 ? MIXED_COLOUR : streamColour(seen), kind, !this.kept);
   }
 
   /** Columns `this.x .. end` are alike: a column between two blocks belongs to the one before. */
