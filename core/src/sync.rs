@@ -11,7 +11,7 @@
 
 #[cfg(loom)]
 mod imp {
-    use loom::sync::MutexGuard;
+    pub(crate) use loom::sync::MutexGuard;
     pub(crate) use loom::sync::atomic;
 
     #[derive(Debug, Default)]
@@ -38,7 +38,8 @@ mod imp {
 #[cfg(all(not(loom), feature = "std"))]
 mod imp {
     pub(crate) use core::sync::atomic;
-    use std::sync::{MutexGuard, PoisonError};
+    pub(crate) use std::sync::MutexGuard;
+    use std::sync::PoisonError;
 
     #[derive(Debug, Default)]
     pub(crate) struct Mutex<T>(std::sync::Mutex<T>);
@@ -63,7 +64,7 @@ mod spin;
 
 #[cfg(not(any(loom, feature = "std")))]
 mod imp {
-    pub(crate) use super::spin::Mutex;
+    pub(crate) use super::spin::{Mutex, MutexGuard};
     pub(crate) use core::sync::atomic;
 
     /// Nothing outside loom: the accesses around it are `SeqCst` themselves.

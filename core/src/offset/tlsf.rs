@@ -215,6 +215,10 @@ impl<L> Lists for Nodes<L> {
     fn link_ref(&self, id: u32) -> &Link {
         &self.at(id).link
     }
+    #[inline(always)]
+    fn units(&self, id: u32) -> u32 {
+        self.at(id).units
+    }
 }
 
 impl Lists for [Node] {
@@ -225,6 +229,10 @@ impl Lists for [Node] {
     #[inline(always)]
     fn link_ref(&self, id: u32) -> &Link {
         &self[id as usize].link
+    }
+    #[inline(always)]
+    fn units(&self, id: u32) -> u32 {
+        self[id as usize].units
     }
 }
 

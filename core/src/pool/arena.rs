@@ -38,6 +38,7 @@ use crate::{Axis, Death, Epoch, Frontier, FrontierRef, Merge};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 
 /// The most generations of an arena.
 pub const MAX_GENERATIONS: u32 = 255;
@@ -120,7 +121,6 @@ struct State {
 }
 
 /// The pool; see the [module](self).
-#[derive(Debug)]
 pub struct ArenaPool {
     id: PoolId,
     host: PoolHost,
@@ -666,6 +666,13 @@ impl Pool for ArenaPool {
             }
             block(end, slab.size, before);
         }
+    }
+}
+
+impl fmt::Debug for ArenaPool {
+    /// Which pool: blocks are shown by [`inspect`](Pool::inspect), counters by [`stats`](Pool::stats).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ArenaPool").field("id", &self.id).finish_non_exhaustive()
     }
 }
 

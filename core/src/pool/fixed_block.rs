@@ -50,6 +50,7 @@ use crate::{Axis, Death, Entry, Epoch, FrontierRef};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 
 mod counters;
 mod find;
@@ -123,7 +124,6 @@ struct Admin {
 }
 
 /// The pool; see the [module](self).
-#[derive(Debug)]
 pub struct FixedBlockPool {
     id: PoolId,
     host: PoolHost,
@@ -653,6 +653,13 @@ impl Pool for FixedBlockPool {
                 visit(&BlockView { slab, offset, size: self.shape.stride, state });
             }
         }
+    }
+}
+
+impl fmt::Debug for FixedBlockPool {
+    /// Which pool: blocks are shown by [`inspect`](Pool::inspect), counters by [`stats`](Pool::stats).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FixedBlockPool").field("id", &self.id).finish_non_exhaustive()
     }
 }
 

@@ -32,6 +32,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 
 /// What a [`PassthroughPool`] is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +73,6 @@ struct State {
 }
 
 /// The pool; see the [module](self).
-#[derive(Debug)]
 pub struct PassthroughPool {
     id: PoolId,
     host: PoolHost,
@@ -521,6 +521,13 @@ impl PassthroughPool {
             self.emit(Event::Reserved { pool, slab, offset, size });
         }
         acquire
+    }
+}
+
+impl fmt::Debug for PassthroughPool {
+    /// Which pool: blocks are shown by [`inspect`](Pool::inspect), counters by [`stats`](Pool::stats).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PassthroughPool").field("id", &self.id).finish_non_exhaustive()
     }
 }
 

@@ -27,11 +27,12 @@ use crate::notification::{Notification, Observation};
 use crate::offset::tlsf::{BlockId, Config, Need, RegionId, TlsfError};
 use crate::slab::retain::Retention;
 use crate::slab::{Grant, Slab, SlabProperties, SlabProvider, Trim};
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 
 mod eager;
 mod engine;
@@ -100,7 +101,6 @@ impl Default for TlsfPoolConfig {
 const MAX_GROWTHS: u32 = 4;
 
 /// See the [module](self).
-#[derive(Debug)]
 pub struct TlsfPool {
     id: PoolId,
     host: PoolHost,
@@ -196,24 +196,129 @@ impl TlsfPool {
         }
     }
 
+    /// The request as the heap counts, unless no slab could ever hold it.
+    #[inline]
+    fn need(&self, state: &State, request: &Request<'_>) -> Result<Need, PoolError> {
+        request.validate()?;
+        let max = self.provider.max_slab_size;
+        let too_large = PoolError::TooLarge { size: request.size, max };
+        if request.size > max {
+            return Err(too_large);
+        }
+        if request.alignment > self.provider.alignment {
+            // An offset can be no better aligned than the slab it counts from.
+            return Err(PoolError::InvalidAlignment { alignment: request.alignment });
+        }
+        state.engine.need(request.size, request.alignment).ok_or(too_large)
+    }
+
+    /// The usual case: memory that is ready, before anything else is considered. `Err` says whether it was
+    /// looked for.
+    #[inline]
+    fn find_first(
+        &self,
+        state: &mut State,
+        need: Need,
+        request: &Request<'_>,
+    ) -> Result<Found, bool> {
+        let packs = request.may_wait && self.config.waiting == Waiting::ToPack;
+        if packs || !self.allows(state, need) {
+            return Err(false);
+        }
+        state.find_ready(need, request, &self.host).ok_or(true)
+    }
+
+    #[inline]
+    fn allows(&self, state: &State, need: Need) -> bool {
+        let size = state.engine.reserve_size(need);
+        self.config.budget.allows(state.engine.reserved_bytes(), size)
+    }
+
+    /// The rest of an acquire, when [`find_first`](Self::find_first) has found nothing, or was not allowed to look.
+    #[inline(never)]
+    fn acquire_otherwise<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        need: Need,
+        request: &Request<'_>,
+        observed: Observation,
+        mut searched: bool,
+    ) -> Result<Acquire, PoolError> {
+        let mut missed = false;
+        let mut wait = None;
+        for growths in 0..=MAX_GROWTHS {
+            if !self.allows(&state, need) {
+                state.stats.over_budget += 1;
+                return Ok(Acquire::OverBudget { observed });
+            }
+            let mut found = None;
+            if !searched {
+                if request.may_wait && self.config.waiting == Waiting::ToPack {
+                    found = state.find(Seek::Tightest, need, request, &self.host, &mut wait);
+                }
+                if found.is_none() {
+                    found = state.find_ready(need, request, &self.host);
+                }
+            }
+            searched = false;
+            if found.is_none() {
+                if !missed {
+                    missed = true;
+                    state.stats.missed += 1;
+                }
+                if state.engine.poll_all(&*self.host.progress, &*self.host.provider) {
+                    found = state.find_ready(need, request, &self.host);
+                }
+            }
+            if found.is_none() && request.may_wait {
+                found = state.find(Seek::Soonest, need, request, &self.host, &mut wait);
+            }
+            if let Some(found) = found {
+                drop(state);
+                return Ok(self.reserved(found, request, wait));
+            }
+            if !request.may_grow || growths == MAX_GROWTHS {
+                break;
+            }
+            // The worst that alignment can cost inside a slab, whose start is aligned: nothing.
+            let size = state.engine.reserve_size(need);
+            let sizes = self.config.growth.candidates(size, state.stats.slabs, &self.provider);
+            drop(state);
+            let granted = self.grow(sizes)?;
+            state = self.state.lock();
+            self.settle(&mut state);
+            let Some(slab) = granted else {
+                // What was released in the meantime may do.
+                if let Some(found) = state.find_ready(need, request, &self.host) {
+                    drop(state);
+                    return Ok(self.reserved(found, request, wait));
+                }
+                break;
+            };
+            self.add_slab(&mut state, slab)?;
+            self.emit(&Event::SlabAcquired { pool: self.id, slab: slab.id, size: slab.size });
+        }
+        state.stats.exhausted += 1;
+        let growth_required = state.engine.reserve_size(need) > state.largest_slab;
+        Ok(Acquire::Exhausted { observed, growth_required })
+    }
+
+    #[inline]
     fn reserved(&self, found: Found, request: &Request<'_>, wait: Option<Frontier>) -> Acquire {
-        let reservation = Reservation {
-            pool: self.id,
-            slab: found.slab,
-            offset: found.offset,
-            size: request.size,
-            token: Token::Ticket(found.ticket),
-        };
-        self.emit(&Event::Reserved {
-            pool: self.id,
-            slab: found.slab,
-            offset: found.offset,
-            size: request.size,
-        });
-        match found.ready {
+        let ready = found.ready;
+        let reservation = self.reservation(found, request);
+        match ready {
             Some(origin) => Acquire::Ready { reservation, origin },
             None => Acquire::AfterWait { reservation, wait: wait.unwrap_or_default() },
         }
+    }
+
+    #[inline]
+    fn reservation(&self, found: Found, request: &Request<'_>) -> Reservation {
+        let Found { slab, offset, ticket, .. } = found;
+        self.emit(&Event::Reserved { pool: self.id, slab, offset, size: request.size });
+        let token = Token::Ticket(ticket);
+        Reservation { pool: self.id, slab, offset, size: request.size, token }
     }
 
     fn take_back(&self, reservation: Reservation) -> Result<Box<Ticket>, ReleaseError> {
@@ -268,14 +373,15 @@ impl State {
         self.stats.peak_committed_bytes = self.stats.peak_committed_bytes.max(committed);
     }
 
-    fn find(
+    /// Takes what the engine finds, with its death in a ticket.
+    #[inline]
+    fn take(
         &mut self,
         seek: Seek,
         need: Need,
         request: &Request<'_>,
         host: &PoolHost,
-        wait: &mut Option<Frontier>,
-    ) -> Option<Found> {
+    ) -> Option<(Taken, Box<Ticket>)> {
         let mut ticket = self.tickets.pop().unwrap_or_else(Ticket::new);
         let found = self.engine.acquire(
             seek,
@@ -290,15 +396,30 @@ impl State {
             return None;
         };
         ticket.death.unknown = false;
-        let ready = match seek {
-            Seek::Ready => true,
-            // Ready after all, if what is not known of has been reached.
-            Seek::Soonest | Seek::Tightest => {
-                let left = wait.insert(uncovered(&ticket, request));
-                left.as_ref().is_satisfied(&*host.progress)
-            }
-        };
-        let ready = if ready {
+        Some((taken, ticket))
+    }
+
+    /// What the requester may use at once.
+    #[inline]
+    fn find_ready(&mut self, need: Need, request: &Request<'_>, host: &PoolHost) -> Option<Found> {
+        let (taken, ticket) = self.take(Seek::Ready, need, request, host)?;
+        let origin = self.origin(taken, &ticket, request);
+        self.found(taken, request, ticket, Some(origin))
+    }
+
+    /// What the requester may have to wait for; if so, `wait` says for what.
+    fn find(
+        &mut self,
+        seek: Seek,
+        need: Need,
+        request: &Request<'_>,
+        host: &PoolHost,
+        wait: &mut Option<Frontier>,
+    ) -> Option<Found> {
+        let (taken, ticket) = self.take(seek, need, request, host)?;
+        // Ready after all, if what is not known of has been reached.
+        let left = wait.insert(uncovered(&ticket, request));
+        let ready = if left.as_ref().is_satisfied(&*host.progress) {
             Some(self.origin(taken, &ticket, request))
         } else {
             self.stats.waited += 1;
@@ -384,76 +505,17 @@ impl Pool for TlsfPool {
     }
 
     fn acquire(&self, request: &Request<'_>) -> Result<Acquire, PoolError> {
-        request.validate()?;
-        let max = self.provider.max_slab_size;
-        let too_large = PoolError::TooLarge { size: request.size, max };
-        if request.size > max || request.alignment > self.provider.alignment {
-            // An offset can be no better aligned than the slab it counts from.
-            return Err(if request.size > max {
-                too_large
-            } else {
-                PoolError::InvalidAlignment { alignment: request.alignment }
-            });
-        }
         let observed: Observation = self.notification.observe();
         let mut state = self.state.lock();
+        let need = self.need(&state, request)?;
         self.settle(&mut state);
-        let need = state.engine.need(request.size, request.alignment).ok_or(too_large)?;
-        let mut missed = false;
-        let mut wait = None;
-        for growths in 0..=MAX_GROWTHS {
-            let size = state.engine.reserve_size(need);
-            if !self.config.budget.allows(state.engine.reserved_bytes(), size) {
-                state.stats.over_budget += 1;
-                return Ok(Acquire::OverBudget { observed });
-            }
-            let mut found = if request.may_wait && self.config.waiting == Waiting::ToPack {
-                state.find(Seek::Tightest, need, request, &self.host, &mut wait)
-            } else {
-                None
-            };
-            if found.is_none() {
-                found = state.find(Seek::Ready, need, request, &self.host, &mut wait);
-            }
-            if found.is_none() {
-                if !missed {
-                    missed = true;
-                    state.stats.missed += 1;
-                }
-                if state.engine.poll_all(&*self.host.progress, &*self.host.provider) {
-                    found = state.find(Seek::Ready, need, request, &self.host, &mut wait);
-                }
-            }
-            if found.is_none() && request.may_wait {
-                found = state.find(Seek::Soonest, need, request, &self.host, &mut wait);
-            }
-            if let Some(found) = found {
+        match self.find_first(&mut state, need, request) {
+            Ok(found) => {
                 drop(state);
-                return Ok(self.reserved(found, request, wait));
+                Ok(self.reserved(found, request, None))
             }
-            if !request.may_grow || growths == MAX_GROWTHS {
-                break;
-            }
-            // The worst that alignment can cost inside a slab, whose start is aligned: nothing.
-            let sizes = self.config.growth.candidates(size, state.stats.slabs, &self.provider);
-            drop(state);
-            let granted = self.grow(sizes)?;
-            state = self.state.lock();
-            self.settle(&mut state);
-            let Some(slab) = granted else {
-                // What was released in the meantime may do.
-                if let Some(found) = state.find(Seek::Ready, need, request, &self.host, &mut wait) {
-                    drop(state);
-                    return Ok(self.reserved(found, request, wait));
-                }
-                break;
-            };
-            self.add_slab(&mut state, slab)?;
-            self.emit(&Event::SlabAcquired { pool: self.id, slab: slab.id, size: slab.size });
+            Err(searched) => self.acquire_otherwise(state, need, request, observed, searched),
         }
-        state.stats.exhausted += 1;
-        let growth_required = state.engine.reserve_size(need) > state.largest_slab;
-        Ok(Acquire::Exhausted { observed, growth_required })
     }
 
     fn release(&self, reservation: Reservation, death: Death<'_>) -> Result<(), ReleaseError> {
@@ -575,6 +637,13 @@ impl Pool for TlsfPool {
                 visit(&BlockView { slab: slab.id, offset, size, state: block });
             });
         }
+    }
+}
+
+impl fmt::Debug for TlsfPool {
+    /// Which pool: blocks are shown by [`inspect`](Pool::inspect), counters by [`stats`](Pool::stats).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsfPool").field("id", &self.id).finish_non_exhaustive()
     }
 }
 

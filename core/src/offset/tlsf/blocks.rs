@@ -283,7 +283,7 @@ impl<L: Label> Tlsf<L> {
         let filed = &mut self.shelves[shelf as usize];
         // An unranked block comes first in its bin again: what was touched last is taken first.
         if filed.same_bin(old, units) && (rank != 0 || first) {
-            filed.resized(old, units);
+            filed.resized(first, old, units);
         } else {
             filed.remove(&mut self.nodes, id, old);
             self.file_as(id, units, shelf, rank);

@@ -42,6 +42,11 @@ impl<L: Label> Tlsf<L> {
             let mut bin = shelf.next_bin(0);
             while let Some(here) = bin {
                 let (mut at, mut prev) = (shelf.head(here), NONE);
+                assert_eq!(
+                    self.nodes.at(at).units,
+                    shelf.head_units(here),
+                    "bin {here}: head's size"
+                );
                 while at != NONE {
                     let node = self.nodes.at(at);
                     assert_eq!(node.shelf as usize, index, "block {at} is on another shelf");

@@ -35,6 +35,23 @@ pub(crate) struct Cut {
     pub(crate) region: RegionId,
 }
 
+impl Head {
+    #[inline(always)]
+    fn of(filed: &Shelf, shelf: u32, bin: u32) -> Self {
+        Self { block: BlockId(filed.head(bin)), shelf, bin }
+    }
+}
+
+/// The columns of a row from the request's own bin on, whose first blocks fit.
+#[inline(always)]
+fn fitting(shelf: &Shelf, own: u32, spot: Spot, units: u32) -> u64 {
+    let columns = shelf.columns(spot);
+    if columns >> spot.column & 1 != 0 && shelf.head_units(own) < units {
+        return columns & (columns - 1);
+    }
+    columns
+}
+
 impl<L: Label> Tlsf<L> {
     /// The tighter of the blocks that [`find`](Self::find) would see first on two shelves, the second
     /// shelf's of two equally tight ones; `b` is [`u32::MAX`] where there is no second. `None` says
@@ -47,44 +64,33 @@ impl<L: Label> Tlsf<L> {
         let own = self.classes.floor(need.units);
         let spot = self.classes.spot(own);
         let on_a = &self.shelves[a as usize];
-        let (mut bin, mut shelf, mut tighter) = (NONE, a, u64::MAX);
-        if let Some(on_b) = self.shelves.get(b as usize) {
-            let columns = self.fitting(on_b, own, spot, need.units);
-            shelf = b;
-            if columns == 0 {
-                bin = on_b.first_above(spot);
-            } else {
-                bin = spot.base + columns.trailing_zeros();
-                // Of the other shelf, only lower bins are tighter.
-                tighter = (columns & columns.wrapping_neg()) - 1;
-            }
-        }
-        if on_a.columns(spot) & tighter != 0 {
-            let columns = self.fitting(on_a, own, spot, need.units) & tighter;
+        // Each way out is one of its own: what follows need not wait for a choice between shelves that is made in
+        // data.
+        let Some(on_b) = self.shelves.get(b as usize) else {
+            let columns = fitting(on_a, own, spot, need.units);
             if columns != 0 {
-                (bin, shelf) = (spot.base + columns.trailing_zeros(), a);
+                return Some(Head::of(on_a, a, spot.first(columns)));
+            }
+            let bin = on_a.first_above(spot);
+            return (bin != NONE).then(|| Head::of(on_a, a, bin));
+        };
+        let columns = fitting(on_b, own, spot, need.units);
+        // Of the other shelf, only lower bins are tighter.
+        let tighter = (columns & columns.wrapping_neg()).wrapping_sub(1);
+        if on_a.columns(spot) & tighter != 0 {
+            let columns = fitting(on_a, own, spot, need.units) & tighter;
+            if columns != 0 {
+                return Some(Head::of(on_a, a, spot.first(columns)));
             }
         }
-        if bin >= spot.above {
-            let other = on_a.first_above(spot);
-            if other < bin {
-                (bin, shelf) = (other, a);
-            }
+        if columns != 0 {
+            return Some(Head::of(on_b, b, spot.first(columns)));
         }
-        if bin == NONE {
-            return None;
+        let (bin, other) = (on_b.first_above(spot), on_a.first_above(spot));
+        if other < bin {
+            return Some(Head::of(on_a, a, other));
         }
-        Some(Head { block: BlockId(self.shelves[shelf as usize].head(bin)), shelf, bin })
-    }
-
-    /// The columns of a row from the request's own bin on, whose first blocks fit.
-    #[inline(always)]
-    fn fitting(&self, shelf: &Shelf, own: u32, spot: Spot, units: u32) -> u64 {
-        let columns = shelf.columns(spot);
-        if columns >> spot.column & 1 != 0 && self.nodes.at(shelf.head(own)).units < units {
-            return columns & (columns - 1);
-        }
-        columns
+        (bin != NONE).then(|| Head::of(on_b, b, bin))
     }
 
     /// Takes a request from the block that [`find_head`](Self::find_head) found for it. What remains of
@@ -103,13 +109,13 @@ impl<L: Label> Tlsf<L> {
         let (nodes, labels) = (&mut self.nodes.nodes[..], &mut self.nodes.labels[..]);
         let filed = &mut self.shelves[shelf as usize];
         let node = &mut nodes[id as usize];
-        let (offset, units, region, next) = (node.offset, node.units, node.region, node.link.next);
+        let (offset, region, next) = (node.offset, node.region, node.link.next);
         if node.run != NONE {
             return self.cut_step_by_step(id, bin, need, write);
         }
         self.births = self.births.wrapping_add(1);
         let birth = self.births;
-        let rest = units - need.units;
+        let rest = filed.head_units(bin) - need.units;
         if rest == 0 {
             node.shelf = LIVE;
             filed.units -= u64::from(need.units);
@@ -138,7 +144,9 @@ impl<L: Label> Tlsf<L> {
         if rest_bin != bin {
             let rank = labels[id as usize].rank();
             filed.unlink_head(nodes, bin, next);
-            filed.link_first(nodes, id, rest_bin, rank);
+            filed.link_first(nodes, id, rest_bin, rest, rank);
+        } else {
+            filed.head_resized(bin, rest);
         }
         write(&mut labels[live as usize]);
         let node = &mut nodes[live as usize];
@@ -282,7 +290,7 @@ impl<L: Label> Tlsf<L> {
             (bears, total) = (id, units);
         }
         write(&mut labels[bears as usize], rank);
-        filed.link(nodes, bears, classes.floor(total), rank);
+        filed.link(nodes, bears, classes.floor(total), total, rank);
         Some(BlockId(bears))
     }
 

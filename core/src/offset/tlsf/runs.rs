@@ -48,6 +48,9 @@ impl Lists for Records {
     fn link_ref(&self, id: u32) -> &Link {
         &self.0[id as usize].link
     }
+    fn units(&self, id: u32) -> u32 {
+        self.0[id as usize].units
+    }
 }
 
 #[derive(Debug)]
@@ -246,7 +249,7 @@ impl Runs {
         let to = new.units;
         if self.shelf.same_bin(from, to) {
             *record = new;
-            self.shelf.resized(from, to);
+            self.shelf.resized(new.link.prev == NONE, from, to);
         } else {
             self.shelf.remove(&mut self.records, run, from);
             self.records.0[run as usize] = new;

@@ -30,6 +30,8 @@ impl Link {
 pub(super) trait Lists {
     fn link(&mut self, id: u32) -> &mut Link;
     fn link_ref(&self, id: u32) -> &Link;
+    /// The size that an element is filed under.
+    fn units(&self, id: u32) -> u32;
 }
 
 /// First and last element of a bin.
@@ -37,12 +39,14 @@ pub(super) trait Lists {
 struct Bin {
     head: u32,
     tail: u32,
+    /// The size of the head: a request is compared with it before the head itself, far away in memory, has arrived.
+    head_units: u32,
     /// The highest rank that was filed since the bin was last empty, so that filing looks at no element.
     latest: u64,
 }
 
 impl Bin {
-    const EMPTY: Self = Self { head: NONE, tail: NONE, latest: 0 };
+    const EMPTY: Self = Self { head: NONE, tail: NONE, head_units: 0, latest: 0 };
 }
 
 /// Maps sizes in granules to bins: a tiny floating-point number with `S` bits of mantissa.
@@ -53,13 +57,20 @@ pub(super) struct SizeClasses {
     mask: u32,
 }
 
-/// Where a bin stands: `base` is the first bin of its row, `above` the first of the next.
+/// Where a bin stands: `base` is the first bin of its row.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spot {
     pub(super) row: u32,
     pub(super) column: u32,
     pub(super) base: u32,
-    pub(super) above: u32,
+}
+
+impl Spot {
+    /// The first bin of some columns of its row.
+    #[inline(always)]
+    pub(super) fn first(self, columns: u64) -> u32 {
+        self.base + columns.trailing_zeros()
+    }
 }
 
 impl SizeClasses {
@@ -80,7 +91,7 @@ impl SizeClasses {
     pub(super) fn spot(self, bin: u32) -> Spot {
         let column = bin & self.mask;
         let base = bin - column;
-        Spot { row: bin >> self.bits, column, base, above: base + self.mask + 1 }
+        Spot { row: bin >> self.bits, column, base }
     }
 
     /// The first bin all of whose blocks are at least `units`.
@@ -125,22 +136,30 @@ impl Shelf {
     #[inline(always)]
     pub(super) fn insert<R: Lists>(&mut self, lists: &mut R, id: u32, units: u32, rank: u64) {
         self.units += u64::from(units);
-        self.link(lists, id, self.classes.floor(units), rank);
+        self.link(lists, id, self.classes.floor(units), units, rank);
     }
 
     /// [`insert`](Self::insert) into a bin, without counting.
     #[inline(always)]
-    pub(super) fn link<R: Lists + ?Sized>(&mut self, lists: &mut R, id: u32, bin: u32, rank: u64) {
+    pub(super) fn link<R: Lists + ?Sized>(
+        &mut self,
+        lists: &mut R,
+        id: u32,
+        bin: u32,
+        units: u32,
+        rank: u64,
+    ) {
         let at = bin as usize;
+        let alone = Bin { head: id, tail: id, head_units: units, latest: rank };
         let Some(bin) = self.bins.get_mut(at) else {
             self.extend(at);
-            self.bins[at] = Bin { head: id, tail: id, latest: rank };
+            self.bins[at] = alone;
             *lists.link(id) = Link::ALONE;
             return self.open(at);
         };
         let head = bin.head;
         if head == NONE {
-            *bin = Bin { head: id, tail: id, latest: rank };
+            *bin = alone;
             *lists.link(id) = Link::ALONE;
             self.open(at);
         } else if rank != 0 && rank >= bin.latest {
@@ -151,6 +170,7 @@ impl Shelf {
             lists.link(tail).next = id;
         } else {
             bin.head = id;
+            bin.head_units = units;
             *lists.link(id) = Link { prev: NONE, next: head };
             lists.link(head).prev = id;
         }
@@ -164,15 +184,17 @@ impl Shelf {
         lists: &mut R,
         id: u32,
         bin: u32,
+        units: u32,
         rank: u64,
     ) {
         match self.bins.get_mut(bin as usize) {
             Some(filed) if filed.head != NONE => {
                 let head = core::mem::replace(&mut filed.head, id);
+                filed.head_units = units;
                 *lists.link(id) = Link { prev: NONE, next: head };
                 lists.link(head).prev = id;
             }
-            _ => self.link(lists, id, bin, rank),
+            _ => self.link(lists, id, bin, units, rank),
         }
     }
 
@@ -227,10 +249,12 @@ impl Shelf {
     /// Takes the first element of a bin out; `next` follows it.
     #[inline(always)]
     pub(super) fn unlink_head<R: Lists + ?Sized>(&mut self, lists: &mut R, bin: u32, next: u32) {
-        self.bins[bin as usize].head = next;
+        let filed = &mut self.bins[bin as usize];
+        filed.head = next;
         if next == NONE {
             self.close(bin as usize);
         } else {
+            filed.head_units = lists.units(next);
             lists.link(next).prev = NONE;
         }
     }
@@ -248,8 +272,17 @@ impl Shelf {
 
     /// The size of an element changed within its bin.
     #[inline(always)]
-    pub(super) fn resized(&mut self, from: u32, to: u32) {
+    pub(super) fn resized(&mut self, is_head: bool, from: u32, to: u32) {
         self.units = self.units - u64::from(from) + u64::from(to);
+        if is_head {
+            self.head_resized(self.classes.floor(to), to);
+        }
+    }
+
+    /// [`resized`](Self::resized) of the first element of a bin, without counting.
+    #[inline(always)]
+    pub(super) fn head_resized(&mut self, bin: u32, to: u32) {
+        self.bins[bin as usize].head_units = to;
     }
 
     /// The first non-empty bin at or above `bin`.
@@ -258,7 +291,7 @@ impl Shelf {
         let spot = self.classes.spot(bin);
         let next = match self.columns(spot) {
             0 => self.first_above(spot),
-            columns => spot.base + columns.trailing_zeros(),
+            columns => spot.first(columns),
         };
         Some(next).filter(|&next| next != NONE)
     }
@@ -287,6 +320,12 @@ impl Shelf {
     #[inline(always)]
     pub(super) fn head(&self, bin: u32) -> u32 {
         self.bins[bin as usize].head
+    }
+
+    /// The size of the first element of a non-empty bin.
+    #[inline(always)]
+    pub(super) fn head_units(&self, bin: u32) -> u32 {
+        self.bins[bin as usize].head_units
     }
 
     pub(super) fn classes(&self) -> SizeClasses {
