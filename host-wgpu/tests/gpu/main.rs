@@ -5,6 +5,7 @@ mod counting;
 mod flood;
 mod provider;
 mod queue;
+mod real;
 mod steady;
 mod support;
 mod timeline;

@@ -1,32 +1,18 @@
 //! What the tests share: devices, and pools over them.
 
+pub(crate) use super::real::real;
 use std::sync::Arc;
 use strandline_core::pool::growth::Growth;
 use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
 use strandline_core::pool::{PoolHost, PoolId};
 use strandline_core::pool_set::Registration;
 use strandline_core::{Axis, Pool, Progress, Tracker};
-use strandline_host_wgpu::adapter::{self, OpenError};
 use strandline_host_wgpu::{Gpu, GpuPools, UsageClass, WgpuSlabProvider};
 
 /// A device that runs copies and fills at once, and kernels not at all.
 pub(crate) fn noop() -> Gpu {
     let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
     Gpu::new(device, queue).unwrap()
-}
-
-/// A device that really works. `None`, said aloud, where there is none; in CI that is a failure.
-pub(crate) fn real() -> Option<Gpu> {
-    match adapter::open(None) {
-        Ok(gpu) => Some(gpu),
-        Err(OpenError::NoAdapter) => {
-            let ci = std::env::var_os("CI").is_some_and(|ci| !ci.is_empty() && ci != "false");
-            assert!(!ci, "no GPU adapter: CI must have one (mesa-vulkan-drivers, libvulkan1)");
-            eprintln!("skipped: no GPU adapter here");
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
 }
 
 /// The devices that a test of logic runs on.

@@ -12,25 +12,10 @@ use strandline_core::{
     WaitError,
 };
 use strandline_guest_tests::{Answer, Ask, Death, Memory, Needs, Refusal, Slice, Status};
-use strandline_host_wgpu::adapter::{self, OpenError};
 use strandline_host_wgpu::{
     BufferRange, Command, Gpu, GpuPools, Queue, QueueError, QueueSet, ReadBack, Transient,
     UsageClass, WgpuSlabProvider,
 };
-
-/// A device that really works. `None`, said aloud, where there is none; in CI that is a failure.
-pub(crate) fn adapter() -> Option<Gpu> {
-    match adapter::open(None) {
-        Ok(gpu) => Some(gpu),
-        Err(OpenError::NoAdapter) => {
-            let ci = std::env::var_os("CI").is_some_and(|ci| !ci.is_empty() && ci != "false");
-            assert!(!ci, "no GPU adapter: CI must have one (mesa-vulkan-drivers, libvulkan1)");
-            eprintln!("skipped: no GPU adapter here");
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
-}
 
 fn wait_refusal(error: WaitError) -> Refusal {
     match error {

@@ -9,6 +9,9 @@ pub(crate) mod gpu;
 pub(crate) mod guest;
 pub(crate) mod host;
 pub(crate) mod native;
+#[cfg(feature = "wgpu")]
+#[path = "../../../../host-wgpu/tests/gpu/real.rs"]
+pub(crate) mod real;
 pub(crate) mod rig;
 #[cfg(feature = "guests")]
 pub(crate) mod sandbox;
