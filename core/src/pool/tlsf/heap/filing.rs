@@ -88,28 +88,26 @@ impl Heap {
     pub(super) fn shelve_single(&mut self, block: BlockId, shelf: u32, epoch: Epoch) {
         let class = &mut self.classes[shelf as usize];
         class.ceiling[0] = class.ceiling[0].max(epoch);
-        // A merged block stays where the neighbour whose id it bears is listed, unless the later epoch
-        // belongs into another slot.
-        let mut listed = None;
-        let mut latest = epoch;
+        // Of the neighbour whose id the merged block bears, if any.
+        let mut before = 0;
         let join = |rank: Epoch, other: &mut Slip, bears| {
             if bears {
-                listed = Some((other.position, other.word));
+                before = other.word;
             } else {
                 other.position = NONE;
             }
-            latest = rank.max(other.word);
-            latest
+            rank.max(other.word)
         };
         // Live blocks and those of one axis have no row, and a live one is not listed.
         let bears = self.tlsf.release(block, shelf, epoch, join, |slip, rank| slip.word = rank);
         let Some(bears) = bears else { return self.shelve_single_beside(block, shelf, epoch) };
-        match listed {
-            // Among the newcomers, whatever its epoch.
-            Some((NONE, _)) => {}
-            Some((_, word)) if class.wheel.may_stay(word, latest) => {}
-            Some(_) => self.begins_to_wait(bears),
-            None => self.newcomers.enter(bears.index()),
+        let &Slip { word: latest, position, .. } = self.tlsf.label(bears);
+        if position == NONE {
+            // It may be among the newcomers already.
+            self.newcomers.enter(bears.index());
+        } else if !class.wheel.may_stay(before, latest) {
+            // The later epoch belongs into another slot than that of the neighbour.
+            self.begins_to_wait(bears);
         }
     }
 
