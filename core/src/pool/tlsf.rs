@@ -305,20 +305,14 @@ impl TlsfPool {
 
     #[inline]
     fn reserved(&self, found: Found, request: &Request<'_>, wait: Option<Frontier>) -> Acquire {
-        let ready = found.ready;
-        let reservation = self.reservation(found, request);
+        let Found { slab, offset, ticket, ready } = found;
+        self.emit(&Event::Reserved { pool: self.id, slab, offset, size: request.size });
+        let token = Token::Ticket(ticket);
+        let reservation = Reservation { pool: self.id, slab, offset, size: request.size, token };
         match ready {
             Some(origin) => Acquire::Ready { reservation, origin },
             None => Acquire::AfterWait { reservation, wait: wait.unwrap_or_default() },
         }
-    }
-
-    #[inline]
-    fn reservation(&self, found: Found, request: &Request<'_>) -> Reservation {
-        let Found { slab, offset, ticket, .. } = found;
-        self.emit(&Event::Reserved { pool: self.id, slab, offset, size: request.size });
-        let token = Token::Ticket(ticket);
-        Reservation { pool: self.id, slab, offset, size: request.size, token }
     }
 
     fn take_back(&self, reservation: Reservation) -> Result<Box<Ticket>, ReleaseError> {
