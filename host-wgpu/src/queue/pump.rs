@@ -94,11 +94,14 @@ impl SetInner {
             state.keep_blanks(&mut batch.spent);
             state.batch = batch;
             state.pumping = false;
-            let expectations = state.expectations();
-            drop(state);
-            for (gpu, waits) in expectations {
+            let mut line = 0;
+            while let Some((at, gpu, waits)) = state.expectation(line) {
+                drop(state);
                 gpu.expect(waits);
+                line = at + 1;
+                state = self.lock();
             }
+            drop(state);
             if !more {
                 return;
             }

@@ -6,7 +6,7 @@
 //! Cost: a look at each head, and a step for each item that goes. Allocates only for a head that has to wait for something
 //! outside its device.
 
-use super::state::{Bound, Item, Kind, State};
+use super::state::{Bound, Item, Kind, Line, State};
 use crate::command::{Base, BufferRange};
 use crate::gpu::Gpu;
 use std::collections::{HashMap, VecDeque};
@@ -116,17 +116,14 @@ impl State {
         })
     }
 
-    /// Devices on which a line began or ceased to wait.
-    pub(super) fn expectations(&mut self) -> Vec<(Gpu, bool)> {
-        let mut changed = Vec::new();
-        for line in &mut self.lines {
-            let waits = !line.items.is_empty();
-            if waits != line.expecting {
-                line.expecting = waits;
-                changed.push((self.devices[line.device].gpu.clone(), waits));
-            }
-        }
-        changed
+    /// The first line from `from` on that began or ceased to wait: its position, its device, and whether it waits. The
+    /// device is to be told.
+    pub(super) fn expectation(&mut self, from: usize) -> Option<(usize, Gpu, bool)> {
+        let changed = |line: &Line| line.expecting == line.items.is_empty();
+        let at = (from..self.lines.len()).find(|&at| changed(&self.lines[at]))?;
+        let line = &mut self.lines[at];
+        line.expecting = !line.expecting;
+        Some((at, self.devices[line.device].gpu.clone(), line.expecting))
     }
 }
 
