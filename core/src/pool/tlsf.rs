@@ -196,22 +196,6 @@ impl TlsfPool {
         }
     }
 
-    /// The request as the heap counts, unless no slab could ever hold it.
-    #[inline]
-    fn need(&self, state: &State, request: &Request<'_>) -> Result<Need, PoolError> {
-        request.validate()?;
-        let max = self.provider.max_slab_size;
-        let too_large = PoolError::TooLarge { size: request.size, max };
-        if request.size > max {
-            return Err(too_large);
-        }
-        if request.alignment > self.provider.alignment {
-            // An offset can be no better aligned than the slab it counts from.
-            return Err(PoolError::InvalidAlignment { alignment: request.alignment });
-        }
-        state.engine.need(request.size, request.alignment).ok_or(too_large)
-    }
-
     /// The usual case: memory that is ready, before anything else is considered. `Err` says whether it was
     /// looked for.
     #[inline]
@@ -221,11 +205,16 @@ impl TlsfPool {
         need: Need,
         request: &Request<'_>,
     ) -> Result<Found, bool> {
-        let packs = request.may_wait && self.config.waiting == Waiting::ToPack;
-        if packs || !self.allows(state, need) {
+        if self.packs(request) || !self.allows(state, need) {
             return Err(false);
         }
         state.find_ready(need, request, &self.host).ok_or(true)
+    }
+
+    /// The request may wait, and waiting is for packing.
+    #[inline]
+    fn packs(&self, request: &Request<'_>) -> bool {
+        request.may_wait && self.config.waiting == Waiting::ToPack
     }
 
     #[inline]
@@ -253,7 +242,7 @@ impl TlsfPool {
             }
             let mut found = None;
             if !searched {
-                if request.may_wait && self.config.waiting == Waiting::ToPack {
+                if self.packs(request) {
                     found = state.find(Seek::Tightest, need, request, &self.host, &mut wait);
                 }
                 if found.is_none() {
@@ -499,10 +488,20 @@ impl Pool for TlsfPool {
     }
 
     fn acquire(&self, request: &Request<'_>) -> Result<Acquire, PoolError> {
+        request.validate()?;
+        let max = self.provider.max_slab_size;
+        let too_large = PoolError::TooLarge { size: request.size, max };
+        if request.size > max {
+            return Err(too_large);
+        }
+        if request.alignment > self.provider.alignment {
+            // An offset can be no better aligned than the slab it counts from.
+            return Err(PoolError::InvalidAlignment { alignment: request.alignment });
+        }
         let observed: Observation = self.notification.observe();
         let mut state = self.state.lock();
-        let need = self.need(&state, request)?;
         self.settle(&mut state);
+        let need = state.engine.need(request.size, request.alignment).ok_or(too_large)?;
         match self.find_first(&mut state, need, request) {
             Ok(found) => {
                 drop(state);

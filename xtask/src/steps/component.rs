@@ -64,7 +64,7 @@ pub(crate) fn build_bare(cargo: Cmd) -> Result<Cmd, Stop> {
         Toolchain::Rustup => cargo.flavour("component", SMALL),
         Toolchain::Debian => debian_rust(cargo, "component", &format!("{DEBIAN_FLAGS} {SMALL}"))
             .env("CARGO_TARGET_WASM32_WASIP2_LINKER", DEBIAN_LINKER)
-            .args(["-Zbuild-std=core,alloc"])
+            .arg("-Zbuild-std=core,alloc")
             .arg("-Zbuild-std-features=compiler-builtins-mem,optimize_for_size"),
     })
 }

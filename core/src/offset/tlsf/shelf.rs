@@ -47,6 +47,15 @@ struct Bin {
 
 impl Bin {
     const EMPTY: Self = Self { head: NONE, tail: NONE, head_units: 0, latest: 0 };
+
+    /// Files `id` before the others, of which there are some.
+    #[inline(always)]
+    fn put_first<R: Lists + ?Sized>(&mut self, lists: &mut R, id: u32, units: u32) {
+        let head = core::mem::replace(&mut self.head, id);
+        self.head_units = units;
+        *lists.link(id) = Link { prev: NONE, next: head };
+        lists.link(head).prev = id;
+    }
 }
 
 /// Maps sizes in granules to bins: a tiny floating-point number with `S` bits of mantissa.
@@ -157,8 +166,7 @@ impl Shelf {
             *lists.link(id) = Link::ALONE;
             return self.open(at);
         };
-        let head = bin.head;
-        if head == NONE {
+        if bin.head == NONE {
             *bin = alone;
             *lists.link(id) = Link::ALONE;
             self.open(at);
@@ -169,10 +177,7 @@ impl Shelf {
             *lists.link(id) = Link { prev: tail, next: NONE };
             lists.link(tail).next = id;
         } else {
-            bin.head = id;
-            bin.head_units = units;
-            *lists.link(id) = Link { prev: NONE, next: head };
-            lists.link(head).prev = id;
+            bin.put_first(lists, id, units);
         }
     }
 
@@ -188,12 +193,7 @@ impl Shelf {
         rank: u64,
     ) {
         match self.bins.get_mut(bin as usize) {
-            Some(filed) if filed.head != NONE => {
-                let head = core::mem::replace(&mut filed.head, id);
-                filed.head_units = units;
-                *lists.link(id) = Link { prev: NONE, next: head };
-                lists.link(head).prev = id;
-            }
+            Some(filed) if filed.head != NONE => filed.put_first(lists, id, units),
             _ => self.link(lists, id, bin, units, rank),
         }
     }
