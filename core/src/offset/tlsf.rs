@@ -16,6 +16,7 @@
 //! # Invariants
 //! - Blocks of a region tile it: each starts where its left neighbour ends.
 //! - A free block is filed on exactly one shelf, under its size; a live block on none.
+//! - The blocks of a region and its edge, a node of no size, are a ring: every block has two neighbours.
 //! - A run is 2 to [`MAX_RUN`] adjacent free blocks of one region, filed under the sum of their sizes.
 //!
 //! # Cost
@@ -145,8 +146,10 @@ pub const MAX_BLOCKS: u32 = 1 << 28;
 const LIVE: u16 = u16::MAX;
 /// `shelf` of a node that is no block.
 const VACANT: u16 = u16::MAX - 1;
+/// `shelf` of a region's edge, the node before its first block and after its last: never free, of no size.
+const EDGE: u16 = u16::MAX - 2;
 /// `shelf` of a free block between two shelves, in the middle of an operation of the caller.
-const LOOSE: u16 = u16::MAX - 2;
+const LOOSE: u16 = u16::MAX - 3;
 
 /// What every walk over neighbours and bins reads: half a cache line, and never parts of two.
 #[derive(Clone, Copy, Debug)]
@@ -156,7 +159,7 @@ struct Node {
     offset: u32,
     /// In granules.
     units: u32,
-    /// Neighbours by address; `NONE` at the region's ends.
+    /// Neighbours by address: a ring through all blocks of the region and its edge.
     left: u32,
     right: u32,
     /// Neighbours in the bin. For a vacant node, `next` links the vacant ones; for a live one, `next` is its birth:
@@ -238,8 +241,8 @@ impl Lists for [Node] {
 
 #[derive(Debug)]
 struct Region {
-    /// `NONE` when the slot is vacant.
-    first: u32,
+    /// The node that stands for both edges; `NONE` when the slot is vacant.
+    edge: u32,
     units: u32,
 }
 
@@ -383,26 +386,34 @@ impl<L: Label> Tlsf<L> {
             Some(index) => index,
             None => {
                 let index = u16::try_from(self.regions.len()).map_err(|_| TlsfError::Full)?;
-                self.regions.push(Region { first: NONE, units: 0 });
+                self.regions.push(Region { edge: NONE, units: 0 });
                 index
             }
         };
-        let node = Node {
+        let edge = Node {
             offset: 0,
-            units,
+            units: 0,
             left: NONE,
             right: NONE,
             link: Link::ALONE,
             run: NONE,
             region: index,
-            shelf: LOOSE,
+            shelf: EDGE,
         };
-        let Some(first) = self.new_node(node, label) else {
+        let Some(edge) = self.new_node(edge, label) else {
             self.vacant_regions.push(index);
             return Err(TlsfError::Full);
         };
-        self.regions[index as usize] = Region { first, units };
-        Ok((RegionId(u32::from(index)), BlockId(first)))
+        let block = Node { units, left: edge, right: edge, shelf: LOOSE, ..*self.nodes.at(edge) };
+        let Some(block) = self.new_node(block, label) else {
+            self.drop_node(edge);
+            self.vacant_regions.push(index);
+            return Err(TlsfError::Full);
+        };
+        let node = self.nodes.at_mut(edge);
+        (node.left, node.right) = (block, block);
+        self.regions[index as usize] = Region { edge, units };
+        Ok((RegionId(u32::from(index)), BlockId(block)))
     }
 
     /// Removes a region that is one free block, which leaves its shelf. Returns whether it was so.
@@ -410,7 +421,8 @@ impl<L: Label> Tlsf<L> {
     /// # Panics
     /// When the region was removed before.
     pub fn remove_region(&mut self, region: RegionId) -> bool {
-        let Region { first, units } = self.regions[region.0 as usize];
+        let Region { edge, units } = self.regions[region.0 as usize];
+        let first = self.nodes.at(edge).right;
         let node = self.nodes.at(first);
         if node.units != units || node.shelf == LIVE {
             return false;
@@ -419,7 +431,8 @@ impl<L: Label> Tlsf<L> {
             self.remove(BlockId(first));
         }
         self.drop_node(first);
-        self.regions[region.0 as usize].first = NONE;
+        self.drop_node(edge);
+        self.regions[region.0 as usize].edge = NONE;
         // A region's index fits: it was made from one that does.
         self.vacant_regions.push(region.0 as u16);
         true
@@ -428,8 +441,9 @@ impl<L: Label> Tlsf<L> {
     /// The only block of a region that is wholly free and merged, if it is.
     #[must_use]
     pub fn sole_free_block(&self, region: RegionId) -> Option<BlockId> {
-        let Region { first, units } = self.regions[region.0 as usize];
-        let node = self.nodes.get(first)?;
+        let Region { edge, units } = self.regions[region.0 as usize];
+        let first = self.nodes.get(edge)?.right;
+        let node = self.nodes.at(first);
         (node.units == units && node.shelf < LOOSE).then_some(BlockId(first))
     }
 
@@ -514,12 +528,12 @@ impl<L: Label> Tlsf<L> {
 
     /// The blocks of a region in order of offset. O(1) a step.
     pub fn blocks(&self, region: RegionId) -> impl Iterator<Item = BlockId> {
-        let first = self.regions.get(region.0 as usize).map_or(NONE, |region| region.first);
-        core::iter::successors((first != NONE).then_some(first), |&id| {
-            let right = self.nodes.at(id).right;
-            (right != NONE).then_some(right)
+        let edge = self.regions.get(region.0 as usize).map_or(NONE, |region| region.edge);
+        let mut at = edge;
+        core::iter::from_fn(move || {
+            at = self.nodes.get(at)?.right;
+            (at != edge).then_some(BlockId(at))
         })
-        .map(BlockId)
     }
 }
 

@@ -113,9 +113,6 @@ impl<L: Label> Tlsf<L> {
             Side::Left => node.left,
             Side::Right => node.right,
         };
-        if at == NONE {
-            return None;
-        }
         let shelf = self.nodes.at(at).shelf;
         (shelf < LOOSE).then_some((BlockId(at), u32::from(shelf)))
     }
@@ -125,8 +122,8 @@ impl<L: Label> Tlsf<L> {
     #[must_use]
     pub fn neighbours(&self, block: BlockId) -> [Neighbour; 2] {
         let node = self.nodes.at(block.0);
-        [node.left, node.right].map(|id| match self.nodes.get(id) {
-            Some(node) if node.shelf < LOOSE => Neighbour::Free(BlockId(id), u32::from(node.shelf)),
+        [node.left, node.right].map(|id| match self.nodes.at(id).shelf {
+            shelf if shelf < LOOSE => Neighbour::Free(BlockId(id), u32::from(shelf)),
             _ => Neighbour::Held,
         })
     }
@@ -152,20 +149,14 @@ impl<L: Label> Tlsf<L> {
             self.runs.cut(&mut self.nodes, n, far);
         }
         let &Node { offset: n_offset, units: n_units, left, right, .. } = self.nodes.at(n);
-        let &Node { offset, units, shelf, region, .. } = self.nodes.at(b);
+        let &Node { offset, units, shelf, .. } = self.nodes.at(b);
         let offset = if from_left { n_offset } else { offset };
         if from_left {
             self.nodes.at_mut(b).left = left;
-            if left == NONE {
-                self.regions[region as usize].first = b;
-            } else {
-                self.nodes.at_mut(left).right = b;
-            }
+            self.nodes.at_mut(left).right = b;
         } else {
             self.nodes.at_mut(b).right = right;
-            if right != NONE {
-                self.nodes.at_mut(right).left = b;
-            }
+            self.nodes.at_mut(right).left = b;
         }
         self.drop_node(n);
         if shelf == LOOSE {
@@ -233,9 +224,7 @@ impl<L: Label> Tlsf<L> {
         );
         node.units += units;
         node.right = next;
-        if next != NONE {
-            self.nodes.at_mut(next).left = left.0;
-        }
+        self.nodes.at_mut(next).left = left.0;
         self.drop_node(right.0);
     }
 
@@ -297,10 +286,10 @@ impl<L: Label> Tlsf<L> {
     #[inline]
     fn join_runs(&mut self, id: u32) {
         let &Node { left, right, .. } = self.nodes.at(id);
-        if left != NONE && self.nodes.at(left).shelf < LOOSE {
+        if self.nodes.at(left).shelf < LOOSE {
             self.runs.join(&mut self.nodes, left, id);
         }
-        if right != NONE && self.nodes.at(right).shelf < LOOSE {
+        if self.nodes.at(right).shelf < LOOSE {
             self.runs.join(&mut self.nodes, id, right);
         }
     }
@@ -337,9 +326,7 @@ impl<L: Label> Tlsf<L> {
         self.nodes.at_mut(new).left = at;
         self.nodes.at_mut(new).right = right;
         self.nodes.at_mut(at).right = new;
-        if right != NONE {
-            self.nodes.at_mut(right).left = new;
-        }
+        self.nodes.at_mut(right).left = new;
     }
 
     #[inline(always)]
@@ -348,11 +335,6 @@ impl<L: Label> Tlsf<L> {
         self.nodes.at_mut(new).right = at;
         self.nodes.at_mut(new).left = left;
         self.nodes.at_mut(at).left = new;
-        if left == NONE {
-            let region = self.nodes.at(at).region;
-            self.regions[region as usize].first = new;
-        } else {
-            self.nodes.at_mut(left).right = new;
-        }
+        self.nodes.at_mut(left).right = new;
     }
 }

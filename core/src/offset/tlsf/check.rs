@@ -1,7 +1,7 @@
 //! The invariants of [`Tlsf`], checked by a full walk: for tests and fuzzing.
 
 use super::shelf::NONE;
-use super::{LIVE, LOOSE, Label, MAX_RUN, Tlsf, VACANT};
+use super::{EDGE, LIVE, LOOSE, Label, MAX_RUN, Tlsf};
 use alloc::vec;
 
 impl<L: Label> Tlsf<L> {
@@ -13,17 +13,16 @@ impl<L: Label> Tlsf<L> {
         let mut units = vec![0u64; self.shelves.len()];
         let mut in_runs = 0;
         for (index, region) in self.regions.iter().enumerate() {
-            if region.first == NONE {
-                continue;
-            }
-            let (mut at, mut left, mut end) = (region.first, NONE, 0u64);
-            while at != NONE {
+            let Some(edge) = self.nodes.get(region.edge) else { continue };
+            assert!(edge.shelf == EDGE && edge.run == NONE, "region {index} has no edge");
+            let (mut at, mut left, mut end) = (edge.right, region.edge, 0u64);
+            while at != region.edge {
                 let node = self.nodes.at(at);
                 assert_eq!(node.region as usize, index, "block {at} is in another region");
                 assert_eq!(node.left, left, "block {at}: left link");
                 assert_eq!(u64::from(node.offset), end, "block {at} does not tile");
                 assert!(node.units > 0, "block {at} is empty");
-                assert!(node.shelf != VACANT && node.shelf != LOOSE, "block {at} is no block");
+                assert!(node.shelf < LOOSE || node.shelf == LIVE, "block {at} is no block");
                 if node.shelf == LIVE {
                     assert_eq!(node.run, NONE, "live block {at} is in a run");
                 } else {
@@ -34,6 +33,7 @@ impl<L: Label> Tlsf<L> {
                 left = at;
                 at = node.right;
             }
+            assert_eq!(left, edge.left, "region {index}: last block");
             assert_eq!(end, u64::from(region.units), "region {index} is not covered");
         }
         for (index, shelf) in self.shelves.iter().enumerate() {

@@ -45,11 +45,8 @@ impl Head {
 /// The columns of a row from the request's own bin on, whose first blocks fit.
 #[inline(always)]
 fn fitting(shelf: &Shelf, own: u32, spot: Spot, units: u32) -> u64 {
-    let columns = shelf.columns(spot);
-    if columns >> spot.column & 1 != 0 && shelf.head_units(own) < units {
-        return columns & (columns - 1);
-    }
-    columns
+    // Whether the first block of a bin fits cannot be guessed: no branch on it.
+    shelf.columns(spot) & !(u64::from(shelf.head_units(own) < units) << spot.column)
 }
 
 impl<L: Label> Tlsf<L> {
@@ -160,11 +157,7 @@ impl<L: Label> Tlsf<L> {
         node.region = region;
         node.shelf = LIVE;
         if high {
-            if right != NONE {
-                nodes[right as usize].left = live;
-            }
-        } else if left == NONE {
-            self.regions[region as usize].first = live;
+            nodes[right as usize].left = live;
         } else {
             nodes[left as usize].right = live;
         }
@@ -227,15 +220,18 @@ impl<L: Label> Tlsf<L> {
         debug_assert!(node.shelf == LIVE || node.shelf == LOOSE, "filed a block that is filed");
         // Shelves are numbered in 16 bits.
         let on = shelf as u16;
-        let beside = |id: u32| match nodes.get(id as usize) {
-            Some(node) => (node.shelf, node.units, node.run),
-            None => (LIVE, 0, NONE),
+        let beside = |id: u32| {
+            let node = &nodes[id as usize];
+            (node.shelf, node.units, node.run)
         };
         let (left_on, left_units, left_run) = beside(left);
         let (right_on, right_units, right_run) = beside(right);
         let (left_joins, right_joins) = (left_on == on, right_on == on);
-        let plain = |joins: bool, on: u16, run: u32| if joins { run == NONE } else { on >= LOOSE };
-        if !plain(left_joins, left_on, left_run) || !plain(right_joins, right_on, right_run) {
+        // Whether a neighbour joins cannot be guessed: one branch for all that is rare about both. Live blocks are in no
+        // run, and `NONE` is all ones.
+        let elsewhere = |on: u16, joins: bool| (on < LOOSE) & !joins;
+        let apart = elsewhere(left_on, left_joins) | elsewhere(right_on, right_joins);
+        if apart | (left_run & right_run != NONE) {
             return None;
         }
         let classes = self.classes;
@@ -259,9 +255,7 @@ impl<L: Label> Tlsf<L> {
                 node.link.next = self.vacant;
                 self.vacant = right;
             }
-            if next != NONE {
-                nodes[next as usize].left = left;
-            }
+            nodes[next as usize].left = left;
             let node = &mut nodes[left as usize];
             node.units = total;
             node.right = next;
@@ -271,15 +265,11 @@ impl<L: Label> Tlsf<L> {
             rank = join(rank, &mut labels[right as usize], true);
             total = units + right_units;
             let node = &mut nodes[id as usize];
-            let (offset, region) = (node.offset, node.region);
+            let offset = node.offset;
             node.shelf = VACANT;
             node.link.next = self.vacant;
             self.vacant = id;
-            if left == NONE {
-                self.regions[region as usize].first = right;
-            } else {
-                nodes[left as usize].right = right;
-            }
+            nodes[left as usize].right = right;
             let node = &mut nodes[right as usize];
             node.units = total;
             node.offset = offset;

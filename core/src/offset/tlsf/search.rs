@@ -6,7 +6,7 @@
 use super::placement::{self, Carve, Search, Tie};
 use super::runs::RunId;
 use super::shelf::{NONE, Shelf};
-use super::{BlockId, LIVE, Label, Need, Node, Place, Side, Tlsf};
+use super::{BlockId, EDGE, LIVE, Label, Need, Node, Place, Side, Tlsf};
 use alloc::vec::Vec;
 
 impl<L: Label> Tlsf<L> {
@@ -137,7 +137,10 @@ impl<L: Label> Tlsf<L> {
     #[inline(always)]
     pub(super) fn end(&self, node: &Node, need: Need) -> Side {
         let neighbour = |id: u32| {
-            let node = self.nodes.get(id)?;
+            let node = self.nodes.at(id);
+            if node.shelf == EDGE {
+                return None;
+            }
             // One that is free, only not on this shelf, counts as the youngest: it will not stay.
             let birth = if node.shelf == LIVE { node.link.next } else { self.births };
             Some(placement::Neighbour { units: node.units, birth })

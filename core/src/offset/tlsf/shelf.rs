@@ -322,10 +322,10 @@ impl Shelf {
         self.bins[bin as usize].head
     }
 
-    /// The size of the first element of a non-empty bin.
+    /// The size of the first element of a bin; any number where the bin is empty.
     #[inline(always)]
     pub(super) fn head_units(&self, bin: u32) -> u32 {
-        self.bins[bin as usize].head_units
+        self.bins.get(bin as usize).map_or(0, |bin| bin.head_units)
     }
 
     pub(super) fn classes(&self) -> SizeClasses {
