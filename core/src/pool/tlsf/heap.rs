@@ -160,7 +160,7 @@ pub struct Heap {
     newcomers: Newcomers,
     /// Shelves of one axis, by axis.
     singles: Vec<(Axis, u32)>,
-    /// The entry of `singles` used last.
+    /// The axis asked for last, and its shelf if it has one.
     last_single: Cell<(Axis, u32)>,
     /// Shelves of several axes.
     multis: BTreeMap<Vec<Axis>, u32>,

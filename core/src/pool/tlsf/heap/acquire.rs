@@ -41,10 +41,7 @@ impl Heap {
         // in its bin.
         let (shelf, epoch) = match *frontier.entries() {
             [] => (NONE, 0),
-            [Entry { axis, epoch }] if self.multi_shelves.is_empty() => match self.single(axis) {
-                Some(shelf) => (shelf, epoch),
-                None => (NONE, 0),
-            },
+            [Entry { axis, epoch }] if self.multi_shelves.is_empty() => (self.single(axis), epoch),
             _ => return self.acquire_any(need, frontier, requested, death),
         };
         let axis = match self.classes.get(shelf as usize) {
@@ -79,8 +76,8 @@ impl Heap {
         let mut shelf_of_one = None;
         let mut best = None;
         for entry in frontier.entries() {
-            let Some(shelf) = self.single(entry.axis) else { continue };
-            if self.tlsf.shelf_is_empty(shelf) {
+            let shelf = self.single(entry.axis);
+            if shelf == NONE || self.tlsf.shelf_is_empty(shelf) {
                 continue;
             }
             if self.classes[shelf as usize].ceiling[0] > entry.epoch {

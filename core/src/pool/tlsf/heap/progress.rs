@@ -81,11 +81,12 @@ impl Heap {
         progress: &dyn Progress,
     ) -> Standing {
         let reached = progress.reached(axis);
-        let Some(shelf) = self.single(axis) else {
+        let shelf = self.single(axis);
+        let Some(class) = self.classes.get(shelf as usize) else {
             return if reached >= epoch { Standing::Reached } else { Standing::Unlisted };
         };
         // A host may have vouched for more than progress knows.
-        let known = self.classes[shelf as usize].wheel.reached();
+        let known = class.wheel.reached();
         if reached > known {
             self.advance(shelf, reached, progress);
         }

@@ -14,21 +14,25 @@ use crate::{Axis, Epoch};
 const RECYCLE_FROM: usize = 64;
 
 impl Heap {
-    #[inline]
-    pub(super) fn single(&self, axis: Axis) -> Option<u32> {
+    /// The shelf of one axis, `NONE` if it has none.
+    #[inline(always)]
+    pub(super) fn single(&self, axis: Axis) -> u32 {
         let (last, shelf) = self.last_single.get();
-        if last == axis && shelf != NONE {
-            return Some(shelf);
-        }
-        let at = self.singles.binary_search_by_key(&axis, |&(axis, _)| axis).ok()?;
-        self.last_single.set(self.singles[at]);
-        Some(self.singles[at].1)
+        if last == axis { shelf } else { self.single_of_many(axis) }
+    }
+
+    #[inline(never)]
+    fn single_of_many(&self, axis: Axis) -> u32 {
+        let at = self.singles.binary_search_by_key(&axis, |&(axis, _)| axis);
+        let shelf = at.map_or(NONE, |at| self.singles[at].1);
+        self.last_single.set((axis, shelf));
+        shelf
     }
 
     /// The shelf of a sorted set of axes, if there is one.
     pub(super) fn known_shelf(&self, axes: &[Axis]) -> Option<u32> {
         match axes {
-            [axis] => self.single(*axis),
+            [axis] => Some(self.single(*axis)).filter(|&shelf| shelf != NONE),
             _ => self.multis.get(axes).copied(),
         }
     }
@@ -60,6 +64,7 @@ impl Heap {
         if let [axis] = *axes {
             let at = self.singles.partition_point(|&(other, _)| other < axis);
             self.singles.insert(at, (axis, shelf));
+            self.last_single.set((axis, shelf));
         } else {
             self.multis.insert(axes.to_vec(), shelf);
             self.multi_shelves.push(shelf);
