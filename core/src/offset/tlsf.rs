@@ -17,6 +17,7 @@
 //! - Blocks of a region tile it: each starts where its left neighbour ends.
 //! - A free block is filed on exactly one shelf, under its size; a live block on none.
 //! - The blocks of a region and its edge, a node of no size, are a ring: every block has two neighbours.
+//! - A block knows which of its neighbours are filed.
 //! - A run is 2 to [`MAX_RUN`] adjacent free blocks of one region, filed under the sum of their sizes.
 //!
 //! # Cost
@@ -151,6 +152,43 @@ const EDGE: u16 = u16::MAX - 2;
 /// `shelf` of a free block between two shelves, in the middle of an operation of the caller.
 const LOOSE: u16 = u16::MAX - 3;
 
+/// A neighbour by address, and whether it is filed on a shelf: most blocks are freed between live ones, and then
+/// no neighbour, which may be anywhere in memory, has to arrive before the rest can go on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Beside(u32);
+
+impl Beside {
+    /// Above the bits of an id.
+    const FILED: u32 = 1 << 31;
+
+    #[inline(always)]
+    const fn held(id: u32) -> Self {
+        Self(id)
+    }
+
+    #[inline(always)]
+    const fn filed(id: u32) -> Self {
+        Self(id | Self::FILED)
+    }
+
+    #[inline(always)]
+    const fn id(self) -> u32 {
+        self.0 & !Self::FILED
+    }
+
+    #[inline(always)]
+    const fn is_filed(self) -> bool {
+        self.0 & Self::FILED != 0
+    }
+}
+
+impl fmt::Debug for Beside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = if self.is_filed() { "filed" } else { "held" };
+        write!(f, "{what}#{}", self.id())
+    }
+}
+
 /// What every walk over neighbours and bins reads: half a cache line, and never parts of two.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(32))]
@@ -160,8 +198,8 @@ struct Node {
     /// In granules.
     units: u32,
     /// Neighbours by address: a ring through all blocks of the region and its edge.
-    left: u32,
-    right: u32,
+    left: Beside,
+    right: Beside,
     /// Neighbours in the bin. For a vacant node, `next` links the vacant ones; for a live one, `next` is its birth:
     /// when it was handed out, on a counter that wraps.
     link: Link,
@@ -393,8 +431,8 @@ impl<L: Label> Tlsf<L> {
         let edge = Node {
             offset: 0,
             units: 0,
-            left: NONE,
-            right: NONE,
+            left: Beside::held(0),
+            right: Beside::held(0),
             link: Link::ALONE,
             run: NONE,
             region: index,
@@ -404,14 +442,15 @@ impl<L: Label> Tlsf<L> {
             self.vacant_regions.push(index);
             return Err(TlsfError::Full);
         };
-        let block = Node { units, left: edge, right: edge, shelf: LOOSE, ..*self.nodes.at(edge) };
+        let (left, right) = (Beside::held(edge), Beside::held(edge));
+        let block = Node { units, left, right, shelf: LOOSE, ..*self.nodes.at(edge) };
         let Some(block) = self.new_node(block, label) else {
             self.drop_node(edge);
             self.vacant_regions.push(index);
             return Err(TlsfError::Full);
         };
         let node = self.nodes.at_mut(edge);
-        (node.left, node.right) = (block, block);
+        (node.left, node.right) = (Beside::held(block), Beside::held(block));
         self.regions[index as usize] = Region { edge, units };
         Ok((RegionId(u32::from(index)), BlockId(block)))
     }
@@ -422,7 +461,7 @@ impl<L: Label> Tlsf<L> {
     /// When the region was removed before.
     pub fn remove_region(&mut self, region: RegionId) -> bool {
         let Region { edge, units } = self.regions[region.0 as usize];
-        let first = self.nodes.at(edge).right;
+        let first = self.nodes.at(edge).right.id();
         let node = self.nodes.at(first);
         if node.units != units || node.shelf == LIVE {
             return false;
@@ -442,7 +481,7 @@ impl<L: Label> Tlsf<L> {
     #[must_use]
     pub fn sole_free_block(&self, region: RegionId) -> Option<BlockId> {
         let Region { edge, units } = self.regions[region.0 as usize];
-        let first = self.nodes.get(edge)?.right;
+        let first = self.nodes.get(edge)?.right.id();
         let node = self.nodes.at(first);
         (node.units == units && node.shelf < LOOSE).then_some(BlockId(first))
     }
@@ -531,7 +570,7 @@ impl<L: Label> Tlsf<L> {
         let edge = self.regions.get(region.0 as usize).map_or(NONE, |region| region.edge);
         let mut at = edge;
         core::iter::from_fn(move || {
-            at = self.nodes.get(at)?.right;
+            at = self.nodes.get(at)?.right.id();
             (at != edge).then_some(BlockId(at))
         })
     }

@@ -8,7 +8,7 @@
 
 use super::shelf::{Link, NONE};
 use super::{
-    BlockId, LIVE, LOOSE, Label, MAX_BLOCKS, Neighbour, Node, Place, Side, Taken, Tlsf, VACANT,
+    Beside, BlockId, LIVE, LOOSE, Label, MAX_BLOCKS, Neighbour, Node, Place, Side, Taken, Tlsf, VACANT,
 };
 
 impl<L: Label> Tlsf<L> {
@@ -34,8 +34,8 @@ impl<L: Label> Tlsf<L> {
         let node = Node {
             offset: place.start,
             units: place.units,
-            left: NONE,
-            right: NONE,
+            left: Beside::held(0),
+            right: Beside::held(0),
             link: Link::ALONE,
             run: NONE,
             region,
@@ -60,8 +60,8 @@ impl<L: Label> Tlsf<L> {
         let rest = Node {
             offset: place.start + place.units,
             units: after,
-            left: NONE,
-            right: NONE,
+            left: Beside::held(0),
+            right: Beside::held(0),
             link: Link::ALONE,
             run: NONE,
             region,
@@ -85,6 +85,8 @@ impl<L: Label> Tlsf<L> {
         let node = self.nodes.at_mut(id);
         node.shelf = LIVE;
         node.link.next = self.births;
+        self.tell_neighbours(id, Beside::held(id));
+        let node = self.nodes.at(id);
         if node.run != NONE {
             self.runs.cut(&mut self.nodes, id, Side::Left);
             self.runs.cut(&mut self.nodes, id, Side::Right);
@@ -109,12 +111,12 @@ impl<L: Label> Tlsf<L> {
     #[must_use]
     pub fn neighbour(&self, block: BlockId, side: Side) -> Option<(BlockId, u32)> {
         let node = self.nodes.at(block.0);
-        let at = match side {
+        let beside = match side {
             Side::Left => node.left,
             Side::Right => node.right,
         };
-        let shelf = self.nodes.at(at).shelf;
-        (shelf < LOOSE).then_some((BlockId(at), u32::from(shelf)))
+        let at = beside.id();
+        beside.is_filed().then(|| (BlockId(at), u32::from(self.nodes.at(at).shelf)))
     }
 
     /// What stands on both sides: left, then right.
@@ -122,9 +124,12 @@ impl<L: Label> Tlsf<L> {
     #[must_use]
     pub fn neighbours(&self, block: BlockId) -> [Neighbour; 2] {
         let node = self.nodes.at(block.0);
-        [node.left, node.right].map(|id| match self.nodes.at(id).shelf {
-            shelf if shelf < LOOSE => Neighbour::Free(BlockId(id), u32::from(shelf)),
-            _ => Neighbour::Held,
+        [node.left, node.right].map(|beside| {
+            if !beside.is_filed() {
+                return Neighbour::Held;
+            }
+            let id = beside.id();
+            Neighbour::Free(BlockId(id), u32::from(self.nodes.at(id).shelf))
         })
     }
 
@@ -136,8 +141,8 @@ impl<L: Label> Tlsf<L> {
     #[inline]
     pub fn absorb(&mut self, block: BlockId, neighbour: BlockId) {
         let (b, n) = (block.0, neighbour.0);
-        let from_left = self.nodes.at(n).right == b;
-        assert!(from_left || self.nodes.at(n).left == b, "absorbed a block far away");
+        let from_left = self.nodes.at(n).right.id() == b;
+        assert!(from_left || self.nodes.at(n).left.id() == b, "absorbed a block far away");
         self.unfile(n);
         let n_run = self.nodes.at(n).run;
         let one_run = n_run != NONE && n_run == self.nodes.at(b).run;
@@ -153,10 +158,10 @@ impl<L: Label> Tlsf<L> {
         let offset = if from_left { n_offset } else { offset };
         if from_left {
             self.nodes.at_mut(b).left = left;
-            self.nodes.at_mut(left).right = b;
+            self.nodes.at_mut(left.id()).right = self.beside(b);
         } else {
             self.nodes.at_mut(b).right = right;
-            self.nodes.at_mut(right).left = b;
+            self.nodes.at_mut(right.id()).left = self.beside(b);
         }
         self.drop_node(n);
         if shelf == LOOSE {
@@ -180,6 +185,7 @@ impl<L: Label> Tlsf<L> {
         node.shelf = shelf as u16;
         *self.nodes.label_mut(id) = label;
         self.file(id);
+        self.tell_neighbours(id, Beside::filed(id));
         self.join_runs(id);
     }
 
@@ -192,6 +198,7 @@ impl<L: Label> Tlsf<L> {
             self.runs.cut(&mut self.nodes, id, Side::Right);
         }
         self.nodes.at_mut(id).shelf = LOOSE;
+        self.tell_neighbours(id, Beside::held(id));
     }
 
     /// Moves a free block to another shelf under another label. It stays in its run.
@@ -219,12 +226,12 @@ impl<L: Label> Tlsf<L> {
         let &Node { units, right: next, shelf, .. } = self.nodes.at(right.0);
         let node = self.nodes.at_mut(left.0);
         assert!(
-            node.right == right.0 && node.shelf == LIVE && shelf == LIVE,
+            node.right.id() == right.0 && node.shelf == LIVE && shelf == LIVE,
             "fused blocks that are not live neighbours"
         );
         node.units += units;
         node.right = next;
-        self.nodes.at_mut(next).left = left.0;
+        self.nodes.at_mut(next.id()).left = Beside::held(left.0);
         self.drop_node(right.0);
     }
 
@@ -286,12 +293,26 @@ impl<L: Label> Tlsf<L> {
     #[inline]
     fn join_runs(&mut self, id: u32) {
         let &Node { left, right, .. } = self.nodes.at(id);
-        if self.nodes.at(left).shelf < LOOSE {
-            self.runs.join(&mut self.nodes, left, id);
+        if left.is_filed() {
+            self.runs.join(&mut self.nodes, left.id(), id);
         }
-        if self.nodes.at(right).shelf < LOOSE {
-            self.runs.join(&mut self.nodes, id, right);
+        if right.is_filed() {
+            self.runs.join(&mut self.nodes, id, right.id());
         }
+    }
+
+    /// How a block's neighbours see it.
+    #[inline(always)]
+    fn beside(&self, id: u32) -> Beside {
+        if self.nodes.at(id).shelf < LOOSE { Beside::filed(id) } else { Beside::held(id) }
+    }
+
+    /// Both neighbours of a block see it as `this`.
+    #[inline(always)]
+    fn tell_neighbours(&mut self, id: u32, this: Beside) {
+        let &Node { left, right, .. } = self.nodes.at(id);
+        self.nodes.at_mut(left.id()).right = this;
+        self.nodes.at_mut(right.id()).left = this;
     }
 
     #[inline(always)]
@@ -322,19 +343,21 @@ impl<L: Label> Tlsf<L> {
 
     #[inline]
     fn link_after(&mut self, at: u32, new: u32) {
+        let (this, new_one) = (self.beside(at), Beside::held(new));
         let right = self.nodes.at(at).right;
-        self.nodes.at_mut(new).left = at;
-        self.nodes.at_mut(new).right = right;
-        self.nodes.at_mut(at).right = new;
-        self.nodes.at_mut(right).left = new;
+        let node = self.nodes.at_mut(new);
+        (node.left, node.right) = (this, right);
+        self.nodes.at_mut(at).right = new_one;
+        self.nodes.at_mut(right.id()).left = new_one;
     }
 
     #[inline(always)]
     fn link_before(&mut self, at: u32, new: u32) {
+        let (this, new_one) = (self.beside(at), Beside::held(new));
         let left = self.nodes.at(at).left;
-        self.nodes.at_mut(new).right = at;
-        self.nodes.at_mut(new).left = left;
-        self.nodes.at_mut(at).left = new;
-        self.nodes.at_mut(left).right = new;
+        let node = self.nodes.at_mut(new);
+        (node.left, node.right) = (left, this);
+        self.nodes.at_mut(at).left = new_one;
+        self.nodes.at_mut(left.id()).right = new_one;
     }
 }

@@ -1,7 +1,7 @@
 //! The invariants of [`Tlsf`], checked by a full walk: for tests and fuzzing.
 
 use super::shelf::NONE;
-use super::{EDGE, LIVE, LOOSE, Label, MAX_RUN, Tlsf};
+use super::{Beside, EDGE, LIVE, LOOSE, Label, MAX_RUN, Tlsf};
 use alloc::vec;
 
 impl<L: Label> Tlsf<L> {
@@ -15,23 +15,24 @@ impl<L: Label> Tlsf<L> {
         for (index, region) in self.regions.iter().enumerate() {
             let Some(edge) = self.nodes.get(region.edge) else { continue };
             assert!(edge.shelf == EDGE && edge.run == NONE, "region {index} has no edge");
-            let (mut at, mut left, mut end) = (edge.right, region.edge, 0u64);
-            while at != region.edge {
-                let node = self.nodes.at(at);
-                assert_eq!(node.region as usize, index, "block {at} is in another region");
-                assert_eq!(node.left, left, "block {at}: left link");
-                assert_eq!(u64::from(node.offset), end, "block {at} does not tile");
-                assert!(node.units > 0, "block {at} is empty");
-                assert!(node.shelf < LOOSE || node.shelf == LIVE, "block {at} is no block");
+            let (mut at, mut left, mut end) = (edge.right, Beside::held(region.edge), 0u64);
+            while at.id() != region.edge {
+                let (is_filed, here) = (at.is_filed(), at.id());
+                let node = self.nodes.at(here);
+                assert_eq!(node.region as usize, index, "block {here} is in another region");
+                assert_eq!(node.left, left, "block {here}: left link");
+                assert_eq!(u64::from(node.offset), end, "block {here} does not tile");
+                assert!(node.units > 0, "block {here} is empty");
+                assert!(node.shelf < LOOSE || node.shelf == LIVE, "block {here} is no block");
+                assert_eq!(is_filed, node.shelf < LOOSE, "block {here}: what its neighbour knows");
                 if node.shelf == LIVE {
-                    assert_eq!(node.run, NONE, "live block {at} is in a run");
+                    assert_eq!(node.run, NONE, "live block {here} is in a run");
                 } else {
                     units[node.shelf as usize] += u64::from(node.units);
                     in_runs += u32::from(node.run != NONE);
                 }
                 end += u64::from(node.units);
-                left = at;
-                at = node.right;
+                (left, at) = (at, node.right);
             }
             assert_eq!(left, edge.left, "region {index}: last block");
             assert_eq!(end, u64::from(region.units), "region {index} is not covered");
@@ -71,7 +72,7 @@ impl<L: Label> Tlsf<L> {
                 if at == run.last {
                     break;
                 }
-                at = node.right;
+                at = node.right.id();
             }
             assert_eq!((len, sum), (run.len, run.units), "run {id}: length and sum");
             in_runs -= len;

@@ -16,7 +16,7 @@
 
 use super::placement::{Carve, Search};
 use super::shelf::{NONE, Shelf, Spot};
-use super::{BlockId, LIVE, LOOSE, Label, Need, Neighbour, Place, RegionId, Side, Tlsf, VACANT};
+use super::{Beside, BlockId, LIVE, LOOSE, Label, Need, Neighbour, Place, RegionId, Side, Tlsf, VACANT};
 
 /// The first block of a bin, large enough for the request it was found for.
 #[derive(Clone, Copy, Debug)]
@@ -115,6 +115,9 @@ impl<L: Label> Tlsf<L> {
         let rest = filed.head_units(bin) - need.units;
         if rest == 0 {
             node.shelf = LIVE;
+            let (left, right) = (node.left.id(), node.right.id());
+            nodes[left as usize].right = Beside::held(id);
+            nodes[right as usize].left = Beside::held(id);
             filed.units -= u64::from(need.units);
             filed.unlink_head(nodes, bin, next);
             nodes[id as usize].link.next = birth;
@@ -128,11 +131,11 @@ impl<L: Label> Tlsf<L> {
         let node = &mut nodes[id as usize];
         let (left, right, start);
         if high {
-            (left, right, start) = (id, node.right, offset + rest);
-            node.right = live;
+            (left, right, start) = (Beside::filed(id), node.right, offset + rest);
+            node.right = Beside::held(live);
         } else {
-            (left, right, start) = (node.left, id, offset);
-            node.left = live;
+            (left, right, start) = (node.left, Beside::filed(id), offset);
+            node.left = Beside::held(live);
             node.offset = offset + need.units;
         }
         node.units = rest;
@@ -157,9 +160,9 @@ impl<L: Label> Tlsf<L> {
         node.region = region;
         node.shelf = LIVE;
         if high {
-            nodes[right as usize].left = live;
+            nodes[right.id() as usize].left = Beside::held(live);
         } else {
-            nodes[left as usize].right = live;
+            nodes[left.id() as usize].right = Beside::held(live);
         }
         Some(self.cut(live, start, region))
     }
@@ -220,65 +223,67 @@ impl<L: Label> Tlsf<L> {
         debug_assert!(node.shelf == LIVE || node.shelf == LOOSE, "filed a block that is filed");
         // Shelves are numbered in 16 bits.
         let on = shelf as u16;
-        let beside = |id: u32| {
-            let node = &nodes[id as usize];
-            (node.shelf, node.units, node.run)
+        let beside = |beside: Beside| {
+            let node = &nodes[beside.id() as usize];
+            (node.shelf == on, node.units, node.run)
         };
-        let (left_on, left_units, left_run) = beside(left);
-        let (right_on, right_units, right_run) = beside(right);
-        let (left_joins, right_joins) = (left_on == on, right_on == on);
-        // Whether a neighbour joins cannot be guessed: one branch for all that is rare about both. Live blocks are in no
-        // run, and `NONE` is all ones.
-        let elsewhere = |on: u16, joins: bool| (on < LOOSE) & !joins;
-        let apart = elsewhere(left_on, left_joins) | elsewhere(right_on, right_joins);
-        if apart | (left_run & right_run != NONE) {
-            return None;
-        }
         let classes = self.classes;
-        let filed = &mut self.shelves[shelf as usize];
-        filed.units += u64::from(units);
         let (bears, total);
-        if left_joins {
-            filed.unlink(nodes, left, classes.floor(left_units));
-            rank = join(rank, &mut labels[left as usize], true);
-            let mut next = right;
-            total = left_units + units + if right_joins { right_units } else { 0 };
+        if !left.is_filed() && !right.is_filed() {
+            nodes[id as usize].shelf = on;
+            nodes[left.id() as usize].right = Beside::filed(id);
+            nodes[right.id() as usize].left = Beside::filed(id);
+            (bears, total) = (id, units);
+        } else {
+            let (left_joins, left_units, left_run) = beside(left);
+            let (right_joins, right_units, right_run) = beside(right);
+            // One branch for all that is rare about both: a neighbour on another shelf, or in a run. Live blocks are in no
+            // run, and `NONE` is all ones.
+            let apart = (left.is_filed() != left_joins) | (right.is_filed() != right_joins);
+            if apart | (left_run & right_run != NONE) {
+                return None;
+            }
+            let filed = &mut self.shelves[shelf as usize];
+            let node = nodes[id as usize];
             nodes[id as usize].shelf = VACANT;
             nodes[id as usize].link.next = self.vacant;
             self.vacant = id;
-            if right_joins {
+            if left_joins {
+                let left = left.id();
+                filed.unlink(nodes, left, classes.floor(left_units));
+                rank = join(rank, &mut labels[left as usize], true);
+                let mut next = right;
+                total = left_units + units + if right_joins { right_units } else { 0 };
+                if right_joins {
+                    let right = right.id();
+                    filed.unlink(nodes, right, classes.floor(right_units));
+                    rank = join(rank, &mut labels[right as usize], false);
+                    let node = &mut nodes[right as usize];
+                    next = node.right;
+                    node.shelf = VACANT;
+                    node.link.next = self.vacant;
+                    self.vacant = right;
+                }
+                nodes[next.id() as usize].left = Beside::filed(left);
+                let node = &mut nodes[left as usize];
+                node.units = total;
+                node.right = next;
+                bears = left;
+            } else {
+                let right = right.id();
                 filed.unlink(nodes, right, classes.floor(right_units));
-                rank = join(rank, &mut labels[right as usize], false);
-                let node = &mut nodes[right as usize];
-                next = node.right;
-                node.shelf = VACANT;
-                node.link.next = self.vacant;
-                self.vacant = right;
+                rank = join(rank, &mut labels[right as usize], true);
+                total = units + right_units;
+                nodes[left.id() as usize].right = Beside::filed(right);
+                let joined = &mut nodes[right as usize];
+                joined.units = total;
+                joined.offset = node.offset;
+                joined.left = left;
+                bears = right;
             }
-            nodes[next as usize].left = left;
-            let node = &mut nodes[left as usize];
-            node.units = total;
-            node.right = next;
-            bears = left;
-        } else if right_joins {
-            filed.unlink(nodes, right, classes.floor(right_units));
-            rank = join(rank, &mut labels[right as usize], true);
-            total = units + right_units;
-            let node = &mut nodes[id as usize];
-            let offset = node.offset;
-            node.shelf = VACANT;
-            node.link.next = self.vacant;
-            self.vacant = id;
-            nodes[left as usize].right = right;
-            let node = &mut nodes[right as usize];
-            node.units = total;
-            node.offset = offset;
-            node.left = left;
-            bears = right;
-        } else {
-            nodes[id as usize].shelf = on;
-            (bears, total) = (id, units);
         }
+        let filed = &mut self.shelves[shelf as usize];
+        filed.units += u64::from(units);
         write(&mut labels[bears as usize], rank);
         filed.link(nodes, bears, classes.floor(total), total, rank);
         Some(BlockId(bears))

@@ -106,7 +106,7 @@ impl Runs {
                     if at == relabeled.last {
                         break;
                     }
-                    at = nodes.at(at).right;
+                    at = nodes.at(at).right.id();
                 }
                 self.change(keep, |run| {
                     run.first = a.first;
@@ -128,9 +128,9 @@ impl Runs {
         let whole = *self.record(run);
         let (left_end, right_start) = match side {
             Side::Left if whole.first == id => return,
-            Side::Left => (nodes.at(id).left, id),
+            Side::Left => (nodes.at(id).left.id(), id),
             Side::Right if whole.last == id => return,
-            Side::Right => (id, nodes.at(id).right),
+            Side::Right => (id, nodes.at(id).right.id()),
         };
         // Walk both sides in step until the shorter one ends.
         let (mut l, mut r) = (left_end, right_start);
@@ -143,8 +143,8 @@ impl Runs {
             if r == whole.last {
                 break false;
             }
-            l = nodes.at(l).left;
-            r = nodes.at(r).right;
+            l = nodes.at(l).left.id();
+            r = nodes.at(r).right.id();
             l_units += nodes.at(l).units;
             r_units += nodes.at(r).units;
             len += 1;
@@ -171,7 +171,7 @@ impl Runs {
             if at == last {
                 break;
             }
-            at = nodes.at(at).right;
+            at = nodes.at(at).right.id();
         }
     }
 
@@ -179,7 +179,7 @@ impl Runs {
     /// units until the neighbour's growth is reported by [`resized`](Self::resized).
     pub(super) fn leave<L>(&mut self, nodes: &mut Nodes<L>, id: u32) {
         let node = nodes.at(id);
-        let (run, units, left, right) = (node.run, node.units, node.left, node.right);
+        let (run, units, left, right) = (node.run, node.units, node.left.id(), node.right.id());
         self.change(run, |run| {
             if run.first == id {
                 run.first = right;

@@ -6,7 +6,7 @@
 use super::placement::{self, Carve, Search, Tie};
 use super::runs::RunId;
 use super::shelf::{NONE, Shelf};
-use super::{BlockId, EDGE, LIVE, Label, Need, Node, Place, Side, Tlsf};
+use super::{Beside, BlockId, EDGE, LIVE, Label, Need, Node, Place, Side, Tlsf};
 use alloc::vec::Vec;
 
 impl<L: Label> Tlsf<L> {
@@ -136,8 +136,8 @@ impl<L: Label> Tlsf<L> {
     /// Which end of a free block the request is cut from, by the placement's rule.
     #[inline(always)]
     pub(super) fn end(&self, node: &Node, need: Need) -> Side {
-        let neighbour = |id: u32| {
-            let node = self.nodes.at(id);
+        let neighbour = |beside: Beside| {
+            let node = self.nodes.at(beside.id());
             if node.shelf == EDGE {
                 return None;
             }
@@ -220,7 +220,7 @@ impl<L: Label> Tlsf<L> {
     /// Adjacent blocks from `first` to `last`, in order of offset.
     pub fn blocks_between(&self, first: BlockId, last: BlockId) -> impl Iterator<Item = BlockId> {
         core::iter::successors(Some(first), move |&id| {
-            (id != last).then(|| BlockId(self.nodes.at(id.0).right))
+            (id != last).then(|| BlockId(self.nodes.at(id.0).right.id()))
         })
     }
 
@@ -290,7 +290,7 @@ impl<L: Label> Tlsf<L> {
             if at == last.0 {
                 return Some(places);
             }
-            at = node.right;
+            at = node.right.id();
         }
     }
 }
