@@ -108,7 +108,9 @@ impl<L: Label> Tlsf<L> {
         let node = &mut nodes[id as usize];
         let (offset, region, next) = (node.offset, node.region, node.link.next);
         if node.run != NONE {
-            return self.cut_step_by_step(id, bin, need, write);
+            let block = self.cut_step_by_step(id, bin, need, write)?;
+            let node = self.nodes.at(block.0);
+            return Some(self.cut(block.0, node.offset, node.region));
         }
         self.births = self.births.wrapping_add(1);
         let birth = self.births;
@@ -126,7 +128,9 @@ impl<L: Label> Tlsf<L> {
         }
         let live = self.vacant;
         if live == NONE {
-            return self.cut_step_by_step(id, bin, need, write);
+            let block = self.cut_step_by_step(id, bin, need, write)?;
+            let node = self.nodes.at(block.0);
+            return Some(self.cut(block.0, node.offset, node.region));
         }
         let node = &mut nodes[id as usize];
         let (left, right, start);
@@ -182,16 +186,15 @@ impl<L: Label> Tlsf<L> {
         bin: u32,
         need: Need,
         write: impl FnOnce(&mut L),
-    ) -> Option<Cut> {
+    ) -> Option<BlockId> {
         let node = self.nodes.at(id);
         let high = self.cuts_high(id, need);
         let start = if high { node.offset + (node.units - need.units) } else { node.offset };
         let place = Place { block: BlockId(id), start, units: need.units, tightness: bin };
         let label = *self.nodes.label(id);
-        let BlockId(live) = self.take(place, label)?.block;
-        write(self.nodes.label_mut(live));
-        let node = self.nodes.at(live);
-        Some(self.cut(live, node.offset, node.region))
+        let live = self.take(place, label)?.block;
+        write(self.nodes.label_mut(live.0));
+        Some(live)
     }
 
     #[inline(never)]

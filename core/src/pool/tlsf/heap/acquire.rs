@@ -23,6 +23,14 @@ const MULTI_PROBES: usize = 16;
 /// Shelves, empty ones included, that a search goes past.
 pub(super) const MAX_LOOKS: usize = 256;
 
+/// What a call into the rare part of an acquire returned, field by field: then the usual part's answer need not lie in
+/// memory either.
+#[inline(always)]
+fn apart(taken: Option<Taken>) -> Option<Taken> {
+    let Taken { block, region, offset, fresh, pending } = taken?;
+    Some(Taken { block, region, offset, fresh, pending })
+}
+
 impl Heap {
     /// Looks for a block that whoever knows `frontier` may use at once, takes it and writes down what its
     /// death was. `requested` bytes of it were asked for.
@@ -42,17 +50,17 @@ impl Heap {
         let (shelf, epoch) = match *frontier.entries() {
             [] => (NONE, 0),
             [Entry { axis, epoch }] if self.multi_shelves.is_empty() => (self.single(axis), epoch),
-            _ => return self.acquire_any(need, frontier, requested, death),
+            _ => return apart(self.acquire_any(need, frontier, requested, death)),
         };
         let axis = match self.classes.get(shelf as usize) {
             Some(class) if class.ceiling[0] > epoch => {
-                return self.acquire_any(need, frontier, requested, death);
+                return apart(self.acquire_any(need, frontier, requested, death));
             }
             Some(class) => class.axis,
             None => NO_AXIS,
         };
         let Some(head) = self.tlsf.find_head(CLEAN, shelf, need) else {
-            return self.acquire_any(need, frontier, requested, death);
+            return apart(self.acquire_any(need, frontier, requested, death));
         };
         if head.shelf == CLEAN {
             death.clear();
