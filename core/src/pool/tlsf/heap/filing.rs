@@ -25,28 +25,38 @@ impl Heap {
     ///
     /// # Panics
     /// When the block is not live.
-    #[inline]
+    #[inline(always)]
     pub fn free(&mut self, block: BlockId, death: Death<'_>, progress: &dyn Progress) {
-        self.reserved -= self.tlsf.live_bytes(block);
         match death {
-            Death::Idle => self.shelve_plain(block, CLEAN),
-            Death::Unknown => self.shelve_plain(block, TAINTED),
+            Death::Idle => self.free_plain(block, CLEAN),
+            Death::Unknown => self.free_plain(block, TAINTED),
             Death::After(frontier) => match frontier.entries() {
-                [] => self.shelve_plain(block, CLEAN),
-                &[Entry { axis, epoch }] => match self.settle_axis(axis, epoch, progress) {
-                    Standing::Shelf(shelf) => self.shelve_single(block, shelf, epoch),
-                    Standing::Reached => self.shelve_plain(block, CLEAN),
-                    Standing::Unlisted => {
-                        self.shelve_among(block, &[axis], &[epoch], progress);
-                    }
-                },
+                [] => self.free_plain(block, CLEAN),
+                &[Entry { axis, epoch }] => self.free_after_one(block, axis, epoch, progress),
                 entries => self.free_after_several(block, entries, progress),
             },
         }
     }
 
     #[inline(never)]
+    fn free_plain(&mut self, block: BlockId, shelf: u32) {
+        self.reserved -= self.tlsf.live_bytes(block);
+        self.shelve_plain(block, shelf);
+    }
+
+    #[inline(never)]
+    fn free_after_one(&mut self, block: BlockId, axis: Axis, epoch: Epoch, progress: &dyn Progress) {
+        self.reserved -= self.tlsf.live_bytes(block);
+        match self.settle_axis(axis, epoch, progress) {
+            Standing::Shelf(shelf) => self.shelve_single(block, shelf, epoch),
+            Standing::Reached => self.shelve_plain(block, CLEAN),
+            Standing::Unlisted => self.shelve_among(block, &[axis], &[epoch], progress),
+        }
+    }
+
+    #[inline(never)]
     fn free_after_several(&mut self, block: BlockId, entries: &[Entry], progress: &dyn Progress) {
+        self.reserved -= self.tlsf.live_bytes(block);
         let mut axes = [Axis::from_bits(0); MAX_DEATH_AXES];
         let mut epochs = [0; MAX_DEATH_AXES];
         let mut len = 0;
@@ -66,7 +76,7 @@ impl Heap {
     }
 
     /// Files a block as clean or tainted.
-    #[inline]
+    #[inline(never)]
     pub(super) fn shelve_plain(&mut self, block: BlockId, shelf: u32) {
         let leave = |other: &mut Slip| {
             other.position = NONE;
@@ -84,7 +94,7 @@ impl Heap {
     }
 
     /// Files a block on the pending shelf of one axis.
-    #[inline]
+    #[inline(always)]
     pub(super) fn shelve_single(&mut self, block: BlockId, shelf: u32, epoch: Epoch) {
         let class = &mut self.classes[shelf as usize];
         class.ceiling[0] = class.ceiling[0].max(epoch);
@@ -99,9 +109,13 @@ impl Heap {
             rank.max(other.word)
         };
         // Live blocks and those of one axis have no row, and a live one is not listed.
-        let bears = self.tlsf.release(block, shelf, epoch, join, |slip, rank| slip.word = rank);
+        let (mut latest, mut position) = (0, NONE);
+        let write = |slip: &mut Slip, rank| {
+            slip.word = rank;
+            (latest, position) = (rank, slip.position);
+        };
+        let bears = self.tlsf.release(block, shelf, epoch, join, write);
         let Some(bears) = bears else { return self.shelve_single_beside(block, shelf, epoch) };
-        let &Slip { word: latest, position, .. } = self.tlsf.label(bears);
         if position == NONE {
             // It may be among the newcomers already.
             self.newcomers.enter(bears.index());
