@@ -16,7 +16,7 @@ use crate::{Axis, Epoch};
 use alloc::vec::Vec;
 
 /// Acquires between two polls of a shelf. Each release settles its own axes besides.
-const POLL_EVERY: u32 = 16;
+const POLL_EVERY: u32 = 64;
 
 /// Where an axis stands against an epoch.
 pub(super) enum Standing {
