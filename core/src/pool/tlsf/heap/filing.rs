@@ -97,7 +97,10 @@ impl Heap {
     #[inline(always)]
     pub(super) fn shelve_single(&mut self, block: BlockId, shelf: u32, epoch: Epoch) {
         let class = &mut self.classes[shelf as usize];
-        class.ceiling[0] = class.ceiling[0].max(epoch);
+        // A branch, which is always guessed: the next acquire need not wait for what this one stores.
+        if class.ceiling[0] < epoch {
+            class.ceiling[0] = epoch;
+        }
         // Of the neighbour whose id the merged block bears, if any.
         let mut before = 0;
         let join = |rank: Epoch, other: &mut Slip, bears| {
