@@ -22,7 +22,8 @@
 //!
 //! # Cost
 //! Every operation is O(1): two bit scans, a few links, and walks that are bounded by constants
-//! ([`MAX_RUN`], the placement's scan limit). A block takes 32 bytes of metadata, half a cache line, and its label.
+//! ([`MAX_RUN`], the placement's scan limit). A block takes 32 bytes of metadata, half a cache line, and its label;
+//! a region takes as much once for its edge.
 
 use alloc::vec::Vec;
 use core::fmt;

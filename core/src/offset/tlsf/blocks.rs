@@ -8,7 +8,8 @@
 
 use super::shelf::{Link, NONE};
 use super::{
-    Beside, BlockId, LIVE, LOOSE, Label, MAX_BLOCKS, Neighbour, Node, Place, Side, Taken, Tlsf, VACANT,
+    Beside, BlockId, LIVE, LOOSE, Label, MAX_BLOCKS, Neighbour, Node, Place, Side, Taken, Tlsf,
+    VACANT,
 };
 
 impl<L: Label> Tlsf<L> {

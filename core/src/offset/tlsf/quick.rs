@@ -8,15 +8,18 @@
 //!
 //! They do what [`find`](Tlsf::find) and [`take`](Tlsf::take), and [`absorb`](Tlsf::absorb) and
 //! [`insert`](Tlsf::insert) do step by step, and leave whatever is rare (runs, alignment, closer searches)
-//! to those. A freed block merges into its neighbour and not the other way round, so that only blocks
-//! that had to be looked at anyway are written to.
+//! to those. A freed block merges into its neighbour and not the other way round, so that blocks that had
+//! to be looked at anyway are written to. Neighbours that stay are told whether the block is filed, with a
+//! store that nothing waits for; they are looked at only where the block knows that they are filed.
 //!
 //! # Cost
 //! O(1): at most two bins and three blocks besides the one at hand.
 
 use super::placement::{Carve, Search};
 use super::shelf::{NONE, Shelf, Spot};
-use super::{Beside, BlockId, LIVE, LOOSE, Label, Need, Neighbour, Place, RegionId, Side, Tlsf, VACANT};
+use super::{
+    Beside, BlockId, LIVE, LOOSE, Label, Need, Neighbour, Place, RegionId, Side, Tlsf, VACANT,
+};
 
 /// The first block of a bin, large enough for the request it was found for.
 #[derive(Clone, Copy, Debug)]

@@ -45,7 +45,13 @@ impl Heap {
     }
 
     #[inline(never)]
-    fn free_after_one(&mut self, block: BlockId, axis: Axis, epoch: Epoch, progress: &dyn Progress) {
+    fn free_after_one(
+        &mut self,
+        block: BlockId,
+        axis: Axis,
+        epoch: Epoch,
+        progress: &dyn Progress,
+    ) {
         self.reserved -= self.tlsf.live_bytes(block);
         match self.settle_axis(axis, epoch, progress) {
             Standing::Shelf(shelf) => self.shelve_single(block, shelf, epoch),
