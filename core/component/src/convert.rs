@@ -9,7 +9,6 @@ use crate::bindings::exported::{authority, frontiers, inspect, pools, tracker};
 use crate::bindings::imported::{slabs, types};
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
-use alloc::collections::BTreeSet;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use spin::Mutex;
@@ -243,17 +242,17 @@ pub(crate) const fn slab_stats(stats: slabs::SlabStats) -> SlabStats {
 
 /// The text as a constant. Operations of a host are few; beyond `KNOWN_TEXTS` they share one name.
 fn constant(text: &str) -> &'static str {
-    static KNOWN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    static KNOWN: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
     const KNOWN_TEXTS: usize = 64;
     let mut known = KNOWN.lock();
-    if let Some(&text) = known.get(text) {
+    if let Some(&text) = known.iter().find(|&&known| known == text) {
         return text;
     }
     if known.len() >= KNOWN_TEXTS {
         return "a system call of the host";
     }
     let text: &'static str = Box::leak(text.to_owned().into_boxed_str());
-    known.insert(text);
+    known.push(text);
     text
 }
 

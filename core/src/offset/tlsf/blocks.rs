@@ -20,7 +20,6 @@ impl<L: Label> Tlsf<L> {
     ///
     /// The live block bears `label`. The free block must be filed on a shelf. `None` when no more blocks
     /// can be numbered; nothing has changed then.
-    #[inline(always)]
     pub fn take(&mut self, place: Place, label: L) -> Option<Taken> {
         let id = place.block.0;
         let node = self.nodes.at(id);
@@ -78,7 +77,6 @@ impl<L: Label> Tlsf<L> {
         Some(Taken { block: BlockId(live), source_gone: false, loose: Some(BlockId(far)) })
     }
 
-    #[inline(always)]
     fn take_whole(&mut self, id: u32, label: L) -> Taken {
         self.unfile(id);
         self.births = self.births.wrapping_add(1);
@@ -121,7 +119,6 @@ impl<L: Label> Tlsf<L> {
     }
 
     /// What stands on both sides: left, then right.
-    #[inline(always)]
     #[must_use]
     pub fn neighbours(&self, block: BlockId) -> [Neighbour; 2] {
         let node = self.nodes.at(block.0);
@@ -178,7 +175,6 @@ impl<L: Label> Tlsf<L> {
     }
 
     /// Files a loose block on a shelf.
-    #[inline(always)]
     pub fn insert(&mut self, block: BlockId, shelf: u32, label: L) {
         let id = block.0;
         let node = self.nodes.at_mut(id);
@@ -249,19 +245,16 @@ impl<L: Label> Tlsf<L> {
         block
     }
 
-    #[inline(always)]
     fn file(&mut self, id: u32) {
         let node = self.nodes.at(id);
         let (units, shelf, rank) = (node.units, node.shelf, self.nodes.label(id).rank());
         self.file_as(id, units, shelf, rank);
     }
 
-    #[inline(always)]
     fn file_as(&mut self, id: u32, units: u32, shelf: u16, rank: u64) {
         self.shelves[shelf as usize].insert(&mut self.nodes, id, units, rank);
     }
 
-    #[inline(always)]
     fn unfile(&mut self, id: u32) {
         let node = self.nodes.at(id);
         let (units, shelf) = (node.units, node.shelf);
@@ -269,7 +262,6 @@ impl<L: Label> Tlsf<L> {
     }
 
     /// Gives a filed block another extent, re-filing it if its bin changes.
-    #[inline(always)]
     fn resize(&mut self, id: u32, offset: u32, units: u32) {
         let rank = self.nodes.label(id).rank();
         let node = self.nodes.at_mut(id);
@@ -303,20 +295,19 @@ impl<L: Label> Tlsf<L> {
     }
 
     /// How a block's neighbours see it.
-    #[inline(always)]
+    #[inline]
     fn beside(&self, id: u32) -> Beside {
         if self.nodes.at(id).shelf < LOOSE { Beside::filed(id) } else { Beside::held(id) }
     }
 
     /// Both neighbours of a block see it as `this`.
-    #[inline(always)]
+    #[inline]
     fn tell_neighbours(&mut self, id: u32, this: Beside) {
         let &Node { left, right, .. } = self.nodes.at(id);
         self.nodes.at_mut(left.id()).right = this;
         self.nodes.at_mut(right.id()).left = this;
     }
 
-    #[inline(always)]
     pub(super) fn new_node(&mut self, node: Node, label: L) -> Option<u32> {
         self.births = self.births.wrapping_add(1);
         let node = Node { link: Link { next: self.births, ..Link::ALONE }, ..node };
@@ -334,7 +325,6 @@ impl<L: Label> Tlsf<L> {
         Some(id)
     }
 
-    #[inline(always)]
     pub(super) fn drop_node(&mut self, id: u32) {
         let node = self.nodes.at_mut(id);
         node.shelf = VACANT;
@@ -352,7 +342,6 @@ impl<L: Label> Tlsf<L> {
         self.nodes.at_mut(right.id()).left = new_one;
     }
 
-    #[inline(always)]
     fn link_before(&mut self, at: u32, new: u32) {
         let (this, new_one) = (self.beside(at), Beside::held(new));
         let left = self.nodes.at(at).left;

@@ -142,7 +142,7 @@ impl Shelf {
 
     /// Files `id` under `units`: last in its bin if its rank is at least that of all others, else first.
     /// Rank 0 always goes first.
-    #[inline(always)]
+    #[inline]
     pub(super) fn insert<R: Lists>(&mut self, lists: &mut R, id: u32, units: u32, rank: u64) {
         self.units += u64::from(units);
         self.link(lists, id, self.classes.floor(units), units, rank);
@@ -223,7 +223,7 @@ impl Shelf {
     }
 
     /// Takes `id`, filed under `units`, out.
-    #[inline(always)]
+    #[inline]
     pub(super) fn remove(&mut self, lists: &mut impl Lists, id: u32, units: u32) {
         self.units -= u64::from(units);
         self.unlink(lists, id, self.classes.floor(units));
@@ -271,7 +271,7 @@ impl Shelf {
     }
 
     /// The size of an element changed within its bin.
-    #[inline(always)]
+    #[inline]
     pub(super) fn resized(&mut self, is_head: bool, from: u32, to: u32) {
         self.units = self.units - u64::from(from) + u64::from(to);
         if is_head {

@@ -41,7 +41,6 @@ use crate::frontier::FixedFrontier;
 use crate::offset::tlsf::{BlockId, Config, Label, Need, RegionId, Tlsf, TlsfError};
 use crate::pool::MAX_DEATH_AXES;
 use crate::{Axis, Epoch};
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::cell::Cell;
 
@@ -162,8 +161,7 @@ pub struct Heap {
     singles: Vec<(Axis, u32)>,
     /// The axis asked for last, and its shelf if it has one.
     last_single: Cell<(Axis, u32)>,
-    /// Shelves of several axes.
-    multis: BTreeMap<Vec<Axis>, u32>,
+    /// Shelves of several axes, sorted by these.
     multi_shelves: Vec<u32>,
     /// Epochs of blocks on shelves of several axes.
     rows: Vec<[Epoch; MAX_DEATH_AXES]>,
@@ -205,7 +203,6 @@ impl Heap {
             newcomers: Newcomers::new(),
             singles: Vec::new(),
             last_single: Cell::new((NO_AXIS, NONE)),
-            multis: BTreeMap::new(),
             multi_shelves: Vec::new(),
             rows: Vec::new(),
             vacant_rows: Vec::new(),

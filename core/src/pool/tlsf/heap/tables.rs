@@ -2,8 +2,8 @@
 //! wait for several.
 //!
 //! # Cost
-//! The shelf of the axis asked for last O(1), of another axis or set a binary search. An empty shelf is
-//! reused once there are many.
+//! The shelf of the axis asked for last O(1), of another axis or set a binary search; a new one is inserted among the
+//! others. An empty shelf is reused once there are many.
 
 use super::super::wheel::{NONE, Wheel};
 use super::{Class, FIRST_PENDING, Heap, NO_AXIS};
@@ -33,7 +33,7 @@ impl Heap {
     pub(super) fn known_shelf(&self, axes: &[Axis]) -> Option<u32> {
         match axes {
             [axis] => Some(self.single(*axis)).filter(|&shelf| shelf != NONE),
-            _ => self.multis.get(axes).copied(),
+            _ => self.find_several(axes).ok().map(|at| self.multi_shelves[at]),
         }
     }
 
@@ -66,10 +66,16 @@ impl Heap {
             self.singles.insert(at, (axis, shelf));
             self.last_single.set((axis, shelf));
         } else {
-            self.multis.insert(axes.to_vec(), shelf);
-            self.multi_shelves.push(shelf);
+            let (Ok(at) | Err(at)) = self.find_several(axes);
+            self.multi_shelves.insert(at, shelf);
         }
         Some(shelf)
+    }
+
+    /// Where the shelf of several axes stands among its like, or belongs.
+    fn find_several(&self, axes: &[Axis]) -> Result<usize, usize> {
+        let axes_of = |&shelf: &u32| &self.classes[shelf as usize].axes[..];
+        self.multi_shelves.binary_search_by(|shelf| axes_of(shelf).cmp(axes))
     }
 
     /// An empty shelf to reuse, once there are many. Looks at a few in turn.
@@ -92,7 +98,6 @@ impl Heap {
             self.singles.retain(|&(other, _)| other != axis);
             self.last_single.set((axis, NONE));
         } else {
-            self.multis.remove(&axes);
             self.multi_shelves.retain(|&other| other != shelf);
         }
     }
