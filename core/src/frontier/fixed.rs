@@ -129,6 +129,21 @@ impl<const N: usize> FixedFrontier<N> {
         self.len = 0;
     }
 
+    /// Becomes a copy of `source`, in place. On overflow the target is untouched.
+    #[inline]
+    pub fn assign(&mut self, source: FrontierRef<'_>) -> Merge {
+        match source.entries() {
+            // The usual case, without a loop.
+            [entry] if N > 0 => self.entries[0] = *entry,
+            entries => match self.entries.get_mut(..entries.len()) {
+                Some(slots) => slots.copy_from_slice(entries),
+                None => return Merge::Overflow,
+            },
+        }
+        self.len = source.len() as u8;
+        Merge::Done
+    }
+
     /// Raises every axis to the epoch that `source` has for it: the least frontier that dominates
     /// both. On overflow the target is untouched.
     #[inline]

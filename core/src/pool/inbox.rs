@@ -47,7 +47,7 @@ impl StoredDeath {
         self.unknown = matches!(death, Death::Unknown);
         self.after.clear();
         if let Death::After(frontier) = death
-            && self.after.merge(frontier) == Merge::Overflow
+            && self.after.assign(frontier) == Merge::Overflow
         {
             for &entry in frontier.entries() {
                 if progress.has_reached(entry.axis, entry.epoch) {

@@ -198,7 +198,7 @@ impl TlsfPool {
 
     /// The usual case: memory that is ready, before anything else is considered. `Err` says whether it was
     /// looked for.
-    #[inline]
+    #[inline(always)]
     fn find_first(
         &self,
         state: &mut State,
@@ -246,7 +246,7 @@ impl TlsfPool {
                     found = state.find(Seek::Tightest, need, request, &self.host, &mut wait);
                 }
                 if found.is_none() {
-                    found = state.find_ready(need, request, &self.host);
+                    found = state.find_ready_again(need, request, &self.host);
                 }
             }
             searched = false;
@@ -256,7 +256,7 @@ impl TlsfPool {
                     state.stats.missed += 1;
                 }
                 if state.engine.poll_all(&*self.host.progress, &*self.host.provider) {
-                    found = state.find_ready(need, request, &self.host);
+                    found = state.find_ready_again(need, request, &self.host);
                 }
             }
             if found.is_none() && request.may_wait {
@@ -278,7 +278,7 @@ impl TlsfPool {
             self.settle(&mut state);
             let Some(slab) = granted else {
                 // What was released in the meantime may do.
-                if let Some(found) = state.find_ready(need, request, &self.host) {
+                if let Some(found) = state.find_ready_again(need, request, &self.host) {
                     drop(state);
                     return Ok(self.reserved(found, request, wait));
                 }
@@ -357,7 +357,7 @@ impl State {
     }
 
     /// Takes what the engine finds, with its death in a ticket.
-    #[inline]
+    #[inline(always)]
     fn take(
         &mut self,
         seek: Seek,
@@ -383,11 +383,23 @@ impl State {
     }
 
     /// What the requester may use at once.
-    #[inline]
+    // Always: as values, not in memory, what was found passes to the answer without waiting for stores.
+    #[inline(always)]
     fn find_ready(&mut self, need: Need, request: &Request<'_>, host: &PoolHost) -> Option<Found> {
         let (taken, ticket) = self.take(Seek::Ready, need, request, host)?;
         let origin = self.origin(taken, &ticket, request);
         self.found(taken, request, ticket, Some(origin))
+    }
+
+    /// [`find_ready`](Self::find_ready), where it is not the usual case.
+    #[inline(never)]
+    fn find_ready_again(
+        &mut self,
+        need: Need,
+        request: &Request<'_>,
+        host: &PoolHost,
+    ) -> Option<Found> {
+        self.find_ready(need, request, host)
     }
 
     /// What the requester may have to wait for; if so, `wait` says for what.
@@ -412,6 +424,7 @@ impl State {
     }
 
     /// Where ready bytes come from, counted.
+    #[inline(always)]
     fn origin(&mut self, taken: Taken, ticket: &Ticket, request: &Request<'_>) -> Origin {
         if taken.fresh {
             self.stats.fresh += 1;
@@ -426,6 +439,7 @@ impl State {
         }
     }
 
+    #[inline(always)]
     fn found(
         &mut self,
         taken: Taken,

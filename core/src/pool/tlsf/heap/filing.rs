@@ -32,7 +32,7 @@ impl Heap {
             Death::Unknown => self.free_plain(block, TAINTED),
             Death::After(frontier) => match frontier.entries() {
                 [] => self.free_plain(block, CLEAN),
-                &[Entry { axis, epoch }] => self.free_after_one(block, axis, epoch, progress),
+                &[Entry { axis, epoch }] => self.free_after_one(block, progress, axis, epoch),
                 entries => self.free_after_several(block, entries, progress),
             },
         }
@@ -48,9 +48,9 @@ impl Heap {
     fn free_after_one(
         &mut self,
         block: BlockId,
+        progress: &dyn Progress,
         axis: Axis,
         epoch: Epoch,
-        progress: &dyn Progress,
     ) {
         self.reserved -= self.tlsf.live_bytes(block);
         match self.settle_axis(axis, epoch, progress) {
