@@ -54,6 +54,19 @@ pub(crate) fn frontier<R>(
     checked(&list.iter().map(entry_in).collect::<Vec<_>>(), then)
 }
 
+/// Runs `then` with a frontier of one entry at the most, if it is one.
+#[inline]
+pub(crate) fn single<R>(
+    entry: Option<&types::Entry>,
+    then: impl FnOnce(FrontierRef<'_>) -> R,
+) -> Result<R, types::FrontierError> {
+    match entry.map(entry_in) {
+        Some(entry) if entry.epoch == 0 => Err(types::FrontierError::ZeroEpoch(0)),
+        Some(entry) => Ok(then(FrontierRef::single(&entry))),
+        None => Ok(then(FrontierRef::EMPTY)),
+    }
+}
+
 #[inline]
 fn checked<R>(
     entries: &[Entry],

@@ -54,6 +54,7 @@ pub(crate) async fn run(program: &str, arguments: &[String]) -> Result<String, S
         "name" => name(number(arguments, 0), number(arguments, 1)),
         "double-release" => double_release(),
         "ledger-keys" => ledger_keys(),
+        "exchange" => exchange(),
         "handles" => handles(),
         "memory" => memory(),
         "long-list" => long_list(number(arguments, 0)),
@@ -249,6 +250,32 @@ fn ledger_keys() -> Result<String, String> {
     let requests: Vec<u64> = [u64::MAX, 0, 64, 1].into();
     let answers = mine.acquire_batch(&requests, &[], pools::Permissions::GROW).map_err(shown)?;
     Ok(format!("{} {:?}", answers.words.len(), answers.stopped.is_some()))
+}
+
+/// Exchanges what it has not, and what it has, for what there is not.
+fn exchange() -> Result<String, String> {
+    let ledger = pool()?.ledger();
+    let may = pools::Permissions::GROW;
+    let get = |back, size, after| ledger.exchange(back, size, 1, after, may);
+    let back = |key, death| Some(pools::Returned { key, death });
+    let pools::Exchanged::Ready(held) = get(None, 64, None) else {
+        return Err(String::from("acquire"));
+    };
+    // Refused: it is not held, or the death is nobody's to say. Nothing is acquired then, nothing lost.
+    let unknown = get(back(held.key + 1, None), 64, None);
+    let foreign = types::Entry { axis: 7, epoch: 1 };
+    let not_yours = get(back(held.key, Some(foreign)), 64, None);
+    let zero = types::Entry { axis: 7, epoch: 0 };
+    let not_one = get(back(held.key, Some(zero)), 64, None);
+    // Released, but what is asked for is not to be had.
+    let other = get(back(held.key, None), 0, None);
+    let answers = [ledger.answer(), ledger.answer()];
+    let after = get(None, 64, Some(foreign));
+    let why = ledger.answer();
+    let len = ledger.len();
+    Ok(format!(
+        "{unknown:?} {not_yours:?} {not_one:?} {other:?} {answers:?} {after:?} {why:?} {len}"
+    ))
 }
 
 /// Asks for handles for ever.

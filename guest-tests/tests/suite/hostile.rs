@@ -161,6 +161,17 @@ fn uses_keys_of_another_ledger() {
 }
 
 #[test]
+fn exchanges_what_is_not_its_own() {
+    let what = said(attack(&["hostile:exchange"]));
+    let expected = "Exchanged::Refused(LedgerError::UnknownKey(0)) \
+                    Exchanged::Refused(LedgerError::NotYours(Entry { axis: 7, epoch: 1 })) \
+                    Exchanged::Refused(LedgerError::InvalidDeath(FrontierError::ZeroEpoch(0))) \
+                    Exchanged::Other [Some(Err(PoolError::ZeroSize)), None] \
+                    Exchanged::Other Some(Err(PoolError::NotYours(Entry { axis: 7, epoch: 1 }))) 0";
+    assert_eq!(what, expected);
+}
+
+#[test]
 fn forges_handles() {
     for handle in ["0", "1", "77", "1000000", "4294967295"] {
         let why = trapped(attack(&["hostile:forge", handle]));

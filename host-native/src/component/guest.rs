@@ -69,7 +69,8 @@ pub use host::{GuestError, GuestHost, GuestLimits, GuestProgram, GuestStore};
 use crate::tenant::{
     BufferHandle, PoolHandle, QueueHandle, ReadbackHandle, ReservationHandle, Tenant, TenantWait,
 };
-use bindings::strandline::substrate::types::WaitError;
+use bindings::strandline::substrate::pools::Outcome;
+use bindings::strandline::substrate::types::{PoolError, WaitError};
 use core::fmt;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -90,6 +91,8 @@ pub struct Ledger {
     pool: PoolHandle,
     next: u32,
     held: BTreeMap<u32, ReservationHandle>,
+    /// What the last exchange did not say.
+    unread: Option<Result<Outcome, PoolError>>,
 }
 
 /// What a guest's handle to the set of its pools stands for.

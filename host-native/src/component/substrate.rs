@@ -57,6 +57,7 @@ mod locate;
 #[allow(unsafe_code, reason = "precompiled code has to be trusted; argued in the file")]
 mod module;
 mod pool;
+mod returns;
 mod snapshot;
 mod state;
 
@@ -125,8 +126,7 @@ impl Instance {
         call: impl FnOnce(&mut Store<State>, &bindings::Substrate) -> wasmtime::Result<R>,
     ) -> Option<R> {
         let cell = &mut *self.lock()?;
-        // Relaxed: a count that nothing is ordered by.
-        self.crossings.fetch_add(1, Ordering::Relaxed);
+        self.crossed();
         if self.ticks > 0 {
             cell.store.set_epoch_deadline(self.ticks);
         }
@@ -140,6 +140,16 @@ impl Instance {
                 None
             }
         }
+    }
+
+    /// Counts a call into the component.
+    fn crossed(&self) {
+        // Relaxed: a count that nothing is ordered by.
+        self.crossings.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn is_lost(&self) -> bool {
+        self.fault.get().is_some()
     }
 
     /// The first fault counts.

@@ -205,6 +205,41 @@ fn a_batch_does_what_its_calls_would() {
 }
 
 #[test]
+fn releases_cross_with_the_next_call() {
+    let substrate = module().instantiate().unwrap();
+    let provider = provider();
+    let pool = substrate.tlsf(host(&provider), config()).unwrap();
+    let take = || match pool.acquire(&Request::new(256).or_grow()) {
+        Ok(Acquire::Ready { reservation, .. }) => reservation,
+        other => panic!("{other:?}"),
+    };
+    let first = take();
+    let (place, before) = ((first.slab(), first.offset()), substrate.crossings());
+    pool.release(first, Death::Idle).unwrap();
+    assert_eq!(substrate.crossings(), before, "it waits");
+    let again = take();
+    assert_eq!(substrate.crossings(), before + 1, "it crossed within the acquire");
+    assert_eq!((again.slab(), again.offset()), place, "and before it");
+
+    // However many are released, they do not wait for an acquire that may never come.
+    let held: Vec<_> = (0..1000).map(|_| take()).collect();
+    let before = substrate.crossings();
+    for reservation in held {
+        pool.release(reservation, Death::Idle).unwrap();
+    }
+    let crossed = substrate.crossings() - before;
+    assert!((3..10).contains(&crossed), "{crossed} crossings of a thousand releases");
+    let stats = pool.stats();
+    assert_eq!((stats.live, stats.releases), (1, 1001), "whoever looks sees all of them");
+
+    // What was released before the component was lost goes back with its pool.
+    pool.release(again, Death::Idle).unwrap();
+    drop(pool);
+    assert!(provider.out().is_empty());
+    assert_eq!(provider.crimes(), Vec::<String>::new());
+}
+
+#[test]
 fn precompiled_code_makes_the_same_pools() {
     let config_ = SubstrateConfig::default();
     let code = SubstrateModule::precompile(wasm(), &config_).unwrap();

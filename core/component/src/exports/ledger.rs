@@ -9,15 +9,15 @@
 
 use super::pools::request;
 use crate::bindings::exported::pools::{
-    Answers, Exhausted, GuestLedger, Held as HeldRecord, HeldAfterWait, LedgerError, Outcome,
-    Permissions,
+    Answers, Exchanged, Exhausted, GuestLedger, Held as HeldRecord, HeldAfterWait, LedgerError,
+    Outcome, Permissions, Returned,
 };
-use crate::bindings::imported::types::{Death, Frontier, PoolError};
+use crate::bindings::imported::types::{Death, Entry, Frontier, PoolError};
 use crate::{convert, imports};
 use alloc::sync::Arc;
-use alloc::vec::Vec;
+use alloc::{vec, vec::Vec};
 use core::cell::RefCell;
-use strandline_core::pool::{Origin, ReuseProof};
+use strandline_core::pool::{Origin, PoolError as CoreError, ReuseProof};
 use strandline_core::{Acquire, FrontierRef, Pool, Reservation};
 
 const PLACE_BITS: u32 = 24;
@@ -53,12 +53,11 @@ impl Places {
     fn put(&mut self, reservation: Reservation) -> u32 {
         self.held += 1;
         let content = Content::Held(reservation);
-        if let Some(place) = self.list.get_mut(self.vacant as usize) {
-            let index = self.vacant;
-            self.vacant = match core::mem::replace(&mut place.content, content) {
-                Content::Vacant(next) => next,
-                Content::Held(_) => NONE,
-            };
+        if let Some(place) = self.list.get_mut(self.vacant as usize)
+            && let Content::Vacant(next) = place.content
+        {
+            let index = core::mem::replace(&mut self.vacant, next);
+            place.content = content;
             return u32::from(place.turn) << PLACE_BITS | index;
         }
         let index = self.list.len() as u32;
@@ -89,12 +88,14 @@ impl Places {
 pub struct Book {
     pool: Arc<dyn Pool>,
     places: RefCell<Places>,
+    /// What the last exchange did not say.
+    unread: RefCell<Option<Result<Outcome, PoolError>>>,
 }
 
 impl Book {
     pub(crate) fn new(pool: Arc<dyn Pool>) -> Self {
         let places = Places { list: Vec::new(), vacant: NONE, held: 0 };
-        Self { pool, places: RefCell::new(places) }
+        Self { pool, places: RefCell::new(places), unread: RefCell::default() }
     }
 
     /// Takes a key out and does something with its reservation, which is of this pool and so not refused.
@@ -124,6 +125,37 @@ const EXHAUSTED: u64 = 4;
 const GROWTH_REQUIRED: u64 = 5;
 const OVER_BUDGET: u64 = 6;
 
+impl Places {
+    fn hold(&mut self, reservation: Reservation, origin: Origin) -> HeldRecord {
+        HeldRecord {
+            slab: reservation.slab().to_bits(),
+            offset: reservation.offset(),
+            origin: convert::origin(origin),
+            key: self.put(reservation),
+        }
+    }
+
+    /// Keeps what a pool answered.
+    fn outcome(&mut self, answer: Result<Acquire, CoreError>) -> Result<Outcome, PoolError> {
+        match answer {
+            Ok(Acquire::Ready { reservation, origin }) => {
+                Ok(Outcome::Ready(self.hold(reservation, origin)))
+            }
+            Ok(Acquire::AfterWait { reservation, wait }) => Ok(Outcome::AfterWait(HeldAfterWait {
+                slab: reservation.slab().to_bits(),
+                offset: reservation.offset(),
+                wait: convert::entries(wait.as_ref()),
+                key: self.put(reservation),
+            })),
+            Ok(Acquire::Exhausted { observed, growth_required }) => {
+                Ok(Outcome::Exhausted(Exhausted { observed: observed.word(), growth_required }))
+            }
+            Ok(Acquire::OverBudget { observed }) => Ok(Outcome::OverBudget(observed.word())),
+            Err(error) => Err(convert::pool_error(error)),
+        }
+    }
+}
+
 impl GuestLedger for Book {
     fn acquire(
         &self,
@@ -139,25 +171,49 @@ impl GuestLedger for Book {
         let answer = convert::frontier(&after, |after| {
             self.pool.acquire(&request(size, alignment, after, may))
         });
-        match answer.map_err(PoolError::InvalidFrontier)? {
-            Ok(Acquire::Ready { reservation, origin }) => Ok(Outcome::Ready(HeldRecord {
-                slab: reservation.slab().to_bits(),
-                offset: reservation.offset(),
-                origin: convert::origin(origin),
-                key: places.put(reservation),
-            })),
-            Ok(Acquire::AfterWait { reservation, wait }) => Ok(Outcome::AfterWait(HeldAfterWait {
-                slab: reservation.slab().to_bits(),
-                offset: reservation.offset(),
-                wait: convert::entries(wait.as_ref()),
-                key: places.put(reservation),
-            })),
-            Ok(Acquire::Exhausted { observed, growth_required }) => {
-                Ok(Outcome::Exhausted(Exhausted { observed: observed.word(), growth_required }))
+        places.outcome(answer.map_err(PoolError::InvalidFrontier)?)
+    }
+
+    fn exchange(
+        &self,
+        back: Option<Returned>,
+        size: u64,
+        alignment: u64,
+        after: Option<Entry>,
+        may: Permissions,
+    ) -> Exchanged {
+        if let Some(Returned { key, death }) = back {
+            let released = convert::single(death.as_ref(), |death| {
+                // An empty one is idle.
+                let death = strandline_core::Death::After(death);
+                self.give_back(key, 0, |reservation| self.pool.release(reservation, death))
+            });
+            match released.map_err(LedgerError::InvalidDeath) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) | Err(error) => return Exchanged::Refused(error),
             }
-            Ok(Acquire::OverBudget { observed }) => Ok(Outcome::OverBudget(observed.word())),
-            Err(error) => Err(convert::pool_error(error)),
         }
+        let places = &mut *self.places.borrow_mut();
+        let other = if places.has_room() {
+            let answer = convert::single(after.as_ref(), |after| {
+                self.pool.acquire(&request(size, alignment, after, may))
+            });
+            match answer {
+                Ok(Ok(Acquire::Ready { reservation, origin })) => {
+                    return Exchanged::Ready(places.hold(reservation, origin));
+                }
+                Ok(answer) => places.outcome(answer),
+                Err(error) => Err(PoolError::InvalidFrontier(error)),
+            }
+        } else {
+            Err(PoolError::Limit)
+        };
+        self.unread.replace(Some(other));
+        Exchanged::Other
+    }
+
+    fn answer(&self) -> Option<Result<Outcome, PoolError>> {
+        self.unread.take()
     }
 
     fn release(&self, key: u32, death: Death) -> Result<(), LedgerError> {
@@ -179,14 +235,16 @@ impl GuestLedger for Book {
     ) -> Result<Answers, PoolError> {
         let places = &mut *self.places.borrow_mut();
         let mut answers = Answers {
-            words: Vec::with_capacity(requests.len() / 2 * WORDS),
+            words: vec![0; requests.len() / 2 * WORDS],
             waits: Vec::new(),
             observed: self.pool.notification().observe().word(),
             stopped: None,
         };
+        let mut done = 0;
+        let (requests, _) = requests.as_chunks::<2>();
+        let (words, _) = answers.words.as_chunks_mut::<WORDS>();
         let all = |after: FrontierRef<'_>| {
-            for words in requests.chunks_exact(2) {
-                let &[size, alignment] = words else { break };
+            for (&[size, alignment], words) in requests.iter().zip(words) {
                 if !places.has_room() {
                     answers.stopped = Some(PoolError::Limit);
                     break;
@@ -198,6 +256,7 @@ impl GuestLedger for Book {
                         break;
                     }
                 };
+                done += WORDS;
                 let (head, reservation) = match answer {
                     Acquire::Ready { reservation, origin } => (ready(origin), Some(reservation)),
                     Acquire::AfterWait { reservation, wait } => {
@@ -209,7 +268,7 @@ impl GuestLedger for Book {
                     Acquire::Exhausted { growth_required: true, .. } => (GROWTH_REQUIRED, None),
                     Acquire::OverBudget { .. } => (OVER_BUDGET, None),
                 };
-                let packed = match reservation {
+                *words = match reservation {
                     Some(reservation) => {
                         let (slab, offset) = (reservation.slab().to_bits(), reservation.offset());
                         let key = places.put(reservation);
@@ -217,11 +276,11 @@ impl GuestLedger for Book {
                     }
                     None => [head, 0, 0],
                 };
-                answers.words.extend_from_slice(&packed);
             }
         };
         let batch = imports::batch(|| convert::frontier(&after, all));
         batch.map_err(PoolError::InvalidFrontier)?;
+        answers.words.truncate(done);
         Ok(answers)
     }
 

@@ -20,7 +20,11 @@ where
 }
 
 pub(super) fn entries(list: &[types::Entry]) -> Vec<Entry> {
-    list.iter().map(|entry| Entry::new(Axis::from_bits(entry.axis), entry.epoch)).collect()
+    list.iter().map(entry_in).collect()
+}
+
+pub(super) const fn entry_in(entry: &types::Entry) -> Entry {
+    Entry::new(Axis::from_bits(entry.axis), entry.epoch)
 }
 
 pub(super) fn entry(entry: Entry) -> types::Entry {

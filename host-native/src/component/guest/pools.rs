@@ -4,11 +4,12 @@
 //! back when the tenant ends.
 
 use super::bindings::strandline::substrate::pools::{
-    Acquired, AfterWait, Answers, Death, Exhausted, Frontier, Held, HeldAfterWait, Host,
+    Acquired, AfterWait, Answers, Death, Exchanged, Exhausted, Frontier, Held, HeldAfterWait, Host,
     HostLedger, HostPool, HostPoolSet, HostReservation, InvalidDeath, LedgerError, Need, NotYours,
     Outcome, Permissions, Place, PoolError, PoolProperties, PoolStats, Ready, Refusal, Request,
-    Routed, SetAcquired, Trim,
+    Returned as Back, Routed, SetAcquired, Trim,
 };
+use super::bindings::strandline::substrate::types;
 use super::{GuestState, Ledger, Pool, PoolSet, Reservation, convert};
 use crate::tenant::{Answer, Ask, PoolHandle, ReservationHandle, Returned, TenantError};
 use std::collections::BTreeMap;
@@ -193,7 +194,7 @@ impl HostPool for GuestState {
 
     fn ledger(&mut self, pool: Resource<Pool>) -> wasmtime::Result<Resource<Ledger>> {
         let pool = self.pool_handle(&pool)?;
-        Ok(self.table.push(Ledger { pool, next: 0, held: BTreeMap::new() })?)
+        Ok(self.table.push(Ledger { pool, next: 0, held: BTreeMap::new(), unread: None })?)
     }
 
     fn poll(&mut self, pool: Resource<Pool>) -> wasmtime::Result<()> {
@@ -377,22 +378,19 @@ impl Ledger {
     }
 }
 
-impl HostLedger for GuestState {
-    fn acquire(
+impl GuestState {
+    /// Acquires one reservation and keeps it in a ledger.
+    fn acquire_into(
         &mut self,
-        ledger: Resource<Ledger>,
-        size: u64,
-        alignment: u64,
-        after: Frontier,
-        may: Permissions,
+        ledger: &Resource<Ledger>,
+        ask: &Ask<'_>,
     ) -> wasmtime::Result<Result<Outcome, PoolError>> {
-        let pool = self.table.get(&ledger)?.pool;
-        let after = convert::entries(&after);
-        let answer = match self.tenant.acquire(pool, &ask(size, alignment, &after, may)) {
+        let pool = self.table.get(ledger)?.pool;
+        let answer = match self.tenant.acquire(pool, ask) {
             Ok(answer) => answer,
             Err(error) => return Ok(Err(convert::pool_error(error)?)),
         };
-        let keeper = self.table.get_mut(&ledger)?;
+        let keeper = self.table.get_mut(ledger)?;
         Ok(Ok(match answer {
             Answer::Ready { reservation, place, origin } => Outcome::Ready(Held {
                 key: keeper.keep(reservation),
@@ -411,6 +409,56 @@ impl HostLedger for GuestState {
             }
             Answer::OverBudget { observed } => Outcome::OverBudget(observed.word()),
         }))
+    }
+}
+
+impl HostLedger for GuestState {
+    fn acquire(
+        &mut self,
+        ledger: Resource<Ledger>,
+        size: u64,
+        alignment: u64,
+        after: Frontier,
+        may: Permissions,
+    ) -> wasmtime::Result<Result<Outcome, PoolError>> {
+        let after = convert::entries(&after);
+        self.acquire_into(&ledger, &ask(size, alignment, &after, may))
+    }
+
+    fn exchange(
+        &mut self,
+        ledger: Resource<Ledger>,
+        back: Option<Back>,
+        size: u64,
+        alignment: u64,
+        after: Option<types::Entry>,
+        may: Permissions,
+    ) -> wasmtime::Result<Exchanged> {
+        if let Some(Back { key, death }) = back {
+            let death = death.as_ref().map(convert::entry_in);
+            let death = match &death {
+                Some(entry) => Returned::After(core::slice::from_ref(entry)),
+                None => Returned::Idle,
+            };
+            if let Err(error) = self.settle(&ledger, (0, key), Some(death))? {
+                return Ok(Exchanged::Refused(error));
+            }
+        }
+        let after = after.as_ref().map(convert::entry_in);
+        match self.acquire_into(&ledger, &ask(size, alignment, after.as_slice(), may))? {
+            Ok(Outcome::Ready(held)) => Ok(Exchanged::Ready(held)),
+            other => {
+                self.table.get_mut(&ledger)?.unread = Some(other);
+                Ok(Exchanged::Other)
+            }
+        }
+    }
+
+    fn answer(
+        &mut self,
+        ledger: Resource<Ledger>,
+    ) -> wasmtime::Result<Option<Result<Outcome, PoolError>>> {
+        Ok(self.table.get_mut(&ledger)?.unread.take())
     }
 
     fn release(

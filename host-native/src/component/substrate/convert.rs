@@ -19,8 +19,12 @@ use strandline_core::{Axis, Frontier, FrontierRef, PoolError, SlabError, SlabId}
 /// The entries of a frontier as the interface has them. An empty one allocates nothing.
 #[inline]
 pub(super) fn entries(frontier: FrontierRef<'_>) -> Vec<types::Entry> {
-    let entry = |entry: &Entry| types::Entry { axis: entry.axis.to_bits(), epoch: entry.epoch };
     frontier.entries().iter().map(entry).collect()
+}
+
+#[inline]
+pub(super) const fn entry(entry: &Entry) -> types::Entry {
+    types::Entry { axis: entry.axis.to_bits(), epoch: entry.epoch }
 }
 
 /// A frontier that the component sent, unless it is none.

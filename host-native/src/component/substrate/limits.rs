@@ -1,7 +1,7 @@
 //! What an instance may use, and how it is compiled.
 
 use std::time::Duration;
-use wasmtime::{Config, StoreLimits, StoreLimitsBuilder};
+use wasmtime::{Config, Inlining, StoreLimits, StoreLimitsBuilder};
 
 /// What one instance may use. Beyond it, the instance traps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +62,8 @@ impl SubstrateConfig {
         if !self.concurrency {
             config.wasm_component_model_async(false);
         }
+        // The component is built for size, which leaves small functions where they are.
+        config.compiler_inlining(Inlining::Yes);
         config.epoch_interruption(self.limits.call_time.is_some());
         config
     }

@@ -8,6 +8,7 @@ use super::bindings::Substrate as World;
 use super::bindings::exports::strandline::substrate::{authority, pools};
 use super::bindings::strandline::substrate::types;
 use super::imports::Supplier;
+use super::returns::{Returned, Returns};
 use super::state::State;
 use super::{Instance, SubstrateError, convert, snapshot};
 use std::fmt;
@@ -17,9 +18,9 @@ use strandline_core::pool::{
     Acquire, Pool, PoolHost, PoolId, PoolProperties, PoolStats, ReleaseError, Request, Reservation,
 };
 use strandline_core::slab::{SlabProvider, Trim};
-use strandline_core::{Death, FrontierRef, Notification, Observation, PoolError, SlabId};
-use wasmtime::Store;
+use strandline_core::{Death, Entry, FrontierRef, Notification, Observation, PoolError, SlabId};
 use wasmtime::component::{Resource, ResourceAny};
+use wasmtime::{Store, format_err};
 
 /// A pool of a [`Substrate`](super::Substrate). Dropping it gives its slabs back, as dropping a pool of the core does.
 pub struct SandboxPool {
@@ -32,6 +33,8 @@ pub struct SandboxPool {
     provider: Arc<dyn SlabProvider>,
     notification: Arc<Notification>,
     sink: Option<Arc<dyn EventSink>>,
+    /// Only of pools whose releases change nothing before the next look at them.
+    returns: Option<Returns>,
     /// The last counters known: what there is to say once the component is lost.
     last: Mutex<PoolStats>,
 }
@@ -92,6 +95,7 @@ impl SandboxPool {
             provider: host.provider,
             notification: Arc::new(Notification::new(host.wake)),
             sink: host.sink,
+            returns: (properties.kind == pools::PoolKind::Tlsf).then(Returns::default),
             last: Mutex::new(convert::pool_stats(stats)),
         })
     }
@@ -100,7 +104,57 @@ impl SandboxPool {
         &self,
         call: impl FnOnce(&mut Store<State>, &World) -> wasmtime::Result<R>,
     ) -> Result<R, PoolError> {
-        self.instance.enter(self.stand, call).ok_or(PoolError::Lost)
+        let entered = self.instance.enter(self.stand, |store, world| {
+            self.deliver(store, world, false)?;
+            call(store, world)
+        });
+        entered.ok_or(PoolError::Lost)
+    }
+
+    /// Hands over the releases that wait here; with `but_one`, a single one is left to the caller.
+    fn deliver(
+        &self,
+        store: &mut Store<State>,
+        world: &World,
+        but_one: bool,
+    ) -> wasmtime::Result<Option<pools::Returned>> {
+        let Some(returns) = &self.returns else { return Ok(None) };
+        if but_one && let Some(single) = returns.take_single() {
+            return Ok(Some(pools::Returned {
+                key: single.key,
+                death: single.death.as_ref().map(convert::entry),
+            }));
+        }
+        let ledger = world.strandline_substrate_pools().ledger();
+        for alike in returns.take().chunk_by(|one, next| one.death == next.death) {
+            let keys: Vec<u32> = alike.iter().map(|returned| returned.key).collect();
+            let death: Vec<_> = alike[0].death.iter().map(convert::entry).collect();
+            self.instance.crossed();
+            // An empty frontier is idle.
+            let death = types::Death::After(&death);
+            ledger
+                .call_release_batch(&mut *store, self.ledger, &keys, death)?
+                .map_err(|_| not_held())?;
+        }
+        Ok(None)
+    }
+
+    /// Releases a reservation with the next call on the pool.
+    fn return_later(
+        &self,
+        returns: &Returns,
+        reservation: Reservation,
+        death: Option<Entry>,
+    ) -> Result<(), ReleaseError> {
+        let key = self.key(&reservation).filter(|_| !self.instance.is_lost());
+        let Some(key) = key else { return Err(ReleaseError { reservation }) };
+        self.emit_released(&reservation);
+        if returns.push(Returned { key, death }) {
+            // Should this lose the component, the slabs go back, and with them what was released.
+            let _ = self.enter(|_, _| Ok(()));
+        }
+        self.notification.signal_if_observed();
+        Ok(())
     }
 
     /// The component said what it cannot say: it is not the one it should be, and not entered again.
@@ -240,6 +294,11 @@ impl SandboxPool {
     }
 }
 
+/// Keys leave this file only inside linear reservations.
+fn not_held() -> wasmtime::Error {
+    format_err!("it does not know a key that it gave out itself")
+}
+
 fn permissions(request: &Request<'_>) -> pools::Permissions {
     let mut may = pools::Permissions::empty();
     if request.may_wait {
@@ -272,18 +331,51 @@ impl Pool for SandboxPool {
 
     fn acquire(&self, request: &Request<'_>) -> Result<Acquire, PoolError> {
         let observed = self.observe();
-        let after = convert::entries(request.frontier);
-        let (outcome, moved) = self.enter(|store, world| {
-            let outcome = world.strandline_substrate_pools().ledger().call_acquire(
-                &mut *store,
-                self.ledger,
-                request.size,
-                request.alignment,
-                &after,
-                permissions(request),
-            )?;
-            Ok((outcome, store.data().slabs_moved))
-        })?;
+        let (outcome, moved) = self
+            .instance
+            .enter(self.stand, |store, world| {
+                let ledger = world.strandline_substrate_pools().ledger();
+                let (size, alignment, may) =
+                    (request.size, request.alignment, permissions(request));
+                let outcome = match request.frontier.entries() {
+                    after @ ([] | [_]) => {
+                        let back = self.deliver(store, world, true)?;
+                        let after = after.first().map(convert::entry);
+                        let (store, this) = (&mut *store, self.ledger);
+                        match ledger.call_exchange(
+                            &mut *store,
+                            this,
+                            back,
+                            size,
+                            alignment,
+                            after,
+                            may,
+                        )? {
+                            pools::Exchanged::Ready(held) => Ok(pools::Outcome::Ready(held)),
+                            pools::Exchanged::Other => {
+                                self.instance.crossed();
+                                let answer = ledger.call_answer(&mut *store, this)?;
+                                answer.ok_or_else(|| format_err!("it has no answer"))?
+                            }
+                            pools::Exchanged::Refused(_) => return Err(not_held()),
+                        }
+                    }
+                    _ => {
+                        self.deliver(store, world, false)?;
+                        let after = convert::entries(request.frontier);
+                        ledger.call_acquire(
+                            &mut *store,
+                            self.ledger,
+                            size,
+                            alignment,
+                            &after,
+                            may,
+                        )?
+                    }
+                };
+                Ok((outcome, store.data().slabs_moved))
+            })
+            .ok_or(PoolError::Lost)?;
         if moved {
             self.notification.signal_if_observed();
         }
@@ -309,6 +401,9 @@ impl Pool for SandboxPool {
     }
 
     fn release(&self, reservation: Reservation, death: Death<'_>) -> Result<(), ReleaseError> {
+        if let (Some(returns), Some(death)) = (&self.returns, Returned::short(death)) {
+            return self.return_later(returns, reservation, death);
+        }
         with_death(death, |death| {
             self.give_back(reservation, |store, ledger, key| {
                 ledger.call_release(store, self.ledger, key, death)
