@@ -2,22 +2,26 @@
 //!
 //! A batch takes 256 blocks of mixed sizes and gives them back, in two crossings; here it is 512 calls. Single
 //! calls cross once each. Concurrency is wasmtime's support for concurrent calls, which the component does not
-//! need. An instance is made from code compiled ahead.
+//! need. An instance is made from code compiled ahead. A guest calls pools of its host: a reservation by its handle is
+//! two calls, by its key in a ledger one.
 
 use crate::harness::{Case, Contender, Goal, Stopwatch};
 use crate::pairs::{self, Released, Same};
 use crate::slabs::Numbers;
 use crate::stream::Churn;
-use std::fs;
 use std::hint::black_box;
 use std::sync::Arc;
+use std::{env, fs};
 use strandline_core::pool::growth::Growth;
-use strandline_core::pool::tlsf::{Coalescing, TlsfPoolConfig};
+use strandline_core::pool::tlsf::{Coalescing, TlsfPool, TlsfPoolConfig};
 use strandline_core::pool::{PoolHost, Request};
-use strandline_core::{Acquire, Axis, Death, Entry, FrontierRef, NoProgress, Pool};
+use strandline_core::{Acquire, Axis, Death, Entry, FrontierRef, NoProgress, Pool, Tracker};
+use strandline_host_native::MmapSlabProvider;
+use strandline_host_native::component::guest::{GuestHost, GuestLimits};
 use strandline_host_native::component::substrate::{
     Answer, SandboxPool, SubstrateConfig, SubstrateModule, find_component,
 };
+use strandline_host_native::tenant::{Device, Lent, Tenant, TenantLimits};
 
 /// Operations of a batch.
 const BATCH: usize = 256;
@@ -26,6 +30,8 @@ const AXIS: Axis = Axis::queue(1, 0, 0, 0);
 const BATCHED: &str = "in the component, batches";
 const SINGLE: &str = "in the component";
 const CONCURRENT: &str = "in the component, concurrency on";
+const HANDLES: &str = "a guest, handles";
+const LEDGER: &str = "a guest, keys of a ledger";
 const INSTANCE: &str = "instance from compiled code";
 
 pub(super) fn cases() -> impl Iterator<Item = Case> {
@@ -41,6 +47,7 @@ pub(super) fn cases() -> impl Iterator<Item = Case> {
         case("batch of 256, mixed sizes", "pair", vec![Goal::ratio(BATCHED, 1.6)], batches),
         // 700 ns above the pool here, which takes some 40.
         case("single calls, same size", "pair", vec![Goal::ns(SINGLE, 740.0)], singles),
+        case("pools of the host, same size", "pair", vec![Goal::ns(LEDGER, 400.0)], guests),
         case("instantiate", "instance", vec![Goal::ns(INSTANCE, 1e6)], instances),
     ]
     .into_iter()
@@ -147,6 +154,43 @@ fn batches() -> Vec<Contender> {
 fn per_pair(time: std::time::Duration, pairs: u64) -> std::time::Duration {
     let done = pairs.div_ceil(BATCH as u64) * BATCH as u64;
     time.mul_f64(pairs as f64 / done as f64)
+}
+
+/// The guest of `bench/guest`, which `cargo xtask bench` builds and names.
+fn guest() -> Vec<u8> {
+    let file = env::var_os("STRANDLINE_BENCH_GUEST");
+    let file =
+        file.unwrap_or_else(|| panic!("run it with `cargo xtask bench`, which builds the guest"));
+    fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+fn guests() -> Vec<Contender> {
+    let here =
+        vec![
+            Box::new(Same::new(pairs::tlsf_pool(Coalescing::Readiness), 4096, Released::Idle)) as _
+        ];
+    let host = Arc::new(GuestHost::new().unwrap_or_else(|error| panic!("{error}")));
+    let program = host.compile(&guest()).unwrap_or_else(|error| panic!("{error}"));
+    let program = Arc::new(program);
+    let run = |name: &str, what: &'static str| {
+        let (host, program) = (host.clone(), program.clone());
+        let memory = MmapSlabProvider::builder().build().unwrap_or_else(|error| panic!("{error}"));
+        let (memory, tracker) = (Arc::new(memory), Tracker::new(16));
+        let pool = PoolHost::new(memory.clone(), Arc::new(tracker.clone()));
+        let pool = TlsfPool::new(pool, TlsfPoolConfig::default());
+        let pool = Arc::new(pool.unwrap_or_else(|error| panic!("{error}")));
+        let device = Device::new(0, tracker, vec![Lent::new(pool, memory)]);
+        Contender::new(name, move |pairs| {
+            let tenant = Tenant::new(&device, TenantLimits::default());
+            let tenant = tenant.unwrap_or_else(|error| panic!("{error}"));
+            let arguments = [what.to_owned(), pairs.to_string()];
+            let clock = Stopwatch::start();
+            host.run(&program, tenant, &GuestLimits::default(), &arguments)
+                .unwrap_or_else(|error| panic!("{error}"));
+            clock.elapsed()
+        })
+    };
+    vec![pairs::contender("here", here), run(HANDLES, "handles"), run(LEDGER, "ledger")]
 }
 
 fn instances() -> Vec<Contender> {
