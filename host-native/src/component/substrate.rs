@@ -17,13 +17,14 @@
 //!
 //! # When the component traps
 //! The instance is of no more use, and no call enters it again. An acquire gives [`PoolError::Lost`], a release
-//! returns its reservation, [`Substrate::fault`] says what happened. Statistics are the last ones known.
+//! returns its reservation (one that was taken before stays taken), [`Substrate::fault`] says what happened. Statistics are the last ones known.
 //! Reservations stay what they are, ranges of slabs that stay mapped, and every slab goes back to its
 //! provider when its pool is dropped: nothing is lost, and nothing is handed on while in use.
 //!
 //! # Cost
-//! One crossing for each call: [`SandboxPool::acquire_batch`] and [`release_batch`](SandboxPool::release_batch)
-//! share it among many. Making an instance from a precompiled component costs no compilation.
+//! One crossing for each call, except that a release to a TLSF pool crosses with the next call on the pool, as natively
+//! it is settled by the next acquire. [`SandboxPool::acquire_batch`] and [`release_batch`](SandboxPool::release_batch)
+//! share a crossing among many. Making an instance from a precompiled component costs no compilation.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
