@@ -262,7 +262,7 @@ impl Pool for Twin {
             self.sandbox.release(b, death).unwrap();
         });
         // To look hands over what waits outside the sandbox: now and then it must cross with what follows.
-        if self.releases.fetch_add(1, Ordering::Relaxed) % 3 == 0 {
+        if self.releases.fetch_add(1, Ordering::Relaxed).is_multiple_of(3) {
             self.agree("release");
         }
         Ok(())
