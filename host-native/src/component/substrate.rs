@@ -17,8 +17,8 @@
 //!
 //! # When the component traps
 //! The instance is of no more use, and no call enters it again. An acquire gives [`PoolError::Lost`], a release
-//! returns its reservation (one that was taken before stays taken), [`Substrate::fault`] says what happened. Statistics are the last ones known.
-//! Reservations stay what they are, ranges of slabs that stay mapped, and every slab goes back to its
+//! returns its reservation (one that was taken before stays taken), [`Substrate::fault`] says what happened.
+//! Statistics are the last ones known. Reservations stay what they are, ranges of slabs that stay mapped, and every slab goes back to its
 //! provider when its pool is dropped: nothing is lost, and nothing is handed on while in use.
 //!
 //! # Cost

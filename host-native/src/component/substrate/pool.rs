@@ -139,6 +139,35 @@ impl SandboxPool {
         Ok(None)
     }
 
+    /// Acquires, and hands over the releases that wait here: in one call if it can be.
+    fn ask(
+        &self,
+        store: &mut Store<State>,
+        world: &World,
+        request: &Request<'_>,
+    ) -> wasmtime::Result<Result<pools::Outcome, types::PoolError>> {
+        let (ledger, this) = (world.strandline_substrate_pools().ledger(), self.ledger);
+        let &Request { size, alignment, frontier, .. } = request;
+        let may = permissions(request);
+        let entries = frontier.entries();
+        if entries.len() > 1 {
+            self.deliver(store, world, false)?;
+            let after = convert::entries(frontier);
+            return ledger.call_acquire(store, this, size, alignment, &after, may);
+        }
+        let back = self.deliver(store, world, true)?;
+        let after = entries.first().map(convert::entry);
+        match ledger.call_exchange(&mut *store, this, back, size, alignment, after, may)? {
+            pools::Exchanged::Ready(held) => Ok(Ok(pools::Outcome::Ready(held))),
+            pools::Exchanged::Other => {
+                self.instance.crossed();
+                let answer = ledger.call_answer(store, this)?;
+                answer.ok_or_else(|| format_err!("it has no answer"))
+            }
+            pools::Exchanged::Refused(_) => Err(not_held()),
+        }
+    }
+
     /// Releases a reservation with the next call on the pool.
     fn return_later(
         &self,
@@ -331,51 +360,11 @@ impl Pool for SandboxPool {
 
     fn acquire(&self, request: &Request<'_>) -> Result<Acquire, PoolError> {
         let observed = self.observe();
-        let (outcome, moved) = self
-            .instance
-            .enter(self.stand, |store, world| {
-                let ledger = world.strandline_substrate_pools().ledger();
-                let (size, alignment, may) =
-                    (request.size, request.alignment, permissions(request));
-                let outcome = match request.frontier.entries() {
-                    after @ ([] | [_]) => {
-                        let back = self.deliver(store, world, true)?;
-                        let after = after.first().map(convert::entry);
-                        let (store, this) = (&mut *store, self.ledger);
-                        match ledger.call_exchange(
-                            &mut *store,
-                            this,
-                            back,
-                            size,
-                            alignment,
-                            after,
-                            may,
-                        )? {
-                            pools::Exchanged::Ready(held) => Ok(pools::Outcome::Ready(held)),
-                            pools::Exchanged::Other => {
-                                self.instance.crossed();
-                                let answer = ledger.call_answer(&mut *store, this)?;
-                                answer.ok_or_else(|| format_err!("it has no answer"))?
-                            }
-                            pools::Exchanged::Refused(_) => return Err(not_held()),
-                        }
-                    }
-                    _ => {
-                        self.deliver(store, world, false)?;
-                        let after = convert::entries(request.frontier);
-                        ledger.call_acquire(
-                            &mut *store,
-                            self.ledger,
-                            size,
-                            alignment,
-                            &after,
-                            may,
-                        )?
-                    }
-                };
-                Ok((outcome, store.data().slabs_moved))
-            })
-            .ok_or(PoolError::Lost)?;
+        let entered = self.instance.enter(self.stand, |store, world| {
+            let outcome = self.ask(store, world, request)?;
+            Ok((outcome, store.data().slabs_moved))
+        });
+        let (outcome, moved) = entered.ok_or(PoolError::Lost)?;
         if moved {
             self.notification.signal_if_observed();
         }

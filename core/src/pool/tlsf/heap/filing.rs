@@ -44,6 +44,7 @@ impl Heap {
         self.shelve_plain(block, shelf);
     }
 
+    // In WebAssembly's code the last arguments go through the stack, which 64-bit ones leave at once.
     #[inline(never)]
     fn free_after_one(
         &mut self,
