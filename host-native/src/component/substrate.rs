@@ -120,14 +120,13 @@ struct Cell {
 }
 
 impl Instance {
-    /// Enters the component on behalf of a pool; `None` when it is lost. A trap loses it.
+    /// Makes calls into the component on behalf of a pool, which counts them; `None` when it is lost. A trap loses it.
     fn enter<R>(
         &self,
         stand: usize,
         call: impl FnOnce(&mut Store<State>, &bindings::Substrate) -> wasmtime::Result<R>,
     ) -> Option<R> {
         let cell = &mut *self.lock()?;
-        self.crossed();
         if self.ticks > 0 {
             cell.store.set_epoch_deadline(self.ticks);
         }
@@ -261,7 +260,7 @@ impl Substrate {
         })
     }
 
-    /// How often pools have entered the component. A batch counts once.
+    /// How often pools have called the component. A batch counts once.
     #[must_use]
     pub fn crossings(&self) -> u64 {
         self.instance.crossings.load(Ordering::Relaxed)

@@ -228,7 +228,7 @@ fn releases_cross_with_the_next_call() {
         pool.release(reservation, Death::Idle).unwrap();
     }
     let crossed = substrate.crossings() - before;
-    assert!((3..10).contains(&crossed), "{crossed} crossings of a thousand releases");
+    assert_eq!(crossed, 3, "a batch whenever 256 wait");
     let stats = pool.stats();
     assert_eq!((stats.live, stats.releases), (1, 1001), "whoever looks sees all of them");
 

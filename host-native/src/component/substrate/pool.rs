@@ -106,6 +106,7 @@ impl SandboxPool {
     ) -> Result<R, PoolError> {
         let entered = self.instance.enter(self.stand, |store, world| {
             self.deliver(store, world, false)?;
+            self.instance.crossed();
             call(store, world)
         });
         entered.ok_or(PoolError::Lost)
@@ -150,6 +151,7 @@ impl SandboxPool {
         let &Request { size, alignment, frontier, .. } = request;
         let may = permissions(request);
         let entries = frontier.entries();
+        self.instance.crossed();
         if entries.len() > 1 {
             self.deliver(store, world, false)?;
             let after = convert::entries(frontier);
@@ -180,7 +182,8 @@ impl SandboxPool {
         self.emit_released(&reservation);
         if returns.push(Returned { key, death }) {
             // Should this lose the component, the slabs go back, and with them what was released.
-            let _ = self.enter(|_, _| Ok(()));
+            let _ =
+                self.instance.enter(self.stand, |store, world| self.deliver(store, world, false));
         }
         self.notification.signal_if_observed();
         Ok(())
