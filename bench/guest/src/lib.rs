@@ -15,23 +15,14 @@ mod bindings {
     /// What the world's export hangs on.
     pub(crate) struct Program;
 }
-#[path = "../../../core/component/src/realloc.rs"]
+#[path = "../../../core/component/src/bare.rs"]
 #[allow(unsafe_code, reason = "the ABI's allocator; argued in the file")]
-mod realloc;
+mod bare;
 
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bindings::{Guest, Program, device, pools, types};
-
-#[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
-
-/// A panic is a mistake of this program: it traps.
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    core::arch::wasm32::unreachable()
-}
 
 /// Bytes of each reservation.
 const SIZE: u64 = 4096;

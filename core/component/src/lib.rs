@@ -19,6 +19,8 @@
 
 extern crate alloc;
 
+#[allow(unsafe_code, reason = "the ABI's allocator; argued in the file")]
+mod bare;
 #[allow(
     unsafe_code,
     missing_docs,
@@ -31,14 +33,3 @@ mod bindings;
 mod convert;
 mod exports;
 mod imports;
-#[allow(unsafe_code, reason = "the ABI's allocator; argued in the file")]
-mod realloc;
-
-#[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
-
-/// A panic is a mistake of this component: it traps, and its host sees where.
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    core::arch::wasm32::unreachable()
-}

@@ -22,24 +22,15 @@ mod bindings {
     /// What the world's export hangs on.
     pub(crate) struct Program;
 }
-mod hostile;
-#[path = "../../../core/component/src/realloc.rs"]
+#[path = "../../../core/component/src/bare.rs"]
 #[allow(unsafe_code, reason = "the ABI's allocator; argued in the file")]
-mod realloc;
+mod bare;
+mod hostile;
 mod world;
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use bindings::{Guest, Program};
-
-#[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
-
-/// A panic is a mistake of this program: it traps.
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    core::arch::wasm32::unreachable()
-}
 
 impl Guest for Program {
     async fn run(arguments: Vec<String>) -> Result<String, String> {

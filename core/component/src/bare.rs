@@ -1,8 +1,17 @@
-//! `cabi_realloc`: how a host makes room for the lists that it passes. A component with `std` has it from its C
-//! library.
+//! What a component without `std` brings itself: an allocator, the end of a panic, and `cabi_realloc`, by which a host
+//! makes room for the lists that it passes. With `std` they come from it and from its C library. Guests share this file.
 
 use alloc::alloc::{Layout, alloc, realloc};
 use core::ptr;
+
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
+/// A panic is a mistake of this component: it traps, and its host sees where.
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    core::arch::wasm32::unreachable()
+}
 
 /// Makes or resizes an allocation, as the canonical ABI asks for it. Traps when memory runs out, which is
 /// what the ABI wants.
