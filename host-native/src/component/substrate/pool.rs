@@ -105,27 +105,16 @@ impl SandboxPool {
         call: impl FnOnce(&mut Store<State>, &World) -> wasmtime::Result<R>,
     ) -> Result<R, PoolError> {
         let entered = self.instance.enter(self.stand, |store, world| {
-            self.deliver(store, world, false)?;
+            self.deliver(store, world)?;
             self.instance.crossed();
             call(store, world)
         });
         entered.ok_or(PoolError::Lost)
     }
 
-    /// Hands over the releases that wait here; with `but_one`, a single one is left to the caller.
-    fn deliver(
-        &self,
-        store: &mut Store<State>,
-        world: &World,
-        but_one: bool,
-    ) -> wasmtime::Result<Option<pools::Returned>> {
-        let Some(returns) = &self.returns else { return Ok(None) };
-        if but_one && let Some(single) = returns.take_single() {
-            return Ok(Some(pools::Returned {
-                key: single.key,
-                death: single.death.as_ref().map(convert::entry),
-            }));
-        }
+    /// Hands over the releases that wait here.
+    fn deliver(&self, store: &mut Store<State>, world: &World) -> wasmtime::Result<()> {
+        let Some(returns) = &self.returns else { return Ok(()) };
         let ledger = world.strandline_substrate_pools().ledger();
         for alike in returns.take().chunk_by(|one, next| one.death == next.death) {
             let keys: Vec<u32> = alike.iter().map(|returned| returned.key).collect();
@@ -137,7 +126,7 @@ impl SandboxPool {
                 .call_release_batch(&mut *store, self.ledger, &keys, death)?
                 .map_err(|_| not_held())?;
         }
-        Ok(None)
+        Ok(())
     }
 
     /// Acquires, and hands over the releases that wait here: in one call if it can be.
@@ -153,11 +142,19 @@ impl SandboxPool {
         let entries = frontier.entries();
         self.instance.crossed();
         if entries.len() > 1 {
-            self.deliver(store, world, false)?;
+            self.deliver(store, world)?;
             let after = convert::entries(frontier);
             return ledger.call_acquire(store, this, size, alignment, &after, may);
         }
-        let back = self.deliver(store, world, true)?;
+        // The only one crosses with the acquire.
+        let single = self.returns.as_ref().and_then(Returns::take_single);
+        let back = single.map(|Returned { key, death }| pools::Returned {
+            key,
+            death: death.as_ref().map(convert::entry),
+        });
+        if back.is_none() {
+            self.deliver(store, world)?;
+        }
         let after = entries.first().map(convert::entry);
         match ledger.call_exchange(&mut *store, this, back, size, alignment, after, may)? {
             pools::Exchanged::Ready(held) => Ok(Ok(pools::Outcome::Ready(held))),
@@ -182,8 +179,7 @@ impl SandboxPool {
         self.emit_released(&reservation);
         if returns.push(Returned { key, death }) {
             // Should this lose the component, the slabs go back, and with them what was released.
-            let _ =
-                self.instance.enter(self.stand, |store, world| self.deliver(store, world, false));
+            let _ = self.instance.enter(self.stand, |store, world| self.deliver(store, world));
         }
         self.notification.signal_if_observed();
         Ok(())
