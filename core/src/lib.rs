@@ -29,6 +29,7 @@
 //!     └── death ─ frontier ─ axis
 //!   tracker       axes and who waits for them      semaphore   timelines with frontiers
 //!   notification  observe, check, wait: no lost wake
+//!   table         values under checked keys: slabs, reservations
 //!   inspect       what people, pictures and tracers see
 //! ```
 //!
@@ -126,6 +127,7 @@ mod run_all;
 pub mod semaphore;
 pub mod slab;
 pub(crate) mod sync;
+pub mod table;
 #[cfg(all(test, not(loom)))]
 mod test_pool;
 pub mod tracker;

@@ -12,14 +12,15 @@
 //! its provider, so one pool type serves every kind of memory and can live on the far side of a
 //! component boundary.
 
+use crate::table::{Key, Table};
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 pub mod cache;
 pub mod retain;
-mod table;
 
-pub use table::SlabTable;
+/// Values under [`SlabId`]s that never resolve to another value once removed: what providers keep slabs in.
+pub type SlabTable<T> = Table<SlabId, T>;
 
 /// A slab of one provider: an index and the generation of that index.
 ///
@@ -59,6 +60,20 @@ impl SlabId {
     #[must_use]
     pub const fn from_bits(bits: u64) -> Self {
         Self { index: bits as u32, generation: (bits >> 32) as u32 }
+    }
+}
+
+impl Key for SlabId {
+    const SLOTS: u32 = u32::MAX;
+    const LAST: u32 = u32::MAX;
+    const RETIRES: bool = true;
+
+    fn from_parts(index: u32, generation: u32) -> Self {
+        Self::new(index, generation)
+    }
+
+    fn parts(self) -> (u32, u32) {
+        (self.index, self.generation)
     }
 }
 

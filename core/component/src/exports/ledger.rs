@@ -1,11 +1,6 @@
-//! A ledger: reservations of one pool in numbered places, so that a batch is one call and one list.
+//! A ledger: reservations of one pool under numbers, so that a batch is one call and one list.
 //!
-//! ```text
-//!   key = turn (8 bits) | place (24 bits)        places: [ turn, reservation or next vacant place ]
-//! ```
-//!
-//! A place's turn changes whenever it is emptied, so a key that was released is refused until 255 others
-//! have used the place. Cost of a batch: the pool's own, and a few stores for each answer.
+//! Cost of a batch: the pool's own, and a few stores for each answer.
 
 use super::pools::request;
 use crate::bindings::exported::pools::{
@@ -18,71 +13,14 @@ use alloc::sync::Arc;
 use alloc::{vec, vec::Vec};
 use core::cell::RefCell;
 use strandline_core::pool::{Origin, PoolError as CoreError, ReuseProof};
+use strandline_core::table::{ShortKey, Table, Vacant};
 use strandline_core::{Acquire, FrontierRef, Pool, Reservation};
 
-const PLACE_BITS: u32 = 24;
-const PLACES: u32 = 1 << PLACE_BITS;
-/// No vacant place.
-const NONE: u32 = PLACES;
 /// Words of an answer.
 const WORDS: usize = 3;
 
-enum Content {
-    Held(Reservation),
-    /// The next vacant place.
-    Vacant(u32),
-}
-
-struct Place {
-    turn: u8,
-    content: Content,
-}
-
-struct Places {
-    list: Vec<Place>,
-    vacant: u32,
-    held: u32,
-}
-
-impl Places {
-    fn has_room(&self) -> bool {
-        self.vacant != NONE || (self.list.len() as u32) < PLACES
-    }
-
-    /// Keeps a reservation; there is room.
-    fn put(&mut self, reservation: Reservation) -> u32 {
-        self.held += 1;
-        let content = Content::Held(reservation);
-        if let Some(place) = self.list.get_mut(self.vacant as usize)
-            && let Content::Vacant(next) = place.content
-        {
-            let index = core::mem::replace(&mut self.vacant, next);
-            place.content = content;
-            return u32::from(place.turn) << PLACE_BITS | index;
-        }
-        let index = self.list.len() as u32;
-        self.list.push(Place { turn: 0, content });
-        index
-    }
-
-    fn take(&mut self, key: u32) -> Option<Reservation> {
-        let index = key & (PLACES - 1);
-        let place = self.list.get_mut(index as usize)?;
-        if u32::from(place.turn) != key >> PLACE_BITS || matches!(place.content, Content::Vacant(_))
-        {
-            return None;
-        }
-        match core::mem::replace(&mut place.content, Content::Vacant(self.vacant)) {
-            Content::Held(reservation) => {
-                place.turn = place.turn.wrapping_add(1);
-                self.vacant = index;
-                self.held -= 1;
-                Some(reservation)
-            }
-            Content::Vacant(_) => None,
-        }
-    }
-}
+type Places = Table<ShortKey, Reservation>;
+type Place<'a> = Vacant<'a, ShortKey, Reservation>;
 
 /// The exported resource.
 pub struct Book {
@@ -94,8 +32,7 @@ pub struct Book {
 
 impl Book {
     pub(crate) fn new(pool: Arc<dyn Pool>) -> Self {
-        let places = Places { list: Vec::new(), vacant: NONE, held: 0 };
-        Self { pool, places: RefCell::new(places), unread: RefCell::default() }
+        Self { pool, places: RefCell::default(), unread: RefCell::default() }
     }
 
     /// Takes a key out and does something with its reservation, which is of this pool and so not refused.
@@ -105,7 +42,7 @@ impl Book {
         position: u32,
         release: impl FnOnce(Reservation) -> Result<(), strandline_core::pool::ReleaseError>,
     ) -> Result<(), LedgerError> {
-        let taken = self.places.borrow_mut().take(key);
+        let taken = self.places.borrow_mut().remove(ShortKey::from_bits(key));
         let Some(reservation) = taken else { return Err(LedgerError::UnknownKey(position)) };
         release(reservation).map_err(|_| LedgerError::Lost)
     }
@@ -125,34 +62,33 @@ const EXHAUSTED: u64 = 4;
 const GROWTH_REQUIRED: u64 = 5;
 const OVER_BUDGET: u64 = 6;
 
-impl Places {
-    fn hold(&mut self, reservation: Reservation, origin: Origin) -> HeldRecord {
-        HeldRecord {
+/// Keeps a reservation that is ready.
+fn hold(place: Place<'_>, reservation: Reservation, origin: Origin) -> HeldRecord {
+    HeldRecord {
+        slab: reservation.slab().to_bits(),
+        offset: reservation.offset(),
+        origin: convert::origin(origin),
+        key: place.fill(reservation).to_bits(),
+    }
+}
+
+/// Keeps what a pool answered.
+fn outcome(place: Place<'_>, answer: Result<Acquire, CoreError>) -> Result<Outcome, PoolError> {
+    match answer {
+        Ok(Acquire::Ready { reservation, origin }) => {
+            Ok(Outcome::Ready(hold(place, reservation, origin)))
+        }
+        Ok(Acquire::AfterWait { reservation, wait }) => Ok(Outcome::AfterWait(HeldAfterWait {
             slab: reservation.slab().to_bits(),
             offset: reservation.offset(),
-            origin: convert::origin(origin),
-            key: self.put(reservation),
+            wait: convert::entries(wait.as_ref()),
+            key: place.fill(reservation).to_bits(),
+        })),
+        Ok(Acquire::Exhausted { observed, growth_required }) => {
+            Ok(Outcome::Exhausted(Exhausted { observed: observed.word(), growth_required }))
         }
-    }
-
-    /// Keeps what a pool answered.
-    fn outcome(&mut self, answer: Result<Acquire, CoreError>) -> Result<Outcome, PoolError> {
-        match answer {
-            Ok(Acquire::Ready { reservation, origin }) => {
-                Ok(Outcome::Ready(self.hold(reservation, origin)))
-            }
-            Ok(Acquire::AfterWait { reservation, wait }) => Ok(Outcome::AfterWait(HeldAfterWait {
-                slab: reservation.slab().to_bits(),
-                offset: reservation.offset(),
-                wait: convert::entries(wait.as_ref()),
-                key: self.put(reservation),
-            })),
-            Ok(Acquire::Exhausted { observed, growth_required }) => {
-                Ok(Outcome::Exhausted(Exhausted { observed: observed.word(), growth_required }))
-            }
-            Ok(Acquire::OverBudget { observed }) => Ok(Outcome::OverBudget(observed.word())),
-            Err(error) => Err(convert::pool_error(error)),
-        }
+        Ok(Acquire::OverBudget { observed }) => Ok(Outcome::OverBudget(observed.word())),
+        Err(error) => Err(convert::pool_error(error)),
     }
 }
 
@@ -164,14 +100,12 @@ impl GuestLedger for Book {
         after: Frontier,
         may: Permissions,
     ) -> Result<Outcome, PoolError> {
-        let places = &mut *self.places.borrow_mut();
-        if !places.has_room() {
-            return Err(PoolError::Limit);
-        }
+        let mut places = self.places.borrow_mut();
+        let place = places.vacant().ok_or(PoolError::Limit)?;
         let answer = convert::frontier(&after, |after| {
             self.pool.acquire(&request(size, alignment, after, may))
         });
-        places.outcome(answer.map_err(PoolError::InvalidFrontier)?)
+        outcome(place, answer.map_err(PoolError::InvalidFrontier)?)
     }
 
     fn exchange(
@@ -193,16 +127,16 @@ impl GuestLedger for Book {
                 Ok(Err(error)) | Err(error) => return Exchanged::Refused(error),
             }
         }
-        let places = &mut *self.places.borrow_mut();
-        let other = if places.has_room() {
+        let mut places = self.places.borrow_mut();
+        let other = if let Some(place) = places.vacant() {
             let answer = convert::single(after.as_ref(), |after| {
                 self.pool.acquire(&request(size, alignment, after, may))
             });
             match answer {
                 Ok(Ok(Acquire::Ready { reservation, origin })) => {
-                    return Exchanged::Ready(places.hold(reservation, origin));
+                    return Exchanged::Ready(hold(place, reservation, origin));
                 }
-                Ok(answer) => places.outcome(answer),
+                Ok(answer) => outcome(place, answer),
                 Err(error) => Err(PoolError::InvalidFrontier(error)),
             }
         } else {
@@ -245,10 +179,10 @@ impl GuestLedger for Book {
         let (words, _) = answers.words.as_chunks_mut::<WORDS>();
         let all = |after: FrontierRef<'_>| {
             for (&[size, alignment], words) in requests.iter().zip(words) {
-                if !places.has_room() {
+                let Some(place) = places.vacant() else {
                     answers.stopped = Some(PoolError::Limit);
                     break;
-                }
+                };
                 let answer = match self.pool.acquire(&request(size, alignment, after, may)) {
                     Ok(answer) => answer,
                     Err(error) => {
@@ -271,8 +205,8 @@ impl GuestLedger for Book {
                 *words = match reservation {
                     Some(reservation) => {
                         let (slab, offset) = (reservation.slab().to_bits(), reservation.offset());
-                        let key = places.put(reservation);
-                        [head | u64::from(key) << 32, slab, offset]
+                        let key = place.fill(reservation);
+                        [head | u64::from(key.to_bits()) << 32, slab, offset]
                     }
                     None => [head, 0, 0],
                 };
@@ -295,6 +229,6 @@ impl GuestLedger for Book {
     }
 
     fn len(&self) -> u32 {
-        self.places.borrow().held
+        self.places.borrow().len() as u32
     }
 }
