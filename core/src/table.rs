@@ -206,6 +206,21 @@ impl<K, T> fmt::Debug for Vacant<'_, K, T> {
     }
 }
 
+/// A number: the slot in the low half, the generation in the high one. No number names two values.
+impl Key for u64 {
+    const SLOTS: u32 = u32::MAX;
+    const LAST: u32 = u32::MAX;
+    const RETIRES: bool = true;
+
+    fn from_parts(index: u32, generation: u32) -> Self {
+        Self::from(generation) << 32 | Self::from(index)
+    }
+
+    fn parts(self) -> (u32, u32) {
+        (self as u32, (self >> 32) as u32)
+    }
+}
+
 /// A key of 32 bits, as a component's interface has it: 2^24 slots, each of which gives the same key again
 /// after 256 values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

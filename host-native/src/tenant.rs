@@ -25,7 +25,7 @@
 //! - **Make the host keep things without bound.** See [`TenantLimits`].
 //!
 //! # Cost
-//! An acquire or a release: the host's pool, a lock and a few lookups. An operation: a lookup for
+//! An acquire or a release: the host's pool, three locks for both together, and a few lookups. An operation: a lookup for
 //! each handle and the queue's submission. Each call on queues also takes up what was decided meanwhile.
 
 mod device;
@@ -52,12 +52,13 @@ use core::fmt;
 use lane::Lane;
 use ledger::Ledger;
 use names::Names;
-use pool::{Account, TenantPool, lock};
+use pool::{Account, Books, TenantPool, lock};
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use strandline_core::pool::Pool;
 use strandline_core::pool_set::{Need, Route};
+use strandline_core::table::Table;
 use strandline_core::{
     Axis, BufferId, Death, Epoch, Frontier, Merge, PoolSet, PoolStats, Progress, Queues,
     Reservation,
@@ -112,11 +113,13 @@ handle!(
 struct Holding {
     pool: usize,
     reservation: Reservation,
-    memory: lane::Memory,
-    /// The last use on each of the tenant's queues.
-    uses: Frontier,
-    /// The use that zeroed it.
-    cleared: Option<(Axis, Epoch)>,
+    /// None before the first use.
+    memory: Option<lane::Memory>,
+    /// What its bytes really wait for: the last use on each of the tenant's queues; before the first use, what was
+    /// counted on when they were handed out.
+    death: Frontier,
+    /// The first use, which waited for that and zeroed them.
+    first_use: Option<(Axis, Epoch)>,
 }
 
 /// A transient buffer of the tenant.
@@ -167,7 +170,7 @@ pub struct Tenant {
     set: Arc<PoolSet>,
     queues: Queues,
     lanes: Vec<Lane>,
-    holdings: BTreeMap<u64, Holding>,
+    holdings: Table<u64, Holding>,
     /// Released with an unknown death: kept until the host declares quiescence, or the tenant ends.
     limbo: Vec<Holding>,
     buffers: BTreeMap<u64, Transient>,
@@ -186,9 +189,10 @@ impl Tenant {
         let tracker = device.tracker().clone();
         let ledger =
             Ledger::new(limits.budget, limits.reservations, limits.pending, device.pools.len());
+        let counts = vec![PoolStats::default(); device.pools.len()];
         let account = Arc::new(Account {
             tracker: tracker.clone(),
-            ledger: Mutex::new(ledger),
+            books: Mutex::new(Books { ledger, counts }),
             names: Mutex::new(Names::default()),
         });
         let mut set = PoolSet::new();
@@ -211,7 +215,7 @@ impl Tenant {
             queues: Queues::new(set.clone(), Arc::new(tracker)),
             set,
             lanes: Vec::new(),
-            holdings: BTreeMap::new(),
+            holdings: Table::new(),
             limbo: Vec::new(),
             buffers: BTreeMap::new(),
             by_id: BTreeMap::new(),
@@ -242,7 +246,7 @@ impl Tenant {
     /// Bytes charged to its budget now, and the most there were at once.
     #[must_use]
     pub fn charged(&self) -> (u64, u64) {
-        let mut ledger = lock(&self.account.ledger);
+        let ledger = &mut lock(&self.account.books).ledger;
         ledger.settle(&self.account.tracker);
         (ledger.charged(), ledger.peak_bytes())
     }
@@ -288,7 +292,7 @@ impl Tenant {
         let (index, pool) = self.tenant_pool(pool)?;
         let mut stats = pool.stats();
         for kept in self.limbo.iter().filter(|kept| kept.pool == index) {
-            let bytes = self.footprint(kept);
+            let bytes = pool.charged(&kept.reservation);
             stats.reserved_bytes = stats.reserved_bytes.saturating_sub(bytes);
             stats.requested_bytes = stats.requested_bytes.saturating_sub(kept.reservation.size());
             stats.tainted_bytes += bytes;
@@ -303,7 +307,7 @@ impl Tenant {
     /// death comes back.
     pub fn quiesce(&mut self) {
         for kept in core::mem::take(&mut self.limbo) {
-            self.end(kept, &Frontier::new());
+            self.end(kept);
         }
     }
 
@@ -313,34 +317,16 @@ impl Tenant {
         Ok((index, pool))
     }
 
-    fn footprint(&self, holding: &Holding) -> u64 {
-        let spot = self.pools[holding.pool].spot(&holding.reservation);
-        lock(&self.account.ledger).get(spot).map_or(0, |held| held.footprint)
-    }
-
-    /// What the bytes of a holding really wait for: the tenant's uses, or, if there are none, what was
-    /// counted on when they were handed out.
-    fn real_death(&self, holding: &Holding) -> Frontier {
-        if !holding.uses.is_empty() {
-            return holding.uses.clone();
-        }
-        let spot = self.pools[holding.pool].spot(&holding.reservation);
-        lock(&self.account.ledger).get(spot).map_or_else(Frontier::new, |held| held.after.clone())
-    }
-
-    /// Returns a holding to its pool, after `more` and what its bytes really wait for.
-    fn end(&self, holding: Holding, more: &Frontier) {
-        let mut death = self.real_death(&holding);
-        let pool = &self.pools[holding.pool];
-        let released = if death.merge(more.as_ref()) == Merge::Overflow {
-            // A tenant's frontiers have few axes: its queues and those that the host has lent.
-            pool.release(holding.reservation, Death::Unknown)
-        } else if death.as_ref().is_satisfied(&self.account.tracker) {
-            pool.release(holding.reservation, Death::Idle)
+    /// Returns a holding to its pool, after what its bytes really wait for.
+    fn end(&self, holding: Holding) {
+        let Holding { pool, reservation, death, .. } = holding;
+        let pool = &self.pools[pool];
+        let death = if death.as_ref().is_satisfied(&self.account.tracker) {
+            Death::Idle
         } else {
-            pool.release(holding.reservation, Death::After(death.as_ref()))
+            Death::After(death.as_ref())
         };
-        if let Err(refused) = released {
+        if let Err(refused) = pool.release(reservation, death) {
             log::error!("{pool:?} refused {:?}", refused.reservation);
         }
     }
@@ -371,13 +357,13 @@ impl Drop for Tenant {
         let holdings = core::mem::take(&mut self.holdings).into_values();
         let limbo = core::mem::take(&mut self.limbo);
         for holding in holdings.chain(limbo) {
-            if holding.uses.is_empty() {
+            if holding.first_use.is_none() {
                 let pool = &self.pools[holding.pool];
                 if let Err(refused) = pool.cancel(holding.reservation) {
                     log::error!("{pool:?} refused {:?}", refused.reservation);
                 }
             } else {
-                self.end(holding, &Frontier::new());
+                self.end(holding);
             }
         }
     }

@@ -72,9 +72,9 @@ use crate::tenant::{
 use bindings::strandline::substrate::pools::Outcome;
 use bindings::strandline::substrate::types::{PoolError, WaitError};
 use core::fmt;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use strandline_core::Entry;
+use strandline_core::table::{ShortKey, Table};
 use wasmtime::component::{HasData, ResourceTable};
 
 /// What a guest's handle to a pool stands for.
@@ -89,8 +89,7 @@ pub struct Reservation(ReservationHandle);
 #[derive(Debug)]
 pub struct Ledger {
     pool: PoolHandle,
-    next: u32,
-    held: BTreeMap<u32, ReservationHandle>,
+    held: Table<ShortKey, ReservationHandle>,
     /// What the last exchange did not say.
     unread: Option<Result<Outcome, PoolError>>,
 }

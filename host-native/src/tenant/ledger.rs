@@ -21,18 +21,19 @@
 //!   it was filed; a range without a death to wait for is not pending.
 //!
 //! # Cost
-//! Logarithmic in what is held and pending. Settling costs a step per axis, and one for each range that it
+//! A few steps for what is held, logarithmic in what is pending. Settling costs a step per axis, and one for each range that it
 //! frees or files anew.
 
 use std::collections::{BTreeMap, BTreeSet};
-use strandline_core::{Axis, Epoch, Frontier, Progress, SlabId};
+use strandline_core::table::Table;
+use strandline_core::{Axis, Epoch, Frontier, FrontierRef, Progress, Reservation, SlabId};
 
 /// Where bytes are: the pool (as the tenant counts its pools), the slab, the offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Spot {
-    pub(super) pool: usize,
-    pub(super) slab: SlabId,
-    pub(super) offset: u64,
+struct Spot {
+    pool: usize,
+    slab: SlabId,
+    offset: u64,
 }
 
 /// A released range that is still charged.
@@ -45,23 +46,21 @@ struct Pending {
 }
 
 /// A range that was pending until the tenant got its bytes again.
-#[derive(Clone, Debug)]
-pub(super) struct Displaced {
+#[derive(Debug)]
+struct Displaced {
     spot: Spot,
     len: u64,
     death: Frontier,
 }
 
 /// A reservation that is out.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Held {
     /// Bytes charged.
     pub(super) footprint: u64,
-    /// Bytes asked for.
-    pub(super) requested: u64,
-    /// What the bytes are ordered after, beyond what the tenant could say: any use waits for it, and any
-    /// death includes it.
-    pub(super) after: Frontier,
+    /// The host's pool's.
+    pub(super) reservation: Reservation,
+    spot: Spot,
     displaced: Vec<Displaced>,
 }
 
@@ -99,7 +98,7 @@ pub(super) struct Ledger {
     pending_bytes: u64,
     peak_bytes: u64,
     pools: Vec<Sums>,
-    held: BTreeMap<Spot, Held>,
+    held: Table<u64, Held>,
     pending: BTreeMap<Spot, Pending>,
     by_epoch: BTreeMap<(Axis, Epoch), BTreeSet<Spot>>,
 }
@@ -115,7 +114,7 @@ impl Ledger {
             pending_bytes: 0,
             peak_bytes: 0,
             pools: vec![Sums::default(); pools],
-            held: BTreeMap::new(),
+            held: Table::new(),
             pending: BTreeMap::new(),
             by_epoch: BTreeMap::new(),
         }
@@ -152,47 +151,57 @@ impl Ledger {
         }
     }
 
-    /// Charges a reservation. False when it is beyond the budget after all: nothing has changed then.
+    /// Charges a reservation of the pool with this index and keeps it under a key.
+    ///
+    /// # Errors
+    /// The reservation when it is beyond the budget after all: nothing has changed then.
     pub(super) fn take(
         &mut self,
-        spot: Spot,
+        pool: usize,
         footprint: u64,
-        requested: u64,
-        after: Frontier,
-    ) -> bool {
+        reservation: Reservation,
+    ) -> Result<u64, Reservation> {
+        let spot = Spot { pool, slab: reservation.slab(), offset: reservation.offset() };
         let displaced = self.displace(spot, footprint);
         let charged = self.charged().checked_add(footprint);
-        if charged.is_none_or(|charged| charged > self.budget) {
+        let charged = charged.filter(|&charged| charged <= self.budget);
+        let (Some(charged), Some(place)) = (charged, self.held.vacant()) else {
             self.reinstate(displaced);
-            return false;
-        }
+            return Err(reservation);
+        };
         self.held_bytes += footprint;
-        let sums = &mut self.pools[spot.pool];
+        let sums = &mut self.pools[pool];
         sums.held += footprint;
-        sums.requested += requested;
+        sums.requested += reservation.size();
         sums.count += 1;
-        self.peak_bytes = self.peak_bytes.max(self.charged());
-        self.held.insert(spot, Held { footprint, requested, after, displaced });
-        true
+        self.peak_bytes = self.peak_bytes.max(charged);
+        Ok(place.fill(Held { footprint, reservation, spot, displaced }))
     }
 
     /// What is known of a reservation that is out.
-    pub(super) fn get(&self, spot: Spot) -> Option<&Held> {
-        self.held.get(&spot)
+    pub(super) fn get(&self, key: u64) -> Option<&Held> {
+        self.held.get(key)
     }
 
-    /// A reservation was given back: its bytes stay charged until `death` is reached.
-    pub(super) fn give(&mut self, spot: Spot, death: &Frontier, progress: &dyn Progress) {
-        if let Some(held) = self.remove(spot) {
-            self.file(spot, held.footprint, death.clone(), progress);
+    /// A reservation is given back: its bytes stay charged until `death` is reached.
+    pub(super) fn give(
+        &mut self,
+        key: u64,
+        death: FrontierRef<'_>,
+        progress: &dyn Progress,
+    ) -> Option<Reservation> {
+        let held = self.remove(key)?;
+        if !death.is_empty() {
+            self.file(held.spot, held.footprint, death.to_frontier(), progress);
         }
+        Some(held.reservation)
     }
 
-    /// A reservation was given back unused: what was pending before it is pending again.
-    pub(super) fn restore(&mut self, spot: Spot) {
-        if let Some(held) = self.remove(spot) {
-            self.reinstate(held.displaced);
-        }
+    /// A reservation is given back unused: what was pending before it is pending again.
+    pub(super) fn restore(&mut self, key: u64) -> Option<Reservation> {
+        let held = self.remove(key)?;
+        self.reinstate(held.displaced);
+        Some(held.reservation)
     }
 
     /// Forgets what has been reached since.
@@ -219,12 +228,12 @@ impl Ledger {
         }
     }
 
-    fn remove(&mut self, spot: Spot) -> Option<Held> {
-        let held = self.held.remove(&spot)?;
+    fn remove(&mut self, key: u64) -> Option<Held> {
+        let held = self.held.remove(key)?;
         self.held_bytes -= held.footprint;
-        let sums = &mut self.pools[spot.pool];
+        let sums = &mut self.pools[held.spot.pool];
         sums.held -= held.footprint;
-        sums.requested -= held.requested;
+        sums.requested -= held.reservation.size();
         sums.count -= 1;
         Some(held)
     }
@@ -264,6 +273,9 @@ impl Ledger {
 
     /// Takes the pending ranges, or the parts of them, that lie in `[spot, spot + len)`.
     fn displace(&mut self, spot: Spot, len: u64) -> Vec<Displaced> {
+        if self.pending.is_empty() {
+            return Vec::new();
+        }
         let end = spot.offset.saturating_add(len);
         let first = Spot { offset: 0, ..spot };
         let last = Spot { offset: end, ..spot };

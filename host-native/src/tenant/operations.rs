@@ -400,7 +400,7 @@ impl Tenant {
 
     /// Checks a range, and adds what its use waits for.
     fn target(
-        &self,
+        &mut self,
         queue: QueueHandle,
         range: &Range,
         wait: &mut Frontier,
@@ -424,24 +424,33 @@ impl Tenant {
             }
             Memory::Reserved(reservation) => {
                 let holding =
-                    self.holdings.get(&reservation.0).ok_or(TenantError::UnknownHandle)?;
+                    self.holdings.get_mut(reservation.0).ok_or(TenantError::UnknownHandle)?;
                 let size = holding.reservation.size();
                 if !inside(size) {
                     return Err(TenantError::InvalidRange);
                 }
-                let spot = self.pools[holding.pool].spot(&holding.reservation);
-                let after = lock(&self.account.ledger).get(spot).map(|held| held.after.clone());
-                merge(wait, &after.unwrap_or_default())?;
-                match holding.cleared {
+                let memory = match &holding.memory {
+                    Some(memory) => memory.clone(),
+                    None => {
+                        let place = Place::from(&holding.reservation);
+                        let lent = &self.device.pools[holding.pool].memory;
+                        let mapped = lent.map(place.slab, place.offset, place.size);
+                        let mapped = mapped.map_err(PoolError::Provider)?;
+                        let memory = Cell::new(OnceLock::from(Ok((mapped, place))));
+                        holding.memory.insert(memory).clone()
+                    }
+                };
+                match holding.first_use {
                     Some((axis, epoch)) => advance(wait, axis, epoch)?,
-                    None if self.limits.clear => needs.clear.push(Target {
-                        memory: holding.memory.clone(),
-                        offset: 0,
-                        len: size,
-                    }),
-                    None => {}
+                    None => {
+                        merge(wait, &holding.death)?;
+                        if self.limits.clear {
+                            let memory = memory.clone();
+                            needs.clear.push(Target { memory, offset: 0, len: size });
+                        }
+                    }
                 }
-                holding.memory.clone()
+                memory
             }
         };
         needs.used.push(range.memory);
@@ -469,9 +478,13 @@ impl Tenant {
                     }
                 }
                 Memory::Reserved(reservation) => {
-                    if let Some(holding) = self.holdings.get_mut(&reservation.0) {
-                        let _: Merge = holding.uses.advance(axis, epoch);
-                        holding.cleared.get_or_insert((axis, epoch));
+                    if let Some(holding) = self.holdings.get_mut(reservation.0) {
+                        if holding.first_use.is_none() {
+                            // It was waited for.
+                            holding.death = Frontier::new();
+                            holding.first_use = Some((axis, epoch));
+                        }
+                        let _: Merge = holding.death.advance(axis, epoch);
                     }
                 }
             }

@@ -14,9 +14,11 @@
 //! tenant's queue. Such an answer is given back unused, and the pool is asked again without permission to wait:
 //! a tenant that never finishes holds up no one.
 //!
-//! Cost: the pool's, and a step of the ledger under the tenant's own lock.
+//! What it hands out is its own reservation, whose token is a key of the ledger; the ledger keeps the host's.
+//!
+//! Cost: the pool's, and a step of the ledger under the tenant's own lock: twice for an acquire, once for a release.
 
-use super::ledger::{Ledger, Room, Spot};
+use super::ledger::{Ledger, Room};
 use super::names::Names;
 use core::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,7 +28,9 @@ use strandline_core::pool::{
     Reservation, ReuseProof,
 };
 use strandline_core::slab::Trim;
-use strandline_core::{Death, Frontier, FrontierRef, Merge, Notification, Progress, Tracker};
+use strandline_core::{
+    Death, Frontier, FrontierRef, Merge, Notification, Observation, Progress, Tracker,
+};
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // No foreign code runs under these locks, so poison means nothing.
@@ -36,8 +40,14 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// What a tenant's pools share.
 pub(super) struct Account {
     pub(super) tracker: Tracker,
-    pub(super) ledger: Mutex<Ledger>,
+    pub(super) books: Mutex<Books>,
     pub(super) names: Mutex<Names>,
+}
+
+/// What is charged, and for each pool the counters that do not follow from that.
+pub(super) struct Books {
+    pub(super) ledger: Ledger,
+    pub(super) counts: Vec<PoolStats>,
 }
 
 /// See the [module](self).
@@ -46,8 +56,32 @@ pub(super) struct TenantPool {
     inner: Arc<dyn Pool>,
     account: Arc<Account>,
     may_trim: bool,
-    /// Counts, and the peaks of what the ledger knows.
-    counts: Mutex<PoolStats>,
+}
+
+/// What a tenant's pool answered, and what any use of the bytes must be ordered after beyond what their requester
+/// said: any death of theirs includes it.
+pub(super) struct Taken {
+    pub(super) answer: Acquire,
+    pub(super) after: Frontier,
+}
+
+impl Taken {
+    const fn nothing(answer: Acquire) -> Self {
+        Self { answer, after: Frontier::new() }
+    }
+}
+
+/// Why a tenant's pool did not look.
+pub(super) enum TakeError {
+    /// As many reservations are kept track of as may be.
+    NoPlace(Observation),
+    Pool(PoolError),
+}
+
+impl From<PoolError> for TakeError {
+    fn from(error: PoolError) -> Self {
+        Self::Pool(error)
+    }
 }
 
 impl TenantPool {
@@ -57,15 +91,14 @@ impl TenantPool {
         account: Arc<Account>,
         may_trim: bool,
     ) -> Self {
-        Self { index, inner, account, may_trim, counts: Mutex::default() }
+        Self { index, inner, account, may_trim }
     }
 
-    pub(super) fn spot(&self, reservation: &Reservation) -> Spot {
-        Spot { pool: self.index, slab: reservation.slab(), offset: reservation.offset() }
-    }
-
-    fn count(&self, change: impl FnOnce(&mut PoolStats)) {
-        change(&mut lock(&self.counts));
+    /// Bytes that a reservation of this pool is charged.
+    pub(super) fn charged(&self, reservation: &Reservation) -> u64 {
+        let books = lock(&self.account.books);
+        let held = reservation.foreign_token().and_then(|key| books.ledger.get(key));
+        held.map_or(0, |held| held.footprint)
     }
 
     /// Asks the host's pool; an answer that would wait for another tenant is not taken.
@@ -88,21 +121,100 @@ impl TenantPool {
         }
     }
 
-    /// Charges a reservation; `false` when the budget does not allow it.
-    fn charge(&self, reservation: &Reservation, footprint: u64, after: Frontier) -> bool {
-        let spot = self.spot(reservation);
-        lock(&self.account.ledger).take(spot, footprint, reservation.size(), after)
+    /// Charges what the host's pool has handed out, and counts it by `count`.
+    ///
+    /// # Errors
+    /// The reservation when the budget does not allow it.
+    fn charge(
+        &self,
+        reservation: Reservation,
+        footprint: u64,
+        count: impl FnOnce(&mut PoolStats),
+    ) -> Result<Reservation, Reservation> {
+        let (slab, offset, size) = (reservation.slab(), reservation.offset(), reservation.size());
+        let Books { ledger, counts } = &mut *lock(&self.account.books);
+        let stats = &mut counts[self.index];
+        let key = ledger.take(self.index, footprint, reservation).inspect_err(|_| {
+            stats.over_budget += 1;
+        })?;
+        let charged = ledger.sums(self.index);
+        count(stats);
+        stats.reserves += 1;
+        stats.peak_reserved_bytes = stats.peak_reserved_bytes.max(charged.held);
+        stats.peak_requested_bytes = stats.peak_requested_bytes.max(charged.requested);
+        let committed = charged.held + charged.pending;
+        stats.peak_committed_bytes = stats.peak_committed_bytes.max(committed);
+        Ok(Reservation::foreign(self.inner.id(), slab, offset, size, key))
     }
 
-    fn reserved(&self) {
-        let charged = lock(&self.account.ledger).sums(self.index);
-        self.count(|stats| {
-            stats.reserves += 1;
-            stats.peak_reserved_bytes = stats.peak_reserved_bytes.max(charged.held);
-            stats.peak_requested_bytes = stats.peak_requested_bytes.max(charged.requested);
-            let committed = charged.held + charged.pending;
-            stats.peak_committed_bytes = stats.peak_committed_bytes.max(committed);
-        });
+    /// [`Pool::acquire`], with more to say.
+    pub(super) fn take(&self, request: &Request<'_>) -> Result<Taken, TakeError> {
+        let tracker = &self.account.tracker;
+        let observed = self.inner.notification().observe();
+        let footprint = self.inner.footprint(request.size, request.alignment);
+        let max = self.inner.properties().max_request;
+        let valid = request.size > 0 && request.size <= max && request.alignment.is_power_of_two();
+        let room = {
+            let Books { ledger, counts } = &mut *lock(&self.account.books);
+            ledger.settle(tracker);
+            let room = ledger.room(footprint);
+            if valid && !ledger.has_place() {
+                return Err(TakeError::NoPlace(observed));
+            }
+            if valid && room == Room::No {
+                counts[self.index].over_budget += 1;
+                return Ok(Taken::nothing(Acquire::OverBudget { observed }));
+            }
+            room
+        };
+        // Only bytes that the tenant is charged for already would do: a new slab has none.
+        let may_grow = request.may_grow && room == Room::Yes;
+        let charged = match self.ask(&Request { may_grow, ..*request })? {
+            Acquire::Ready { reservation, origin } => {
+                // Bytes handed out on the word of the requester are ordered after what it said; all
+                // others are nobody's any more.
+                let after = match origin {
+                    Origin::Reused(ReuseProof::Dominance) => unreached(request.frontier, tracker),
+                    Origin::Reused(ReuseProof::Completion) | Origin::Fresh => Frontier::new(),
+                };
+                let charged = self.charge(reservation, footprint, |stats| match origin {
+                    Origin::Fresh => stats.fresh += 1,
+                    Origin::Reused(ReuseProof::Dominance) => stats.dominated += 1,
+                    Origin::Reused(ReuseProof::Completion) => stats.completed += 1,
+                });
+                charged.map(|reservation| Taken {
+                    answer: Acquire::Ready { reservation, origin },
+                    after,
+                })
+            }
+            Acquire::AfterWait { reservation, wait } => {
+                let mut after = unreached(request.frontier, tracker);
+                // `ask` has made sure that it fits.
+                let _: Merge = after.merge(wait.as_ref());
+                let charged = self.charge(reservation, footprint, |stats| stats.waited += 1);
+                charged.map(|reservation| {
+                    lock(&self.account.names).tell(&wait);
+                    Taken { answer: Acquire::AfterWait { reservation, wait }, after }
+                })
+            }
+            answer @ Acquire::Exhausted { .. } => {
+                lock(&self.account.books).counts[self.index].exhausted += 1;
+                return Ok(Taken::nothing(answer));
+            }
+            answer @ Acquire::OverBudget { .. } => {
+                lock(&self.account.books).counts[self.index].over_budget += 1;
+                return Ok(Taken::nothing(answer));
+            }
+        };
+        Ok(charged.unwrap_or_else(|reservation| {
+            self.give_back(reservation);
+            Taken::nothing(Acquire::OverBudget { observed })
+        }))
+    }
+
+    /// The key of a reservation of this pool.
+    fn key(&self, reservation: &Reservation) -> Option<u64> {
+        reservation.foreign_token().filter(|_| reservation.pool() == self.inner.id())
     }
 }
 
@@ -132,114 +244,60 @@ impl Pool for TenantPool {
     }
 
     fn acquire(&self, request: &Request<'_>) -> Result<Acquire, PoolError> {
-        let tracker = &self.account.tracker;
-        let observed = self.inner.notification().observe();
-        let footprint = self.inner.footprint(request.size, request.alignment);
-        let (room, has_place) = {
-            let mut ledger = lock(&self.account.ledger);
-            ledger.settle(tracker);
-            (ledger.room(footprint), ledger.has_place())
-        };
-        let max = self.inner.properties().max_request;
-        let valid = request.size > 0 && request.size <= max && request.alignment.is_power_of_two();
-        if valid && (room == Room::No || !has_place) {
-            self.count(|stats| stats.over_budget += 1);
-            return Ok(Acquire::OverBudget { observed });
+        match self.take(request) {
+            Ok(taken) => Ok(taken.answer),
+            Err(TakeError::NoPlace(observed)) => {
+                lock(&self.account.books).counts[self.index].over_budget += 1;
+                Ok(Acquire::OverBudget { observed })
+            }
+            Err(TakeError::Pool(error)) => Err(error),
         }
-        // Only bytes that the tenant is charged for already would do: a new slab has none.
-        let may_grow = request.may_grow && room == Room::Yes;
-        let answer = self.ask(&Request { may_grow, ..*request })?;
-        let (reservation, after) = match &answer {
-            Acquire::Ready { reservation, origin } => {
-                // Bytes handed out on the word of the requester are ordered after what it said; all
-                // others are nobody's any more.
-                let after = match origin {
-                    Origin::Reused(ReuseProof::Dominance) => unreached(request.frontier, tracker),
-                    Origin::Reused(ReuseProof::Completion) | Origin::Fresh => Frontier::new(),
-                };
-                (reservation, after)
-            }
-            Acquire::AfterWait { reservation, wait } => {
-                let mut after = unreached(request.frontier, tracker);
-                // `ask` has made sure that it fits.
-                let _: Merge = after.merge(wait.as_ref());
-                (reservation, after)
-            }
-            Acquire::Exhausted { .. } => {
-                self.count(|stats| stats.exhausted += 1);
-                return Ok(answer);
-            }
-            Acquire::OverBudget { .. } => {
-                self.count(|stats| stats.over_budget += 1);
-                return Ok(answer);
-            }
-        };
-        if !self.charge(reservation, footprint, after) {
-            if let Acquire::Ready { reservation, .. } | Acquire::AfterWait { reservation, .. } =
-                answer
-            {
-                self.give_back(reservation);
-            }
-            self.count(|stats| stats.over_budget += 1);
-            return Ok(Acquire::OverBudget { observed });
-        }
-        self.count(|stats| match &answer {
-            Acquire::Ready { origin: Origin::Fresh, .. } => stats.fresh += 1,
-            Acquire::Ready { origin: Origin::Reused(ReuseProof::Dominance), .. } => {
-                stats.dominated += 1;
-            }
-            Acquire::Ready { origin: Origin::Reused(ReuseProof::Completion), .. } => {
-                stats.completed += 1;
-            }
-            _ => stats.waited += 1,
-        });
-        self.reserved();
-        if let Acquire::AfterWait { wait, .. } = &answer {
-            lock(&self.account.names).tell(wait);
-        }
-        Ok(answer)
     }
 
     fn release(&self, reservation: Reservation, death: Death<'_>) -> Result<(), ReleaseError> {
-        let spot = self.spot(&reservation);
         // What cannot be waited for stays charged for good. It comes from the host only: a tenant's
         // own unknown deaths are kept back, see `Tenant::release`.
         let charge = match death {
-            Death::Idle | Death::Unknown => Frontier::new(),
-            Death::After(frontier) => frontier.to_frontier(),
+            Death::Idle | Death::Unknown => FrontierRef::EMPTY,
+            Death::After(frontier) => frontier,
         };
-        // The ledger first: once released, another thread may be handed the same place.
-        let mut ledger = lock(&self.account.ledger);
-        let kept = ledger.get(spot).cloned();
-        ledger.give(spot, &charge, &self.account.tracker);
-        drop(ledger);
-        match self.inner.release(reservation, death) {
-            Ok(()) => {
-                let pending = lock(&self.account.ledger).sums(self.index).pending;
-                self.count(|stats| {
-                    stats.releases += 1;
-                    stats.peak_pending_bytes = stats.peak_pending_bytes.max(pending);
-                });
-                Ok(())
-            }
-            Err(refused) => {
-                if let Some(held) = kept {
-                    let mut ledger = lock(&self.account.ledger);
-                    ledger.take(spot, held.footprint, held.requested, held.after);
-                }
-                Err(refused)
-            }
-        }
+        // The books first: once released, another thread may be handed the same place.
+        let returned = self.key(&reservation).and_then(|key| {
+            let Books { ledger, counts } = &mut *lock(&self.account.books);
+            let footprint = ledger.get(key)?.footprint;
+            let returned = ledger.give(key, charge, &self.account.tracker)?;
+            let stats = &mut counts[self.index];
+            stats.releases += 1;
+            stats.peak_pending_bytes =
+                stats.peak_pending_bytes.max(ledger.sums(self.index).pending);
+            Some((footprint, returned))
+        });
+        let Some((footprint, returned)) = returned else {
+            return Err(ReleaseError { reservation });
+        };
+        self.inner.release(returned, death).map_err(|refused| {
+            // As before, as far as the books go; a broken pool has no more to say.
+            let Books { ledger, counts } = &mut *lock(&self.account.books);
+            counts[self.index].releases -= 1;
+            let kept = ledger.take(self.index, footprint, refused.reservation);
+            let token = kept.unwrap_or(u64::MAX);
+            let (pool, slab) = (reservation.pool(), reservation.slab());
+            let (offset, size) = (reservation.offset(), reservation.size());
+            ReleaseError { reservation: Reservation::foreign(pool, slab, offset, size, token) }
+        })
     }
 
     fn cancel(&self, reservation: Reservation) -> Result<(), ReleaseError> {
-        if reservation.pool() != self.inner.id() {
-            return Err(ReleaseError { reservation });
+        let returned = self.key(&reservation).and_then(|key| {
+            let Books { ledger, counts } = &mut *lock(&self.account.books);
+            let returned = ledger.restore(key)?;
+            counts[self.index].releases += 1;
+            Some(returned)
+        });
+        match returned {
+            Some(returned) => self.inner.cancel(returned),
+            None => Err(ReleaseError { reservation }),
         }
-        lock(&self.account.ledger).restore(self.spot(&reservation));
-        self.inner.cancel(reservation)?;
-        self.count(|stats| stats.releases += 1);
-        Ok(())
     }
 
     fn poll(&self) {
@@ -255,12 +313,10 @@ impl Pool for TenantPool {
     }
 
     fn stats(&self) -> PoolStats {
-        let sums = {
-            let mut ledger = lock(&self.account.ledger);
-            ledger.settle(&self.account.tracker);
-            ledger.sums(self.index)
-        };
-        let mut stats = *lock(&self.counts);
+        let Books { ledger, counts } = &mut *lock(&self.account.books);
+        ledger.settle(&self.account.tracker);
+        let sums = ledger.sums(self.index);
+        let mut stats = counts[self.index];
         stats.reserved_bytes = sums.held;
         stats.requested_bytes = sums.requested;
         stats.pending_bytes = sums.pending;

@@ -4,12 +4,11 @@
 //! program forgets one, and nothing can be named that is not the tenant's.
 
 use super::error::{Limit, TenantError};
-use super::pool::{lock, unreached};
+use super::pool::{TakeError, Taken, lock, unreached};
 use super::{Holding, PoolHandle, ReservationHandle, Tenant};
-use std::sync::{Arc, OnceLock};
 use strandline_core::pool::{MAX_DEATH_AXES, Origin, Pool, Request};
 use strandline_core::queue::Place;
-use strandline_core::{Acquire, Entry, Frontier, FrontierRef, Observation, PoolError, Reservation};
+use strandline_core::{Acquire, Entry, Frontier, FrontierRef, Merge, Observation, Reservation};
 
 /// What is asked of a pool, as an untrusted program says it.
 #[derive(Clone, Copy, Debug)]
@@ -117,25 +116,23 @@ impl Tenant {
     /// `after`, [`TenantError::Limit`] with as many reservations as there may be.
     pub fn acquire(&mut self, pool: PoolHandle, ask: &Ask<'_>) -> Result<Answer, TenantError> {
         let (index, _) = self.tenant_pool(pool)?;
-        {
-            let names = lock(&self.account.names);
-            names.check(ask.after)?;
-        }
-        let after = super::Names::frontier(ask.after)?;
-        {
-            let mut ledger = lock(&self.account.ledger);
-            ledger.settle(&self.account.tracker);
-            if !ledger.has_place() {
-                return Err(TenantError::Limit(Limit::Reservations));
-            }
-        }
-        match self.pools[index].acquire(&ask.request(after))? {
+        let after = if ask.after.is_empty() {
+            FrontierRef::EMPTY
+        } else {
+            lock(&self.account.names).check(ask.after)?
+        };
+        let Taken { answer, after } = match self.pools[index].take(&ask.request(after)) {
+            Ok(taken) => taken,
+            Err(TakeError::NoPlace(_)) => return Err(TenantError::Limit(Limit::Reservations)),
+            Err(TakeError::Pool(error)) => return Err(error.into()),
+        };
+        match answer {
             Acquire::Ready { reservation, origin } => {
-                let (reservation, place) = self.hold(index, reservation)?;
+                let (reservation, place) = self.hold(index, reservation, after)?;
                 Ok(Answer::Ready { reservation, place, origin })
             }
             Acquire::AfterWait { reservation, wait } => {
-                let (reservation, place) = self.hold(index, reservation)?;
+                let (reservation, place) = self.hold(index, reservation, after)?;
                 Ok(Answer::AfterWait { reservation, place, wait })
             }
             Acquire::Exhausted { observed, growth_required } => {
@@ -158,21 +155,19 @@ impl Tenant {
     ) -> Result<(), TenantError> {
         self.check_pool(pool, reservation)?;
         let said = match death {
-            Returned::Idle => Some(Frontier::new()),
-            Returned::After(entries) => {
-                Some(lock(&self.account.names).check(entries)?.to_frontier())
-            }
+            Returned::Idle => Some(FrontierRef::EMPTY),
+            Returned::After(entries) => Some(lock(&self.account.names).check(entries)?),
             Returned::Unknown => None,
         };
-        let Some(holding) = self.holdings.remove(&reservation.0) else {
+        let Some(mut holding) = self.holdings.remove(reservation.0) else {
             return Err(TenantError::UnknownHandle);
         };
-        match said {
-            // More axes than a block remembers would taint the host's pool.
-            Some(said) if self.axes_of(&holding, &said) <= MAX_DEATH_AXES => {
-                self.end(holding, &said);
+        match said.and_then(|said| self.death(&holding, said)) {
+            Some(death) => {
+                holding.death = death;
+                self.end(holding);
             }
-            _ => self.limbo.push(holding),
+            None => self.limbo.push(holding),
         }
         self.pump();
         Ok(())
@@ -189,15 +184,15 @@ impl Tenant {
         reservation: ReservationHandle,
     ) -> Result<(), TenantError> {
         let index = self.check_pool(pool, reservation)?;
-        let Some(holding) = self.holdings.remove(&reservation.0) else {
+        let Some(holding) = self.holdings.remove(reservation.0) else {
             return Err(TenantError::UnknownHandle);
         };
-        if holding.uses.is_empty() {
+        if holding.first_use.is_none() {
             if let Err(refused) = self.pools[index].cancel(holding.reservation) {
                 log::error!("{:?} refused {:?}", self.pools[index], refused.reservation);
             }
         } else {
-            self.end(holding, &Frontier::new());
+            self.end(holding);
         }
         self.pump();
         Ok(())
@@ -208,7 +203,7 @@ impl Tenant {
     /// # Errors
     /// [`TenantError::UnknownHandle`].
     pub fn place_of(&self, reservation: ReservationHandle) -> Result<Place, TenantError> {
-        let holding = self.holdings.get(&reservation.0).ok_or(TenantError::UnknownHandle)?;
+        let holding = self.holdings.get(reservation.0).ok_or(TenantError::UnknownHandle)?;
         Ok(Place::from(&holding.reservation))
     }
 
@@ -220,7 +215,7 @@ impl Tenant {
         &self,
         reservation: ReservationHandle,
     ) -> Result<PoolHandle, TenantError> {
-        let holding = self.holdings.get(&reservation.0).ok_or(TenantError::UnknownHandle)?;
+        let holding = self.holdings.get(reservation.0).ok_or(TenantError::UnknownHandle)?;
         Ok(PoolHandle(holding.pool as u64))
     }
 
@@ -230,47 +225,40 @@ impl Tenant {
         reservation: ReservationHandle,
     ) -> Result<usize, TenantError> {
         let (index, _) = self.tenant_pool(pool)?;
-        match self.holdings.get(&reservation.0) {
+        match self.holdings.get(reservation.0) {
             None => Err(TenantError::UnknownHandle),
             Some(holding) if holding.pool != index => Err(TenantError::OtherPool),
             Some(_) => Ok(index),
         }
     }
 
-    /// How many axes a death would have that are not reached.
-    fn axes_of(&self, holding: &Holding, said: &Frontier) -> usize {
-        let mut death = self.real_death(holding);
-        match death.merge(said.as_ref()) {
-            strandline_core::Merge::Done => unreached(death.as_ref(), &self.account.tracker).len(),
-            strandline_core::Merge::Overflow => usize::MAX,
+    /// What the bytes of a holding wait for if its tenant says `said`; `None` for more axes than a block
+    /// remembers, which would taint the host's pool.
+    fn death(&self, holding: &Holding, said: FrontierRef<'_>) -> Option<Frontier> {
+        let mut death = holding.death.clone();
+        if death.merge(said) == Merge::Overflow {
+            return None;
         }
+        let few = |death: &Frontier| death.as_ref().len() <= MAX_DEATH_AXES;
+        (few(&death) || few(&unreached(death.as_ref(), &self.account.tracker))).then_some(death)
     }
 
     fn hold(
         &mut self,
         pool: usize,
         reservation: Reservation,
+        after: Frontier,
     ) -> Result<(ReservationHandle, Place), TenantError> {
         let place = Place::from(&reservation);
-        let mapped = self.device.pools[pool].memory.map(place.slab, place.offset, place.size);
-        let buffer = match mapped {
-            Ok(buffer) => buffer,
-            Err(error) => {
-                if let Err(refused) = self.pools[pool].cancel(reservation) {
+        let holding = Holding { pool, reservation, memory: None, death: after, first_use: None };
+        match self.holdings.insert(holding) {
+            Ok(handle) => Ok((ReservationHandle(handle), place)),
+            Err(holding) => {
+                if let Err(refused) = self.pools[pool].cancel(holding.reservation) {
                     log::error!("{:?} refused {:?}", self.pools[pool], refused.reservation);
                 }
-                return Err(PoolError::Provider(error).into());
+                Err(TenantError::Limit(Limit::Reservations))
             }
-        };
-        let handle = self.new_handle();
-        let holding = Holding {
-            pool,
-            reservation,
-            memory: Arc::new(OnceLock::from(Ok((buffer, place)))),
-            uses: Frontier::new(),
-            cleared: None,
-        };
-        self.holdings.insert(handle, holding);
-        Ok((ReservationHandle(handle), place))
+        }
     }
 }

@@ -6,16 +6,15 @@
 use super::bindings::strandline::substrate::pools::{
     Acquired, AfterWait, Answers, Death, Exchanged, Exhausted, Frontier, Held, HeldAfterWait, Host,
     HostLedger, HostPool, HostPoolSet, HostReservation, InvalidDeath, LedgerError, Need, NotYours,
-    Outcome, Permissions, Place, PoolError, PoolProperties, PoolStats, Ready, Refusal, Request,
-    Returned as Back, Routed, SetAcquired, Trim,
+    Origin, Outcome, Permissions, Place, PoolError, PoolProperties, PoolStats, Ready, Refusal,
+    Request, Returned as Back, Routed, SetAcquired, Trim,
 };
 use super::bindings::strandline::substrate::types;
 use super::{GuestState, Ledger, Pool, PoolSet, Reservation, convert};
-use crate::tenant::{Answer, Ask, PoolHandle, ReservationHandle, Returned, TenantError};
-use std::collections::BTreeMap;
+use crate::tenant::{Answer, Ask, PoolHandle, ReservationHandle, Returned, Tenant, TenantError};
 use strandline_core::Entry;
-use strandline_core::pool::{Origin, ReuseProof};
 use strandline_core::pool_set::Route;
+use strandline_core::table::{ShortKey, Table, Vacant};
 use wasmtime::component::Resource;
 
 impl Host for GuestState {}
@@ -194,7 +193,7 @@ impl HostPool for GuestState {
 
     fn ledger(&mut self, pool: Resource<Pool>) -> wasmtime::Result<Resource<Ledger>> {
         let pool = self.pool_handle(&pool)?;
-        Ok(self.table.push(Ledger { pool, next: 0, held: BTreeMap::new(), unread: None })?)
+        Ok(self.table.push(Ledger { pool, held: Table::new(), unread: None })?)
     }
 
     fn poll(&mut self, pool: Resource<Pool>) -> wasmtime::Result<()> {
@@ -320,8 +319,8 @@ const OVER_BUDGET: u64 = 6;
 const fn origin_code(origin: Origin) -> u64 {
     match origin {
         Origin::Fresh => 0,
-        Origin::Reused(ReuseProof::Dominance) => 1,
-        Origin::Reused(ReuseProof::Completion) => 2,
+        Origin::Dominated => 1,
+        Origin::Completed => 2,
     }
 }
 
@@ -337,78 +336,73 @@ fn ledger_error(error: TenantError, at: u32) -> wasmtime::Result<LedgerError> {
     })
 }
 
-impl GuestState {
-    /// Releases or cancels the reservation under a key of a ledger.
+/// Keeps what a pool answered in a place of a ledger.
+fn outcome(place: Vacant<'_, ShortKey, ReservationHandle>, answer: Answer) -> Outcome {
+    match answer {
+        Answer::Ready { reservation, place: at, origin } => Outcome::Ready(Held {
+            key: place.fill(reservation).to_bits(),
+            slab: at.slab.to_bits(),
+            offset: at.offset,
+            origin: convert::origin(origin),
+        }),
+        Answer::AfterWait { reservation, place: at, wait } => Outcome::AfterWait(HeldAfterWait {
+            key: place.fill(reservation).to_bits(),
+            slab: at.slab.to_bits(),
+            offset: at.offset,
+            wait: convert::frontier(wait.as_ref()),
+        }),
+        Answer::Exhausted { observed, growth_required } => {
+            Outcome::Exhausted(Exhausted { observed: observed.word(), growth_required })
+        }
+        Answer::OverBudget { observed } => Outcome::OverBudget(observed.word()),
+    }
+}
+
+impl Ledger {
+    /// Releases or cancels the reservation under a key.
     fn settle(
         &mut self,
-        ledger: &Resource<Ledger>,
+        tenant: &mut Tenant,
         (at, key): (u32, u32),
         death: Option<Returned<'_>>,
     ) -> wasmtime::Result<Result<(), LedgerError>> {
-        let keeper = self.table.get(ledger)?;
-        let Some(&reservation) = keeper.held.get(&key) else {
+        let key = ShortKey::from_bits(key);
+        let Some(&reservation) = self.held.get(key) else {
             return Ok(Err(LedgerError::UnknownKey(at)));
         };
-        let pool = keeper.pool;
         let done = match death {
-            Some(death) => self.tenant.release(pool, reservation, death),
-            None => self.tenant.cancel(pool, reservation),
+            Some(death) => tenant.release(self.pool, reservation, death),
+            None => tenant.cancel(self.pool, reservation),
         };
         match done {
             Ok(()) => {
-                self.table.get_mut(ledger)?.held.remove(&key);
+                self.held.remove(key);
                 Ok(Ok(()))
             }
             Err(error) => Ok(Err(ledger_error(error, at)?)),
         }
     }
-}
 
-impl Ledger {
-    /// A key that is not in use, for a new reservation.
-    fn keep(&mut self, reservation: ReservationHandle) -> u32 {
-        // A tenant's reservations are far fewer than keys, so there is one.
-        while self.held.contains_key(&self.next) {
-            self.next = self.next.wrapping_add(1);
+    /// Acquires one reservation and keeps it.
+    fn acquire(
+        &mut self,
+        tenant: &mut Tenant,
+        ask: &Ask<'_>,
+    ) -> wasmtime::Result<Result<Outcome, PoolError>> {
+        let Some(place) = self.held.vacant() else { return Ok(Err(PoolError::Limit)) };
+        match tenant.acquire(self.pool, ask) {
+            Ok(answer) => Ok(Ok(outcome(place, answer))),
+            Err(error) => Ok(Err(convert::pool_error(error)?)),
         }
-        let key = self.next;
-        self.next = self.next.wrapping_add(1);
-        self.held.insert(key, reservation);
-        key
     }
 }
 
 impl GuestState {
-    /// Acquires one reservation and keeps it in a ledger.
-    fn acquire_into(
+    fn ledger(
         &mut self,
         ledger: &Resource<Ledger>,
-        ask: &Ask<'_>,
-    ) -> wasmtime::Result<Result<Outcome, PoolError>> {
-        let pool = self.table.get(ledger)?.pool;
-        let answer = match self.tenant.acquire(pool, ask) {
-            Ok(answer) => answer,
-            Err(error) => return Ok(Err(convert::pool_error(error)?)),
-        };
-        let keeper = self.table.get_mut(ledger)?;
-        Ok(Ok(match answer {
-            Answer::Ready { reservation, place, origin } => Outcome::Ready(Held {
-                key: keeper.keep(reservation),
-                slab: place.slab.to_bits(),
-                offset: place.offset,
-                origin: convert::origin(origin),
-            }),
-            Answer::AfterWait { reservation, place, wait } => Outcome::AfterWait(HeldAfterWait {
-                key: keeper.keep(reservation),
-                slab: place.slab.to_bits(),
-                offset: place.offset,
-                wait: convert::frontier(wait.as_ref()),
-            }),
-            Answer::Exhausted { observed, growth_required } => {
-                Outcome::Exhausted(Exhausted { observed: observed.word(), growth_required })
-            }
-            Answer::OverBudget { observed } => Outcome::OverBudget(observed.word()),
-        }))
+    ) -> wasmtime::Result<(&mut Ledger, &mut Tenant)> {
+        Ok((self.table.get_mut(ledger)?, &mut self.tenant))
     }
 }
 
@@ -422,7 +416,8 @@ impl HostLedger for GuestState {
         may: Permissions,
     ) -> wasmtime::Result<Result<Outcome, PoolError>> {
         let after = convert::entries(&after);
-        self.acquire_into(&ledger, &ask(size, alignment, &after, may))
+        let (ledger, tenant) = self.ledger(&ledger)?;
+        ledger.acquire(tenant, &ask(size, alignment, &after, may))
     }
 
     fn exchange(
@@ -434,21 +429,22 @@ impl HostLedger for GuestState {
         after: Option<types::Entry>,
         may: Permissions,
     ) -> wasmtime::Result<Exchanged> {
+        let (ledger, tenant) = self.ledger(&ledger)?;
         if let Some(Back { key, death }) = back {
             let death = death.as_ref().map(convert::entry_in);
             let death = match &death {
                 Some(entry) => Returned::After(core::slice::from_ref(entry)),
                 None => Returned::Idle,
             };
-            if let Err(error) = self.settle(&ledger, (0, key), Some(death))? {
+            if let Err(error) = ledger.settle(tenant, (0, key), Some(death))? {
                 return Ok(Exchanged::Refused(error));
             }
         }
         let after = after.as_ref().map(convert::entry_in);
-        match self.acquire_into(&ledger, &ask(size, alignment, after.as_slice(), may))? {
+        match ledger.acquire(tenant, &ask(size, alignment, after.as_slice(), may))? {
             Ok(Outcome::Ready(held)) => Ok(Exchanged::Ready(held)),
             other => {
-                self.table.get_mut(&ledger)?.unread = Some(other);
+                ledger.unread = Some(other);
                 Ok(Exchanged::Other)
             }
         }
@@ -468,7 +464,8 @@ impl HostLedger for GuestState {
         death: Death,
     ) -> wasmtime::Result<Result<(), LedgerError>> {
         let said = Said::new(death);
-        self.settle(&ledger, (0, key), Some(said.returned()))
+        let (ledger, tenant) = self.ledger(&ledger)?;
+        ledger.settle(tenant, (0, key), Some(said.returned()))
     }
 
     fn cancel(
@@ -476,7 +473,8 @@ impl HostLedger for GuestState {
         ledger: Resource<Ledger>,
         key: u32,
     ) -> wasmtime::Result<Result<(), LedgerError>> {
-        self.settle(&ledger, (0, key), None)
+        let (ledger, tenant) = self.ledger(&ledger)?;
+        ledger.settle(tenant, (0, key), None)
     }
 
     fn acquire_batch(
@@ -486,9 +484,9 @@ impl HostLedger for GuestState {
         after: Frontier,
         may: Permissions,
     ) -> wasmtime::Result<Result<Answers, PoolError>> {
-        let pool = self.table.get(&ledger)?.pool;
+        let (ledger, tenant) = self.ledger(&ledger)?;
         let after = convert::entries(&after);
-        let observed = match self.tenant.pool(pool) {
+        let observed = match tenant.pool(ledger.pool) {
             Ok(pool) => pool.notification().observe().word(),
             Err(error) => return refused(&error),
         };
@@ -500,28 +498,27 @@ impl HostLedger for GuestState {
             stopped: None,
         };
         for &[size, alignment] in requests {
-            let answer = match self.tenant.acquire(pool, &ask(size, alignment, &after, may)) {
-                Ok(answer) => answer,
+            let outcome = match ledger.acquire(tenant, &ask(size, alignment, &after, may))? {
+                Ok(outcome) => outcome,
                 Err(error) => {
-                    answers.stopped = Some(convert::pool_error(error)?);
+                    answers.stopped = Some(error);
                     break;
                 }
             };
-            let keeper = self.table.get_mut(&ledger)?;
-            let (head, slab, offset) = match answer {
-                Answer::Ready { reservation, place, origin } => {
-                    let key = u64::from(keeper.keep(reservation));
-                    (origin_code(origin) | key << 32, place.slab.to_bits(), place.offset)
+            let (head, slab, offset) = match outcome {
+                Outcome::Ready(Held { key, slab, offset, origin }) => {
+                    (origin_code(origin) | u64::from(key) << 32, slab, offset)
                 }
-                Answer::AfterWait { reservation, place, wait } => {
-                    let key = u64::from(keeper.keep(reservation));
-                    answers.waits.extend(convert::frontier(wait.as_ref()));
-                    let head = AFTER_WAIT | (wait.len() as u64) << 8 | key << 32;
-                    (head, place.slab.to_bits(), place.offset)
+                Outcome::AfterWait(HeldAfterWait { key, slab, offset, wait }) => {
+                    let head = AFTER_WAIT | (wait.len() as u64) << 8 | u64::from(key) << 32;
+                    answers.waits.extend(wait);
+                    (head, slab, offset)
                 }
-                Answer::Exhausted { growth_required: false, .. } => (EXHAUSTED, 0, 0),
-                Answer::Exhausted { growth_required: true, .. } => (GROWTH_REQUIRED, 0, 0),
-                Answer::OverBudget { .. } => (OVER_BUDGET, 0, 0),
+                Outcome::Exhausted(Exhausted { growth_required: false, .. }) => (EXHAUSTED, 0, 0),
+                Outcome::Exhausted(Exhausted { growth_required: true, .. }) => {
+                    (GROWTH_REQUIRED, 0, 0)
+                }
+                Outcome::OverBudget(_) => (OVER_BUDGET, 0, 0),
             };
             answers.words.extend([head, slab, offset]);
         }
@@ -535,8 +532,9 @@ impl HostLedger for GuestState {
         death: Death,
     ) -> wasmtime::Result<Result<(), LedgerError>> {
         let said = Said::new(death);
+        let (ledger, tenant) = self.ledger(&ledger)?;
         for (at, key) in (0..).zip(keys) {
-            if let Err(error) = self.settle(&ledger, (at, key), Some(said.returned()))? {
+            if let Err(error) = ledger.settle(tenant, (at, key), Some(said.returned()))? {
                 return Ok(Err(error));
             }
         }

@@ -3,6 +3,7 @@
 use super::*;
 use proptest::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
+use strandline_core::pool::PoolId;
 
 #[derive(Default)]
 struct Dial([AtomicU64; 3]);
@@ -17,8 +18,9 @@ fn axis(index: usize) -> Axis {
     Axis::host(0, 0, index as u32)
 }
 
-fn spot(offset: u64) -> Spot {
-    Spot { pool: 0, slab: SlabId::new(0, 0), offset }
+/// What a pool handed out at `offset`.
+fn at(offset: u64, len: u64) -> Reservation {
+    Reservation::foreign(PoolId::next(), SlabId::new(0, 0), offset, len, 0)
 }
 
 fn after(entries: &[(usize, Epoch)]) -> Frontier {
@@ -33,18 +35,18 @@ fn after(entries: &[(usize, Epoch)]) -> Frontier {
 fn a_release_stays_charged_until_its_death() {
     let dial = Dial::default();
     let mut ledger = Ledger::new(100, 10, 10, 1);
-    assert!(ledger.take(spot(0), 60, 50, Frontier::new()));
+    let key = ledger.take(0, 60, at(0, 50)).unwrap();
     assert_eq!(ledger.room(41), Room::No);
-    ledger.give(spot(0), &after(&[(0, 2)]), &dial);
+    assert_eq!(ledger.give(key, after(&[(0, 2)]).as_ref(), &dial).unwrap().size(), 50);
     assert_eq!((ledger.sums(0).held, ledger.sums(0).pending), (0, 60));
     assert_eq!(ledger.room(60), Room::InOwnBytes);
     // Other bytes: the pinned ones still count.
-    assert!(!ledger.take(spot(60), 60, 60, Frontier::new()));
+    assert_eq!(ledger.take(0, 60, at(60, 60)).unwrap_err().offset(), 60);
     // The same bytes again: they count once.
-    assert!(ledger.take(spot(0), 60, 60, Frontier::new()));
+    let key = ledger.take(0, 60, at(0, 60)).unwrap();
     assert_eq!((ledger.charged(), ledger.peak_bytes()), (60, 60));
     // Given back unused: what was pending is pending again.
-    ledger.restore(spot(0));
+    assert!(ledger.restore(key).is_some() && ledger.restore(key).is_none());
     assert_eq!((ledger.sums(0).held, ledger.sums(0).pending), (0, 60));
     dial.0[0].store(2, Ordering::Relaxed);
     ledger.settle(&dial);
@@ -55,8 +57,8 @@ fn a_release_stays_charged_until_its_death() {
 fn a_death_of_two_axes_is_charged_until_the_later() {
     let dial = Dial::default();
     let mut ledger = Ledger::new(100, 10, 10, 1);
-    assert!(ledger.take(spot(8), 16, 16, Frontier::new()));
-    ledger.give(spot(8), &after(&[(0, 1), (1, 1)]), &dial);
+    let key = ledger.take(0, 16, at(8, 16)).unwrap();
+    ledger.give(key, after(&[(0, 1), (1, 1)]).as_ref(), &dial);
     dial.0[0].store(1, Ordering::Relaxed);
     ledger.settle(&dial);
     assert_eq!(ledger.sums(0).pending, 16);
@@ -68,9 +70,9 @@ fn a_death_of_two_axes_is_charged_until_the_later() {
 #[test]
 fn counts_are_limits_too() {
     let mut ledger = Ledger::new(u64::MAX, 1, 1, 1);
-    assert!(ledger.take(spot(0), 1, 1, Frontier::new()));
+    let key = ledger.take(0, 1, at(0, 1)).unwrap();
     assert!(!ledger.has_place());
-    ledger.give(spot(0), &after(&[(0, 1)]), &Dial::default());
+    ledger.give(key, after(&[(0, 1)]).as_ref(), &Dial::default());
     assert!(!ledger.has_place(), "as many pending ranges as are kept track of");
 }
 
@@ -105,36 +107,36 @@ proptest! {
         let budget = 40;
         let mut ledger = Ledger::new(budget, usize::MAX, usize::MAX, 1);
         let mut bytes = vec![Byte::default(); 64];
-        let mut held: Vec<(u64, u64, Vec<Byte>)> = Vec::new();
+        let mut held: Vec<(u64, u64, u64, Vec<Byte>)> = Vec::new();
         let pending = |byte: &Byte| !byte.held && !byte.death.as_ref().is_satisfied(&dial);
         for op in ops {
             match op {
-                Op::Take { at, len } => {
-                    let range = at as usize..(at + len) as usize;
+                Op::Take { at: from, len } => {
+                    let range = from as usize..(from + len) as usize;
                     // The pool never hands out what is held.
                     if bytes[range.clone()].iter().any(|byte| byte.held) {
                         continue;
                     }
                     ledger.settle(&dial);
                     let outside = bytes.iter().enumerate().filter(|(i, byte)| byte.held || !range.contains(i) && pending(byte)).count() as u64;
-                    let taken = ledger.take(spot(at), len, len, Frontier::new());
-                    prop_assert_eq!(taken, outside + len <= budget);
-                    if taken {
-                        held.push((at, len, bytes[range.clone()].to_vec()));
+                    let taken = ledger.take(0, len, at(from, len));
+                    prop_assert_eq!(taken.is_ok(), outside + len <= budget);
+                    if let Ok(key) = taken {
+                        held.push((key, from, len, bytes[range.clone()].to_vec()));
                         bytes[range].iter_mut().for_each(|byte| byte.held = true);
                     }
                 }
                 Op::Give { which, axis: index, epoch, second } if which < held.len() => {
-                    let (at, len, _) = held.swap_remove(which);
+                    let (key, at, len, _) = held.swap_remove(which);
                     let death = after(&[(index, epoch), (index + 1, second)]);
-                    ledger.give(spot(at), &death, &dial);
+                    prop_assert_eq!(ledger.give(key, death.as_ref(), &dial).map(|back| back.offset()), Some(at));
                     for byte in &mut bytes[at as usize..(at + len) as usize] {
                         *byte = Byte { held: false, death: death.clone() };
                     }
                 }
                 Op::Restore { which } if which < held.len() => {
-                    let (at, len, before) = held.swap_remove(which);
-                    ledger.restore(spot(at));
+                    let (key, at, len, before) = held.swap_remove(which);
+                    prop_assert_eq!(ledger.restore(key).map(|back| back.offset()), Some(at));
                     bytes[at as usize..(at + len) as usize].clone_from_slice(&before);
                 }
                 Op::Advance { axis } => {
@@ -152,8 +154,8 @@ proptest! {
             prop_assert_eq!((sums.held + sums.pending, sums.count), (ledger.charged(), held.len() as u64));
             prop_assert_eq!(sums.requested, sums.held);
         }
-        for (at, _, _) in held {
-            ledger.give(spot(at), &Frontier::new(), &dial);
+        for (key, ..) in held {
+            ledger.give(key, FrontierRef::EMPTY, &dial);
         }
         for axis in &dial.0 {
             axis.store(u64::MAX, Ordering::Relaxed);
