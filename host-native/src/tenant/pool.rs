@@ -97,8 +97,7 @@ impl TenantPool {
     /// Bytes that a reservation of this pool is charged.
     pub(super) fn charged(&self, reservation: &Reservation) -> u64 {
         let books = lock(&self.account.books);
-        let held = reservation.foreign_token().and_then(|key| books.ledger.get(key));
-        held.map_or(0, |held| held.footprint)
+        self.find(&books.ledger, reservation).map_or(0, |(_, footprint)| footprint)
     }
 
     /// Asks the host's pool; an answer that would wait for another tenant is not taken.
@@ -212,9 +211,13 @@ impl TenantPool {
         }))
     }
 
-    /// The key of a reservation of this pool.
-    fn key(&self, reservation: &Reservation) -> Option<u64> {
-        reservation.foreign_token().filter(|_| reservation.pool() == self.inner.id())
+    /// The key of a reservation that this tenant has from this pool, and what it is charged.
+    fn find(&self, ledger: &Ledger, reservation: &Reservation) -> Option<(u64, u64)> {
+        let key = reservation.foreign_token().filter(|_| reservation.pool() == self.inner.id())?;
+        let held = ledger.get(key)?;
+        let place = |one: &Reservation| (one.slab(), one.offset());
+        // Another tenant's reservation may have the same key, but not the same place.
+        (place(&held.reservation) == place(reservation)).then_some((key, held.footprint))
     }
 }
 
@@ -262,16 +265,17 @@ impl Pool for TenantPool {
             Death::After(frontier) => frontier,
         };
         // The books first: once released, another thread may be handed the same place.
-        let returned = self.key(&reservation).and_then(|key| {
+        let returned = {
             let Books { ledger, counts } = &mut *lock(&self.account.books);
-            let footprint = ledger.get(key)?.footprint;
-            let returned = ledger.give(key, charge, &self.account.tracker)?;
-            let stats = &mut counts[self.index];
-            stats.releases += 1;
-            stats.peak_pending_bytes =
-                stats.peak_pending_bytes.max(ledger.sums(self.index).pending);
-            Some((footprint, returned))
-        });
+            self.find(ledger, &reservation).and_then(|(key, footprint)| {
+                let returned = ledger.give(key, charge, &self.account.tracker)?;
+                let stats = &mut counts[self.index];
+                stats.releases += 1;
+                let pending = ledger.sums(self.index).pending;
+                stats.peak_pending_bytes = stats.peak_pending_bytes.max(pending);
+                Some((footprint, returned))
+            })
+        };
         let Some((footprint, returned)) = returned else {
             return Err(ReleaseError { reservation });
         };
@@ -288,12 +292,14 @@ impl Pool for TenantPool {
     }
 
     fn cancel(&self, reservation: Reservation) -> Result<(), ReleaseError> {
-        let returned = self.key(&reservation).and_then(|key| {
+        let returned = {
             let Books { ledger, counts } = &mut *lock(&self.account.books);
-            let returned = ledger.restore(key)?;
-            counts[self.index].releases += 1;
-            Some(returned)
-        });
+            self.find(ledger, &reservation).and_then(|(key, _)| {
+                let returned = ledger.restore(key)?;
+                counts[self.index].releases += 1;
+                Some(returned)
+            })
+        };
         match returned {
             Some(returned) => self.inner.cancel(returned),
             None => Err(ReleaseError { reservation }),

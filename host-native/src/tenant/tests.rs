@@ -417,3 +417,41 @@ fn a_lost_host_axis_fails_the_queue_that_waits_for_it() {
     drop((a, b));
     assert_eq!(host.device.resting_queues(), 1, "a failed queue is not lent again");
 }
+
+#[test]
+fn a_tenants_pool_takes_back_only_what_it_gave() {
+    let host = host();
+    let [one, other] = [0, 1].map(|_| host.tenant(SLAB));
+    let take = |pool: &dyn Pool| match pool.acquire(&Request::new(64).or_grow()).unwrap() {
+        Acquire::Ready { reservation, .. } => reservation,
+        answer => panic!("{answer:?}"),
+    };
+    let [pool, others] = [&one, &other].map(|tenant| tenant.pool(POOL).unwrap());
+    // Both are the first of their tenant, so they have the same key.
+    let (ours, theirs, hosts) = (take(pool), take(others), take(&*host.pool));
+    let refused = pool.release(theirs, Death::Idle).unwrap_err().reservation;
+    let hosts = pool.cancel(hosts).unwrap_err().reservation;
+    assert_eq!((pool.stats().live, others.stats().live, host.pool.stats().live), (1, 1, 3));
+    pool.release(ours, Death::Idle).unwrap();
+    others.release(refused, Death::Idle).unwrap();
+    host.pool.cancel(hosts).unwrap();
+    drop((one, other));
+    host.assert_empty();
+}
+
+#[test]
+fn memory_that_cannot_be_mapped_is_an_error_of_its_first_use() {
+    let host = host();
+    // A provider that has never heard of the pool's slabs.
+    let memory = Arc::new(MmapSlabProvider::builder().build().unwrap());
+    let lent = vec![Lent::new(host.pool.clone(), memory)];
+    let device = Device::new(1, host.tracker.clone(), lent);
+    let mut tenant = Tenant::new(&device, TenantLimits::default()).unwrap();
+    let queue = tenant.open_queue().unwrap();
+    let reservation = reserve(&mut tenant, &Ask::new(64).or_grow());
+    let used = tenant.fill(queue, whole(reservation, 64), 1, &[]);
+    assert!(matches!(used, Err(TenantError::Pool(PoolError::Provider(_)))), "{used:?}");
+    // Nothing was submitted, so nothing is waited for.
+    tenant.release(POOL, reservation, Returned::Idle).unwrap();
+    assert_eq!(host.pool.stats().live, 0);
+}
