@@ -64,10 +64,6 @@ impl SlabId {
 }
 
 impl Key for SlabId {
-    const SLOTS: u32 = u32::MAX;
-    const LAST: u32 = u32::MAX;
-    const RETIRES: bool = true;
-
     fn from_parts(index: u32, generation: u32) -> Self {
         Self::new(index, generation)
     }

@@ -16,12 +16,12 @@ use core::marker::PhantomData;
 /// What names a value in a [`Table`]: the index of a slot, and how often the slot was used before.
 pub trait Key: Copy {
     /// The most slots.
-    const SLOTS: u32;
+    const SLOTS: u32 = u32::MAX;
     /// The last generation.
-    const LAST: u32;
+    const LAST: u32 = u32::MAX;
     /// What comes after the last generation: `true`, the slot is never used again, so that no key names two
     /// values; `false`, generation 0.
-    const RETIRES: bool;
+    const RETIRES: bool = true;
 
     /// The key of these parts: below [`SLOTS`](Self::SLOTS), and at most [`LAST`](Self::LAST).
     fn from_parts(index: u32, generation: u32) -> Self;
@@ -208,10 +208,6 @@ impl<K, T> fmt::Debug for Vacant<'_, K, T> {
 
 /// A number: the slot in the low half, the generation in the high one. No number names two values.
 impl Key for u64 {
-    const SLOTS: u32 = u32::MAX;
-    const LAST: u32 = u32::MAX;
-    const RETIRES: bool = true;
-
     fn from_parts(index: u32, generation: u32) -> Self {
         Self::from(generation) << 32 | Self::from(index)
     }

@@ -56,7 +56,7 @@ use pool::{Account, Books, TenantPool, lock};
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
-use strandline_core::pool::Pool;
+use strandline_core::pool::{Pool, ReleaseError};
 use strandline_core::pool_set::{Need, Route};
 use strandline_core::table::Table;
 use strandline_core::{
@@ -320,15 +320,20 @@ impl Tenant {
     /// Returns a holding to its pool, after what its bytes really wait for.
     fn end(&self, holding: Holding) {
         let Holding { pool, reservation, death, .. } = holding;
-        let pool = &self.pools[pool];
         let death = if death.as_ref().is_satisfied(&self.account.tracker) {
             Death::Idle
         } else {
             Death::After(death.as_ref())
         };
-        if let Err(refused) = pool.release(reservation, death) {
-            log::error!("{pool:?} refused {:?}", refused.reservation);
+        log_refusal(self.pools[pool].release(reservation, death));
+    }
+
+    /// Returns a holding that its tenant has no more to say of: as if never made, unless it was used.
+    fn drop_holding(&self, holding: Holding) {
+        if holding.first_use.is_some() {
+            return self.end(holding);
         }
+        log_refusal(self.pools[holding.pool].cancel(holding.reservation));
     }
 
     fn new_handle(&mut self) -> u64 {
@@ -357,15 +362,15 @@ impl Drop for Tenant {
         let holdings = core::mem::take(&mut self.holdings).into_values();
         let limbo = core::mem::take(&mut self.limbo);
         for holding in holdings.chain(limbo) {
-            if holding.first_use.is_none() {
-                let pool = &self.pools[holding.pool];
-                if let Err(refused) = pool.cancel(holding.reservation) {
-                    log::error!("{pool:?} refused {:?}", refused.reservation);
-                }
-            } else {
-                self.end(holding);
-            }
+            self.drop_holding(holding);
         }
+    }
+}
+
+/// A pool that refuses what it has handed out is broken; the bytes stay with it.
+fn log_refusal(returned: Result<(), ReleaseError>) {
+    if let Err(ReleaseError { reservation }) = returned {
+        log::error!("{:?} refused {reservation:?}", reservation.pool());
     }
 }
 

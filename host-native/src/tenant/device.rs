@@ -16,7 +16,8 @@ use crate::queue::CpuQueue;
 use core::fmt;
 use std::sync::{Arc, Mutex};
 use strandline_core::pool_set::Registration;
-use strandline_core::{Axis, Pool, Progress, SlabMap, Tracker};
+use strandline_core::queue::Place;
+use strandline_core::{Axis, Pool, Progress, SlabError, SlabMap, Tracker};
 
 /// A pool that a device lends to its tenants.
 #[derive(Clone)]
@@ -94,6 +95,12 @@ impl Device {
     #[must_use]
     pub fn resting_queues(&self) -> usize {
         lock(&self.bank).resting.len()
+    }
+
+    /// The memory at a place in a pool's slab.
+    pub(super) fn map(&self, pool: usize, place: Place) -> Result<(MmapBuffer, Place), SlabError> {
+        let mapped = self.pools[pool].memory.map(place.slab, place.offset, place.size);
+        mapped.map(|buffer| (buffer, place))
     }
 
     /// An idle queue, or a new one.

@@ -132,7 +132,7 @@ impl Tenant {
         let axis = self.ready_lane(queue)?;
         let (_, pool) = self.tenant_pool(pool)?;
         let (pool_id, footprint) = (pool.id(), pool.footprint(ask.size, ask.alignment));
-        let after = lock(&self.account.names).check(ask.after)?;
+        let after = self.account.check(ask.after)?;
         if self.buffers.len() >= self.limits.buffers {
             return Err(TenantError::Limit(Limit::Buffers));
         }
@@ -172,7 +172,7 @@ impl Tenant {
         wait: &[Entry],
     ) -> Result<Epoch, TenantError> {
         let axis = self.ready_lane(queue)?;
-        let mut wait = lock(&self.account.names).check(wait)?.to_frontier();
+        let mut wait = self.account.check(wait)?.to_frontier();
         let transient = self.buffers.get(&buffer.0).ok_or(TenantError::UnknownHandle)?;
         merge(&mut wait, &transient.uses)?;
         let epoch = self.queues.dealloca(axis, transient.id, wait.as_ref()).map_err(refusal)?;
@@ -390,7 +390,7 @@ impl Tenant {
         wait: &[Entry],
     ) -> Result<(Axis, Frontier), TenantError> {
         let axis = self.ready_lane(queue)?;
-        Ok((axis, lock(&self.account.names).check(wait)?.to_frontier()))
+        Ok((axis, self.account.check(wait)?.to_frontier()))
     }
 
     fn transfer(&self, bytes: u64) -> Result<Transfer, TenantError> {
@@ -433,11 +433,9 @@ impl Tenant {
                     Some(memory) => memory.clone(),
                     None => {
                         let place = Place::from(&holding.reservation);
-                        let lent = &self.device.pools[holding.pool].memory;
-                        let mapped = lent.map(place.slab, place.offset, place.size);
+                        let mapped = self.device.map(holding.pool, place);
                         let mapped = mapped.map_err(PoolError::Provider)?;
-                        let memory = Cell::new(OnceLock::from(Ok((mapped, place))));
-                        holding.memory.insert(memory).clone()
+                        holding.memory.insert(Cell::new(OnceLock::from(Ok(mapped)))).clone()
                     }
                 };
                 match holding.first_use {
@@ -582,9 +580,8 @@ impl Tenant {
 
     fn map(&self, place: &Place) -> Result<(crate::MmapBuffer, Place), String> {
         let index = self.pools.iter().position(|pool| pool.id() == place.pool);
-        let lent = index.and_then(|index| self.device.pools.get(index)).ok_or("no such pool")?;
-        let mapped = lent.memory.map(place.slab, place.offset, place.size);
-        mapped.map(|buffer| (buffer, *place)).map_err(|error| error.to_string())
+        let index = index.ok_or("no such pool")?;
+        self.device.map(index, *place).map_err(|error| error.to_string())
     }
 }
 

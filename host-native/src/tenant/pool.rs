@@ -18,7 +18,9 @@
 //!
 //! Cost: the pool's, and a step of the ledger under the tenant's own lock: twice for an acquire, once for a release.
 
+use super::error::TenantError;
 use super::ledger::{Ledger, Room};
+use super::log_refusal;
 use super::names::Names;
 use core::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,7 +31,7 @@ use strandline_core::pool::{
 };
 use strandline_core::slab::Trim;
 use strandline_core::{
-    Death, Frontier, FrontierRef, Merge, Notification, Observation, Progress, Tracker,
+    Death, Entry, Frontier, FrontierRef, Merge, Notification, Observation, Progress, Tracker,
 };
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -42,6 +44,16 @@ pub(super) struct Account {
     pub(super) tracker: Tracker,
     pub(super) books: Mutex<Books>,
     pub(super) names: Mutex<Names>,
+}
+
+impl Account {
+    /// A frontier of entries that the tenant may name.
+    pub(super) fn check<'a>(&self, entries: &'a [Entry]) -> Result<FrontierRef<'a>, TenantError> {
+        if entries.is_empty() {
+            return Ok(FrontierRef::EMPTY);
+        }
+        lock(&self.names).check(entries)
+    }
 }
 
 /// What is charged, and for each pool the counters that do not follow from that.
@@ -108,16 +120,8 @@ impl TenantPool {
         if countable && lock(&self.account.names).may_wait_for(&wait) {
             return Ok(Acquire::AfterWait { reservation, wait });
         }
-        self.give_back(reservation);
+        log_refusal(self.inner.cancel(reservation));
         self.inner.acquire(&Request { may_wait: false, ..*request })
-    }
-
-    /// Returns what the host's pool has just handed out.
-    fn give_back(&self, reservation: Reservation) {
-        if let Err(refused) = self.inner.cancel(reservation) {
-            // A pool that refuses its own reservation is broken; the bytes stay with it.
-            log::error!("{:?} refused {:?}", self.inner.id(), refused.reservation);
-        }
     }
 
     /// Charges what the host's pool has handed out, and counts it by `count`.
@@ -130,12 +134,10 @@ impl TenantPool {
         footprint: u64,
         count: impl FnOnce(&mut PoolStats),
     ) -> Result<Reservation, Reservation> {
-        let (slab, offset, size) = (reservation.slab(), reservation.offset(), reservation.size());
         let Books { ledger, counts } = &mut *lock(&self.account.books);
         let stats = &mut counts[self.index];
-        let key = ledger.take(self.index, footprint, reservation).inspect_err(|_| {
-            stats.over_budget += 1;
-        })?;
+        let charged = self.keep(ledger, footprint, reservation);
+        let reservation = charged.inspect_err(|_| stats.over_budget += 1)?;
         let charged = ledger.sums(self.index);
         count(stats);
         stats.reserves += 1;
@@ -143,7 +145,49 @@ impl TenantPool {
         stats.peak_requested_bytes = stats.peak_requested_bytes.max(charged.requested);
         let committed = charged.held + charged.pending;
         stats.peak_committed_bytes = stats.peak_committed_bytes.max(committed);
+        Ok(reservation)
+    }
+
+    /// Keeps what is the host's pool's in the ledger; the answer names it.
+    fn keep(
+        &self,
+        ledger: &mut Ledger,
+        footprint: u64,
+        reservation: Reservation,
+    ) -> Result<Reservation, Reservation> {
+        let (slab, offset, size) = (reservation.slab(), reservation.offset(), reservation.size());
+        let key = ledger.take(self.index, footprint, reservation)?;
         Ok(Reservation::foreign(self.inner.id(), slab, offset, size, key))
+    }
+
+    /// Takes a reservation out of the books by `out` and returns it to the host's pool by `back`.
+    ///
+    /// The books come first: once returned, another thread may be handed the same place.
+    fn give(
+        &self,
+        reservation: Reservation,
+        out: impl FnOnce(&mut Ledger, u64) -> Option<Reservation>,
+        back: impl FnOnce(Reservation) -> Result<(), ReleaseError>,
+    ) -> Result<(), ReleaseError> {
+        let found = {
+            let Books { ledger, counts } = &mut *lock(&self.account.books);
+            self.find(ledger, &reservation).and_then(|(key, footprint)| {
+                let inner = out(ledger, key)?;
+                let stats = &mut counts[self.index];
+                stats.releases += 1;
+                let pending = ledger.sums(self.index).pending;
+                stats.peak_pending_bytes = stats.peak_pending_bytes.max(pending);
+                Some((inner, footprint))
+            })
+        };
+        let Some((inner, footprint)) = found else { return Err(ReleaseError { reservation }) };
+        back(inner).map_err(|refused| {
+            // Held again, under another key; what a broken pool keeps is its own loss.
+            let Books { ledger, counts } = &mut *lock(&self.account.books);
+            counts[self.index].releases -= 1;
+            let kept = self.keep(ledger, footprint, refused.reservation);
+            ReleaseError { reservation: kept.unwrap_or(reservation) }
+        })
     }
 
     /// [`Pool::acquire`], with more to say.
@@ -206,7 +250,7 @@ impl TenantPool {
             }
         };
         Ok(charged.unwrap_or_else(|reservation| {
-            self.give_back(reservation);
+            log_refusal(self.inner.cancel(reservation));
             Taken::nothing(Acquire::OverBudget { observed })
         }))
     }
@@ -264,46 +308,15 @@ impl Pool for TenantPool {
             Death::Idle | Death::Unknown => FrontierRef::EMPTY,
             Death::After(frontier) => frontier,
         };
-        // The books first: once released, another thread may be handed the same place.
-        let returned = {
-            let Books { ledger, counts } = &mut *lock(&self.account.books);
-            self.find(ledger, &reservation).and_then(|(key, footprint)| {
-                let returned = ledger.give(key, charge, &self.account.tracker)?;
-                let stats = &mut counts[self.index];
-                stats.releases += 1;
-                let pending = ledger.sums(self.index).pending;
-                stats.peak_pending_bytes = stats.peak_pending_bytes.max(pending);
-                Some((footprint, returned))
-            })
-        };
-        let Some((footprint, returned)) = returned else {
-            return Err(ReleaseError { reservation });
-        };
-        self.inner.release(returned, death).map_err(|refused| {
-            // As before, as far as the books go; a broken pool has no more to say.
-            let Books { ledger, counts } = &mut *lock(&self.account.books);
-            counts[self.index].releases -= 1;
-            let kept = ledger.take(self.index, footprint, refused.reservation);
-            let token = kept.unwrap_or(u64::MAX);
-            let (pool, slab) = (reservation.pool(), reservation.slab());
-            let (offset, size) = (reservation.offset(), reservation.size());
-            ReleaseError { reservation: Reservation::foreign(pool, slab, offset, size, token) }
-        })
+        self.give(
+            reservation,
+            |ledger, key| ledger.give(key, charge, &self.account.tracker),
+            |inner| self.inner.release(inner, death),
+        )
     }
 
     fn cancel(&self, reservation: Reservation) -> Result<(), ReleaseError> {
-        let returned = {
-            let Books { ledger, counts } = &mut *lock(&self.account.books);
-            self.find(ledger, &reservation).and_then(|(key, _)| {
-                let returned = ledger.restore(key)?;
-                counts[self.index].releases += 1;
-                Some(returned)
-            })
-        };
-        match returned {
-            Some(returned) => self.inner.cancel(returned),
-            None => Err(ReleaseError { reservation }),
-        }
+        self.give(reservation, Ledger::restore, |inner| self.inner.cancel(inner))
     }
 
     fn poll(&self) {

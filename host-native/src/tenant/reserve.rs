@@ -4,9 +4,9 @@
 //! program forgets one, and nothing can be named that is not the tenant's.
 
 use super::error::{Limit, TenantError};
-use super::pool::{TakeError, Taken, lock, unreached};
+use super::pool::{TakeError, Taken, unreached};
 use super::{Holding, PoolHandle, ReservationHandle, Tenant};
-use strandline_core::pool::{MAX_DEATH_AXES, Origin, Pool, Request};
+use strandline_core::pool::{MAX_DEATH_AXES, Origin, Request};
 use strandline_core::queue::Place;
 use strandline_core::{Acquire, Entry, Frontier, FrontierRef, Merge, Observation, Reservation};
 
@@ -116,11 +116,7 @@ impl Tenant {
     /// `after`, [`TenantError::Limit`] with as many reservations as there may be.
     pub fn acquire(&mut self, pool: PoolHandle, ask: &Ask<'_>) -> Result<Answer, TenantError> {
         let (index, _) = self.tenant_pool(pool)?;
-        let after = if ask.after.is_empty() {
-            FrontierRef::EMPTY
-        } else {
-            lock(&self.account.names).check(ask.after)?
-        };
+        let after = self.account.check(ask.after)?;
         let Taken { answer, after } = match self.pools[index].take(&ask.request(after)) {
             Ok(taken) => taken,
             Err(TakeError::NoPlace(_)) => return Err(TenantError::Limit(Limit::Reservations)),
@@ -156,7 +152,7 @@ impl Tenant {
         self.check_pool(pool, reservation)?;
         let said = match death {
             Returned::Idle => Some(FrontierRef::EMPTY),
-            Returned::After(entries) => Some(lock(&self.account.names).check(entries)?),
+            Returned::After(entries) => Some(self.account.check(entries)?),
             Returned::Unknown => None,
         };
         let Some(mut holding) = self.holdings.remove(reservation.0) else {
@@ -183,17 +179,11 @@ impl Tenant {
         pool: PoolHandle,
         reservation: ReservationHandle,
     ) -> Result<(), TenantError> {
-        let index = self.check_pool(pool, reservation)?;
+        self.check_pool(pool, reservation)?;
         let Some(holding) = self.holdings.remove(reservation.0) else {
             return Err(TenantError::UnknownHandle);
         };
-        if holding.first_use.is_none() {
-            if let Err(refused) = self.pools[index].cancel(holding.reservation) {
-                log::error!("{:?} refused {:?}", self.pools[index], refused.reservation);
-            }
-        } else {
-            self.end(holding);
-        }
+        self.drop_holding(holding);
         self.pump();
         Ok(())
     }
@@ -223,12 +213,12 @@ impl Tenant {
         &self,
         pool: PoolHandle,
         reservation: ReservationHandle,
-    ) -> Result<usize, TenantError> {
+    ) -> Result<(), TenantError> {
         let (index, _) = self.tenant_pool(pool)?;
         match self.holdings.get(reservation.0) {
             None => Err(TenantError::UnknownHandle),
             Some(holding) if holding.pool != index => Err(TenantError::OtherPool),
-            Some(_) => Ok(index),
+            Some(_) => Ok(()),
         }
     }
 
@@ -254,9 +244,7 @@ impl Tenant {
         match self.holdings.insert(holding) {
             Ok(handle) => Ok((ReservationHandle(handle), place)),
             Err(holding) => {
-                if let Err(refused) = self.pools[pool].cancel(holding.reservation) {
-                    log::error!("{:?} refused {:?}", self.pools[pool], refused.reservation);
-                }
+                self.drop_holding(holding);
                 Err(TenantError::Limit(Limit::Reservations))
             }
         }

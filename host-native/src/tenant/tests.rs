@@ -6,10 +6,13 @@ use core::task::{Context, Poll};
 use std::task::Wake;
 use std::thread::Thread;
 use std::time::{Duration, Instant};
+use strandline_core::inspect::BlockView;
 use strandline_core::pool::growth::Growth;
 use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
-use strandline_core::pool::{Origin, PoolHost, Request, ReuseProof};
-use strandline_core::{Acquire, Entry, Failure, PoolError, Tracker};
+use strandline_core::pool::{Origin, PoolHost, PoolId, PoolProperties, Request, ReuseProof};
+use strandline_core::queue::Place;
+use strandline_core::slab::Trim;
+use strandline_core::{Acquire, Entry, Failure, Notification, PoolError, Tracker};
 
 const SLAB: u64 = 1 << 16;
 const POOL: PoolHandle = PoolHandle(0);
@@ -437,6 +440,83 @@ fn a_tenants_pool_takes_back_only_what_it_gave() {
     host.pool.cancel(hosts).unwrap();
     drop((one, other));
     host.assert_empty();
+}
+
+/// A pool that takes nothing back.
+struct Refusing(Arc<TlsfPool>);
+
+impl Pool for Refusing {
+    fn id(&self) -> PoolId {
+        self.0.id()
+    }
+
+    fn properties(&self) -> PoolProperties {
+        self.0.properties()
+    }
+
+    fn acquire(&self, request: &Request<'_>) -> Result<Acquire, PoolError> {
+        self.0.acquire(request)
+    }
+
+    fn release(&self, reservation: Reservation, _: Death<'_>) -> Result<(), ReleaseError> {
+        Err(ReleaseError { reservation })
+    }
+
+    fn cancel(&self, reservation: Reservation) -> Result<(), ReleaseError> {
+        Err(ReleaseError { reservation })
+    }
+
+    fn poll(&self) {}
+
+    fn quiesce(&self) {}
+
+    fn trim(&self, _: Trim) -> Result<u64, PoolError> {
+        Ok(0)
+    }
+
+    fn stats(&self) -> PoolStats {
+        self.0.stats()
+    }
+
+    fn notification(&self) -> &Arc<Notification> {
+        self.0.notification()
+    }
+
+    fn inspect(&self, _: &mut dyn FnMut(&BlockView<'_>)) {}
+}
+
+impl fmt::Debug for Refusing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Refusing")
+    }
+}
+
+#[test]
+fn what_a_broken_pool_refuses_stays_charged() {
+    let host = host();
+    let memory = Arc::new(MmapSlabProvider::builder().build().unwrap());
+    let lent = vec![Lent::new(Arc::new(Refusing(host.pool.clone())), memory)];
+    let device = Device::new(1, host.tracker.clone(), lent);
+    let tenant = Tenant::new(&device, TenantLimits::default()).unwrap();
+    let pool = tenant.pool(POOL).unwrap();
+    let Acquire::Ready { reservation, .. } = pool.acquire(&Request::new(64).or_grow()).unwrap()
+    else {
+        panic!("an empty pool has room");
+    };
+    let books = || {
+        let stats = pool.stats();
+        (stats.reserved_bytes, stats.pending_bytes, stats.live, stats.releases)
+    };
+    let held = books();
+    let place = Place::from(&reservation);
+    let unreached = Frontier::from_entry(host.axis, 1);
+    // Each time it comes back whole, so it can be offered again, and the books are as before.
+    let back = pool.release(reservation, Death::After(unreached.as_ref())).unwrap_err().reservation;
+    assert_eq!((Place::from(&back), books()), (place, held));
+    let back = pool.cancel(back).unwrap_err().reservation;
+    assert_eq!((Place::from(&back), books()), (place, held));
+    let back = pool.release(back, Death::Idle).unwrap_err().reservation;
+    assert_eq!((Place::from(&back), books()), (place, held));
 }
 
 #[test]
