@@ -26,40 +26,37 @@ pub type SlabTable<T> = Table<SlabId, T>;
 ///
 /// Generations make a stale id harmless: once a slab was released, its id never resolves to another.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SlabId {
-    index: u32,
-    generation: u32,
-}
+pub struct SlabId(u64);
 
 impl SlabId {
     /// An id from its parts. Only providers make ids; everyone else compares them.
     #[must_use]
     pub const fn new(index: u32, generation: u32) -> Self {
-        Self { index, generation }
+        Self((generation as u64) << 32 | index as u64)
     }
 
     /// The slot in the provider's table.
     #[must_use]
     pub const fn index(self) -> u32 {
-        self.index
+        self.0 as u32
     }
 
     /// How often that slot was used before.
     #[must_use]
     pub const fn generation(self) -> u32 {
-        self.generation
+        (self.0 >> 32) as u32
     }
 
     /// Both parts in one word: generation in the high half.
     #[must_use]
     pub const fn to_bits(self) -> u64 {
-        (self.generation as u64) << 32 | self.index as u64
+        self.0
     }
 
     /// The inverse of [`to_bits`](Self::to_bits).
     #[must_use]
     pub const fn from_bits(bits: u64) -> Self {
-        Self { index: bits as u32, generation: (bits >> 32) as u32 }
+        Self(bits)
     }
 }
 
@@ -69,13 +66,13 @@ impl Key for SlabId {
     }
 
     fn parts(self) -> (u32, u32) {
-        (self.index, self.generation)
+        (self.index(), self.generation())
     }
 }
 
 impl fmt::Debug for SlabId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "slab#{}.{}", self.index, self.generation)
+        write!(f, "slab#{}.{}", self.index(), self.generation())
     }
 }
 

@@ -321,20 +321,50 @@ pub struct Tlsf<L> {
 }
 
 /// A request in granules.
-#[derive(Clone, Copy, Debug)]
-pub struct Need {
-    units: u32,
-    /// Alignment in granules, a power of two.
-    align: u32,
-    /// Which end of a block to cut it from.
-    carve: Carve,
-}
+///
+/// One word, because it is handed down through every search: a struct of parts would be written and read again
+/// at each step.
+#[derive(Clone, Copy)]
+pub struct Need(u64);
 
 impl Need {
+    const ALIGN_SHIFT: u32 = 32;
+    const LARGE: u64 = 1 << 63;
+
+    /// `align` is a power of two.
+    #[inline(always)]
+    const fn new(units: u32, align: u32, large: bool) -> Self {
+        let large = if large { Self::LARGE } else { 0 };
+        Self(units as u64 | (align.trailing_zeros() as u64) << Self::ALIGN_SHIFT | large)
+    }
+
     /// Bytes that will be taken, in granules of the allocator.
+    #[inline(always)]
     #[must_use]
-    pub const fn units(&self) -> u32 {
-        self.units
+    pub const fn units(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Alignment in granules, a power of two.
+    #[inline(always)]
+    const fn align(self) -> u32 {
+        1 << ((self.0 >> Self::ALIGN_SHIFT) as u32 & 31)
+    }
+
+    /// Whether it follows the rule for large requests.
+    #[inline(always)]
+    const fn is_large(self) -> bool {
+        self.0 & Self::LARGE != 0
+    }
+}
+
+impl fmt::Debug for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Need")
+            .field("units", &self.units())
+            .field("align", &self.align())
+            .field("large", &self.is_large())
+            .finish()
     }
 }
 
@@ -496,13 +526,13 @@ impl<L: Label> Tlsf<L> {
         let units = u32::try_from(units).ok()?.max(1);
         let align = u32::try_from(align).ok()?;
         units.checked_add(align - 1)?;
-        Some(Need { units, align, carve: self.config.placement.carve(bytes) })
+        Some(Need::new(units, align, self.config.placement.is_large(bytes)))
     }
 
     /// Bytes that a request takes.
     #[inline]
     pub(crate) fn bytes(&self, need: Need) -> u64 {
-        u64::from(need.units) << self.granule_bits
+        u64::from(need.units()) << self.granule_bits
     }
 
     /// The label of a block: of a free one as filed, of a live one as taken.

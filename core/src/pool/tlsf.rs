@@ -40,7 +40,7 @@ pub mod heap;
 mod newcomers;
 mod wheel;
 
-use engine::{Engine, Seek};
+use engine::{Ask, Engine, Seek};
 use heap::Taken;
 
 /// What may merge with what when a block is freed.
@@ -366,14 +366,14 @@ impl State {
         host: &PoolHost,
     ) -> Option<(Taken, Box<Ticket>)> {
         let mut ticket = self.tickets.pop().unwrap_or_else(Ticket::new);
-        let found = self.engine.acquire(
+        let ask = Ask {
             seek,
             need,
-            request.frontier,
-            &*host.progress,
-            request.size,
-            &mut ticket.death.after,
-        );
+            frontier: request.frontier,
+            progress: &*host.progress,
+            requested: request.size,
+        };
+        let found = self.engine.acquire(&ask, &mut ticket.death.after);
         let Some(taken) = found else {
             self.tickets.push(ticket);
             return None;

@@ -72,6 +72,13 @@ fn hold(place: Place<'_>, reservation: Reservation, origin: Origin) -> HeldRecor
     }
 }
 
+/// Keeps a reservation of a batch; the words of its answer.
+#[inline]
+fn held(place: Place<'_>, reservation: Reservation, head: u64) -> [u64; WORDS] {
+    let (slab, offset) = (reservation.slab().to_bits(), reservation.offset());
+    [head | u64::from(place.fill(reservation).to_bits()) << 32, slab, offset]
+}
+
 /// Keeps what a pool answered.
 fn outcome(place: Place<'_>, answer: Result<Acquire, CoreError>) -> Result<Outcome, PoolError> {
     match answer {
@@ -183,33 +190,25 @@ impl GuestLedger for Book {
                     answers.stopped = Some(PoolError::Limit);
                     break;
                 };
-                let answer = match self.pool.acquire(&request(size, alignment, after, may)) {
-                    Ok(answer) => answer,
+                // One match over what was returned, and no name for the answer in it: it is large, and would be copied.
+                *words = match self.pool.acquire(&request(size, alignment, after, may)) {
+                    Ok(Acquire::Ready { reservation, origin }) => {
+                        held(place, reservation, ready(origin))
+                    }
+                    Ok(Acquire::AfterWait { reservation, wait }) => {
+                        let entries = wait.as_ref();
+                        answers.waits.extend(convert::entries(entries));
+                        held(place, reservation, AFTER_WAIT | (entries.len() as u64) << 8)
+                    }
+                    Ok(Acquire::Exhausted { growth_required: false, .. }) => [EXHAUSTED, 0, 0],
+                    Ok(Acquire::Exhausted { growth_required: true, .. }) => [GROWTH_REQUIRED, 0, 0],
+                    Ok(Acquire::OverBudget { .. }) => [OVER_BUDGET, 0, 0],
                     Err(error) => {
                         answers.stopped = Some(convert::pool_error(error));
                         break;
                     }
                 };
                 done += WORDS;
-                let (head, reservation) = match answer {
-                    Acquire::Ready { reservation, origin } => (ready(origin), Some(reservation)),
-                    Acquire::AfterWait { reservation, wait } => {
-                        let entries = wait.as_ref();
-                        answers.waits.extend(convert::entries(entries));
-                        (AFTER_WAIT | (entries.len() as u64) << 8, Some(reservation))
-                    }
-                    Acquire::Exhausted { growth_required: false, .. } => (EXHAUSTED, None),
-                    Acquire::Exhausted { growth_required: true, .. } => (GROWTH_REQUIRED, None),
-                    Acquire::OverBudget { .. } => (OVER_BUDGET, None),
-                };
-                *words = match reservation {
-                    Some(reservation) => {
-                        let (slab, offset) = (reservation.slab().to_bits(), reservation.offset());
-                        let key = place.fill(reservation);
-                        [head | u64::from(key.to_bits()) << 32, slab, offset]
-                    }
-                    None => [head, 0, 0],
-                };
             }
         };
         let batch = imports::batch(|| convert::frontier(&after, all));

@@ -45,7 +45,17 @@ impl Placement {
     #[inline]
     #[must_use]
     pub const fn carve(&self, bytes: u64) -> Carve {
-        if bytes >= self.threshold { self.large } else { self.small }
+        self.rule(self.is_large(bytes))
+    }
+
+    #[inline]
+    pub(super) const fn is_large(&self, bytes: u64) -> bool {
+        bytes >= self.threshold
+    }
+
+    #[inline]
+    pub(super) const fn rule(&self, is_large: bool) -> Carve {
+        if is_large { self.large } else { self.small }
     }
 }
 

@@ -58,27 +58,27 @@ impl<L: Label> Tlsf<L> {
     /// nothing: the request is not a plain one, or blocks that fit stand behind others.
     #[inline(always)]
     pub(crate) fn find_head(&self, a: u32, b: u32, need: Need) -> Option<Head> {
-        if need.align != 1 || self.config.placement.search != Search::Head {
+        if need.align() != 1 || self.config.placement.search != Search::Head {
             return None;
         }
-        let own = self.classes.floor(need.units);
+        let own = self.classes.floor(need.units());
         let spot = self.classes.spot(own);
         let on_a = &self.shelves[a as usize];
         // Each way out is one of its own: what follows need not wait for a choice between shelves that is made in
         // data.
         let Some(on_b) = self.shelves.get(b as usize) else {
-            let columns = fitting(on_a, own, spot, need.units);
+            let columns = fitting(on_a, own, spot, need.units());
             if columns != 0 {
                 return Some(Head::of(on_a, a, spot.first(columns)));
             }
             let bin = on_a.first_above(spot);
             return (bin != NONE).then(|| Head::of(on_a, a, bin));
         };
-        let columns = fitting(on_b, own, spot, need.units);
+        let columns = fitting(on_b, own, spot, need.units());
         // Of the other shelf, only lower bins are tighter.
         let tighter = (columns & columns.wrapping_neg()).wrapping_sub(1);
         if on_a.columns(spot) & tighter != 0 {
-            let columns = fitting(on_a, own, spot, need.units) & tighter;
+            let columns = fitting(on_a, own, spot, need.units()) & tighter;
             if columns != 0 {
                 return Some(Head::of(on_a, a, spot.first(columns)));
             }
@@ -104,26 +104,27 @@ impl<L: Label> Tlsf<L> {
         write: impl FnOnce(&mut L),
     ) -> Option<Cut> {
         let Head { block: BlockId(id), shelf, bin } = head;
-        let high = need.carve != Carve::Low && self.cuts_high(id, need);
+        let high =
+            self.config.placement.rule(need.is_large()) != Carve::Low && self.cuts_high(id, need);
         // Held as a slice, so that its ends need not be read again after every write.
         let (nodes, labels) = (&mut self.nodes.nodes[..], &mut self.nodes.labels[..]);
         let filed = &mut self.shelves[shelf as usize];
         let node = &mut nodes[id as usize];
-        let (offset, region, next) = (node.offset, node.region, node.link.next);
-        if node.run != NONE {
-            let block = self.cut_step_by_step(id, bin, need, write)?;
-            let node = self.nodes.at(block.0);
-            return Some(self.cut(block.0, node.offset, node.region));
+        let (offset, region, run, next) = (node.offset, node.region, node.run, node.link.next);
+        let units = filed.head_units(bin);
+        let rest = units - need.units();
+        // A run that is cut at its end only becomes smaller.
+        if run != NONE && (rest == 0 || !self.runs.ends_with(run, id, high)) {
+            return self.cut_step_by_step(id, bin, need, write);
         }
         self.births = self.births.wrapping_add(1);
         let birth = self.births;
-        let rest = filed.head_units(bin) - need.units;
         if rest == 0 {
             node.shelf = LIVE;
             let (left, right) = (node.left.id(), node.right.id());
             nodes[left as usize].right = Beside::held(id);
             nodes[right as usize].left = Beside::held(id);
-            filed.units -= u64::from(need.units);
+            filed.units -= u64::from(need.units());
             filed.unlink_head(nodes, bin, next);
             nodes[id as usize].link.next = birth;
             write(&mut labels[id as usize]);
@@ -131,9 +132,7 @@ impl<L: Label> Tlsf<L> {
         }
         let live = self.vacant;
         if live == NONE {
-            let block = self.cut_step_by_step(id, bin, need, write)?;
-            let node = self.nodes.at(block.0);
-            return Some(self.cut(block.0, node.offset, node.region));
+            return self.cut_step_by_step(id, bin, need, write);
         }
         let node = &mut nodes[id as usize];
         let (left, right, start);
@@ -143,10 +142,10 @@ impl<L: Label> Tlsf<L> {
         } else {
             (left, right, start) = (node.left, Beside::filed(id), offset);
             node.left = Beside::held(live);
-            node.offset = offset + need.units;
+            node.offset = offset + need.units();
         }
         node.units = rest;
-        filed.units -= u64::from(need.units);
+        filed.units -= u64::from(need.units());
         let rest_bin = self.classes.floor(rest);
         if rest_bin != bin {
             let rank = labels[id as usize].rank();
@@ -155,12 +154,15 @@ impl<L: Label> Tlsf<L> {
         } else {
             filed.head_resized(bin, rest);
         }
+        if run != NONE {
+            self.runs.resized(run, units, rest);
+        }
         write(&mut labels[live as usize]);
         let node = &mut nodes[live as usize];
         self.vacant = node.link.next;
         node.link.next = birth;
         node.offset = start;
-        node.units = need.units;
+        node.units = need.units();
         node.left = left;
         node.right = right;
         node.run = NONE;
@@ -180,30 +182,36 @@ impl<L: Label> Tlsf<L> {
         Cut { block: BlockId(id), offset, region: RegionId(u32::from(region)) }
     }
 
-    /// Whatever is rare about a cut: a run that is cut along, no vacant node.
-    #[cold]
-    #[inline(never)]
+    /// Whatever is rare about a cut: a run that is parted, no vacant node.
+    #[inline(always)]
     fn cut_step_by_step(
         &mut self,
         id: u32,
         bin: u32,
         need: Need,
         write: impl FnOnce(&mut L),
-    ) -> Option<BlockId> {
+    ) -> Option<Cut> {
+        let live = self.take_step_by_step(id, bin, need)?.0;
+        write(self.nodes.label_mut(live));
+        let node = self.nodes.at(live);
+        Some(self.cut(live, node.offset, node.region))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_step_by_step(&mut self, id: u32, bin: u32, need: Need) -> Option<BlockId> {
         let node = self.nodes.at(id);
         let high = self.cuts_high(id, need);
-        let start = if high { node.offset + (node.units - need.units) } else { node.offset };
-        let place = Place { block: BlockId(id), start, units: need.units, tightness: bin };
+        let start = if high { node.offset + (node.units - need.units()) } else { node.offset };
+        let place = Place { block: BlockId(id), start, units: need.units(), tightness: bin };
         let label = *self.nodes.label(id);
-        let live = self.take(place, label)?.block;
-        write(self.nodes.label_mut(live.0));
-        Some(live)
+        Some(self.take(place, label)?.block)
     }
 
     #[inline(never)]
     fn cuts_high(&self, id: u32, need: Need) -> bool {
         let node = self.nodes.at(id);
-        node.units != need.units && self.end(node, need) == Side::Right
+        node.units != need.units() && self.end(node, need) == Side::Right
     }
 
     /// Files a live or loose block on a shelf and merges it with its neighbours there; returns the

@@ -120,18 +120,31 @@ impl Runs {
     }
 
     /// Parts `id` from its neighbour on `side`, if both are in one run. What is left alone is in no run.
+    #[inline]
     pub(super) fn cut<L>(&mut self, nodes: &mut Nodes<L>, id: u32, side: Side) {
-        let run = nodes.at(id).run;
+        if nodes.at(id).run == NONE {
+            return;
+        }
+        // A neighbour in another run is the last of it.
+        let left = match side {
+            Side::Left => nodes.at(id).left.id(),
+            Side::Right => id,
+        };
+        self.cut_after(nodes, left);
+    }
+
+    /// Parts `left_end` from its right neighbour.
+    #[inline(never)]
+    fn cut_after<L>(&mut self, nodes: &mut Nodes<L>, left_end: u32) {
+        let run = nodes.at(left_end).run;
         if run == NONE {
             return;
         }
         let whole = *self.record(run);
-        let (left_end, right_start) = match side {
-            Side::Left if whole.first == id => return,
-            Side::Left => (nodes.at(id).left.id(), id),
-            Side::Right if whole.last == id => return,
-            Side::Right => (id, nodes.at(id).right.id()),
-        };
+        if whole.last == left_end {
+            return;
+        }
+        let right_start = nodes.at(left_end).right.id();
         // Walk both sides in step until the shorter one ends.
         let (mut l, mut r) = (left_end, right_start);
         let (mut l_units, mut r_units) = (nodes.at(l).units, nodes.at(r).units);
@@ -224,6 +237,13 @@ impl Runs {
         (run.first, run.last)
     }
 
+    /// Whether the block is the last of the run on the high side, or on the low one.
+    #[inline(always)]
+    pub(super) fn ends_with(&self, run: u32, id: u32, high: bool) -> bool {
+        let run = self.record(run);
+        id == if high { run.last } else { run.first }
+    }
+
     pub(super) fn record(&self, run: u32) -> &Run {
         &self.records.0[run as usize]
     }
@@ -244,15 +264,12 @@ impl Runs {
     fn change(&mut self, run: u32, change: impl FnOnce(&mut Run)) {
         let record = &mut self.records.0[run as usize];
         let from = record.units;
-        let mut new = *record;
-        change(&mut new);
-        let to = new.units;
+        change(record);
+        let to = record.units;
         if self.shelf.same_bin(from, to) {
-            *record = new;
-            self.shelf.resized(new.link.prev == NONE, from, to);
+            self.shelf.resized(record.link.prev == NONE, from, to);
         } else {
             self.shelf.remove(&mut self.records, run, from);
-            self.records.0[run as usize] = new;
             self.shelf.insert(&mut self.records, run, to, 0);
         }
     }

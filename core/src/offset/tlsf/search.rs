@@ -44,7 +44,7 @@ impl<L: Label> Tlsf<L> {
         if shelf.is_empty() {
             return None;
         }
-        let own = self.classes.floor(need.units);
+        let own = self.classes.floor(need.units());
         if shelf.next_bin(own) == Some(own) {
             let head = shelf.head(own);
             if admits(self.nodes.label(head))
@@ -54,7 +54,7 @@ impl<L: Label> Tlsf<L> {
             }
         }
         // `need` made sure that this does not overflow. Every block from here on fits.
-        let surely = self.classes.ceil(need.units + (need.align - 1)).max(own + 1);
+        let surely = self.classes.ceil(need.units() + (need.align() - 1)).max(own + 1);
         let mut bin = surely;
         while let Some(found) = shelf.next_bin(bin) {
             let head = shelf.head(found);
@@ -89,7 +89,7 @@ impl<L: Label> Tlsf<L> {
         admits: impl Fn(&L) -> bool,
     ) -> Option<Place> {
         let shelf = &self.shelves[shelf as usize];
-        let mut bin = self.classes.floor(need.units);
+        let mut bin = self.classes.floor(need.units());
         loop {
             bin = shelf.next_bin(bin)?;
             if let Some(place) = self.scan_bin(shelf, bin, need, scan, tie, &admits) {
@@ -115,7 +115,7 @@ impl<L: Label> Tlsf<L> {
         for _ in 0..limit {
             let node = self.nodes.at(at);
             let (units, address) = (node.units, (u32::from(node.region), node.offset));
-            let better = units >= need.units
+            let better = units >= need.units()
                 && best.is_none_or(|(least, other, _)| {
                     units < least || units == least && tie.prefers(address, other)
                 });
@@ -145,10 +145,10 @@ impl<L: Label> Tlsf<L> {
             let birth = if node.shelf == LIVE { node.link.next } else { self.births };
             Some(placement::Neighbour { units: node.units, birth })
         };
-        match need.carve {
+        match self.config.placement.rule(need.is_large()) {
             Carve::Low => Side::Left,
             Carve::High => Side::Right,
-            rule => rule.end(need.units, neighbour(node.left), neighbour(node.right)),
+            rule => rule.end(need.units(), neighbour(node.left), neighbour(node.right)),
         }
     }
 
@@ -156,13 +156,13 @@ impl<L: Label> Tlsf<L> {
     #[inline(always)]
     fn fits(&self, id: u32, need: Need, bin: u32) -> Option<Place> {
         let node = self.nodes.at(id);
-        if node.units < need.units {
+        if node.units < need.units() {
             return None;
         }
         // Used up as a whole, there is no end to choose.
-        let end = if node.units == need.units { Side::Left } else { self.end(node, need) };
+        let end = if node.units == need.units() { Side::Left } else { self.end(node, need) };
         let start = place_in(node.offset, node.units, need, end)?;
-        Some(Place { block: BlockId(id), start, units: need.units, tightness: bin })
+        Some(Place { block: BlockId(id), start, units: need.units(), tightness: bin })
     }
 
     /// Free blocks of a shelf that could hold the request, tightest bins first, at most `per_bin` of a bin
@@ -175,7 +175,7 @@ impl<L: Label> Tlsf<L> {
         per_bin: usize,
     ) -> impl Iterator<Item = Place> {
         let shelf = &self.shelves[shelf as usize];
-        let mut bin = shelf.next_bin(self.classes.floor(need.units));
+        let mut bin = shelf.next_bin(self.classes.floor(need.units()));
         core::iter::from_fn(move || {
             let at = bin?;
             bin = shelf.next_bin(at + 1);
@@ -195,7 +195,7 @@ impl<L: Label> Tlsf<L> {
 
     /// Runs whose blocks sum up to at least the request, tightest first, at most `limit`.
     pub fn runs(&self, need: Need, limit: usize) -> impl Iterator<Item = RunId> {
-        self.runs.at_least(need.units, limit)
+        self.runs.at_least(need.units(), limit)
     }
 
     /// First and last block of a run.
@@ -238,7 +238,7 @@ impl<L: Label> Tlsf<L> {
         let whole = Node { units: b.offset + b.units - a.offset, right: b.right, ..*a };
         let end = self.end(&whole, need);
         let start = place_in(whole.offset, whole.units, need, end)?;
-        let stop = start + need.units;
+        let stop = start + need.units();
         let (mut from, mut to) = (first, first);
         for block in self.blocks_between(first, last) {
             let node = self.nodes.at(block.0);
@@ -272,7 +272,7 @@ impl<L: Label> Tlsf<L> {
     ) -> Option<Vec<Place>> {
         let (a, b) = (self.nodes.at(first.0), self.nodes.at(last.0));
         let start = place_in(a.offset, b.offset + b.units - a.offset, need, end)?;
-        let stop = start + need.units;
+        let stop = start + need.units();
         let mut places = Vec::new();
         let mut at = first.0;
         loop {
@@ -304,11 +304,11 @@ const RANKED_SCAN: u16 = 4;
 /// First granule of the request within a free extent, cut from one end.
 #[inline]
 fn place_in(offset: u32, units: u32, need: Need, end: Side) -> Option<u32> {
-    if units < need.units {
+    if units < need.units() {
         return None;
     }
-    let mask = need.align - 1;
-    let last = offset + (units - need.units);
+    let mask = need.align() - 1;
+    let last = offset + (units - need.units());
     match end {
         Side::Left => {
             let start = offset.checked_add(mask)? & !mask;

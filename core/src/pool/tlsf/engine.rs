@@ -22,6 +22,16 @@ pub(super) enum Seek {
     Tightest,
 }
 
+/// What an acquire is told, in one piece: in WebAssembly's code, what goes through the stack is waited for.
+pub(super) struct Ask<'a> {
+    pub(super) seek: Seek,
+    pub(super) need: Need,
+    pub(super) frontier: FrontierRef<'a>,
+    pub(super) progress: &'a dyn Progress,
+    /// Bytes.
+    pub(super) requested: u64,
+}
+
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
@@ -112,15 +122,8 @@ impl Engine {
     }
 
     #[inline]
-    pub(super) fn acquire(
-        &mut self,
-        seek: Seek,
-        need: Need,
-        frontier: FrontierRef<'_>,
-        progress: &dyn Progress,
-        requested: u64,
-        death: &mut BlockDeath,
-    ) -> Option<Taken> {
+    pub(super) fn acquire(&mut self, ask: &Ask<'_>, death: &mut BlockDeath) -> Option<Taken> {
+        let &Ask { seek, need, frontier, progress, requested } = ask;
         match (self, seek) {
             (Self::Readiness(heap), Seek::Ready) => {
                 heap.acquire(need, frontier, progress, requested, death)
