@@ -10,6 +10,7 @@
 //! ```
 //! Each set of flags has its own target folder: sharing one would rebuild everything at every step.
 
+mod boundaries;
 mod c_guest;
 mod component;
 mod fuzz;

@@ -9,7 +9,7 @@ use crate::provision;
 use crate::shell::{self, Cmd, target_dir};
 use crate::step::{Outcome, Stop};
 
-use super::{DEBIAN_RUST, c_guest, debian_rust, guests};
+use super::{DEBIAN_RUST, boundaries, debian_rust};
 
 /// What components are built for.
 const TARGET: &str = "wasm32-wasip2";
@@ -88,31 +88,11 @@ pub(crate) fn component() -> Outcome {
 
 /// The component, then its pools against the core's.
 pub(super) fn sandbox() -> Outcome {
-    component()?;
-    guests::guests()?;
-    let mut features = String::from(
-        "strandline-host-native/component,strandline/component,strandline-guest-tests/guests",
-    );
-    let mut tests = Cmd::cargo();
-    match c_guest::c_guest() {
-        Ok(file) => {
-            features.push_str(",strandline-guest-tests/guest-c");
-            tests = tests.env("STRANDLINE_C_GUEST", file);
-        }
-        Err(Stop::Skipped(why)) => println!("without the guest in C: {why}"),
-        failed => {
-            failed?;
-        }
-    }
-    // One build for all: with other packages or features wasmtime would be built again.
-    tests
-        .args(["test", "-p", "strandline-host-native", "-p", "strandline"])
-        .args(["-p", "strandline-guest-tests", "--no-fail-fast", "--features"])
-        .arg(features)
+    boundaries::tests()?
         .args(["--lib", "--test", "substrate", "--test", "via_component", "--test", "suite"])
         .args(["--example", "embed"])
-        .env("STRANDLINE_COMPONENT", component_file())
-        .env("STRANDLINE_GUEST", guests::guest_file())
+        // The conformance cases on a GPU have a step that sees to one.
+        .args(["--", "--skip", "::gpu"])
         .run_tests()
         .map(Some)
 }

@@ -1,35 +1,35 @@
 //! The GPU host's tests, and the command on a GPU: on whatever adapter there is, or on lavapipe, Mesa's Vulkan on the processor.
 //!
 //! ```text
-//!   build everything once ─▶ strandline info: an adapter?  ── no ─▶ install Mesa's driver, look again
-//!                                  │ yes                                  │ none: skip, in CI fail
-//!                                  ▼                                      ▼
+//!   build as for the sandbox ─▶ strandline info: an adapter?  ── no ─▶ install Mesa's driver, look again
+//!                                      │ yes                                  │ none: skip, in CI fail
+//!                                      ▼                                      ▼
 //!   tests of host-wgpu, replay, the command; conformance ─▶ example ─▶ replay --provider wgpu ─▶ a check for the web
 //! ```
 
 use serde_json::Value;
 
 use super::replay::report::{check_report, count};
-use super::{BARE_TARGET, DEBIAN_RUST, component, debian_rust};
+use super::{BARE_TARGET, DEBIAN_RUST, boundaries, debian_rust};
 use crate::provision;
-use crate::shell::{self, Cmd, TestCount};
+use crate::shell::{self, Cmd};
 use crate::step::{Outcome, Stop};
 
 /// Mesa's drivers, with one for the processor, and Vulkan's loader.
 const DEBIAN_VULKAN: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
 
-/// One set of features for all, so that wgpu is built once.
-const PACKAGES: [&str; 10] = [
-    "-p",
-    "strandline-host-wgpu",
-    "-p",
-    "strandline-replay",
-    "-p",
-    "strandline",
-    "-p",
-    "strandline-guest-tests",
-    "--features",
-    "strandline/wgpu,strandline-guest-tests/wgpu",
+/// Tests of the GPU host, of the command and of its parts, beside the conformance cases.
+const TESTS: [&str; 10] = [
+    "--test",
+    "gpu",
+    "--test",
+    "command",
+    "--test",
+    "load",
+    "--test",
+    "formats",
+    "--test",
+    "formats_property",
 ];
 
 /// What is replayed, with which options. Whatever the pool, what the GPU wrote must be what it finds.
@@ -43,8 +43,15 @@ const CASES: [&[&str]; 3] = [
 const FLAT: &str = "traces/bert_train.csv.gz";
 
 pub(super) fn wgpu() -> Outcome {
-    let test = || Cmd::cargo().arg("test").args(PACKAGES).arg("--no-fail-fast");
-    test().arg("--no-run").run()?;
+    let tests = match boundaries::tests() {
+        Err(Stop::Skipped(why)) => {
+            println!("without conformance on a GPU through the sandbox ({why})");
+            boundaries::tests_without_components()
+        }
+        tests => tests?,
+    };
+    let build = ["--lib", "--bins", "--test", "suite", "--example", "transformer"];
+    tests.clone().args(build).args(TESTS).arg("--no-run").run()?;
     let mut adapter = adapter()?;
     if adapter.is_none() {
         provision::debian_packages(&DEBIAN_VULKAN)?;
@@ -53,8 +60,10 @@ pub(super) fn wgpu() -> Outcome {
     let Some(adapter) = adapter else {
         return Err(provision::missing("a GPU adapter; Mesa's driver for processors is installed"));
     };
-    let tests = test().run_tests()? + sandboxed()?;
-    Cmd::cargo().args(["run", "-p", "strandline-host-wgpu", "--example", "transformer"]).run()?;
+    let ran = tests.clone().args(["--lib", "--bins"]).args(TESTS).run_tests()?
+        + tests.clone().args(["--test", "suite", "--", "::gpu"]).run_tests()?
+        + tests.arg("--doc").run_tests()?;
+    Cmd::new(&built("examples/transformer")).run()?;
     for case in CASES {
         let cmd = strandline().arg("replay").args(case).args(["--provider", "wgpu", "--json"]);
         replayed(&cmd)?;
@@ -70,38 +79,18 @@ pub(super) fn wgpu() -> Outcome {
         committed.push(count(&report, "pool.peak_committed_bytes").map_err(Stop::Failed)?);
     }
     match committed[..] {
-        [one, eight] if eight * 100 <= one * 105 => Ok(Some(tests)),
+        [one, eight] if eight * 100 <= one * 105 => Ok(Some(ran)),
         _ => Err(Stop::Failed(format!("{FLAT}: {committed:?} bytes on 1 and 8 streams"))),
     }
 }
 
-/// Conformance over a GPU with the core in the sandbox, where its component can be built.
-fn sandboxed() -> Result<TestCount, Stop> {
-    if let Err(why) = component::toolchain() {
-        return match why {
-            Stop::Skipped(why) => {
-                println!("skipped: conformance on a GPU through the sandbox ({why})");
-                Ok(TestCount::default())
-            }
-            failed => Err(failed),
-        };
-    }
-    component::component()?;
-    // Packages and features as in the sandbox's step, so that wasmtime is not built again.
-    Cmd::cargo()
-        .args(["test", "-p", "strandline-host-native", "-p", "strandline"])
-        .args(["-p", "strandline-guest-tests", "--no-fail-fast", "--features"])
-        .arg(
-            "strandline-host-native/component,strandline/component,strandline/wgpu,\
-             strandline-guest-tests/guests,strandline-guest-tests/wgpu",
-        )
-        .args(["--test", "suite", "--", "sandbox_gpu"])
-        .env("STRANDLINE_COMPONENT", component::component_file())
-        .run_tests()
+fn strandline() -> Cmd {
+    Cmd::new(&built("strandline"))
 }
 
-fn strandline() -> Cmd {
-    Cmd::new(&shell::target_dir().join("debug/strandline").to_string_lossy())
+/// A program that the tests' build has made.
+fn built(name: &str) -> String {
+    shell::target_dir().join("debug").join(name).to_string_lossy().into_owned()
 }
 
 fn report_of(cmd: &Cmd) -> Result<Value, Stop> {
