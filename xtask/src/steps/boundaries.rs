@@ -1,6 +1,8 @@
 //! The tests that bring wasmtime and wgpu: one set of packages and features for the sandbox's step and the GPU's, so that
 //! cargo builds both libraries once. With other packages or features it would build them again.
 
+use std::path::PathBuf;
+
 use super::{c_guest, component, guests};
 use crate::shell::Cmd;
 use crate::step::Stop;
@@ -17,38 +19,55 @@ const PACKAGES: [&str; 10] = [
     "-p",
     "strandline-guest-tests",
 ];
-const WITHOUT_COMPONENTS: &str = "strandline/wgpu,strandline-guest-tests/wgpu";
+const GPU: &str = "strandline/wgpu,strandline-guest-tests/wgpu";
 const COMPONENTS: &str =
     "strandline-host-native/component,strandline/component,strandline-guest-tests/guests";
 
-/// Builds the component and the guests; `cargo test` for what runs them. Which targets and which tests is for the
-/// caller to add.
-///
-/// # Errors
-/// There is no toolchain for components, or one of them does not build.
-pub(super) fn tests() -> Result<Cmd, Stop> {
-    component::component()?;
-    guests::guests()?;
-    let features = format!("{WITHOUT_COMPONENTS},{COMPONENTS}");
-    let tests = match c_guest::c_guest() {
-        Ok(file) => cargo_test(&format!("{features},strandline-guest-tests/guest-c"))
-            .env("STRANDLINE_C_GUEST", file),
-        Err(Stop::Skipped(why)) => {
-            println!("without the guest in C: {why}");
-            cargo_test(&features)
+/// Features, and where the tests find the components that they run.
+pub(super) struct Boundaries {
+    features: String,
+    components: Vec<(&'static str, PathBuf)>,
+}
+
+impl Boundaries {
+    /// Builds the component and the guests.
+    ///
+    /// # Errors
+    /// There is no toolchain for components, or one of them does not build.
+    pub(super) fn with_components() -> Result<Self, Stop> {
+        component::component()?;
+        guests::guests()?;
+        let mut made = Self {
+            features: format!("{GPU},{COMPONENTS}"),
+            components: vec![
+                ("STRANDLINE_COMPONENT", component::component_file()),
+                ("STRANDLINE_GUEST", guests::guest_file()),
+            ],
+        };
+        match c_guest::c_guest() {
+            Ok(file) => {
+                made.features.push_str(",strandline-guest-tests/guest-c");
+                made.components.push(("STRANDLINE_C_GUEST", file));
+            }
+            Err(Stop::Skipped(why)) => println!("without the guest in C: {why}"),
+            Err(failed) => return Err(failed),
         }
-        Err(failed) => return Err(failed),
-    };
-    Ok(tests
-        .env("STRANDLINE_COMPONENT", component::component_file())
-        .env("STRANDLINE_GUEST", guests::guest_file()))
-}
+        Ok(made)
+    }
 
-/// The same where no component can be built.
-pub(super) fn tests_without_components() -> Cmd {
-    cargo_test(WITHOUT_COMPONENTS)
-}
+    /// For where no component can be built.
+    pub(super) fn without_components() -> Self {
+        Self { features: GPU.to_owned(), components: Vec::new() }
+    }
 
-fn cargo_test(features: &str) -> Cmd {
-    Cmd::cargo().arg("test").args(PACKAGES).args(["--no-fail-fast", "--features", features])
+    /// A cargo command over all that belongs here; which targets is for the caller to add.
+    pub(super) fn cargo(&self, command: &str) -> Cmd {
+        let cargo = Cmd::cargo().arg(command).args(PACKAGES).args(["--features", &self.features]);
+        self.components.iter().fold(cargo, |cargo, (variable, file)| cargo.env(variable, file))
+    }
+
+    /// `cargo test`, to the end whatever fails.
+    pub(super) fn test(&self) -> Cmd {
+        self.cargo("test").arg("--no-fail-fast")
+    }
 }

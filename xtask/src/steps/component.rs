@@ -9,7 +9,7 @@ use crate::provision;
 use crate::shell::{self, Cmd, target_dir};
 use crate::step::{Outcome, Stop};
 
-use super::{DEBIAN_RUST, boundaries, debian_rust};
+use super::{DEBIAN_RUST, boundaries::Boundaries, debian_rust};
 
 /// What components are built for.
 const TARGET: &str = "wasm32-wasip2";
@@ -88,7 +88,8 @@ pub(crate) fn component() -> Outcome {
 
 /// The component, then its pools against the core's.
 pub(super) fn sandbox() -> Outcome {
-    boundaries::tests()?
+    Boundaries::with_components()?
+        .test()
         .args(["--lib", "--test", "substrate", "--test", "via_component", "--test", "suite"])
         .args(["--example", "embed"])
         // The conformance cases on a GPU have a step that sees to one.

@@ -10,7 +10,7 @@
 use serde_json::Value;
 
 use super::replay::report::{check_report, count};
-use super::{BARE_TARGET, DEBIAN_RUST, boundaries, debian_rust};
+use super::{BARE_TARGET, DEBIAN_RUST, boundaries::Boundaries, debian_rust};
 use crate::provision;
 use crate::shell::{self, Cmd};
 use crate::step::{Outcome, Stop};
@@ -43,15 +43,16 @@ const CASES: [&[&str]; 3] = [
 const FLAT: &str = "traces/bert_train.csv.gz";
 
 pub(super) fn wgpu() -> Outcome {
-    let tests = match boundaries::tests() {
+    let boundaries = match Boundaries::with_components() {
         Err(Stop::Skipped(why)) => {
             println!("without conformance on a GPU through the sandbox ({why})");
-            boundaries::tests_without_components()
+            Boundaries::without_components()
         }
-        tests => tests?,
+        made => made?,
     };
-    let build = ["--lib", "--bins", "--test", "suite", "--example", "transformer"];
-    tests.clone().args(build).args(TESTS).arg("--no-run").run()?;
+    let build = ["--no-run", "--lib", "--bins", "--test", "suite"];
+    boundaries.test().args(build).args(TESTS).run()?;
+    boundaries.cargo("build").args(["--bin", "strandline", "--example", "transformer"]).run()?;
     let mut adapter = adapter()?;
     if adapter.is_none() {
         provision::debian_packages(&DEBIAN_VULKAN)?;
@@ -60,9 +61,9 @@ pub(super) fn wgpu() -> Outcome {
     let Some(adapter) = adapter else {
         return Err(provision::missing("a GPU adapter; Mesa's driver for processors is installed"));
     };
-    let ran = tests.clone().args(["--lib", "--bins"]).args(TESTS).run_tests()?
-        + tests.clone().args(["--test", "suite", "--", "::gpu"]).run_tests()?
-        + tests.arg("--doc").run_tests()?;
+    let ran = boundaries.test().args(["--lib", "--bins"]).args(TESTS).run_tests()?
+        + boundaries.test().args(["--test", "suite", "--", "::gpu"]).run_tests()?
+        + boundaries.test().arg("--doc").run_tests()?;
     Cmd::new(&built("examples/transformer")).run()?;
     for case in CASES {
         let cmd = strandline().arg("replay").args(case).args(["--provider", "wgpu", "--json"]);
