@@ -1,15 +1,16 @@
 //! `sandbox`: the TLSF pool in the core's component against the same pool here, on the same stream of operations.
 //!
-//! A batch takes 256 blocks of mixed sizes and gives them back, in two crossings; here it is 512 calls. Single
-//! calls cross once each. Concurrency is wasmtime's support for concurrent calls, which the component does not
-//! need. An instance is made from code compiled ahead. A guest calls pools of its host: a reservation by its handle is
-//! two calls, by its key in a ledger one.
+//! A batch takes 256 blocks of mixed sizes and gives them back, in two crossings; here it is 512 calls, or two without a
+//! boundary. Single calls cross once each. Concurrency is wasmtime's support for concurrent calls, which the component
+//! does not need. An instance is made from code compiled ahead. A guest calls pools of its host: a reservation by its
+//! handle is two calls, by its key in a ledger one.
 
 use crate::harness::{Case, Contender, Goal, Stopwatch};
 use crate::pairs::{self, Released, Same};
 use crate::slabs::Numbers;
 use crate::stream::Churn;
 use std::hint::black_box;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::{env, fs};
 use strandline_core::pool::growth::Growth;
@@ -122,6 +123,33 @@ fn batches() -> Vec<Contender> {
         }
         per_pair(clock.elapsed(), pairs)
     });
+    let here = pairs::tlsf_pool(Coalescing::Readiness);
+    let mut at = (0, 0);
+    let streams = sizes();
+    let native_batches = Contender::new("here, batches", move |pairs| {
+        let clock = Stopwatch::start();
+        let known = Entry::new(AXIS, u64::MAX / 2);
+        for _ in 0..pairs.div_ceil(BATCH as u64) {
+            let stream = &streams[at.0 % streams.len()];
+            at = (at.0 + 1, at.1 + 1);
+            let death = Entry::new(AXIS, at.1);
+            let mut held = Vec::with_capacity(BATCH);
+            let requests = stream
+                .iter()
+                .map(|&(size, _)| Request::new(size).after(FrontierRef::single(&known)).or_grow());
+            here.acquire_each(requests, |answer| match answer {
+                Ok(Acquire::Ready { reservation, .. }) => {
+                    held.push(reservation);
+                    ControlFlow::Continue(())
+                }
+                other => panic!("{other:?}"),
+            });
+            let death = Death::After(FrontierRef::single(&death));
+            let released = here.release_each(&mut held.into_iter(), death);
+            released.unwrap_or_else(|error| panic!("{error}"));
+        }
+        per_pair(clock.elapsed(), pairs)
+    });
     let mut at = (0, 0);
     let streams = sizes();
     let sandbox = Contender::new(BATCHED, move |pairs| {
@@ -147,7 +175,7 @@ fn batches() -> Vec<Contender> {
         }
         per_pair(clock.elapsed(), pairs)
     });
-    vec![native, sandbox]
+    vec![native, native_batches, sandbox]
 }
 
 /// What was done in whole batches, scaled to the pairs that were asked for.

@@ -13,7 +13,8 @@
 //! # Cost
 //! Acquire and release are O(1) in live, pending and free blocks and in slabs. A release is one
 //! compare-exchange and one addition; its block is settled by the next acquire. A miss looks at every
-//! axis that blocks wait for, once.
+//! axis that blocks wait for, once. Of many at once, [`acquire_each`](TlsfPool::acquire_each) and
+//! [`release_each`](TlsfPool::release_each) save the lock and the settling of each.
 
 use super::inbox::{Inbox, Ticket};
 use super::{
@@ -34,6 +35,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
+mod batch;
 mod eager;
 mod engine;
 pub mod heap;
@@ -158,12 +160,15 @@ impl TlsfPool {
         &self.config
     }
 
-    /// Takes returned tickets out of the inbox and frees their blocks.
+    /// Takes returned tickets out of the inbox and frees their blocks. Whether there were any.
     #[inline]
-    fn settle(&self, state: &mut State) {
+    fn settle(&self, state: &mut State) -> bool {
+        let mut any = false;
         for ticket in self.inbox.drain() {
             state.free(ticket, &self.host);
+            any = true;
         }
+        any
     }
 
     /// Adds a slab for a request that found nothing, outside the lock. `None`: refused.
@@ -194,6 +199,25 @@ impl TlsfPool {
         if let Some(sink) = &self.host.sink {
             sink.event(event);
         }
+    }
+
+    /// The request is one that this pool could ever serve.
+    #[inline(always)]
+    fn check(&self, request: &Request<'_>) -> Result<(), PoolError> {
+        request.validate()?;
+        if request.size > self.provider.max_slab_size {
+            return Err(self.too_large(request));
+        }
+        if request.alignment > self.provider.alignment {
+            // An offset can be no better aligned than the slab it counts from.
+            return Err(PoolError::InvalidAlignment { alignment: request.alignment });
+        }
+        Ok(())
+    }
+
+    #[inline]
+    const fn too_large(&self, request: &Request<'_>) -> PoolError {
+        PoolError::TooLarge { size: request.size, max: self.provider.max_slab_size }
     }
 
     /// The usual case: memory that is ready, before anything else is considered. `Err` says whether it was
@@ -320,6 +344,14 @@ impl TlsfPool {
             }
         }
     }
+
+    #[inline]
+    fn write_death(&self, ticket: &mut Ticket, death: Death<'_>) {
+        if ticket.death.set(death, &*self.host.progress) {
+            // Relaxed: a counter.
+            self.taints.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// A reservation in the making, built under the lock. What it has to wait for stands apart: a frontier is large, and would be
@@ -334,12 +366,23 @@ struct Found {
 
 impl State {
     fn free(&mut self, ticket: Box<Ticket>, host: &PoolHost) {
-        let block = BlockId::from_index(ticket.block);
+        let block = self.returned(&ticket);
+        self.engine.free(block, ticket.death.get(), &*host.progress);
+        self.tickets.push(ticket);
+        self.note_pending();
+    }
+
+    /// A ticket came back: counts it.
+    #[inline(always)]
+    fn returned(&mut self, ticket: &Ticket) -> BlockId {
         self.stats.requested_bytes -= ticket.requested;
         self.stats.releases += 1;
         self.stats.live -= 1;
-        self.engine.free(block, ticket.death.get(), &*host.progress);
-        self.tickets.push(ticket);
+        BlockId::from_index(ticket.block)
+    }
+
+    #[inline(always)]
+    fn note_pending(&mut self) {
         let pending = self.engine.pending_bytes();
         self.stats.peak_pending_bytes = self.stats.peak_pending_bytes.max(pending);
     }
@@ -502,20 +545,12 @@ impl Pool for TlsfPool {
     }
 
     fn acquire(&self, request: &Request<'_>) -> Result<Acquire, PoolError> {
-        request.validate()?;
-        let max = self.provider.max_slab_size;
-        let too_large = PoolError::TooLarge { size: request.size, max };
-        if request.size > max {
-            return Err(too_large);
-        }
-        if request.alignment > self.provider.alignment {
-            // An offset can be no better aligned than the slab it counts from.
-            return Err(PoolError::InvalidAlignment { alignment: request.alignment });
-        }
+        self.check(request)?;
         let observed: Observation = self.notification.observe();
         let mut state = self.state.lock();
         self.settle(&mut state);
-        let need = state.engine.need(request.size, request.alignment).ok_or(too_large)?;
+        let need = state.engine.need(request.size, request.alignment);
+        let need = need.ok_or_else(|| self.too_large(request))?;
         match self.find_first(&mut state, need, request) {
             Ok(found) => {
                 drop(state);
@@ -527,10 +562,7 @@ impl Pool for TlsfPool {
 
     fn release(&self, reservation: Reservation, death: Death<'_>) -> Result<(), ReleaseError> {
         let mut ticket = self.take_back(reservation)?;
-        if ticket.death.set(death, &*self.host.progress) {
-            // Relaxed: a counter.
-            self.taints.fetch_add(1, Ordering::Relaxed);
-        }
+        self.write_death(&mut ticket, death);
         self.inbox.push(ticket);
         self.notification.signal_if_observed();
         Ok(())

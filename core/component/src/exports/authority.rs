@@ -31,11 +31,11 @@ fn stand(host: PoolHost<'_>) -> pool::PoolHost {
     pool::PoolHost::new(Arc::new(ImportedProvider::new(provider)), progress)
 }
 
-fn export<P: strandline_core::Pool + 'static>(
+fn export<P: Into<pools::Handle>>(
     made: Result<P, strandline_core::PoolError>,
 ) -> Result<Pool, PoolError> {
     match made {
-        Ok(made) => Ok(Pool::new(pools::Handle::new(made))),
+        Ok(made) => Ok(Pool::new::<pools::Handle>(made.into())),
         Err(error) => Err(convert::pool_error(error)),
     }
 }

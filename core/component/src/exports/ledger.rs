@@ -12,7 +12,9 @@ use crate::{convert, imports};
 use alloc::sync::Arc;
 use alloc::{vec, vec::Vec};
 use core::cell::RefCell;
+use core::ops::ControlFlow;
 use strandline_core::pool::{Origin, PoolError as CoreError, ReuseProof};
+use strandline_core::pool::tlsf::TlsfPool;
 use strandline_core::table::{ShortKey, Table, Vacant};
 use strandline_core::{Acquire, FrontierRef, Pool, Reservation};
 
@@ -25,14 +27,27 @@ type Place<'a> = Vacant<'a, ShortKey, Reservation>;
 /// The exported resource.
 pub struct Book {
     pool: Arc<dyn Pool>,
+    /// The same, if it is one that knows batches.
+    tlsf: Option<Arc<TlsfPool>>,
     places: RefCell<Places>,
     /// What the last exchange did not say.
     unread: RefCell<Option<Result<Outcome, PoolError>>>,
 }
 
 impl Book {
-    pub(crate) fn new(pool: Arc<dyn Pool>) -> Self {
-        Self { pool, places: RefCell::default(), unread: RefCell::default() }
+    pub(crate) fn new(pool: Arc<dyn Pool>, tlsf: Option<Arc<TlsfPool>>) -> Self {
+        Self { pool, tlsf, places: RefCell::default(), unread: RefCell::default() }
+    }
+
+    /// Gives back an answer that there is no key for.
+    #[inline(never)]
+    fn turn_down(&self, answer: Result<Acquire, CoreError>) {
+        if let Ok(Acquire::Ready { reservation, .. } | Acquire::AfterWait { reservation, .. }) =
+            answer
+        {
+            // Its own pool does not refuse it.
+            let _ = self.pool.cancel(reservation);
+        }
     }
 
     /// Takes a key out and does something with its reservation, which is of this pool and so not refused.
@@ -184,31 +199,43 @@ impl GuestLedger for Book {
         let mut done = 0;
         let (requests, _) = requests.as_chunks::<2>();
         let (words, _) = answers.words.as_chunks_mut::<WORDS>();
+        let mut words = words.iter_mut();
+        let mut write = |answer| {
+            let Some(words) = words.next() else { return ControlFlow::Break(()) };
+            let Some(place) = places.vacant() else {
+                self.turn_down(answer);
+                answers.stopped = Some(PoolError::Limit);
+                return ControlFlow::Break(());
+            };
+            // One match over what was returned, and no name for the answer in it: it is large, and would be copied.
+            *words = match answer {
+                Ok(Acquire::Ready { reservation, origin }) => {
+                    held(place, reservation, ready(origin))
+                }
+                Ok(Acquire::AfterWait { reservation, wait }) => {
+                    let entries = wait.as_ref();
+                    answers.waits.extend(convert::entries(entries));
+                    held(place, reservation, AFTER_WAIT | (entries.len() as u64) << 8)
+                }
+                Ok(Acquire::Exhausted { growth_required: false, .. }) => [EXHAUSTED, 0, 0],
+                Ok(Acquire::Exhausted { growth_required: true, .. }) => [GROWTH_REQUIRED, 0, 0],
+                Ok(Acquire::OverBudget { .. }) => [OVER_BUDGET, 0, 0],
+                Err(error) => {
+                    answers.stopped = Some(convert::pool_error(error));
+                    return ControlFlow::Break(());
+                }
+            };
+            done += WORDS;
+            ControlFlow::Continue(())
+        };
         let all = |after: FrontierRef<'_>| {
-            for (&[size, alignment], words) in requests.iter().zip(words) {
-                let Some(place) = places.vacant() else {
-                    answers.stopped = Some(PoolError::Limit);
-                    break;
-                };
-                // One match over what was returned, and no name for the answer in it: it is large, and would be copied.
-                *words = match self.pool.acquire(&request(size, alignment, after, may)) {
-                    Ok(Acquire::Ready { reservation, origin }) => {
-                        held(place, reservation, ready(origin))
-                    }
-                    Ok(Acquire::AfterWait { reservation, wait }) => {
-                        let entries = wait.as_ref();
-                        answers.waits.extend(convert::entries(entries));
-                        held(place, reservation, AFTER_WAIT | (entries.len() as u64) << 8)
-                    }
-                    Ok(Acquire::Exhausted { growth_required: false, .. }) => [EXHAUSTED, 0, 0],
-                    Ok(Acquire::Exhausted { growth_required: true, .. }) => [GROWTH_REQUIRED, 0, 0],
-                    Ok(Acquire::OverBudget { .. }) => [OVER_BUDGET, 0, 0],
-                    Err(error) => {
-                        answers.stopped = Some(convert::pool_error(error));
-                        break;
-                    }
-                };
-                done += WORDS;
+            let mut requests = requests
+                .iter()
+                .map(|&[size, alignment]| request(size, alignment, after, may));
+            if let Some(tlsf) = &self.tlsf {
+                tlsf.acquire_each(requests, write);
+            } else {
+                let _ = requests.try_for_each(|request| write(self.pool.acquire(&request)));
             }
         };
         let batch = imports::batch(|| convert::frontier(&after, all));
@@ -218,13 +245,28 @@ impl GuestLedger for Book {
     }
 
     fn release_batch(&self, keys: Vec<u32>, death: Death) -> Result<(), LedgerError> {
+        let mut unknown = None;
         let all = |death: strandline_core::Death<'_>| {
-            keys.iter().zip(0..).try_for_each(|(&key, position)| {
-                self.give_back(key, position, |reservation| self.pool.release(reservation, death))
-            })
+            let mut places = self.places.borrow_mut();
+            let mut keys = keys.iter().zip(0..).map_while(|(&key, position)| {
+                let taken = places.remove(ShortKey::from_bits(key));
+                if taken.is_none() {
+                    unknown = Some(position);
+                }
+                taken
+            });
+            match &self.tlsf {
+                Some(tlsf) => tlsf.release_each(&mut keys, death),
+                None => keys.try_for_each(|reservation| self.pool.release(reservation, death)),
+            }
         };
         let released = imports::batch(|| convert::death(&death, all));
-        released.map_err(LedgerError::InvalidDeath)?
+        match (released.map_err(LedgerError::InvalidDeath)?, unknown) {
+            (Ok(()), None) => Ok(()),
+            (Ok(()), Some(position)) => Err(LedgerError::UnknownKey(position)),
+            // Its own pool refused it.
+            (Err(_), _) => Err(LedgerError::Lost),
+        }
     }
 
     fn len(&self) -> u32 {

@@ -10,6 +10,10 @@ use crate::bindings::exported::pools::{
 use crate::bindings::imported::types::{Death, Place, PoolError, Trim};
 use crate::convert;
 use alloc::sync::Arc;
+use strandline_core::pool::arena::ArenaPool;
+use strandline_core::pool::fixed_block::FixedBlockPool;
+use strandline_core::pool::passthrough::PassthroughPool;
+use strandline_core::pool::tlsf::TlsfPool;
 use strandline_core::pool_set::{Need as CoreNeed, PoolSet, Route, SetAcquire};
 use strandline_core::{Acquire, FrontierRef, Pool, pool};
 
@@ -105,31 +109,56 @@ fn refusal(refused: pool::ReleaseError) -> Refusal {
 }
 
 /// A pool of the core.
-pub struct Handle(Arc<dyn Pool>);
+pub struct Handle {
+    pool: Arc<dyn Pool>,
+    /// The same, if it is one that knows batches.
+    tlsf: Option<Arc<TlsfPool>>,
+}
 
 impl Handle {
-    pub(crate) fn new(pool: impl Pool + 'static) -> Self {
-        Self(Arc::new(pool))
-    }
-
     pub(crate) const fn pool(&self) -> &Arc<dyn Pool> {
-        &self.0
+        &self.pool
+    }
+}
+
+impl From<TlsfPool> for Handle {
+    fn from(pool: TlsfPool) -> Self {
+        let pool = Arc::new(pool);
+        Self { pool: Arc::clone(&pool) as _, tlsf: Some(pool) }
+    }
+}
+
+impl From<FixedBlockPool> for Handle {
+    fn from(pool: FixedBlockPool) -> Self {
+        Self { pool: Arc::new(pool), tlsf: None }
+    }
+}
+
+impl From<ArenaPool> for Handle {
+    fn from(pool: ArenaPool) -> Self {
+        Self { pool: Arc::new(pool), tlsf: None }
+    }
+}
+
+impl From<PassthroughPool> for Handle {
+    fn from(pool: PassthroughPool) -> Self {
+        Self { pool: Arc::new(pool), tlsf: None }
     }
 }
 
 impl GuestPool for Handle {
     fn id(&self) -> u64 {
-        self.0.id().to_bits()
+        self.pool.id().to_bits()
     }
 
     fn properties(&self) -> PoolProperties {
-        convert::pool_properties(self.0.properties())
+        convert::pool_properties(self.pool.properties())
     }
 
     fn acquire(&self, asked: Request) -> Result<Acquired, PoolError> {
         let Request { size, alignment, after, may } = asked;
         let answer = convert::frontier(&after, |after| {
-            self.0.acquire(&request(size, alignment, after, may))
+            self.pool.acquire(&request(size, alignment, after, may))
         });
         match answer.map_err(PoolError::InvalidFrontier)? {
             Ok(answer) => Ok(acquired(answer)),
@@ -138,31 +167,31 @@ impl GuestPool for Handle {
     }
 
     fn release(&self, reservation: Reservation, death: Death) -> Result<(), Refusal> {
-        give_back(reservation, &death, |held, death| self.0.release(held, death))
+        give_back(reservation, &death, |held, death| self.pool.release(held, death))
     }
 
     fn cancel(&self, reservation: Reservation) -> Result<(), Refusal> {
-        cancel(reservation, |held| self.0.cancel(held))
+        cancel(reservation, |held| self.pool.cancel(held))
     }
 
     fn ledger(&self) -> Ledger {
-        Ledger::new(ledger::Book::new(Arc::clone(&self.0)))
+        Ledger::new(ledger::Book::new(Arc::clone(&self.pool), self.tlsf.clone()))
     }
 
     fn poll(&self) {
-        self.0.poll();
+        self.pool.poll();
     }
 
     fn trim(&self, how: Trim) -> Result<u64, PoolError> {
-        self.0.trim(convert::trim_in(how)).map_err(convert::pool_error)
+        self.pool.trim(convert::trim_in(how)).map_err(convert::pool_error)
     }
 
     fn stats(&self) -> PoolStats {
-        convert::pool_stats(&self.0.stats())
+        convert::pool_stats(&self.pool.stats())
     }
 
     fn observe(&self) -> u32 {
-        self.0.notification().observe().word()
+        self.pool.notification().observe().word()
     }
 }
 

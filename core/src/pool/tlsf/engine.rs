@@ -3,6 +3,7 @@
 use super::Coalescing;
 use super::eager::EagerHeap;
 use super::heap::{BlockDeath, CLEAN, Heap, TAINTED, Taken};
+use crate::Epoch;
 use crate::death::Death;
 use crate::frontier::FrontierRef;
 use crate::inspect::BlockState;
@@ -146,6 +147,28 @@ impl Engine {
     #[inline]
     pub(super) fn free(&mut self, block: BlockId, death: Death<'_>, progress: &dyn Progress) {
         either!(self, heap => heap.free(block, death, progress));
+    }
+
+    /// Where every block of this death is filed, while progress stands still: the shelf, and the epoch. `None` where each
+    /// has to be looked at.
+    pub(super) fn shelf_for(
+        &mut self,
+        death: Death<'_>,
+        progress: &dyn Progress,
+    ) -> Option<(u32, Epoch)> {
+        match self {
+            Self::Readiness(heap) => heap.shelf_for(death, progress),
+            Self::Eager(_) => None,
+        }
+    }
+
+    /// [`free`](Self::free)s a block, where [`shelf_for`](Self::shelf_for) said.
+    #[inline]
+    pub(super) fn file(&mut self, block: BlockId, shelf: u32, epoch: Epoch) {
+        match self {
+            Self::Readiness(heap) => heap.file(block, shelf, epoch),
+            Self::Eager(_) => unreachable!("eager merging names no shelf"),
+        }
     }
 
     /// Whether blocks turned clean.

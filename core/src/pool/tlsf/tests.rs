@@ -4,6 +4,8 @@ use super::*;
 use crate::slab::{BufferUsage, MemoryType, SlabError, SlabStats, SlabTable};
 use crate::{Axis, Entry, Epoch, FrontierRef, Progress, SlabId, SlabProvider};
 use alloc::collections::BTreeMap;
+use proptest::collection;
+use proptest::prelude::*;
 
 #[derive(Debug)]
 struct Provider {
@@ -360,4 +362,130 @@ fn a_run_of_more_axes_than_a_death_holds_is_not_taken_as_one() {
     // Nothing was forgotten: who knows nothing gets nothing.
     assert_eq!(pool.stats().pending_bytes, pending);
     assert!(matches!(pool.acquire(&Request::new(256)).unwrap(), Acquire::Exhausted { .. }));
+}
+
+/// What batches and single calls must agree in.
+fn outcome(answer: &Result<Acquire, PoolError>) -> alloc::string::String {
+    match answer {
+        Ok(Acquire::Ready { reservation, origin }) => {
+            alloc::format!("{:?}+{} {origin:?}", reservation.offset(), reservation.size())
+        }
+        Ok(Acquire::AfterWait { reservation, wait }) => {
+            alloc::format!("{:?}+{} after {wait:?}", reservation.offset(), reservation.size())
+        }
+        Ok(Acquire::Exhausted { growth_required, .. }) => {
+            alloc::format!("exhausted {growth_required}")
+        }
+        Ok(Acquire::OverBudget { .. }) => "over budget".into(),
+        Err(error) => alloc::format!("{error:?}"),
+    }
+}
+
+fn keep(answer: Result<Acquire, PoolError>, held: &mut Vec<Reservation>) {
+    if let Ok(Acquire::Ready { reservation, .. } | Acquire::AfterWait { reservation, .. }) = answer
+    {
+        held.push(reservation);
+    }
+}
+
+proptest! {
+    /// Batches and as many single calls answer alike and count alike, whatever the deaths, the progress between them,
+    /// and the policy.
+    #[test]
+    fn a_batch_is_as_many_single_calls(
+        steps in collection::vec(
+            (
+                collection::vec((0_u64..3000, 0_u32..13), 0..12),
+                0_usize..12,
+                (0_usize..6, 1_u64..8),
+                any::<(bool, bool)>(),
+                (any::<bool>(), 1_u64..8),
+            ),
+            1..24,
+        ),
+        eager in any::<bool>(),
+        packs in any::<bool>(),
+        budget in prop_oneof![Just(u64::MAX), Just(12 << 10)],
+    ) {
+        let make = || {
+            let provider =
+                Arc::new(Provider { slabs: Mutex::new(SlabTable::new()), capacity: 32 << 10 });
+            let axes = Arc::new(Axes::default());
+            let config = TlsfPoolConfig {
+                growth: Growth::slabs_of(8 << 10),
+                budget: Budget::bytes(budget),
+                coalescing: if eager { Coalescing::Eager } else { Coalescing::Readiness },
+                waiting: if packs { Waiting::ToPack } else { Waiting::LastResort },
+                ..TlsfPoolConfig::default()
+            };
+            (TlsfPool::new(PoolHost::new(provider, axes.clone()), config).unwrap(), axes)
+        };
+        let (many, one) = (make(), make());
+        let (mut held_many, mut held_one) = (Vec::new(), Vec::new());
+        for (asks, back, (death, epoch), (may_wait, may_grow), (on_a, reached)) in steps {
+            let known = after(&[(A, epoch)]);
+            let requests = asks.iter().map(|&(size, alignment)| Request {
+                may_wait,
+                may_grow,
+                ..Request::new(size).aligned(1 << alignment).after(known.as_ref())
+            });
+            let mut answers = Vec::new();
+            many.0.acquire_each(requests.clone(), |answer| {
+                answers.push(outcome(&answer));
+                keep(answer, &mut held_many);
+                core::ops::ControlFlow::Continue(())
+            });
+            for (request, batched) in requests.zip(answers) {
+                let answer = one.0.acquire(&request);
+                prop_assert_eq!(outcome(&answer), batched);
+                keep(answer, &mut held_one);
+            }
+            prop_assert_eq!(one.0.stats(), many.0.stats());
+            let axis = if on_a { A } else { B };
+            // Forward only.
+            let reached = reached.max(one.1.reached(axis));
+            many.1.advance(axis, reached);
+            one.1.advance(axis, reached);
+            let deaths = [
+                after(&[]),
+                after(&[(A, epoch)]),
+                after(&[(B, epoch)]),
+                after(&[(A, epoch), (B, 3)]),
+            ];
+            let death = match death {
+                4 => Death::Unknown,
+                5 => Death::Idle,
+                n => Death::After(deaths[n].as_ref()),
+            };
+            let back = back.min(held_one.len());
+            many.0.release_each(&mut held_many.drain(..back), death).unwrap();
+            for reservation in held_one.drain(..back) {
+                one.0.release(reservation, death).unwrap();
+            }
+            prop_assert_eq!(one.0.stats(), many.0.stats());
+        }
+    }
+}
+
+#[test]
+fn a_batch_stops_where_it_is_told_to_and_at_a_stranger() {
+    let (ours, _, _) = pool(4096, Coalescing::Readiness);
+    let (theirs, _, _) = pool(4096, Coalescing::Readiness);
+    let mut held = Vec::new();
+    ours.acquire_each((0..8).map(|_| Request::new(256).or_grow()), |answer| {
+        keep(answer, &mut held);
+        if held.len() == 3 {
+            core::ops::ControlFlow::Break(())
+        } else {
+            core::ops::ControlFlow::Continue(())
+        }
+    });
+    assert_eq!((held.len(), ours.stats().live), (3, 3));
+    held.insert(1, fill(&theirs, 1, 256).remove(0));
+    let mut held = held.into_iter();
+    let refused = ours.release_each(&mut held, Death::Idle).unwrap_err().reservation;
+    assert_eq!((refused.pool(), held.len(), ours.stats().live), (theirs.id(), 2, 2));
+    theirs.release(refused, Death::Idle).unwrap();
+    ours.release_each(&mut held, Death::Idle).unwrap();
+    assert_eq!(ours.stats().live, 0);
 }

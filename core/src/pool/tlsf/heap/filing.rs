@@ -38,6 +38,27 @@ impl Heap {
         }
     }
 
+    /// The shelf of a death of one axis that is not reached, if it has one, and the epoch: where every block of that death
+    /// goes, as long as no other is filed and no axis moves.
+    pub fn shelf_for(&mut self, death: Death<'_>, progress: &dyn Progress) -> Option<(u32, Epoch)> {
+        let Death::After(frontier) = death else { return None };
+        let &[Entry { axis, epoch }] = frontier.entries() else { return None };
+        match self.settle_axis(axis, epoch, progress) {
+            Standing::Shelf(shelf) => Some((shelf, epoch)),
+            Standing::Unlisted | Standing::Reached => None,
+        }
+    }
+
+    /// Frees a live block as [`shelf_for`](Self::shelf_for) said.
+    ///
+    /// # Panics
+    /// When the block is not live.
+    #[inline(always)]
+    pub fn file(&mut self, block: BlockId, shelf: u32, epoch: Epoch) {
+        self.reserved -= self.tlsf.live_bytes(block);
+        self.shelve_single(block, shelf, epoch);
+    }
+
     #[inline(never)]
     fn free_plain(&mut self, block: BlockId, shelf: u32) {
         self.reserved -= self.tlsf.live_bytes(block);
@@ -53,11 +74,13 @@ impl Heap {
         axis: Axis,
         epoch: Epoch,
     ) {
-        self.reserved -= self.tlsf.live_bytes(block);
         match self.settle_axis(axis, epoch, progress) {
-            Standing::Shelf(shelf) => self.shelve_single(block, shelf, epoch),
-            Standing::Reached => self.shelve_plain(block, CLEAN),
-            Standing::Unlisted => self.shelve_among(block, &[axis], &[epoch], progress),
+            Standing::Shelf(shelf) => self.file(block, shelf, epoch),
+            Standing::Reached => self.free_plain(block, CLEAN),
+            Standing::Unlisted => {
+                self.reserved -= self.tlsf.live_bytes(block);
+                self.shelve_among(block, &[axis], &[epoch], progress);
+            }
         }
     }
 
