@@ -7,11 +7,12 @@
 //!
 //! A ticket is the heap cell that travels with a reservation: it is boxed once, goes out with the
 //! reservation, comes back through the inbox with the block's death written into it, and is kept for the
-//! next reservation. In the steady state nothing is allocated.
+//! next reservation. In the steady state nothing is allocated. Several of one death are handed in as one: the death
+//! is written into the first, and the others follow it.
 //!
 //! # Safety
-//! The only unsafe code is the passage of a ticket through a raw pointer. `push` gives up the box
-//! (`Box::into_raw`) before it publishes the pointer; a pointer leaves the list only through `drain`, whose
+//! The only unsafe code is the passage of a ticket through a raw pointer. A pusher gives up the boxes
+//! (`Box::into_raw`) before it publishes the pointers; a pointer leaves the list only through `drain`, whose
 //! swap takes the whole list at once, so exactly one thread gets each pointer and turns it back into the
 //! box. Nodes are never read by other pushers beyond the head's address, which is only compared, so
 //! there is no reclamation problem and no ABA problem: a head that equals the expected one is the
@@ -85,6 +86,8 @@ impl fmt::Debug for StoredDeath {
 pub(crate) struct Ticket {
     /// Owned by the list while the ticket is in the inbox.
     next: *mut Ticket,
+    /// Its death is that of the ticket handed in before it.
+    follows: bool,
     /// The pool's name for the block.
     pub(crate) block: u32,
     /// Bytes that were asked for.
@@ -103,7 +106,13 @@ unsafe impl Sync for Ticket {}
 
 impl Ticket {
     pub(crate) fn new() -> Box<Self> {
-        Box::new(Self { next: ptr::null_mut(), block: 0, requested: 0, death: StoredDeath::IDLE })
+        Box::new(Self {
+            next: ptr::null_mut(),
+            follows: false,
+            block: 0,
+            requested: 0,
+            death: StoredDeath::IDLE,
+        })
     }
 }
 
@@ -125,17 +134,51 @@ impl Inbox {
 
     /// Hands a ticket in. Lock-free; one successful compare-exchange.
     #[inline]
-    pub(crate) fn push(&self, ticket: Box<Ticket>) {
+    pub(crate) fn push(&self, mut ticket: Box<Ticket>) {
+        ticket.follows = false;
         let raw = Box::into_raw(ticket);
+        // SAFETY: it came from the box above and is not published: this thread owns it.
+        unsafe { self.publish(raw, raw) };
+    }
+
+    /// Hands tickets in, in order and as one, whose death the first bears. Lock-free; one successful compare-exchange.
+    #[inline]
+    pub(crate) fn push_all(&self, tickets: impl Iterator<Item = Box<Ticket>>) {
+        // Frees what it has if the iterator panics.
+        let mut chain = Drained { head: ptr::null_mut() };
+        let mut first: *mut Ticket = ptr::null_mut();
+        for mut ticket in tickets {
+            ticket.follows = !first.is_null();
+            ticket.next = chain.head;
+            chain.head = Box::into_raw(ticket);
+            if first.is_null() {
+                first = chain.head;
+            }
+        }
+        let last = core::mem::replace(&mut chain.head, ptr::null_mut());
+        if !last.is_null() {
+            // SAFETY: both came from boxes above, where each `next` leads on to the one before, from the last to the
+            // first. None is published: this thread owns them all.
+            unsafe { self.publish(first, last) };
+        }
+    }
+
+    /// Puts a list that ends with `first` and begins with `last` before what is there.
+    ///
+    /// # Safety
+    /// The caller owns every ticket of the list, and gives it up.
+    #[inline]
+    unsafe fn publish(&self, first: *mut Ticket, last: *mut Ticket) {
         // Relaxed: the value is only compared and stored as a successor, never read through.
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
-            // SAFETY: `raw` came from the box above and is not published yet: this thread owns it.
-            unsafe { (*raw).next = head };
-            // Release: the drainer that takes `raw` sees the ticket's contents. The tickets behind
+            // SAFETY: `first` is not published yet: this thread owns it.
+            unsafe { (*first).next = head };
+            // Release: the drainer that takes `last` sees the contents of the tickets. The tickets behind
             // it were published by their own pushers' releases, which this store continues (an
             // atomic read-modify-write carries on the release sequence).
-            match self.head.compare_exchange_weak(head, raw, Ordering::Release, Ordering::Relaxed) {
+            match self.head.compare_exchange_weak(head, last, Ordering::Release, Ordering::Relaxed)
+            {
                 Ok(_) => return,
                 Err(now) => head = now,
             }
@@ -186,6 +229,23 @@ pub(crate) struct Drained {
     head: *mut Ticket,
 }
 
+impl Drained {
+    /// The next ticket, if its death is that of the one before.
+    #[inline]
+    pub(crate) fn next_follower(&mut self) -> Option<Box<Ticket>> {
+        // SAFETY: the head is null or a ticket that only this list owns; see `next`.
+        let follows = unsafe { self.head.as_ref() }.is_some_and(|ticket| ticket.follows);
+        if follows { self.next() } else { None }
+    }
+
+    /// Whether [`next_follower`](Self::next_follower) has one.
+    #[inline]
+    pub(crate) fn goes_on(&self) -> bool {
+        // SAFETY: as in `next_follower`.
+        unsafe { self.head.as_ref() }.is_some_and(|ticket| ticket.follows)
+    }
+}
+
 impl Iterator for Drained {
     type Item = Box<Ticket>;
 
@@ -229,6 +289,30 @@ mod tests {
     }
 
     #[test]
+    fn those_that_are_handed_in_as_one_follow_their_first() {
+        let inbox = Inbox::new();
+        let numbered = |block| {
+            let mut ticket = Ticket::new();
+            ticket.block = block;
+            ticket
+        };
+        inbox.push_all([0, 1, 2].into_iter().map(numbered));
+        inbox.push_all([].into_iter());
+        inbox.push_all([3, 4].into_iter().map(numbered));
+        inbox.push(numbered(5));
+        let mut out = Vec::new();
+        let mut drained = inbox.drain();
+        while let Some(ticket) = drained.next() {
+            out.push((ticket.block, false));
+            assert_eq!(drained.goes_on(), matches!(ticket.block, 0 | 3));
+            while let Some(ticket) = drained.next_follower() {
+                out.push((ticket.block, true));
+            }
+        }
+        assert!(out.into_iter().eq((0..6).map(|block| (block, matches!(block, 1 | 2 | 4)))));
+    }
+
+    #[test]
     fn a_death_of_too_many_axes_is_unknown_unless_some_were_reached() {
         #[derive(Debug)]
         struct Reached(u64);
@@ -267,10 +351,15 @@ mod model {
                 .map(|t| {
                     let inbox = inbox.clone();
                     thread::spawn(move || {
-                        for i in 0..2 {
+                        let numbered = |i| {
                             let mut ticket = Ticket::new();
                             ticket.block = t * 2 + i;
-                            inbox.push(ticket);
+                            ticket
+                        };
+                        if t == 0 {
+                            inbox.push_all((0..2).map(numbered));
+                        } else {
+                            (0..2).for_each(|i| inbox.push(numbered(i)));
                         }
                     })
                 })

@@ -16,7 +16,7 @@
 //! axis that blocks wait for, once. Of many at once, [`acquire_each`](TlsfPool::acquire_each) and
 //! [`release_each`](TlsfPool::release_each) save the lock and the settling of each.
 
-use super::inbox::{Inbox, Ticket};
+use super::inbox::{Drained, Inbox, StoredDeath, Ticket};
 use super::{
     Acquire, Origin, Pool, PoolError, PoolHost, PoolId, PoolProperties, PoolStats, ReleaseError,
     Request, Reservation, ReuseProof, Token, budget::Budget, growth::Growth,
@@ -164,8 +164,12 @@ impl TlsfPool {
     #[inline]
     fn settle(&self, state: &mut State) -> bool {
         let mut any = false;
-        for ticket in self.inbox.drain() {
+        let mut drained = self.inbox.drain();
+        while let Some(ticket) = drained.next() {
             state.free(ticket, &self.host);
+            if drained.goes_on() {
+                state.free_followers(&mut drained, &self.host);
+            }
             any = true;
         }
         any
@@ -344,14 +348,6 @@ impl TlsfPool {
             }
         }
     }
-
-    #[inline]
-    fn write_death(&self, ticket: &mut Ticket, death: Death<'_>) {
-        if ticket.death.set(death, &*self.host.progress) {
-            // Relaxed: a counter.
-            self.taints.fetch_add(1, Ordering::Relaxed);
-        }
-    }
 }
 
 /// A reservation in the making, built under the lock. What it has to wait for stands apart: a frontier is large, and would be
@@ -369,6 +365,28 @@ impl State {
         let block = self.returned(&ticket);
         self.engine.free(block, ticket.death.get(), &*host.progress);
         self.tickets.push(ticket);
+        self.note_pending();
+    }
+
+    /// Frees the blocks whose death is that of the one just freed. What it waits for is looked at once.
+    #[inline(never)]
+    fn free_followers(&mut self, drained: &mut Drained, host: &PoolHost) {
+        // The ticket of the one before was the last to be put by.
+        let death = self.tickets.last().map_or(StoredDeath::IDLE, |before| before.death);
+        let mut shared = None;
+        while let Some(mut ticket) = drained.next_follower() {
+            if shared.is_none() {
+                shared = self.engine.shelf_for(death.get(), &*host.progress);
+            }
+            if let Some((shelf, epoch)) = shared {
+                let block = self.returned(&ticket);
+                self.engine.file(block, shelf, epoch);
+                self.tickets.push(ticket);
+            } else {
+                ticket.death = death;
+                self.free(ticket, host);
+            }
+        }
         self.note_pending();
     }
 
@@ -562,7 +580,10 @@ impl Pool for TlsfPool {
 
     fn release(&self, reservation: Reservation, death: Death<'_>) -> Result<(), ReleaseError> {
         let mut ticket = self.take_back(reservation)?;
-        self.write_death(&mut ticket, death);
+        if ticket.death.set(death, &*self.host.progress) {
+            // Relaxed: a counter.
+            self.taints.fetch_add(1, Ordering::Relaxed);
+        }
         self.inbox.push(ticket);
         self.notification.signal_if_observed();
         Ok(())

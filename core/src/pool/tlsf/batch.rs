@@ -1,20 +1,22 @@
-//! Many acquires or releases under one lock, settled once.
+//! Many acquires under one lock, many releases in one push.
 //!
 //! ```text
 //!   acquire ×256     256 × (lock, settle, search)          acquire_each     lock, settle, 256 × search
-//!   release ×256     256 × push, later 256 × (look at      release_each     lock, settle, look at the axis,
+//!   release ×256     256 × push, later 256 × (look at      release_each     one push, later: look at the axis,
 //!                    the axis, file)                                        256 × file
 //! ```
 //!
-//! The answers are those of as many single calls, as long as progress stands still meanwhile: it is looked at once.
+//! The answers are those of as many single calls, as long as progress stands still while they are settled: it is
+//! looked at once.
 //!
 //! # Cost
-//! A search or a filing for each block. The lock is held throughout, but not while the pool grows.
+//! A search or a filing for each block. `acquire_each` holds the lock throughout, but not while the pool grows.
 
 use super::{State, TlsfPool};
 use crate::death::Death;
 use crate::offset::tlsf::Need;
 use crate::pool::{Acquire, Pool, PoolError, ReleaseError, Request, Reservation};
+use crate::sync::atomic::Ordering;
 use core::ops::ControlFlow;
 
 impl TlsfPool {
@@ -69,8 +71,8 @@ impl TlsfPool {
         need.ok_or_else(|| self.too_large(request))
     }
 
-    /// [`release`](Pool::release)s each reservation with the same death. Takes the pool's lock, which `release` does
-    /// not, and runs the iterator under it: of this pool it may only call `release` and `cancel`.
+    /// [`release`](Pool::release)s each reservation with the same death. Never takes the pool's lock; the next acquire
+    /// settles them as one.
     ///
     /// # Errors
     /// [`ReleaseError`] returns the first reservation of another pool; those before it are released, and those behind
@@ -80,30 +82,28 @@ impl TlsfPool {
         reservations: &mut impl Iterator<Item = Reservation>,
         death: Death<'_>,
     ) -> Result<(), ReleaseError> {
-        if self.host.sink.is_some() {
-            return reservations.try_for_each(|reservation| self.release(reservation, death));
-        }
-        let mut state = self.state.lock();
-        self.settle(&mut state);
-        let mut shared = None;
-        let released = reservations.try_for_each(|reservation| {
-            let mut ticket = self.take_back(reservation)?;
-            if shared.is_none() {
-                shared = state.engine.shelf_for(death, &*self.host.progress);
+        let mut refused = Ok(());
+        // How many, and whether their death has too many axes to be known.
+        let (mut count, mut tainted) = (0, false);
+        let tickets = reservations.map_while(|reservation| match self.take_back(reservation) {
+            Ok(mut ticket) => {
+                if count == 0 {
+                    tainted = ticket.death.set(death, &*self.host.progress);
+                }
+                count += 1;
+                Some(ticket)
             }
-            if let Some((shelf, epoch)) = shared {
-                let block = state.returned(&ticket);
-                state.engine.file(block, shelf, epoch);
-                state.tickets.push(ticket);
-            } else {
-                self.write_death(&mut ticket, death);
-                state.free(ticket, &self.host);
+            Err(error) => {
+                refused = Err(error);
+                None
             }
-            Ok(())
         });
-        state.note_pending();
-        drop(state);
+        self.inbox.push_all(tickets);
+        if tainted {
+            // Relaxed: a counter.
+            self.taints.fetch_add(count, Ordering::Relaxed);
+        }
         self.notification.signal_if_observed();
-        released
+        refused
     }
 }

@@ -397,7 +397,7 @@ proptest! {
             (
                 collection::vec((0_u64..3000, 0_u32..13), 0..12),
                 0_usize..12,
-                (0_usize..6, 1_u64..8),
+                (0_usize..7, 1_u64..8),
                 any::<(bool, bool)>(),
                 (any::<bool>(), 1_u64..8),
             ),
@@ -451,10 +451,13 @@ proptest! {
                 after(&[(A, epoch)]),
                 after(&[(B, epoch)]),
                 after(&[(A, epoch), (B, 3)]),
+                // More axes than a death can have.
+                Frontier::from_entries((1..20).map(|i| Entry::new(Axis::queue(0, 0, 0, i), epoch)))
+                    .unwrap(),
             ];
             let death = match death {
-                4 => Death::Unknown,
-                5 => Death::Idle,
+                5 => Death::Unknown,
+                6 => Death::Idle,
                 n => Death::After(deaths[n].as_ref()),
             };
             let back = back.min(held_one.len());
