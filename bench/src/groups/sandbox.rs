@@ -14,9 +14,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::{env, fs};
 use strandline_core::pool::growth::Growth;
-use strandline_core::pool::tlsf::{Coalescing, TlsfPool, TlsfPoolConfig};
-use strandline_core::pool::{PoolHost, Request};
-use strandline_core::{Acquire, Axis, Death, Entry, FrontierRef, NoProgress, Pool, Tracker};
+use strandline_core::pool::tlsf::{Answers, Coalescing, Held, TlsfPool, TlsfPoolConfig};
+use strandline_core::pool::{Origin, PoolError, PoolHost, Request};
+use strandline_core::{
+    Acquire, Axis, Death, Entry, FrontierRef, NoProgress, Pool, SlabId, Tracker,
+};
 use strandline_host_native::MmapSlabProvider;
 use strandline_host_native::component::guest::{GuestHost, GuestLimits};
 use strandline_host_native::component::substrate::{
@@ -89,10 +91,25 @@ fn singles() -> Vec<Contender> {
 }
 
 /// Sizes of one batch after the other, in a circle.
-fn sizes() -> Vec<Vec<(u64, u64)>> {
+fn sizes() -> Vec<Vec<[u64; 2]>> {
     let churn = Churn::mixed(BATCH as u32);
-    let sizes: Vec<(u64, u64)> = churn.swaps.iter().map(|swap| (u64::from(swap.size), 1)).collect();
+    let sizes: Vec<_> = churn.swaps.iter().map(|swap| [u64::from(swap.size), 1]).collect();
     sizes.chunks_exact(BATCH).take(64).map(<[_]>::to_vec).collect()
+}
+
+/// Keeps what a batch gets.
+struct Keep<'a>(&'a mut Vec<Held>);
+
+impl Answers for Keep<'_> {
+    fn ready(&mut self, held: Held, slab: SlabId, offset: u64, _: Origin) -> ControlFlow<()> {
+        black_box((slab, offset));
+        self.0.push(held);
+        ControlFlow::Continue(())
+    }
+
+    fn other(&mut self, answer: Result<Acquire, PoolError>) -> ControlFlow<()> {
+        panic!("{answer:?}")
+    }
 }
 
 fn batches() -> Vec<Contender> {
@@ -109,7 +126,7 @@ fn batches() -> Vec<Contender> {
             at = (at.0 + 1, at.1 + 1);
             let death = Entry::new(AXIS, at.1);
             let mut held = Vec::with_capacity(BATCH);
-            for &(size, _) in stream {
+            for &[size, _] in stream {
                 let request = Request::new(size).after(FrontierRef::single(&known)).or_grow();
                 match here.acquire(&request) {
                     Ok(Acquire::Ready { reservation, .. }) => held.push(reservation),
@@ -136,17 +153,11 @@ fn batches() -> Vec<Contender> {
             let mut held = Vec::with_capacity(BATCH);
             let requests = stream
                 .iter()
-                .map(|&(size, _)| Request::new(size).after(FrontierRef::single(&known)).or_grow());
-            here.acquire_each(requests, |answer| match answer {
-                Ok(Acquire::Ready { reservation, .. }) => {
-                    held.push(reservation);
-                    ControlFlow::Continue(())
-                }
-                other => panic!("{other:?}"),
-            });
+                .map(|&[size, _]| Request::new(size).after(FrontierRef::single(&known)).or_grow());
+            here.acquire_each(requests, &mut Keep(&mut held));
             let death = Death::After(FrontierRef::single(&death));
             let released = here.release_each(&mut held.into_iter(), death);
-            released.unwrap_or_else(|error| panic!("{error}"));
+            released.unwrap_or_else(|refused| panic!("{refused:?}"));
         }
         per_pair(clock.elapsed(), pairs)
     });

@@ -39,6 +39,8 @@ mod shelf;
 use runs::Runs;
 use shelf::{Link, Lists, NONE, Shelf, SizeClasses};
 
+pub(crate) use quick::InHand;
+
 pub use placement::{Carve, Placement, Search, Tie};
 pub use runs::{MAX_RUN, RunId};
 
@@ -137,6 +139,21 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self { granule: 256, second_level_bits: 5, placement: Placement::FAST }
+    }
+}
+
+impl Config {
+    /// A request in granules; `None` when it exceeds what any region could hold.
+    #[inline]
+    #[must_use]
+    pub fn need(&self, bytes: u64, alignment: u64) -> Option<Need> {
+        let granule_bits = self.granule.trailing_zeros();
+        let units = bytes.checked_add(self.granule.saturating_sub(1))?.checked_shr(granule_bits)?;
+        let align = alignment.checked_shr(granule_bits)?.max(1);
+        let units = u32::try_from(units).ok()?.max(1);
+        let align = u32::try_from(align).ok()?;
+        units.checked_add(align - 1)?;
+        Some(Need::new(units, align, self.placement.is_large(bytes)))
     }
 }
 
@@ -517,16 +534,11 @@ impl<L: Label> Tlsf<L> {
         (node.units == units && node.shelf < LOOSE).then_some(BlockId(first))
     }
 
-    /// The request as this allocator counts; `None` when it exceeds what any region could hold.
+    /// The request as this allocator counts; see [`Config::need`].
     #[inline]
     #[must_use]
     pub fn need(&self, bytes: u64, alignment: u64) -> Option<Need> {
-        let units = bytes.checked_add(self.config.granule - 1)? >> self.granule_bits;
-        let align = (alignment >> self.granule_bits).max(1);
-        let units = u32::try_from(units).ok()?.max(1);
-        let align = u32::try_from(align).ok()?;
-        units.checked_add(align - 1)?;
-        Some(Need::new(units, align, self.config.placement.is_large(bytes)))
+        self.config.need(bytes, alignment)
     }
 
     /// Bytes that a request takes.

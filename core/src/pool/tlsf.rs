@@ -42,8 +42,10 @@ pub mod heap;
 mod newcomers;
 mod wheel;
 
+pub use batch::{Answers, Held};
+
 use engine::{Ask, Engine, Seek};
-use heap::Taken;
+use heap::{BlockDeath, Taken};
 
 /// What may merge with what when a block is freed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -205,9 +207,9 @@ impl TlsfPool {
         }
     }
 
-    /// The request is one that this pool could ever serve.
+    /// What the request comes to, if this pool could ever serve it.
     #[inline(always)]
-    fn check(&self, request: &Request<'_>) -> Result<(), PoolError> {
+    fn need(&self, request: &Request<'_>) -> Result<Need, PoolError> {
         request.validate()?;
         if request.size > self.provider.max_slab_size {
             return Err(self.too_large(request));
@@ -216,7 +218,8 @@ impl TlsfPool {
             // An offset can be no better aligned than the slab it counts from.
             return Err(PoolError::InvalidAlignment { alignment: request.alignment });
         }
-        Ok(())
+        let need = self.config.offsets.need(request.size, request.alignment);
+        need.ok_or_else(|| self.too_large(request))
     }
 
     #[inline]
@@ -362,7 +365,10 @@ struct Found {
 
 impl State {
     fn free(&mut self, ticket: Box<Ticket>, host: &PoolHost) {
-        let block = self.returned(&ticket);
+        self.stats.requested_bytes -= ticket.requested;
+        self.stats.releases += 1;
+        self.stats.live -= 1;
+        let block = BlockId::from_index(ticket.block);
         self.engine.free(block, ticket.death.get(), &*host.progress);
         self.tickets.push(ticket);
         self.note_pending();
@@ -373,30 +379,29 @@ impl State {
     fn free_followers(&mut self, drained: &mut Drained, host: &PoolHost) {
         // The ticket of the one before was the last to be put by.
         let death = self.tickets.last().map_or(StoredDeath::IDLE, |before| before.death);
-        let mut shared = None;
-        while let Some(mut ticket) = drained.next_follower() {
-            if shared.is_none() {
-                shared = self.engine.shelf_for(death.get(), &*host.progress);
-            }
-            if let Some((shelf, epoch)) = shared {
-                let block = self.returned(&ticket);
-                self.engine.file(block, shelf, epoch);
-                self.tickets.push(ticket);
-            } else {
+        if let Some((shelf, epoch)) = self.engine.shelf_for(death.get(), &*host.progress) {
+            let Self { engine, tickets, stats, .. } = self;
+            let (mut count, mut requested) = (0, 0);
+            let blocks = core::iter::from_fn(|| {
+                let ticket = drained.next_follower()?;
+                count += 1;
+                requested += ticket.requested;
+                let block = BlockId::from_index(ticket.block);
+                tickets.push(ticket);
+                Some(block)
+            });
+            engine.file_each(blocks, shelf, epoch);
+            stats.requested_bytes -= requested;
+            stats.releases += count;
+            stats.live -= count;
+            self.note_pending();
+        } else {
+            // Each is looked at: the death is reached, or of several axes.
+            while let Some(mut ticket) = drained.next_follower() {
                 ticket.death = death;
                 self.free(ticket, host);
             }
         }
-        self.note_pending();
-    }
-
-    /// A ticket came back: counts it.
-    #[inline(always)]
-    fn returned(&mut self, ticket: &Ticket) -> BlockId {
-        self.stats.requested_bytes -= ticket.requested;
-        self.stats.releases += 1;
-        self.stats.live -= 1;
-        BlockId::from_index(ticket.block)
     }
 
     #[inline(always)]
@@ -425,6 +430,7 @@ impl State {
         need: Need,
         request: &Request<'_>,
         host: &PoolHost,
+        search: impl FnOnce(&mut Engine, &Ask<'_>, &mut BlockDeath) -> Option<Taken>,
     ) -> Option<(Taken, Box<Ticket>)> {
         let mut ticket = self.tickets.pop().unwrap_or_else(Ticket::new);
         let ask = Ask {
@@ -434,7 +440,7 @@ impl State {
             progress: &*host.progress,
             requested: request.size,
         };
-        let found = self.engine.acquire(&ask, &mut ticket.death.after);
+        let found = search(&mut self.engine, &ask, &mut ticket.death.after);
         let Some(taken) = found else {
             self.tickets.push(ticket);
             return None;
@@ -447,7 +453,7 @@ impl State {
     // Always: as values, not in memory, what was found passes to the answer without waiting for stores.
     #[inline(always)]
     fn find_ready(&mut self, need: Need, request: &Request<'_>, host: &PoolHost) -> Option<Found> {
-        let (taken, ticket) = self.take(Seek::Ready, need, request, host)?;
+        let (taken, ticket) = self.take(Seek::Ready, need, request, host, Engine::acquire_ready)?;
         let origin = self.origin(taken, &ticket, request);
         self.found(taken, request, ticket, Some(origin))
     }
@@ -460,7 +466,9 @@ impl State {
         request: &Request<'_>,
         host: &PoolHost,
     ) -> Option<Found> {
-        self.find_ready(need, request, host)
+        let (taken, ticket) = self.take(Seek::Ready, need, request, host, Engine::acquire)?;
+        let origin = self.origin(taken, &ticket, request);
+        self.found(taken, request, ticket, Some(origin))
     }
 
     /// What the requester may have to wait for; if so, `wait` says for what.
@@ -472,7 +480,7 @@ impl State {
         host: &PoolHost,
         wait: &mut Option<Frontier>,
     ) -> Option<Found> {
-        let (taken, ticket) = self.take(seek, need, request, host)?;
+        let (taken, ticket) = self.take(seek, need, request, host, Engine::acquire)?;
         // Ready after all, if what is not known of has been reached.
         let left = wait.insert(uncovered(&ticket, request));
         let ready = if left.as_ref().is_satisfied(&*host.progress) {
@@ -563,12 +571,10 @@ impl Pool for TlsfPool {
     }
 
     fn acquire(&self, request: &Request<'_>) -> Result<Acquire, PoolError> {
-        self.check(request)?;
+        let need = self.need(request)?;
         let observed: Observation = self.notification.observe();
         let mut state = self.state.lock();
         self.settle(&mut state);
-        let need = state.engine.need(request.size, request.alignment);
-        let need = need.ok_or_else(|| self.too_large(request))?;
         match self.find_first(&mut state, need, request) {
             Ok(found) => {
                 drop(state);

@@ -62,7 +62,7 @@ mod returns;
 mod snapshot;
 mod state;
 
-pub use batch::{Answer, Batch};
+pub use batch::{Answer, Batch, Sizes};
 pub use limits::{SubstrateConfig, SubstrateLimits};
 pub use locate::{COMPONENT_VARIABLE, find_component};
 pub use module::SubstrateModule;

@@ -170,13 +170,13 @@ fn a_batch_does_what_its_calls_would() {
     let substrate = module().instantiate().unwrap();
     let provider = provider();
     let [one, many] = [0, 1].map(|_| substrate.tlsf(host(&provider), config()).unwrap());
-    let sizes: Vec<(u64, u64)> = (0..256).map(|i| (1 + i * 37 % 5000, 1 << (i % 9))).collect();
+    let sizes: Vec<[u64; 2]> = (0..256).map(|i| [1 + i * 37 % 5000, 1 << (i % 9)]).collect();
     let common = Request::new(1).or_grow();
     let batch = many.acquire_batch(&sizes, &common).unwrap();
     assert_eq!(batch.stopped, None);
     let mut held = Vec::new();
     let mut single = Vec::new();
-    for (answer, &(size, alignment)) in batch.answers.into_iter().zip(&sizes) {
+    for (answer, &[size, alignment]) in batch.answers.into_iter().zip(&sizes) {
         let request = Request { size, alignment, ..common };
         let (
             Answer::Ready { reservation, origin },
@@ -199,7 +199,7 @@ fn a_batch_does_what_its_calls_would() {
     assert_eq!(one.stats(), many.stats());
 
     // An invalid request stops the batch where it stands; what came before is reserved.
-    let batch = many.acquire_batch(&[(64, 1), (0, 1), (64, 1)], &common).unwrap();
+    let batch = many.acquire_batch(&[[64, 1], [0, 1], [64, 1]], &common).unwrap();
     assert_eq!((batch.answers.len(), batch.stopped), (1, Some(PoolError::ZeroSize)));
     assert_eq!(many.stats().live, 1);
 }

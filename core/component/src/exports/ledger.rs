@@ -13,16 +13,23 @@ use alloc::sync::Arc;
 use alloc::{vec, vec::Vec};
 use core::cell::RefCell;
 use core::ops::ControlFlow;
-use strandline_core::pool::{Origin, PoolError as CoreError, ReuseProof};
-use strandline_core::pool::tlsf::TlsfPool;
+use strandline_core::pool::tlsf::{Answers as Each, Held, TlsfPool};
+use strandline_core::pool::{Origin, PoolError as CoreError, ReleaseError, ReuseProof};
 use strandline_core::table::{ShortKey, Table, Vacant};
-use strandline_core::{Acquire, FrontierRef, Pool, Reservation};
+use strandline_core::{Acquire, FrontierRef, Pool, Reservation, SlabId};
 
 /// Words of an answer.
 const WORDS: usize = 3;
 
-type Places = Table<ShortKey, Reservation>;
-type Place<'a> = Vacant<'a, ShortKey, Reservation>;
+type Places = Table<ShortKey, Kept>;
+type Place<'a> = Vacant<'a, ShortKey, Kept>;
+
+/// What a key stands for.
+enum Kept {
+    Whole(Reservation),
+    /// Of a pool that knows batches, in which what is large would be moved for each.
+    Held(Held),
+}
 
 /// The exported resource.
 pub struct Book {
@@ -39,27 +46,94 @@ impl Book {
         Self { pool, tlsf, places: RefCell::default(), unread: RefCell::default() }
     }
 
-    /// Gives back an answer that there is no key for.
-    #[inline(never)]
-    fn turn_down(&self, answer: Result<Acquire, CoreError>) {
-        if let Ok(Acquire::Ready { reservation, .. } | Acquire::AfterWait { reservation, .. }) =
-            answer
-        {
-            // Its own pool does not refuse it.
-            let _ = self.pool.cancel(reservation);
-        }
-    }
-
     /// Takes a key out and does something with its reservation, which is of this pool and so not refused.
     fn give_back(
         &self,
         key: u32,
-        position: u32,
-        release: impl FnOnce(Reservation) -> Result<(), strandline_core::pool::ReleaseError>,
+        release: impl FnOnce(Reservation) -> Result<(), ReleaseError>,
     ) -> Result<(), LedgerError> {
         let taken = self.places.borrow_mut().remove(ShortKey::from_bits(key));
-        let Some(reservation) = taken else { return Err(LedgerError::UnknownKey(position)) };
+        let reservation = match (taken, &self.tlsf) {
+            (None, _) => return Err(LedgerError::UnknownKey(0)),
+            (Some(Kept::Whole(reservation)), _) => reservation,
+            (Some(Kept::Held(held)), Some(tlsf)) => {
+                tlsf.whole(held).map_err(|_| LedgerError::Lost)?
+            }
+            (Some(Kept::Held(_)), None) => return Err(LedgerError::Lost),
+        };
         release(reservation).map_err(|_| LedgerError::Lost)
+    }
+}
+
+/// A batch of answers in the making.
+struct Packed<'a> {
+    book: &'a Book,
+    places: &'a mut Places,
+    words: core::slice::IterMut<'a, [u64; WORDS]>,
+    waits: Vec<Entry>,
+    stopped: Option<PoolError>,
+    /// What there was no key for, to be given back when the pool is not locked any more.
+    left: Option<Held>,
+}
+
+impl Packed<'_> {
+    fn stop(&mut self, error: PoolError) -> ControlFlow<()> {
+        self.stopped = Some(error);
+        ControlFlow::Break(())
+    }
+
+    /// Writes the next answer down.
+    #[inline]
+    fn write(&mut self, answer: [u64; WORDS]) -> ControlFlow<()> {
+        match self.words.next() {
+            Some(words) => {
+                *words = answer;
+                ControlFlow::Continue(())
+            }
+            None => ControlFlow::Break(()),
+        }
+    }
+
+    /// Keeps a reservation, and writes its answer down.
+    fn keep(&mut self, reservation: Reservation, head: u64) -> ControlFlow<()> {
+        let (slab, offset) = (reservation.slab().to_bits(), reservation.offset());
+        let Some(place) = self.places.vacant() else {
+            // Its own pool does not refuse it.
+            let _ = self.book.pool.cancel(reservation);
+            return self.stop(PoolError::Limit);
+        };
+        let key = place.fill(Kept::Whole(reservation)).to_bits();
+        self.write([head | u64::from(key) << 32, slab, offset])
+    }
+}
+
+impl Each for Packed<'_> {
+    #[inline]
+    fn ready(&mut self, held: Held, slab: SlabId, offset: u64, origin: Origin) -> ControlFlow<()> {
+        let Some(place) = self.places.vacant() else {
+            self.left = Some(held);
+            return self.stop(PoolError::Limit);
+        };
+        let key = place.fill(Kept::Held(held)).to_bits();
+        self.write([ready(origin) | u64::from(key) << 32, slab.to_bits(), offset])
+    }
+
+    #[inline(never)]
+    fn other(&mut self, answer: Result<Acquire, CoreError>) -> ControlFlow<()> {
+        match answer {
+            Ok(Acquire::Ready { reservation, origin }) => self.keep(reservation, ready(origin)),
+            Ok(Acquire::AfterWait { reservation, wait }) => {
+                let entries = wait.as_ref();
+                self.waits.extend(convert::entries(entries));
+                self.keep(reservation, AFTER_WAIT | (entries.len() as u64) << 8)
+            }
+            Ok(Acquire::Exhausted { growth_required: false, .. }) => self.write([EXHAUSTED, 0, 0]),
+            Ok(Acquire::Exhausted { growth_required: true, .. }) => {
+                self.write([GROWTH_REQUIRED, 0, 0])
+            }
+            Ok(Acquire::OverBudget { .. }) => self.write([OVER_BUDGET, 0, 0]),
+            Err(error) => self.stop(convert::pool_error(error)),
+        }
     }
 }
 
@@ -83,15 +157,8 @@ fn hold(place: Place<'_>, reservation: Reservation, origin: Origin) -> HeldRecor
         slab: reservation.slab().to_bits(),
         offset: reservation.offset(),
         origin: convert::origin(origin),
-        key: place.fill(reservation).to_bits(),
+        key: place.fill(Kept::Whole(reservation)).to_bits(),
     }
-}
-
-/// Keeps a reservation of a batch; the words of its answer.
-#[inline]
-fn held(place: Place<'_>, reservation: Reservation, head: u64) -> [u64; WORDS] {
-    let (slab, offset) = (reservation.slab().to_bits(), reservation.offset());
-    [head | u64::from(place.fill(reservation).to_bits()) << 32, slab, offset]
 }
 
 /// Keeps what a pool answered.
@@ -104,7 +171,7 @@ fn outcome(place: Place<'_>, answer: Result<Acquire, CoreError>) -> Result<Outco
             slab: reservation.slab().to_bits(),
             offset: reservation.offset(),
             wait: convert::entries(wait.as_ref()),
-            key: place.fill(reservation).to_bits(),
+            key: place.fill(Kept::Whole(reservation)).to_bits(),
         })),
         Ok(Acquire::Exhausted { observed, growth_required }) => {
             Ok(Outcome::Exhausted(Exhausted { observed: observed.word(), growth_required }))
@@ -142,7 +209,7 @@ impl GuestLedger for Book {
             let released = convert::single(death.as_ref(), |death| {
                 // An empty one is idle.
                 let death = strandline_core::Death::After(death);
-                self.give_back(key, 0, |reservation| self.pool.release(reservation, death))
+                self.give_back(key, |reservation| self.pool.release(reservation, death))
             });
             match released.map_err(LedgerError::InvalidDeath) {
                 Ok(Ok(())) => {}
@@ -174,13 +241,13 @@ impl GuestLedger for Book {
 
     fn release(&self, key: u32, death: Death) -> Result<(), LedgerError> {
         let released = convert::death(&death, |death| {
-            self.give_back(key, 0, |reservation| self.pool.release(reservation, death))
+            self.give_back(key, |reservation| self.pool.release(reservation, death))
         });
         released.map_err(LedgerError::InvalidDeath)?
     }
 
     fn cancel(&self, key: u32) -> Result<(), LedgerError> {
-        self.give_back(key, 0, |reservation| self.pool.cancel(reservation))
+        self.give_back(key, |reservation| self.pool.cancel(reservation))
     }
 
     fn acquire_batch(
@@ -189,83 +256,72 @@ impl GuestLedger for Book {
         after: Frontier,
         may: Permissions,
     ) -> Result<Answers, PoolError> {
-        let places = &mut *self.places.borrow_mut();
-        let mut answers = Answers {
-            words: vec![0; requests.len() / 2 * WORDS],
-            waits: Vec::new(),
-            observed: self.pool.notification().observe().word(),
-            stopped: None,
-        };
-        let mut done = 0;
         let (requests, _) = requests.as_chunks::<2>();
-        let (words, _) = answers.words.as_chunks_mut::<WORDS>();
-        let mut words = words.iter_mut();
-        let mut write = |answer| {
-            let Some(words) = words.next() else { return ControlFlow::Break(()) };
-            let Some(place) = places.vacant() else {
-                self.turn_down(answer);
-                answers.stopped = Some(PoolError::Limit);
-                return ControlFlow::Break(());
-            };
-            // One match over what was returned, and no name for the answer in it: it is large, and would be copied.
-            *words = match answer {
-                Ok(Acquire::Ready { reservation, origin }) => {
-                    held(place, reservation, ready(origin))
-                }
-                Ok(Acquire::AfterWait { reservation, wait }) => {
-                    let entries = wait.as_ref();
-                    answers.waits.extend(convert::entries(entries));
-                    held(place, reservation, AFTER_WAIT | (entries.len() as u64) << 8)
-                }
-                Ok(Acquire::Exhausted { growth_required: false, .. }) => [EXHAUSTED, 0, 0],
-                Ok(Acquire::Exhausted { growth_required: true, .. }) => [GROWTH_REQUIRED, 0, 0],
-                Ok(Acquire::OverBudget { .. }) => [OVER_BUDGET, 0, 0],
-                Err(error) => {
-                    answers.stopped = Some(convert::pool_error(error));
-                    return ControlFlow::Break(());
-                }
-            };
-            done += WORDS;
-            ControlFlow::Continue(())
+        let mut words = vec![0; requests.len() * WORDS];
+        let observed = self.pool.notification().observe().word();
+        let (rows, _) = words.as_chunks_mut::<WORDS>();
+        let mut packed = Packed {
+            book: self,
+            places: &mut self.places.borrow_mut(),
+            words: rows.iter_mut(),
+            waits: Vec::new(),
+            stopped: None,
+            left: None,
         };
         let all = |after: FrontierRef<'_>| {
-            let mut requests = requests
-                .iter()
-                .map(|&[size, alignment]| request(size, alignment, after, may));
+            let mut requests =
+                requests.iter().map(|&[size, alignment]| request(size, alignment, after, may));
             if let Some(tlsf) = &self.tlsf {
-                tlsf.acquire_each(requests, write);
+                tlsf.acquire_each(requests, &mut packed);
             } else {
-                let _ = requests.try_for_each(|request| write(self.pool.acquire(&request)));
+                let _ = requests.try_for_each(|request| packed.other(self.pool.acquire(&request)));
             }
         };
         let batch = imports::batch(|| convert::frontier(&after, all));
         batch.map_err(PoolError::InvalidFrontier)?;
-        answers.words.truncate(done);
-        Ok(answers)
+        let Packed { words: unwritten, waits, stopped, left, .. } = packed;
+        if let (Some(held), Some(tlsf)) = (left, &self.tlsf)
+            && let Ok(reservation) = tlsf.whole(held)
+        {
+            // Its own pool does not refuse it.
+            let _ = self.pool.cancel(reservation);
+        }
+        let done = (requests.len() - unwritten.len()) * WORDS;
+        words.truncate(done);
+        Ok(Answers { words, waits, observed, stopped })
     }
 
     fn release_batch(&self, keys: Vec<u32>, death: Death) -> Result<(), LedgerError> {
         let mut unknown = None;
         let all = |death: strandline_core::Death<'_>| {
             let mut places = self.places.borrow_mut();
-            let mut keys = keys.iter().zip(0..).map_while(|(&key, position)| {
+            let mut kept = keys.iter().zip(0..).map_while(|(&key, position)| {
                 let taken = places.remove(ShortKey::from_bits(key));
                 if taken.is_none() {
                     unknown = Some(position);
                 }
                 taken
             });
+            // Its own pool refuses none.
             match &self.tlsf {
-                Some(tlsf) => tlsf.release_each(&mut keys, death),
-                None => keys.try_for_each(|reservation| self.pool.release(reservation, death)),
+                Some(tlsf) => {
+                    let mut held = kept.map_while(|kept| match kept {
+                        Kept::Held(held) => Some(held),
+                        Kept::Whole(reservation) => tlsf.hold(reservation).ok(),
+                    });
+                    tlsf.release_each(&mut held, death).is_ok()
+                }
+                None => kept.all(|kept| match kept {
+                    Kept::Whole(reservation) => self.pool.release(reservation, death).is_ok(),
+                    Kept::Held(_) => false,
+                }),
             }
         };
         let released = imports::batch(|| convert::death(&death, all));
         match (released.map_err(LedgerError::InvalidDeath)?, unknown) {
-            (Ok(()), None) => Ok(()),
-            (Ok(()), Some(position)) => Err(LedgerError::UnknownKey(position)),
-            // Its own pool refused it.
-            (Err(_), _) => Err(LedgerError::Lost),
+            (true, None) => Ok(()),
+            (true, Some(position)) => Err(LedgerError::UnknownKey(position)),
+            (false, _) => Err(LedgerError::Lost),
         }
     }
 

@@ -38,6 +38,16 @@ pub(crate) struct Cut {
     pub(crate) region: RegionId,
 }
 
+/// A block that is filed but for its bin.
+#[derive(Clone, Copy, Debug)]
+#[must_use = "it is found by nobody until it is put down"]
+pub(crate) struct InHand {
+    pub(crate) block: BlockId,
+    /// Its size; the node's own is that of before.
+    units: u32,
+    rank: u64,
+}
+
 impl Head {
     #[inline(always)]
     fn of(filed: &Shelf, shelf: u32, bin: u32) -> Self {
@@ -214,8 +224,8 @@ impl<L: Label> Tlsf<L> {
         node.units != need.units() && self.end(node, need) == Side::Right
     }
 
-    /// Files a live or loose block on a shelf and merges it with its neighbours there; returns the
-    /// block that bears it all. `join` is called for each neighbour that merges, with the rank so far, the
+    /// Puts a live or loose block on a shelf and merges it with its neighbours there; returns the
+    /// block that bears it all, which is in hand: filed but for its bin, to be [`put_down`](Self::put_down). `join` is called for each neighbour that merges, with the rank so far, the
     /// neighbour's label, and whether the result bears the neighbour's id; it returns the rank of both.
     /// `write` changes the label that the result bears, and its rank is what it is given.
     ///
@@ -229,7 +239,7 @@ impl<L: Label> Tlsf<L> {
         mut rank: u64,
         mut join: impl FnMut(u64, &mut L, bool) -> u64,
         write: impl FnOnce(&mut L, u64),
-    ) -> Option<BlockId> {
+    ) -> Option<InHand> {
         let BlockId(id) = block;
         let (nodes, labels) = (&mut self.nodes.nodes[..], &mut self.nodes.labels[..]);
         let node = &nodes[id as usize];
@@ -279,9 +289,7 @@ impl<L: Label> Tlsf<L> {
                     self.vacant = right;
                 }
                 nodes[next.id() as usize].left = Beside::filed(left);
-                let node = &mut nodes[left as usize];
-                node.units = total;
-                node.right = next;
+                nodes[left as usize].right = next;
                 bears = left;
             } else {
                 let right = right.id();
@@ -290,17 +298,52 @@ impl<L: Label> Tlsf<L> {
                 total = units + right_units;
                 nodes[left.id() as usize].right = Beside::filed(right);
                 let joined = &mut nodes[right as usize];
-                joined.units = total;
                 joined.offset = node.offset;
                 joined.left = left;
                 bears = right;
             }
         }
-        let filed = &mut self.shelves[shelf as usize];
-        filed.units += u64::from(units);
+        self.shelves[shelf as usize].units += u64::from(units);
         write(&mut labels[bears as usize], rank);
-        filed.link(nodes, bears, classes.floor(total), total, rank);
-        Some(BlockId(bears))
+        Some(InHand { block: BlockId(bears), units: total, rank })
+    }
+
+    /// Puts a block that is in hand into its bin.
+    #[inline(always)]
+    pub(crate) fn put_down(&mut self, in_hand: InHand, shelf: u32) {
+        let InHand { block: BlockId(id), units, rank } = in_hand;
+        let nodes = &mut self.nodes.nodes[..];
+        nodes[id as usize].units = units;
+        self.shelves[shelf as usize].link(nodes, id, self.classes.floor(units), units, rank);
+    }
+
+    /// Merges a live block into the one that is in hand, where it stands beside that one and nothing else that is free.
+    /// The label stays. What is in the bins is as if the one in hand had been put down before, and taken up again.
+    #[inline(always)]
+    pub(crate) fn extend(&mut self, in_hand: &mut InHand, block: BlockId, shelf: u32) -> bool {
+        let (BlockId(bears), BlockId(id)) = (in_hand.block, block);
+        let nodes = &mut self.nodes.nodes[..];
+        let node = nodes[id as usize];
+        let beside = Beside::filed(bears);
+        if node.left == beside && !node.right.is_filed() {
+            nodes[bears as usize].right = node.right;
+            nodes[node.right.id() as usize].left = beside;
+        } else if node.right == beside && !node.left.is_filed() {
+            let joined = &mut nodes[bears as usize];
+            (joined.left, joined.offset) = (node.left, node.offset);
+            nodes[node.left.id() as usize].right = beside;
+        } else {
+            return false;
+        }
+        let filed = &mut self.shelves[shelf as usize];
+        filed.passed(self.classes.floor(in_hand.units), in_hand.rank);
+        in_hand.units += node.units;
+        filed.units += u64::from(node.units);
+        let node = &mut nodes[id as usize];
+        node.shelf = VACANT;
+        node.link.next = self.vacant;
+        self.vacant = id;
+        true
     }
 
     /// [`release`](Self::release) beside free blocks of any shelf, step by step: runs may change. The

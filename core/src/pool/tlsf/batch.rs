@@ -3,57 +3,100 @@
 //! ```text
 //!   acquire ×256     256 × (lock, settle, search)          acquire_each     lock, settle, 256 × search
 //!   release ×256     256 × push, later 256 × (look at      release_each     one push, later: look at the axis,
-//!                    the axis, file)                                        256 × file
+//!                    the axis, merge, file)                                 256 × merge, file what came of it
 //! ```
 //!
 //! The answers are those of as many single calls, as long as progress stands still while they are settled: it is
-//! looked at once.
+//! looked at once. What is handed out is [`Held`], a reservation without its place, for those who keep many under
+//! numbers of their own.
 //!
 //! # Cost
-//! A search or a filing for each block. `acquire_each` holds the lock throughout, but not while the pool grows.
+//! A search or a merge for each block. `acquire_each` holds the lock throughout, but not while the pool grows.
 
-use super::{State, TlsfPool};
+use super::{Found, TlsfPool};
 use crate::death::Death;
-use crate::offset::tlsf::Need;
-use crate::pool::{Acquire, Pool, PoolError, ReleaseError, Request, Reservation};
+use crate::offset::tlsf::BlockId;
+use crate::pool::inbox::Ticket;
+use crate::pool::{
+    Acquire, Origin, Pool, PoolError, PoolId, ReleaseError, Request, Reservation, Token,
+};
+use crate::slab::SlabId;
 use crate::sync::atomic::Ordering;
+use alloc::boxed::Box;
+use core::fmt;
 use core::ops::ControlFlow;
 
+/// A reservation of a [`TlsfPool`] but for its place, which whoever holds it knows, or [`TlsfPool::whole`] finds out. It
+/// is linear, as the reservation is.
+#[must_use = "it holds memory until it is released to its pool"]
+pub struct Held {
+    pool: PoolId,
+    ticket: Box<Ticket>,
+}
+
+impl Held {
+    /// The bytes that were asked for.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.ticket.requested
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Held({:?} {:?})", self.pool, self.ticket)
+    }
+}
+
+/// What is told the answers to the requests of a batch, in order. Runs under the pool's lock, unless the pool has an event
+/// sink: of this pool it may only call [`release`](Pool::release), [`cancel`](Pool::cancel) and what gives back [`Held`]s.
+pub trait Answers {
+    /// Bytes that are usable now. `Break` ends the batch.
+    fn ready(&mut self, held: Held, slab: SlabId, offset: u64, origin: Origin) -> ControlFlow<()>;
+
+    /// Any other answer. `Break` ends the batch.
+    fn other(&mut self, answer: Result<Acquire, PoolError>) -> ControlFlow<()>;
+}
+
 impl TlsfPool {
-    /// [`acquire`](Pool::acquire)s for each request in turn, until there are none or `answer` breaks off.
-    ///
-    /// Iterator and closure run under the pool's lock, unless the pool has an event sink: of this pool they may only
-    /// call [`release`](Pool::release) and [`cancel`](Pool::cancel).
+    /// [`acquire`](Pool::acquire)s for each request in turn, until there are none or an answer breaks off. The iterator may
+    /// do what [`Answers`] may.
     pub fn acquire_each<'r>(
         &self,
         requests: impl IntoIterator<Item = Request<'r>>,
-        mut answer: impl FnMut(Result<Acquire, PoolError>) -> ControlFlow<()>,
+        answers: &mut impl Answers,
     ) {
         if self.host.sink.is_some() {
             // A sink is told of each, and never under the lock.
-            let _ = requests.into_iter().try_for_each(|request| answer(self.acquire(&request)));
+            let _ = requests.into_iter().try_for_each(|request| {
+                let answer = self.acquire(&request);
+                self.pass_on(answer, answers)
+            });
             return;
         }
         let mut state = self.state.lock();
         self.settle(&mut state);
         for request in requests {
             let request = &request;
-            let need = match self.need(&state, request) {
+            let need = match self.need(request) {
                 Ok(need) => need,
-                Err(error) => match answer(Err(error)) {
+                Err(error) => match answers.other(Err(error)) {
                     ControlFlow::Continue(()) => continue,
                     ControlFlow::Break(()) => return,
                 },
             };
             let flow = match self.find_first(&mut state, need, request) {
-                Ok(found) => answer(Ok(self.reserved(found, request, None))),
+                Ok(Found { slab, offset, ticket, ready: Some(origin) }) => {
+                    answers.ready(Held { pool: self.id, ticket }, slab, offset, origin)
+                }
+                Ok(found) => answers.other(Ok(self.reserved(found, request, None))),
                 Err(searched) => {
                     // What was released since the lock was taken lies in the inbox: to be seen by a search that follows
                     // the observation, or nobody would be woken for it.
                     let observed = self.notification.observe();
                     let searched = !self.settle(&mut state) && searched;
                     let found = self.acquire_otherwise(state, need, request, observed, searched);
-                    let flow = answer(found);
+                    let flow = self.pass_on(found, answers);
                     state = self.state.lock();
                     flow
                 }
@@ -64,39 +107,92 @@ impl TlsfPool {
         }
     }
 
-    #[inline(always)]
-    fn need(&self, state: &State, request: &Request<'_>) -> Result<Need, PoolError> {
-        self.check(request)?;
-        let need = state.engine.need(request.size, request.alignment);
-        need.ok_or_else(|| self.too_large(request))
+    /// Gives the answer of a single call to those of a batch.
+    #[inline(never)]
+    fn pass_on(
+        &self,
+        answer: Result<Acquire, PoolError>,
+        answers: &mut impl Answers,
+    ) -> ControlFlow<()> {
+        match answer {
+            Ok(Acquire::Ready { reservation, origin }) => {
+                let (slab, offset) = (reservation.slab, reservation.offset);
+                match self.hold(reservation) {
+                    Ok(held) => answers.ready(held, slab, offset, origin),
+                    Err(ReleaseError { reservation }) => {
+                        answers.other(Ok(Acquire::Ready { reservation, origin }))
+                    }
+                }
+            }
+            other => answers.other(other),
+        }
     }
 
-    /// [`release`](Pool::release)s each reservation with the same death. Never takes the pool's lock; the next acquire
-    /// settles them as one.
+    /// A reservation without its place.
     ///
     /// # Errors
-    /// [`ReleaseError`] returns the first reservation of another pool; those before it are released, and those behind
-    /// it are still in the iterator.
+    /// [`ReleaseError`] returns a reservation of another pool.
+    pub fn hold(&self, reservation: Reservation) -> Result<Held, ReleaseError> {
+        let Reservation { pool, slab, offset, size, token } = reservation;
+        match token {
+            Token::Ticket(ticket) if pool == self.id => Ok(Held { pool, ticket }),
+            token => {
+                Err(ReleaseError { reservation: Reservation { pool, slab, offset, size, token } })
+            }
+        }
+    }
+
+    /// The reservation again, with its place. Takes the pool's lock.
+    ///
+    /// # Errors
+    /// What is held of another pool.
+    pub fn whole(&self, held: Held) -> Result<Reservation, Held> {
+        if held.pool != self.id {
+            return Err(held);
+        }
+        let state = self.state.lock();
+        let (region, offset) = state.engine.place_of(BlockId::from_index(held.ticket.block));
+        let slab = state.slabs.get(region.index() as usize).copied().flatten();
+        drop(state);
+        // A region whose block is out has its slab.
+        let Some(slab) = slab else { return Err(held) };
+        let Held { pool, ticket } = held;
+        let (slab, size, token) = (slab.id, ticket.requested, Token::Ticket(ticket));
+        Ok(Reservation { pool, slab, offset, size, token })
+    }
+
+    /// [`release`](Pool::release)s each with the same death. Does not take the pool's lock, unless the pool has an event
+    /// sink; the next acquire settles them as one.
+    ///
+    /// # Errors
+    /// The first that is held of another pool; those before it are released, and those behind it are still in the
+    /// iterator.
     pub fn release_each(
         &self,
-        reservations: &mut impl Iterator<Item = Reservation>,
+        all: &mut impl Iterator<Item = Held>,
         death: Death<'_>,
-    ) -> Result<(), ReleaseError> {
+    ) -> Result<(), Held> {
+        if self.host.sink.is_some() {
+            return all.try_for_each(|held| {
+                // It is of this pool, which does not refuse it.
+                let _ = self.release(self.whole(held)?, death);
+                Ok(())
+            });
+        }
         let mut refused = Ok(());
         // How many, and whether their death has too many axes to be known.
         let (mut count, mut tainted) = (0, false);
-        let tickets = reservations.map_while(|reservation| match self.take_back(reservation) {
-            Ok(mut ticket) => {
-                if count == 0 {
-                    tainted = ticket.death.set(death, &*self.host.progress);
-                }
-                count += 1;
-                Some(ticket)
+        let tickets = all.map_while(|held| {
+            if held.pool != self.id {
+                refused = Err(held);
+                return None;
             }
-            Err(error) => {
-                refused = Err(error);
-                None
+            let mut ticket = held.ticket;
+            if count == 0 {
+                tainted = ticket.death.set(death, &*self.host.progress);
             }
+            count += 1;
+            Some(ticket)
         });
         self.inbox.push_all(tickets);
         if tainted {

@@ -125,10 +125,6 @@ impl EagerHeap {
         })
     }
 
-    pub(super) fn need(&self, bytes: u64, alignment: u64) -> Option<Need> {
-        self.tlsf.need(bytes, alignment)
-    }
-
     /// Tries candidate after candidate; when none is ready and `may_wait`, the first that is known.
     pub(super) fn acquire(
         &mut self,

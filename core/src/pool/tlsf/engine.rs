@@ -62,10 +62,6 @@ impl Engine {
         })
     }
 
-    pub(super) fn need(&self, bytes: u64, alignment: u64) -> Option<Need> {
-        either!(self, heap => heap.need(bytes, alignment))
-    }
-
     /// Bytes that a request will take.
     pub(super) fn reserve_size(&self, need: Need) -> u64 {
         let granule = either!(self, heap => heap.offsets().config().granule);
@@ -122,7 +118,19 @@ impl Engine {
         }
     }
 
-    #[inline]
+    /// [`acquire`](Self::acquire)s what is ready, on the usual way.
+    // Always: a pool's acquire is this, twice over, and half as much again when it is called.
+    #[inline(always)]
+    pub(super) fn acquire_ready(&mut self, ask: &Ask<'_>, death: &mut BlockDeath) -> Option<Taken> {
+        match self {
+            Self::Readiness(heap) => {
+                heap.acquire(ask.need, ask.frontier, ask.progress, ask.requested, death)
+            }
+            Self::Eager(_) => self.acquire(ask, death),
+        }
+    }
+
+    #[inline(never)]
     pub(super) fn acquire(&mut self, ask: &Ask<'_>, death: &mut BlockDeath) -> Option<Taken> {
         let &Ask { seek, need, frontier, progress, requested } = ask;
         match (self, seek) {
@@ -162,13 +170,23 @@ impl Engine {
         }
     }
 
-    /// [`free`](Self::free)s a block, where [`shelf_for`](Self::shelf_for) said.
-    #[inline]
-    pub(super) fn file(&mut self, block: BlockId, shelf: u32, epoch: Epoch) {
+    /// [`free`](Self::free)s blocks, where [`shelf_for`](Self::shelf_for) said.
+    #[inline(always)]
+    pub(super) fn file_each(
+        &mut self,
+        blocks: impl Iterator<Item = BlockId>,
+        shelf: u32,
+        epoch: Epoch,
+    ) {
         match self {
-            Self::Readiness(heap) => heap.file(block, shelf, epoch),
+            Self::Readiness(heap) => heap.file_each(blocks, shelf, epoch),
             Self::Eager(_) => unreachable!("eager merging names no shelf"),
         }
+    }
+
+    /// Where a block is.
+    pub(super) fn place_of(&self, block: BlockId) -> (RegionId, u64) {
+        either!(self, heap => (heap.offsets().region(block), heap.offsets().offset(block)))
     }
 
     /// Whether blocks turned clean.

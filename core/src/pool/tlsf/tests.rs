@@ -4,6 +4,7 @@ use super::*;
 use crate::slab::{BufferUsage, MemoryType, SlabError, SlabStats, SlabTable};
 use crate::{Axis, Entry, Epoch, FrontierRef, Progress, SlabId, SlabProvider};
 use alloc::collections::BTreeMap;
+use core::ops::ControlFlow;
 use proptest::collection;
 use proptest::prelude::*;
 
@@ -388,6 +389,40 @@ fn keep(answer: Result<Acquire, PoolError>, held: &mut Vec<Reservation>) {
     }
 }
 
+/// Writes the answers of a batch down, and keeps what it got; breaks off when it has as many as it wants.
+struct Told<'a> {
+    pool: &'a TlsfPool,
+    answers: Vec<alloc::string::String>,
+    held: &'a mut Vec<Held>,
+    wants: usize,
+}
+
+impl Told<'_> {
+    fn flow(&self) -> ControlFlow<()> {
+        if self.held.len() == self.wants {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+}
+
+impl Answers for Told<'_> {
+    fn ready(&mut self, held: Held, _: SlabId, offset: u64, origin: Origin) -> ControlFlow<()> {
+        self.answers.push(alloc::format!("{offset:?}+{} {origin:?}", held.size()));
+        self.held.push(held);
+        self.flow()
+    }
+
+    fn other(&mut self, answer: Result<Acquire, PoolError>) -> ControlFlow<()> {
+        self.answers.push(outcome(&answer));
+        let mut kept = Vec::new();
+        keep(answer, &mut kept);
+        self.held.extend(kept.into_iter().map(|reservation| self.pool.hold(reservation).unwrap()));
+        self.flow()
+    }
+}
+
 proptest! {
     /// Batches and as many single calls answer alike and count alike, whatever the deaths, the progress between them,
     /// and the policy.
@@ -395,13 +430,13 @@ proptest! {
     fn a_batch_is_as_many_single_calls(
         steps in collection::vec(
             (
-                collection::vec((0_u64..3000, 0_u32..13), 0..12),
+                collection::vec((prop_oneof![1_u64..700, 0_u64..3000], prop_oneof![4 => Just(0_u32), 1 => 0_u32..13]), 0..12),
                 0_usize..12,
-                (0_usize..7, 1_u64..8),
+                (prop_oneof![Just(1_usize), 0_usize..7], prop_oneof![4_u64..9, 1_u64..40]),
                 any::<(bool, bool)>(),
-                (any::<bool>(), 1_u64..8),
+                (any::<bool>(), any::<bool>(), prop_oneof![8 => 1_u64..4, 1 => 1_u64..40]),
             ),
-            1..24,
+            1..48,
         ),
         eager in any::<bool>(),
         packs in any::<bool>(),
@@ -422,20 +457,21 @@ proptest! {
         };
         let (many, one) = (make(), make());
         let (mut held_many, mut held_one) = (Vec::new(), Vec::new());
-        for (asks, back, (death, epoch), (may_wait, may_grow), (on_a, reached)) in steps {
+        for (asks, back, (death, epoch), (may_wait, may_grow), (backwards, on_a, reached)) in steps {
             let known = after(&[(A, epoch)]);
             let requests = asks.iter().map(|&(size, alignment)| Request {
                 may_wait,
                 may_grow,
                 ..Request::new(size).aligned(1 << alignment).after(known.as_ref())
             });
-            let mut answers = Vec::new();
-            many.0.acquire_each(requests.clone(), |answer| {
-                answers.push(outcome(&answer));
-                keep(answer, &mut held_many);
-                core::ops::ControlFlow::Continue(())
-            });
-            for (request, batched) in requests.zip(answers) {
+            let mut told = Told {
+                pool: &many.0,
+                answers: Vec::new(),
+                held: &mut held_many,
+                wants: usize::MAX,
+            };
+            many.0.acquire_each(requests.clone(), &mut told);
+            for (request, batched) in requests.zip(told.answers) {
                 let answer = one.0.acquire(&request);
                 prop_assert_eq!(outcome(&answer), batched);
                 keep(answer, &mut held_one);
@@ -460,7 +496,12 @@ proptest! {
                 6 => Death::Idle,
                 n => Death::After(deaths[n].as_ref()),
             };
+            // The first first, or the last: neighbours are merged from either side.
             let back = back.min(held_one.len());
+            if backwards {
+                held_many[..back].reverse();
+                held_one[..back].reverse();
+            }
             many.0.release_each(&mut held_many.drain(..back), death).unwrap();
             for reservation in held_one.drain(..back) {
                 one.0.release(reservation, death).unwrap();
@@ -475,19 +516,15 @@ fn a_batch_stops_where_it_is_told_to_and_at_a_stranger() {
     let (ours, _, _) = pool(4096, Coalescing::Readiness);
     let (theirs, _, _) = pool(4096, Coalescing::Readiness);
     let mut held = Vec::new();
-    ours.acquire_each((0..8).map(|_| Request::new(256).or_grow()), |answer| {
-        keep(answer, &mut held);
-        if held.len() == 3 {
-            core::ops::ControlFlow::Break(())
-        } else {
-            core::ops::ControlFlow::Continue(())
-        }
-    });
+    let mut told = Told { pool: &ours, answers: Vec::new(), held: &mut held, wants: 3 };
+    ours.acquire_each((0..8).map(|_| Request::new(256).or_grow()), &mut told);
     assert_eq!((held.len(), ours.stats().live), (3, 3));
-    held.insert(1, fill(&theirs, 1, 256).remove(0));
+    held.insert(1, theirs.hold(fill(&theirs, 1, 256).remove(0)).unwrap());
     let mut held = held.into_iter();
-    let refused = ours.release_each(&mut held, Death::Idle).unwrap_err().reservation;
-    assert_eq!((refused.pool(), held.len(), ours.stats().live), (theirs.id(), 2, 2));
+    let refused = ours.release_each(&mut held, Death::Idle).unwrap_err();
+    assert_eq!((held.len(), ours.stats().live), (2, 2));
+    let refused = theirs.whole(ours.whole(refused).unwrap_err()).unwrap();
+    let refused = ours.hold(refused).unwrap_err().reservation;
     theirs.release(refused, Death::Idle).unwrap();
     ours.release_each(&mut held, Death::Idle).unwrap();
     assert_eq!(ours.stats().live, 0);

@@ -20,8 +20,8 @@ pub enum Answer {
     AfterWait {
         /// The bytes.
         reservation: Reservation,
-        /// What to wait for.
-        wait: Frontier,
+        /// What to wait for. Apart, since it is large and rare.
+        wait: Box<Frontier>,
     },
     /// Nothing fits.
     Exhausted {
@@ -31,6 +31,9 @@ pub enum Answer {
     /// The budget does not allow it now.
     OverBudget,
 }
+
+/// What is asked for in a batch: bytes, and the alignment.
+pub type Sizes = [u64; 2];
 
 /// What came of a batch.
 #[derive(Debug)]
@@ -55,26 +58,19 @@ const GROWTH_REQUIRED: u8 = 5;
 const OVER_BUDGET: u8 = 6;
 
 impl SandboxPool {
-    /// Acquires for many requests of one requester in one crossing: `sizes` has the bytes and the alignment of
-    /// each. The frontier and the permissions are those of `common`; its size and alignment are not
-    /// looked at.
+    /// Acquires for many requests of one requester in one crossing. The frontier and the permissions are those of
+    /// `common`; its size and alignment are not looked at.
     ///
     /// # Errors
     /// [`PoolError::Lost`]. An invalid request or a failing provider stops the batch: see [`Batch::stopped`].
-    pub fn acquire_batch(
-        &self,
-        sizes: &[(u64, u64)],
-        common: &Request<'_>,
-    ) -> Result<Batch, PoolError> {
+    pub fn acquire_batch(&self, sizes: &[Sizes], common: &Request<'_>) -> Result<Batch, PoolError> {
         let observed = self.observe();
-        let requests: Vec<u64> =
-            sizes.iter().flat_map(|&(size, alignment)| [size, alignment]).collect();
         let after = convert::entries(common.frontier);
-        let packed = self.call_acquire_batch(&requests, &after, common)?;
+        let packed = self.call_acquire_batch(sizes.as_flattened(), &after, common)?;
         let mut waits = packed.waits.as_slice();
         let mut answers = Vec::with_capacity(sizes.len());
-        for (words, &(size, _)) in packed.words.chunks_exact(WORDS).zip(sizes) {
-            let &[head, slab, offset] = words else { break };
+        let (words, _) = packed.words.as_chunks::<WORDS>();
+        for (&[head, slab, offset], &[size, _]) in words.iter().zip(sizes) {
             let hold = || self.hold((head >> 32) as u32, SlabId::from_bits(slab), offset, size);
             let ready = |origin| Answer::Ready { reservation: hold(), origin };
             answers.push(match head as u8 {
@@ -87,7 +83,7 @@ impl SandboxPool {
                     let Some(wait) = wait else {
                         return Err(self.nonsense("a wait that is no frontier"));
                     };
-                    Answer::AfterWait { reservation: hold(), wait }
+                    Answer::AfterWait { reservation: hold(), wait: Box::new(wait) }
                 }
                 EXHAUSTED => Answer::Exhausted { growth_required: false },
                 GROWTH_REQUIRED => Answer::Exhausted { growth_required: true },
@@ -113,23 +109,22 @@ impl SandboxPool {
     /// lost.
     pub fn release_batch(
         &self,
-        reservations: Vec<Reservation>,
+        mut reservations: Vec<Reservation>,
         death: Death<'_>,
     ) -> Result<(), Vec<Reservation>> {
-        let (ours, others): (Vec<_>, Vec<_>) =
-            reservations.into_iter().partition(|reservation| self.key(reservation).is_some());
-        let keys: Vec<u32> = ours.iter().filter_map(|reservation| self.key(reservation)).collect();
-        let released = keys.is_empty() || self.call_release_batch(&keys, death);
-        match (released, others.is_empty()) {
-            (true, true) => {
-                self.released(&ours);
-                Ok(())
-            }
-            (true, false) => {
-                self.released(&ours);
-                Err(others)
-            }
-            (false, _) => Err(ours.into_iter().chain(others).collect()),
+        let mut keys = Vec::with_capacity(reservations.len());
+        keys.extend(reservations.iter().map_while(|reservation| self.key(reservation)));
+        let mut others = Vec::new();
+        if keys.len() < reservations.len() {
+            let is_ours = |reservation: &Reservation| self.key(reservation).is_some();
+            (reservations, others) = reservations.into_iter().partition(is_ours);
+            keys = reservations.iter().filter_map(|reservation| self.key(reservation)).collect();
         }
+        if !keys.is_empty() && !self.call_release_batch(&keys, death) {
+            reservations.append(&mut others);
+            return Err(reservations);
+        }
+        self.released(&reservations);
+        if others.is_empty() { Ok(()) } else { Err(others) }
     }
 }

@@ -15,7 +15,7 @@ use super::progress::Standing;
 use super::{BlockDeath, CLEAN, Heap, Slip, TAINTED};
 use crate::death::Death;
 use crate::frontier::Entry;
-use crate::offset::tlsf::BlockId;
+use crate::offset::tlsf::{BlockId, InHand};
 use crate::pool::MAX_DEATH_AXES;
 use crate::progress::Progress;
 use crate::{Axis, Epoch};
@@ -49,14 +49,30 @@ impl Heap {
         }
     }
 
-    /// Frees a live block as [`shelf_for`](Self::shelf_for) said.
+    /// Frees live blocks as [`shelf_for`](Self::shelf_for) said. Blocks that stand side by side, as those do that were taken
+    /// one after the other, are merged before they are filed: the merged block is in hand meanwhile, in no bin.
     ///
     /// # Panics
-    /// When the block is not live.
+    /// When a block is not live.
     #[inline(always)]
-    pub fn file(&mut self, block: BlockId, shelf: u32, epoch: Epoch) {
-        self.reserved -= self.tlsf.live_bytes(block);
-        self.shelve_single(block, shelf, epoch);
+    pub fn file_each(&mut self, blocks: impl Iterator<Item = BlockId>, shelf: u32, epoch: Epoch) {
+        let mut in_hand = None;
+        for block in blocks {
+            self.reserved -= self.tlsf.live_bytes(block);
+            // It bears an epoch that is as late, and its place in the wheel stays.
+            if let Some(merged) = &mut in_hand
+                && self.tlsf.extend(merged, block, shelf)
+            {
+                continue;
+            }
+            if let Some(merged) = in_hand {
+                self.tlsf.put_down(merged, shelf);
+            }
+            in_hand = self.shelve_in_hand(block, shelf, epoch);
+        }
+        if let Some(merged) = in_hand {
+            self.tlsf.put_down(merged, shelf);
+        }
     }
 
     #[inline(never)]
@@ -75,7 +91,10 @@ impl Heap {
         epoch: Epoch,
     ) {
         match self.settle_axis(axis, epoch, progress) {
-            Standing::Shelf(shelf) => self.file(block, shelf, epoch),
+            Standing::Shelf(shelf) => {
+                self.reserved -= self.tlsf.live_bytes(block);
+                self.shelve_single(block, shelf, epoch);
+            }
             Standing::Reached => self.free_plain(block, CLEAN),
             Standing::Unlisted => {
                 self.reserved -= self.tlsf.live_bytes(block);
@@ -113,11 +132,17 @@ impl Heap {
             0
         };
         let write = |slip: &mut Slip, _| *slip = Slip::CLEAN;
-        let bears = self.tlsf.release(block, shelf, 0, |_, other, _| leave(other), write);
-        let bears = bears.unwrap_or_else(|| {
-            self.tlsf.release_beside(block, shelf, 0, |_, other| leave(other), write);
-            block
-        });
+        let merged = self.tlsf.release(block, shelf, 0, |_, other, _| leave(other), write);
+        let bears = match merged {
+            Some(merged) => {
+                self.tlsf.put_down(merged, shelf);
+                merged.block
+            }
+            None => {
+                self.tlsf.release_beside(block, shelf, 0, |_, other| leave(other), write);
+                block
+            }
+        };
         if shelf == TAINTED {
             self.begins_to_wait(bears);
         }
@@ -126,6 +151,15 @@ impl Heap {
     /// Files a block on the pending shelf of one axis.
     #[inline(always)]
     pub(super) fn shelve_single(&mut self, block: BlockId, shelf: u32, epoch: Epoch) {
+        if let Some(merged) = self.shelve_in_hand(block, shelf, epoch) {
+            self.tlsf.put_down(merged, shelf);
+        }
+    }
+
+    /// [`shelve_single`](Self::shelve_single), but that the block that bears it all is in no bin yet. `None` where it had to be
+    /// filed.
+    #[inline(always)]
+    fn shelve_in_hand(&mut self, block: BlockId, shelf: u32, epoch: Epoch) -> Option<InHand> {
         let class = &mut self.classes[shelf as usize];
         // A branch, which is always guessed: the next acquire need not wait for what this one stores.
         if class.ceiling[0] < epoch {
@@ -147,15 +181,19 @@ impl Heap {
             slip.word = rank;
             (latest, position) = (rank, slip.position);
         };
-        let bears = self.tlsf.release(block, shelf, epoch, join, write);
-        let Some(bears) = bears else { return self.shelve_single_beside(block, shelf, epoch) };
+        let merged = self.tlsf.release(block, shelf, epoch, join, write);
+        let Some(merged) = merged else {
+            self.shelve_single_beside(block, shelf, epoch);
+            return None;
+        };
         if position == NONE {
             // It may be among the newcomers already.
-            self.newcomers.enter(bears.index());
+            self.newcomers.enter(merged.block.index());
         } else if !class.wheel.may_stay(before, latest) {
             // The later epoch belongs into another slot than that of the neighbour.
-            self.begins_to_wait(bears);
+            self.begins_to_wait(merged.block);
         }
+        Some(merged)
     }
 
     #[inline(never)]
