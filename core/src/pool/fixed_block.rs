@@ -549,7 +549,7 @@ impl Pool for FixedBlockPool {
         {
             let admin = &mut *self.admin.lock();
             self.sort_inbox(admin);
-            admin.side.drain(|block, was_tainted| {
+            admin.side.drain(&mut |block, was_tainted| {
                 if was_tainted {
                     self.tainted_blocks.fetch_sub(1, Ordering::Relaxed);
                 } else {
@@ -617,7 +617,6 @@ impl Pool for FixedBlockPool {
         let admin = &mut *self.admin.lock();
         self.sort_inbox(admin);
         self.count_aside(admin);
-        let aside = admin.side.blocks();
         let mut slabs: Vec<(SlabId, u32, u32)> = self
             .places
             .iter()
@@ -640,8 +639,8 @@ impl Pool for FixedBlockPool {
                     BlockState::Clean
                 } else if let Some(entry) = &entry {
                     BlockState::Pending(FrontierRef::single(entry))
-                } else if let Some(death) = aside.get(&block) {
-                    match death.get() {
+                } else if let Some(death) = admin.side.death_here(block) {
+                    match death {
                         Death::After(frontier) => BlockState::Pending(frontier),
                         Death::Idle | Death::Unknown => BlockState::Tainted,
                     }
