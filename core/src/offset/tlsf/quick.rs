@@ -310,8 +310,8 @@ impl<L: Label> Tlsf<L> {
         block: BlockId,
         shelf: u32,
         mut rank: u64,
-        mut join: impl FnMut(u64, &mut L) -> u64,
-        write: impl FnOnce(&mut L, u64),
+        join: &mut dyn FnMut(u64, &mut L) -> u64,
+        write: &mut dyn FnMut(&mut L, u64),
     ) {
         self.nodes.at_mut(block.0).shelf = LOOSE;
         for neighbour in self.neighbours(block) {

@@ -115,7 +115,7 @@ impl Heap {
         let write = |slip: &mut Slip, _| *slip = Slip::CLEAN;
         let bears = self.tlsf.release(block, shelf, 0, |_, other, _| leave(other), write);
         let bears = bears.unwrap_or_else(|| {
-            self.tlsf.release_beside(block, shelf, 0, |_, other| leave(other), write);
+            self.tlsf.release_beside(block, shelf, 0, &mut |_, other| leave(other), &mut { write });
             block
         });
         if shelf == TAINTED {
@@ -160,11 +160,12 @@ impl Heap {
 
     #[inline(never)]
     fn shelve_single_beside(&mut self, block: BlockId, shelf: u32, epoch: Epoch) {
-        let join = |rank: Epoch, other: &mut Slip| {
+        let mut join = |rank: Epoch, other: &mut Slip| {
             other.position = NONE;
             rank.max(other.word)
         };
-        self.tlsf.release_beside(block, shelf, epoch, join, |slip, rank| slip.word = rank);
+        let mut write = |slip: &mut Slip, rank| slip.word = rank;
+        self.tlsf.release_beside(block, shelf, epoch, &mut join, &mut write);
         self.begins_to_wait(block);
     }
 
@@ -184,7 +185,7 @@ impl Heap {
         let mut joined = [0; MAX_DEATH_AXES];
         joined[..epochs.len()].copy_from_slice(epochs);
         let (rows, vacant_rows) = (&self.rows, &mut self.vacant_rows);
-        let join = |_, other: &mut Slip| {
+        let mut join = |_, other: &mut Slip| {
             for (mine, other) in joined.iter_mut().zip(rows[other.row as usize]) {
                 *mine = (*mine).max(other);
             }
@@ -192,8 +193,8 @@ impl Heap {
             other.position = NONE;
             joined[0]
         };
-        let write = |slip: &mut Slip, rank| *slip = Slip::pending(rank, NONE);
-        self.tlsf.release_beside(block, shelf, epochs[0], join, write);
+        let mut write = |slip: &mut Slip, rank| *slip = Slip::pending(rank, NONE);
+        self.tlsf.release_beside(block, shelf, epochs[0], &mut join, &mut write);
         let row = self.new_row(joined);
         self.tlsf.label_mut(block).row = row;
         self.begins_to_wait(block);
@@ -245,7 +246,12 @@ impl Heap {
             return self.shelve_plain(block, TAINTED);
         };
         match *epochs {
-            [epoch] => self.shelve_single(block, shelf, epoch),
+            [epoch] => {
+                // Not the usual way to such a shelf: the general steps do.
+                let ceiling = &mut self.classes[shelf as usize].ceiling[0];
+                *ceiling = (*ceiling).max(epoch);
+                self.shelve_single_beside(block, shelf, epoch);
+            }
             _ => self.shelve_several(block, shelf, epochs),
         }
     }
