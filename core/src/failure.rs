@@ -1,6 +1,5 @@
 //! Why progress ended: an error, shared by all who are told.
 
-use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::error::Error;
@@ -28,7 +27,7 @@ impl Failure {
 
     /// A failure that is described in words only.
     pub fn message(text: impl Into<String>) -> Self {
-        Self(Arc::from(Box::<dyn Error + Send + Sync>::from(text.into())))
+        Self(Arc::new(Message(text.into())))
     }
 
     /// The error itself.
@@ -43,6 +42,24 @@ impl Failure {
         Arc::ptr_eq(&self.0, &other.0)
     }
 }
+
+/// An error of words only.
+struct Message(String);
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The same as [`Display`](fmt::Display).
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Message {}
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
