@@ -294,7 +294,7 @@ impl PassthroughPool {
         loop {
             let next = {
                 let state = &mut *self.state.lock();
-                let found = state.classes.from((0, 0, 0)).find_map(|(_, &place)| {
+                let found = state.classes.words().find_map(|place| {
                     let place = place as usize;
                     Some((place, state.kept.get_mut(place)?.clean.pop()?))
                 });
@@ -329,7 +329,7 @@ impl PassthroughPool {
         let state = &mut *self.state.lock();
         self.sort_inbox(state);
         let State { slots, classes, kept, .. } = state;
-        for (_, &place) in classes.from((0, 0, 0)) {
+        for place in classes.words() {
             self.advance(slots, &mut kept[place as usize]);
         }
     }
@@ -483,7 +483,7 @@ impl Pool for PassthroughPool {
             let state = &mut *self.state.lock();
             self.sort_inbox(state);
             let State { classes, kept, slots, .. } = state;
-            for (_, &place) in classes.from((0, 0, 0)) {
+            for place in classes.words() {
                 let Kept { waiting, clean } = &mut kept[place as usize];
                 waiting.drain(&mut |block, was_tainted| {
                     let size = slots[block as usize].map_or(0, |slot| slot.slab.size);
@@ -520,10 +520,15 @@ impl Pool for PassthroughPool {
     fn inspect(&self, visit: &mut dyn FnMut(&BlockView<'_>)) {
         let state = &mut *self.state.lock();
         self.sort_inbox(state);
-        let mut slots: Vec<(Slot, u32)> =
-            state.slots.iter().zip(0..).filter_map(|(slot, at)| Some(((*slot)?, at))).collect();
-        slots.sort_unstable_by_key(|(slot, _)| slot.slab.id);
-        for (slot, at) in slots {
+        let mut order = Index::default();
+        for (slot, at) in state.slots.iter().zip(0..) {
+            if let Some(slot) = slot {
+                order.insert((slot.slab.id.to_bits(), 0, 0), at);
+            }
+        }
+        for at in order.words() {
+            let Some(slot) = state.slots[at as usize] else { continue };
+            let at = at as u32;
             let death = state.kept(slot.class).and_then(|kept| kept.waiting.death_here(at));
             let state = match death {
                 _ if slot.live => BlockState::Live { requested: slot.requested },

@@ -126,7 +126,7 @@ impl Side {
             self.forget(block);
             clean(block, true);
         }
-        for (&(_, _, block), _) in core::mem::take(&mut self.filed).from((0, 0, 0)) {
+        for ((_, _, block), _) in core::mem::take(&mut self.filed).from((0, 0, 0)) {
             self.forget(block as u32);
             clean(block as u32, false);
         }
@@ -137,7 +137,7 @@ impl Side {
         let filed = self.filed.from((axis.to_bits(), 0, 0));
         filed
             .take_while(move |((other, ..), _)| *other == axis.to_bits())
-            .map(|(&(_, epoch, block), &key)| (epoch, block as u32, key))
+            .map(|((_, epoch, block), key)| (epoch, block as u32, key))
     }
 
     /// Takes a block that `suits` and whose death is covered on every axis, by the frontier or because it was

@@ -205,12 +205,17 @@ impl Waiters {
 
     /// Takes all callbacks, oldest first.
     pub(super) fn take_all(&mut self) -> Vec<Callback> {
-        self.filed.clear();
+        self.filed = Index::default();
         self.free.clear();
-        let mut waiters: Vec<_> =
-            core::mem::take(&mut self.waiters).into_iter().flatten().collect();
-        waiters.sort_unstable_by_key(|waiter| waiter.serial);
-        waiters.into_iter().map(|waiter| waiter.callback).collect()
+        let mut waiters = core::mem::take(&mut self.waiters);
+        let mut by_age = Index::default();
+        for (waiter, index) in waiters.iter().zip(0..) {
+            if let Some(waiter) = waiter {
+                by_age.insert((waiter.serial, 0, 0), index);
+            }
+        }
+        let take = |index| Some(waiters[index as usize].take()?.callback);
+        by_age.words().filter_map(take).collect()
     }
 }
 
