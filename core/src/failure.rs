@@ -12,6 +12,7 @@ use core::fmt;
 ///
 /// let lost = Failure::message("device lost");
 /// assert_eq!(lost.clone().to_string(), "device lost");
+/// assert_eq!(lost.as_message(), Some("device lost"));
 ///
 /// let parse = Failure::new("x".parse::<u8>().unwrap_err());
 /// assert!(parse.get_ref().downcast_ref::<std::num::ParseIntError>().is_some());
@@ -34,6 +35,12 @@ impl Failure {
     #[must_use]
     pub fn get_ref(&self) -> &(dyn Error + Send + Sync + 'static) {
         &*self.0
+    }
+
+    /// The words of a [`message`](Self::message); `None` of other errors.
+    #[must_use]
+    pub fn as_message(&self) -> Option<&str> {
+        self.0.downcast_ref().map(|Message(text)| &text[..])
     }
 
     /// Whether both are one and the same failure, not merely alike.

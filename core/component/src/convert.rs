@@ -9,7 +9,7 @@ use crate::bindings::exported::{authority, frontiers, inspect, pools, tracker};
 use crate::bindings::imported::{slabs, types};
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use spin::Mutex;
 use strandline_core::frontier::MAX_ENTRIES;
@@ -169,7 +169,8 @@ pub(crate) fn wait_error(error: &WaitError) -> types::WaitError {
     match error {
         WaitError::Failed { axis, failure } => types::WaitError::Failed(types::AxisFailure {
             axis: axis.to_bits(),
-            message: failure.to_string(),
+            // Every failure here was made of words.
+            message: failure.as_message().unwrap_or_default().to_owned(),
         }),
         WaitError::Retired { axis } => types::WaitError::Retired(axis.to_bits()),
         WaitError::TrackerDropped => types::WaitError::Gone,
