@@ -63,7 +63,7 @@ impl<L: Label> Tlsf<L> {
         }
         let own = self.classes.floor(need.units());
         let spot = self.classes.spot(own);
-        let on_a = &self.shelves[a as usize];
+        let on_a = &self.shelves.as_slice()[a as usize];
         // Each way out is one of its own: what follows need not wait for a choice between shelves that is made in
         // data.
         let Some(on_b) = self.shelves.get(b as usize) else {
@@ -108,7 +108,7 @@ impl<L: Label> Tlsf<L> {
             self.config.placement.rule(need.is_large()) != Carve::Low && self.cuts_high(id, need);
         // Held as a slice, so that its ends need not be read again after every write.
         let (nodes, labels) = (&mut self.nodes.nodes[..], &mut self.nodes.labels[..]);
-        let filed = &mut self.shelves[shelf as usize];
+        let filed = &mut self.shelves.as_mut_slice()[shelf as usize];
         let node = &mut nodes[id as usize];
         let (offset, region, run, next) = (node.offset, node.region, node.run, node.link.next);
         let units = filed.head_units(bin);
@@ -257,7 +257,7 @@ impl<L: Label> Tlsf<L> {
             if apart | (left_run & right_run != NONE) {
                 return None;
             }
-            let filed = &mut self.shelves[shelf as usize];
+            let filed = &mut self.shelves.as_mut_slice()[shelf as usize];
             let node = nodes[id as usize];
             nodes[id as usize].shelf = VACANT;
             nodes[id as usize].link.next = self.vacant;
@@ -296,7 +296,7 @@ impl<L: Label> Tlsf<L> {
                 bears = right;
             }
         }
-        let filed = &mut self.shelves[shelf as usize];
+        let filed = &mut self.shelves.as_mut_slice()[shelf as usize];
         filed.units += u64::from(units);
         write(&mut labels[bears as usize], rank);
         filed.link(nodes, bears, classes.floor(total), total, rank);

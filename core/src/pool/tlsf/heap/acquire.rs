@@ -172,7 +172,7 @@ impl Heap {
     ) -> Taken {
         self.reserved += size;
         let end = offset + size;
-        let virgin = &mut self.virgins[region.index() as usize];
+        let virgin = &mut self.virgins.as_mut_slice()[region.index() as usize];
         let mut fresh = false;
         if end > virgin.low && offset < virgin.high {
             fresh = offset >= virgin.low && end <= virgin.high;

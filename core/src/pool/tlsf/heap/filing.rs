@@ -126,7 +126,7 @@ impl Heap {
     /// Files a block on the pending shelf of one axis.
     #[inline(always)]
     pub(super) fn shelve_single(&mut self, block: BlockId, shelf: u32, epoch: Epoch) {
-        let class = &mut self.classes[shelf as usize];
+        let class = &mut self.classes.as_mut_slice()[shelf as usize];
         // A branch, which is always guessed: the next acquire need not wait for what this one stores.
         if class.ceiling[0] < epoch {
             class.ceiling[0] = epoch;
