@@ -1,6 +1,5 @@
 //! Why progress ended: an error, shared by all who are told.
 
-use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::error::Error;
@@ -13,6 +12,7 @@ use core::fmt;
 ///
 /// let lost = Failure::message("device lost");
 /// assert_eq!(lost.clone().to_string(), "device lost");
+/// assert_eq!(lost.as_message(), Some("device lost"));
 ///
 /// let parse = Failure::new("x".parse::<u8>().unwrap_err());
 /// assert!(parse.get_ref().downcast_ref::<std::num::ParseIntError>().is_some());
@@ -28,7 +28,7 @@ impl Failure {
 
     /// A failure that is described in words only.
     pub fn message(text: impl Into<String>) -> Self {
-        Self(Arc::from(Box::<dyn Error + Send + Sync>::from(text.into())))
+        Self(Arc::new(Message(text.into())))
     }
 
     /// The error itself.
@@ -37,12 +37,36 @@ impl Failure {
         &*self.0
     }
 
+    /// The words of a [`message`](Self::message); `None` of other errors.
+    #[must_use]
+    pub fn as_message(&self) -> Option<&str> {
+        self.0.downcast_ref().map(|Message(text)| &text[..])
+    }
+
     /// Whether both are one and the same failure, not merely alike.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 }
+
+/// An error of words only.
+struct Message(String);
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The same as [`Display`](fmt::Display).
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Message {}
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -115,6 +115,7 @@ pub mod axis;
 pub mod death;
 pub mod failure;
 pub mod frontier;
+pub(crate) mod index;
 pub mod inspect;
 pub mod notification;
 pub mod offset;

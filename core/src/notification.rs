@@ -29,8 +29,8 @@
 //! A signal that no one observes is one atomic addition and one load. The word has 32 bits because
 //! futexes do; an observation that is held over exactly 2^32 signals would be mistaken for fresh.
 
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::any::Any;
 use core::fmt;
 use core::future::Future;
@@ -84,7 +84,31 @@ pub struct WakerId(u64);
 #[derive(Debug, Default)]
 struct Wakers {
     next: u64,
-    waiting: BTreeMap<u64, Waker>,
+    /// By ascending number. What was taken back leaves a gap.
+    waiting: Vec<(u64, Option<Waker>)>,
+    /// How many are no gaps.
+    count: usize,
+}
+
+impl Wakers {
+    fn add(&mut self, waker: Waker) -> WakerId {
+        let id = self.next;
+        self.next += 1;
+        self.waiting.push((id, Some(waker)));
+        self.count += 1;
+        WakerId(id)
+    }
+
+    fn remove(&mut self, id: WakerId) -> Option<Waker> {
+        let place = self.waiting.binary_search_by_key(&id.0, |(id, _)| *id).ok()?;
+        let waker = self.waiting[place].1.take()?;
+        self.count -= 1;
+        // Gaps are closed once they are the greater part: each costs one step more, on average.
+        if self.waiting.len() > 2 * self.count {
+            self.waiting.retain(|(_, waker)| waker.is_some());
+        }
+        Some(waker)
+    }
 }
 
 /// An epoch word and a count of those who watch it; see the [module](self).
@@ -183,15 +207,17 @@ impl Notification {
         // Wakers are foreign code: call them with the lock released.
         let waiting = {
             let mut wakers = self.wakers.lock();
-            let waiting = core::mem::take(&mut wakers.waiting);
-            if !waiting.is_empty() {
-                self.leave(waiting.len());
-                self.registered.fetch_sub(waiting.len() as u32, Ordering::Relaxed);
+            let count = core::mem::take(&mut wakers.count);
+            if count != 0 {
+                self.leave(count);
+                self.registered.fetch_sub(count as u32, Ordering::Relaxed);
             }
-            waiting
+            core::mem::take(&mut wakers.waiting)
         };
-        for waker in waiting.into_values() {
-            waker.wake();
+        for (_, waker) in waiting {
+            if let Some(waker) = waker {
+                waker.wake();
+            }
         }
     }
 
@@ -271,10 +297,7 @@ impl Notification {
             drop(wakers);
             return None;
         }
-        let id = wakers.next;
-        wakers.next += 1;
-        wakers.waiting.insert(id, waker);
-        Some(WakerId(id))
+        Some(wakers.add(waker))
     }
 
     /// Takes a waker back. True when it had not been called and never will be; false when a signal
@@ -282,7 +305,7 @@ impl Notification {
     pub fn unregister(&self, id: WakerId) -> bool {
         let removed = {
             let mut wakers = self.wakers.lock();
-            let removed = wakers.waiting.remove(&id.0);
+            let removed = wakers.remove(id);
             if removed.is_some() {
                 self.leave(1);
                 self.registered.fetch_sub(1, Ordering::Relaxed);

@@ -356,14 +356,21 @@ impl PoolSet {
     /// The counters now. Allocates a list of the providers.
     #[must_use]
     pub fn stats(&self) -> PoolSetStats {
-        let mut stats = PoolSetStats::default();
-        for pool in &self.pools {
-            stats.pools.add(&pool.stats());
-        }
+        let mut stats = PoolSetStats { pools: self.pool_stats(), ..PoolSetStats::default() };
         self.for_each_provider(|_, one| {
             stats.provider_count += 1;
             route::add_slab_stats(&mut stats.providers, &one);
         });
+        stats
+    }
+
+    /// The sums over its pools alone: providers are not asked.
+    #[must_use]
+    pub fn pool_stats(&self) -> PoolStats {
+        let mut stats = PoolStats::default();
+        for pool in &self.pools {
+            stats.add(&pool.stats());
+        }
         stats
     }
 

@@ -44,6 +44,7 @@ use self::waiters::{Fired, Waiters};
 use crate::axis::{Axis, Epoch};
 use crate::failure::Failure;
 use crate::frontier::FrontierRef;
+use crate::index::{Index, Name};
 use crate::oneshot::Oneshot;
 use crate::progress::Progress;
 use crate::run_all::run_all;
@@ -411,16 +412,16 @@ impl Tracker {
     pub fn axes(&self) -> Vec<AxisStatus> {
         let table = &self.inner.table;
         let state = self.inner.state.lock();
-        let mut axes: Vec<_> = table
-            .axes()
-            .map(|(axis, index)| AxisStatus {
-                axis,
-                reached: table.slot(index).reached(),
-                end: state.waiters.end(index).map(|end| end.to_error(axis)),
-            })
-            .collect();
-        axes.sort_unstable_by_key(|status| status.axis);
-        axes
+        let mut axes = Index::default();
+        for (axis, index) in table.axes() {
+            axes.insert((axis.to_bits(), 0, 0), index as u64);
+        }
+        let status = |((axis, ..), index): (Name, u64)| {
+            let (axis, index) = (Axis::from_bits(axis), index as usize);
+            let end = state.waiters.end(index).map(|end| end.to_error(axis));
+            AxisStatus { axis, reached: table.slot(index).reached(), end }
+        };
+        axes.from((0, 0, 0)).map(status).collect()
     }
 }
 

@@ -4,6 +4,8 @@ wit_bindgen::generate!({
     world: "substrate",
     path: "../../wit",
     generate_all,
+    // There are none: nothing here is C.
+    disable_run_ctors_once_workaround: true,
 });
 
 pub(crate) use exports::strandline::substrate as exported;

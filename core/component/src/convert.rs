@@ -9,7 +9,7 @@ use crate::bindings::exported::{authority, frontiers, inspect, pools, tracker};
 use crate::bindings::imported::{slabs, types};
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use spin::Mutex;
 use strandline_core::frontier::MAX_ENTRIES;
@@ -32,26 +32,44 @@ use strandline_core::{
 /// Entries of a frontier that need no allocation.
 const ON_STACK: usize = 8;
 
+/// Room for the entries of a frontier.
+#[derive(Default)]
+struct Room {
+    few: Option<[Entry; ON_STACK]>,
+    many: Vec<Entry>,
+}
+
+impl Room {
+    /// A list of entries as a frontier, if it is one. Not generic, so that there is one of it.
+    #[inline(never)]
+    fn frontier(&mut self, list: &[types::Entry]) -> Result<FrontierRef<'_>, types::FrontierError> {
+        let entries = match list.len() {
+            0 => return Ok(FrontierRef::EMPTY),
+            len @ ..=ON_STACK => {
+                let few = self.few.insert([Entry::new(Axis::from_bits(0), 0); ON_STACK]);
+                for (entry, from) in few.iter_mut().zip(list) {
+                    *entry = entry_in(from);
+                }
+                &few[..len]
+            }
+            ..=MAX_ENTRIES => {
+                self.many.extend(list.iter().map(entry_in));
+                &self.many[..]
+            }
+            _ => return Err(types::FrontierError::TooMany(MAX_ENTRIES as u32)),
+        };
+        FrontierRef::try_from_sorted(entries).map_err(frontier_error)
+    }
+}
+
 /// Runs `then` with a list of entries as a frontier, if it is one.
 #[inline]
 pub(crate) fn frontier<R>(
     list: &[types::Entry],
     then: impl FnOnce(FrontierRef<'_>) -> R,
 ) -> Result<R, types::FrontierError> {
-    if list.is_empty() {
-        return Ok(then(FrontierRef::EMPTY));
-    }
-    if list.len() <= ON_STACK {
-        let mut entries = [Entry::new(Axis::from_bits(0), 0); ON_STACK];
-        for (entry, from) in entries.iter_mut().zip(list) {
-            *entry = entry_in(from);
-        }
-        return checked(&entries[..list.len()], then);
-    }
-    if list.len() > MAX_ENTRIES {
-        return Err(types::FrontierError::TooMany(MAX_ENTRIES as u32));
-    }
-    checked(&list.iter().map(entry_in).collect::<Vec<_>>(), then)
+    let mut room = Room::default();
+    room.frontier(list).map(then)
 }
 
 /// Runs `then` with a frontier of one entry at the most, if it is one.
@@ -67,28 +85,24 @@ pub(crate) fn single<R>(
     }
 }
 
-#[inline]
-fn checked<R>(
-    entries: &[Entry],
-    then: impl FnOnce(FrontierRef<'_>) -> R,
-) -> Result<R, types::FrontierError> {
-    match FrontierRef::try_from_sorted(entries) {
-        Ok(frontier) => Ok(then(frontier)),
-        Err(error) => Err(frontier_error(error)),
-    }
-}
-
 /// Runs `then` with a death, if its frontier is one.
 #[inline]
 pub(crate) fn death<R>(
     death: &types::Death,
     then: impl FnOnce(Death<'_>) -> R,
 ) -> Result<R, types::FrontierError> {
-    match death {
-        types::Death::Idle => Ok(then(Death::Idle)),
-        types::Death::After(list) => frontier(list, |after| then(Death::After(after))),
-        types::Death::Unknown => Ok(then(Death::Unknown)),
-    }
+    let list = match death {
+        types::Death::After(list) => &list[..],
+        types::Death::Idle | types::Death::Unknown => &[],
+    };
+    // One call of `then`, which is compiled into each.
+    frontier(list, |after| {
+        then(match death {
+            types::Death::Idle => Death::Idle,
+            types::Death::After(_) => Death::After(after),
+            types::Death::Unknown => Death::Unknown,
+        })
+    })
 }
 
 #[inline]
@@ -155,7 +169,8 @@ pub(crate) fn wait_error(error: &WaitError) -> types::WaitError {
     match error {
         WaitError::Failed { axis, failure } => types::WaitError::Failed(types::AxisFailure {
             axis: axis.to_bits(),
-            message: failure.to_string(),
+            // Every failure here was made of words.
+            message: failure.as_message().unwrap_or_default().to_owned(),
         }),
         WaitError::Retired { axis } => types::WaitError::Retired(axis.to_bits()),
         WaitError::TrackerDropped => types::WaitError::Gone,

@@ -4,11 +4,11 @@ use crate::bindings::imported::{notify, slabs};
 use crate::convert;
 use alloc::sync::Arc;
 use alloc::task::Wake;
+use core::fmt;
 use strandline_core::slab::{SlabProperties, SlabStats, Trim};
 use strandline_core::{Axis, Epoch, Grant, Progress, Slab, SlabError, SlabId, SlabProvider};
 
 /// A provider of the host.
-#[derive(Debug)]
 pub(crate) struct ImportedProvider {
     handle: slabs::Provider,
     /// Constant, so asked for once: pools look at them often.
@@ -58,8 +58,20 @@ impl SlabProvider for ImportedProvider {
     }
 }
 
+// Nobody prints either: what derives would write them out field by field.
+impl fmt::Debug for ImportedProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ImportedProvider")
+    }
+}
+
+impl fmt::Debug for HostProgress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HostProgress")
+    }
+}
+
 /// The host's own knowledge of progress.
-#[derive(Debug)]
 pub(crate) struct HostProgress;
 
 impl Progress for HostProgress {

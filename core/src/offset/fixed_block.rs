@@ -171,6 +171,12 @@ impl FixedBlocks {
         search
     }
 
+    /// [`take`](Self::take), where that is not the usual way to a block.
+    #[inline(never)]
+    pub(crate) fn take_otherwise(&self, shelf: u32, query: Query) -> Search {
+        self.take(shelf, query)
+    }
+
     /// Takes this block if it is on the shelf.
     ///
     /// # Panics

@@ -241,12 +241,12 @@ impl<L> Nodes<L> {
 
     #[inline(always)]
     fn at(&self, id: u32) -> &Node {
-        &self.nodes[id as usize]
+        &self.nodes.as_slice()[id as usize]
     }
 
     #[inline(always)]
     fn at_mut(&mut self, id: u32) -> &mut Node {
-        &mut self.nodes[id as usize]
+        &mut self.nodes.as_mut_slice()[id as usize]
     }
 
     #[inline(always)]
@@ -256,12 +256,12 @@ impl<L> Nodes<L> {
 
     #[inline(always)]
     fn label(&self, id: u32) -> &L {
-        &self.labels[id as usize]
+        &self.labels.as_slice()[id as usize]
     }
 
     #[inline(always)]
     fn label_mut(&mut self, id: u32) -> &mut L {
-        &mut self.labels[id as usize]
+        &mut self.labels.as_mut_slice()[id as usize]
     }
 }
 

@@ -19,6 +19,7 @@
 //! Acquire is linear in the number of generations, release O(1) and lock-free. A death of more than
 //! [`MAX_DEATH_AXES`] axes, joined over the batch and less what was reached, becomes unknown.
 
+use crate::index::Index;
 use crate::inspect::{BlockState, BlockView, Event};
 use crate::notification::Notification;
 use crate::offset::arena::Ring;
@@ -629,11 +630,14 @@ impl Pool for ArenaPool {
     fn inspect(&self, visit: &mut dyn FnMut(&BlockView<'_>)) {
         let state = &mut *self.state.lock();
         self.sort_inbox(state);
-        let mut order: Vec<usize> =
-            state.ring.order().filter(|&at| state.generations[at].slab.is_some()).collect();
-        order.sort_unstable_by_key(|&at| state.generations[at].slab.map(|slab| slab.id));
-        for at in order {
-            let generation = &state.generations[at];
+        let mut order = Index::default();
+        for at in state.ring.order() {
+            if let Some(slab) = state.generations[at].slab {
+                order.insert((slab.id.to_bits(), 0, 0), at as u64);
+            }
+        }
+        for at in order.words() {
+            let generation = &state.generations[at as usize];
             let Some(slab) = generation.slab else { continue };
             let mut block = |offset: u64, end: u64, state: BlockState<'_>| {
                 if end > offset {

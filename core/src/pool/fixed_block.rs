@@ -31,6 +31,7 @@
 //! read-modify-write on a line of the thread's own neighbourhood, and a release one more for the
 //! notification. Bookkeeping is some 21 bytes a block of the largest number configured.
 
+use crate::index::Index;
 use crate::inspect::{BlockState, BlockView, Event};
 use crate::notification::{Notification, Observation};
 use crate::offset::fixed_block::{FixedBlocks, MAX_KEY, Search};
@@ -549,7 +550,7 @@ impl Pool for FixedBlockPool {
         {
             let admin = &mut *self.admin.lock();
             self.sort_inbox(admin);
-            admin.side.drain(|block, was_tainted| {
+            admin.side.drain(&mut |block, was_tainted| {
                 if was_tainted {
                     self.tainted_blocks.fetch_sub(1, Ordering::Relaxed);
                 } else {
@@ -617,20 +618,17 @@ impl Pool for FixedBlockPool {
         let admin = &mut *self.admin.lock();
         self.sort_inbox(admin);
         self.count_aside(admin);
-        let aside = admin.side.blocks();
-        let mut slabs: Vec<(SlabId, u32, u32)> = self
-            .places
-            .iter()
-            .zip(0u32..)
-            .map(|(place, at)| {
-                let id = SlabId::from_bits(place.id.load(Ordering::Relaxed));
-                (id, at << self.shape.shift, place.blocks.load(Ordering::Relaxed))
-            })
-            .filter(|(.., blocks)| *blocks != 0)
-            .collect();
-        slabs.sort_unstable();
-        for (slab, first, blocks) in slabs {
-            for block in first..first + blocks {
+        let mut slabs = Index::default();
+        for (place, at) in self.places.iter().zip(0u32..) {
+            let blocks = place.blocks.load(Ordering::Relaxed);
+            if blocks != 0 {
+                let id = place.id.load(Ordering::Relaxed);
+                slabs.insert((id, u64::from(at << self.shape.shift), 0), blocks.into());
+            }
+        }
+        for ((slab, first, _), blocks) in slabs.from((0, 0, 0)) {
+            let (slab, first) = (SlabId::from_bits(slab), first as u32);
+            for block in first..first + blocks as u32 {
                 let on = |shelf: u32| self.blocks.is_on(shelf, block);
                 let entry = self
                     .shelves()
@@ -640,8 +638,8 @@ impl Pool for FixedBlockPool {
                     BlockState::Clean
                 } else if let Some(entry) = &entry {
                     BlockState::Pending(FrontierRef::single(entry))
-                } else if let Some(death) = aside.get(&block) {
-                    match death.get() {
+                } else if let Some(death) = admin.side.death_here(block) {
+                    match death {
                         Death::After(frontier) => BlockState::Pending(frontier),
                         Death::Idle | Death::Unknown => BlockState::Tainted,
                     }

@@ -13,6 +13,7 @@
 //! Invariants: every slab is in one slot; a slot is live, filed in the side of its size, or clean there.
 //! Cost: a search is logarithmic in kept slabs; otherwise the provider's.
 
+use crate::index::Index;
 use crate::inspect::{BlockState, BlockView, Event};
 use crate::notification::Notification;
 use crate::offset::align_up;
@@ -29,7 +30,6 @@ use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
 use crate::{Death, Entry, Frontier, FrontierRef};
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -63,13 +63,39 @@ struct Slot {
 struct State {
     slots: Vec<Option<Slot>>,
     vacant: Vec<u32>,
-    /// Kept slabs by class: those that wait, and those that do not (with whether they ever did).
-    waiting: BTreeMap<u64, Side>,
-    clean: BTreeMap<u64, Vec<(u32, bool)>>,
+    /// (class, 0, 0): the places of classes in `kept`.
+    classes: Index,
+    kept: Vec<Kept>,
     /// Slabs held or on their way.
     held: u32,
     #[expect(clippy::vec_box, reason = "the boxes travel; their addresses must not change")]
     tickets: Vec<Box<Ticket>>,
+}
+
+/// Kept slabs of a class.
+#[derive(Debug, Default)]
+struct Kept {
+    waiting: Side,
+    /// Those that wait for nothing, and whether they ever did.
+    clean: Vec<(u32, bool)>,
+}
+
+impl State {
+    /// The slabs kept of a class, if there ever were any.
+    fn kept(&mut self, class: u64) -> Option<&mut Kept> {
+        self.kept.get_mut(self.classes.get((class, 0, 0))? as usize)
+    }
+
+    /// The place of a class in `kept`.
+    fn place_of(&mut self, class: u64) -> usize {
+        if let Some(place) = self.classes.get((class, 0, 0)) {
+            return place as usize;
+        }
+        self.kept.push(Kept::default());
+        let place = self.kept.len() - 1;
+        self.classes.insert((class, 0, 0), place as u64);
+        place
+    }
 }
 
 /// The pool; see the [module](self).
@@ -134,23 +160,23 @@ impl PassthroughPool {
             let Some(slot) = place else { continue };
             slot.live = false;
             let (class, size) = (slot.class, slot.slab.size);
-            let waiting = state.waiting.entry(class).or_default();
+            let place = state.place_of(class);
+            let Kept { waiting, clean } = &mut state.kept[place];
             if !waiting.file(ticket.block, ticket.death, &|entry| self.has_reached(entry)) {
                 let waited = !matches!(ticket.death.get(), Death::Idle);
                 self.gauges.pending.sub(size);
-                state.clean.entry(class).or_default().push((ticket.block, waited));
+                clean.push((ticket.block, waited));
             }
         }
     }
 
     /// Moves on what has been reached in one class.
-    fn advance(&self, state: &mut State, class: u64) {
-        let State { waiting, clean, slots, .. } = state;
-        let Some(side) = waiting.get_mut(&class) else { return };
-        side.advance(&|entry| self.has_reached(entry), |block| {
+    fn advance(&self, slots: &[Option<Slot>], kept: &mut Kept) {
+        let Kept { waiting, clean } = kept;
+        waiting.advance(&|entry| self.has_reached(entry), &mut |block| {
             let size = slots[block as usize].map_or(0, |slot| slot.slab.size);
             self.gauges.pending.sub(size);
-            clean.entry(class).or_default().push((block, true));
+            clean.push((block, true));
         });
     }
 
@@ -175,10 +201,8 @@ impl PassthroughPool {
         let mut ticket = Ticket::new();
         ticket.block = block;
         ticket.requested = slot.slab.size;
-        if let Some(side) = state.waiting.get(&slot.class)
-            && was_pending
-        {
-            ticket.death = side.death_of(block);
+        if was_pending && let Some(kept) = state.kept(slot.class) {
+            ticket.death = kept.waiting.death_of(block);
         } else if kind == Kind::Completed {
             // Reached already, but not never used: for a cancel.
             ticket.death = StoredDeath::IDLE;
@@ -195,15 +219,18 @@ impl PassthroughPool {
     /// A kept slab that may be used at once.
     fn find(&self, state: &mut State, class: u64, request: &Request<'_>) -> Option<Acquire> {
         let reused = |proof| Origin::Reused(proof);
-        if let Some(side) = state.waiting.get_mut(&class)
-            && let Some(block) =
-                side.take_dominated(request.frontier, &|entry| self.has_reached(entry), |_| true)
+        let place = state.classes.get((class, 0, 0))? as usize;
+        let State { slots, kept, .. } = state;
+        let kept = &mut kept[place];
+        let reached = |entry| self.has_reached(entry);
+        if let Some(block) =
+            kept.waiting.take_dominated(request.frontier, &reached, &|_| true)
         {
             let reservation = self.revive(state, block, Kind::Dominated, true, request)?;
             return Some(Acquire::Ready { reservation, origin: reused(ReuseProof::Dominance) });
         }
-        self.advance(state, class);
-        let (block, waited) = state.clean.get_mut(&class)?.pop()?;
+        self.advance(slots, kept);
+        let (block, waited) = kept.clean.pop()?;
         let (kind, origin) = if waited {
             (Kind::Completed, reused(ReuseProof::Completion))
         } else {
@@ -219,8 +246,8 @@ impl PassthroughPool {
         class: u64,
         request: &Request<'_>,
     ) -> Option<(Reservation, Frontier)> {
-        let side = state.waiting.get_mut(&class)?;
-        let (_, axis, key) = side.soonest(&|axis| self.host.progress.reached(axis), |_| true)?;
+        let side = &mut state.kept(class)?.waiting;
+        let (_, axis, key) = side.soonest(&|axis| self.host.progress.reached(axis), &|_| true)?;
         let block = side.take(axis, key)?;
         let wait = side.death_of(block).get().frontier().map(FrontierRef::to_frontier)?;
         let reservation = self.revive(state, block, Kind::Waited, true, request)?;
@@ -267,21 +294,21 @@ impl PassthroughPool {
         loop {
             let next = {
                 let state = &mut *self.state.lock();
-                let found = state
-                    .clean
-                    .iter_mut()
-                    .find_map(|(&class, clean)| clean.pop().map(|clean| (class, clean)));
-                found.and_then(|(class, (block, waited))| {
+                let found = state.classes.words().find_map(|place| {
+                    let place = place as usize;
+                    Some((place, state.kept.get_mut(place)?.clean.pop()?))
+                });
+                found.and_then(|(place, (block, waited))| {
                     let slot = state.slots[block as usize].take()?;
-                    Some((class, block, waited, slot))
+                    Some((place, block, waited, slot))
                 })
             };
-            let Some((class, block, waited, slot)) = next else { break };
+            let Some((place, block, waited, slot)) = next else { break };
             let released = self.host.provider.release(slot.slab.id);
             let state = &mut *self.state.lock();
             if let Err(error) = released {
                 state.slots[block as usize] = Some(slot);
-                state.clean.entry(class).or_default().push((block, waited));
+                state.kept[place].clean.push((block, waited));
                 return Err((error, bytes));
             }
             state.vacant.push(block);
@@ -301,9 +328,9 @@ impl PassthroughPool {
     fn refresh(&self) {
         let state = &mut *self.state.lock();
         self.sort_inbox(state);
-        let classes: Vec<u64> = state.waiting.keys().copied().collect();
-        for class in classes {
-            self.advance(state, class);
+        let State { slots, classes, kept, .. } = state;
+        for place in classes.words() {
+            self.advance(slots, &mut kept[place as usize]);
         }
     }
 
@@ -455,16 +482,17 @@ impl Pool for PassthroughPool {
         {
             let state = &mut *self.state.lock();
             self.sort_inbox(state);
-            let State { waiting, clean, slots, .. } = state;
-            for (&class, side) in waiting.iter_mut() {
-                side.drain(|block, was_tainted| {
+            let State { classes, kept, slots, .. } = state;
+            for place in classes.words() {
+                let Kept { waiting, clean } = &mut kept[place as usize];
+                waiting.drain(&mut |block, was_tainted| {
                     let size = slots[block as usize].map_or(0, |slot| slot.slab.size);
                     if was_tainted {
                         self.gauges.tainted_bytes.sub(size);
                     } else {
                         self.gauges.pending.sub(size);
                     }
-                    clean.entry(class).or_default().push((block, true));
+                    clean.push((block, true));
                 });
             }
         }
@@ -492,15 +520,17 @@ impl Pool for PassthroughPool {
     fn inspect(&self, visit: &mut dyn FnMut(&BlockView<'_>)) {
         let state = &mut *self.state.lock();
         self.sort_inbox(state);
-        let mut kept = BTreeMap::new();
-        for side in state.waiting.values() {
-            kept.extend(side.blocks());
+        let mut order = Index::default();
+        for (slot, at) in state.slots.iter().zip(0..) {
+            if let Some(slot) = slot {
+                order.insert((slot.slab.id.to_bits(), 0, 0), at);
+            }
         }
-        let mut slots: Vec<(Slot, u32)> =
-            state.slots.iter().zip(0..).filter_map(|(slot, at)| Some(((*slot)?, at))).collect();
-        slots.sort_unstable_by_key(|(slot, _)| slot.slab.id);
-        for (slot, at) in slots {
-            let state = match kept.get(&at).map(StoredDeath::get) {
+        for at in order.words() {
+            let Some(slot) = state.slots[at as usize] else { continue };
+            let at = at as u32;
+            let death = state.kept(slot.class).and_then(|kept| kept.waiting.death_here(at));
+            let state = match death {
                 _ if slot.live => BlockState::Live { requested: slot.requested },
                 Some(Death::After(frontier)) => BlockState::Pending(frontier),
                 Some(Death::Unknown) => BlockState::Tainted,

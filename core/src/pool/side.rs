@@ -2,38 +2,50 @@
 //! rare deaths of fixed-block (several axes, axes without a shelf, unknown).
 //!
 //! ```text
-//!   by_axis:  queue:0.1 ─▶ { (epoch 4, block 17): {0.1@4, 0.2@9},  (epoch 6, block 3): … }
-//!             queue:0.2 ─▶ { … }
+//!   filed:    (queue:0.1, epoch 4, block 17)   (queue:0.1, epoch 6, block 3)   (queue:0.2, …
+//!   records:   block 17: {0.1@4, 0.2@9}         block 3: …
 //! ```
 //!
 //! A block is filed under one axis that has not reached its epoch. When it does, the block moves on to another
 //! such axis, and after the last it is clean. So progress costs O(log n) for each block it concerns and
 //! nothing for the others; a requester looks at the earliest few of its own axes.
 
+use crate::index::{Index, Name};
 use crate::pool::inbox::StoredDeath;
+use crate::table::Table;
 use crate::{Axis, Death, Entry, Epoch, FrontierRef};
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 /// Blocks of an axis that a requester looks at.
 const CANDIDATES: usize = 16;
 
-type Filed = BTreeMap<(Epoch, u32), StoredDeath>;
+/// What is known of a block.
+#[derive(Debug)]
+struct Record {
+    death: StoredDeath,
+    /// Not handed out.
+    here: bool,
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Side {
-    by_axis: BTreeMap<Axis, Filed>,
+    /// (axis, epoch, block): the blocks by what they wait for, each with the key of its record.
+    filed: Index,
     tainted: Vec<u32>,
-    /// The deaths of blocks handed out from here, to restore should they be canceled. An entry
-    /// outlives the reservation and is replaced when the block comes here again.
-    out: BTreeMap<u32, StoredDeath>,
-    pending: u32,
+    /// (block, 0, 0): the keys of records. That of a block which was handed out from here has the death to restore
+    /// should it be canceled; it outlives the reservation and is replaced when the block comes here again.
+    keys: Index,
+    records: Table<u64, Record>,
+}
+
+const fn name(axis: Axis, epoch: Epoch, block: u32) -> Name {
+    (axis.to_bits(), epoch, block as u64)
 }
 
 impl Side {
     /// Blocks filed, the tainted ones apart.
-    pub(crate) const fn pending(&self) -> u32 {
-        self.pending
+    pub(crate) fn pending(&self) -> u32 {
+        self.filed.len() as u32
     }
 
     /// Files a block under the first axis of its death that `reached` has behind its epoch. `false`: all are
@@ -45,50 +57,87 @@ impl Side {
         reached: &dyn Fn(Entry) -> bool,
     ) -> bool {
         let waits = match death.get() {
-            Death::Idle => None,
-            Death::Unknown => {
-                self.tainted.push(block);
-                return true;
+            Death::Idle => return false,
+            Death::Unknown => None,
+            Death::After(frontier) => {
+                match frontier.entries().iter().copied().find(|e| !reached(*e)) {
+                    None => return false,
+                    waits => waits,
+                }
             }
-            Death::After(frontier) => frontier.entries().iter().copied().find(|e| !reached(*e)),
         };
-        let Some(Entry { axis, epoch }) = waits else { return false };
-        self.by_axis.entry(axis).or_default().insert((epoch, block), death);
-        self.pending += 1;
+        let record = Record { death, here: true };
+        let known = self.keys.get((block.into(), 0, 0));
+        let key = match known.and_then(|key| Some((key, self.records.get_mut(key)?))) {
+            Some((key, place)) => {
+                *place = record;
+                key
+            }
+            None => {
+                // There are fewer blocks than keys.
+                let key = self.records.insert(record).unwrap_or(u64::MAX);
+                self.keys.insert((block.into(), 0, 0), key);
+                key
+            }
+        };
+        match waits {
+            Some(Entry { axis, epoch }) => self.filed.insert(name(axis, epoch, block), key),
+            None => self.tainted.push(block),
+        }
         true
     }
 
     /// Moves blocks on whose axis has come far enough; hands those to `clean` that wait for nothing more.
-    pub(crate) fn advance(&mut self, reached: &dyn Fn(Entry) -> bool, mut clean: impl FnMut(u32)) {
+    pub(crate) fn advance(
+        &mut self,
+        reached: &dyn Fn(Entry) -> bool,
+        clean: &mut dyn FnMut(u32),
+    ) {
         let mut moved = Vec::new();
-        for (&axis, filed) in &mut self.by_axis {
-            while let Some(first) = filed.first_entry() {
-                let &(epoch, block) = first.key();
-                if !reached(Entry::new(axis, epoch)) {
-                    break;
-                }
-                moved.push((block, first.remove()));
+        let mut from = (0, 0, 0);
+        while let Some((name, _)) = self.filed.first_from(from) {
+            let (axis, epoch, block) = name;
+            if reached(Entry::new(Axis::from_bits(axis), epoch)) {
+                self.filed.remove(name);
+                moved.push(block as u32);
+            } else {
+                // What else waits for this axis waits longer.
+                let Some(next) = axis.checked_add(1) else { break };
+                from = (next, 0, 0);
             }
         }
-        if moved.is_empty() {
-            return;
-        }
-        self.by_axis.retain(|_, filed| !filed.is_empty());
-        self.pending -= moved.len() as u32;
-        for (block, death) in moved {
+        for block in moved {
+            let Some(death) = self.forget(block) else { continue };
             if !self.file(block, death, reached) {
                 clean(block);
             }
         }
     }
 
+    /// Removes the record of a block.
+    fn forget(&mut self, block: u32) -> Option<StoredDeath> {
+        let key = self.keys.remove((block.into(), 0, 0))?;
+        Some(self.records.remove(key)?.death)
+    }
+
     /// Everything, tainted or pending, to `clean(block, was_tainted)`.
-    pub(crate) fn drain(&mut self, mut clean: impl FnMut(u32, bool)) {
-        self.tainted.drain(..).for_each(|block| clean(block, true));
-        for filed in core::mem::take(&mut self.by_axis).into_values() {
-            filed.into_keys().for_each(|(_, block)| clean(block, false));
+    pub(crate) fn drain(&mut self, clean: &mut dyn FnMut(u32, bool)) {
+        for block in core::mem::take(&mut self.tainted) {
+            self.forget(block);
+            clean(block, true);
         }
-        self.pending = 0;
+        for ((_, _, block), _) in core::mem::take(&mut self.filed).from((0, 0, 0)) {
+            self.forget(block as u32);
+            clean(block as u32, false);
+        }
+    }
+
+    /// The blocks that wait for an axis, soonest first.
+    fn waiting_for(&self, axis: Axis) -> impl Iterator<Item = (Epoch, u32, u64)> {
+        let filed = self.filed.from((axis.to_bits(), 0, 0));
+        filed
+            .take_while(move |((other, ..), _)| *other == axis.to_bits())
+            .map(|((_, epoch, block), key)| (epoch, block as u32, key))
     }
 
     /// Takes a block that `suits` and whose death is covered on every axis, by the frontier or because it was
@@ -97,23 +146,22 @@ impl Side {
         &mut self,
         frontier: FrontierRef<'_>,
         reached: &dyn Fn(Entry) -> bool,
-        suits: impl Fn(u32) -> bool,
+        suits: &dyn Fn(u32) -> bool,
     ) -> Option<u32> {
-        for entry in frontier.entries() {
-            let Some(filed) = self.by_axis.get(&entry.axis) else { continue };
-            let found = filed
-                .range(..=(entry.epoch, u32::MAX))
+        for &Entry { axis, epoch } in frontier.entries() {
+            let found = self
+                .waiting_for(axis)
+                .take_while(|(filed, ..)| *filed <= epoch)
                 .take(CANDIDATES)
-                .find(|((_, block), death)| match death.get() {
-                    Death::After(death) => {
+                .find(|&(_, block, key)| match self.records.get(key).map(|r| r.death.get()) {
+                    Some(Death::After(death)) => {
                         let known = |e: &Entry| frontier.get(e.axis) >= e.epoch || reached(*e);
-                        death.entries().iter().all(known) && suits(*block)
+                        death.entries().iter().all(known) && suits(block)
                     }
-                    Death::Idle | Death::Unknown => false,
-                })
-                .map(|(&key, _)| key);
-            if let Some(key) = found {
-                return self.take(entry.axis, key);
+                    _ => false,
+                });
+            if let Some((epoch, block, _)) = found {
+                return self.take(axis, (epoch, block));
             }
         }
         None
@@ -123,44 +171,54 @@ impl Side {
     pub(crate) fn soonest(
         &self,
         reached: &dyn Fn(Axis) -> Epoch,
-        suits: impl Fn(u32) -> bool,
+        suits: &dyn Fn(u32) -> bool,
     ) -> Option<(Epoch, Axis, (Epoch, u32))> {
-        self.by_axis
-            .iter()
-            .filter_map(|(&axis, filed)| {
-                let key = *filed.keys().take(CANDIDATES).find(|(_, block)| suits(*block))?;
-                Some((key.0.saturating_sub(reached(axis)), axis, key))
-            })
-            .min_by_key(|(left, ..)| *left)
+        let mut soonest: Option<(Epoch, Axis, (Epoch, u32))> = None;
+        let mut from = (0, 0, 0);
+        while let Some(((axis, ..), _)) = self.filed.first_from(from) {
+            let at = Axis::from_bits(axis);
+            let suiting =
+                self.waiting_for(at).take(CANDIDATES).find(|&(_, block, _)| suits(block));
+            if let Some((epoch, block, _)) = suiting {
+                let left = epoch.saturating_sub(reached(at));
+                if soonest.is_none_or(|(least, ..)| left < least) {
+                    soonest = Some((left, at, (epoch, block)));
+                }
+            }
+            let Some(next) = axis.checked_add(1) else { break };
+            from = (next, 0, 0);
+        }
+        soonest
     }
 
     /// Takes the block filed under this key and remembers its death.
-    pub(crate) fn take(&mut self, axis: Axis, key: (Epoch, u32)) -> Option<u32> {
-        let filed = self.by_axis.get_mut(&axis)?;
-        let death = filed.remove(&key)?;
-        if filed.is_empty() {
-            self.by_axis.remove(&axis);
+    pub(crate) fn take(&mut self, axis: Axis, (epoch, block): (Epoch, u32)) -> Option<u32> {
+        let key = self.filed.remove(name(axis, epoch, block))?;
+        if let Some(record) = self.records.get_mut(key) {
+            record.here = false;
         }
-        self.pending -= 1;
-        self.out.insert(key.1, death);
-        Some(key.1)
+        Some(block)
+    }
+
+    fn record(&self, block: u32) -> Option<&Record> {
+        self.records.get(self.keys.get((block.into(), 0, 0))?)
     }
 
     /// The death that a block handed out from here had.
     pub(crate) fn death_of(&self, block: u32) -> StoredDeath {
         // Handed out from here, so there is one; unknown would be the safe answer.
-        self.out.get(&block).copied().unwrap_or_else(|| {
-            let mut unknown = StoredDeath::IDLE;
-            unknown.set(Death::Unknown, &crate::NoProgress);
-            unknown
-        })
+        self.record(block).map_or_else(
+            || {
+                let mut unknown = StoredDeath::IDLE;
+                unknown.set(Death::Unknown, &crate::NoProgress);
+                unknown
+            },
+            |record| record.death,
+        )
     }
 
-    /// Every block here, with its death.
-    pub(crate) fn blocks(&self) -> BTreeMap<u32, StoredDeath> {
-        let filed = self.by_axis.values().flatten().map(|(&(_, block), &death)| (block, death));
-        let mut unknown = StoredDeath::IDLE;
-        unknown.set(Death::Unknown, &crate::NoProgress);
-        filed.chain(self.tainted.iter().map(|&block| (block, unknown))).collect()
+    /// The death of a block that is here.
+    pub(crate) fn death_here(&self, block: u32) -> Option<Death<'_>> {
+        self.record(block).filter(|record| record.here).map(|record| record.death.get())
     }
 }

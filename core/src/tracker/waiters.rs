@@ -14,7 +14,6 @@
 //! refiled at most once for each of its axes. Ending an axis looks at every waiter.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -22,6 +21,7 @@ use super::table::{ENDED, NONE, Table};
 use super::{End, WaitError, WaitId};
 use crate::axis::{Axis, Epoch};
 use crate::frontier::{Entry, Frontier, FrontierRef};
+use crate::index::{Index, Name};
 use crate::run_all::run_all;
 
 /// What runs when a wait is over.
@@ -36,7 +36,9 @@ struct Waiter {
 }
 
 /// (slot, epoch, serial): where a waiter is filed.
-type Key = (usize, Epoch, u64);
+const fn name(slot: usize, epoch: Epoch, serial: u64) -> Name {
+    (slot as u64, epoch, serial)
+}
 
 /// All waiters, and the axes that have ended.
 #[derive(Default)]
@@ -44,8 +46,10 @@ pub(super) struct Waiters {
     /// Waiters by index; vacant where `free` says so.
     waiters: Vec<Option<Waiter>>,
     free: Vec<usize>,
-    filed: BTreeMap<Key, usize>,
-    ends: BTreeMap<usize, End>,
+    /// Where each of them is filed, and its index.
+    filed: Index,
+    /// By slot.
+    ends: Vec<(usize, End)>,
     last_serial: u64,
 }
 
@@ -57,7 +61,12 @@ impl Waiters {
 
     /// How the axis in `slot` ended, if it did.
     pub(super) fn end(&self, slot: usize) -> Option<&End> {
-        self.ends.get(&slot)
+        Some(&self.ends[self.place_of_end(slot).ok()?].1)
+    }
+
+    /// Where the end of the axis in `slot` is, or would go.
+    fn place_of_end(&self, slot: usize) -> Result<usize, usize> {
+        self.ends.binary_search_by_key(&slot, |(slot, _)| *slot)
     }
 
     /// Files a waiter for `frontier`, whose axes are all in the table; or puts it on `fired` when it
@@ -94,7 +103,7 @@ impl Waiters {
                 && slot.reached() < epoch
             {
                 if !slot.want(epoch) {
-                    self.filed.insert((at, epoch, waiter.serial), index);
+                    self.filed.insert(name(at, epoch, waiter.serial), index as u64);
                     self.waiters[index] = Some(waiter);
                     return;
                 }
@@ -114,25 +123,25 @@ impl Waiters {
         }
         frontier.entries().iter().find_map(|&Entry { axis, epoch }| {
             let (at, slot) = table.find(axis)?;
-            let end = self.ends.get(&at)?;
+            let end = self.end(at)?;
             (slot.reached() < epoch).then(|| end.to_error(axis))
         })
     }
 
-    /// Takes the waiter filed under `key` out, or `None` when there is none.
-    fn unfile(&mut self, key: &Key) -> Option<(usize, Waiter)> {
-        let index = self.filed.remove(key)?;
+    /// Takes the waiter filed here out, or `None` when there is none.
+    fn unfile(&mut self, name: Name) -> Option<(usize, Waiter)> {
+        let index = self.filed.remove(name)? as usize;
         Some((index, self.waiters[index].take()?))
     }
 
     /// The lowest epoch waited for in `slot`.
     fn first(&self, slot: usize) -> Epoch {
-        self.first_key(slot).map_or(NONE, |(_, epoch, _)| epoch)
+        self.first_name(slot).map_or(NONE, |(_, epoch, _)| epoch)
     }
 
-    fn first_key(&self, slot: usize) -> Option<Key> {
-        let (key, _) = self.filed.range((slot, 0, 0)..).next()?;
-        (key.0 == slot).then_some(*key)
+    fn first_name(&self, slot: usize) -> Option<Name> {
+        let (name, _) = self.filed.first_from(name(slot, 0, 0))?;
+        (name.0 == slot as u64).then_some(name)
     }
 
     /// Refiles or fires every waiter filed under `slot` that the axis has reached, and returns how
@@ -140,8 +149,8 @@ impl Waiters {
     pub(super) fn reached(&mut self, table: &Table, slot: usize, fired: &mut Fired) -> Epoch {
         let axis = table.slot(slot);
         let reached = axis.reached();
-        while let Some(key) = self.first_key(slot).filter(|&(_, epoch, _)| epoch <= reached) {
-            if let Some((index, waiter)) = self.unfile(&key) {
+        while let Some(name) = self.first_name(slot).filter(|&(_, epoch, _)| epoch <= reached) {
+            if let Some((index, waiter)) = self.unfile(name) {
                 self.file(table, index, waiter, fired);
             }
         }
@@ -160,9 +169,7 @@ impl Waiters {
         end: End,
         fired: &mut Fired,
     ) -> bool {
-        if self.ends.contains_key(&slot) {
-            return false;
-        }
+        let Err(place) = self.place_of_end(slot) else { return false };
         // What was reached before the end counts, even if the advance that did it has not come here.
         // Read once: what an advance raises from here on finds the axis ended, and wakes no one.
         let reached = self.reached(table, slot, fired);
@@ -172,7 +179,7 @@ impl Waiters {
             self.forget(table, index, &waiter);
             fired.push(waiter.callback, Err(end.to_error(axis)));
         }
-        self.ends.insert(slot, end);
+        self.ends.insert(place, (slot, end));
         table.slot(slot).set_wanted(ENDED);
         true
     }
@@ -192,18 +199,23 @@ impl Waiters {
             return;
         };
         let Some((at, slot)) = table.find(axis) else { return };
-        self.filed.remove(&(at, epoch, waiter.serial));
+        self.filed.remove(name(at, epoch, waiter.serial));
         slot.set_wanted(self.first(at));
     }
 
     /// Takes all callbacks, oldest first.
     pub(super) fn take_all(&mut self) -> Vec<Callback> {
-        self.filed.clear();
+        self.filed = Index::default();
         self.free.clear();
-        let mut waiters: Vec<_> =
-            core::mem::take(&mut self.waiters).into_iter().flatten().collect();
-        waiters.sort_unstable_by_key(|waiter| waiter.serial);
-        waiters.into_iter().map(|waiter| waiter.callback).collect()
+        let mut waiters = core::mem::take(&mut self.waiters);
+        let mut by_age = Index::default();
+        for (waiter, index) in waiters.iter().zip(0..) {
+            if let Some(waiter) = waiter {
+                by_age.insert((waiter.serial, 0, 0), index);
+            }
+        }
+        let take = |index| Some(waiters[index as usize].take()?.callback);
+        by_age.words().filter_map(take).collect()
     }
 }
 

@@ -3,6 +3,8 @@
 //! Two toolchains do it. With the target wasm32-wasip2, stable Rust alone; `rustup` brings it where it may. Else
 //! the Rust that Debian packages, with its library built from source and Debian's linker.
 
+mod shrink;
+
 use std::path::PathBuf;
 
 use crate::provision;
@@ -20,8 +22,9 @@ pub(super) const DEBIAN_LINKER: &str =
 const DEBIAN_FLAGS: &str = "-C link-self-contained=no -L/usr/lib/wasm32-wasi";
 /// The Python package that runs components, pinned: its interface is young.
 const PYTHON_WASMTIME: &str = "wasmtime==50.0.1";
-/// Shrinks the padding that a linker leaves room for addresses with.
-const SMALL: &str = "-C link-arg=--compress-relocations";
+/// Shrinks the padding that a linker leaves room for addresses with; and addresses are constants, as no module is loaded
+/// beside ours.
+const SMALL: &str = "-C link-arg=--compress-relocations -C relocation-model=static";
 
 /// Which toolchain builds components here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,8 +84,9 @@ pub(crate) fn component() -> Outcome {
     let built =
         target_dir().join("component").join(TARGET).join("release/strandline_component.wasm");
     let file = component_file();
-    let bytes = std::fs::copy(built, &file)?;
-    println!("{}: {bytes} bytes", file.display());
+    let small = shrink::shrink(&std::fs::read(built)?)?;
+    std::fs::write(&file, &small)?;
+    println!("{}: {} bytes", file.display(), small.len());
     Ok(None)
 }
 

@@ -237,7 +237,7 @@ impl GuestPoolSet for Set {
     }
 
     fn stats(&self) -> PoolStats {
-        convert::pool_stats(&self.0.stats().pools)
+        convert::pool_stats(&self.0.pool_stats())
     }
 }
 

@@ -8,12 +8,13 @@ use crate::bindings::Component;
 use crate::bindings::exported::tracker::{AxisStatus, Finished, Guest, GuestTracker, TrackerError};
 use crate::bindings::imported::types::{Axis, Entry, Epoch, Frontier, FrontierError};
 use crate::convert;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::cell::{Cell, RefCell};
+use core::cell::RefCell;
 use spin::Mutex;
+use strandline_core::table::Table;
 use strandline_core::{Failure, Progress, Tracker, WaitError, WaitId, axis};
 
 /// Waits that are over and not collected.
@@ -22,8 +23,8 @@ type Over = Arc<Mutex<VecDeque<(u64, Result<(), WaitError>)>>>;
 /// A tracker, its waits by number, and those that are over.
 pub struct Handle {
     tracker: Tracker,
-    next: Cell<u64>,
-    waits: RefCell<BTreeMap<u64, WaitId>>,
+    /// Empty while the core has not named the wait yet.
+    waits: RefCell<Table<u64, Option<WaitId>>>,
     over: Over,
 }
 
@@ -31,7 +32,6 @@ impl Handle {
     pub(crate) fn new(capacity: u32) -> Self {
         Self {
             tracker: Tracker::new(capacity as usize),
-            next: Cell::new(1),
             waits: RefCell::default(),
             over: Over::default(),
         }
@@ -72,40 +72,50 @@ impl GuestTracker for Handle {
     }
 
     fn wait(&self, frontier: Frontier) -> Result<u64, TrackerError> {
-        let number = self.next.get();
+        // A memory of 32 bits has no room for so many.
+        let Ok(number) = self.waits.borrow_mut().insert(None) else {
+            return Err(TrackerError::Full(u32::MAX));
+        };
         let over = Arc::clone(&self.over);
         let callback = move |outcome| over.lock().push_back((number, outcome));
         let waited = convert::frontier(&frontier, |frontier| self.tracker.wait(frontier, callback));
-        match waited {
+        let mut waits = self.waits.borrow_mut();
+        let error = match waited {
             Ok(Ok(id)) => {
-                self.next.set(number + 1);
-                self.waits.borrow_mut().insert(number, id);
-                Ok(number)
+                if let Some(wait) = waits.get_mut(number) {
+                    *wait = Some(id);
+                }
+                return Ok(number);
             }
-            Ok(Err(error)) => Err(convert::tracker_error(&error)),
-            Err(error) => Err(TrackerError::InvalidFrontier(error)),
-        }
+            Ok(Err(error)) => convert::tracker_error(&error),
+            Err(error) => TrackerError::InvalidFrontier(error),
+        };
+        waits.remove(number);
+        Err(error)
     }
 
     fn cancel(&self, wait: u64) -> bool {
         let mut waits = self.waits.borrow_mut();
-        let won = waits.get(&wait).is_some_and(|&id| self.tracker.cancel(id));
+        let id = waits.get(wait).copied().flatten();
+        let won = id.is_some_and(|id| self.tracker.cancel(id));
         if won {
-            waits.remove(&wait);
+            waits.remove(wait);
         }
         won
     }
 
     fn collect(&self, limit: u32) -> Vec<Finished> {
         let mut over = self.over.lock();
-        let count = over.len().min(limit as usize);
         let mut waits = self.waits.borrow_mut();
-        over.drain(..count)
-            .map(|(wait, outcome)| {
-                waits.remove(&wait);
-                Finished { wait, outcome: outcome.map_err(|error| convert::wait_error(&error)) }
-            })
-            .collect()
+        let mut finished = Vec::new();
+        while finished.len() < limit as usize
+            && let Some((wait, outcome)) = over.pop_front()
+        {
+            waits.remove(wait);
+            let outcome = outcome.map_err(|error| convert::wait_error(&error));
+            finished.push(Finished { wait, outcome });
+        }
+        finished
     }
 
     fn waiting(&self) -> u64 {

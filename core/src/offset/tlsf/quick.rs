@@ -73,7 +73,7 @@ impl<L: Label> Tlsf<L> {
         }
         let own = self.classes.floor(need.units());
         let spot = self.classes.spot(own);
-        let on_a = &self.shelves[a as usize];
+        let on_a = &self.shelves.as_slice()[a as usize];
         // Each way out is one of its own: what follows need not wait for a choice between shelves that is made in
         // data.
         let Some(on_b) = self.shelves.get(b as usize) else {
@@ -118,7 +118,7 @@ impl<L: Label> Tlsf<L> {
             self.config.placement.rule(need.is_large()) != Carve::Low && self.cuts_high(id, need);
         // Held as a slice, so that its ends need not be read again after every write.
         let (nodes, labels) = (&mut self.nodes.nodes[..], &mut self.nodes.labels[..]);
-        let filed = &mut self.shelves[shelf as usize];
+        let filed = &mut self.shelves.as_mut_slice()[shelf as usize];
         let node = &mut nodes[id as usize];
         let (offset, region, run, next) = (node.offset, node.region, node.run, node.link.next);
         let units = filed.head_units(bin);
@@ -267,7 +267,7 @@ impl<L: Label> Tlsf<L> {
             if apart | (left_run & right_run != NONE) {
                 return None;
             }
-            let filed = &mut self.shelves[shelf as usize];
+            let filed = &mut self.shelves.as_mut_slice()[shelf as usize];
             let node = nodes[id as usize];
             nodes[id as usize].shelf = VACANT;
             nodes[id as usize].link.next = self.vacant;
@@ -303,7 +303,7 @@ impl<L: Label> Tlsf<L> {
                 bears = right;
             }
         }
-        self.shelves[shelf as usize].units += u64::from(units);
+        self.shelves.as_mut_slice()[shelf as usize].units += u64::from(units);
         write(&mut labels[bears as usize], rank);
         Some(InHand { block: BlockId(bears), units: total, rank })
     }
@@ -314,7 +314,8 @@ impl<L: Label> Tlsf<L> {
         let InHand { block: BlockId(id), units, rank } = in_hand;
         let nodes = &mut self.nodes.nodes[..];
         nodes[id as usize].units = units;
-        self.shelves[shelf as usize].link(nodes, id, self.classes.floor(units), units, rank);
+        let filed = &mut self.shelves.as_mut_slice()[shelf as usize];
+        filed.link(nodes, id, self.classes.floor(units), units, rank);
     }
 
     /// Merges a live block into the one that is in hand, where it stands beside that one and nothing else that is free.
@@ -335,7 +336,7 @@ impl<L: Label> Tlsf<L> {
         } else {
             return false;
         }
-        let filed = &mut self.shelves[shelf as usize];
+        let filed = &mut self.shelves.as_mut_slice()[shelf as usize];
         filed.passed(self.classes.floor(in_hand.units), in_hand.rank);
         in_hand.units += node.units;
         filed.units += u64::from(node.units);
@@ -353,8 +354,8 @@ impl<L: Label> Tlsf<L> {
         block: BlockId,
         shelf: u32,
         mut rank: u64,
-        mut join: impl FnMut(u64, &mut L) -> u64,
-        write: impl FnOnce(&mut L, u64),
+        join: &mut dyn FnMut(u64, &mut L) -> u64,
+        write: &mut dyn FnMut(&mut L, u64),
     ) {
         self.nodes.at_mut(block.0).shelf = LOOSE;
         for neighbour in self.neighbours(block) {

@@ -14,15 +14,19 @@ impl<L: Label> Tlsf<L> {
     #[inline]
     #[must_use]
     pub fn find(&self, shelf: u32, need: Need) -> Option<Place> {
-        self.find_where(shelf, need, |_| true)
+        self.find_where(shelf, need, &|_| true)
     }
 
     /// [`find`](Self::find) among the blocks whose label `admits`.
     ///
     /// Where not every label is admitted, a bin that holds none among the blocks looked at is
     /// passed over: the search is bounded by the number of bins, never by the number of blocks.
-    #[inline]
-    pub fn find_where(&self, shelf: u32, need: Need, admits: impl Fn(&L) -> bool) -> Option<Place> {
+    pub fn find_where(
+        &self,
+        shelf: u32,
+        need: Need,
+        admits: &dyn Fn(&L) -> bool,
+    ) -> Option<Place> {
         match self.config.placement.search {
             Search::Head => self.head_fit(shelf, need, admits),
             Search::Best { scan, tie } => self.best_fit(shelf, need, scan, tie, admits),
@@ -39,7 +43,7 @@ impl<L: Label> Tlsf<L> {
     }
 
     #[inline]
-    fn head_fit(&self, shelf: u32, need: Need, admits: impl Fn(&L) -> bool) -> Option<Place> {
+    fn head_fit(&self, shelf: u32, need: Need, admits: &dyn Fn(&L) -> bool) -> Option<Place> {
         let shelf = &self.shelves[shelf as usize];
         if shelf.is_empty() {
             return None;
@@ -62,7 +66,7 @@ impl<L: Label> Tlsf<L> {
                 return self.fits(head, need, found);
             }
             // Low ranks tend to stand first: if none of the first few is admitted, the rest hardly is.
-            let place = self.scan_bin(shelf, found, need, RANKED_SCAN, Tie::First, &admits);
+            let place = self.scan_bin(shelf, found, need, RANKED_SCAN, Tie::First, admits);
             if place.is_some() {
                 return place;
             }
@@ -71,7 +75,7 @@ impl<L: Label> Tlsf<L> {
         // Behind the heads of the bins below, a block that fits may stand.
         let mut bin = own;
         while let Some(found) = shelf.next_bin(bin).filter(|&found| found < surely) {
-            let place = self.scan_bin(shelf, found, need, LAST_RESORT_SCAN, Tie::First, &admits);
+            let place = self.scan_bin(shelf, found, need, LAST_RESORT_SCAN, Tie::First, admits);
             if place.is_some() {
                 return place;
             }
@@ -86,13 +90,13 @@ impl<L: Label> Tlsf<L> {
         need: Need,
         scan: u16,
         tie: Tie,
-        admits: impl Fn(&L) -> bool,
+        admits: &dyn Fn(&L) -> bool,
     ) -> Option<Place> {
         let shelf = &self.shelves[shelf as usize];
         let mut bin = self.classes.floor(need.units());
         loop {
             bin = shelf.next_bin(bin)?;
-            if let Some(place) = self.scan_bin(shelf, bin, need, scan, tie, &admits) {
+            if let Some(place) = self.scan_bin(shelf, bin, need, scan, tie, admits) {
                 let tightness = self.nodes.at(place.block.0).units;
                 return Some(Place { tightness, ..place });
             }
@@ -108,7 +112,7 @@ impl<L: Label> Tlsf<L> {
         need: Need,
         limit: u16,
         tie: Tie,
-        admits: &impl Fn(&L) -> bool,
+        admits: &dyn Fn(&L) -> bool,
     ) -> Option<Place> {
         let mut at = shelf.head(bin);
         let mut best: Option<(u32, (u32, u32), Place)> = None;
@@ -165,32 +169,34 @@ impl<L: Label> Tlsf<L> {
         Some(Place { block: BlockId(id), start, units: need.units(), tightness: bin })
     }
 
-    /// Free blocks of a shelf that could hold the request, tightest bins first, at most `per_bin` of a bin
-    /// (by ascending rank) and `bins` bins.
+    /// Visits free blocks of a shelf that could hold the request, tightest bins first, at most `per_bin` of a bin
+    /// (by ascending rank) and `bins` bins, until `visit` says `false`.
     pub fn candidates(
         &self,
         shelf: u32,
         need: Need,
         bins: usize,
         per_bin: usize,
-    ) -> impl Iterator<Item = Place> {
+        visit: &mut dyn FnMut(Place) -> bool,
+    ) {
         let shelf = &self.shelves[shelf as usize];
-        let mut bin = shelf.next_bin(self.classes.floor(need.units()));
-        core::iter::from_fn(move || {
-            let at = bin?;
-            bin = shelf.next_bin(at + 1);
-            Some(at)
-        })
-        .take(bins)
-        .flat_map(move |bin| {
-            let head = shelf.head(bin);
-            core::iter::successors((head != NONE).then_some(head), |&id| {
-                let next = self.nodes.at(id).link.next;
-                (next != NONE).then_some(next)
-            })
-            .take(per_bin)
-            .filter_map(move |id| self.fits(id, need, bin))
-        })
+        let mut bin = self.classes.floor(need.units());
+        for _ in 0..bins {
+            let Some(found) = shelf.next_bin(bin) else { return };
+            let mut at = shelf.head(found);
+            for _ in 0..per_bin {
+                if at == NONE {
+                    break;
+                }
+                if let Some(place) = self.fits(at, need, found)
+                    && !visit(place)
+                {
+                    return;
+                }
+                at = self.nodes.at(at).link.next;
+            }
+            bin = found + 1;
+        }
     }
 
     /// Runs whose blocks sum up to at least the request, tightest first, at most `limit`.

@@ -10,7 +10,7 @@
 //! of two is cut into `2^S` bins. Insert, remove and find are O(1): two bit scans and a few links.
 //! (Masmano, Ripoll, Crespo, Real: "TLSF: a new dynamic memory allocator for real-time systems", 2004.)
 
-use alloc::vec::Vec;
+use alloc::boxed::Box;
 
 /// No node, no run, no bin.
 pub(super) const NONE: u32 = u32::MAX;
@@ -129,15 +129,15 @@ pub(super) struct Shelf {
     first: u64,
     /// Bit `c` of `second[r]` is set iff bin `r * 2^S + c` is not empty.
     second: [u64; ROWS],
-    /// Grows to the largest bin ever used.
-    bins: Vec<Bin>,
+    /// Grows to the largest bin ever used. No vector: indexing that is a call where code is made small.
+    bins: Box<[Bin]>,
     /// Granules filed.
     pub(super) units: u64,
 }
 
 impl Shelf {
     pub(super) fn new(classes: SizeClasses) -> Self {
-        Self { classes, first: 0, second: [0; ROWS], bins: Vec::new(), units: 0 }
+        Self { classes, first: 0, second: [0; ROWS], bins: Box::default(), units: 0 }
     }
 
     /// Files `id` under `units`: last in its bin if its rank is at least that of all others, else first.
@@ -213,7 +213,9 @@ impl Shelf {
     #[cold]
     #[inline(never)]
     fn extend(&mut self, bin: usize) {
-        self.bins.resize(((bin >> self.classes.bits) + 1) << self.classes.bits, Bin::EMPTY);
+        let mut bins = core::mem::take(&mut self.bins).into_vec();
+        bins.resize(((bin >> self.classes.bits) + 1) << self.classes.bits, Bin::EMPTY);
+        self.bins = bins.into_boxed_slice();
     }
 
     #[inline(always)]

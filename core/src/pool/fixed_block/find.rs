@@ -55,7 +55,7 @@ impl FixedBlockPool {
                 continue;
             }
             if let Some(taken) =
-                self.search(self.blocks.take(shelf, Query { limit, hint, multiple }))
+                self.search(self.blocks.take_otherwise(shelf, Query { limit, hint, multiple }))
             {
                 let kind = if taken.key <= own { Kind::Dominated } else { Kind::Completed };
                 return Some(Found { block: taken.block, source: shelf, kind, was_pending: true });
@@ -68,7 +68,7 @@ impl FixedBlockPool {
             let admin = &mut *self.admin.lock();
             self.sort_inbox(admin);
             let found =
-                admin.side.take_dominated(frontier, &|entry| self.has_reached(entry), |block| {
+                admin.side.take_dominated(frontier, &|entry| self.has_reached(entry), &|block| {
                     block.is_multiple_of(multiple)
                 });
             self.count_aside(admin);
@@ -80,7 +80,7 @@ impl FixedBlockPool {
         }
         // What became clean just now.
         let query = Query { limit: MAX_KEY, hint, multiple };
-        let taken = self.search(self.blocks.take(CLEAN, query))?;
+        let taken = self.search(self.blocks.take_otherwise(CLEAN, query))?;
         let kind = if taken.key == 0 { Kind::Fresh } else { Kind::Completed };
         Some(Found { block: taken.block, source: CLEAN, kind, was_pending: false })
     }
@@ -100,7 +100,7 @@ impl FixedBlockPool {
             |block, source| Found { block, source, kind: Kind::Waited, was_pending: true };
         if self.aside.load(Ordering::Relaxed) != 0 {
             let admin = &mut *self.admin.lock();
-            let aside = admin.side.soonest(&reached, |block| block.is_multiple_of(multiple));
+            let aside = admin.side.soonest(&reached, &|block| block.is_multiple_of(multiple));
             if let Some((left, axis, key)) = aside
                 && on_shelves.is_none_or(|(other, ..)| left < other)
                 && let Some(block) = admin.side.take(axis, key)
@@ -132,7 +132,7 @@ impl FixedBlockPool {
                 cleaned += 1;
             }
         }
-        admin.side.advance(&|entry| self.has_reached(entry), |block| {
+        admin.side.advance(&|entry| self.has_reached(entry), &mut |block| {
             self.blocks.put(CLEAN, block, USED);
             cleaned += 1;
         });
@@ -149,7 +149,7 @@ impl FixedBlockPool {
     pub(super) fn clean_shelf(&self, shelf: u32, limit: Epoch) -> u64 {
         let mut cleaned = 0;
         let query = Query { limit: limit.min(MAX_KEY), hint: 0, multiple: 1 };
-        while let Some(taken) = self.search(self.blocks.take(shelf, query)) {
+        while let Some(taken) = self.search(self.blocks.take_otherwise(shelf, query)) {
             self.counters.mine().cleaned(1);
             self.blocks.put(CLEAN, taken.block, taken.key.max(USED));
             cleaned += 1;

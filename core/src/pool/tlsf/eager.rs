@@ -9,30 +9,18 @@
 //! # Cost
 //! `free` O(1); `acquire` O(free blocks that would fit and are not ready).
 
-use super::heap::{BlockDeath, Taken};
+use super::heap::{BlockDeath, Slip, Taken};
 use crate::death::Death;
 use crate::frontier::{FrontierRef, Merge};
-use crate::offset::tlsf::{BlockId, Config, Label, Need, RegionId, Side, Tlsf, TlsfError};
+use crate::offset::tlsf::{BlockId, Config, Need, RegionId, Side, Tlsf, TlsfError};
 use crate::pool::inbox::StoredDeath;
 use crate::progress::Progress;
 use alloc::vec::Vec;
 
-/// Row of the death table; live blocks use it for the bytes that were asked for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Slip {
-    row: u32,
-    requested: u64,
-}
-
-impl Label for Slip {
-    fn rank(&self) -> u64 {
-        0
-    }
-}
-
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct EagerHeap {
+    /// A label has the block's row in `deaths`, and its rank is 0: a filed block's word is.
     tlsf: Tlsf<Slip>,
     deaths: Vec<StoredDeath>,
     vacant: Vec<u32>,
@@ -86,7 +74,7 @@ impl EagerHeap {
 
     pub(super) fn add_region(&mut self, bytes: u64) -> Result<RegionId, TlsfError> {
         let row = self.new_row(StoredDeath::IDLE);
-        let slip = Slip { row, requested: 0 };
+        let slip = Slip::in_row(row, 0);
         let (region, block) = match self.tlsf.add_region(bytes, slip) {
             Ok(added) => added,
             Err(error) => {
@@ -111,7 +99,7 @@ impl EagerHeap {
         progress: &dyn Progress,
     ) -> Option<u64> {
         let block = self.tlsf.sole_free_block(region)?;
-        let row = self.tlsf.label(block).row;
+        let row = self.tlsf.label(block).row();
         let death = &self.deaths[row as usize];
         if death.unknown || !death.after.as_ref().is_satisfied(progress) {
             return None;
@@ -136,32 +124,37 @@ impl EagerHeap {
         death: &mut BlockDeath,
     ) -> Option<Taken> {
         let mut known = None;
-        let ready = self.tlsf.candidates(0, need, usize::MAX, usize::MAX).find(|place| {
-            let death = &self.deaths[self.tlsf.label(place.block).row as usize];
+        let mut ready = None;
+        self.tlsf.candidates(0, need, usize::MAX, usize::MAX, &mut |place| {
+            let death = &self.deaths[self.tlsf.label(place.block).row() as usize];
             if !death.unknown && known.is_none() {
-                known = Some(*place);
+                known = Some(place);
             }
-            !death.unknown
+            let is_ready = !death.unknown
                 && death.after.as_ref().entries().iter().all(|entry| {
                     frontier.get(entry.axis) >= entry.epoch
                         || progress.has_reached(entry.axis, entry.epoch)
-                })
+                });
+            if is_ready {
+                ready = Some(place);
+            }
+            !is_ready
         });
         let place = ready.or(if may_wait { known } else { None })?;
         let source = place.block;
         let slip = *self.tlsf.label(source);
-        let was = self.deaths[slip.row as usize];
+        let was = self.deaths[slip.row() as usize];
         let before = self.tlsf.size(source);
-        let taken = self.tlsf.take(place, Slip { row: slip.row, requested })?;
+        let taken = self.tlsf.take(place, Slip::in_row(slip.row(), requested))?;
         let size = self.tlsf.size(taken.block);
-        self.uncount(slip.row, size);
+        self.uncount(slip.row(), size);
         *death = was.after;
         if taken.source_gone {
-            self.vacant.push(slip.row);
+            self.vacant.push(slip.row());
         }
         if let Some(loose) = taken.loose {
             let row = self.new_row(was);
-            self.tlsf.insert(loose, 0, Slip { row, requested: 0 });
+            self.tlsf.insert(loose, 0, Slip::in_row(row, 0));
         }
         debug_assert!(size <= before);
         self.reserved += size;
@@ -180,7 +173,7 @@ impl EagerHeap {
         joined.set(death, progress);
         for side in [Side::Left, Side::Right] {
             if let Some((neighbour, _)) = self.tlsf.neighbour(block, side) {
-                let row = self.tlsf.label(neighbour).row;
+                let row = self.tlsf.label(neighbour).row();
                 let merged = self.tlsf.size(neighbour);
                 size += merged;
                 self.uncount(row, merged);
@@ -192,7 +185,7 @@ impl EagerHeap {
         }
         let row = self.new_row(joined);
         self.count(row, size);
-        self.tlsf.insert(block, 0, Slip { row, requested: 0 });
+        self.tlsf.insert(block, 0, Slip::in_row(row, 0));
     }
 
     pub(super) fn quiesce(&mut self) {
@@ -203,11 +196,11 @@ impl EagerHeap {
     }
 
     pub(super) fn death_of(&self, block: BlockId) -> StoredDeath {
-        self.deaths[self.tlsf.label(block).row as usize]
+        self.deaths[self.tlsf.label(block).row() as usize]
     }
 
     pub(super) fn requested(&self, block: BlockId) -> u64 {
-        self.tlsf.label(block).requested
+        self.tlsf.label(block).requested()
     }
 
     fn join(&mut self, into: &mut StoredDeath, other: &StoredDeath) {

@@ -78,6 +78,19 @@ impl Slip {
     const fn pending(epoch: Epoch, row: u32) -> Self {
         Self { word: epoch, row, position: NONE }
     }
+
+    /// A block in a row of the eager heap's own table. Live: with the bytes that were asked for; else with 0.
+    pub(super) const fn in_row(row: u32, requested: u64) -> Self {
+        Self { word: requested, row, position: NONE }
+    }
+
+    pub(super) const fn row(&self) -> u32 {
+        self.row
+    }
+
+    pub(super) const fn requested(&self) -> u64 {
+        self.word
+    }
 }
 
 impl Label for Slip {

@@ -89,7 +89,7 @@ impl Heap {
                 continue;
             }
             if self.classes[shelf as usize].ceiling[0] > entry.epoch {
-                let found = self.tlsf.find_where(shelf, need, |slip| slip.word <= entry.epoch);
+                let found = self.tlsf.find_where(shelf, need, &|slip| slip.word <= entry.epoch);
                 best = self.tlsf.tighter(found, best);
             } else if let Some(other) = shelf_of_one.replace(shelf) {
                 best = self.tlsf.tighter(self.tlsf.find(other, need), best);
@@ -135,7 +135,7 @@ impl Heap {
                 continue;
             }
             let all = (0..class.axes.len()).all(|i| class.ceiling[i] <= known(i));
-            let found = self.tlsf.find_where(shelf, need, |slip| {
+            let found = self.tlsf.find_where(shelf, need, &|slip| {
                 all || (0..class.axes.len()).all(|i| self.rows[slip.row as usize][i] <= known(i))
             });
             best = self.tlsf.tighter(best, found);
@@ -172,7 +172,7 @@ impl Heap {
     ) -> Taken {
         self.reserved += size;
         let end = offset + size;
-        let virgin = &mut self.virgins[region.index() as usize];
+        let virgin = &mut self.virgins.as_mut_slice()[region.index() as usize];
         let mut fresh = false;
         if end > virgin.low && offset < virgin.high {
             fresh = offset >= virgin.low && end <= virgin.high;

@@ -19,7 +19,7 @@ use super::spans::{RUN_PROBES, WAIT_PROBES};
 use super::{BlockDeath, CLEAN, FIRST_PENDING, Heap, TAINTED, Taken};
 use crate::Epoch;
 use crate::frontier::{FrontierRef, Merge};
-use crate::offset::tlsf::{BlockId, Need, Side};
+use crate::offset::tlsf::{BlockId, Need, Place, Side};
 use crate::progress::Progress;
 
 /// Bins of a shelf, and blocks of a bin, that are looked at.
@@ -66,13 +66,13 @@ impl Heap {
             .filter(|&shelf| shelf >= FIRST_PENDING && !self.tlsf.shelf_is_empty(shelf))
             .take(WAIT_PROBES);
         for shelf in core::iter::once(CLEAN).chain(pending) {
-            for place in self.tlsf.candidates(shelf, need, BINS, PER_BIN) {
+            self.tlsf.candidates(shelf, need, BINS, PER_BIN, &mut |Place { block, .. }| {
                 // A block in a run is a part of a larger stretch, which is looked at above.
-                if !self.tlsf.is_in_run(place.block) {
-                    let block = place.block;
+                if !self.tlsf.is_in_run(block) {
                     offer(self.window(block, block, need, frontier, progress));
                 }
-            }
+                true
+            });
         }
         let Window { first, last, end, .. } = best?;
         self.take_span(first, last, need, end, requested, death)

@@ -139,7 +139,8 @@ impl Heap {
                 merged.block
             }
             None => {
-                self.tlsf.release_beside(block, shelf, 0, |_, other| leave(other), write);
+                let leave = &mut |_, other: &mut Slip| leave(other);
+                self.tlsf.release_beside(block, shelf, 0, leave, &mut { write });
                 block
             }
         };
@@ -160,7 +161,7 @@ impl Heap {
     /// filed.
     #[inline(always)]
     fn shelve_in_hand(&mut self, block: BlockId, shelf: u32, epoch: Epoch) -> Option<InHand> {
-        let class = &mut self.classes[shelf as usize];
+        let class = &mut self.classes.as_mut_slice()[shelf as usize];
         // A branch, which is always guessed: the next acquire need not wait for what this one stores.
         if class.ceiling[0] < epoch {
             class.ceiling[0] = epoch;
@@ -198,11 +199,12 @@ impl Heap {
 
     #[inline(never)]
     fn shelve_single_beside(&mut self, block: BlockId, shelf: u32, epoch: Epoch) {
-        let join = |rank: Epoch, other: &mut Slip| {
+        let mut join = |rank: Epoch, other: &mut Slip| {
             other.position = NONE;
             rank.max(other.word)
         };
-        self.tlsf.release_beside(block, shelf, epoch, join, |slip, rank| slip.word = rank);
+        let mut write = |slip: &mut Slip, rank| slip.word = rank;
+        self.tlsf.release_beside(block, shelf, epoch, &mut join, &mut write);
         self.begins_to_wait(block);
     }
 
@@ -222,7 +224,7 @@ impl Heap {
         let mut joined = [0; MAX_DEATH_AXES];
         joined[..epochs.len()].copy_from_slice(epochs);
         let (rows, vacant_rows) = (&self.rows, &mut self.vacant_rows);
-        let join = |_, other: &mut Slip| {
+        let mut join = |_, other: &mut Slip| {
             for (mine, other) in joined.iter_mut().zip(rows[other.row as usize]) {
                 *mine = (*mine).max(other);
             }
@@ -230,8 +232,8 @@ impl Heap {
             other.position = NONE;
             joined[0]
         };
-        let write = |slip: &mut Slip, rank| *slip = Slip::pending(rank, NONE);
-        self.tlsf.release_beside(block, shelf, epochs[0], join, write);
+        let mut write = |slip: &mut Slip, rank| *slip = Slip::pending(rank, NONE);
+        self.tlsf.release_beside(block, shelf, epochs[0], &mut join, &mut write);
         let row = self.new_row(joined);
         self.tlsf.label_mut(block).row = row;
         self.begins_to_wait(block);
@@ -283,7 +285,12 @@ impl Heap {
             return self.shelve_plain(block, TAINTED);
         };
         match *epochs {
-            [epoch] => self.shelve_single(block, shelf, epoch),
+            [epoch] => {
+                // Not the usual way to such a shelf: the general steps do.
+                let ceiling = &mut self.classes[shelf as usize].ceiling[0];
+                *ceiling = (*ceiling).max(epoch);
+                self.shelve_single_beside(block, shelf, epoch);
+            }
             _ => self.shelve_several(block, shelf, epochs),
         }
     }

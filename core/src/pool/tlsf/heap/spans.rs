@@ -48,12 +48,13 @@ impl Heap {
                 break;
             }
             probes += 1;
-            for place in self.tlsf.candidates(shelf as u32, need, 4, 2) {
+            self.tlsf.candidates(shelf as u32, need, 4, 2, &mut |place| {
                 let key = (self.lag(place.block, frontier, progress), self.tlsf.size(place.block));
                 if soonest.is_none_or(|(lag, size, _)| key < (lag, size)) {
                     soonest = Some((key.0, key.1, place));
                 }
-            }
+                true
+            });
         }
         let span = self.soonest_span(need, frontier, progress);
         match (soonest, span) {
