@@ -62,6 +62,7 @@ impl Engine {
         })
     }
 
+    #[inline(always)]
     pub(super) fn need(&self, bytes: u64, alignment: u64) -> Option<Need> {
         either!(self, heap => heap.need(bytes, alignment))
     }
