@@ -241,12 +241,12 @@ impl<L> Nodes<L> {
 
     #[inline(always)]
     fn at(&self, id: u32) -> &Node {
-        &self.nodes.as_slice()[id as usize]
+        &self.nodes[id as usize]
     }
 
     #[inline(always)]
     fn at_mut(&mut self, id: u32) -> &mut Node {
-        &mut self.nodes.as_mut_slice()[id as usize]
+        &mut self.nodes[id as usize]
     }
 
     #[inline(always)]
@@ -581,7 +581,7 @@ impl<L: Label> Tlsf<L> {
     /// When it is not.
     #[inline(always)]
     pub(crate) fn live_bytes(&self, block: BlockId) -> u64 {
-        let node = self.nodes.at(block.0);
+        let node = &self.nodes.nodes.as_slice()[block.0 as usize];
         assert!(node.shelf == LIVE, "freed a block that is not live");
         u64::from(node.units) << self.granule_bits
     }

@@ -305,7 +305,7 @@ impl Heap {
     }
 
     /// The request as this heap counts; `None` when it exceeds what any region could hold.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn need(&self, bytes: u64, alignment: u64) -> Option<Need> {
         self.tlsf.need(bytes, alignment)
