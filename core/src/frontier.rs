@@ -277,7 +277,7 @@ impl<'a> FrontierRef<'a> {
     /// assert!(!one.as_ref().dominates(both.as_ref()));
     /// assert!(one.as_ref().dominates(FrontierRef::EMPTY));
     /// ```
-    #[inline(always)]
+    #[inline]
     #[must_use]
     pub fn dominates(self, other: FrontierRef<'_>) -> bool {
         match (self.entries, other.entries) {

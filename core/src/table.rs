@@ -191,7 +191,8 @@ impl<K: Key, T> Vacant<'_, K, T> {
         if let Some(slot) = table.slots.get_mut(table.vacant as usize)
             && let Content::Vacant(next) = slot.content
         {
-            slot.content = content;
+            // What it held before has nothing to drop, which is known here alone.
+            core::mem::forget(core::mem::replace(&mut slot.content, content));
             return K::from_parts(core::mem::replace(&mut table.vacant, next), slot.generation);
         }
         let index = table.slots.len() as u32;

@@ -141,25 +141,13 @@ impl Inbox {
         unsafe { self.publish(raw, raw) };
     }
 
-    /// Hands tickets in, in order and as one, whose death the first bears. Lock-free; one successful compare-exchange.
-    #[inline]
-    pub(crate) fn push_all(&self, tickets: impl Iterator<Item = Box<Ticket>>) {
-        // Frees what it has if the iterator panics.
-        let mut chain = Drained { head: ptr::null_mut() };
-        let mut first: *mut Ticket = ptr::null_mut();
-        for mut ticket in tickets {
-            ticket.follows = !first.is_null();
-            ticket.next = chain.head;
-            chain.head = Box::into_raw(ticket);
-            if first.is_null() {
-                first = chain.head;
-            }
-        }
-        let last = core::mem::replace(&mut chain.head, ptr::null_mut());
+    /// Hands tickets in, in order and as one. Lock-free; one successful compare-exchange.
+    pub(crate) fn push_all(&self, mut chain: Chain) {
+        let last = core::mem::replace(&mut chain.last.head, ptr::null_mut());
         if !last.is_null() {
-            // SAFETY: both came from boxes above, where each `next` leads on to the one before, from the last to the
-            // first. None is published: this thread owns them all.
-            unsafe { self.publish(first, last) };
+            // SAFETY: both came from boxes in `Chain::add`, where each `next` leads on to the one before, from the last to
+            // the first. None is published: this thread owns them all.
+            unsafe { self.publish(chain.first, last) };
         }
     }
 
@@ -221,6 +209,29 @@ impl Drop for Inbox {
 impl fmt::Debug for Inbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inbox").field("empty", &self.is_empty()).finish()
+    }
+}
+
+/// Tickets to be handed in as one; the first bears the death of all. What is not handed in is freed with it.
+pub(crate) struct Chain {
+    first: *mut Ticket,
+    /// The last, from which each leads on to the one before.
+    last: Drained,
+}
+
+impl Chain {
+    pub(crate) const fn new() -> Self {
+        Self { first: ptr::null_mut(), last: Drained { head: ptr::null_mut() } }
+    }
+
+    #[inline(always)]
+    pub(crate) fn add(&mut self, mut ticket: Box<Ticket>) {
+        ticket.follows = !self.first.is_null();
+        ticket.next = self.last.head;
+        self.last.head = Box::into_raw(ticket);
+        if self.first.is_null() {
+            self.first = self.last.head;
+        }
     }
 }
 
@@ -296,9 +307,15 @@ mod tests {
             ticket.block = block;
             ticket
         };
-        inbox.push_all([0, 1, 2].into_iter().map(numbered));
-        inbox.push_all([].into_iter());
-        inbox.push_all([3, 4].into_iter().map(numbered));
+        let chain = |blocks: &[u32]| {
+            let mut chain = Chain::new();
+            blocks.iter().for_each(|&block| chain.add(numbered(block)));
+            chain
+        };
+        inbox.push_all(chain(&[0, 1, 2]));
+        inbox.push_all(chain(&[]));
+        drop(chain(&[7, 8]));
+        inbox.push_all(chain(&[3, 4]));
         inbox.push(numbered(5));
         let mut out = Vec::new();
         let mut drained = inbox.drain();
@@ -357,7 +374,9 @@ mod model {
                             ticket
                         };
                         if t == 0 {
-                            inbox.push_all((0..2).map(numbered));
+                            let mut chain = Chain::new();
+                            (0..2).for_each(|i| chain.add(numbered(i)));
+                            inbox.push_all(chain);
                         } else {
                             (0..2).for_each(|i| inbox.push(numbered(i)));
                         }

@@ -454,7 +454,8 @@ impl State {
     #[inline(always)]
     fn find_ready(&mut self, need: Need, request: &Request<'_>, host: &PoolHost) -> Option<Found> {
         let (taken, ticket) = self.take(Seek::Ready, need, request, host, Engine::acquire_ready)?;
-        let origin = self.origin(taken, &ticket, request);
+        let dominated = self.engine.is_ready_by_dominance() || covers(request, &ticket);
+        let origin = self.origin(taken, dominated);
         self.found(taken, request, ticket, Some(origin))
     }
 
@@ -467,7 +468,8 @@ impl State {
         host: &PoolHost,
     ) -> Option<Found> {
         let (taken, ticket) = self.take(Seek::Ready, need, request, host, Engine::acquire)?;
-        let origin = self.origin(taken, &ticket, request);
+        let dominated = self.engine.is_ready_by_dominance() || covers(request, &ticket);
+        let origin = self.origin(taken, dominated);
         self.found(taken, request, ticket, Some(origin))
     }
 
@@ -484,7 +486,7 @@ impl State {
         // Ready after all, if what is not known of has been reached.
         let left = wait.insert(uncovered(&ticket, request));
         let ready = if left.as_ref().is_satisfied(&*host.progress) {
-            Some(self.origin(taken, &ticket, request))
+            Some(self.origin(taken, covers(request, &ticket)))
         } else {
             self.stats.waited += 1;
             None
@@ -494,11 +496,11 @@ impl State {
 
     /// Where ready bytes come from, counted.
     #[inline(always)]
-    fn origin(&mut self, taken: Taken, ticket: &Ticket, request: &Request<'_>) -> Origin {
+    fn origin(&mut self, taken: Taken, dominated: bool) -> Origin {
         if taken.fresh {
             self.stats.fresh += 1;
             Origin::Fresh
-        } else if taken.pending && request.frontier.dominates(ticket.death.after.as_ref()) {
+        } else if taken.pending && dominated {
             self.stats.dominated += 1;
             Origin::Reused(ReuseProof::Dominance)
         } else {
@@ -527,6 +529,11 @@ impl State {
         let slab = self.slabs[taken.region.index() as usize]?.id;
         Some(Found { slab, offset: taken.offset, ticket, ready })
     }
+}
+
+/// The requester's frontier dominates what the bytes waited for.
+fn covers(request: &Request<'_>, ticket: &Ticket) -> bool {
+    request.frontier.dominates(ticket.death.after.as_ref())
 }
 
 /// What a requester still has to wait for.

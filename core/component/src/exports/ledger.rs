@@ -83,7 +83,7 @@ impl Packed<'_> {
     }
 
     /// Writes the next answer down.
-    #[inline]
+    #[inline(always)]
     fn write(&mut self, answer: [u64; WORDS]) -> ControlFlow<()> {
         match self.words.next() {
             Some(words) => {
@@ -108,7 +108,7 @@ impl Packed<'_> {
 }
 
 impl Each for Packed<'_> {
-    #[inline]
+    #[inline(always)]
     fn ready(&mut self, held: Held, slab: SlabId, offset: u64, origin: Origin) -> ControlFlow<()> {
         let Some(place) = self.places.vacant() else {
             self.left = Some(held);
@@ -178,6 +178,45 @@ fn outcome(place: Place<'_>, answer: Result<Acquire, CoreError>) -> Result<Outco
         }
         Ok(Acquire::OverBudget { observed }) => Ok(Outcome::OverBudget(observed.word())),
         Err(error) => Err(convert::pool_error(error)),
+    }
+}
+
+/// What a batch of keys stands for, taken out of the ledger one after the other. Ends at a key that is not known.
+struct Given<'a> {
+    places: &'a mut Places,
+    keys: core::slice::Iter<'a, u32>,
+    unknown: bool,
+}
+
+impl Iterator for Given<'_> {
+    type Item = Kept;
+
+    // Always: there are two loops over it, one of which is a batch's.
+    #[inline(always)]
+    fn next(&mut self) -> Option<Kept> {
+        let &key = self.keys.next()?;
+        let taken = self.places.remove(ShortKey::from_bits(key));
+        self.unknown = taken.is_none();
+        taken
+    }
+}
+
+/// The same, as a pool that knows batches takes it.
+struct GivenTo<'a, 'b> {
+    tlsf: &'a TlsfPool,
+    given: &'a mut Given<'b>,
+}
+
+impl Iterator for GivenTo<'_, '_> {
+    type Item = Held;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Held> {
+        match self.given.next()? {
+            Kept::Held(held) => Some(held),
+            // It is of this pool.
+            Kept::Whole(reservation) => self.tlsf.hold(reservation).ok(),
+        }
     }
 }
 
@@ -295,27 +334,19 @@ impl GuestLedger for Book {
         let mut unknown = None;
         let all = |death: strandline_core::Death<'_>| {
             let mut places = self.places.borrow_mut();
-            let mut kept = keys.iter().zip(0..).map_while(|(&key, position)| {
-                let taken = places.remove(ShortKey::from_bits(key));
-                if taken.is_none() {
-                    unknown = Some(position);
-                }
-                taken
-            });
+            let mut given = Given { places: &mut places, keys: keys.iter(), unknown: false };
             // Its own pool refuses none.
-            match &self.tlsf {
-                Some(tlsf) => {
-                    let mut held = kept.map_while(|kept| match kept {
-                        Kept::Held(held) => Some(held),
-                        Kept::Whole(reservation) => tlsf.hold(reservation).ok(),
-                    });
-                    tlsf.release_each(&mut held, death).is_ok()
-                }
-                None => kept.all(|kept| match kept {
+            let all = match &self.tlsf {
+                Some(tlsf) => tlsf.release_each(&mut GivenTo { tlsf, given: &mut given }, death).is_ok(),
+                None => given.all(|kept| match kept {
                     Kept::Whole(reservation) => self.pool.release(reservation, death).is_ok(),
                     Kept::Held(_) => false,
                 }),
+            };
+            if given.unknown {
+                unknown = Some((keys.len() - given.keys.len() - 1) as u32);
             }
+            all
         };
         let released = imports::batch(|| convert::death(&death, all));
         match (released.map_err(LedgerError::InvalidDeath)?, unknown) {

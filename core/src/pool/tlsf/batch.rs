@@ -16,7 +16,7 @@
 use super::{Found, TlsfPool};
 use crate::death::Death;
 use crate::offset::tlsf::BlockId;
-use crate::pool::inbox::Ticket;
+use crate::pool::inbox::{Chain, Ticket};
 use crate::pool::{
     Acquire, Origin, Pool, PoolError, PoolId, ReleaseError, Request, Reservation, Token,
 };
@@ -54,7 +54,7 @@ pub trait Answers {
     /// Bytes that are usable now. `Break` ends the batch.
     fn ready(&mut self, held: Held, slab: SlabId, offset: u64, origin: Origin) -> ControlFlow<()>;
 
-    /// Any other answer. `Break` ends the batch.
+    /// Any other answer, and bytes that took more than a search. `Break` ends the batch.
     fn other(&mut self, answer: Result<Acquire, PoolError>) -> ControlFlow<()>;
 }
 
@@ -68,10 +68,8 @@ impl TlsfPool {
     ) {
         if self.host.sink.is_some() {
             // A sink is told of each, and never under the lock.
-            let _ = requests.into_iter().try_for_each(|request| {
-                let answer = self.acquire(&request);
-                self.pass_on(answer, answers)
-            });
+            let _ =
+                requests.into_iter().try_for_each(|request| answers.other(self.acquire(&request)));
             return;
         }
         let mut state = self.state.lock();
@@ -96,7 +94,7 @@ impl TlsfPool {
                     let observed = self.notification.observe();
                     let searched = !self.settle(&mut state) && searched;
                     let found = self.acquire_otherwise(state, need, request, observed, searched);
-                    let flow = self.pass_on(found, answers);
+                    let flow = answers.other(found);
                     state = self.state.lock();
                     flow
                 }
@@ -104,27 +102,6 @@ impl TlsfPool {
             if flow.is_break() {
                 return;
             }
-        }
-    }
-
-    /// Gives the answer of a single call to those of a batch.
-    #[inline(never)]
-    fn pass_on(
-        &self,
-        answer: Result<Acquire, PoolError>,
-        answers: &mut impl Answers,
-    ) -> ControlFlow<()> {
-        match answer {
-            Ok(Acquire::Ready { reservation, origin }) => {
-                let (slab, offset) = (reservation.slab, reservation.offset);
-                match self.hold(reservation) {
-                    Ok(held) => answers.ready(held, slab, offset, origin),
-                    Err(ReleaseError { reservation }) => {
-                        answers.other(Ok(Acquire::Ready { reservation, origin }))
-                    }
-                }
-            }
-            other => answers.other(other),
         }
     }
 
@@ -180,21 +157,22 @@ impl TlsfPool {
             });
         }
         let mut refused = Ok(());
+        let mut chain = Chain::new();
         // How many, and whether their death has too many axes to be known.
         let (mut count, mut tainted) = (0, false);
-        let tickets = all.map_while(|held| {
+        for held in all {
             if held.pool != self.id {
                 refused = Err(held);
-                return None;
+                break;
             }
             let mut ticket = held.ticket;
             if count == 0 {
                 tainted = ticket.death.set(death, &*self.host.progress);
             }
             count += 1;
-            Some(ticket)
-        });
-        self.inbox.push_all(tickets);
+            chain.add(ticket);
+        }
+        self.inbox.push_all(chain);
         if tainted {
             // Relaxed: a counter.
             self.taints.fetch_add(count, Ordering::Relaxed);

@@ -118,6 +118,13 @@ impl Engine {
         }
     }
 
+    /// Whether what is pending and yet ready is so because the requester's frontier dominates it, and for no other reason.
+    #[inline(always)]
+    pub(super) const fn is_ready_by_dominance(&self) -> bool {
+        // The other finds out by asking how far axes have come, too.
+        matches!(self, Self::Readiness(_))
+    }
+
     /// [`acquire`](Self::acquire)s what is ready, on the usual way.
     // Always: a pool's acquire is this, twice over, and half as much again when it is called.
     #[inline(always)]

@@ -17,8 +17,8 @@ use std::convert::Infallible;
 
 use wasm_encoder::reencode::{Error, Reencode, ReencodeComponent};
 use wasm_encoder::{
-    Alias, Component, ComponentImportSection, ComponentInstanceSection, ExportSection, ImportSection,
-    Imports, InstanceSection, Module, ModuleArg,
+    Alias, Component, ComponentImportSection, ComponentInstanceSection, ExportSection,
+    ImportSection, Imports, InstanceSection, Module, ModuleArg,
 };
 use wasmparser::component_types::{self, ComponentAnyTypeId, ComponentValType};
 use wasmparser::types::Types;
@@ -323,11 +323,7 @@ impl ReencodeComponent for Shrink {
         Ok(())
     }
 
-    fn parse_instance(
-        &mut self,
-        instances: &mut InstanceSection,
-        instance: Instance<'_>,
-    ) -> Done {
+    fn parse_instance(&mut self, instances: &mut InstanceSection, instance: Instance<'_>) -> Done {
         match instance {
             Instance::Instantiate { module_index, args } => {
                 let mut short = Vec::new();
