@@ -223,9 +223,7 @@ impl PassthroughPool {
         let State { slots, kept, .. } = state;
         let kept = &mut kept[place];
         let reached = |entry| self.has_reached(entry);
-        if let Some(block) =
-            kept.waiting.take_dominated(request.frontier, &reached, &|_| true)
-        {
+        if let Some(block) = kept.waiting.take_dominated(request.frontier, &reached, &|_| true) {
             let reservation = self.revive(state, block, Kind::Dominated, true, request)?;
             return Some(Acquire::Ready { reservation, origin: reused(ReuseProof::Dominance) });
         }
@@ -557,7 +555,7 @@ impl PassthroughPool {
 impl fmt::Debug for PassthroughPool {
     /// Which pool: blocks are shown by [`inspect`](Pool::inspect), counters by [`stats`](Pool::stats).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PassthroughPool").field("id", &self.id).finish_non_exhaustive()
+        super::show(f, "PassthroughPool", self.id)
     }
 }
 

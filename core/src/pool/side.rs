@@ -88,11 +88,7 @@ impl Side {
     }
 
     /// Moves blocks on whose axis has come far enough; hands those to `clean` that wait for nothing more.
-    pub(crate) fn advance(
-        &mut self,
-        reached: &dyn Fn(Entry) -> bool,
-        clean: &mut dyn FnMut(u32),
-    ) {
+    pub(crate) fn advance(&mut self, reached: &dyn Fn(Entry) -> bool, clean: &mut dyn FnMut(u32)) {
         let mut moved = Vec::new();
         let mut from = (0, 0, 0);
         while let Some((name, _)) = self.filed.first_from(from) {
@@ -177,8 +173,7 @@ impl Side {
         let mut from = (0, 0, 0);
         while let Some(((axis, ..), _)) = self.filed.first_from(from) {
             let at = Axis::from_bits(axis);
-            let suiting =
-                self.waiting_for(at).take(CANDIDATES).find(|&(_, block, _)| suits(block));
+            let suiting = self.waiting_for(at).take(CANDIDATES).find(|&(_, block, _)| suits(block));
             if let Some((epoch, block, _)) = suiting {
                 let left = epoch.saturating_sub(reached(at));
                 if soonest.is_none_or(|(least, ..)| left < least) {

@@ -21,12 +21,7 @@ impl<L: Label> Tlsf<L> {
     ///
     /// Where not every label is admitted, a bin that holds none among the blocks looked at is
     /// passed over: the search is bounded by the number of bins, never by the number of blocks.
-    pub fn find_where(
-        &self,
-        shelf: u32,
-        need: Need,
-        admits: &dyn Fn(&L) -> bool,
-    ) -> Option<Place> {
+    pub fn find_where(&self, shelf: u32, need: Need, admits: &dyn Fn(&L) -> bool) -> Option<Place> {
         match self.config.placement.search {
             Search::Head => self.head_fit(shelf, need, admits),
             Search::Best { scan, tie } => self.best_fit(shelf, need, scan, tie, admits),
