@@ -20,7 +20,7 @@ use crate::slab::{BufferUsage, MemoryType, SlabError, SlabId, SlabProvider, Trim
 use crate::{Death, Frontier, FrontierRef};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::fmt;
+use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 pub mod arena;
@@ -55,6 +55,22 @@ impl PoolId {
     pub const fn to_bits(self) -> u64 {
         self.0
     }
+}
+
+/// What a pool prints: its kind and its number, as in `ArenaPool(pool#3)`. Digit by digit: in the component, where nobody
+/// prints a pool, nothing else needs the machinery of formatting.
+pub(crate) fn show(f: &mut fmt::Formatter<'_>, kind: &str, PoolId(id): PoolId) -> fmt::Result {
+    f.write_str(kind)?;
+    f.write_str("(pool#")?;
+    let mut place = 1;
+    while id / place >= 10 {
+        place *= 10;
+    }
+    while place != 0 {
+        f.write_char(char::from(b'0' + (id / place % 10) as u8))?;
+        place /= 10;
+    }
+    f.write_str(")")
 }
 
 impl fmt::Debug for PoolId {

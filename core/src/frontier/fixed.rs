@@ -103,7 +103,11 @@ impl<const N: usize> FixedFrontier<N> {
     #[inline]
     #[must_use]
     pub fn as_ref(&self) -> FrontierRef<'_> {
-        FrontierRef::from_valid(&self.entries[..usize::from(self.len)])
+        FrontierRef::from_valid(match self.len {
+            // The usual case, without a call where code is made small.
+            1 if N > 0 => core::slice::from_ref(&self.entries[0]),
+            len => &self.entries[..usize::from(len)],
+        })
     }
 
     /// The number of axes.

@@ -676,7 +676,7 @@ impl Pool for ArenaPool {
 impl fmt::Debug for ArenaPool {
     /// Which pool: blocks are shown by [`inspect`](Pool::inspect), counters by [`stats`](Pool::stats).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ArenaPool").field("id", &self.id).finish_non_exhaustive()
+        super::show(f, "ArenaPool", self.id)
     }
 }
 

@@ -657,7 +657,7 @@ impl Pool for FixedBlockPool {
 impl fmt::Debug for FixedBlockPool {
     /// Which pool: blocks are shown by [`inspect`](Pool::inspect), counters by [`stats`](Pool::stats).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FixedBlockPool").field("id", &self.id).finish_non_exhaustive()
+        super::show(f, "FixedBlockPool", self.id)
     }
 }
 

@@ -555,7 +555,7 @@ impl PassthroughPool {
 impl fmt::Debug for PassthroughPool {
     /// Which pool: blocks are shown by [`inspect`](Pool::inspect), counters by [`stats`](Pool::stats).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PassthroughPool").field("id", &self.id).finish_non_exhaustive()
+        super::show(f, "PassthroughPool", self.id)
     }
 }
 

@@ -18,7 +18,7 @@
 use super::placement::{Carve, Search};
 use super::shelf::{NONE, Shelf, Spot};
 use super::{
-    Beside, BlockId, LIVE, LOOSE, Label, Need, Neighbour, Place, RegionId, Side, Tlsf, VACANT,
+    Beside, BlockId, LIVE, LOOSE, Label, Need, Neighbour, Node, Place, RegionId, Side, Tlsf, VACANT,
 };
 
 /// The first block of a bin, large enough for the request it was found for.
@@ -53,6 +53,14 @@ impl Head {
     fn of(filed: &Shelf, shelf: u32, bin: u32) -> Self {
         Self { block: BlockId(filed.head(bin)), shelf, bin }
     }
+}
+
+/// Of a neighbour: whether it is on this shelf, its size and its run.
+// Not a closure, which small code would call.
+#[inline(always)]
+fn beside(nodes: &[Node], beside: Beside, on: u16) -> (bool, u32, u32) {
+    let node = &nodes[beside.id() as usize];
+    (node.shelf == on, node.units, node.run)
 }
 
 /// The columns of a row from the request's own bin on, whose first blocks fit.
@@ -247,10 +255,6 @@ impl<L: Label> Tlsf<L> {
         debug_assert!(node.shelf == LIVE || node.shelf == LOOSE, "filed a block that is filed");
         // Shelves are numbered in 16 bits.
         let on = shelf as u16;
-        let beside = |beside: Beside| {
-            let node = &nodes[beside.id() as usize];
-            (node.shelf == on, node.units, node.run)
-        };
         let classes = self.classes;
         let (bears, total);
         if !left.is_filed() && !right.is_filed() {
@@ -259,8 +263,8 @@ impl<L: Label> Tlsf<L> {
             nodes[right.id() as usize].left = Beside::filed(id);
             (bears, total) = (id, units);
         } else {
-            let (left_joins, left_units, left_run) = beside(left);
-            let (right_joins, right_units, right_run) = beside(right);
+            let (left_joins, left_units, left_run) = beside(nodes, left, on);
+            let (right_joins, right_units, right_run) = beside(nodes, right, on);
             // One branch for all that is rare about both: a neighbour on another shelf, or in a run. Live blocks are in no
             // run, and `NONE` is all ones.
             let apart = (left.is_filed() != left_joins) | (right.is_filed() != right_joins);

@@ -195,12 +195,10 @@ impl EagerHeap {
         (self.pending, self.tainted) = (0, 0);
     }
 
-    pub(super) fn death_of(&self, block: BlockId) -> StoredDeath {
-        self.deaths[self.tlsf.label(block).row() as usize]
-    }
-
-    pub(super) fn requested(&self, block: BlockId) -> u64 {
-        self.tlsf.label(block).requested()
+    /// The death of a free block, `None` when it is unknown.
+    pub(super) fn death_of(&self, block: BlockId) -> Option<BlockDeath> {
+        let death = &self.deaths[self.tlsf.label(block).row() as usize];
+        (!death.unknown).then_some(death.after)
     }
 
     fn join(&mut self, into: &mut StoredDeath, other: &StoredDeath) {

@@ -2,7 +2,7 @@
 
 use super::Coalescing;
 use super::eager::EagerHeap;
-use super::heap::{BlockDeath, CLEAN, Heap, TAINTED, Taken};
+use super::heap::{BlockDeath, CLEAN, Heap, Taken};
 use crate::Epoch;
 use crate::death::Death;
 use crate::frontier::FrontierRef;
@@ -213,42 +213,20 @@ impl Engine {
 
     /// Visits the blocks of a region: offset, size, state.
     pub(super) fn visit(&self, region: RegionId, visit: &mut dyn FnMut(u64, u64, BlockState<'_>)) {
-        match self {
-            Self::Readiness(heap) => {
-                let offsets = heap.offsets();
-                for block in offsets.blocks(region) {
-                    let death;
-                    let state = match offsets.shelf_of(block) {
-                        None => BlockState::Live { requested: heap.requested(block) },
-                        Some(TAINTED) => BlockState::Tainted,
-                        Some(_) => match heap.death_of(block) {
-                            Some(known) if !known.is_empty() => {
-                                death = known;
-                                BlockState::Pending(death.as_ref())
-                            }
-                            _ => BlockState::Clean,
-                        },
-                    };
-                    visit(offsets.offset(block), offsets.size(block), state);
+        let offsets = either!(self, heap => heap.offsets());
+        for block in offsets.blocks(region) {
+            let death;
+            let state = if offsets.shelf_of(block).is_none() {
+                BlockState::Live { requested: offsets.label(block).requested() }
+            } else {
+                death = either!(self, heap => heap.death_of(block));
+                match &death {
+                    None => BlockState::Tainted,
+                    Some(death) if death.is_empty() => BlockState::Clean,
+                    Some(death) => BlockState::Pending(death.as_ref()),
                 }
-            }
-            Self::Eager(heap) => {
-                let offsets = heap.offsets();
-                for block in offsets.blocks(region) {
-                    let death;
-                    let state = if offsets.shelf_of(block).is_none() {
-                        BlockState::Live { requested: heap.requested(block) }
-                    } else {
-                        death = heap.death_of(block);
-                        match death.get() {
-                            Death::Idle => BlockState::Clean,
-                            Death::After(frontier) => BlockState::Pending(frontier),
-                            Death::Unknown => BlockState::Tainted,
-                        }
-                    };
-                    visit(offsets.offset(block), offsets.size(block), state);
-                }
-            }
+            };
+            visit(offsets.offset(block), offsets.size(block), state);
         }
     }
 }

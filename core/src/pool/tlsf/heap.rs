@@ -327,12 +327,6 @@ impl Heap {
         Some(death)
     }
 
-    /// Bytes that were asked for when a live block was acquired.
-    #[must_use]
-    pub fn requested(&self, block: BlockId) -> u64 {
-        self.tlsf.label(block).word
-    }
-
     /// Checks the invariants by a full walk, for tests.
     ///
     /// # Panics

@@ -108,27 +108,32 @@ fn write_nested(ty: &ComponentDefinedType<'_>) -> Option<String> {
         wasmparser::ComponentValType::Primitive(ty) => Some(ty.to_string()),
         wasmparser::ComponentValType::Type(_) => None,
     };
-    let parts: Option<Vec<String>> = match ty {
+    let (kind, parts): (_, Option<Vec<String>>) = match ty {
         ComponentDefinedType::Record(fields) => {
             let field = |(name, ty): &(&str, _)| Some(format!("{name}: {}", primitive(ty)?));
-            fields.iter().map(field).collect()
+            ("record", fields.iter().map(field).collect())
         }
-        ComponentDefinedType::Enum(names) | ComponentDefinedType::Flags(names) => {
-            Some(names.iter().map(|name| (*name).to_owned()).collect())
+        ComponentDefinedType::Variant(cases) => {
+            let case = |case: &wasmparser::VariantCase<'_>| match &case.ty {
+                Some(ty) => Some(format!("{}: {}", case.name, primitive(ty)?)),
+                None => Some(case.name.to_owned()),
+            };
+            ("variant", cases.iter().map(case).collect())
         }
-        _ => None,
-    };
-    let kind = match ty {
-        ComponentDefinedType::Record(_) => "record",
-        ComponentDefinedType::Enum(_) => "enum",
-        _ => "flags",
+        ComponentDefinedType::Enum(names) => ("enum", Some(owned(names))),
+        ComponentDefinedType::Flags(names) => ("flags", Some(owned(names))),
+        _ => return None,
     };
     Some(format!("{kind} {}", parts?.join(", ")))
 }
 
+fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
 /// The same of a type that was read already.
 fn write_outer(ty: &component_types::ComponentDefinedType) -> Option<String> {
-    use component_types::ComponentDefinedType::{Enum, Flags, Record};
+    use component_types::ComponentDefinedType::{Enum, Flags, Record, Variant};
     let (kind, parts): (_, Option<Vec<String>>) = match ty {
         Record(record) => {
             let field = |(name, ty): (&wasmparser::names::KebabString, &_)| match ty {
@@ -136,6 +141,17 @@ fn write_outer(ty: &component_types::ComponentDefinedType) -> Option<String> {
                 ComponentValType::Type(_) => None,
             };
             ("record", record.fields.iter().map(field).collect())
+        }
+        Variant(variant) => {
+            let case =
+                |(name, case): (&wasmparser::names::KebabString, &component_types::VariantCase)| {
+                    match case.ty {
+                        Some(ComponentValType::Primitive(ty)) => Some(format!("{name}: {ty}")),
+                        Some(ComponentValType::Type(_)) => None,
+                        None => Some(name.to_string()),
+                    }
+                };
+            ("variant", variant.cases.iter().map(case).collect())
         }
         Enum(names) => ("enum", Some(names.iter().map(ToString::to_string).collect())),
         Flags(names) => ("flags", Some(names.iter().map(ToString::to_string).collect())),
