@@ -716,7 +716,7 @@ impl Pool for TlsfPool {
 impl fmt::Debug for TlsfPool {
     /// Which pool: blocks are shown by [`inspect`](Pool::inspect), counters by [`stats`](Pool::stats).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsfPool").field("id", &self.id).finish_non_exhaustive()
+        super::show(f, "TlsfPool", self.id)
     }
 }
 

@@ -142,7 +142,7 @@ impl Engine {
         let &Ask { seek, need, frontier, progress, requested } = ask;
         match (self, seek) {
             (Self::Readiness(heap), Seek::Ready) => {
-                heap.acquire(need, frontier, progress, requested, death)
+                heap.acquire_again(need, frontier, progress, requested, death)
             }
             (Self::Readiness(heap), Seek::Soonest) => {
                 heap.acquire_pending(need, frontier, progress, requested, death)

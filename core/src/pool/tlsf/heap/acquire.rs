@@ -72,6 +72,19 @@ impl Heap {
         Some(self.took(cut.block, cut.offset, size, cut.region, head.shelf != CLEAN))
     }
 
+    /// [`acquire`](Self::acquire) without its short way, where it is not the usual case: the same blocks in less code.
+    pub fn acquire_again(
+        &mut self,
+        need: Need,
+        frontier: FrontierRef<'_>,
+        progress: &dyn Progress,
+        requested: u64,
+        death: &mut BlockDeath,
+    ) -> Option<Taken> {
+        self.poll_next(progress);
+        self.acquire_any(need, frontier, requested, death)
+    }
+
     /// [`acquire`](Self::acquire) under any frontier, with every search there is.
     #[inline(never)]
     fn acquire_any(

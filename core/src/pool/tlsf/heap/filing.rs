@@ -56,22 +56,23 @@ impl Heap {
     /// When a block is not live.
     #[inline(always)]
     pub fn file_each(&mut self, blocks: impl Iterator<Item = BlockId>, shelf: u32, epoch: Epoch) {
-        let mut in_hand = None;
-        for block in blocks {
-            self.reserved -= self.tlsf.live_bytes(block);
-            // It bears an epoch that is as late, and its place in the wheel stays.
-            if let Some(merged) = &mut in_hand
-                && self.tlsf.extend(merged, block, shelf)
-            {
-                continue;
+        let (mut blocks, mut in_hand) = (blocks, None);
+        loop {
+            let block = blocks.next();
+            if let Some(block) = block {
+                self.reserved -= self.tlsf.live_bytes(block);
+                // It bears an epoch that is as late, and its place in the wheel stays.
+                if let Some(merged) = &mut in_hand
+                    && self.tlsf.extend(merged, block, shelf)
+                {
+                    continue;
+                }
             }
             if let Some(merged) = in_hand {
                 self.tlsf.put_down(merged, shelf);
             }
+            let Some(block) = block else { return };
             in_hand = self.shelve_in_hand(block, shelf, epoch);
-        }
-        if let Some(merged) = in_hand {
-            self.tlsf.put_down(merged, shelf);
         }
     }
 
