@@ -19,7 +19,9 @@ const TARGET: &str = "wasm32-wasip2";
 const DEBIAN_LINK: [&str; 3] = ["rust-web-llvm", "lld-22", "wasi-libc"];
 pub(super) const DEBIAN_LINKER: &str =
     "/usr/lib/rustlib/x86_64-unknown-linux-gnu/bin/wasm-component-ld";
-const DEBIAN_FLAGS: &str = "-C link-self-contained=no -L/usr/lib/wasm32-wasi";
+/// A panic traps where it happens, instead of in a handler that traps: only a compiler that takes -Z flags can.
+const DEBIAN_FLAGS: &str =
+    "-C link-self-contained=no -L/usr/lib/wasm32-wasi -C panic=immediate-abort -Z unstable-options";
 /// The Python package that runs components, pinned: its interface is young.
 const PYTHON_WASMTIME: &str = "wasmtime==50.0.1";
 /// Shrinks the padding that a linker leaves room for addresses with; and addresses are constants, as no module is loaded
