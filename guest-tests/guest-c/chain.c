@@ -25,7 +25,7 @@ static struct {
   // The round's readback, and what is waited for: both must live until the wait has returned.
   strandline_substrate_device_own_readback_t readback;
   strandline_substrate_device_entry_t done;
-  strandline_substrate_device_result_void_wait_error_t waited;
+  strandline_substrate_waits_result_void_wait_error_t waited;
   guest_waitable_set_t set;
   bool has_pool, has_queue, has_readback, has_set;
 } chain;
@@ -100,7 +100,7 @@ static bool submit(const char **wrong) {
   chain.done.epoch =
       strandline_substrate_device_method_readback_epoch(strandline_substrate_device_borrow_readback(chain.readback));
   frontier_t done = {.ptr = &chain.done, .len = 1};
-  guest_subtask_status_t status = strandline_substrate_device_wait(done, &chain.waited);
+  guest_subtask_status_t status = strandline_substrate_waits_wait(done, &chain.waited);
   if (GUEST_SUBTASK_STATE(status) == GUEST_SUBTASK_RETURNED) return true;
   guest_waitable_join(GUEST_SUBTASK_HANDLE(status), chain.set);
   return false;

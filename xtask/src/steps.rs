@@ -331,11 +331,12 @@ pub(crate) fn bench(args: &[String]) -> Outcome {
     let run = Cmd::cargo()
         .args(["run", "-p", "strandline-bench", "--profile", "bench"])
         .args(["--features", "wgpu"]);
-    let run = match component::component().and_then(|_| guests::bench_guest()) {
+    let run = match component::component().and_then(|_| guests::bench_guests()) {
         Ok(_) => run
             .args(["--features", "component"])
             .env("STRANDLINE_COMPONENT", component::component_file())
-            .env("STRANDLINE_BENCH_GUEST", guests::bench_guest_file()),
+            .env("STRANDLINE_BENCH_GUEST", guests::bench_guest_file())
+            .env("STRANDLINE_BENCH_SYNC_GUEST", guests::sync_bench_guest_file()),
         Err(Stop::Skipped(why) | Stop::Failed(why)) => {
             println!("without the sandbox: {why}");
             run

@@ -1,45 +1,41 @@
 //! A guest that the benchmark times: pairs of calls on the first pool that was lent. The first argument says how,
-//! the second how many. It has no std, so it imports nothing but its world.
+//! the second how many. It is built for both worlds of guests, and waits in neither. It has no std, so it imports nothing but its world.
 #![no_std]
 #![deny(unsafe_code)]
 
 extern crate alloc;
 
-#[allow(unsafe_code, missing_docs, reason = "generated")]
-mod bindings {
-    wit_bindgen::generate!({ world: "guest", path: "../../wit", generate_all });
-    pub(crate) use strandline::substrate::{device, pools, types};
-
-    export!(Program with_types_in self);
-
-    /// What the world's export hangs on.
-    pub(crate) struct Program;
-}
+#[cfg(feature = "waits")]
+mod asynchronous;
 #[path = "../../../core/component/src/bare.rs"]
 #[allow(unsafe_code, reason = "the ABI's allocator; argued in the file")]
 mod bare;
+#[cfg(not(feature = "waits"))]
+mod synchronous;
 
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use bindings::{Guest, Program, device, pools, types};
+#[cfg(feature = "waits")]
+use asynchronous as program;
+use program::bindings::{device, pools, types};
+#[cfg(not(feature = "waits"))]
+use synchronous as program;
 
 /// Bytes of each reservation.
 const SIZE: u64 = 4096;
 
-impl Guest for Program {
-    async fn run(arguments: Vec<String>) -> Result<String, String> {
-        let [how, pairs] = arguments.as_slice() else {
-            return Err(String::from("arguments: handles or ledger, and how many pairs"));
-        };
-        let pairs: u64 = pairs.parse().map_err(|error| format!("{pairs}: {error}"))?;
-        let pool = device::lent_pools().into_iter().next();
-        let pool = pool.ok_or_else(|| String::from("no pool was lent"))?;
-        match how.as_str() {
-            "handles" => handles(&pool, pairs),
-            "ledger" => ledger(&pool, pairs),
-            other => Err(format!("{other}: neither handles nor ledger")),
-        }
+fn run(arguments: &[String]) -> Result<String, String> {
+    let [how, pairs] = arguments else {
+        return Err(String::from("arguments: handles or ledger, and how many pairs"));
+    };
+    let pairs: u64 = pairs.parse().map_err(|error| format!("{pairs}: {error}"))?;
+    let pool = device::lent_pools().into_iter().next();
+    let pool = pool.ok_or_else(|| String::from("no pool was lent"))?;
+    match how.as_str() {
+        "handles" => handles(&pool, pairs),
+        "ledger" => ledger(&pool, pairs),
+        other => Err(format!("{other}: neither handles nor ledger")),
     }
 }
 

@@ -3,7 +3,8 @@
 //! A batch takes 256 blocks of mixed sizes and gives them back, in two crossings; here it is 512 calls, or two without a
 //! boundary. Single calls cross once each. Concurrency is wasmtime's support for concurrent calls, which the component
 //! does not need. An instance is made from code compiled ahead. A guest calls pools of its host: a reservation by its
-//! handle is two calls, by its key in a ledger one.
+//! handle is two calls, by its key in a ledger one. It cannot wait, so it needs no concurrency either; the same program where
+//! it can is there to be compared with.
 
 use crate::harness::{Case, Contender, Goal, Stopwatch};
 use crate::pairs::{self, Released, Same};
@@ -20,7 +21,7 @@ use strandline_core::{
     Acquire, Axis, Death, Entry, FrontierRef, NoProgress, Pool, SlabId, Tracker,
 };
 use strandline_host_native::MmapSlabProvider;
-use strandline_host_native::component::guest::{GuestHost, GuestLimits};
+use strandline_host_native::component::guest::{Calls, GuestHost, GuestLimits, GuestProgram};
 use strandline_host_native::component::substrate::{
     Answer, SandboxPool, SubstrateConfig, SubstrateModule, find_component,
 };
@@ -35,6 +36,8 @@ const SINGLE: &str = "in the component";
 const CONCURRENT: &str = "in the component, concurrency on";
 const HANDLES: &str = "a guest, handles";
 const LEDGER: &str = "a guest, keys of a ledger";
+const WAITING_LEDGER: &str = "a guest that can wait, keys of a ledger";
+const WAITING_HANDLES: &str = "a guest that can wait, handles";
 const INSTANCE: &str = "instance from compiled code";
 
 pub(super) fn cases() -> impl Iterator<Item = Case> {
@@ -195,11 +198,11 @@ fn per_pair(time: std::time::Duration, pairs: u64) -> std::time::Duration {
     time.mul_f64(pairs as f64 / done as f64)
 }
 
-/// The guest of `bench/guest`, which `cargo xtask bench` builds and names.
-fn guest() -> Vec<u8> {
-    let file = env::var_os("STRANDLINE_BENCH_GUEST");
+/// A guest of `bench/guest`, which `cargo xtask bench` builds and names by a variable.
+fn guest(variable: &str) -> Vec<u8> {
+    let file = env::var_os(variable);
     let file =
-        file.unwrap_or_else(|| panic!("run it with `cargo xtask bench`, which builds the guest"));
+        file.unwrap_or_else(|| panic!("run it with `cargo xtask bench`, which builds the guests"));
     fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
@@ -209,9 +212,14 @@ fn guests() -> Vec<Contender> {
             Box::new(Same::new(pairs::tlsf_pool(Coalescing::Readiness), 4096, Released::Idle)) as _
         ];
     let host = Arc::new(GuestHost::new().unwrap_or_else(|error| panic!("{error}")));
-    let program = host.compile(&guest()).unwrap_or_else(|error| panic!("{error}"));
-    let program = Arc::new(program);
-    let run = |name: &str, what: &'static str| {
+    let program = |variable, calls| {
+        let program = host.compile(&guest(variable)).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(program.calls(), calls, "what {variable} needs");
+        Arc::new(program)
+    };
+    let sync = program("STRANDLINE_BENCH_SYNC_GUEST", Calls::Synchronous);
+    let waiting = program("STRANDLINE_BENCH_GUEST", Calls::Concurrent);
+    let run = |name: &str, program: &Arc<GuestProgram>, what: &'static str| {
         let (host, program) = (host.clone(), program.clone());
         let memory = MmapSlabProvider::builder().build().unwrap_or_else(|error| panic!("{error}"));
         let (memory, tracker) = (Arc::new(memory), Tracker::new(16));
@@ -229,7 +237,13 @@ fn guests() -> Vec<Contender> {
             clock.elapsed()
         })
     };
-    vec![pairs::contender("here", here), run(HANDLES, "handles"), run(LEDGER, "ledger")]
+    vec![
+        pairs::contender("here", here),
+        run(LEDGER, &sync, "ledger"),
+        run(HANDLES, &sync, "handles"),
+        run(WAITING_LEDGER, &waiting, "ledger"),
+        run(WAITING_HANDLES, &waiting, "handles"),
+    ]
 }
 
 fn instances() -> Vec<Contender> {

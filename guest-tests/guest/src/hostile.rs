@@ -1,5 +1,5 @@
-//! What a guest may try against its host. Each program ends with what the host answered, in words, unless it is
-//! stopped.
+//! What a guest may try against its host, without waiting. Each program ends with what the host answered, in words,
+//! unless it is stopped.
 
 use crate::bindings::{device, pools, types};
 use alloc::format;
@@ -12,27 +12,27 @@ fn number(arguments: &[String], at: usize) -> u64 {
     arguments.get(at).and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-fn pool() -> Result<pools::Pool, String> {
+pub(crate) fn pool() -> Result<pools::Pool, String> {
     device::lent_pools().into_iter().next().ok_or_else(|| String::from("no pool was lent"))
 }
 
-fn request(size: u64, alignment: u64, after: Vec<types::Entry>) -> pools::Request {
+pub(crate) fn request(size: u64, alignment: u64, after: Vec<types::Entry>) -> pools::Request {
     pools::Request { size, alignment, after, may: pools::Permissions::GROW }
 }
 
-fn reserve(pool: &pools::Pool, size: u64) -> Result<pools::Reservation, String> {
+pub(crate) fn reserve(pool: &pools::Pool, size: u64) -> Result<pools::Reservation, String> {
     match pool.acquire(&request(size, 1, Vec::new())) {
         Ok(pools::Acquired::Ready(ready)) => Ok(ready.reservation),
         other => Err(format!("{other:?}")),
     }
 }
 
-fn shown<E: core::fmt::Debug>(error: E) -> String {
+pub(crate) fn shown<E: core::fmt::Debug>(error: E) -> String {
     format!("{error:?}")
 }
 
 /// What became of the release, without the reservation's handle.
-fn refusal(refusal: pools::Refusal) -> &'static str {
+pub(crate) fn refusal(refusal: pools::Refusal) -> &'static str {
     match refusal {
         pools::Refusal::OtherPool(_) => "other-pool",
         pools::Refusal::InvalidDeath(_) => "invalid-death",
@@ -41,15 +41,14 @@ fn refusal(refusal: pools::Refusal) -> &'static str {
     }
 }
 
-/// Runs a program.
-pub(crate) async fn run(program: &str, arguments: &[String]) -> Result<String, String> {
+/// Runs a program that does not wait.
+pub(crate) fn run(program: &str, arguments: &[String]) -> Result<String, String> {
     match program {
         "reserve-and-leave" => reserve_and_leave(number(arguments, 0), number(arguments, 1)),
         "trap-in-the-middle" => trap_in_the_middle(),
         "loop" => spin(),
-        "wait-for-ever" => wait_for_ever(arguments).await,
         "many-small" => many_small(),
-        "pin-by-release" => pin_by_release(arguments).await,
+        "pin-by-release" => pin_by_release(),
         "arguments" => odd_arguments(),
         "name" => name(number(arguments, 0), number(arguments, 1)),
         "double-release" => double_release(),
@@ -59,8 +58,6 @@ pub(crate) async fn run(program: &str, arguments: &[String]) -> Result<String, S
         "memory" => memory(),
         "long-list" => long_list(number(arguments, 0)),
         "huge-write" => huge_write(number(arguments, 0)),
-        "many-waits" => many_waits().await,
-        "peek" => peek().await,
         "forge" => forge(number(arguments, 0) as u32),
         _ => Err(format!("no program is called {program}")),
     }
@@ -104,16 +101,6 @@ fn spin() -> ! {
     loop {}
 }
 
-/// Waits for an epoch that its own queue never gives out.
-async fn wait_for_ever(_: &[String]) -> Result<String, String> {
-    let pool = pool()?;
-    let _held = reserve(&pool, 4096)?;
-    let queue = device::open_queue().map_err(shown)?;
-    let never = types::Entry { axis: queue.axis(), epoch: u64::MAX };
-    device::wait(vec![never]).await.map_err(shown)?;
-    Ok(String::from("reached"))
-}
-
 /// Takes one byte at a time until refused.
 fn many_small() -> Result<String, String> {
     let pool = pool()?;
@@ -131,12 +118,10 @@ fn many_small() -> Result<String, String> {
 }
 
 /// Releases bytes to die where nothing ever comes, to have more.
-async fn pin_by_release(_: &[String]) -> Result<String, String> {
+fn pin_by_release() -> Result<String, String> {
     let pool = pool()?;
     let queue = device::open_queue().map_err(shown)?;
     // An alloca that can never be served stops the queue for good.
-    let all = pool.stats();
-    let _ = all;
     let mut rounds = 0_u64;
     let first = reserve(&pool, 4096)?;
     let stuck = queue.alloca(&pool, &request(1 << 16, 1, Vec::new())).map_err(shown)?;
@@ -328,40 +313,6 @@ fn huge_write(bytes: u64) -> Result<String, String> {
             Err(other) => return Err(shown(other)),
         }
     }
-}
-
-/// Begins waits and never ends them.
-async fn many_waits() -> Result<String, String> {
-    let queue = device::open_queue().map_err(shown)?;
-    let never = types::Entry { axis: queue.axis(), epoch: u64::MAX };
-    let mut waits = Vec::new();
-    loop {
-        let mut wait = alloc::boxed::Box::pin(device::wait(vec![never]));
-        let mut context = core::task::Context::from_waker(core::task::Waker::noop());
-        match core::future::Future::poll(wait.as_mut(), &mut context) {
-            core::task::Poll::Ready(result) => {
-                return Ok(format!("{} {result:?}", waits.len()));
-            }
-            core::task::Poll::Pending => waits.push(wait),
-        }
-    }
-}
-
-/// Looks for what others left in memory.
-async fn peek() -> Result<String, String> {
-    let pool = pool()?;
-    let queue = device::open_queue().map_err(shown)?;
-    let size = 1 << 15;
-    let held = reserve(&pool, size)?;
-    let source = device::Slice { memory: device::Memory::Reserved(&held), offset: 0, len: size };
-    let readback = queue.read(&source, &[]).map_err(shown)?;
-    device::wait(vec![types::Entry { axis: queue.axis(), epoch: readback.epoch() }])
-        .await
-        .map_err(shown)?;
-    let bytes = readback.take().map_err(shown)?.unwrap_or_default();
-    let other = bytes.iter().filter(|&&byte| byte != 0).count();
-    pool.release(held, &types::Death::Idle).map_err(|error| String::from(refusal(error)))?;
-    Ok(format!("{} bytes, {other} not zero", bytes.len()))
 }
 
 /// Uses a handle that it was never given.

@@ -1,49 +1,44 @@
 //! A guest that runs what its first argument names: a conformance case, or a hostile program.
 //!
-//! `world` is the cases' [`World`](strandline_guest_tests::World) over the imports of the world `guest`, `hostile`
-//! what a guest may try. It has no std, so it imports nothing but its world.
+//! `world` is the cases' [`World`](strandline_guest_tests::World) over the imports of a guest, `hostile` what a guest may
+//! try. It is built twice: `program` is `waiting` for the world `guest`, and `polling` for the world `guest-sync`. It has no
+//! std, so it imports nothing but its world.
 #![no_std]
 #![deny(unsafe_code)]
 
 extern crate alloc;
 
-#[allow(unsafe_code, missing_docs, reason = "generated")]
-mod bindings {
-    wit_bindgen::generate!({
-        world: "strandline:guest-tests/conformance",
-        path: ["../../wit", "../wit"],
-        generate_all,
-    });
-    pub(crate) use strandline::guest_tests::stage;
-    pub(crate) use strandline::substrate::{device, frontiers, pools, types};
-
-    export!(Program with_types_in self);
-
-    /// What the world's export hangs on.
-    pub(crate) struct Program;
-}
 #[path = "../../../core/component/src/bare.rs"]
 #[allow(unsafe_code, reason = "the ABI's allocator; argued in the file")]
 mod bare;
 mod hostile;
+#[cfg(not(feature = "waits"))]
+mod polling;
+#[cfg(feature = "waits")]
+mod waiting;
 mod world;
 
 use alloc::string::{String, ToString};
-use alloc::vec::Vec;
-use bindings::{Guest, Program};
+#[cfg(not(feature = "waits"))]
+use polling as program;
+use program::bindings;
+#[cfg(feature = "waits")]
+use waiting as program;
 
-impl Guest for Program {
-    async fn run(arguments: Vec<String>) -> Result<String, String> {
-        let Some(name) = arguments.first() else {
-            return Err("no case is named".to_string());
-        };
-        if let Some(program) = name.strip_prefix("hostile:") {
-            return hostile::run(program, &arguments[1..]).await;
-        }
-        let mut world = world::GuestWorld::new();
-        match strandline_guest_tests::run(name, &mut world).await {
-            Ok(()) => Ok(String::new()),
-            Err(wrong) => Err(wrong.to_string()),
-        }
+/// The hostile program that the arguments name, and its own arguments.
+fn hostile_program(arguments: &[String]) -> Option<(&str, &[String])> {
+    let (name, rest) = arguments.split_first()?;
+    Some((name.strip_prefix("hostile:")?, rest))
+}
+
+/// Runs the conformance case that the arguments name.
+async fn case(arguments: &[String]) -> Result<String, String> {
+    let Some(name) = arguments.first() else {
+        return Err("no case is named".to_string());
+    };
+    let mut world = world::GuestWorld::new();
+    match strandline_guest_tests::run(name, &mut world).await {
+        Ok(()) => Ok(String::new()),
+        Err(wrong) => Err(wrong.to_string()),
     }
 }

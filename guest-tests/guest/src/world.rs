@@ -1,6 +1,7 @@
 //! [`World`] over the imports of a guest.
 
 use crate::bindings::{device, frontiers, pools, stage, types};
+use crate::program;
 use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -14,15 +15,17 @@ use strandline_guest_tests::{
 pub(crate) struct GuestWorld {
     pools: Vec<pools::Pool>,
     set: pools::PoolSet,
+    /// What the kind of program keeps.
+    own: program::Own,
 }
 
 impl GuestWorld {
     pub(crate) fn new() -> Self {
-        Self { pools: device::lent_pools(), set: device::lent_set() }
+        Self { pools: device::lent_pools(), set: device::lent_set(), own: program::Own::default() }
     }
 }
 
-fn entries(list: &[Entry]) -> Vec<types::Entry> {
+pub(crate) fn entries(list: &[Entry]) -> Vec<types::Entry> {
     list.iter().map(|e| types::Entry { axis: e.axis, epoch: e.epoch }).collect()
 }
 
@@ -45,7 +48,7 @@ fn pool_refusal(error: types::PoolError) -> Refusal {
     }
 }
 
-fn queue_refusal(error: device::QueueError) -> Refusal {
+pub(crate) fn queue_refusal(error: device::QueueError) -> Refusal {
     match error {
         device::QueueError::Pool(error) => pool_refusal(error),
         device::QueueError::InvalidFrontier(_) => Refusal::InvalidFrontier,
@@ -53,14 +56,6 @@ fn queue_refusal(error: device::QueueError) -> Refusal {
         device::QueueError::NoMemory => Refusal::NoMemory,
         device::QueueError::Failed(_) => Refusal::Failed,
         device::QueueError::Limit => Refusal::Limit,
-        other => Refusal::Other(format!("{other:?}")),
-    }
-}
-
-fn wait_refusal(error: types::WaitError) -> Refusal {
-    match error {
-        types::WaitError::InvalidFrontier(_) => Refusal::InvalidFrontier,
-        types::WaitError::Failed(_) | types::WaitError::Retired(_) => Refusal::Failed,
         other => Refusal::Other(format!("{other:?}")),
     }
 }
@@ -260,7 +255,7 @@ impl World for GuestWorld {
     }
 
     async fn changed(&mut self, pool: usize, seen: u32) -> Result<(), Refusal> {
-        device::changed(&self.pools[pool], seen).await.map_err(wait_refusal)
+        program::changed(&self.pools[pool], seen).await
     }
 
     fn open_queue(&mut self) -> Result<device::Queue, Refusal> {
@@ -356,6 +351,6 @@ impl World for GuestWorld {
     }
 
     async fn finish(&mut self, until: &[Entry]) -> Result<(), Refusal> {
-        device::wait(entries(until)).await.map_err(wait_refusal)
+        program::finish(&mut self.own, until).await
     }
 }

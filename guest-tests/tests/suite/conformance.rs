@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | case in this process | `native` | `sandbox` |
 //! | case in a guest | `guest_over_host` | `guest_over_sandbox` |
+//! | case in a guest that cannot wait and polls | `sync_guest_over_host` | |
 //! | case in this process, memory and queues of a GPU | `native_gpu` | `sandbox_gpu` |
 //!
 //! A guest's queues are a tenant's, and those run on the processor: there is no row for guests on a GPU.

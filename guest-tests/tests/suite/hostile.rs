@@ -1,11 +1,12 @@
-//! Hostile guests: each ends in a typed answer or a trap of its own; another tenant goes on, and nothing is left.
+//! Hostile guests: each ends in a typed answer or a trap of its own; another tenant goes on, and nothing is left. What does not
+//! wait is tried with both kinds of calls, and must end the same.
 
 use crate::support::guest::{limits, run_guest};
 use crate::support::rig::{Cpu, Native, Rig};
 use std::time::{Duration, Instant};
 use strandline_core::Entry;
 use strandline_guest_tests::{Needs, PoolKind, PoolNeeds};
-use strandline_host_native::component::guest::{GuestError, GuestLimits};
+use strandline_host_native::component::guest::{Calls, GuestError, GuestLimits};
 use strandline_host_native::tenant::{
     Answer, Ask, PoolHandle, QueueHandle, Returned, Tenant, TenantLimits,
 };
@@ -56,6 +57,7 @@ const BUDGET: u64 = 1 << 16;
 
 /// Runs a hostile program beside a bystander, and checks that it leaves nothing.
 fn attack_with(
+    calls: Calls,
     tenant_limits: TenantLimits,
     guest_limits: &GuestLimits,
     arguments: &[&str],
@@ -64,16 +66,19 @@ fn attack_with(
     let mut bystander = Bystander::new(&rig);
     bystander.work();
     let tenant = Tenant::new(&rig.device, tenant_limits).unwrap();
-    let (ended, rig) = run_guest(tenant, Some(rig), guest_limits, arguments);
+    let (ended, rig) = run_guest(calls, tenant, Some(rig), guest_limits, arguments);
     bystander.work();
     drop(bystander);
     rig.unwrap().stage.assert_empty();
     ended
 }
 
-fn attack(arguments: &[&str]) -> Result<String, GuestError> {
-    let tenant_limits = TenantLimits { budget: BUDGET, ..TenantLimits::default() };
-    attack_with(tenant_limits, &limits(), arguments)
+fn tenant() -> TenantLimits {
+    TenantLimits { budget: BUDGET, ..TenantLimits::default() }
+}
+
+fn attack(calls: Calls, arguments: &[&str]) -> Result<String, GuestError> {
+    attack_with(calls, tenant(), &limits(), arguments)
 }
 
 fn said(ended: Result<String, GuestError>) -> String {
@@ -87,23 +92,54 @@ fn trapped(ended: Result<String, GuestError>) -> String {
     }
 }
 
-#[test]
-fn leaves_with_reservations_and_work_under_way() {
-    assert_eq!(said(attack(&["hostile:reserve-and-leave", "7", "4096"])), "8");
+/// Makes a test of each for both kinds of calls.
+macro_rules! with_both_kinds {
+    ($($name:ident),* $(,)?) => {
+        with_both_kinds!(concurrent Concurrent: $($name)*);
+        with_both_kinds!(synchronous Synchronous: $($name)*);
+    };
+    ($kind:ident $calls:ident: $($name:ident)*) => {
+        mod $kind {
+            $(#[test]
+            fn $name() {
+                super::$name(super::Calls::$calls);
+            })*
+        }
+    };
+}
+with_both_kinds![
+    leaves_with_reservations_and_work_under_way,
+    traps_in_the_middle,
+    loops_for_ever,
+    takes_its_budget_in_small_pieces,
+    pins_bytes_by_releasing_them,
+    passes_odd_arguments,
+    names_epochs_that_are_not_its_own,
+    releases_twice,
+    uses_keys_of_another_ledger,
+    exchanges_what_is_not_its_own,
+    forges_handles,
+    exhausts_handles,
+    takes_all_linear_memory,
+    has_the_host_copy_a_long_list,
+    keeps_bytes_in_the_host,
+    a_guest_too_large_to_start_is_refused,
+    nothing_adds_up,
+];
+
+fn leaves_with_reservations_and_work_under_way(calls: Calls) {
+    assert_eq!(said(attack(calls, &["hostile:reserve-and-leave", "7", "4096"])), "8");
 }
 
-#[test]
-fn traps_in_the_middle() {
-    let why = trapped(attack(&["hostile:trap-in-the-middle"]));
+fn traps_in_the_middle(calls: Calls) {
+    let why = trapped(attack(calls, &["hostile:trap-in-the-middle"]));
     assert!(why.contains("unreachable"), "{why}");
 }
 
-#[test]
-fn loops_for_ever() {
+fn loops_for_ever(calls: Calls) {
     let brief = GuestLimits { timeout: Some(Duration::from_millis(200)), ..limits() };
-    let tenant_limits = TenantLimits { budget: BUDGET, ..TenantLimits::default() };
     let began = Instant::now();
-    let ended = attack_with(tenant_limits, &brief, &["hostile:loop"]);
+    let ended = attack_with(calls, tenant(), &brief, &["hostile:loop"]);
     assert!(matches!(ended, Err(GuestError::TimedOut)), "{ended:?}");
     assert!(began.elapsed() >= Duration::from_millis(200));
 }
@@ -111,31 +147,26 @@ fn loops_for_ever() {
 #[test]
 fn waits_for_ever() {
     let brief = GuestLimits { timeout: Some(Duration::from_millis(200)), ..limits() };
-    let tenant_limits = TenantLimits { budget: BUDGET, ..TenantLimits::default() };
-    let ended = attack_with(tenant_limits, &brief, &["hostile:wait-for-ever"]);
+    let ended = attack_with(Calls::Concurrent, tenant(), &brief, &["hostile:wait-for-ever"]);
     assert!(matches!(ended, Err(GuestError::TimedOut)), "{ended:?}");
 }
 
-#[test]
-fn takes_its_budget_in_small_pieces() {
+fn takes_its_budget_in_small_pieces(calls: Calls) {
     // One byte takes a granule of 256.
     let expected = format!("{} over budget", BUDGET / 256);
-    assert_eq!(said(attack(&["hostile:many-small"])), expected);
+    assert_eq!(said(attack(calls, &["hostile:many-small"])), expected);
 }
 
-#[test]
-fn pins_bytes_by_releasing_them() {
+fn pins_bytes_by_releasing_them(calls: Calls) {
     // 16 pieces of 4 KiB: what is released is charged until it is dead.
-    assert_eq!(said(attack(&["hostile:pin-by-release"])), "15 over budget");
+    assert_eq!(said(attack(calls, &["hostile:pin-by-release"])), "15 over budget");
 }
 
-#[test]
-fn passes_odd_arguments() {
-    assert_eq!(said(attack(&["hostile:arguments"])), "0");
+fn passes_odd_arguments(calls: Calls) {
+    assert_eq!(said(attack(calls, &["hostile:arguments"])), "0");
 }
 
-#[test]
-fn names_epochs_that_are_not_its_own() {
+fn names_epochs_that_are_not_its_own(calls: Calls) {
     for (axis, epoch) in [
         // The bystander's queue: what it has reached, and its future.
         (0_u64, 1_u64),
@@ -144,25 +175,22 @@ fn names_epochs_that_are_not_its_own() {
         (3 << 40, 1),
         (u64::MAX, 1),
     ] {
-        let ended = attack(&["hostile:name", &axis.to_string(), &epoch.to_string()]);
+        let ended = attack(calls, &["hostile:name", &axis.to_string(), &epoch.to_string()]);
         assert_eq!(said(ended), "not yours, reached 0", "{axis:#x}@{epoch}");
     }
 }
 
-#[test]
-fn releases_twice() {
-    let what = said(attack(&["hostile:double-release"]));
+fn releases_twice(calls: Calls) {
+    let what = said(attack(calls, &["hostile:double-release"]));
     assert_eq!(what.matches("UnknownKey(0)").count(), 3, "{what}");
 }
 
-#[test]
-fn uses_keys_of_another_ledger() {
-    assert_eq!(said(attack(&["hostile:ledger-keys"])), "0 true");
+fn uses_keys_of_another_ledger(calls: Calls) {
+    assert_eq!(said(attack(calls, &["hostile:ledger-keys"])), "0 true");
 }
 
-#[test]
-fn exchanges_what_is_not_its_own() {
-    let what = said(attack(&["hostile:exchange"]));
+fn exchanges_what_is_not_its_own(calls: Calls) {
+    let what = said(attack(calls, &["hostile:exchange"]));
     let expected = "Exchanged::Refused(LedgerError::UnknownKey(0)) \
                     Exchanged::Refused(LedgerError::NotYours(Entry { axis: 7, epoch: 1 })) \
                     Exchanged::Refused(LedgerError::InvalidDeath(FrontierError::ZeroEpoch(0))) \
@@ -171,53 +199,44 @@ fn exchanges_what_is_not_its_own() {
     assert_eq!(what, expected);
 }
 
-#[test]
-fn forges_handles() {
+fn forges_handles(calls: Calls) {
     for handle in ["0", "1", "77", "1000000", "4294967295"] {
-        let why = trapped(attack(&["hostile:forge", handle]));
+        let why = trapped(attack(calls, &["hostile:forge", handle]));
         assert!(why.contains("handle"), "{handle}: {why}");
     }
 }
 
-#[test]
-fn exhausts_handles() {
+fn exhausts_handles(calls: Calls) {
     let few = GuestLimits { handles: 1000, ..limits() };
-    let tenant_limits = TenantLimits { budget: BUDGET, ..TenantLimits::default() };
-    trapped(attack_with(tenant_limits, &few, &["hostile:handles"]));
+    trapped(attack_with(calls, tenant(), &few, &["hostile:handles"]));
 }
 
-#[test]
-fn takes_all_linear_memory() {
-    trapped(attack(&["hostile:memory"]));
+fn takes_all_linear_memory(calls: Calls) {
+    trapped(attack(calls, &["hostile:memory"]));
 }
 
-#[test]
-fn has_the_host_copy_a_long_list() {
-    let what = said(attack(&["hostile:long-list", "100000"]));
+fn has_the_host_copy_a_long_list(calls: Calls) {
+    let what = said(attack(calls, &["hostile:long-list", "100000"]));
     assert!(what.contains("TooMany") || what.contains("Duplicate"), "{what}");
     let little = GuestLimits { call_bytes: 1 << 16, ..limits() };
-    let tenant_limits = TenantLimits { budget: BUDGET, ..TenantLimits::default() };
-    let why = trapped(attack_with(tenant_limits, &little, &["hostile:long-list", "100000"]));
+    let why = trapped(attack_with(calls, tenant(), &little, &["hostile:long-list", "100000"]));
     assert!(why.contains("fuel"), "{why}");
 }
 
-#[test]
-fn keeps_bytes_in_the_host() {
-    let tenant_limits =
-        TenantLimits { budget: BUDGET, transfer_bytes: 40_000, ..TenantLimits::default() };
-    let ended = attack_with(tenant_limits, &limits(), &["hostile:huge-write", "4096"]);
+fn keeps_bytes_in_the_host(calls: Calls) {
+    let little = TenantLimits { transfer_bytes: 40_000, ..tenant() };
+    let ended = attack_with(calls, little, &limits(), &["hostile:huge-write", "4096"]);
     assert_eq!(said(ended), "9 limit");
-    let tenant_limits = TenantLimits { budget: BUDGET, operations: 20, ..TenantLimits::default() };
-    let ended = attack_with(tenant_limits, &limits(), &["hostile:huge-write", "4096"]);
+    let few = TenantLimits { operations: 20, ..tenant() };
+    let ended = attack_with(calls, few, &limits(), &["hostile:huge-write", "4096"]);
     assert_eq!(said(ended), "19 limit");
 }
 
 #[test]
 fn begins_waits_without_end() {
     let few = GuestLimits { handles: 100, ..limits() };
-    let tenant_limits = TenantLimits { budget: BUDGET, ..TenantLimits::default() };
     // Either its handles or its waits run out.
-    match attack_with(tenant_limits, &few, &["hostile:many-waits"]) {
+    match attack_with(Calls::Concurrent, tenant(), &few, &["hostile:many-waits"]) {
         Ok(what) => assert!(what.contains("Gone"), "{what}"),
         Err(GuestError::Trapped(_)) => {}
         Err(other) => panic!("{other}"),
@@ -226,7 +245,7 @@ fn begins_waits_without_end() {
 
 #[test]
 fn sees_nothing_of_others() {
-    assert_eq!(said(attack(&["hostile:peek"])), "32768 bytes, 0 not zero");
+    assert_eq!(said(attack(Calls::Concurrent, &["hostile:peek"])), "32768 bytes, 0 not zero");
 }
 
 #[test]
@@ -237,23 +256,19 @@ fn is_not_a_guest() {
     }
 }
 
-#[test]
-fn a_guest_too_large_to_start_is_refused() {
+fn a_guest_too_large_to_start_is_refused(calls: Calls) {
     let small = GuestLimits { memory_bytes: 1 << 16, ..limits() };
-    let tenant_limits = TenantLimits { budget: BUDGET, ..TenantLimits::default() };
-    let ended = attack_with(tenant_limits, &small, &["hostile:peek"]);
+    let ended = attack_with(calls, tenant(), &small, &["hostile:peek"]);
     assert!(matches!(ended, Err(GuestError::Start(_))), "{ended:?}");
 }
 
 /// Hundreds of hostile guests, one after the other, on one device.
-#[test]
-fn nothing_adds_up() {
+fn nothing_adds_up(calls: Calls) {
     let mut rig = Some(rig());
     for round in 0..100 {
         let program = ["hostile:reserve-and-leave", "hostile:trap-in-the-middle"][round % 2];
-        let tenant_limits = TenantLimits { budget: BUDGET, ..TenantLimits::default() };
-        let tenant = Tenant::new(&rig.as_ref().unwrap().device, tenant_limits).unwrap();
-        let (_, back) = run_guest(tenant, rig.take(), &limits(), &[program, "5", "4096"]);
+        let tenant = Tenant::new(&rig.as_ref().unwrap().device, tenant()).unwrap();
+        let (_, back) = run_guest(calls, tenant, rig.take(), &limits(), &[program, "5", "4096"]);
         rig = back;
         rig.as_ref().unwrap().stage.assert_empty();
     }

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "guest-c")]
 mod c_guest;
+#[cfg(feature = "guests")]
+mod calls;
 mod conformance;
 #[cfg(feature = "guests")]
 mod hostile;

@@ -1,7 +1,7 @@
 //! Guests: components that nobody need trust, with pools and queues of the host: [`GuestHost`].
 //!
 //! ```text
-//!   guest.wasm ──imports──▶ frontiers · pools · device        (world `guest`)
+//!   guest.wasm ──imports──▶ frontiers · pools · device · waits       (world `guest`; `guest-sync` without waits)
 //!        │ handles              │ checked arguments
 //!   ┌────▼──────── store ───────▼──────────────┐
 //!   │ memory, fuel, deadline   handle table    │──▶ Tenant ──▶ Device: pools, queues
@@ -10,8 +10,9 @@
 //!
 //! | file | idea |
 //! | --- | --- |
-//! | `host` | [`GuestHost`]: compile, run, limits, deadlines |
-//! | `pools`, `device`, `frontiers` | the imported interfaces, each a thin layer over a [`Tenant`] |
+//! | `host` | [`GuestHost`]: compile, link, run |
+//! | `limits`, `ticker` | what a guest may take; deadlines |
+//! | `pools`, `device`, `frontiers`, `waits` | the imported interfaces, each a thin layer over a [`Tenant`] |
 //! | `convert` | the interface's types and the host's |
 //! | `block_on` | the executor |
 //!
@@ -41,7 +42,7 @@
     reason = "generated from the interface definitions, which document every item"
 )]
 pub mod bindings {
-    //! Generated from `wit/`: the world `guest`, seen from the host.
+    //! Generated from `wit/`: the world `guest`, and in `sync` the world `guest-sync`, seen from the host.
     wasmtime::component::bindgen!({
         path: "../wit",
         world: "guest",
@@ -56,24 +57,38 @@ pub mod bindings {
             "strandline:substrate/device.readback": crate::component::guest::Readback,
         },
     });
+
+    pub mod sync {
+        //! The world `guest-sync`, of the same interfaces.
+        wasmtime::component::bindgen!({
+            path: "../wit",
+            world: "guest-sync",
+            imports: { default: trappable },
+            exports: { default: async },
+            with: { "strandline:substrate": super::strandline::substrate },
+        });
+    }
 }
 mod block_on;
 mod convert;
 mod device;
 mod frontiers;
 mod host;
+mod limits;
 mod pools;
+mod ticker;
+mod waits;
 
-pub use host::{GuestError, GuestHost, GuestLimits, GuestProgram, GuestStore};
+pub use host::{Calls, GuestError, GuestHost, GuestProgram, GuestStore};
+pub use limits::GuestLimits;
 
 use crate::tenant::{
-    BufferHandle, PoolHandle, QueueHandle, ReadbackHandle, ReservationHandle, Tenant, TenantWait,
+    BufferHandle, PoolHandle, QueueHandle, ReadbackHandle, ReservationHandle, Tenant, TenantError,
 };
 use bindings::strandline::substrate::pools::Outcome;
-use bindings::strandline::substrate::types::{PoolError, WaitError};
+use bindings::strandline::substrate::types::PoolError;
 use core::fmt;
 use std::sync::Arc;
-use strandline_core::Entry;
 use strandline_core::table::{ShortKey, Table};
 use wasmtime::component::{HasData, ResourceTable};
 
@@ -144,15 +159,11 @@ impl GuestState {
     pub fn into_tenant(self) -> Tenant {
         self.tenant
     }
+}
 
-    /// Begins a wait, which counts as long as what it returns.
-    fn begin_wait(&mut self, entries: &[Entry]) -> Result<(TenantWait, Arc<()>), WaitError> {
-        if Arc::strong_count(&self.waits) > self.most_waits {
-            return Err(WaitError::Gone);
-        }
-        let wait = self.tenant.wait(entries).map_err(convert::wait_failure)?;
-        Ok((wait, self.waits.clone()))
-    }
+/// What a tenant says of handles that the host has checked: a trap of that guest where it knows one not.
+fn known<T>(result: Result<T, TenantError>) -> wasmtime::Result<T> {
+    result.map_err(|error| wasmtime::Error::msg(error.to_string()))
 }
 
 impl fmt::Debug for GuestState {

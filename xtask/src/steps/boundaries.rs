@@ -42,6 +42,7 @@ impl Boundaries {
             components: vec![
                 ("STRANDLINE_COMPONENT", component::component_file()),
                 ("STRANDLINE_GUEST", guests::guest_file()),
+                ("STRANDLINE_SYNC_GUEST", guests::sync_guest_file()),
             ],
         };
         match c_guest::c_guest() {

@@ -1,4 +1,4 @@
-//! Guests: the conformance suite's, and the benchmark's.
+//! Guests: the conformance suite's, and the benchmark's, each for both worlds.
 
 use std::path::PathBuf;
 
@@ -7,31 +7,56 @@ use crate::step::Outcome;
 
 use super::component;
 
-/// Where the guest is once it is built; the suite looks for it there.
-pub(super) fn guest_file() -> PathBuf {
-    target_dir().join("component/conformance.wasm")
+/// Where a guest is once it is built; who runs it looks for it there.
+fn file(name: &str) -> PathBuf {
+    target_dir().join("component").join(name)
 }
 
-/// Where the benchmark's guest is; it looks for it there.
+/// The suite's guest.
+pub(super) fn guest_file() -> PathBuf {
+    file("conformance.wasm")
+}
+
+/// The same, which cannot wait.
+pub(super) fn sync_guest_file() -> PathBuf {
+    file("conformance-sync.wasm")
+}
+
+/// The benchmark's guest.
 pub(super) fn bench_guest_file() -> PathBuf {
-    target_dir().join("component/bench-guest.wasm")
+    file("bench-guest.wasm")
+}
+
+/// The same, which cannot wait.
+pub(super) fn sync_bench_guest_file() -> PathBuf {
+    file("bench-guest-sync.wasm")
 }
 
 /// `cargo xtask guests`.
 pub(crate) fn guests() -> Outcome {
-    build("guest-tests/guest", "strandline_conformance_guest", guest_file())
+    let build = |features: &[&str], file| {
+        build("guest-tests/guest", "strandline_conformance_guest", features, file)
+    };
+    build(&[], guest_file())?;
+    build(SYNC, sync_guest_file())
 }
 
 /// The benchmark's.
-pub(super) fn bench_guest() -> Outcome {
-    build("bench/guest", "strandline_bench_guest", bench_guest_file())
+pub(super) fn bench_guests() -> Outcome {
+    let build =
+        |features: &[&str], file| build("bench/guest", "strandline_bench_guest", features, file);
+    build(&[], bench_guest_file())?;
+    build(SYNC, sync_bench_guest_file())
 }
 
+/// What makes of a crate the guest that cannot wait.
+const SYNC: &[&str] = &["--no-default-features"];
+
 /// Builds the crate in a folder, which makes a library of this name, and copies what it made.
-fn build(folder: &str, library: &str, file: PathBuf) -> Outcome {
+fn build(folder: &str, library: &str, features: &[&str], file: PathBuf) -> Outcome {
     let manifest = shell::root().join(folder).join("Cargo.toml");
     let build = Cmd::cargo().args(["build", "--locked", "--manifest-path"]).arg(manifest);
-    component::build_bare(build)?.run()?;
+    component::build_bare(build.args(features))?.run()?;
     let built = target_dir().join(format!("component/wasm32-wasip2/release/{library}.wasm"));
     let bytes = std::fs::copy(built, &file)?;
     println!("{}: {bytes} bytes", file.display());

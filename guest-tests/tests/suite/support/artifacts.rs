@@ -23,6 +23,11 @@ pub(crate) fn conformance() -> Vec<u8> {
     built("STRANDLINE_GUEST", "conformance.wasm", "cargo xtask guests")
 }
 
+/// The same guest, which cannot wait.
+pub(crate) fn conformance_sync() -> Vec<u8> {
+    built("STRANDLINE_SYNC_GUEST", "conformance-sync.wasm", "cargo xtask guests")
+}
+
 /// The guest in C.
 #[cfg(feature = "guest-c")]
 pub(crate) fn chain() -> Vec<u8> {

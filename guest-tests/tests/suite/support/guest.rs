@@ -7,7 +7,7 @@ use std::time::Duration;
 use strandline_guest_tests::Entry;
 use strandline_host_native::component::guest::bindings::strandline::substrate::types;
 use strandline_host_native::component::guest::{
-    GuestError, GuestHost, GuestLimits, GuestProgram, GuestStore,
+    Calls, GuestError, GuestHost, GuestLimits, GuestProgram, GuestStore,
 };
 use strandline_host_native::tenant::Tenant;
 use wasmtime::component::HasData;
@@ -85,23 +85,39 @@ impl bindings::strandline::guest_tests::stage::Host for Store {
     }
 }
 
-/// One host and one compiled program for all tests of the process.
+/// One host and the compiled programs for all tests of the process.
 pub(crate) struct Guests {
     pub(crate) host: GuestHost<Option<Rig>>,
-    pub(crate) program: GuestProgram<Option<Rig>>,
+    waiting: GuestProgram<Option<Rig>>,
+    polling: GuestProgram<Option<Rig>>,
+}
+
+/// Which of the two programs runs: what its calls must be.
+pub(crate) const KINDS: [Calls; 2] = [Calls::Concurrent, Calls::Synchronous];
+
+impl Guests {
+    /// The program whose calls are of this kind.
+    pub(crate) fn program(&self, calls: Calls) -> &GuestProgram<Option<Rig>> {
+        match calls {
+            Calls::Concurrent => &self.waiting,
+            Calls::Synchronous => &self.polling,
+        }
+    }
 }
 
 pub(crate) fn guests() -> &'static Guests {
     static GUESTS: OnceLock<Guests> = OnceLock::new();
     GUESTS.get_or_init(|| {
         let mut host = GuestHost::with_extra().unwrap();
-        bindings::strandline::guest_tests::stage::add_to_linker::<_, Stage>(
-            host.linker(),
-            |store| store,
-        )
+        host.add_imports(|linker, _| {
+            bindings::strandline::guest_tests::stage::add_to_linker::<_, Stage>(linker, |store| {
+                store
+            })
+        })
         .unwrap();
-        let program = host.compile(&artifacts::conformance()).unwrap();
-        Guests { host, program }
+        let waiting = host.compile(&artifacts::conformance()).unwrap();
+        let polling = host.compile(&artifacts::conformance_sync()).unwrap();
+        Guests { host, waiting, polling }
     })
 }
 
@@ -112,12 +128,13 @@ pub(crate) fn limits() -> GuestLimits {
 
 /// Runs a program of the conformance guest.
 pub(crate) fn run_guest(
+    calls: Calls,
     tenant: Tenant,
     rig: Option<Rig>,
     limits: &GuestLimits,
     arguments: &[&str],
 ) -> (Result<String, GuestError>, Option<Rig>) {
     let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
-    let Guests { host, program } = guests();
-    host.run_with(program, tenant, rig, limits, &arguments)
+    let guests = guests();
+    guests.host.run_with(guests.program(calls), tenant, rig, limits, &arguments)
 }

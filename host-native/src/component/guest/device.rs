@@ -1,17 +1,16 @@
-//! The interface `device`: queues, transient buffers, waits.
+//! The interface `device`: queues and transient buffers.
 
 use super::bindings::strandline::substrate::device::{
-    BufferStatus, DeallocaRefusal, Frontier, Host, HostBuffer, HostQueue, HostReadback,
-    HostWithStore, Memory, Place, QueueError, Request, Slice, SubmittedAlloca, WaitError,
+    BufferStatus, DeallocaRefusal, Frontier, Host, HostBuffer, HostQueue, HostReadback, Memory,
+    Place, QueueError, Request, Slice, SubmittedAlloca,
 };
 use super::bindings::strandline::substrate::pools::Permissions;
-use super::{Buffer, GuestState, Guests, Pool, PoolSet, Queue, Readback, convert};
+use super::{Buffer, GuestState, Pool, PoolSet, Queue, Readback, convert, known};
 use crate::tenant::{
     self, Ask, BufferHandle, BufferState, PoolHandle, QueueHandle, ReadbackHandle, TenantError,
 };
-use core::future::poll_fn;
-use strandline_core::{Axis, Observation};
-use wasmtime::component::{Accessor, Resource};
+use strandline_core::Axis;
+use wasmtime::component::Resource;
 
 impl GuestState {
     fn queue(&self, queue: &Resource<Queue>) -> wasmtime::Result<QueueHandle> {
@@ -32,10 +31,6 @@ fn answer<T>(result: Result<T, TenantError>) -> wasmtime::Result<Result<T, Queue
         Ok(value) => Ok(Ok(value)),
         Err(error) => Ok(Err(convert::queue_error(error)?)),
     }
-}
-
-fn known<T>(result: Result<T, TenantError>) -> wasmtime::Result<T> {
-    result.map_err(|error| wasmtime::Error::msg(error.to_string()))
 }
 
 impl Host for GuestState {
@@ -63,46 +58,10 @@ impl Host for GuestState {
         }
     }
 
+    /// Who polls this gets on: what waits for memory in the tenant's queues looks again.
     fn reached(&mut self, axis: u64) -> wasmtime::Result<u64> {
+        self.tenant.poll();
         Ok(self.tenant.reached(Axis::from_bits(axis)))
-    }
-}
-
-impl<T: Send + 'static> HostWithStore<T> for Guests {
-    async fn wait(
-        accessor: &Accessor<T, Self>,
-        frontier: Frontier,
-    ) -> wasmtime::Result<Result<(), WaitError>> {
-        let entries = convert::entries(&frontier);
-        let begun = accessor.with(|mut access| access.get().begin_wait(&entries));
-        let (mut wait, _counted) = match begun {
-            Ok(begun) => begun,
-            Err(failure) => return Ok(Err(failure)),
-        };
-        let result = poll_fn(|context| {
-            accessor.with(|mut access| access.get().tenant.poll_wait(&mut wait, context))
-        })
-        .await;
-        Ok(result.map_err(convert::wait_failure))
-    }
-
-    async fn changed(
-        accessor: &Accessor<T, Self>,
-        pool: Resource<Pool>,
-        seen: u32,
-    ) -> wasmtime::Result<Result<(), WaitError>> {
-        let mut change = accessor.with(|mut access| {
-            let guest = access.get();
-            let pool = guest.table.get(&pool)?.0;
-            known(guest.tenant.changed(pool, Observation::from_word(seen)))
-        })?;
-        poll_fn(|context| {
-            // What waits for memory in the tenant's queues looks again as well.
-            accessor.with(|mut access| access.get().tenant.poll());
-            core::pin::Pin::new(&mut change).poll(context)
-        })
-        .await;
-        Ok(Ok(()))
     }
 }
 
@@ -240,8 +199,10 @@ impl HostBuffer for GuestState {
         known(self.tenant.size_of(self.table.get(&buffer)?.0))
     }
 
+    /// As [`reached`](Host::reached), for who polls a buffer.
     fn status(&mut self, buffer: Resource<Buffer>) -> wasmtime::Result<BufferStatus> {
         let handle = self.table.get(&buffer)?.0;
+        self.tenant.poll();
         Ok(match known(self.tenant.status(handle))? {
             BufferState::Waiting => BufferStatus::Waiting,
             BufferState::Ready(epoch) => BufferStatus::Ready(epoch),

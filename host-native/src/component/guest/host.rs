@@ -2,66 +2,34 @@
 //!
 //! ```text
 //!   GuestHost::compile(bytes) ─▶ GuestProgram ─┐
-//!                          Tenant ─────────────┼─▶ GuestHost::run ─▶ what it says, or GuestError
-//!                          GuestLimits ────────┘        └─ the tenant is dropped, everything comes back
+//!         │ Calls              Tenant ─────────┼─▶ GuestHost::run ─▶ what it says, or GuestError
+//!         │                    GuestLimits ────┘        └─ the tenant is dropped, everything comes back
+//!         ├─ Synchronous: an engine without support for concurrent calls   (world `guest-sync`)
+//!         └─ Concurrent:  one with it, for what the first refuses          (world `guest`)
 //! ```
 //!
-//! A ticker thread advances the engine's epoch while guests run; each store looks at its own deadline when it
+//! With that support each call from a guest to its host makes a task and ends it, which costs more than the call. A component
+//! has in it only what it uses, so the first engine refuses just those guests that wait.
+//!
+//! A ticker thread advances the engines' epoch while guests run; each store looks at its own deadline when it
 //! does, so a loop without calls ends too. Waits end at the deadline as well.
 
 use super::bindings::GuestPre;
+use super::bindings::sync::GuestSyncPre;
 use super::block_on::block_on;
-use super::{GuestState, Guests, bindings};
+use super::ticker::Ticker;
+use super::{GuestLimits, GuestState, Guests, bindings};
 use crate::tenant::Tenant;
 use core::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use wasmtime::component::{Component, Linker};
-use wasmtime::{Config, Engine, Store, StoreLimits, StoreLimitsBuilder, Trap, UpdateDeadline};
-
-/// What a guest may take of its host, beside what its [`TenantLimits`](crate::tenant::TenantLimits) say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GuestLimits {
-    /// Bytes of each linear memory. The default is 64 MiB.
-    pub memory_bytes: usize,
-    /// Linear memories. The default is 4.
-    pub memories: usize,
-    /// Tables, of all instances. The default is 16.
-    pub tables: usize,
-    /// Elements of each table. The default is 65,536.
-    pub table_elements: usize,
-    /// Core instances. The default is 32.
-    pub instances: usize,
-    /// Handles that the guest holds, and as many that the host keeps for it; also waits at once. The
-    /// default is 65,536.
-    pub handles: usize,
-    /// Bytes that one call may have copied into the host's memory. The default is 64 MiB.
-    pub call_bytes: usize,
-    /// How long it may run, waits included; without end when `None`. The default is 60 s.
-    pub timeout: Option<Duration>,
-}
-
-impl Default for GuestLimits {
-    fn default() -> Self {
-        Self {
-            memory_bytes: 64 << 20,
-            memories: 4,
-            tables: 16,
-            table_elements: 1 << 16,
-            instances: 32,
-            handles: 1 << 16,
-            call_bytes: 64 << 20,
-            timeout: Some(Duration::from_secs(60)),
-        }
-    }
-}
+use wasmtime::{Config, Engine, Store, StoreLimits, Trap, UpdateDeadline};
 
 /// How a guest ended, other than well.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum GuestError {
-    /// The bytes are not a component, or not one of the world `guest`: the text says which import or
+    /// The bytes are not a component, or not one of the worlds `guest` and `guest-sync`: the text says which import or
     /// export does not fit.
     Invalid(wasmtime::Error),
     /// It could not be started within its limits.
@@ -72,7 +40,7 @@ pub enum GuestError {
     TimedOut,
     /// It ended by itself, with an error of its own.
     Failed(String),
-    /// The host could not set up its engine or ticker.
+    /// The host could not set up its engines or ticker.
     Host(String),
 }
 
@@ -91,14 +59,70 @@ impl fmt::Display for GuestError {
 
 impl core::error::Error for GuestError {}
 
+fn host_failed(error: wasmtime::Error) -> GuestError {
+    GuestError::Host(format!("{error:#}"))
+}
+
+/// What calls between a guest and its host may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Calls {
+    /// One at a time. Enough for a guest that imports nothing asynchronous and whose `run` is not.
+    Synchronous,
+    /// Any number at once: for guests that wait. Each call costs more.
+    Concurrent,
+}
+
+/// An engine and what its guests may import.
+struct Side<X: 'static> {
+    engine: Engine,
+    linker: Linker<GuestStore<X>>,
+}
+
+impl<X: Send + 'static> Side<X> {
+    fn new(calls: Calls) -> wasmtime::Result<Self> {
+        let mut config = Config::new();
+        config.epoch_interruption(true);
+        let concurrent = calls == Calls::Concurrent;
+        config.wasm_component_model_async(concurrent);
+        config.concurrency_support(concurrent);
+        let engine = Engine::new(&config)?;
+        let mut linker = Linker::new(&engine);
+        match calls {
+            Calls::Synchronous => {
+                bindings::sync::GuestSync::add_to_linker::<_, Guests>(&mut linker, guest_of)?;
+            }
+            Calls::Concurrent => {
+                bindings::Guest::add_to_linker::<_, Guests>(&mut linker, guest_of)?
+            }
+        }
+        Ok(Self { engine, linker })
+    }
+}
+
 /// A compiled guest, to be run any number of times.
 pub struct GuestProgram<X: 'static = ()> {
-    pre: GuestPre<GuestStore<X>>,
+    linked: Linked<X>,
+}
+
+enum Linked<X: 'static> {
+    Synchronous(GuestSyncPre<GuestStore<X>>),
+    Concurrent(GuestPre<GuestStore<X>>),
+}
+
+impl<X> GuestProgram<X> {
+    /// What its calls may be: as little as it needs.
+    #[must_use]
+    pub const fn calls(&self) -> Calls {
+        match self.linked {
+            Linked::Synchronous(_) => Calls::Synchronous,
+            Linked::Concurrent(_) => Calls::Concurrent,
+        }
+    }
 }
 
 impl<X> fmt::Debug for GuestProgram<X> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GuestProgram").finish_non_exhaustive()
+        f.debug_struct("GuestProgram").field("calls", &self.calls()).finish_non_exhaustive()
     }
 }
 
@@ -107,77 +131,14 @@ impl<X> fmt::Debug for GuestProgram<X> {
 pub struct GuestStore<X = ()> {
     /// The guest.
     pub guest: GuestState,
-    /// The embedder's own, for imports that it adds; see [`GuestHost::linker`].
+    /// The embedder's own, for imports that it adds; see [`GuestHost::add_imports`].
     pub extra: X,
     limits: StoreLimits,
     deadline: Option<Instant>,
 }
 
-#[derive(Default)]
-struct Running {
-    guests: usize,
-    ending: bool,
-}
-
-struct Ticker {
-    running: Arc<(Mutex<Running>, Condvar)>,
-    thread: Option<JoinHandle<()>>,
-}
-
-/// How often deadlines are looked at.
-const TICK: Duration = Duration::from_millis(5);
-
-fn lock(running: &Mutex<Running>) -> MutexGuard<'_, Running> {
-    // Nothing panics with it held.
-    running.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Ticker {
-    fn start(engine: Engine) -> std::io::Result<Self> {
-        let running = Arc::new((Mutex::new(Running::default()), Condvar::new()));
-        let shared = running.clone();
-        let thread =
-            std::thread::Builder::new().name("guest ticker".to_owned()).spawn(move || {
-                let (running, changed) = &*shared;
-                let mut state = lock(running);
-                while !state.ending {
-                    state = if state.guests == 0 {
-                        changed.wait(state).unwrap_or_else(PoisonError::into_inner)
-                    } else {
-                        engine.increment_epoch();
-                        changed.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner).0
-                    };
-                }
-            })?;
-        Ok(Self { running, thread: Some(thread) })
-    }
-
-    /// It ticks as long as the value lives.
-    fn ticking(&self) -> Ticking<'_> {
-        lock(&self.running.0).guests += 1;
-        self.running.1.notify_one();
-        Ticking(self)
-    }
-}
-
-struct Ticking<'a>(&'a Ticker);
-
-impl Drop for Ticking<'_> {
-    fn drop(&mut self) {
-        lock(&self.0.running.0).guests -= 1;
-    }
-}
-
-impl Drop for Ticker {
-    fn drop(&mut self) {
-        lock(&self.running.0).ending = true;
-        self.running.1.notify_one();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            log::error!("the guest ticker panicked");
-        }
-    }
+const fn guest_of<X>(store: &mut GuestStore<X>) -> &mut GuestState {
+    &mut store.guest
 }
 
 /// Runs guests; see the [module](super). One host serves any number of guests, one after the other or on several
@@ -197,13 +158,13 @@ impl Drop for Ticker {
 /// # }
 /// ```
 pub struct GuestHost<X: 'static = ()> {
-    engine: Engine,
-    linker: Linker<GuestStore<X>>,
+    synchronous: Side<X>,
+    concurrent: Side<X>,
     ticker: Ticker,
 }
 
 impl GuestHost {
-    /// A host with an engine of its own.
+    /// A host with engines of its own.
     ///
     /// # Errors
     /// [`GuestError::Host`].
@@ -227,57 +188,90 @@ impl GuestHost {
 }
 
 impl<X: Send + 'static> GuestHost<X> {
-    /// A host whose guests may import more than the world `guest`: see [`linker`](Self::linker).
+    /// A host whose guests may import more than their world: see [`add_imports`](Self::add_imports).
     ///
     /// # Errors
     /// [`GuestError::Host`].
     pub fn with_extra() -> Result<Self, GuestError> {
-        let failed = |error: wasmtime::Error| GuestError::Host(format!("{error:#}"));
-        let mut config = Config::new();
-        config.epoch_interruption(true);
-        config.wasm_component_model_async(true);
-        let engine = Engine::new(&config).map_err(failed)?;
-        let mut linker = Linker::new(&engine);
-        bindings::Guest::add_to_linker::<_, Guests>(&mut linker, |store: &mut GuestStore<X>| {
-            &mut store.guest
-        })
-        .map_err(failed)?;
-        let ticker = Ticker::start(engine.clone())
+        let synchronous = Side::new(Calls::Synchronous).map_err(host_failed)?;
+        let concurrent = Side::new(Calls::Concurrent).map_err(host_failed)?;
+        let engines = [synchronous.engine.clone(), concurrent.engine.clone()];
+        let ticker = Ticker::start(engines)
             .map_err(|error| GuestError::Host(format!("no ticker thread: {error}")))?;
-        Ok(Self { engine, linker, ticker })
+        Ok(Self { synchronous, concurrent, ticker })
     }
 
-    /// The engine, to compile with or to deserialize what was compiled before.
+    const fn side(&self, calls: Calls) -> &Side<X> {
+        match calls {
+            Calls::Synchronous => &self.synchronous,
+            Calls::Concurrent => &self.concurrent,
+        }
+    }
+
+    /// The engine for such calls, to compile with or to deserialize what was compiled before.
     #[must_use]
-    pub const fn engine(&self) -> &Engine {
-        &self.engine
+    pub const fn engine(&self, calls: Calls) -> &Engine {
+        &self.side(calls).engine
     }
 
-    /// The linker, to add imports to.
-    pub const fn linker(&mut self) -> &mut Linker<GuestStore<X>> {
-        &mut self.linker
+    /// Lets guests import more. `add` is called twice, with the linker of each kind of calls. Functions that are
+    /// asynchronous can be added for [`Calls::Concurrent`] only; a guest that imports one that the other linker lacks
+    /// runs with concurrent calls.
+    ///
+    /// ```no_run
+    /// # use strandline_host_native::component::guest::{GuestError, GuestHost};
+    /// let mut host = GuestHost::<u32>::with_extra()?;
+    /// host.add_imports(|linker, _calls| {
+    ///     let mut root = linker.root();
+    ///     root.func_wrap("lucky", |store, ()| Ok((store.data().extra,)))
+    /// })?;
+    /// # Ok::<(), GuestError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`GuestError::Host`] with what `add` says.
+    pub fn add_imports(
+        &mut self,
+        mut add: impl FnMut(&mut Linker<GuestStore<X>>, Calls) -> wasmtime::Result<()>,
+    ) -> Result<(), GuestError> {
+        add(&mut self.synchronous.linker, Calls::Synchronous).map_err(host_failed)?;
+        add(&mut self.concurrent.linker, Calls::Concurrent).map_err(host_failed)
     }
 
-    /// Compiles a guest: a component, binary or text.
+    /// Compiles a guest: a component, binary or text. With synchronous calls if that will do.
     ///
     /// # Errors
     /// [`GuestError::Invalid`].
     pub fn compile(&self, bytes: &[u8]) -> Result<GuestProgram<X>, GuestError> {
-        let component = Component::new(&self.engine, bytes).map_err(GuestError::Invalid)?;
-        self.link(&component)
+        // What is asynchronous is refused before any code is made.
+        let compile = |calls| {
+            Component::new(self.engine(calls), bytes)
+                .and_then(|component| self.link_as(&component, calls))
+        };
+        let linked = compile(Calls::Synchronous).or_else(|_| compile(Calls::Concurrent));
+        linked.map_err(GuestError::Invalid)
     }
 
-    /// Links a component that was compiled with this host's engine.
+    /// Links a component that was compiled with one of this host's engines.
     ///
     /// # Errors
     /// [`GuestError::Invalid`].
     pub fn link(&self, component: &Component) -> Result<GuestProgram<X>, GuestError> {
-        let pre = self
-            .linker
-            .instantiate_pre(component)
-            .and_then(GuestPre::new)
-            .map_err(GuestError::Invalid)?;
-        Ok(GuestProgram { pre })
+        let engine = component.engine();
+        let calls = [Calls::Synchronous, Calls::Concurrent]
+            .into_iter()
+            .find(|&calls| Engine::same(engine, self.engine(calls)))
+            .ok_or_else(|| wasmtime::Error::msg("it was compiled with the engine of another host"));
+        calls.and_then(|calls| self.link_as(component, calls)).map_err(GuestError::Invalid)
+    }
+
+    fn link_as(&self, component: &Component, calls: Calls) -> wasmtime::Result<GuestProgram<X>> {
+        let pre = self.side(calls).linker.instantiate_pre(component)?;
+        let linked = match calls {
+            Calls::Synchronous => Linked::Synchronous(GuestSyncPre::new(pre)?),
+            Calls::Concurrent => Linked::Concurrent(GuestPre::new(pre)?),
+        };
+        Ok(GuestProgram { linked })
     }
 
     /// Runs a guest as [`GuestHost::run`], with something of the embedder's in its store, which comes back.
@@ -293,23 +287,11 @@ impl<X: Send + 'static> GuestHost<X> {
         limits: &GuestLimits,
         arguments: &[String],
     ) -> (Result<String, GuestError>, X) {
-        let deadline = limits.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut store = self.store(tenant, extra, limits, deadline);
+        let deadline = limits.deadline();
+        let engine = self.engine(program.calls());
+        let mut store = store(engine, tenant, extra, limits, deadline);
         let ticking = self.ticker.ticking();
-        let ended = block_on(
-            async {
-                let guest = program.pre.instantiate_async(&mut store).await;
-                let guest = guest.map_err(GuestError::Start)?;
-                let arguments = arguments.to_vec();
-                store
-                    .run_concurrent(async |accessor| guest.call_run(accessor, arguments).await)
-                    .await
-                    .flatten()
-                    .map_err(GuestError::Trapped)?
-                    .map_err(GuestError::Failed)
-            },
-            deadline,
-        );
+        let ended = block_on(program.call(&mut store, arguments), deadline);
         drop(ticking);
         let ended = match ended {
             Some(Err(GuestError::Trapped(error) | GuestError::Start(error)))
@@ -322,35 +304,51 @@ impl<X: Send + 'static> GuestHost<X> {
         };
         (ended, store.into_data().extra)
     }
+}
 
-    fn store(
+impl<X: Send + 'static> GuestProgram<X> {
+    async fn call(
         &self,
-        tenant: Tenant,
-        extra: X,
-        limits: &GuestLimits,
-        deadline: Option<Instant>,
-    ) -> Store<GuestStore<X>> {
-        let store_limits = StoreLimitsBuilder::new()
-            .memory_size(limits.memory_bytes)
-            .memories(limits.memories)
-            .tables(limits.tables)
-            .table_elements(limits.table_elements)
-            .instances(limits.instances)
-            .build();
-        let guest = GuestState::new(tenant, limits.handles);
-        let data = GuestStore { guest, extra, limits: store_limits, deadline };
-        let mut store = Store::new(&self.engine, data);
-        store.limiter(|data| &mut data.limits);
-        store.set_hostcall_fuel(limits.call_bytes);
-        store.set_max_component_handles(limits.handles);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|context| {
-            let late = context.data().deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            // A yield lets the guest's other tasks, and the deadline of the executor, have their turn.
-            Ok(if late { UpdateDeadline::Interrupt } else { UpdateDeadline::Yield(1) })
-        });
-        store
+        store: &mut Store<GuestStore<X>>,
+        arguments: &[String],
+    ) -> Result<String, GuestError> {
+        let said = match &self.linked {
+            Linked::Synchronous(pre) => {
+                let guest = pre.instantiate_async(&mut *store).await.map_err(GuestError::Start)?;
+                guest.call_run(store, arguments).await
+            }
+            Linked::Concurrent(pre) => {
+                let guest = pre.instantiate_async(&mut *store).await.map_err(GuestError::Start)?;
+                let arguments = arguments.to_vec();
+                let run = store
+                    .run_concurrent(async |accessor| guest.call_run(accessor, arguments).await);
+                run.await.flatten()
+            }
+        };
+        said.map_err(GuestError::Trapped)?.map_err(GuestError::Failed)
     }
+}
+
+fn store<X>(
+    engine: &Engine,
+    tenant: Tenant,
+    extra: X,
+    limits: &GuestLimits,
+    deadline: Option<Instant>,
+) -> Store<GuestStore<X>> {
+    let guest = GuestState::new(tenant, limits.handles);
+    let data = GuestStore { guest, extra, limits: limits.store_limits(), deadline };
+    let mut store = Store::new(engine, data);
+    store.limiter(|data| &mut data.limits);
+    store.set_hostcall_fuel(limits.call_bytes);
+    store.set_max_component_handles(limits.handles);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(|context| {
+        let late = context.data().deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        // A yield lets the guest's other tasks, and the deadline of the executor, have their turn.
+        Ok(if late { UpdateDeadline::Interrupt } else { UpdateDeadline::Yield(1) })
+    });
+    store
 }
 
 impl<X> fmt::Debug for GuestHost<X> {
