@@ -128,7 +128,7 @@ impl<K: Key, T> Table<K, T> {
     }
 
     /// Takes the value out: its key names nothing from now on.
-    #[inline]
+    #[inline(always)]
     pub fn remove(&mut self, key: K) -> Option<T> {
         let (index, generation) = key.parts();
         let slot = self.slots.get_mut(index as usize)?;
@@ -183,7 +183,7 @@ pub struct Vacant<'a, K, T>(&'a mut Table<K, T>);
 
 impl<K: Key, T> Vacant<'_, K, T> {
     /// Stores the value.
-    #[inline]
+    #[inline(always)]
     pub fn fill(self, value: T) -> K {
         let table = self.0;
         table.len += 1;

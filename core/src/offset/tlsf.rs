@@ -234,6 +234,7 @@ struct Nodes<L> {
     labels: Vec<L>,
 }
 
+// Here and on other usual ways the index is into a slice: where code is made small, one into a vector is a call.
 impl<L> Nodes<L> {
     const fn new() -> Self {
         Self { nodes: Vec::new(), labels: Vec::new() }
@@ -241,12 +242,12 @@ impl<L> Nodes<L> {
 
     #[inline(always)]
     fn at(&self, id: u32) -> &Node {
-        &self.nodes[id as usize]
+        &self.nodes.as_slice()[id as usize]
     }
 
     #[inline(always)]
     fn at_mut(&mut self, id: u32) -> &mut Node {
-        &mut self.nodes[id as usize]
+        &mut self.nodes.as_mut_slice()[id as usize]
     }
 
     #[inline(always)]

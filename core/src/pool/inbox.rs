@@ -368,14 +368,14 @@ mod model {
                 .map(|t| {
                     let inbox = inbox.clone();
                     thread::spawn(move || {
-                        let numbered = |i| {
+                        let numbered = |i: u32| {
                             let mut ticket = Ticket::new();
                             ticket.block = t * 2 + i;
                             ticket
                         };
                         if t == 0 {
                             let mut chain = Chain::new();
-                            (0..2).for_each(|i| chain.add(numbered(i)));
+                            (0..2_u32).for_each(|i| chain.add(numbered(i)));
                             inbox.push_all(chain);
                         } else {
                             (0..2).for_each(|i| inbox.push(numbered(i)));

@@ -201,6 +201,7 @@ impl TlsfPool {
         }
     }
 
+    #[inline(always)]
     fn emit(&self, event: &Event) {
         if let Some(sink) = &self.host.sink {
             sink.event(event);
@@ -335,6 +336,7 @@ impl TlsfPool {
         }
     }
 
+    #[inline(always)]
     fn take_back(&self, reservation: Reservation) -> Result<Box<Ticket>, ReleaseError> {
         if reservation.pool != self.id {
             return Err(ReleaseError { reservation });
@@ -526,7 +528,7 @@ impl State {
         stats.requested_bytes += request.size;
         stats.peak_requested_bytes = stats.peak_requested_bytes.max(stats.requested_bytes);
         stats.peak_reserved_bytes = stats.peak_reserved_bytes.max(self.engine.reserved_bytes());
-        let slab = self.slabs[taken.region.index() as usize]?.id;
+        let slab = self.slabs.as_slice()[taken.region.index() as usize]?.id;
         Some(Found { slab, offset: taken.offset, ticket, ready })
     }
 }

@@ -252,13 +252,13 @@ impl<L: Label> Tlsf<L> {
     }
 
     fn file_as(&mut self, id: u32, units: u32, shelf: u16, rank: u64) {
-        self.shelves[shelf as usize].insert(&mut self.nodes, id, units, rank);
+        self.shelves.as_mut_slice()[shelf as usize].insert(&mut self.nodes, id, units, rank);
     }
 
     fn unfile(&mut self, id: u32) {
         let node = self.nodes.at(id);
         let (units, shelf) = (node.units, node.shelf);
-        self.shelves[shelf as usize].remove(&mut self.nodes, id, units);
+        self.shelves.as_mut_slice()[shelf as usize].remove(&mut self.nodes, id, units);
     }
 
     /// Gives a filed block another extent, re-filing it if its bin changes.
@@ -269,7 +269,7 @@ impl<L: Label> Tlsf<L> {
         let first = node.link.prev == NONE;
         node.offset = offset;
         node.units = units;
-        let filed = &mut self.shelves[shelf as usize];
+        let filed = &mut self.shelves.as_mut_slice()[shelf as usize];
         // An unranked block comes first in its bin again: what was touched last is taken first.
         if filed.same_bin(old, units) && (rank != 0 || first) {
             filed.resized(first, old, units);

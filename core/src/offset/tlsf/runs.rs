@@ -43,13 +43,13 @@ struct Records(Vec<Run>);
 
 impl Lists for Records {
     fn link(&mut self, id: u32) -> &mut Link {
-        &mut self.0[id as usize].link
+        &mut self.0.as_mut_slice()[id as usize].link
     }
     fn link_ref(&self, id: u32) -> &Link {
-        &self.0[id as usize].link
+        &self.0.as_slice()[id as usize].link
     }
     fn units(&self, id: u32) -> u32 {
-        self.0[id as usize].units
+        self.0.as_slice()[id as usize].units
     }
 }
 
@@ -245,7 +245,7 @@ impl Runs {
     }
 
     pub(super) fn record(&self, run: u32) -> &Run {
-        &self.records.0[run as usize]
+        &self.records.0.as_slice()[run as usize]
     }
 
     /// Records in use, for the checker.
@@ -262,7 +262,7 @@ impl Runs {
     }
 
     fn change(&mut self, run: u32, change: impl FnOnce(&mut Run)) {
-        let record = &mut self.records.0[run as usize];
+        let record = &mut self.records.0.as_mut_slice()[run as usize];
         let from = record.units;
         change(record);
         let to = record.units;
