@@ -46,15 +46,19 @@ pub(crate) struct Own(Option<device::Queue>);
 
 impl Own {
     /// # Errors
-    /// What a queue refuses to wait for.
+    /// What a queue refuses to wait for, or what it failed with since.
     fn ask(&mut self, until: &[types::Entry]) -> Result<(), device::QueueError> {
         let queue = match self.0.take() {
             Some(queue) => queue,
             None => device::open_queue()?,
         };
-        let submitted = self.0.insert(queue).barrier(until);
-        match submitted {
-            Ok(_) | Err(device::QueueError::Limit) => Ok(()),
+        match queue.barrier(until) {
+            // Too many barriers under way say nothing of what they wait for.
+            Ok(_) | Err(device::QueueError::Limit) => {
+                self.0 = Some(queue);
+                Ok(())
+            }
+            // The queue may have failed with what it was to wait for: the next question needs another.
             Err(error) => Err(error),
         }
     }

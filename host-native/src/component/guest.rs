@@ -27,7 +27,8 @@
 //!   guest ended.
 //!
 //! # Cost
-//! A host call costs what the tenant's method does, a few lookups in the handle table, and the crossing.
+//! A host call costs what the tenant's method does, a few lookups in the handle table, and the crossing. The crossing costs a
+//! guest that may wait several times as much; see [`Calls`].
 
 #[allow(
     missing_docs,
@@ -173,7 +174,8 @@ impl fmt::Debug for GuestState {
 }
 
 /// Tells a linker where a store keeps its [`GuestState`]. For hosts with stores of their own:
-/// `bindings::Guest::add_to_linker::<T, Guests>(&mut linker, |store| &mut store.guest)`.
+/// `bindings::Guest::add_to_linker::<T, Guests>(&mut linker, |store| &mut store.guest)`, or
+/// `bindings::sync::GuestSync` in an engine without support for concurrent calls.
 #[derive(Debug)]
 pub struct Guests;
 

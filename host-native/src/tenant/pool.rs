@@ -66,21 +66,10 @@ pub(super) struct Books {
 pub(super) struct TenantPool {
     index: usize,
     inner: Arc<dyn Pool>,
+    /// The host's pool's, which never change.
+    properties: PoolProperties,
     account: Arc<Account>,
     may_trim: bool,
-}
-
-/// What a tenant's pool answered, and what any use of the bytes must be ordered after beyond what their requester
-/// said: any death of theirs includes it.
-pub(super) struct Taken {
-    pub(super) answer: Acquire,
-    pub(super) after: Frontier,
-}
-
-impl Taken {
-    const fn nothing(answer: Acquire) -> Self {
-        Self { answer, after: Frontier::new() }
-    }
 }
 
 /// Why a tenant's pool did not look.
@@ -103,7 +92,8 @@ impl TenantPool {
         account: Arc<Account>,
         may_trim: bool,
     ) -> Self {
-        Self { index, inner, account, may_trim }
+        let properties = inner.properties();
+        Self { index, inner, properties, account, may_trim }
     }
 
     /// Bytes that a reservation of this pool is charged.
@@ -112,10 +102,14 @@ impl TenantPool {
         self.find(&books.ledger, reservation).map_or(0, |(_, footprint)| footprint)
     }
 
-    /// Asks the host's pool; an answer that would wait for another tenant is not taken.
-    fn ask(&self, request: &Request<'_>) -> Result<Acquire, PoolError> {
-        let answer = self.inner.acquire(request)?;
-        let Acquire::AfterWait { reservation, wait } = answer else { return Ok(answer) };
+    /// An answer to wait for, if the wait is one that the tenant may be made to do. Otherwise the host's pool is asked again
+    /// without it.
+    fn or_without_wait(
+        &self,
+        request: &Request<'_>,
+        reservation: Reservation,
+        wait: Frontier,
+    ) -> Result<Acquire, PoolError> {
         let countable = wait.clone().merge(request.frontier) == Merge::Done;
         if countable && lock(&self.account.names).may_wait_for(&wait) {
             return Ok(Acquire::AfterWait { reservation, wait });
@@ -191,68 +185,101 @@ impl TenantPool {
     }
 
     /// [`Pool::acquire`], with more to say.
-    pub(super) fn take(&self, request: &Request<'_>) -> Result<Taken, TakeError> {
-        let tracker = &self.account.tracker;
+    ///
+    /// An answer that is ready goes from hand to hand as a reservation: the whole is as large as the frontier that it might carry, and
+    /// copies of it took as long as the locks.
+    pub(super) fn take(&self, request: &Request<'_>) -> Result<Acquire, TakeError> {
         let observed = self.inner.notification().observe();
         let footprint = self.inner.footprint(request.size, request.alignment);
-        let max = self.inner.properties().max_request;
+        let max = self.properties.max_request;
         let valid = request.size > 0 && request.size <= max && request.alignment.is_power_of_two();
         let room = {
             let Books { ledger, counts } = &mut *lock(&self.account.books);
-            ledger.settle(tracker);
+            ledger.settle(&self.account.tracker);
             let room = ledger.room(footprint);
             if valid && !ledger.has_place() {
                 return Err(TakeError::NoPlace(observed));
             }
             if valid && room == Room::No {
                 counts[self.index].over_budget += 1;
-                return Ok(Taken::nothing(Acquire::OverBudget { observed }));
+                return Ok(Acquire::OverBudget { observed });
             }
             room
         };
         // Only bytes that the tenant is charged for already would do: a new slab has none.
         let may_grow = request.may_grow && room == Room::Yes;
-        let charged = match self.ask(&Request { may_grow, ..*request })? {
+        let request = Request { may_grow, ..*request };
+        match self.inner.acquire(&request)? {
             Acquire::Ready { reservation, origin } => {
-                // Bytes handed out on the word of the requester are ordered after what it said; all
-                // others are nobody's any more.
-                let after = match origin {
-                    Origin::Reused(ReuseProof::Dominance) => unreached(request.frontier, tracker),
-                    Origin::Reused(ReuseProof::Completion) | Origin::Fresh => Frontier::new(),
-                };
-                let charged = self.charge(reservation, footprint, |stats| match origin {
-                    Origin::Fresh => stats.fresh += 1,
-                    Origin::Reused(ReuseProof::Dominance) => stats.dominated += 1,
-                    Origin::Reused(ReuseProof::Completion) => stats.completed += 1,
-                });
-                charged.map(|reservation| Taken {
-                    answer: Acquire::Ready { reservation, origin },
-                    after,
-                })
+                Ok(self.hand_out(reservation, origin, footprint, observed))
             }
             Acquire::AfterWait { reservation, wait } => {
-                let mut after = unreached(request.frontier, tracker);
-                // `ask` has made sure that it fits.
-                let _: Merge = after.merge(wait.as_ref());
-                let charged = self.charge(reservation, footprint, |stats| stats.waited += 1);
-                charged.map(|reservation| {
-                    lock(&self.account.names).tell(&wait);
-                    Taken { answer: Acquire::AfterWait { reservation, wait }, after }
-                })
+                match self.or_without_wait(&request, reservation, wait)? {
+                    Acquire::Ready { reservation, origin } => {
+                        Ok(self.hand_out(reservation, origin, footprint, observed))
+                    }
+                    Acquire::AfterWait { reservation, wait } => {
+                        Ok(self.hand_out_after(reservation, wait, footprint, observed))
+                    }
+                    answer => Ok(self.nothing(answer)),
+                }
             }
-            answer @ Acquire::Exhausted { .. } => {
-                lock(&self.account.books).counts[self.index].exhausted += 1;
-                return Ok(Taken::nothing(answer));
+            answer => Ok(self.nothing(answer)),
+        }
+    }
+
+    /// Charges what is ready and answers with it.
+    fn hand_out(
+        &self,
+        reservation: Reservation,
+        origin: Origin,
+        footprint: u64,
+        observed: Observation,
+    ) -> Acquire {
+        let charged = self.charge(reservation, footprint, |stats| match origin {
+            Origin::Fresh => stats.fresh += 1,
+            Origin::Reused(ReuseProof::Dominance) => stats.dominated += 1,
+            Origin::Reused(ReuseProof::Completion) => stats.completed += 1,
+        });
+        match charged {
+            Ok(reservation) => Acquire::Ready { reservation, origin },
+            Err(reservation) => self.beyond_budget(reservation, observed),
+        }
+    }
+
+    /// Charges what is to be waited for and answers with it.
+    fn hand_out_after(
+        &self,
+        reservation: Reservation,
+        wait: Frontier,
+        footprint: u64,
+        observed: Observation,
+    ) -> Acquire {
+        match self.charge(reservation, footprint, |stats| stats.waited += 1) {
+            Ok(reservation) => {
+                lock(&self.account.names).tell(&wait);
+                Acquire::AfterWait { reservation, wait }
             }
-            answer @ Acquire::OverBudget { .. } => {
-                lock(&self.account.books).counts[self.index].over_budget += 1;
-                return Ok(Taken::nothing(answer));
-            }
-        };
-        Ok(charged.unwrap_or_else(|reservation| {
-            log_refusal(self.inner.cancel(reservation));
-            Taken::nothing(Acquire::OverBudget { observed })
-        }))
+            Err(reservation) => self.beyond_budget(reservation, observed),
+        }
+    }
+
+    /// Gives back what the budget does not allow after all.
+    #[cold]
+    fn beyond_budget(&self, reservation: Reservation, observed: Observation) -> Acquire {
+        log_refusal(self.inner.cancel(reservation));
+        Acquire::OverBudget { observed }
+    }
+
+    /// Counts an answer without a reservation.
+    #[cold]
+    fn nothing(&self, answer: Acquire) -> Acquire {
+        let stats = &mut lock(&self.account.books).counts[self.index];
+        match answer {
+            Acquire::OverBudget { .. } => stats.over_budget += 1,
+            _ => stats.exhausted += 1,
+        }
+        answer
     }
 
     /// The key of a reservation that this tenant has from this pool, and what it is charged.
@@ -283,7 +310,7 @@ impl Pool for TenantPool {
     }
 
     fn properties(&self) -> PoolProperties {
-        self.inner.properties()
+        self.properties
     }
 
     fn footprint(&self, size: u64, alignment: u64) -> u64 {
@@ -292,7 +319,7 @@ impl Pool for TenantPool {
 
     fn acquire(&self, request: &Request<'_>) -> Result<Acquire, PoolError> {
         match self.take(request) {
-            Ok(taken) => Ok(taken.answer),
+            Ok(answer) => Ok(answer),
             Err(TakeError::NoPlace(observed)) => {
                 lock(&self.account.books).counts[self.index].over_budget += 1;
                 Ok(Acquire::OverBudget { observed })

@@ -4,9 +4,9 @@
 //! program forgets one, and nothing can be named that is not the tenant's.
 
 use super::error::{Limit, TenantError};
-use super::pool::{TakeError, Taken, unreached};
-use super::{Holding, PoolHandle, ReservationHandle, Tenant};
-use strandline_core::pool::{MAX_DEATH_AXES, Origin, Request};
+use super::pool::{TakeError, unreached};
+use super::{Holding, PoolHandle, ReservationHandle, Tenant, log_refusal};
+use strandline_core::pool::{MAX_DEATH_AXES, Origin, Pool, Request, ReuseProof};
 use strandline_core::queue::Place;
 use strandline_core::{Acquire, Entry, Frontier, FrontierRef, Merge, Observation, Reservation};
 
@@ -117,18 +117,27 @@ impl Tenant {
     pub fn acquire(&mut self, pool: PoolHandle, ask: &Ask<'_>) -> Result<Answer, TenantError> {
         let (index, _) = self.tenant_pool(pool)?;
         let after = self.account.check(ask.after)?;
-        let Taken { answer, after } = match self.pools[index].take(&ask.request(after)) {
-            Ok(taken) => taken,
+        let answer = match self.pools[index].take(&ask.request(after)) {
+            Ok(answer) => answer,
             Err(TakeError::NoPlace(_)) => return Err(TenantError::Limit(Limit::Reservations)),
             Err(TakeError::Pool(error)) => return Err(error.into()),
         };
         match answer {
             Acquire::Ready { reservation, origin } => {
-                let (reservation, place) = self.hold(index, reservation, after)?;
+                // Bytes handed out on the word of the requester are ordered after what it said; all others are nobody's any
+                // more.
+                let death = match origin {
+                    Origin::Reused(ReuseProof::Dominance) => self.unreached(after),
+                    Origin::Reused(ReuseProof::Completion) | Origin::Fresh => Frontier::new(),
+                };
+                let (reservation, place) = self.hold(index, reservation, death)?;
                 Ok(Answer::Ready { reservation, place, origin })
             }
             Acquire::AfterWait { reservation, wait } => {
-                let (reservation, place) = self.hold(index, reservation, after)?;
+                let mut death = self.unreached(after);
+                // The pool has made sure that it fits.
+                let _: Merge = death.merge(wait.as_ref());
+                let (reservation, place) = self.hold(index, reservation, death)?;
                 Ok(Answer::AfterWait { reservation, place, wait })
             }
             Acquire::Exhausted { observed, growth_required } => {
@@ -158,12 +167,10 @@ impl Tenant {
         let Some(mut holding) = self.holdings.remove(reservation.0) else {
             return Err(TenantError::UnknownHandle);
         };
-        match said.and_then(|said| self.death(&holding, said)) {
-            Some(death) => {
-                holding.death = death;
-                self.end(holding);
-            }
-            None => self.limbo.push(holding),
+        if said.is_some_and(|said| self.dies(&mut holding, said)) {
+            self.end(holding);
+        } else {
+            self.limbo.push(holding);
         }
         self.pump();
         Ok(())
@@ -222,29 +229,43 @@ impl Tenant {
         }
     }
 
-    /// What the bytes of a holding wait for if its tenant says `said`; `None` for more axes than a block
-    /// remembers, which would taint the host's pool.
-    fn death(&self, holding: &Holding, said: FrontierRef<'_>) -> Option<Frontier> {
-        let mut death = holding.death.clone();
-        if death.merge(said) == Merge::Overflow {
-            return None;
+    /// Adds what its tenant says to what the bytes of a holding wait for. `false`, and nothing is added, for more axes than a
+    /// block remembers, which would taint the host's pool.
+    fn dies(&self, holding: &mut Holding, said: FrontierRef<'_>) -> bool {
+        let few = |death: FrontierRef<'_>| {
+            death.len() <= MAX_DEATH_AXES || self.unreached(death).as_ref().len() <= MAX_DEATH_AXES
+        };
+        if said.is_empty() {
+            return few(holding.death.as_ref());
         }
-        let few = |death: &Frontier| death.as_ref().len() <= MAX_DEATH_AXES;
-        (few(&death) || few(&unreached(death.as_ref(), &self.account.tracker))).then_some(death)
+        let mut death = holding.death.clone();
+        let fits = death.merge(said) == Merge::Done && few(death.as_ref());
+        if fits {
+            holding.death = death;
+        }
+        fits
+    }
+
+    fn unreached(&self, frontier: FrontierRef<'_>) -> Frontier {
+        unreached(frontier, &self.account.tracker)
     }
 
     fn hold(
         &mut self,
         pool: usize,
         reservation: Reservation,
-        after: Frontier,
+        death: Frontier,
     ) -> Result<(ReservationHandle, Place), TenantError> {
         let place = Place::from(&reservation);
-        let holding = Holding { pool, reservation, memory: None, death: after, first_use: None };
-        match self.holdings.insert(holding) {
-            Ok(handle) => Ok((ReservationHandle(handle), place)),
-            Err(holding) => {
-                self.drop_holding(holding);
+        match self.holdings.vacant() {
+            Some(vacant) => {
+                let (memory, first_use) = (None, None);
+                let handle = vacant.fill(Holding { pool, reservation, memory, death, first_use });
+                Ok((ReservationHandle(handle), place))
+            }
+            None => {
+                // As if never made.
+                log_refusal(self.pools[pool].cancel(reservation));
                 Err(TenantError::Limit(Limit::Reservations))
             }
         }

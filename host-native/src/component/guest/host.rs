@@ -238,7 +238,8 @@ impl<X: Send + 'static> GuestHost<X> {
         add(&mut self.concurrent.linker, Calls::Concurrent).map_err(host_failed)
     }
 
-    /// Compiles a guest: a component, binary or text. With synchronous calls if that will do.
+    /// Compiles a guest: a component, also in text where wasmtime is built with its feature `wat`. With synchronous
+    /// calls if they will do.
     ///
     /// # Errors
     /// [`GuestError::Invalid`].
