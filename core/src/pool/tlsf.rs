@@ -14,7 +14,7 @@
 //! Acquire and release are O(1) in live, pending and free blocks and in slabs. A release is one
 //! compare-exchange and one addition; its block is settled by the next acquire. A miss looks at every
 //! axis that blocks wait for, once. Of many at once, [`acquire_each`](TlsfPool::acquire_each) and
-//! [`release_each`](TlsfPool::release_each) save the lock and the settling of each.
+//! [`release_each`](TlsfPool::release_each) save what each would repeat.
 
 use super::inbox::{Drained, Inbox, StoredDeath, Ticket};
 use super::{
