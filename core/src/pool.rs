@@ -381,6 +381,22 @@ pub trait Pool: fmt::Debug + Send + Sync {
     /// [`ReleaseError`] returns a reservation of another pool.
     fn release(&self, reservation: Reservation, death: Death<'_>) -> Result<(), ReleaseError>;
 
+    /// [`release`](Self::release), then [`acquire`](Self::acquire), in one step if the pool can: a whole turn of a block
+    /// under one lock. The answers and the counters are those of the two.
+    ///
+    /// # Errors
+    /// [`ReleaseError`] returns a reservation of another pool; nothing is acquired then. The inner error is
+    /// [`acquire`](Self::acquire)'s, with the reservation released.
+    fn exchange(
+        &self,
+        reservation: Reservation,
+        death: Death<'_>,
+        request: &Request<'_>,
+    ) -> Result<Result<Acquire, PoolError>, ReleaseError> {
+        self.release(reservation, death)?;
+        Ok(self.acquire(request))
+    }
+
     /// Gives an unused reservation back: the block's death becomes exactly what it was before.
     ///
     /// # Errors

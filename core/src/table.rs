@@ -149,6 +149,20 @@ impl<K: Key, T> Table<K, T> {
         Some(value)
     }
 
+    /// Gives the value another key: the old one names nothing from now on. `None`, and nothing has changed, if it named nothing
+    /// before, or for the last key that its slot has.
+    #[inline]
+    pub fn renew(&mut self, key: K) -> Option<(K, &mut T)> {
+        let (index, generation) = key.parts();
+        let slot = self.slots.get_mut(index as usize)?;
+        let Content::Value(value) = &mut slot.content else { return None };
+        if slot.generation != generation || (K::RETIRES && generation == K::LAST) {
+            return None;
+        }
+        slot.generation = if generation == K::LAST { 0 } else { generation + 1 };
+        Some((K::from_parts(index, slot.generation), value))
+    }
+
     /// Every stored value with its key, in order of index.
     pub fn iter(&self) -> impl Iterator<Item = (K, &T)> {
         self.slots.iter().zip(0..).filter_map(|(slot, index)| match &slot.content {
@@ -302,10 +316,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_key_is_renewed_for_as_long_as_there_are_others() {
+        let mut again = Table::<Small<false>, u32>::new();
+        let mut key = again.insert(5).unwrap();
+        let keys = [1, 2, 0, 1].map(|generation| Small(0, generation));
+        for next in keys {
+            let old = core::mem::replace(&mut key, next);
+            assert_eq!(again.renew(old), Some((key, &mut 5)));
+            assert_eq!(again.renew(old), None);
+            assert_eq!((again.get(old), again.get(key)), (None, Some(&5)));
+        }
+        let mut retiring = Table::<Small<true>, u32>::new();
+        let first = retiring.insert(5).unwrap();
+        let (second, _) = retiring.renew(first).unwrap();
+        let (last, _) = retiring.renew(second).unwrap();
+        assert_eq!(retiring.renew(last), None);
+        assert_eq!(retiring.remove(last), Some(5));
+    }
+
     proptest! {
         /// Any sequence of calls, with keys that may be stale or invented, against a map.
         #[test]
-        fn is_a_map(ops in prop::collection::vec((0..3_u8, 0..3_u32, 0..4_u32), 0..60)) {
+        fn is_a_map(ops in prop::collection::vec((0..4_u8, 0..3_u32, 0..4_u32), 0..60)) {
             let mut table = Table::<Small<true>, u32>::new();
             let mut model = BTreeMap::new();
             for (serial, (op, index, generation)) in (0..).zip(ops) {
@@ -316,6 +349,13 @@ mod tests {
                         Err(back) => prop_assert!(back == serial && table.vacant().is_none()),
                     },
                     1 => prop_assert_eq!(table.remove(key), model.remove(&key)),
+                    2 => {
+                        let renewed = table.renew(key).map(|(key, value)| (key, *value));
+                        let next = Small(index, generation + 1);
+                        let value = (generation < 2).then(|| model.remove(&key)).flatten();
+                        prop_assert_eq!(renewed, value.map(|value| (next, value)));
+                        model.extend(renewed);
+                    }
                     _ => prop_assert_eq!(table.get_mut(key), model.get_mut(&key)),
                 }
                 prop_assert_eq!(table.get(key), model.get(&key));

@@ -16,7 +16,7 @@ use strandline_core::pool::{Pool, PoolHost};
 use strandline_core::{Axis, Entry, Progress as _, Tracker};
 use strandline_host_native::tenant::{
     Answer, Ask, BufferHandle, Device, Lent, Memory, PoolHandle, QueueHandle, Range,
-    ReadbackHandle, ReservationHandle, Returned, Tenant, TenantLimits,
+    ReadbackHandle, ReservationHandle, Returned, Tenant, TenantError, TenantLimits,
 };
 use strandline_host_native::{MmapSlabProvider, thread_wake};
 
@@ -134,6 +134,17 @@ impl Bytes<'_> {
     }
 }
 
+fn ask<'a>(bytes: &mut Bytes<'_>, after: &'a [Entry]) -> Ask<'a> {
+    let flags = bytes.byte();
+    Ask {
+        size: bytes.number(),
+        alignment: 1_u64.checked_shl(u32::from(flags >> 2)).unwrap_or(3),
+        after,
+        may_wait: flags & 1 != 0,
+        may_grow: flags & 2 == 0,
+    }
+}
+
 struct Caller {
     tenant: Tenant,
     queues: u64,
@@ -192,26 +203,23 @@ impl Caller {
         Range { memory, offset: bytes.number(), len: bytes.number() }
     }
 
+    fn keep(&mut self, answer: Result<Answer, TenantError>) {
+        if let Ok(Answer::Ready { reservation, .. } | Answer::AfterWait { reservation, .. }) =
+            answer
+        {
+            self.reservations.push(reservation.to_bits());
+        }
+    }
+
     fn call(&mut self, bytes: &mut Bytes<'_>) {
         let pool = PoolHandle::from_bits(u64::from(bytes.byte() > 250));
         match bytes.byte() % 16 {
             0 => self.queues += u64::from(self.tenant.open_queue().is_ok()),
             1..=3 => {
                 let after = self.entries(bytes);
-                let flags = bytes.byte();
-                let ask = Ask {
-                    size: bytes.number(),
-                    alignment: 1_u64.checked_shl(u32::from(flags >> 2)).unwrap_or(3),
-                    after: &after,
-                    may_wait: flags & 1 != 0,
-                    may_grow: flags & 2 == 0,
-                };
-                if let Ok(
-                    Answer::Ready { reservation, .. } | Answer::AfterWait { reservation, .. },
-                ) = self.tenant.acquire(pool, &ask)
-                {
-                    self.reservations.push(reservation.to_bits());
-                }
+                let ask = ask(bytes, &after);
+                let answer = self.tenant.acquire(pool, &ask);
+                self.keep(answer);
             }
             4 | 5 => {
                 let (reservation, entries) = (self.reservation(bytes), self.entries(bytes));
@@ -220,7 +228,15 @@ impl Caller {
                     1 => Returned::Idle,
                     _ => Returned::After(&entries),
                 };
-                let _ = self.tenant.release(pool, reservation, death);
+                let after = self.entries(bytes);
+                if bytes.byte().is_multiple_of(2) {
+                    let ask = ask(bytes, &after);
+                    if let Ok(answer) = self.tenant.exchange(pool, reservation, death, &ask) {
+                        self.keep(answer);
+                    }
+                } else {
+                    let _ = self.tenant.release(pool, reservation, death);
+                }
             }
             6 => {
                 let reservation = self.reservation(bytes);

@@ -320,12 +320,16 @@ impl Tenant {
     /// Returns a holding to its pool, after what its bytes really wait for.
     fn end(&self, holding: Holding) {
         let Holding { pool, reservation, death, .. } = holding;
-        let death = if death.as_ref().is_satisfied(&self.account.tracker) {
+        log_refusal(self.pools[pool].release(reservation, self.death(&death)));
+    }
+
+    /// A death, as pools are told of it.
+    fn death<'a>(&self, death: &'a Frontier) -> Death<'a> {
+        if death.as_ref().is_satisfied(&self.account.tracker) {
             Death::Idle
         } else {
             Death::After(death.as_ref())
-        };
-        log_refusal(self.pools[pool].release(reservation, death));
+        }
     }
 
     /// Returns a holding that its tenant has no more to say of: as if never made, unless it was used.

@@ -61,7 +61,7 @@ fn ledger(pool: &pools::Pool, pairs: u64) -> Result<String, String> {
     for _ in 0..pairs {
         match ledger.exchange(back, SIZE, 1, None, pools::Permissions::GROW) {
             pools::Exchanged::Ready(held) => {
-                back = Some(pools::Returned { key: held.key, death: None });
+                back = Some(pools::Returned { key: held.key, death: None, reached: 0 });
             }
             other => return Err(format!("{other:?}")),
         }

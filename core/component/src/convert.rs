@@ -72,16 +72,13 @@ pub(crate) fn frontier<R>(
     room.frontier(list).map(then)
 }
 
-/// Runs `then` with a frontier of one entry at the most, if it is one.
+/// A frontier of one entry at the most, if it is one.
 #[inline]
-pub(crate) fn single<R>(
-    entry: Option<&types::Entry>,
-    then: impl FnOnce(FrontierRef<'_>) -> R,
-) -> Result<R, types::FrontierError> {
-    match entry.map(entry_in) {
+pub(crate) const fn single(entry: Option<&Entry>) -> Result<FrontierRef<'_>, types::FrontierError> {
+    match entry {
         Some(entry) if entry.epoch == 0 => Err(types::FrontierError::ZeroEpoch(0)),
-        Some(entry) => Ok(then(FrontierRef::single(&entry))),
-        None => Ok(then(FrontierRef::EMPTY)),
+        Some(entry) => Ok(FrontierRef::single(entry)),
+        None => Ok(FrontierRef::EMPTY),
     }
 }
 

@@ -82,41 +82,63 @@ impl Progress for HostProgress {
             drop(asked);
             return ask();
         }
-        if let Some(&(_, epoch)) = asked.answers.iter().find(|(known, _)| *known == axis) {
+        let known = &asked.answers[..asked.count.min(REMEMBERED)];
+        if let Some(&(_, epoch)) = known.iter().find(|(known, _)| *known == axis) {
             return epoch;
         }
         let epoch = ask();
-        let at = asked.next;
-        asked.answers[at] = (axis, epoch);
-        asked.next = (at + 1) % REMEMBERED;
+        asked.add(axis, epoch);
         epoch
     }
 }
 
-/// Axes whose progress is remembered during a batch; of more, the one that was asked for first is asked for again.
+/// Axes whose progress is remembered during a call; of more, the one that was asked for first is asked for again.
 const REMEMBERED: usize = 4;
 
-/// What the host said of progress since the running batch began.
+/// What the host has said of progress since the running call began.
 struct Asked {
     remembers: bool,
-    /// Epoch 0 of axis 0 is true of any.
     answers: [(Axis, Epoch); REMEMBERED],
-    next: usize,
+    /// Answers since, of which the last are there.
+    count: usize,
 }
 
 impl Asked {
-    const NOTHING: Self =
-        Self { remembers: false, answers: [(Axis::from_bits(0), 0); REMEMBERED], next: 0 };
+    fn add(&mut self, axis: Axis, epoch: Epoch) {
+        self.answers[self.count % REMEMBERED] = (axis, epoch);
+        self.count += 1;
+    }
 }
 
-static ASKED: spin::Mutex<Asked> = spin::Mutex::new(Asked::NOTHING);
+static ASKED: spin::Mutex<Asked> = spin::Mutex::new(Asked {
+    remembers: false,
+    answers: [(Axis::from_bits(0), 0); REMEMBERED],
+    count: 0,
+});
 
 /// Runs a batch: the host is asked once for each axis. Else every block that a batch files would ask, and the answers would take a sixth
 /// of its time. Progress may lag behind the truth, so an answer holds for as long as the call that asked.
 pub(crate) fn batch<R>(run: impl FnOnce() -> R) -> R {
-    *ASKED.lock() = Asked { remembers: true, ..Asked::NOTHING };
+    remembering(true, None, run)
+}
+
+/// Runs a call, of which the caller has said, or not, how far an axis has come: that is not asked for then.
+#[inline(always)]
+pub(crate) fn told<R>(what: Option<(Axis, Epoch)>, run: impl FnOnce() -> R) -> R {
+    remembering(what.is_some(), what, run)
+}
+
+#[inline(always)]
+fn remembering<R>(remembers: bool, told: Option<(Axis, Epoch)>, run: impl FnOnce() -> R) -> R {
+    let mut asked = ASKED.lock();
+    asked.count = 0;
+    asked.remembers = remembers;
+    if let Some((axis, epoch)) = told {
+        asked.add(axis, epoch);
+    }
+    drop(asked);
     let result = run();
-    *ASKED.lock() = Asked::NOTHING;
+    ASKED.lock().remembers = false;
     result
 }
 

@@ -230,7 +230,9 @@ impl TlsfPool {
 
     /// The usual case: memory that is ready, before anything else is considered. `Err` says whether it was
     /// looked for.
-    #[inline(always)]
+    // In the component once, for its size.
+    #[cfg_attr(not(target_family = "wasm"), inline(always))]
+    #[cfg_attr(target_family = "wasm", inline(never))]
     fn find_first(
         &self,
         state: &mut State,
@@ -352,6 +354,40 @@ impl TlsfPool {
                 Err(ReleaseError { reservation })
             }
         }
+    }
+
+    /// Writes the block's death into its ticket.
+    #[inline(always)]
+    fn write_death(&self, ticket: &mut Ticket, death: Death<'_>) {
+        if ticket.death.set(death, &*self.host.progress) {
+            // Relaxed: a counter.
+            self.taints.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Frees a block and finds memory under one lock, as a release and an acquire do in the usual case. `None`: it is freed, and the
+    /// acquire is yet to come. A search that finds nothing changes nothing, and what the next one answers is observed after
+    /// the signal.
+    #[cfg_attr(not(target_family = "wasm"), inline(always))]
+    fn turn(
+        &self,
+        mut ticket: Box<Ticket>,
+        death: Death<'_>,
+        request: &Request<'_>,
+    ) -> Option<Found> {
+        self.write_death(&mut ticket, death);
+        let need = self.need(request);
+        let mut state = self.state.lock();
+        // In the order of the releases, as through the inbox.
+        self.settle(&mut state);
+        state.free(ticket, &self.host);
+        let found = match need {
+            Ok(need) => self.find_first(&mut state, need, request).ok(),
+            Err(_) => None,
+        };
+        drop(state);
+        self.notification.signal_if_observed();
+        found
     }
 }
 
@@ -595,13 +631,23 @@ impl Pool for TlsfPool {
 
     fn release(&self, reservation: Reservation, death: Death<'_>) -> Result<(), ReleaseError> {
         let mut ticket = self.take_back(reservation)?;
-        if ticket.death.set(death, &*self.host.progress) {
-            // Relaxed: a counter.
-            self.taints.fetch_add(1, Ordering::Relaxed);
-        }
+        self.write_death(&mut ticket, death);
         self.inbox.push(ticket);
         self.notification.signal_if_observed();
         Ok(())
+    }
+
+    fn exchange(
+        &self,
+        reservation: Reservation,
+        death: Death<'_>,
+        request: &Request<'_>,
+    ) -> Result<Result<Acquire, PoolError>, ReleaseError> {
+        let ticket = self.take_back(reservation)?;
+        Ok(match self.turn(ticket, death, request) {
+            Some(found) => Ok(self.reserved(found, request, None)),
+            None => self.acquire(request),
+        })
     }
 
     fn cancel(&self, reservation: Reservation) -> Result<(), ReleaseError> {

@@ -242,7 +242,7 @@ fn exchange() -> Result<String, String> {
     let ledger = pool()?.ledger();
     let may = pools::Permissions::GROW;
     let get = |back, size, after| ledger.exchange(back, size, 1, after, may);
-    let back = |key, death| Some(pools::Returned { key, death });
+    let back = |key, death| Some(pools::Returned { key, death, reached: u64::MAX });
     let pools::Exchanged::Ready(held) = get(None, 64, None) else {
         return Err(String::from("acquire"));
     };

@@ -72,6 +72,13 @@ pub(super) struct TenantPool {
     may_trim: bool,
 }
 
+/// Why there is no room for another reservation.
+enum NoRoom {
+    /// As many reservations are kept track of as may be.
+    Place,
+    Budget,
+}
+
 /// Why a tenant's pool did not look.
 pub(super) enum TakeError {
     /// As many reservations are kept track of as may be.
@@ -124,11 +131,11 @@ impl TenantPool {
     /// The reservation when the budget does not allow it.
     fn charge(
         &self,
+        Books { ledger, counts }: &mut Books,
         reservation: Reservation,
         footprint: u64,
         count: impl FnOnce(&mut PoolStats),
     ) -> Result<Reservation, Reservation> {
-        let Books { ledger, counts } = &mut *lock(&self.account.books);
         let stats = &mut counts[self.index];
         let charged = self.keep(ledger, footprint, reservation);
         let reservation = charged.inspect_err(|_| stats.over_budget += 1)?;
@@ -140,6 +147,21 @@ impl TenantPool {
         let committed = charged.held + charged.pending;
         stats.peak_committed_bytes = stats.peak_committed_bytes.max(committed);
         Ok(reservation)
+    }
+
+    /// Charges what is ready.
+    fn charge_ready(
+        &self,
+        books: &mut Books,
+        reservation: Reservation,
+        origin: Origin,
+        footprint: u64,
+    ) -> Result<Reservation, Reservation> {
+        self.charge(books, reservation, footprint, |stats| match origin {
+            Origin::Fresh => stats.fresh += 1,
+            Origin::Reused(ReuseProof::Dominance) => stats.dominated += 1,
+            Origin::Reused(ReuseProof::Completion) => stats.completed += 1,
+        })
     }
 
     /// Keeps what is the host's pool's in the ledger; the answer names it.
@@ -154,6 +176,33 @@ impl TenantPool {
         Ok(Reservation::foreign(self.inner.id(), slab, offset, size, key))
     }
 
+    /// Takes a reservation out of the books by `out`: the host's pool's, and what it was charged.
+    fn take_out(
+        &self,
+        Books { ledger, counts }: &mut Books,
+        reservation: &Reservation,
+        out: impl FnOnce(&mut Ledger, u64) -> Option<Reservation>,
+    ) -> Option<(Reservation, u64)> {
+        let (key, footprint) = self.find(ledger, reservation)?;
+        let inner = out(ledger, key)?;
+        let stats = &mut counts[self.index];
+        stats.releases += 1;
+        let pending = ledger.sums(self.index).pending;
+        stats.peak_pending_bytes = stats.peak_pending_bytes.max(pending);
+        Some((inner, footprint))
+    }
+
+    /// Keeps again, under another key, what the host's pool has refused. What a broken pool keeps is its own loss.
+    fn keep_refused(
+        &self,
+        Books { ledger, counts }: &mut Books,
+        ReleaseError { reservation }: ReleaseError,
+        footprint: u64,
+    ) -> Result<Reservation, Reservation> {
+        counts[self.index].releases -= 1;
+        self.keep(ledger, footprint, reservation)
+    }
+
     /// Takes a reservation out of the books by `out` and returns it to the host's pool by `back`.
     ///
     /// The books come first: once returned, another thread may be handed the same place.
@@ -163,25 +212,89 @@ impl TenantPool {
         out: impl FnOnce(&mut Ledger, u64) -> Option<Reservation>,
         back: impl FnOnce(Reservation) -> Result<(), ReleaseError>,
     ) -> Result<(), ReleaseError> {
-        let found = {
-            let Books { ledger, counts } = &mut *lock(&self.account.books);
-            self.find(ledger, &reservation).and_then(|(key, footprint)| {
-                let inner = out(ledger, key)?;
-                let stats = &mut counts[self.index];
-                stats.releases += 1;
-                let pending = ledger.sums(self.index).pending;
-                stats.peak_pending_bytes = stats.peak_pending_bytes.max(pending);
-                Some((inner, footprint))
-            })
-        };
+        let found = self.take_out(&mut lock(&self.account.books), &reservation, out);
         let Some((inner, footprint)) = found else { return Err(ReleaseError { reservation }) };
         back(inner).map_err(|refused| {
-            // Held again, under another key; what a broken pool keeps is its own loss.
-            let Books { ledger, counts } = &mut *lock(&self.account.books);
-            counts[self.index].releases -= 1;
-            let kept = self.keep(ledger, footprint, refused.reservation);
+            let books = &mut lock(&self.account.books);
+            let kept = self.keep_refused(books, refused, footprint);
             ReleaseError { reservation: kept.unwrap_or(reservation) }
         })
+    }
+
+    /// What there is room for.
+    fn room(
+        &self,
+        Books { ledger, .. }: &mut Books,
+        request: &Request<'_>,
+        footprint: u64,
+    ) -> Result<Room, NoRoom> {
+        ledger.settle(&self.account.tracker);
+        let room = ledger.room(footprint);
+        let max = self.properties.max_request;
+        if request.size == 0 || request.size > max || !request.alignment.is_power_of_two() {
+            // For the host's pool to refuse.
+            return Ok(room);
+        }
+        match room {
+            _ if !ledger.has_place() => Err(NoRoom::Place),
+            Room::No => Err(NoRoom::Budget),
+            room => Ok(room),
+        }
+    }
+
+    /// [`Pool::exchange`], with more to say: gives back what is the tenant's, then takes. `None` if it is not the tenant's.
+    ///
+    /// For a tenant that nobody else uses meanwhile. The books are locked once, and stay so while the host's pool looks: whatever
+    /// else locks them belongs to the tenant, which the caller has to itself.
+    pub(super) fn exchange(
+        &self,
+        reservation: &Reservation,
+        death: Death<'_>,
+        request: &Request<'_>,
+    ) -> Option<Result<Acquire, TakeError>> {
+        let observed = self.inner.notification().observe();
+        let footprint = self.inner.footprint(request.size, request.alignment);
+        let mut books = lock(&self.account.books);
+        let out = |ledger: &mut Ledger, key| ledger.give(key, owed(death), &self.account.tracker);
+        let (inner, given) = self.take_out(&mut books, reservation, out)?;
+        let Ok(room) = self.room(&mut books, request, footprint) else {
+            let returned = self.inner.release(inner, death);
+            self.log_refused(&mut books, returned, given);
+            drop(books);
+            // To be counted, and observed after the release.
+            return Some(self.take(request));
+        };
+        let request = within(request, room);
+        let (reservation, origin) = match self.inner.exchange(inner, death, &request) {
+            Ok(Ok(Acquire::Ready { reservation, origin })) => (reservation, origin),
+            Ok(answer) => {
+                drop(books);
+                return Some(
+                    answer
+                        .map_err(TakeError::Pool)
+                        .and_then(|answer| self.answer(answer, &request, footprint, observed)),
+                );
+            }
+            Err(refused) => {
+                self.log_refused(&mut books, Err(refused), given);
+                drop(books);
+                return Some(self.take(&request));
+            }
+        };
+        let charged = self.charge_ready(&mut books, reservation, origin, footprint);
+        drop(books);
+        Some(Ok(match charged {
+            Ok(reservation) => Acquire::Ready { reservation, origin },
+            Err(reservation) => self.beyond_budget(reservation, observed),
+        }))
+    }
+
+    /// A refusal that there is nobody to tell of: the reservation stays charged.
+    fn log_refused(&self, books: &mut Books, returned: Result<(), ReleaseError>, footprint: u64) {
+        if let Err(refused) = returned {
+            let (Ok(reservation) | Err(reservation)) = self.keep_refused(books, refused, footprint);
+            log_refusal(Err(ReleaseError { reservation }));
+        }
     }
 
     /// [`Pool::acquire`], with more to say.
@@ -191,30 +304,35 @@ impl TenantPool {
     pub(super) fn take(&self, request: &Request<'_>) -> Result<Acquire, TakeError> {
         let observed = self.inner.notification().observe();
         let footprint = self.inner.footprint(request.size, request.alignment);
-        let max = self.properties.max_request;
-        let valid = request.size > 0 && request.size <= max && request.alignment.is_power_of_two();
         let room = {
-            let Books { ledger, counts } = &mut *lock(&self.account.books);
-            ledger.settle(&self.account.tracker);
-            let room = ledger.room(footprint);
-            if valid && !ledger.has_place() {
-                return Err(TakeError::NoPlace(observed));
+            let books = &mut *lock(&self.account.books);
+            match self.room(books, request, footprint) {
+                Ok(room) => room,
+                Err(NoRoom::Place) => return Err(TakeError::NoPlace(observed)),
+                Err(NoRoom::Budget) => {
+                    books.counts[self.index].over_budget += 1;
+                    return Ok(Acquire::OverBudget { observed });
+                }
             }
-            if valid && room == Room::No {
-                counts[self.index].over_budget += 1;
-                return Ok(Acquire::OverBudget { observed });
-            }
-            room
         };
-        // Only bytes that the tenant is charged for already would do: a new slab has none.
-        let may_grow = request.may_grow && room == Room::Yes;
-        let request = Request { may_grow, ..*request };
-        match self.inner.acquire(&request)? {
+        let request = within(request, room);
+        self.answer(self.inner.acquire(&request)?, &request, footprint, observed)
+    }
+
+    /// Charges what the host's pool has answered, if it is to be had.
+    fn answer(
+        &self,
+        answer: Acquire,
+        request: &Request<'_>,
+        footprint: u64,
+        observed: Observation,
+    ) -> Result<Acquire, TakeError> {
+        match answer {
             Acquire::Ready { reservation, origin } => {
                 Ok(self.hand_out(reservation, origin, footprint, observed))
             }
             Acquire::AfterWait { reservation, wait } => {
-                match self.or_without_wait(&request, reservation, wait)? {
+                match self.or_without_wait(request, reservation, wait)? {
                     Acquire::Ready { reservation, origin } => {
                         Ok(self.hand_out(reservation, origin, footprint, observed))
                     }
@@ -236,11 +354,8 @@ impl TenantPool {
         footprint: u64,
         observed: Observation,
     ) -> Acquire {
-        let charged = self.charge(reservation, footprint, |stats| match origin {
-            Origin::Fresh => stats.fresh += 1,
-            Origin::Reused(ReuseProof::Dominance) => stats.dominated += 1,
-            Origin::Reused(ReuseProof::Completion) => stats.completed += 1,
-        });
+        let charged =
+            self.charge_ready(&mut lock(&self.account.books), reservation, origin, footprint);
         match charged {
             Ok(reservation) => Acquire::Ready { reservation, origin },
             Err(reservation) => self.beyond_budget(reservation, observed),
@@ -255,7 +370,9 @@ impl TenantPool {
         footprint: u64,
         observed: Observation,
     ) -> Acquire {
-        match self.charge(reservation, footprint, |stats| stats.waited += 1) {
+        let waited = |stats: &mut PoolStats| stats.waited += 1;
+        let charged = self.charge(&mut lock(&self.account.books), reservation, footprint, waited);
+        match charged {
             Ok(reservation) => {
                 lock(&self.account.names).tell(&wait);
                 Acquire::AfterWait { reservation, wait }
@@ -290,6 +407,20 @@ impl TenantPool {
         // Another tenant's reservation may have the same key, but not the same place.
         (place(&held.reservation) == place(reservation)).then_some((key, held.footprint))
     }
+}
+
+/// What bytes stay charged until. What cannot be waited for stays charged for good. It comes from the host only: a tenant's
+/// own unknown deaths are kept back, see `Tenant::release`.
+const fn owed(death: Death<'_>) -> FrontierRef<'_> {
+    match death {
+        Death::Idle | Death::Unknown => FrontierRef::EMPTY,
+        Death::After(frontier) => frontier,
+    }
+}
+
+/// The request as the host's pool gets it. Only bytes that the tenant is charged for already would do: a new slab has none.
+fn within<'a>(request: &Request<'a>, room: Room) -> Request<'a> {
+    Request { may_grow: request.may_grow && room == Room::Yes, ..*request }
 }
 
 /// The entries that are not reached.
@@ -329,15 +460,9 @@ impl Pool for TenantPool {
     }
 
     fn release(&self, reservation: Reservation, death: Death<'_>) -> Result<(), ReleaseError> {
-        // What cannot be waited for stays charged for good. It comes from the host only: a tenant's
-        // own unknown deaths are kept back, see `Tenant::release`.
-        let charge = match death {
-            Death::Idle | Death::Unknown => FrontierRef::EMPTY,
-            Death::After(frontier) => frontier,
-        };
         self.give(
             reservation,
-            |ledger, key| ledger.give(key, charge, &self.account.tracker),
+            |ledger, key| ledger.give(key, owed(death), &self.account.tracker),
             |inner| self.inner.release(inner, death),
         )
     }

@@ -8,7 +8,9 @@ use super::pool::{TakeError, unreached};
 use super::{Holding, PoolHandle, ReservationHandle, Tenant, log_refusal};
 use strandline_core::pool::{MAX_DEATH_AXES, Origin, Pool, Request, ReuseProof};
 use strandline_core::queue::Place;
-use strandline_core::{Acquire, Entry, Frontier, FrontierRef, Merge, Observation, Reservation};
+use strandline_core::{
+    Acquire, Death, Entry, Frontier, FrontierRef, Merge, Observation, Reservation,
+};
 
 /// What is asked of a pool, as an untrusted program says it.
 #[derive(Clone, Copy, Debug)]
@@ -117,19 +119,25 @@ impl Tenant {
     pub fn acquire(&mut self, pool: PoolHandle, ask: &Ask<'_>) -> Result<Answer, TenantError> {
         let (index, _) = self.tenant_pool(pool)?;
         let after = self.account.check(ask.after)?;
-        let answer = match self.pools[index].take(&ask.request(after)) {
+        let answer = self.pools[index].take(&ask.request(after));
+        self.answer(index, after, answer)
+    }
+
+    /// Keeps what a pool has answered.
+    fn answer(
+        &mut self,
+        index: usize,
+        after: FrontierRef<'_>,
+        answer: Result<Acquire, TakeError>,
+    ) -> Result<Answer, TenantError> {
+        let answer = match answer {
             Ok(answer) => answer,
             Err(TakeError::NoPlace(_)) => return Err(TenantError::Limit(Limit::Reservations)),
             Err(TakeError::Pool(error)) => return Err(error.into()),
         };
         match answer {
             Acquire::Ready { reservation, origin } => {
-                // Bytes handed out on the word of the requester are ordered after what it said; all others are nobody's any
-                // more.
-                let death = match origin {
-                    Origin::Reused(ReuseProof::Dominance) => self.unreached(after),
-                    Origin::Reused(ReuseProof::Completion) | Origin::Fresh => Frontier::new(),
-                };
+                let death = self.counted_on(after, origin);
                 let (reservation, place) = self.hold(index, reservation, death)?;
                 Ok(Answer::Ready { reservation, place, origin })
             }
@@ -167,13 +175,85 @@ impl Tenant {
         let Some(mut holding) = self.holdings.remove(reservation.0) else {
             return Err(TenantError::UnknownHandle);
         };
-        if said.is_some_and(|said| self.dies(&mut holding, said)) {
-            self.end(holding);
-        } else {
-            self.limbo.push(holding);
+        match said.and_then(|said| self.death_of(&holding, said)) {
+            Some(death) => {
+                holding.death = death;
+                self.end(holding);
+            }
+            None => self.limbo.push(holding),
         }
         self.pump();
         Ok(())
+    }
+
+    /// [`release`](Self::release), then [`acquire`](Self::acquire), in one step of the books where it can be: what a turn of
+    /// a block costs is mostly locks.
+    ///
+    /// # Errors
+    /// Those of [`release`](Self::release): nothing is acquired then. The inner ones are those of
+    /// [`acquire`](Self::acquire), with the reservation released.
+    pub fn exchange(
+        &mut self,
+        pool: PoolHandle,
+        reservation: ReservationHandle,
+        death: Returned<'_>,
+        ask: &Ask<'_>,
+    ) -> Result<Result<Answer, TenantError>, TenantError> {
+        self.check_pool(pool, reservation)?;
+        let said = match death {
+            Returned::Idle => Some(FrontierRef::EMPTY),
+            Returned::After(entries) => Some(self.account.check(entries)?),
+            Returned::Unknown => None,
+        };
+        if let Some(answer) = self.turn(pool, reservation, said, ask) {
+            self.pump();
+            return Ok(answer);
+        }
+        self.release(pool, reservation, death)?;
+        Ok(self.acquire(pool, ask))
+    }
+
+    /// An exchange in one step. `None`, and nothing has happened: it takes two. So it is when an alloca waits for memory, which
+    /// comes before the acquire; and when it is not the pool that the bytes go back to.
+    fn turn(
+        &mut self,
+        PoolHandle(pool): PoolHandle,
+        reservation: ReservationHandle,
+        said: Option<FrontierRef<'_>>,
+        ask: &Ask<'_>,
+    ) -> Option<Result<Answer, TenantError>> {
+        let after = self.account.check(ask.after).ok()?;
+        if self.queues.parked().next().is_some() {
+            return None;
+        }
+        let index = pool as usize;
+        let said = said?;
+        let holding = self.holdings.get(reservation.0)?;
+        let request = ask.request(after);
+        let answer = if said.is_empty() && holding.death.is_empty() {
+            self.pools[index].exchange(&holding.reservation, Death::Idle, &request)?
+        } else {
+            let death = self.death_of(holding, said)?;
+            let death = self.death(&death);
+            self.pools[index].exchange(&holding.reservation, death, &request)?
+        };
+        let Ok(Acquire::Ready { reservation: got, origin }) = answer else {
+            self.holdings.remove(reservation.0);
+            return Some(self.answer(index, after, answer));
+        };
+        let place = Place::from(&got);
+        let death = self.counted_on(after, origin);
+        let Some((handle, holding)) = self.holdings.renew(reservation.0) else {
+            self.holdings.remove(reservation.0);
+            let held = self.hold(index, got, death);
+            return Some(held.map(|(reservation, place)| Answer::Ready {
+                reservation,
+                place,
+                origin,
+            }));
+        };
+        *holding = Holding { pool: index, reservation: got, memory: None, death, first_use: None };
+        Some(Ok(Answer::Ready { reservation: ReservationHandle(handle), place, origin }))
     }
 
     /// Gives an unused reservation back: the death of its bytes is again what it was. One that was used
@@ -229,21 +309,26 @@ impl Tenant {
         }
     }
 
-    /// Adds what its tenant says to what the bytes of a holding wait for. `false`, and nothing is added, for more axes than a
-    /// block remembers, which would taint the host's pool.
-    fn dies(&self, holding: &mut Holding, said: FrontierRef<'_>) -> bool {
-        let few = |death: FrontierRef<'_>| {
-            death.len() <= MAX_DEATH_AXES || self.unreached(death).as_ref().len() <= MAX_DEATH_AXES
-        };
-        if said.is_empty() {
-            return few(holding.death.as_ref());
-        }
+    /// What the bytes of a holding wait for, with what its tenant says. `None` for more axes than a block remembers, which
+    /// would taint the host's pool.
+    fn death_of(&self, holding: &Holding, said: FrontierRef<'_>) -> Option<Frontier> {
         let mut death = holding.death.clone();
-        let fits = death.merge(said) == Merge::Done && few(death.as_ref());
-        if fits {
-            holding.death = death;
+        if !said.is_empty() && death.merge(said) != Merge::Done {
+            return None;
         }
-        fits
+        let few = death.as_ref().len() <= MAX_DEATH_AXES
+            || self.unreached(death.as_ref()).as_ref().len() <= MAX_DEATH_AXES;
+        few.then_some(death)
+    }
+
+    /// What ready bytes are ordered after.
+    fn counted_on(&self, after: FrontierRef<'_>, origin: Origin) -> Frontier {
+        match origin {
+            // Handed out on the word of the requester: after what it said.
+            Origin::Reused(ReuseProof::Dominance) => self.unreached(after),
+            // Nobody's any more.
+            Origin::Reused(ReuseProof::Completion) | Origin::Fresh => Frontier::new(),
+        }
     }
 
     fn unreached(&self, frontier: FrontierRef<'_>) -> Frontier {

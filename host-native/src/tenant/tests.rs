@@ -3,6 +3,7 @@
 use super::*;
 use crate::slab::MmapSlabProvider;
 use core::task::{Context, Poll};
+use proptest::prelude::*;
 use std::task::Wake;
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -442,6 +443,107 @@ fn a_tenants_pool_takes_back_only_what_it_gave() {
     host.assert_empty();
 }
 
+/// What two tenants in the same case must agree in.
+fn said(answer: Result<Answer, TenantError>, held: &mut Vec<ReservationHandle>) -> String {
+    match answer {
+        Ok(Answer::Ready { reservation, place, origin }) => {
+            held.push(reservation);
+            format!("{}+{} {origin:?}", place.offset, place.size)
+        }
+        Ok(Answer::AfterWait { reservation, place, wait }) => {
+            held.push(reservation);
+            format!("{}+{} after {wait:?}", place.offset, place.size)
+        }
+        Ok(Answer::Exhausted { growth_required, .. }) => format!("exhausted {growth_required}"),
+        Ok(Answer::OverBudget { .. }) => "over budget".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
+proptest! {
+    /// An exchange answers, charges and counts as a release and an acquire do, also when it is refused.
+    #[test]
+    fn an_exchange_is_a_release_and_an_acquire(
+        steps in prop::collection::vec(
+            (
+                (prop_oneof![1_u64..SLAB / 4, 0_u64..2 * SLAB], any::<(bool, bool)>()),
+                (0_usize..9, 0_u64..5, any::<bool>()),
+                prop_oneof![3 => Just(None), 1 => (0_u64..4).prop_map(Some)],
+            ),
+            1..60,
+        ),
+        budget in prop_oneof![Just(SLAB), Just(SLAB / 2)],
+    ) {
+        let hosts = [host(), host()];
+        let mut tenants = hosts.each_ref().map(|host| {
+            let mut tenant = host.tenant(budget);
+            tenant.lend_axis(host.axis, 3);
+            tenant
+        });
+        let mut held = [Vec::new(), Vec::new()];
+        for ((size, (may_wait, may_grow)), (which, epoch, knows), reached) in steps {
+            // An epoch of 0 is none, and one of 4 is not the tenants' to say.
+            let entries = hosts.each_ref().map(|host| [Entry::new(host.axis, epoch)]);
+            let death = |of: usize| match epoch {
+                0 => Returned::Idle,
+                _ => Returned::After(&entries[of]),
+            };
+            let ask = |of: usize| {
+                let after: &[Entry] = if knows && epoch > 0 { &entries[of] } else { &[] };
+                Ask { may_wait, may_grow, ..Ask::new(size).after(after) }
+            };
+            // A place in the list, or one more: an acquire only. The last but one is a handle that is nobody's.
+            let which = which % (held[0].len() + 2);
+            let given = |of: usize, held: &mut [Vec<_>; 2]| match which.checked_sub(held[of].len()) {
+                None => Some(held[of].swap_remove(which)),
+                Some(0) => None,
+                Some(_) => Some(ReservationHandle::from_bits(u64::MAX)),
+            };
+            let [one, two] = &mut tenants;
+            let first = match given(0, &mut held) {
+                Some(reservation) => match one.release(POOL, reservation, death(0)) {
+                    Ok(()) => said(one.acquire(POOL, &ask(0)), &mut held[0]),
+                    Err(error) => {
+                        held[0].push(reservation);
+                        error.to_string()
+                    }
+                },
+                None => said(one.acquire(POOL, &ask(0)), &mut held[0]),
+            };
+            let second = match given(1, &mut held) {
+                Some(reservation) => match two.exchange(POOL, reservation, death(1), &ask(1)) {
+                    Ok(answer) => {
+                        // It names nothing any more.
+                        prop_assert!(matches!(two.place_of(reservation), Err(TenantError::UnknownHandle)));
+                        said(answer, &mut held[1])
+                    }
+                    Err(error) => {
+                        held[1].push(reservation);
+                        error.to_string()
+                    }
+                },
+                None => said(two.acquire(POOL, &ask(1)), &mut held[1]),
+            };
+            prop_assert_eq!(first, second);
+            held.iter_mut().for_each(|held| held.retain(|handle| handle.to_bits() != u64::MAX));
+            prop_assert_eq!(one.charged(), two.charged());
+            prop_assert_eq!(one.stats(POOL).unwrap(), two.stats(POOL).unwrap());
+            prop_assert_eq!(hosts[0].pool.stats(), hosts[1].pool.stats());
+            if let Some(epoch) = reached {
+                for host in &hosts {
+                    // What has been reached already is refused.
+                    let _ = host.tracker.advance(host.axis, epoch);
+                }
+            }
+        }
+        for host in &hosts {
+            let _ = host.tracker.advance(host.axis, 4);
+        }
+        drop(tenants);
+        hosts.iter().for_each(Host::assert_empty);
+    }
+}
+
 /// A pool that takes nothing back.
 struct Refusing(Arc<TlsfPool>);
 
@@ -517,6 +619,13 @@ fn what_a_broken_pool_refuses_stays_charged() {
     assert_eq!((Place::from(&back), books()), (place, held));
     let back = pool.release(back, Death::Idle).unwrap_err().reservation;
     assert_eq!((Place::from(&back), books()), (place, held));
+    // In an exchange there is nobody to offer it to: it stays charged, beside what was got.
+    let mut tenant = tenant;
+    let first = reserve(&mut tenant, &Ask::new(64));
+    let charged = tenant.charged().0;
+    let answer = tenant.exchange(POOL, first, Returned::Idle, &Ask::new(64)).unwrap();
+    assert!(matches!(answer, Ok(Answer::Ready { .. })), "{answer:?}");
+    assert_eq!((tenant.charged().0, tenant.stats(POOL).unwrap().live), (charged / 2 * 3, 3));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::bindings::exported::pools::{
     Answers, Exchanged, Exhausted, GuestLedger, Held as HeldRecord, HeldAfterWait, LedgerError,
     Outcome, Permissions, Returned,
 };
-use crate::bindings::imported::types::{Death, Entry, Frontier, PoolError};
+use crate::bindings::imported::types::{self, Entry, Frontier, PoolError};
 use crate::{convert, imports};
 use alloc::sync::Arc;
 use alloc::{vec, vec::Vec};
@@ -16,7 +16,7 @@ use core::ops::ControlFlow;
 use strandline_core::pool::tlsf::{Answers as Each, Held, TlsfPool};
 use strandline_core::pool::{Origin, PoolError as CoreError, ReleaseError, ReuseProof};
 use strandline_core::table::{ShortKey, Table, Vacant};
-use strandline_core::{Acquire, FrontierRef, Pool, Reservation, SlabId};
+use strandline_core::{Acquire, Axis, Death, FrontierRef, Pool, Request, Reservation, SlabId};
 
 /// Words of an answer.
 const WORDS: usize = 3;
@@ -46,22 +46,112 @@ impl Book {
         Self { pool, tlsf, places: RefCell::default(), unread: RefCell::default() }
     }
 
-    /// Takes a key out and does something with its reservation, which is of this pool and so not refused.
+    /// What a key stood for, which is of this pool.
+    fn whole(&self, kept: Kept) -> Result<Reservation, LedgerError> {
+        match (kept, &self.tlsf) {
+            (Kept::Whole(reservation), _) => Ok(reservation),
+            (Kept::Held(held), Some(tlsf)) => tlsf.whole(held).map_err(|_| LedgerError::Lost),
+            (Kept::Held(_), None) => Err(LedgerError::Lost),
+        }
+    }
+
+    /// Takes a key out and does something with its reservation, which is not refused.
     fn give_back(
         &self,
         key: u32,
         release: impl FnOnce(Reservation) -> Result<(), ReleaseError>,
     ) -> Result<(), LedgerError> {
         let taken = self.places.borrow_mut().remove(ShortKey::from_bits(key));
-        let reservation = match (taken, &self.tlsf) {
-            (None, _) => return Err(LedgerError::UnknownKey(0)),
-            (Some(Kept::Whole(reservation)), _) => reservation,
-            (Some(Kept::Held(held)), Some(tlsf)) => {
-                tlsf.whole(held).map_err(|_| LedgerError::Lost)?
+        let kept = taken.ok_or(LedgerError::UnknownKey(0))?;
+        release(self.whole(kept)?).map_err(|_| LedgerError::Lost)
+    }
+
+    /// Gives back what may be given back, then acquires. `None` is another answer than ready.
+    #[inline(always)]
+    fn turn(
+        &self,
+        back: Option<Returned>,
+        request: Result<Request<'_>, PoolError>,
+    ) -> Result<Option<HeldRecord>, LedgerError> {
+        let places = &mut *self.places.borrow_mut();
+        let entry;
+        let back = match back {
+            Some(Returned { key, death, .. }) => {
+                entry = death.as_ref().map(convert::entry_in);
+                let death = convert::single(entry.as_ref()).map_err(LedgerError::InvalidDeath)?;
+                let kept = places.remove(ShortKey::from_bits(key));
+                // An empty one is idle.
+                Some((kept.ok_or(LedgerError::UnknownKey(0))?, Death::After(death)))
             }
-            (Some(Kept::Held(_)), None) => return Err(LedgerError::Lost),
+            None => None,
         };
-        release(reservation).map_err(|_| LedgerError::Lost)
+        let mut answer = Answer { place: places.vacant(), ready: None, unread: &self.unread };
+        match (back, &self.tlsf, request) {
+            (Some((kept, death)), Some(tlsf), Ok(request)) => {
+                let held = match kept {
+                    Kept::Held(held) => held,
+                    Kept::Whole(reservation) => {
+                        tlsf.hold(reservation).map_err(|_| LedgerError::Lost)?
+                    }
+                };
+                let exchanged = tlsf.exchange_held(held, death, &request, &mut answer);
+                exchanged.map_err(|_| LedgerError::Lost)?;
+            }
+            (back, _, request) => {
+                if let Some((kept, death)) = back {
+                    let released = self.pool.release(self.whole(kept)?, death);
+                    released.map_err(|_| LedgerError::Lost)?;
+                }
+                let asked = request.and_then(|request| {
+                    answer.place.as_ref().ok_or(PoolError::Limit)?;
+                    self.pool.acquire(&request).map_err(convert::pool_error)
+                });
+                answer.take(asked);
+            }
+        }
+        Ok(answer.ready)
+    }
+}
+
+/// The answer of an exchange in the making.
+struct Answer<'a> {
+    /// There is one if something was given back.
+    place: Option<Place<'a>>,
+    ready: Option<HeldRecord>,
+    unread: &'a RefCell<Option<Result<Outcome, PoolError>>>,
+}
+
+impl Answer<'_> {
+    /// Any answer.
+    #[inline(never)]
+    fn take(&mut self, answer: Result<Acquire, PoolError>) {
+        // Without a place there was no acquire.
+        let kept = self.place.take().map(|place| outcome(place, answer));
+        match kept.unwrap_or(Err(PoolError::Limit)) {
+            Ok(Outcome::Ready(held)) => self.ready = Some(held),
+            other => {
+                self.unread.replace(Some(other));
+            }
+        }
+    }
+}
+
+impl Each for Answer<'_> {
+    #[inline(always)]
+    fn ready(&mut self, held: Held, slab: SlabId, offset: u64, origin: Origin) -> ControlFlow<()> {
+        self.ready = self.place.take().map(|place| HeldRecord {
+            key: place.fill(Kept::Held(held)).to_bits(),
+            slab: slab.to_bits(),
+            offset,
+            origin: convert::origin(origin),
+        });
+        ControlFlow::Break(())
+    }
+
+    #[inline(never)]
+    fn other(&mut self, answer: Result<Acquire, CoreError>) -> ControlFlow<()> {
+        self.take(answer.map_err(convert::pool_error));
+        ControlFlow::Break(())
     }
 }
 
@@ -162,7 +252,7 @@ fn hold(place: Place<'_>, reservation: Reservation, origin: Origin) -> HeldRecor
 }
 
 /// Keeps what a pool answered.
-fn outcome(place: Place<'_>, answer: Result<Acquire, CoreError>) -> Result<Outcome, PoolError> {
+fn outcome(place: Place<'_>, answer: Result<Acquire, PoolError>) -> Result<Outcome, PoolError> {
     match answer {
         Ok(Acquire::Ready { reservation, origin }) => {
             Ok(Outcome::Ready(hold(place, reservation, origin)))
@@ -177,7 +267,7 @@ fn outcome(place: Place<'_>, answer: Result<Acquire, CoreError>) -> Result<Outco
             Ok(Outcome::Exhausted(Exhausted { observed: observed.word(), growth_required }))
         }
         Ok(Acquire::OverBudget { observed }) => Ok(Outcome::OverBudget(observed.word())),
-        Err(error) => Err(convert::pool_error(error)),
+        Err(error) => Err(error),
     }
 }
 
@@ -233,7 +323,7 @@ impl GuestLedger for Book {
         let answer = convert::frontier(&after, |after| {
             self.pool.acquire(&request(size, alignment, after, may))
         });
-        outcome(place, answer.map_err(PoolError::InvalidFrontier)?)
+        outcome(place, answer.map_err(PoolError::InvalidFrontier)?.map_err(convert::pool_error))
     }
 
     fn exchange(
@@ -244,41 +334,22 @@ impl GuestLedger for Book {
         after: Option<Entry>,
         may: Permissions,
     ) -> Exchanged {
-        if let Some(Returned { key, death }) = back {
-            let released = convert::single(death.as_ref(), |death| {
-                // An empty one is idle.
-                let death = strandline_core::Death::After(death);
-                self.give_back(key, |reservation| self.pool.release(reservation, death))
-            });
-            match released.map_err(LedgerError::InvalidDeath) {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) | Err(error) => return Exchanged::Refused(error),
-            }
+        let after = after.as_ref().map(convert::entry_in);
+        let after = convert::single(after.as_ref()).map_err(PoolError::InvalidFrontier);
+        let request = after.map(|after| request(size, alignment, after, may));
+        let known = back.and_then(|back| Some((Axis::from_bits(back.death?.axis), back.reached)));
+        match imports::told(known, || self.turn(back, request)) {
+            Ok(Some(held)) => Exchanged::Ready(held),
+            Ok(None) => Exchanged::Other,
+            Err(error) => Exchanged::Refused(error),
         }
-        let mut places = self.places.borrow_mut();
-        let other = if let Some(place) = places.vacant() {
-            let answer = convert::single(after.as_ref(), |after| {
-                self.pool.acquire(&request(size, alignment, after, may))
-            });
-            match answer {
-                Ok(Ok(Acquire::Ready { reservation, origin })) => {
-                    return Exchanged::Ready(hold(place, reservation, origin));
-                }
-                Ok(answer) => outcome(place, answer),
-                Err(error) => Err(PoolError::InvalidFrontier(error)),
-            }
-        } else {
-            Err(PoolError::Limit)
-        };
-        self.unread.replace(Some(other));
-        Exchanged::Other
     }
 
     fn answer(&self) -> Option<Result<Outcome, PoolError>> {
         self.unread.take()
     }
 
-    fn release(&self, key: u32, death: Death) -> Result<(), LedgerError> {
+    fn release(&self, key: u32, death: types::Death) -> Result<(), LedgerError> {
         let released = convert::death(&death, |death| {
             self.give_back(key, |reservation| self.pool.release(reservation, death))
         });
@@ -330,14 +401,16 @@ impl GuestLedger for Book {
         Ok(Answers { words, waits, observed, stopped })
     }
 
-    fn release_batch(&self, keys: Vec<u32>, death: Death) -> Result<(), LedgerError> {
+    fn release_batch(&self, keys: Vec<u32>, death: types::Death) -> Result<(), LedgerError> {
         let mut unknown = None;
-        let all = |death: strandline_core::Death<'_>| {
+        let all = |death: Death<'_>| {
             let mut places = self.places.borrow_mut();
             let mut given = Given { places: &mut places, keys: keys.iter(), unknown: false };
             // Its own pool refuses none.
             let all = match &self.tlsf {
-                Some(tlsf) => tlsf.release_each(&mut GivenTo { tlsf, given: &mut given }, death).is_ok(),
+                Some(tlsf) => {
+                    tlsf.release_each(&mut GivenTo { tlsf, given: &mut given }, death).is_ok()
+                }
                 None => given.all(|kept| match kept {
                     Kept::Whole(reservation) => self.pool.release(reservation, death).is_ok(),
                     Kept::Held(_) => false,

@@ -138,6 +138,41 @@ impl TlsfPool {
         Ok(Reservation { pool, slab, offset, size, token })
     }
 
+    /// [`exchange`](Pool::exchange) of what is held: [`Answers`] are told the one answer.
+    ///
+    /// # Errors
+    /// What is held of another pool; nothing is acquired then.
+    #[inline(always)]
+    pub fn exchange_held(
+        &self,
+        held: Held,
+        death: Death<'_>,
+        request: &Request<'_>,
+        answers: &mut impl Answers,
+    ) -> Result<(), Held> {
+        if held.pool != self.id {
+            return Err(held);
+        }
+        let found = if self.host.sink.is_none() {
+            self.turn(held.ticket, death, request)
+        } else {
+            // Told of both.
+            let whole = self.whole(held)?;
+            // It is of this pool, which does not refuse it.
+            let _ = self.release(whole, death);
+            None
+        };
+        // There is one answer: nothing to break off.
+        let _ = match found {
+            Some(Found { slab, offset, ticket, ready: Some(origin) }) => {
+                answers.ready(Held { pool: self.id, ticket }, slab, offset, origin)
+            }
+            Some(found) => answers.other(Ok(self.reserved(found, request, None))),
+            None => answers.other(self.acquire(request)),
+        };
+        Ok(())
+    }
+
     /// [`release`](Pool::release)s each with the same death. Does not take the pool's lock, unless the pool has an event
     /// sink; the next acquire settles them as one.
     ///

@@ -424,10 +424,10 @@ impl Answers for Told<'_> {
 }
 
 proptest! {
-    /// Batches and as many single calls answer alike and count alike, whatever the deaths, the progress between them,
+    /// Batches, exchanges and as many single calls answer alike and count alike, whatever the deaths, the progress between them,
     /// and the policy.
     #[test]
-    fn a_batch_is_as_many_single_calls(
+    fn a_batch_or_an_exchange_is_as_many_single_calls(
         steps in collection::vec(
             (
                 collection::vec((prop_oneof![1_u64..700, 0_u64..3000], prop_oneof![4 => Just(0_u32), 1 => 0_u32..13]), 0..12),
@@ -471,7 +471,7 @@ proptest! {
                 wants: usize::MAX,
             };
             many.0.acquire_each(requests.clone(), &mut told);
-            for (request, batched) in requests.zip(told.answers) {
+            for (request, batched) in requests.clone().zip(told.answers) {
                 let answer = one.0.acquire(&request);
                 prop_assert_eq!(outcome(&answer), batched);
                 keep(answer, &mut held_one);
@@ -507,6 +507,29 @@ proptest! {
                 one.0.release(reservation, death).unwrap();
             }
             prop_assert_eq!(one.0.stats(), many.0.stats());
+            // What is left is exchanged, one after the other.
+            for (turn, request) in requests.enumerate() {
+                let (Some(held), Some(reservation)) = (held_many.pop(), held_one.pop()) else {
+                    break;
+                };
+                one.0.release(reservation, death).unwrap();
+                let answer = one.0.acquire(&request);
+                let mut told = Told {
+                    pool: &many.0,
+                    answers: Vec::new(),
+                    held: &mut held_many,
+                    wants: usize::MAX,
+                };
+                if turn % 2 == 0 {
+                    many.0.exchange_held(held, death, &request, &mut told).unwrap();
+                } else {
+                    let reservation = many.0.whole(held).unwrap();
+                    let _ = told.other(many.0.exchange(reservation, death, &request).unwrap());
+                }
+                prop_assert_eq!(alloc::vec![outcome(&answer)], told.answers);
+                keep(answer, &mut held_one);
+                prop_assert_eq!(one.0.stats(), many.0.stats());
+            }
         }
     }
 }
@@ -522,9 +545,14 @@ fn a_batch_stops_where_it_is_told_to_and_at_a_stranger() {
     held.insert(1, theirs.hold(fill(&theirs, 1, 256).remove(0)).unwrap());
     let mut held = held.into_iter();
     let refused = ours.release_each(&mut held, Death::Idle).unwrap_err();
+    let (asked, mut none) = (Request::new(64), Vec::new());
+    let mut told = Told { pool: &ours, answers: Vec::new(), held: &mut none, wants: 1 };
+    let refused = ours.exchange_held(refused, Death::Idle, &asked, &mut told).unwrap_err();
+    assert!(told.answers.is_empty());
     assert_eq!((held.len(), ours.stats().live), (2, 2));
     let refused = theirs.whole(ours.whole(refused).unwrap_err()).unwrap();
     let refused = ours.hold(refused).unwrap_err().reservation;
+    let refused = ours.exchange(refused, Death::Idle, &asked).unwrap_err().reservation;
     theirs.release(refused, Death::Idle).unwrap();
     ours.release_each(&mut held, Death::Idle).unwrap();
     assert_eq!(ours.stats().live, 0);

@@ -395,6 +395,37 @@ impl Ledger {
             Err(error) => Ok(Err(convert::pool_error(error)?)),
         }
     }
+
+    /// Releases the reservation under a key, and acquires another.
+    #[inline]
+    fn exchange(
+        &mut self,
+        tenant: &mut Tenant,
+        // How far the axis has come is the host's to say.
+        &Back { key, death, reached: _ }: &Back,
+        ask: &Ask<'_>,
+    ) -> wasmtime::Result<Result<Result<Outcome, PoolError>, LedgerError>> {
+        let key = ShortKey::from_bits(key);
+        let Some(&reservation) = self.held.get(key) else {
+            return Ok(Err(LedgerError::UnknownKey(0)));
+        };
+        let death = death.as_ref().map(convert::entry_in);
+        let death = match &death {
+            Some(entry) => Returned::After(core::slice::from_ref(entry)),
+            None => Returned::Idle,
+        };
+        let answer = match tenant.exchange(self.pool, reservation, death, ask) {
+            Ok(answer) => answer,
+            Err(error) => return Ok(Err(ledger_error(error, 0)?)),
+        };
+        self.held.remove(key);
+        Ok(Ok(match (answer, self.held.vacant()) {
+            (Ok(answer), Some(place)) => Ok(outcome(place, answer)),
+            // One was just taken out.
+            (Ok(_), None) => Err(PoolError::Limit),
+            (Err(error), _) => Err(convert::pool_error(error)?),
+        }))
+    }
 }
 
 impl GuestState {
@@ -430,18 +461,16 @@ impl HostLedger for GuestState {
         may: Permissions,
     ) -> wasmtime::Result<Exchanged> {
         let (ledger, tenant) = self.ledger(&ledger)?;
-        if let Some(Back { key, death }) = back {
-            let death = death.as_ref().map(convert::entry_in);
-            let death = match &death {
-                Some(entry) => Returned::After(core::slice::from_ref(entry)),
-                None => Returned::Idle,
-            };
-            if let Err(error) = ledger.settle(tenant, (0, key), Some(death))? {
-                return Ok(Exchanged::Refused(error));
-            }
-        }
         let after = after.as_ref().map(convert::entry_in);
-        match ledger.acquire(tenant, &ask(size, alignment, after.as_slice(), may))? {
+        let ask = ask(size, alignment, after.as_slice(), may);
+        let answer = match back {
+            Some(back) => match ledger.exchange(tenant, &back, &ask)? {
+                Ok(answer) => answer,
+                Err(error) => return Ok(Exchanged::Refused(error)),
+            },
+            None => ledger.acquire(tenant, &ask)?,
+        };
+        match answer {
             Ok(Outcome::Ready(held)) => Ok(Exchanged::Ready(held)),
             other => {
                 ledger.unread = Some(other);

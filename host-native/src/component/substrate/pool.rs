@@ -148,9 +148,10 @@ impl SandboxPool {
         }
         // The only one crosses with the acquire.
         let single = self.returns.as_ref().and_then(Returns::take_single);
-        let back = single.map(|Returned { key, death }| pools::Returned {
-            key,
-            death: death.as_ref().map(convert::entry),
+        let back = single.map(|Returned { key, death }| {
+            let progress = store.data().stand(self.stand).map(|stand| &stand.progress);
+            let reached = death.zip(progress).map_or(0, |(death, of)| of.reached(death.axis));
+            pools::Returned { key, death: death.as_ref().map(convert::entry), reached }
         });
         if back.is_none() {
             self.deliver(store, world)?;
