@@ -155,6 +155,7 @@ impl Ledger {
     ///
     /// # Errors
     /// The reservation when it is beyond the budget after all: nothing has changed then.
+    #[inline(always)]
     pub(super) fn take(
         &mut self,
         pool: usize,
@@ -184,6 +185,7 @@ impl Ledger {
     }
 
     /// A reservation is given back: its bytes stay charged until `death` is reached.
+    #[inline(always)]
     pub(super) fn give(
         &mut self,
         key: u64,
@@ -228,6 +230,7 @@ impl Ledger {
         }
     }
 
+    #[inline(always)]
     fn remove(&mut self, key: u64) -> Option<Held> {
         let held = self.held.remove(key)?;
         self.held_bytes -= held.footprint;

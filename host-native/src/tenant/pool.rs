@@ -129,6 +129,7 @@ impl TenantPool {
     ///
     /// # Errors
     /// The reservation when the budget does not allow it.
+    #[inline(always)]
     fn charge(
         &self,
         Books { ledger, counts }: &mut Books,
@@ -150,6 +151,7 @@ impl TenantPool {
     }
 
     /// Charges what is ready.
+    #[inline(always)]
     fn charge_ready(
         &self,
         books: &mut Books,
@@ -165,6 +167,7 @@ impl TenantPool {
     }
 
     /// Keeps what is the host's pool's in the ledger; the answer names it.
+    #[inline(always)]
     fn keep(
         &self,
         ledger: &mut Ledger,
@@ -177,6 +180,7 @@ impl TenantPool {
     }
 
     /// Takes a reservation out of the books by `out`: the host's pool's, and what it was charged.
+    #[inline(always)]
     fn take_out(
         &self,
         Books { ledger, counts }: &mut Books,
@@ -222,6 +226,7 @@ impl TenantPool {
     }
 
     /// What there is room for.
+    #[inline(always)]
     fn room(
         &self,
         Books { ledger, .. }: &mut Books,
@@ -246,6 +251,7 @@ impl TenantPool {
     ///
     /// For a tenant that nobody else uses meanwhile. The books are locked once, and stay so while the host's pool looks: whatever
     /// else locks them belongs to the tenant, which the caller has to itself.
+    #[inline(always)]
     pub(super) fn exchange(
         &self,
         reservation: &Reservation,

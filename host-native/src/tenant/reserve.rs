@@ -137,7 +137,12 @@ impl Tenant {
         };
         match answer {
             Acquire::Ready { reservation, origin } => {
-                let death = self.counted_on(after, origin);
+                // Bytes handed out on the word of the requester are ordered after what it said; all others are nobody's any
+                // more.
+                let death = match origin {
+                    Origin::Reused(ReuseProof::Dominance) => self.unreached(after),
+                    Origin::Reused(ReuseProof::Completion) | Origin::Fresh => Frontier::new(),
+                };
                 let (reservation, place) = self.hold(index, reservation, death)?;
                 Ok(Answer::Ready { reservation, place, origin })
             }
@@ -192,6 +197,7 @@ impl Tenant {
     /// # Errors
     /// Those of [`release`](Self::release): nothing is acquired then. The inner ones are those of
     /// [`acquire`](Self::acquire), with the reservation released.
+    #[inline(always)]
     pub fn exchange(
         &mut self,
         pool: PoolHandle,
@@ -206,7 +212,6 @@ impl Tenant {
             Returned::Unknown => None,
         };
         if let Some(answer) = self.turn(pool, reservation, said, ask) {
-            self.pump();
             return Ok(answer);
         }
         self.release(pool, reservation, death)?;
@@ -215,6 +220,7 @@ impl Tenant {
 
     /// An exchange in one step. `None`, and nothing has happened: it takes two. So it is when an alloca waits for memory, which
     /// comes before the acquire; and when it is not the pool that the bytes go back to.
+    #[inline(always)]
     fn turn(
         &mut self,
         PoolHandle(pool): PoolHandle,
@@ -230,29 +236,36 @@ impl Tenant {
         let said = said?;
         let holding = self.holdings.get(reservation.0)?;
         let request = ask.request(after);
-        let answer = if said.is_empty() && holding.death.is_empty() {
-            self.pools[index].exchange(&holding.reservation, Death::Idle, &request)?
+        let known;
+        let death = if said.is_empty() && holding.death.is_empty() {
+            Death::Idle
         } else {
-            let death = self.death_of(holding, said)?;
-            let death = self.death(&death);
-            self.pools[index].exchange(&holding.reservation, death, &request)?
+            known = self.death_of(holding, said)?;
+            self.death(&known)
         };
+        let answer = self.pools[index].exchange(&holding.reservation, death, &request)?;
+        // Before there is an answer: it is large, and would be moved.
+        self.pump();
         let Ok(Acquire::Ready { reservation: got, origin }) = answer else {
             self.holdings.remove(reservation.0);
             return Some(self.answer(index, after, answer));
         };
         let place = Place::from(&got);
-        let death = self.counted_on(after, origin);
         let Some((handle, holding)) = self.holdings.renew(reservation.0) else {
             self.holdings.remove(reservation.0);
-            let held = self.hold(index, got, death);
-            return Some(held.map(|(reservation, place)| Answer::Ready {
-                reservation,
-                place,
-                origin,
-            }));
+            let answer = Acquire::Ready { reservation: got, origin };
+            return Some(self.answer(index, after, Ok(answer)));
         };
-        *holding = Holding { pool: index, reservation: got, memory: None, death, first_use: None };
+        // In its place, for the same reason.
+        holding.reservation = got;
+        holding.memory = None;
+        holding.first_use = None;
+        match origin {
+            Origin::Reused(ReuseProof::Dominance) => {
+                holding.death = unreached(after, &self.account.tracker);
+            }
+            Origin::Reused(ReuseProof::Completion) | Origin::Fresh => holding.death.clear(),
+        }
         Some(Ok(Answer::Ready { reservation: ReservationHandle(handle), place, origin }))
     }
 
@@ -319,16 +332,6 @@ impl Tenant {
         let few = death.as_ref().len() <= MAX_DEATH_AXES
             || self.unreached(death.as_ref()).as_ref().len() <= MAX_DEATH_AXES;
         few.then_some(death)
-    }
-
-    /// What ready bytes are ordered after.
-    fn counted_on(&self, after: FrontierRef<'_>, origin: Origin) -> Frontier {
-        match origin {
-            // Handed out on the word of the requester: after what it said.
-            Origin::Reused(ReuseProof::Dominance) => self.unreached(after),
-            // Nobody's any more.
-            Origin::Reused(ReuseProof::Completion) | Origin::Fresh => Frontier::new(),
-        }
     }
 
     fn unreached(&self, frontier: FrontierRef<'_>) -> Frontier {

@@ -12,9 +12,9 @@ use super::bindings::strandline::substrate::pools::{
 use super::bindings::strandline::substrate::types;
 use super::{GuestState, Ledger, Pool, PoolSet, Reservation, convert};
 use crate::tenant::{Answer, Ask, PoolHandle, ReservationHandle, Returned, Tenant, TenantError};
-use strandline_core::Entry;
 use strandline_core::pool_set::Route;
 use strandline_core::table::{ShortKey, Table, Vacant};
+use strandline_core::{Entry, pool, queue};
 use wasmtime::component::Resource;
 
 impl Host for GuestState {}
@@ -336,15 +336,27 @@ fn ledger_error(error: TenantError, at: u32) -> wasmtime::Result<LedgerError> {
     })
 }
 
+/// Keeps a reservation that is ready in a place of a ledger.
+fn ready(
+    place: Vacant<'_, ShortKey, ReservationHandle>,
+    reservation: ReservationHandle,
+    at: &queue::Place,
+    origin: pool::Origin,
+) -> Held {
+    Held {
+        key: place.fill(reservation).to_bits(),
+        slab: at.slab.to_bits(),
+        offset: at.offset,
+        origin: convert::origin(origin),
+    }
+}
+
 /// Keeps what a pool answered in a place of a ledger.
 fn outcome(place: Vacant<'_, ShortKey, ReservationHandle>, answer: Answer) -> Outcome {
     match answer {
-        Answer::Ready { reservation, place: at, origin } => Outcome::Ready(Held {
-            key: place.fill(reservation).to_bits(),
-            slab: at.slab.to_bits(),
-            offset: at.offset,
-            origin: convert::origin(origin),
-        }),
+        Answer::Ready { reservation, place: at, origin } => {
+            Outcome::Ready(ready(place, reservation, &at, origin))
+        }
         Answer::AfterWait { reservation, place: at, wait } => Outcome::AfterWait(HeldAfterWait {
             key: place.fill(reservation).to_bits(),
             slab: at.slab.to_bits(),
@@ -397,17 +409,17 @@ impl Ledger {
     }
 
     /// Releases the reservation under a key, and acquires another.
-    #[inline]
+    #[inline(always)]
     fn exchange(
         &mut self,
         tenant: &mut Tenant,
         // How far the axis has come is the host's to say.
-        &Back { key, death, reached: _ }: &Back,
+        Back { key, death, reached: _ }: Back,
         ask: &Ask<'_>,
-    ) -> wasmtime::Result<Result<Result<Outcome, PoolError>, LedgerError>> {
+    ) -> wasmtime::Result<Exchanged> {
         let key = ShortKey::from_bits(key);
         let Some(&reservation) = self.held.get(key) else {
-            return Ok(Err(LedgerError::UnknownKey(0)));
+            return Ok(Exchanged::Refused(LedgerError::UnknownKey(0)));
         };
         let death = death.as_ref().map(convert::entry_in);
         let death = match &death {
@@ -416,15 +428,27 @@ impl Ledger {
         };
         let answer = match tenant.exchange(self.pool, reservation, death, ask) {
             Ok(answer) => answer,
-            Err(error) => return Ok(Err(ledger_error(error, 0)?)),
+            Err(error) => return Ok(Exchanged::Refused(ledger_error(error, 0)?)),
         };
         self.held.remove(key);
-        Ok(Ok(match (answer, self.held.vacant()) {
-            (Ok(answer), Some(place)) => Ok(outcome(place, answer)),
-            // One was just taken out.
-            (Ok(_), None) => Err(PoolError::Limit),
-            (Err(error), _) => Err(convert::pool_error(error)?),
-        }))
+        // One was just taken out.
+        let Some(place) = self.held.vacant() else { return Ok(self.other(Err(PoolError::Limit))) };
+        match answer {
+            Ok(Answer::Ready { reservation, place: at, origin }) => {
+                Ok(Exchanged::Ready(ready(place, reservation, &at, origin)))
+            }
+            Ok(answer) => {
+                let other = outcome(place, answer);
+                Ok(self.other(Ok(other)))
+            }
+            Err(error) => Ok(self.other(Err(convert::pool_error(error)?))),
+        }
+    }
+
+    /// An answer that an exchange does not say.
+    fn other(&mut self, answer: Result<Outcome, PoolError>) -> Exchanged {
+        self.unread = Some(answer);
+        Exchanged::Other
     }
 }
 
@@ -463,19 +487,12 @@ impl HostLedger for GuestState {
         let (ledger, tenant) = self.ledger(&ledger)?;
         let after = after.as_ref().map(convert::entry_in);
         let ask = ask(size, alignment, after.as_slice(), may);
-        let answer = match back {
-            Some(back) => match ledger.exchange(tenant, &back, &ask)? {
-                Ok(answer) => answer,
-                Err(error) => return Ok(Exchanged::Refused(error)),
-            },
-            None => ledger.acquire(tenant, &ask)?,
-        };
-        match answer {
+        if let Some(back) = back {
+            return ledger.exchange(tenant, back, &ask);
+        }
+        match ledger.acquire(tenant, &ask)? {
             Ok(Outcome::Ready(held)) => Ok(Exchanged::Ready(held)),
-            other => {
-                ledger.unread = Some(other);
-                Ok(Exchanged::Other)
-            }
+            other => Ok(ledger.other(other)),
         }
     }
 
