@@ -74,6 +74,8 @@ pub enum Bound {
     /// On the time of an operation in nanoseconds, for what can only be compared with numbers measured elsewhere,
     /// on a machine on which offset-allocator took as long as it does here.
     Nanoseconds(f64),
+    /// On what an operation takes more than the reference's, in nanoseconds.
+    More(f64),
 }
 
 impl Goal {
@@ -85,6 +87,11 @@ impl Goal {
     /// An operation of `contender` takes at most `ns` nanoseconds.
     pub fn ns(contender: impl Into<String>, ns: f64) -> Self {
         Self { contender: contender.into(), bound: Bound::Nanoseconds(ns) }
+    }
+
+    /// An operation of `contender` takes at most `ns` nanoseconds more than one of the reference.
+    pub fn more(contender: impl Into<String>, ns: f64) -> Self {
+        Self { contender: contender.into(), bound: Bound::More(ns) }
     }
 }
 
@@ -137,6 +144,8 @@ pub struct Row {
     pub ns: Summary,
     /// Its time over the reference's, round by round.
     pub ratio: Summary,
+    /// Nanoseconds per operation less the reference's, round by round.
+    pub more: Summary,
     /// What its median must not exceed, if that is set.
     pub goal: Option<Bound>,
 }
@@ -148,6 +157,7 @@ impl Row {
         Some(match self.goal? {
             Bound::Ratio(bound) => self.ratio.median <= bound,
             Bound::Nanoseconds(bound) => self.ns.median <= bound,
+            Bound::More(bound) => self.more.median <= bound,
         })
     }
 }
@@ -192,7 +202,8 @@ pub fn measure(case: Case, effort: Effort, only: Option<&str>) -> Option<Table> 
     let rows = contenders.into_iter().zip(times).filter_map(|(contender, ns)| {
         let ratio = Summary::of(ns.iter().zip(&bases).map(|(a, b)| a / b).collect())?;
         let goal = case.goals.iter().find(|g| g.contender == contender.name).map(|g| g.bound);
-        Some(Row { name: contender.name, ns: Summary::of(ns)?, ratio, goal })
+        let more = Summary::of(ns.iter().zip(&bases).map(|(a, b)| a - b).collect())?;
+        Some(Row { name: contender.name, ns: Summary::of(ns)?, ratio, more, goal })
     });
     let rows = rows.collect();
     Some(Table { group: case.group, case: case.name, unit: case.unit, reference, rows })
@@ -235,8 +246,10 @@ mod tests {
             name: "c".into(),
             unit: "op",
             reference: 1,
-            goals: vec![Goal::ratio("slow", 2.0)],
-            contenders: Box::new(move || vec![pretend("slow", 300), pretend("base", 100)]),
+            goals: vec![Goal::ratio("slow", 2.0), Goal::more("slower", 300.0)],
+            contenders: Box::new(move || {
+                vec![pretend("slow", 300), pretend("base", 100), pretend("slower", 400)]
+            }),
         };
         let effort = Effort { rounds: 3, slice: Duration::from_millis(1) };
         let table = measure(case, effort, None).unwrap();
@@ -245,5 +258,7 @@ mod tests {
         assert_eq!(table.rows[0].goal, Some(Bound::Ratio(2.0)));
         assert_eq!(table.rows[0].reached(), Some(false));
         assert_eq!(table.rows[1].ns.median, 100.0);
+        assert_eq!(table.rows[2].more, Summary { median: 300.0, min: 300.0, max: 300.0 });
+        assert_eq!(table.rows[2].reached(), Some(true));
     }
 }

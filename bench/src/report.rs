@@ -194,6 +194,9 @@ fn goal(row: &Row) -> String {
     let bound = match row.goal {
         Some(Bound::Ratio(ratio)) => format!("≤ {ratio:.2}×"),
         Some(Bound::Nanoseconds(bound)) => format!("≤ {} ns", ns(bound)),
+        Some(Bound::More(bound)) => {
+            format!("≤ {} ns more, {} is", ns(bound), ns(row.more.median))
+        }
         None => return String::new(),
     };
     let verdict = if row.reached() == Some(true) { "reached" } else { "**missed**" };
@@ -210,9 +213,11 @@ fn value(table: &Table) -> Value {
                 "contender": row.name,
                 "ns": { "median": row.ns.median, "min": row.ns.min, "max": row.ns.max },
                 "ratio": { "median": row.ratio.median, "min": row.ratio.min, "max": row.ratio.max },
+                "ns_more": { "median": row.more.median, "min": row.more.min, "max": row.more.max },
                 "goal": match row.goal {
                     Some(Bound::Ratio(ratio)) => json!({ "ratio": ratio }),
                     Some(Bound::Nanoseconds(ns)) => json!({ "ns": ns }),
+                    Some(Bound::More(ns)) => json!({ "ns_more": ns }),
                     None => Value::Null,
                 },
                 "reached": row.reached(),

@@ -232,7 +232,7 @@ impl Caller {
                 if bytes.byte().is_multiple_of(2) {
                     let ask = ask(bytes, &after);
                     if let Ok(answer) = self.tenant.exchange(pool, reservation, death, &ask) {
-                        self.keep(answer);
+                        self.keep(answer.answer());
                     }
                 } else {
                     let _ = self.tenant.release(pool, reservation, death);

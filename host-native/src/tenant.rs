@@ -45,7 +45,7 @@ pub use device::{Device, Lent};
 pub use error::{Limit, TenantError};
 pub use limits::TenantLimits;
 pub use operations::{BufferState, Memory, Range};
-pub use reserve::{Answer, Ask, Returned};
+pub use reserve::{Answer, Ask, Exchanged, Returned};
 pub use wait::{TenantChange, TenantWait, WaitFailure};
 
 use core::fmt;

@@ -97,6 +97,39 @@ pub enum Answer {
     },
 }
 
+/// What came of an exchange. The usual answer fits into registers: an [`Answer`] has room for a frontier, and moving it
+/// about takes as long as the locks.
+#[derive(Clone, Debug)]
+#[must_use = "a reservation counts against the tenant until it is released"]
+pub enum Exchanged {
+    /// As [`Answer::Ready`].
+    Ready {
+        /// The reservation.
+        reservation: ReservationHandle,
+        /// Where it is.
+        place: Place,
+        /// Where its bytes come from.
+        origin: Origin,
+    },
+    /// Anything else that an acquire may come to.
+    Other(Box<Result<Answer, TenantError>>),
+}
+
+impl Exchanged {
+    /// As an acquire says it.
+    ///
+    /// # Errors
+    /// Those of [`Tenant::acquire`].
+    pub fn answer(self) -> Result<Answer, TenantError> {
+        match self {
+            Self::Ready { reservation, place, origin } => {
+                Ok(Answer::Ready { reservation, place, origin })
+            }
+            Self::Other(answer) => *answer,
+        }
+    }
+}
+
 /// What a tenant says that the last uses of returned bytes wait for. Its own operations count as well, said or
 /// not.
 #[derive(Clone, Copy, Debug)]
@@ -195,8 +228,8 @@ impl Tenant {
     /// a block costs is mostly locks.
     ///
     /// # Errors
-    /// Those of [`release`](Self::release): nothing is acquired then. The inner ones are those of
-    /// [`acquire`](Self::acquire), with the reservation released.
+    /// Those of [`release`](Self::release): nothing is acquired then. Those of [`acquire`](Self::acquire) are in the answer:
+    /// the reservation is released.
     #[inline(always)]
     pub fn exchange(
         &mut self,
@@ -204,7 +237,7 @@ impl Tenant {
         reservation: ReservationHandle,
         death: Returned<'_>,
         ask: &Ask<'_>,
-    ) -> Result<Result<Answer, TenantError>, TenantError> {
+    ) -> Result<Exchanged, TenantError> {
         self.check_pool(pool, reservation)?;
         let said = match death {
             Returned::Idle => Some(FrontierRef::EMPTY),
@@ -215,7 +248,7 @@ impl Tenant {
             return Ok(answer);
         }
         self.release(pool, reservation, death)?;
-        Ok(self.acquire(pool, ask))
+        Ok(Exchanged::Other(Box::new(self.acquire(pool, ask))))
     }
 
     /// An exchange in one step. `None`, and nothing has happened: it takes two. So it is when an alloca waits for memory, which
@@ -227,7 +260,7 @@ impl Tenant {
         reservation: ReservationHandle,
         said: Option<FrontierRef<'_>>,
         ask: &Ask<'_>,
-    ) -> Option<Result<Answer, TenantError>> {
+    ) -> Option<Exchanged> {
         let after = self.account.check(ask.after).ok()?;
         if self.queues.parked().next().is_some() {
             return None;
@@ -244,19 +277,20 @@ impl Tenant {
             self.death(&known)
         };
         let answer = self.pools[index].exchange(&holding.reservation, death, &request)?;
-        // Before there is an answer: it is large, and would be moved.
         self.pump();
-        let Ok(Acquire::Ready { reservation: got, origin }) = answer else {
-            self.holdings.remove(reservation.0);
-            return Some(self.answer(index, after, answer));
+        let (got, origin) = match answer {
+            Ok(Acquire::Ready { reservation, origin }) => (reservation, origin),
+            other => {
+                self.holdings.remove(reservation.0);
+                return Some(Exchanged::Other(Box::new(self.answer(index, after, other))));
+            }
         };
         let place = Place::from(&got);
         let Some((handle, holding)) = self.holdings.renew(reservation.0) else {
             self.holdings.remove(reservation.0);
-            let answer = Acquire::Ready { reservation: got, origin };
-            return Some(self.answer(index, after, Ok(answer)));
+            let answer = Ok(Acquire::Ready { reservation: got, origin });
+            return Some(Exchanged::Other(Box::new(self.answer(index, after, answer))));
         };
-        // In its place, for the same reason.
         holding.reservation = got;
         holding.memory = None;
         holding.first_use = None;
@@ -266,7 +300,7 @@ impl Tenant {
             }
             Origin::Reused(ReuseProof::Completion) | Origin::Fresh => holding.death.clear(),
         }
-        Some(Ok(Answer::Ready { reservation: ReservationHandle(handle), place, origin }))
+        Some(Exchanged::Ready { reservation: ReservationHandle(handle), place, origin })
     }
 
     /// Gives an unused reservation back: the death of its bytes is again what it was. One that was used

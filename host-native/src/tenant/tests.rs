@@ -515,7 +515,7 @@ proptest! {
                     Ok(answer) => {
                         // It names nothing any more.
                         prop_assert!(matches!(two.place_of(reservation), Err(TenantError::UnknownHandle)));
-                        said(answer, &mut held[1])
+                        said(answer.answer(), &mut held[1])
                     }
                     Err(error) => {
                         held[1].push(reservation);
@@ -624,7 +624,7 @@ fn what_a_broken_pool_refuses_stays_charged() {
     let first = reserve(&mut tenant, &Ask::new(64));
     let charged = tenant.charged().0;
     let answer = tenant.exchange(POOL, first, Returned::Idle, &Ask::new(64)).unwrap();
-    assert!(matches!(answer, Ok(Answer::Ready { .. })), "{answer:?}");
+    assert!(matches!(answer, Exchanged::Ready { .. }), "{answer:?}");
     assert_eq!((tenant.charged().0, tenant.stats(POOL).unwrap().live), (charged / 2 * 3, 3));
 }
 

@@ -11,7 +11,9 @@ use super::bindings::strandline::substrate::pools::{
 };
 use super::bindings::strandline::substrate::types;
 use super::{GuestState, Ledger, Pool, PoolSet, Reservation, convert};
-use crate::tenant::{Answer, Ask, PoolHandle, ReservationHandle, Returned, Tenant, TenantError};
+use crate::tenant::{
+    self, Answer, Ask, PoolHandle, ReservationHandle, Returned, Tenant, TenantError,
+};
 use strandline_core::pool_set::Route;
 use strandline_core::table::{ShortKey, Table, Vacant};
 use strandline_core::{Entry, pool, queue};
@@ -337,6 +339,7 @@ fn ledger_error(error: TenantError, at: u32) -> wasmtime::Result<LedgerError> {
 }
 
 /// Keeps a reservation that is ready in a place of a ledger.
+#[inline(always)]
 fn ready(
     place: Vacant<'_, ShortKey, ReservationHandle>,
     reservation: ReservationHandle,
@@ -434,14 +437,16 @@ impl Ledger {
         // One was just taken out.
         let Some(place) = self.held.vacant() else { return Ok(self.other(Err(PoolError::Limit))) };
         match answer {
-            Ok(Answer::Ready { reservation, place: at, origin }) => {
+            tenant::Exchanged::Ready { reservation, place: at, origin } => {
                 Ok(Exchanged::Ready(ready(place, reservation, &at, origin)))
             }
-            Ok(answer) => {
-                let other = outcome(place, answer);
-                Ok(self.other(Ok(other)))
+            tenant::Exchanged::Other(answer) => {
+                let other = match *answer {
+                    Ok(answer) => Ok(outcome(place, answer)),
+                    Err(error) => Err(convert::pool_error(error)?),
+                };
+                Ok(self.other(other))
             }
-            Err(error) => Ok(self.other(Err(convert::pool_error(error)?))),
         }
     }
 
