@@ -612,7 +612,9 @@ impl Pool for TlsfPool {
 
     /// Whole granules; what alignment cuts off stays free.
     fn footprint(&self, size: u64, _alignment: u64) -> u64 {
-        size.checked_next_multiple_of(self.config.offsets.granule.max(1)).unwrap_or(u64::MAX)
+        // A power of two: no division.
+        let below = self.config.offsets.granule.max(1) - 1;
+        size.checked_add(below).map_or(u64::MAX, |end| end & !below)
     }
 
     fn acquire(&self, request: &Request<'_>) -> Result<Acquire, PoolError> {
@@ -644,10 +646,10 @@ impl Pool for TlsfPool {
         request: &Request<'_>,
     ) -> Result<Result<Acquire, PoolError>, ReleaseError> {
         let ticket = self.take_back(reservation)?;
-        Ok(match self.turn(ticket, death, request) {
-            Some(found) => Ok(self.reserved(found, request, None)),
-            None => self.acquire(request),
-        })
+        match self.turn(ticket, death, request) {
+            Some(found) => Ok(Ok(self.reserved(found, request, None))),
+            None => Ok(self.acquire(request)),
+        }
     }
 
     fn cancel(&self, reservation: Reservation) -> Result<(), ReleaseError> {
