@@ -16,7 +16,8 @@
 //!
 //! What it hands out is its own reservation, whose token is a key of the ledger; the ledger keeps the host's.
 //!
-//! Cost: the pool's, and a step of the ledger under the tenant's own lock: twice for an acquire, once for a release.
+//! Cost: the pool's, and a step of the ledger under the tenant's own lock: twice for an acquire, once for a release, and
+//! once for an exchange of the two.
 
 use super::error::TenantError;
 use super::ledger::{Ledger, Room};
@@ -35,7 +36,8 @@ use strandline_core::{
 };
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No foreign code runs under these locks, so poison means nothing.
+    // Foreign code runs under these locks in an exchange only, and what it is called with is written down by then: poison
+    // means nothing.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

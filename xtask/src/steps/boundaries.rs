@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use super::component::Toolchain;
 use super::{c_guest, component, guests};
 use crate::shell::Cmd;
 use crate::step::Stop;
@@ -23,7 +24,7 @@ const GPU: &str = "strandline/wgpu,strandline-guest-tests/wgpu";
 const COMPONENTS: &str =
     "strandline-host-native/component,strandline/component,strandline-guest-tests/guests";
 
-/// Features, and where the tests find the components that they run.
+/// Features, and what the tests are told of the components that they run: where they are, mostly.
 pub(super) struct Boundaries {
     features: String,
     components: Vec<(&'static str, PathBuf)>,
@@ -45,6 +46,10 @@ impl Boundaries {
                 ("STRANDLINE_SYNC_GUEST", guests::sync_guest_file()),
             ],
         };
+        if component::toolchain()? == Toolchain::Rustup {
+            // How large it may be then; see the test.
+            made.components.push(("STRANDLINE_COMPONENT_STABLE", PathBuf::from("1")));
+        }
         match c_guest::c_guest() {
             Ok(file) => {
                 made.features.push_str(",strandline-guest-tests/guest-c");
