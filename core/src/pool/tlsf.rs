@@ -365,16 +365,15 @@ impl TlsfPool {
         }
     }
 
-    /// Frees a block and finds memory under one lock, as a release and an acquire do in the usual case. `None`: it is freed, and the
-    /// acquire is yet to come. A search that finds nothing changes nothing, and what the next one answers is observed after
-    /// the signal.
+    /// Frees a block and finds memory under one lock, as a release and an acquire do in the usual case. `Err`: it is freed, and the
+    /// acquire goes on with [`acquire_after`](Self::acquire_after), which is told whether memory was looked for.
     #[cfg_attr(not(target_family = "wasm"), inline(always))]
     fn turn(
         &self,
         mut ticket: Box<Ticket>,
         death: Death<'_>,
         request: &Request<'_>,
-    ) -> Option<Found> {
+    ) -> Result<Found, bool> {
         self.write_death(&mut ticket, death);
         let need = self.need(request);
         let mut state = self.state.lock();
@@ -382,12 +381,24 @@ impl TlsfPool {
         self.settle(&mut state);
         state.free(ticket, &self.host);
         let found = match need {
-            Ok(need) => self.find_first(&mut state, need, request).ok(),
-            Err(_) => None,
+            Ok(need) => self.find_first(&mut state, need, request),
+            Err(_) => Err(false),
         };
         drop(state);
         self.notification.signal_if_observed();
         found
+    }
+
+    /// The rest of an acquire whose [`turn`](Self::turn) has found nothing. It does not look twice: searches are counted, and
+    /// every so many look at progress.
+    #[inline(never)]
+    fn acquire_after(&self, request: &Request<'_>, searched: bool) -> Result<Acquire, PoolError> {
+        let need = self.need(request)?;
+        // After the signal. What was released between the two locks is to be looked at, or nobody would be woken for it.
+        let observed = self.notification.observe();
+        let mut state = self.state.lock();
+        let searched = !self.settle(&mut state) && searched;
+        self.acquire_otherwise(state, need, request, observed, searched)
     }
 }
 
@@ -647,8 +658,8 @@ impl Pool for TlsfPool {
     ) -> Result<Result<Acquire, PoolError>, ReleaseError> {
         let ticket = self.take_back(reservation)?;
         match self.turn(ticket, death, request) {
-            Some(found) => Ok(Ok(self.reserved(found, request, None))),
-            None => Ok(self.acquire(request)),
+            Ok(found) => Ok(Ok(self.reserved(found, request, None))),
+            Err(searched) => Ok(self.acquire_after(request, searched)),
         }
     }
 

@@ -160,15 +160,15 @@ impl TlsfPool {
             let whole = self.whole(held)?;
             // It is of this pool, which does not refuse it.
             let _ = self.release(whole, death);
-            None
+            Err(false)
         };
         // There is one answer: nothing to break off.
         let _ = match found {
-            Some(Found { slab, offset, ticket, ready: Some(origin) }) => {
+            Ok(Found { slab, offset, ticket, ready: Some(origin) }) => {
                 answers.ready(Held { pool: self.id, ticket }, slab, offset, origin)
             }
-            Some(found) => answers.other(Ok(self.reserved(found, request, None))),
-            None => answers.other(self.acquire(request)),
+            Ok(found) => answers.other(Ok(self.reserved(found, request, None))),
+            Err(searched) => answers.other(self.acquire_after(request, searched)),
         };
         Ok(())
     }
