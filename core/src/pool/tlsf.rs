@@ -38,6 +38,7 @@ use core::fmt;
 mod batch;
 mod eager;
 mod engine;
+mod exchange;
 pub mod heap;
 mod newcomers;
 mod wheel;
@@ -363,42 +364,6 @@ impl TlsfPool {
             // Relaxed: a counter.
             self.taints.fetch_add(1, Ordering::Relaxed);
         }
-    }
-
-    /// Frees a block and finds memory under one lock, as a release and an acquire do in the usual case. `Err`: it is freed, and the
-    /// acquire goes on with [`acquire_after`](Self::acquire_after), which is told whether memory was looked for.
-    #[cfg_attr(not(target_family = "wasm"), inline(always))]
-    fn turn(
-        &self,
-        mut ticket: Box<Ticket>,
-        death: Death<'_>,
-        request: &Request<'_>,
-    ) -> Result<Found, bool> {
-        self.write_death(&mut ticket, death);
-        let need = self.need(request);
-        let mut state = self.state.lock();
-        // In the order of the releases, as through the inbox.
-        self.settle(&mut state);
-        state.free(ticket, &self.host);
-        let found = match need {
-            Ok(need) => self.find_first(&mut state, need, request),
-            Err(_) => Err(false),
-        };
-        drop(state);
-        self.notification.signal_if_observed();
-        found
-    }
-
-    /// The rest of an acquire whose [`turn`](Self::turn) has found nothing. It does not look twice: searches are counted, and
-    /// every so many look at progress.
-    #[inline(never)]
-    fn acquire_after(&self, request: &Request<'_>, searched: bool) -> Result<Acquire, PoolError> {
-        let need = self.need(request)?;
-        // After the signal. What was released between the two locks is to be looked at, or nobody would be woken for it.
-        let observed = self.notification.observe();
-        let mut state = self.state.lock();
-        let searched = !self.settle(&mut state) && searched;
-        self.acquire_otherwise(state, need, request, observed, searched)
     }
 }
 

@@ -205,11 +205,7 @@ impl Tenant {
         death: Returned<'_>,
     ) -> Result<(), TenantError> {
         self.check_pool(pool, reservation)?;
-        let said = match death {
-            Returned::Idle => Some(FrontierRef::EMPTY),
-            Returned::After(entries) => Some(self.account.check(entries)?),
-            Returned::Unknown => None,
-        };
+        let said = self.said(death)?;
         let Some(mut holding) = self.holdings.remove(reservation.0) else {
             return Err(TenantError::UnknownHandle);
         };
@@ -239,11 +235,7 @@ impl Tenant {
         ask: &Ask<'_>,
     ) -> Result<Exchanged, TenantError> {
         self.check_pool(pool, reservation)?;
-        let said = match death {
-            Returned::Idle => Some(FrontierRef::EMPTY),
-            Returned::After(entries) => Some(self.account.check(entries)?),
-            Returned::Unknown => None,
-        };
+        let said = self.said(death)?;
         if let Some(answer) = self.turn(pool, reservation, said, ask) {
             return Ok(answer);
         }
@@ -354,6 +346,16 @@ impl Tenant {
             Some(holding) if holding.pool != index => Err(TenantError::OtherPool),
             Some(_) => Ok(()),
         }
+    }
+
+    /// A death as the tenant says it, if it may name what it names; `None` is unknown.
+    #[inline]
+    fn said<'a>(&self, death: Returned<'a>) -> Result<Option<FrontierRef<'a>>, TenantError> {
+        Ok(match death {
+            Returned::Idle => Some(FrontierRef::EMPTY),
+            Returned::After(entries) => Some(self.account.check(entries)?),
+            Returned::Unknown => None,
+        })
     }
 
     /// What the bytes of a holding wait for, with what its tenant says. `None` for more axes than a block remembers, which

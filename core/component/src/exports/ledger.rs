@@ -31,6 +31,17 @@ enum Kept {
     Held(Held),
 }
 
+impl Kept {
+    /// As a pool that knows batches takes it; `None` if it is another pool's.
+    #[inline(always)]
+    fn held(self, tlsf: &TlsfPool) -> Option<Held> {
+        match self {
+            Self::Held(held) => Some(held),
+            Self::Whole(reservation) => tlsf.hold(reservation).ok(),
+        }
+    }
+}
+
 /// The exported resource.
 pub struct Book {
     pool: Arc<dyn Pool>,
@@ -88,12 +99,7 @@ impl Book {
         let mut answer = Answer { place: places.vacant(), ready: None, unread: &self.unread };
         match (back, &self.tlsf, request) {
             (Some((kept, death)), Some(tlsf), Ok(request)) => {
-                let held = match kept {
-                    Kept::Held(held) => held,
-                    Kept::Whole(reservation) => {
-                        tlsf.hold(reservation).map_err(|_| LedgerError::Lost)?
-                    }
-                };
+                let held = kept.held(tlsf).ok_or(LedgerError::Lost)?;
                 let exchanged = tlsf.exchange_held(held, death, &request, &mut answer);
                 exchanged.map_err(|_| LedgerError::Lost)?;
             }
@@ -302,11 +308,7 @@ impl Iterator for GivenTo<'_, '_> {
 
     #[inline(always)]
     fn next(&mut self) -> Option<Held> {
-        match self.given.next()? {
-            Kept::Held(held) => Some(held),
-            // It is of this pool.
-            Kept::Whole(reservation) => self.tlsf.hold(reservation).ok(),
-        }
+        self.given.next()?.held(self.tlsf)
     }
 }
 

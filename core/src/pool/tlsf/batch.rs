@@ -30,8 +30,8 @@ use core::ops::ControlFlow;
 /// is linear, as the reservation is.
 #[must_use = "it holds memory until it is released to its pool"]
 pub struct Held {
-    pool: PoolId,
-    ticket: Box<Ticket>,
+    pub(super) pool: PoolId,
+    pub(super) ticket: Box<Ticket>,
 }
 
 impl Held {
@@ -136,41 +136,6 @@ impl TlsfPool {
         let Held { pool, ticket } = held;
         let (slab, size, token) = (slab.id, ticket.requested, Token::Ticket(ticket));
         Ok(Reservation { pool, slab, offset, size, token })
-    }
-
-    /// [`exchange`](Pool::exchange) of what is held: [`Answers`] are told the one answer.
-    ///
-    /// # Errors
-    /// What is held of another pool; nothing is acquired then.
-    #[inline(always)]
-    pub fn exchange_held(
-        &self,
-        held: Held,
-        death: Death<'_>,
-        request: &Request<'_>,
-        answers: &mut impl Answers,
-    ) -> Result<(), Held> {
-        if held.pool != self.id {
-            return Err(held);
-        }
-        let found = if self.host.sink.is_none() {
-            self.turn(held.ticket, death, request)
-        } else {
-            // Told of both.
-            let whole = self.whole(held)?;
-            // It is of this pool, which does not refuse it.
-            let _ = self.release(whole, death);
-            Err(false)
-        };
-        // There is one answer: nothing to break off.
-        let _ = match found {
-            Ok(Found { slab, offset, ticket, ready: Some(origin) }) => {
-                answers.ready(Held { pool: self.id, ticket }, slab, offset, origin)
-            }
-            Ok(found) => answers.other(Ok(self.reserved(found, request, None))),
-            Err(searched) => answers.other(self.acquire_after(request, searched)),
-        };
-        Ok(())
     }
 
     /// [`release`](Pool::release)s each with the same death. Does not take the pool's lock, unless the pool has an event
