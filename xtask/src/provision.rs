@@ -117,6 +117,24 @@ pub(crate) fn rustup_target(target: &str) -> Result<(), Stop> {
     rustup_part(|| has_target(target), &["target", "add", target], &what)
 }
 
+/// Makes sure that the source of stable Rust's library is there.
+///
+/// # Errors
+/// It is not, and rustup may not or cannot fetch it.
+pub(crate) fn rustup_source() -> Result<(), Stop> {
+    let have = || has_source(Cmd::new("rustc"));
+    rustup_part(have, &["component", "add", "rust-src"], "component rust-src of stable Rust")
+}
+
+/// Whether the source of its library stands beside this compiler.
+pub(crate) fn has_source(rustc: Cmd) -> bool {
+    rustc.args(["--print", "sysroot"]).output().is_ok_and(|output| {
+        let folder = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        let lock = std::path::Path::new(&folder).join("lib/rustlib/src/rust/library/Cargo.lock");
+        output.status.success() && lock.is_file()
+    })
+}
+
 fn rustup_part(have: impl Fn() -> bool, install: &[&str], what: &str) -> Result<(), Stop> {
     if have() {
         return Ok(());

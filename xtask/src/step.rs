@@ -25,6 +25,21 @@ pub(crate) enum Stop {
     Failed(String),
 }
 
+impl Stop {
+    /// Neither of two ways is open: both reasons, and as bad as the second.
+    pub(crate) fn and(self, second: Self) -> Self {
+        let (Self::Skipped(first) | Self::Failed(first)) = self;
+        match second {
+            Self::Skipped(why) => {
+                Self::Skipped(format!("{first}; the other way is not open either: {why}"))
+            }
+            Self::Failed(why) => {
+                Self::Failed(format!("{first}; the other way is not open either: {why}"))
+            }
+        }
+    }
+}
+
 impl From<std::io::Error> for Stop {
     fn from(error: std::io::Error) -> Self {
         Self::Failed(error.to_string())

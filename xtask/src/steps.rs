@@ -103,7 +103,7 @@ impl Step {
             Self::Tracy => "a C++ compiler",
             Self::Wgpu => "a GPU, or Debian's mesa-vulkan-drivers and libvulkan1",
             Self::NoStd => "target wasm32-unknown-unknown, or Debian's rustc-web",
-            Self::Sandbox => "target wasm32-wasip2, or Debian's rustc-web and lld-22",
+            Self::Sandbox => "target wasm32-wasip2 and rust-src, or Debian's rustc-web and lld-22",
             Self::Web => "as sandbox and no-std; nodejs, npm and chromium, packages from npm",
             Self::Python => "as sandbox; Python 3 with venv, wasmtime from PyPI",
             Self::Asan => "nightly",
@@ -261,7 +261,7 @@ fn asan() -> Outcome {
 fn tsan() -> Outcome {
     // An uninstrumented std hides what its locks and channels order, and so invents races.
     let tests = |cargo| reduced_tests(cargo).args(SANITIZED).arg("-Zbuild-std");
-    let cmd = if nightly_has_source() {
+    let cmd = if provision::has_source(Cmd::new("rustup").args(["run", "nightly", "rustc"])) {
         tests(Cmd::cargo_nightly()).flavour("tsan", "-Zsanitizer=thread")
     } else {
         provision::debian_packages(&[&DEBIAN_RUST[..], &DEBIAN_TSAN[..]].concat())?;
@@ -348,20 +348,12 @@ pub(crate) fn bench(args: &[String]) -> Outcome {
 
 /// Uses the compiler that Debian packages: the one whose library source is at hand to be rebuilt.
 fn debian_rust(cargo: Cmd, folder: &str, rustflags: &str) -> Cmd {
-    // The variable makes this stable compiler accept -Z flags.
-    cargo.env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1").flavour(folder, rustflags)
+    unlocked(cargo.env("RUSTC", DEBIAN_RUSTC)).flavour(folder, rustflags)
 }
 
-/// Whether nightly's component rust-src is installed, from which std can be rebuilt.
-fn nightly_has_source() -> bool {
-    let sysroot = Cmd::new("rustup").args(["run", "nightly", "rustc", "--print", "sysroot"]);
-    sysroot.output().is_ok_and(|output| {
-        let folder = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        output.status.success()
-            && std::path::Path::new(&folder)
-                .join("lib/rustlib/src/rust/library/Cargo.lock")
-                .is_file()
-    })
+/// Lets a stable compiler take -Z flags.
+fn unlocked(cargo: Cmd) -> Cmd {
+    cargo.env("RUSTC_BOOTSTRAP", "1")
 }
 
 /// The target that this machine's compiler makes code for.

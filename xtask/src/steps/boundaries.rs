@@ -3,7 +3,6 @@
 
 use std::path::PathBuf;
 
-use super::component::Toolchain;
 use super::{c_guest, component, guests};
 use crate::shell::Cmd;
 use crate::step::Stop;
@@ -46,10 +45,6 @@ impl Boundaries {
                 ("STRANDLINE_SYNC_GUEST", guests::sync_guest_file()),
             ],
         };
-        if component::toolchain()? == Toolchain::Rustup {
-            // How large it may be then; see the test.
-            made.components.push(("STRANDLINE_COMPONENT_STABLE", PathBuf::from("1")));
-        }
         match c_guest::c_guest() {
             Ok(file) => {
                 made.features.push_str(",strandline-guest-tests/guest-c");

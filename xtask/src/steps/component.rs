@@ -1,7 +1,8 @@
 //! Components: the toolchain that builds them, the core's own, and its tests in a sandbox.
 //!
-//! Two toolchains do it. With the target wasm32-wasip2, stable Rust alone; `rustup` brings it where it may. Else
-//! the Rust that Debian packages, with its library built from source and Debian's linker.
+//! Two toolchains do it: stable Rust, with the target wasm32-wasip2 and its library's source, which `rustup` brings where
+//! it may; else the Rust that Debian packages, and Debian's linker. Both build the library from source, for size, and
+//! so make components of the same size.
 
 mod shrink;
 
@@ -11,7 +12,7 @@ use crate::provision;
 use crate::shell::{self, Cmd, target_dir};
 use crate::step::{Outcome, Stop};
 
-use super::{DEBIAN_RUST, boundaries::Boundaries, debian_rust};
+use super::{DEBIAN_RUST, boundaries::Boundaries, debian_rust, unlocked};
 
 /// What components are built for.
 const TARGET: &str = "wasm32-wasip2";
@@ -19,21 +20,18 @@ const TARGET: &str = "wasm32-wasip2";
 const DEBIAN_LINK: [&str; 3] = ["rust-web-llvm", "lld-22", "wasi-libc"];
 pub(super) const DEBIAN_LINKER: &str =
     "/usr/lib/rustlib/x86_64-unknown-linux-gnu/bin/wasm-component-ld";
-/// A panic traps where it happens, instead of in a handler that traps: only a compiler that takes -Z flags can.
-const DEBIAN_FLAGS: &str =
-    "-C link-self-contained=no -L/usr/lib/wasm32-wasi -C panic=immediate-abort -Z unstable-options";
+/// Where Debian keeps the start-up code.
+const DEBIAN_FLAGS: &str = "-C link-self-contained=no -L/usr/lib/wasm32-wasi";
 /// The Python package that runs components, pinned: its interface is young.
 const PYTHON_WASMTIME: &str = "wasmtime==50.0.1";
-/// Shrinks the padding that a linker leaves room for addresses with; and addresses are constants, as no module is loaded
-/// beside ours.
-const SMALL: &str = "-C link-arg=--compress-relocations -C relocation-model=static";
+/// A panic traps where it happens, instead of in a handler that traps; the padding shrinks that a linker leaves room for addresses
+/// with; and addresses are constants, as no module is loaded beside ours.
+const SMALL: &str = "-C panic=immediate-abort -Z unstable-options -C link-arg=--compress-relocations \
+                     -C relocation-model=static";
 
 /// Which toolchain builds components here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Toolchain {
-    /// Stable Rust, with the target.
+enum Toolchain {
     Rustup,
-    /// Debian's, with the library's source.
     Debian,
 }
 
@@ -41,22 +39,20 @@ pub(crate) enum Toolchain {
 ///
 /// # Errors
 /// There is none, and none may be installed.
-pub(crate) fn toolchain() -> Result<Toolchain, Stop> {
-    if provision::has_target(TARGET) {
-        return Ok(Toolchain::Rustup);
-    }
-    // Asking rustup first where that was allowed; whatever it says, Debian may still have one.
-    if provision::rustup_target(TARGET).is_ok() {
-        return Ok(Toolchain::Rustup);
-    }
-    provision::debian_packages(&[&DEBIAN_RUST[..], &DEBIAN_LINK[..]].concat())?;
-    Ok(Toolchain::Debian)
+fn toolchain() -> Result<Toolchain, Stop> {
+    let rustup = || {
+        provision::rustup_target(TARGET)?;
+        provision::rustup_source()
+    };
+    let debian = || provision::debian_packages(&[&DEBIAN_RUST[..], &DEBIAN_LINK[..]].concat());
+    let Err(no_rustup) = rustup() else { return Ok(Toolchain::Rustup) };
+    debian().map_err(|no_debian| no_rustup.and(no_debian)).map(|()| Toolchain::Debian)
 }
 
 /// `cargo xtask guest-toolchain`.
 pub(crate) fn guest_toolchain() -> Outcome {
     match toolchain()? {
-        Toolchain::Rustup => println!("stable Rust has {TARGET}"),
+        Toolchain::Rustup => println!("stable Rust builds for {TARGET}"),
         Toolchain::Debian => println!("Debian's Rust builds for {TARGET}"),
     }
     Ok(None)
@@ -64,13 +60,13 @@ pub(crate) fn guest_toolchain() -> Outcome {
 
 /// A cargo build, made to build a component without `std` in a target folder of its own.
 pub(crate) fn build_bare(cargo: Cmd) -> Result<Cmd, Stop> {
-    let cargo = cargo.args(["--release", "--target", TARGET]);
+    let cargo = cargo
+        .args(["--release", "--target", TARGET, "-Zbuild-std=core,alloc"])
+        .arg("-Zbuild-std-features=compiler-builtins-mem,optimize_for_size");
     Ok(match toolchain()? {
-        Toolchain::Rustup => cargo.flavour("component", SMALL),
+        Toolchain::Rustup => unlocked(cargo).flavour("component", SMALL),
         Toolchain::Debian => debian_rust(cargo, "component", &format!("{DEBIAN_FLAGS} {SMALL}"))
-            .env("CARGO_TARGET_WASM32_WASIP2_LINKER", DEBIAN_LINKER)
-            .arg("-Zbuild-std=core,alloc")
-            .arg("-Zbuild-std-features=compiler-builtins-mem,optimize_for_size"),
+            .env("CARGO_TARGET_WASM32_WASIP2_LINKER", DEBIAN_LINKER),
     })
 }
 
