@@ -192,6 +192,8 @@ struct State {
     refilling: u32,
     /// Refilling rests: the provider refused, or everything was trimmed.
     resting: bool,
+    /// How often something came that ends a rest: a refusal that is older than the last of them begins none.
+    stirs: u64,
     /// What a refill failed with and nobody has seen.
     failed: Option<SlabError>,
     /// Slabs given back to the provider that the maximum would have allowed to keep.
@@ -215,6 +217,11 @@ impl State {
         !self.resting
             && self.failed.is_none()
             && self.ready.len() as u64 + u64::from(self.refilling) < u64::from(config.target)
+    }
+
+    fn end_rest(&mut self) {
+        self.resting = false;
+        self.stirs += 1;
     }
 
     /// Names a slab that goes out.
@@ -309,6 +316,7 @@ impl<P: SlabProvider + ?Sized> SlabCache<P> {
                 out: SlabTable::new(),
                 refilling: 0,
                 resting: false,
+                stirs: 0,
                 failed: None,
                 regretted: 0,
                 reuse: Ema::HALF,
@@ -339,13 +347,14 @@ impl<P: SlabProvider + ?Sized> SlabCache<P> {
 
     /// Prepares at most one slab. Takes as long as the provider does; holds no lock meanwhile.
     pub fn refill(&self) -> Refill {
-        {
+        let stirs = {
             let mut state = self.state.lock();
             if !state.wants_refill(&self.config) {
                 return Refill::Idle;
             }
             state.refilling += 1;
-        }
+            state.stirs
+        };
         // A provider that panics must not leave its step counted for ever.
         let step = Step { state: &self.state };
         let prepared = self.prepare();
@@ -360,7 +369,10 @@ impl<P: SlabProvider + ?Sized> SlabCache<P> {
                 Refill::Added
             }
             Ok(None) => {
-                state.resting = true;
+                // What was asked for may have come back since: whoever brings it ends the rest, then signals.
+                if state.stirs == stirs {
+                    state.resting = true;
+                }
                 Refill::Refused
             }
             Err(error) => {
@@ -410,7 +422,7 @@ impl<P: SlabProvider + ?Sized> SlabCache<P> {
     /// Takes a ready slab, or says that there is none; an unseen failure comes first.
     fn take_ready(&self) -> Result<Option<Slab>, SlabError> {
         let mut state = self.state.lock();
-        state.resting = false;
+        state.end_rest();
         if let Some(error) = state.failed.take() {
             return Err(error);
         }
@@ -499,8 +511,8 @@ impl<P: SlabProvider + ?Sized> SlabProvider for SlabCache<P> {
         let held = {
             let mut state = self.state.lock();
             let held = state.take_back(id)?;
-            state.resting = false;
             if held.cached && state.keeps(&self.config) {
+                state.end_rest();
                 state.ready.push(Ready { inner: held.inner, used: true });
                 state.cache.recycled += 1;
                 return Ok(());
@@ -508,7 +520,8 @@ impl<P: SlabProvider + ?Sized> SlabProvider for SlabCache<P> {
             held
         };
         let released = self.provider.release(held.inner.id);
-        // There is capacity again that a refill may have been refused.
+        // Only now is there capacity again that a refill may have been refused, even a moment ago.
+        self.state.lock().end_rest();
         self.refill_wanted.signal_if_observed();
         released
     }
@@ -576,3 +589,6 @@ impl<P: SlabProvider + ?Sized> Drop for SlabCache<P> {
 
 #[cfg(all(test, not(loom)))]
 mod tests;
+
+#[cfg(all(test, loom))]
+mod model;

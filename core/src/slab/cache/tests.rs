@@ -96,7 +96,7 @@ fn cache(provider: &Arc<Provider>, target: u32, maximum: u32) -> SlabCache<Provi
     SlabCache::new(provider.clone(), config, None).unwrap()
 }
 
-fn slab(cache: &SlabCache<Provider>, size: u64) -> Slab {
+fn slab(cache: &dyn SlabProvider, size: u64) -> Slab {
     match cache.acquire(size).unwrap() {
         Grant::Slab(slab) => slab,
         Grant::NoCapacity => panic!("no capacity for {size}"),
@@ -218,6 +218,90 @@ fn a_refused_refill_rests_until_something_changes() {
     assert_eq!(cache.refill(), Refill::Refused);
     cache.release(held.id).unwrap();
     assert_eq!(cache.cache_stats().ready, 1);
+}
+
+/// Something else happens to the cache while a refusal, or a slab that comes back, is under way.
+struct Meanwhile {
+    provider: Arc<Provider>,
+    happens: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Meanwhile {
+    fn new(capacity: u64) -> Arc<Self> {
+        Arc::new(Self { provider: Provider::new(capacity), happens: Mutex::new(None) })
+    }
+
+    fn happen(&self) {
+        // Taken first: what happens comes back to this provider.
+        let happens = self.happens.lock().take();
+        if let Some(happens) = happens {
+            happens();
+        }
+    }
+}
+
+impl fmt::Debug for Meanwhile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.provider.fmt(f)
+    }
+}
+
+impl SlabProvider for Meanwhile {
+    fn properties(&self) -> SlabProperties {
+        self.provider.properties()
+    }
+
+    fn acquire(&self, size: u64) -> Result<Grant, SlabError> {
+        let grant = self.provider.acquire(size)?;
+        if grant == Grant::NoCapacity {
+            self.happen();
+        }
+        Ok(grant)
+    }
+
+    fn release(&self, id: SlabId) -> Result<(), SlabError> {
+        self.happen();
+        self.provider.release(id)
+    }
+
+    fn stats(&self) -> SlabStats {
+        self.provider.stats()
+    }
+}
+
+#[test]
+fn what_comes_back_during_a_refused_refill_ends_the_rest() {
+    let provider = Meanwhile::new(2 * SIZE);
+    let config = CacheConfig::new(SIZE).counts(2, 2);
+    let cache = Arc::new(SlabCache::new(provider.clone(), config, None).unwrap());
+    let out = [slab(&*cache, SIZE), slab(&*cache, SIZE)];
+    let returning = cache.clone();
+    *provider.happens.lock() = Some(Box::new(move || {
+        for slab in out {
+            returning.release(slab.id).unwrap();
+        }
+    }));
+    let seen = cache.refill_wanted().observe();
+    assert_eq!(cache.refill(), Refill::Refused);
+    assert!(cache.refill_wanted().changed_since(seen), "whoever sleeps on it is told");
+    // One slab is kept in the place that the refill had reserved; the other went back to the provider.
+    assert_eq!((cache.refill(), cache.refill()), (Refill::Added, Refill::Idle));
+    assert_eq!(cache.cache_stats().ready, 2);
+}
+
+#[test]
+fn a_refill_refused_before_a_slab_has_arrived_does_not_rest_after_it() {
+    let provider = Meanwhile::new(2 * SIZE);
+    let config = CacheConfig::new(SIZE).counts(1, 1);
+    let cache = Arc::new(SlabCache::new(provider.clone(), config, None).unwrap());
+    let large = slab(&*cache, 2 * SIZE);
+    let refilling = cache.clone();
+    *provider.happens.lock() =
+        Some(Box::new(move || assert_eq!(refilling.refill(), Refill::Refused)));
+    let seen = cache.refill_wanted().observe();
+    cache.release(large.id).unwrap();
+    assert!(cache.refill_wanted().changed_since(seen), "whoever sleeps on it is told");
+    assert_eq!((cache.refill(), cache.refill()), (Refill::Added, Refill::Idle));
 }
 
 #[test]
