@@ -33,9 +33,12 @@ use crate::provision;
 use crate::shell::{self, Cmd};
 use crate::step::{Outcome, Report, Stop};
 
-/// The crates whose tests run under the sanitizers.
-const SANITIZED: [&str; 6] =
-    ["-p", "strandline-core", "-p", "strandline-host-native", "-p", "strandline-replay"];
+/// The crates whose tests run under the sanitizers: those with unsafe code or threads. What reads traces runs under
+/// AddressSanitizer when it is fuzzed.
+const SANITIZED: [&str; 4] = ["-p", "strandline-core", "-p", "strandline-host-native"];
+
+/// What the unit tests are of: the GPU host needs an adapter, and has a step of its own.
+const UNIT: [&str; 3] = ["--workspace", "--exclude", "strandline-host-wgpu"];
 
 /// What features bring in, all at once: wasmtime and wgpu are looked at one time.
 const FEATURES: &str = "strandline/component,strandline/wgpu,strandline-bench/component,strandline-bench/wgpu,\
@@ -185,10 +188,11 @@ pub(crate) fn lint() -> ExitCode {
 }
 
 fn unit() -> Outcome {
-    // The GPU host needs an adapter: it has a step of its own. The soak runs as long as its time allows; by hand, a run is
-    // two seconds.
+    // The soak runs as long as its time allows; by hand, a run is two seconds.
     Cmd::cargo()
-        .args(["test", "--workspace", "--exclude", "strandline-host-wgpu", "--no-fail-fast"])
+        .arg("test")
+        .args(UNIT)
+        .arg("--no-fail-fast")
         .env("STRANDLINE_SOAK_SECONDS", "20")
         .run_tests()
         .map(Some)
@@ -235,7 +239,8 @@ fn tracy() -> Outcome {
 }
 
 fn bench_compiles() -> Outcome {
-    Cmd::cargo().args(["build", "-p", "strandline-bench", "--release", "--all-targets"]).run()?;
+    // As the unit tests are built, so that cargo has nearly all of it already.
+    Cmd::cargo().arg("build").args(UNIT).args(["--bins", "--benches"]).run()?;
     Ok(None)
 }
 
@@ -318,6 +323,8 @@ pub(crate) fn doc(open: bool) -> Outcome {
     let doc = || {
         Cmd::cargo()
             .args(["doc", "--workspace", "--no-deps", "--features", FEATURES])
+            // Examples use what tests use: so it is the same build of all dependencies as clippy's.
+            .args(["--lib", "--bins", "--examples"])
             .env("RUSTDOCFLAGS", "-D warnings")
     };
     doc().arg("--document-private-items").run()?;

@@ -1,6 +1,7 @@
 //! Guests: the conformance suite's, and the benchmark's, each for both worlds.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use crate::shell::{self, Cmd, target_dir};
 use crate::step::Outcome;
@@ -32,13 +33,19 @@ pub(super) fn sync_bench_guest_file() -> PathBuf {
     file("bench-guest-sync.wasm")
 }
 
-/// `cargo xtask guests`.
+/// `cargo xtask guests`; once in this process. The two are one library under one name, so cargo would build each again.
 pub(crate) fn guests() -> Outcome {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    if BUILT.get().is_some() {
+        return Ok(None);
+    }
     let build = |features: &[&str], file| {
         build("guest-tests/guest", "strandline_conformance_guest", features, file)
     };
     build(&[], guest_file())?;
-    build(SYNC, sync_guest_file())
+    build(SYNC, sync_guest_file())?;
+    let _ = BUILT.set(());
+    Ok(None)
 }
 
 /// The benchmark's.

@@ -99,8 +99,9 @@ pub(crate) fn web(only_build: bool, port: u16) -> Outcome {
 pub(super) fn test() -> Outcome {
     programs(&[&NODE[..], &[BROWSER]].concat())?;
     generate()?;
-    Cmd::cargo().args(["build", "-p", "strandline"]).run()?;
-    let strandline = target_dir().join("debug/strandline");
+    // The same build that the replay's step uses.
+    Cmd::cargo().args(["build", "--release", "-p", "strandline"]).run()?;
+    let strandline = target_dir().join("release/strandline");
     for script in ["check", "test", "test:engine", "build", "test:browser"] {
         let script = npm().args(["run", script]);
         script
