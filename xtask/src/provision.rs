@@ -8,6 +8,7 @@
 //! Whatever stays missing becomes one sentence with the command that would bring it. In CI it
 //! fails the step, elsewhere it skips it.
 
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -102,10 +103,20 @@ pub(crate) fn nightly_component(name: &str, probe: &Cmd) -> Result<(), Stop> {
 /// Whether stable Rust has the standard library of `target`.
 pub(crate) fn has_target(target: &str) -> bool {
     let find = Cmd::new("rustc").args(["--print", "target-libdir", "--target", target]);
-    find.output().is_ok_and(|output| {
-        let folder = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        output.status.success() && std::path::Path::new(&folder).is_dir()
-    })
+    printed(&find).is_some_and(|folder| folder.is_dir())
+}
+
+/// Whether the source of its library stands beside this compiler.
+pub(crate) fn has_source(rustc: Cmd) -> bool {
+    let lock = "lib/rustlib/src/rust/library/Cargo.lock";
+    printed(&rustc.args(["--print", "sysroot"])).is_some_and(|folder| folder.join(lock).is_file())
+}
+
+/// The path that a compiler prints when it is asked for one.
+fn printed(rustc: &Cmd) -> Option<PathBuf> {
+    let output = rustc.output().ok()?;
+    let path = String::from_utf8_lossy(&output.stdout);
+    output.status.success().then(|| PathBuf::from(path.trim()))
 }
 
 /// Makes sure that stable Rust has `target`.
@@ -124,15 +135,6 @@ pub(crate) fn rustup_target(target: &str) -> Result<(), Stop> {
 pub(crate) fn rustup_source() -> Result<(), Stop> {
     let have = || has_source(Cmd::new("rustc"));
     rustup_part(have, &["component", "add", "rust-src"], "component rust-src of stable Rust")
-}
-
-/// Whether the source of its library stands beside this compiler.
-pub(crate) fn has_source(rustc: Cmd) -> bool {
-    rustc.args(["--print", "sysroot"]).output().is_ok_and(|output| {
-        let folder = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        let lock = std::path::Path::new(&folder).join("lib/rustlib/src/rust/library/Cargo.lock");
-        output.status.success() && lock.is_file()
-    })
 }
 
 fn rustup_part(have: impl Fn() -> bool, install: &[&str], what: &str) -> Result<(), Stop> {

@@ -29,13 +29,10 @@ impl Stop {
     /// Neither of two ways is open: both reasons, and as bad as the second.
     pub(crate) fn and(self, second: Self) -> Self {
         let (Self::Skipped(first) | Self::Failed(first)) = self;
+        let both = |why| format!("{first}; the other way is not open either: {why}");
         match second {
-            Self::Skipped(why) => {
-                Self::Skipped(format!("{first}; the other way is not open either: {why}"))
-            }
-            Self::Failed(why) => {
-                Self::Failed(format!("{first}; the other way is not open either: {why}"))
-            }
+            Self::Skipped(why) => Self::Skipped(both(why)),
+            Self::Failed(why) => Self::Failed(both(why)),
         }
     }
 }

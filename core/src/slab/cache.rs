@@ -587,6 +587,19 @@ impl<P: SlabProvider + ?Sized> Drop for SlabCache<P> {
     }
 }
 
+/// What the providers of the tests and of the model have: slabs of any size up to this, wherever.
+#[cfg(test)]
+fn slabs_up_to(max_slab_size: u64) -> SlabProperties {
+    use super::{BufferUsage, MemoryType};
+    SlabProperties {
+        memory_type: MemoryType::NONE,
+        usage: BufferUsage::NONE,
+        alignment: 1,
+        granularity: 1,
+        max_slab_size,
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests;
 

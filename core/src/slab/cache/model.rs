@@ -1,7 +1,6 @@
 //! Explored by loom: a refill that the provider refuses, beside slabs that come back.
 
 use super::*;
-use crate::slab::{BufferUsage, MemoryType};
 use loom::thread;
 
 const SIZE: u64 = 1;
@@ -14,13 +13,7 @@ struct Provider {
 
 impl SlabProvider for Provider {
     fn properties(&self) -> SlabProperties {
-        SlabProperties {
-            memory_type: MemoryType::NONE,
-            usage: BufferUsage::NONE,
-            alignment: 1,
-            granularity: 1,
-            max_slab_size: 2 * SIZE,
-        }
+        slabs_up_to(2 * SIZE)
     }
 
     fn acquire(&self, size: u64) -> Result<Grant, SlabError> {

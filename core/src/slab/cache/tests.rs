@@ -1,5 +1,4 @@
 use super::*;
-use crate::slab::{BufferUsage, MemoryType};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use proptest::prelude::*;
 
@@ -39,13 +38,7 @@ impl Provider {
 
 impl SlabProvider for Provider {
     fn properties(&self) -> SlabProperties {
-        SlabProperties {
-            memory_type: MemoryType::NONE,
-            usage: BufferUsage::NONE,
-            alignment: 1,
-            granularity: 1,
-            max_slab_size: 1 << 20,
-        }
+        slabs_up_to(1 << 20)
     }
 
     fn acquire(&self, size: u64) -> Result<Grant, SlabError> {
