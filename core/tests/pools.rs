@@ -1,11 +1,15 @@
 //! Every kind of pool runs generated programs against the oracle, and is shaken by several threads.
 #![cfg(not(loom))]
 
+#[path = "support/bytes.rs"]
+mod bytes;
 #[path = "support/creep.rs"]
 mod creep;
 mod support;
 
+use bytes::Bytes;
 use creep::Creep;
+use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,33 +17,34 @@ use std::sync::{Arc, Mutex};
 use strandline_core::offset::tlsf::{self, Placement};
 use strandline_core::pool::arena::{ArenaPool, ArenaPoolConfig};
 use strandline_core::pool::budget::Budget;
-use strandline_core::pool::fixed_block::{FixedBlockPool, FixedBlockPoolConfig};
+use strandline_core::pool::fixed_block::FixedBlockPoolConfig;
 use strandline_core::pool::growth::Growth;
-use strandline_core::pool::passthrough::{PassthroughPool, PassthroughPoolConfig};
-use strandline_core::pool::tlsf::{Coalescing, TlsfPool, TlsfPoolConfig, Waiting};
+use strandline_core::pool::passthrough::PassthroughPoolConfig;
+use strandline_core::pool::tlsf::{Coalescing, TlsfPoolConfig, Waiting};
 use strandline_core::pool::{PoolHost, Request};
 use strandline_core::slab::Trim;
 use strandline_core::slab::retain::Retention;
 use strandline_core::{Acquire, Death, Entry, Frontier, Pool, SlabId};
-use support::generate::programs;
-use support::program::{Machine, Promises};
+use support::generate::op;
+use support::program::{self, Op};
 use support::progress::Dial;
 use support::provider::MockProvider;
 use support::scaled;
+use support::subject::Subject;
 
 const KIB: u64 = 1024;
 const LEN: usize = 1000;
 
 /// At least 100,000 operations of generated programs.
-fn run(
-    largest: u64,
-    promises: Promises,
-    make: impl Fn(PoolHost) -> Box<dyn Pool>,
-    provider: impl Fn() -> MockProvider,
-) {
+fn run(subject: &Subject) {
     let config = Config { cases: scaled(110), failure_persistence: None, ..Config::default() };
-    let outcome = TestRunner::new(config).run(&programs(LEN, largest), |program| {
-        Machine::new(provider(), promises, &make).run(&program).map_err(TestCaseError::fail)
+    let bytes = prop::collection::vec(any::<[u8; 8]>(), LEN);
+    let largest = subject.largest();
+    let programs = bytes.prop_map(move |bytes| -> Vec<Op> {
+        bytes.iter().map(|bytes| op(&mut Bytes(bytes), largest)).collect()
+    });
+    let outcome = TestRunner::new(config).run(&programs, |program| {
+        program::run(subject, &program, |host| subject.make(host)).map_err(TestCaseError::fail)
     });
     if let Err(failure) = outcome {
         panic!("{failure}");
@@ -48,124 +53,89 @@ fn run(
 
 const BUDGET: u64 = 1 << 20;
 
-const fn promises(finds_every_block: bool) -> Promises {
-    Promises {
-        budget: u64::MAX,
-        scarce: 96 * KIB,
-        plenty: 2048 * KIB,
-        finds_every_block,
-        readiness_adds_up: true,
-    }
-}
-
-fn provider() -> MockProvider {
-    MockProvider::new(4096, 8192, 512 * KIB, 512 * KIB)
-}
-
-fn fixed(budget: Budget) -> impl Fn(PoolHost) -> Box<dyn Pool> {
-    move |host| {
-        let config = FixedBlockPoolConfig {
-            block_size: 1000,
-            alignment: 64,
-            max_blocks: 700,
-            growth: Growth::slabs_of(90 * KIB),
-            budget,
-            retention: Retention::slabs(1),
-        };
-        Box::new(FixedBlockPool::new(host, config).unwrap())
-    }
+fn fixed(budget: Budget) -> Subject {
+    let config = FixedBlockPoolConfig {
+        block_size: 1000,
+        alignment: 64,
+        max_blocks: 700,
+        growth: Growth::slabs_of(90 * KIB),
+        budget,
+        retention: Retention::slabs(1),
+    };
+    Subject::fixed_block(KIB, config)
 }
 
 #[test]
 fn fixed_block_programs() {
-    run(1000, promises(true), fixed(Budget::UNLIMITED), provider);
+    run(&fixed(Budget::UNLIMITED));
 }
 
 #[test]
 fn fixed_block_programs_under_a_budget() {
-    let budget = 100 * KIB;
-    let promises = Promises { budget, ..promises(true) };
-    run(1000, promises, fixed(Budget::bytes(budget)), provider);
+    run(&fixed(Budget::bytes(100 * KIB)));
 }
 
-fn arena(host: PoolHost) -> Box<dyn Pool> {
+fn arena() -> Subject {
     let config = ArenaPoolConfig {
         generations: 4,
         generation_size: 64 * KIB,
         budget: Budget::bytes(BUDGET),
         retention: Retention::slabs(1),
     };
-    Box::new(ArenaPool::new(host, config).unwrap())
+    Subject::arena(KIB, config)
 }
 
 #[test]
 fn arena_programs() {
-    run(24 * KIB, Promises { budget: BUDGET, ..promises(false) }, arena, provider);
+    run(&arena());
 }
 
-fn passthrough(host: PoolHost) -> Box<dyn Pool> {
+fn passthrough() -> Subject {
     let config = PassthroughPoolConfig { max_slabs: 60, budget: Budget::bytes(BUDGET) };
-    Box::new(PassthroughPool::new(host, config).unwrap())
+    Subject::passthrough(KIB, config)
 }
 
 #[test]
 fn passthrough_programs() {
-    run(60 * KIB, Promises { budget: BUDGET, ..promises(false) }, passthrough, provider);
+    run(&passthrough());
 }
 
-fn tlsf(
-    placement: Placement,
-    coalescing: Coalescing,
-    waiting: Waiting,
-) -> impl Fn(PoolHost) -> Box<dyn Pool> {
-    move |host| {
-        let config = TlsfPoolConfig {
-            offsets: tlsf::Config { granule: 64, second_level_bits: 4, placement },
-            growth: Growth::slabs_of(128 * KIB),
-            budget: Budget::bytes(BUDGET),
-            retention: Retention::slabs(1),
-            coalescing,
-            waiting,
-        };
-        Box::new(TlsfPool::new(host, config).unwrap())
-    }
+fn tlsf(placement: Placement, coalescing: Coalescing, waiting: Waiting) -> Subject {
+    let config = TlsfPoolConfig {
+        offsets: tlsf::Config { granule: 64, second_level_bits: 4, placement },
+        growth: Growth::slabs_of(128 * KIB),
+        budget: Budget::bytes(BUDGET),
+        retention: Retention::slabs(1),
+        coalescing,
+        waiting,
+    };
+    Subject::tlsf(KIB, config)
 }
-
-const TLSF: Promises = Promises { budget: BUDGET, ..promises(false) };
 
 #[test]
 fn tlsf_programs() {
-    run(
-        60 * KIB,
-        TLSF,
-        tlsf(Placement::FAST, Coalescing::Readiness, Waiting::LastResort),
-        provider,
-    );
+    run(&tlsf(Placement::FAST, Coalescing::Readiness, Waiting::LastResort));
 }
 
 #[test]
 fn tlsf_programs_packed() {
-    run(
-        60 * KIB,
-        TLSF,
-        tlsf(Placement::PACKED, Coalescing::Readiness, Waiting::LastResort),
-        provider,
-    );
+    run(&tlsf(Placement::PACKED, Coalescing::Readiness, Waiting::LastResort));
 }
 
 #[test]
 fn tlsf_programs_waiting_to_pack() {
-    run(60 * KIB, TLSF, tlsf(Placement::PACKED, Coalescing::Readiness, Waiting::ToPack), provider);
+    run(&tlsf(Placement::PACKED, Coalescing::Readiness, Waiting::ToPack));
 }
 
 #[test]
 fn tlsf_programs_eager() {
-    run(60 * KIB, TLSF, tlsf(Placement::FAST, Coalescing::Eager, Waiting::LastResort), provider);
+    run(&tlsf(Placement::FAST, Coalescing::Eager, Waiting::LastResort));
 }
 
 #[test]
 fn tlsf_shaken() {
-    shake(30 * KIB, tlsf(Placement::FAST, Coalescing::Readiness, Waiting::LastResort));
+    let subject = tlsf(Placement::FAST, Coalescing::Readiness, Waiting::LastResort);
+    shake(30 * KIB, |host| subject.make(host).pool);
 }
 
 /// Numbers below what is asked for, the same in each run (Marsaglia's xorshift64).
@@ -191,7 +161,7 @@ const THREADS: usize = 4;
 
 /// Threads acquire, use and release; none may ever see bytes of another's, or bytes whose death neither its
 /// frontier nor progress covers. Cells are relaxed atomics, so all order comes from the pool.
-fn shake(largest: u64, make: impl Fn(PoolHost) -> Box<dyn Pool>) {
+fn shake(largest: u64, make: impl Fn(PoolHost) -> Arc<dyn Pool>) {
     let provider = Arc::new(MockProvider::new(4096, 8192, 512 * KIB, 2048 * KIB));
     let dial = Arc::new(Dial::new(THREADS));
     let pool = make(PoolHost::new(provider.clone(), dial.clone()));
@@ -326,11 +296,11 @@ fn shake(largest: u64, make: impl Fn(PoolHost) -> Box<dyn Pool>) {
 /// Axes reach what blocks wait for while the pool decides where to put them. Whenever all that was submitted is over,
 /// one poll must find it: no block may wait for an axis to move on that has nothing more to do. Blocks that share the fate
 /// of others are free when those are.
-fn creep(largest: u64, shares_fate: bool, make: impl Fn(PoolHost) -> Box<dyn Pool>) {
+fn creep(largest: u64, shares_fate: bool, subject: &Subject) {
     const AXES: usize = 6;
     let provider = Arc::new(MockProvider::new(4096, 8192, 512 * KIB, 2048 * KIB));
     let creep = Arc::new(Creep::new(AXES));
-    let pool = make(PoolHost::new(provider.clone(), creep.clone()));
+    let pool = subject.make(PoolHost::new(provider.clone(), creep.clone())).pool;
     let mut next = dice(0x5851_f42d_4c95_7f2d);
     let mut held = Vec::new();
     for round in 0..scaled(40_000).max(4000) {
@@ -384,29 +354,30 @@ fn granules(cells: &[Cells], offset: u64, size: u64) -> &[Cells] {
 fn tlsf_while_axes_move() {
     // With eager merging readiness is looked up by the search alone: nothing is filed that could stay.
     for waiting in [Waiting::LastResort, Waiting::ToPack] {
-        creep(30 * KIB, false, tlsf(Placement::FAST, Coalescing::Readiness, waiting));
+        creep(30 * KIB, false, &tlsf(Placement::FAST, Coalescing::Readiness, waiting));
     }
 }
 
 #[test]
 fn fixed_block_while_axes_move() {
-    creep(1000, false, fixed(Budget::UNLIMITED));
+    creep(1000, false, &fixed(Budget::UNLIMITED));
 }
 
 #[test]
 fn arena_while_axes_move() {
-    creep(8 * KIB, true, arena);
+    creep(8 * KIB, true, &arena());
 }
 
 #[test]
 fn passthrough_while_axes_move() {
-    creep(30 * KIB, false, passthrough);
+    creep(30 * KIB, false, &passthrough());
 }
 
 #[test]
 fn fixed_block_shaken() {
-    shake(1000, fixed(Budget::UNLIMITED));
-    shake(1000, fixed(Budget::bytes(48 * KIB)));
+    for budget in [Budget::UNLIMITED, Budget::bytes(48 * KIB)] {
+        shake(1000, |host| fixed(budget).make(host).pool);
+    }
 }
 
 #[test]
@@ -417,13 +388,12 @@ fn arena_shaken() {
             generation_size: 128 * KIB,
             ..ArenaPoolConfig::default()
         };
-        Box::new(ArenaPool::new(host, config).unwrap())
+        Arc::new(ArenaPool::new(host, config).unwrap())
     });
 }
 
 #[test]
 fn passthrough_shaken() {
-    shake(30 * KIB, |host| {
-        Box::new(PassthroughPool::new(host, PassthroughPoolConfig::default()).unwrap())
-    });
+    let subject = Subject::passthrough(KIB, PassthroughPoolConfig::default());
+    shake(30 * KIB, |host| subject.make(host).pool);
 }

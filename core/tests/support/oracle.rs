@@ -1,168 +1,702 @@
-//! The oracle: an interval map of live ranges and one of deaths, for each slab.
+//! The oracle: what every byte of every slab is, and what each answer of a pool must therefore be.
 //!
-//! It believes what the program does, never what the pool says. A range's death stands until the bytes are
-//! released again; taking a range does not change it, so a cancel needs no undoing.
+//! ```text
+//!   slab 0   │ live, holder 3 │ after {a@7, b@2} │ clean, used │ never handed out │ unknown │
+//! ```
+//! It believes what the program does, never what the pool says. A byte's death stands until the byte is released
+//! again; taking it does not change that, so a cancel needs no undoing.
+//!
+//! Of an answer it asks, byte by byte and axis by axis: may the requester use it, is the origin true, is the wait enough
+//! and no more than that. Of a refusal, of growth and of a wait it asks whether there was a range that the requester
+//! might have used ([`Oracle::could_serve`]).
+//!
+//! Pools hand out different things, so it is told what ([`Unit`]), and by which of the laws to judge ([`Laws`]).
+//!
+//! Cost: a step is linear in the segments of a slab, which are merged whenever they are looked through.
 
-use std::collections::BTreeMap;
+use super::laws::{Laws, Unit};
+use std::fmt;
 use strandline_core::inspect::{BlockState, BlockView};
-use strandline_core::{Entry, Frontier, FrontierRef, SlabId};
+use strandline_core::pool::{MAX_DEATH_AXES, Origin, ReuseProof};
+use strandline_core::{Entry, Frontier, FrontierRef, Merge, Progress, SlabId};
 
-/// What a byte waits for.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Fate {
-    After(Frontier),
-    Unknown,
+pub(crate) type Verdict = Result<(), String>;
+
+macro_rules! ensure {
+    ($that:expr, $($what:tt)+) => {
+        if !$that {
+            return Err(format!($($what)+));
+        }
+    };
+}
+pub(crate) use ensure;
+
+/// What a byte waits for, as a place in the list of deaths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Fate(u32);
+
+impl Fate {
+    /// Waits for nothing, and nothing was ever to be waited for since the last use.
+    const CLEAN: Self = Self(0);
+    /// Had a death, which is over.
+    const OVER: Self = Self(1);
+    const UNKNOWN: Self = Self(u32::MAX);
 }
 
-#[derive(Debug, Default)]
-struct Bytes {
-    /// Start → end and bytes asked for.
-    live: BTreeMap<u64, u64>,
-    /// Start → end and death. Ranges do not overlap; what is missing waits for nothing.
-    fates: BTreeMap<u64, (u64, Fate)>,
+/// Whether a byte was ever handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hands {
+    Never,
+    /// Only to those who gave it back unused.
+    Unused,
+    Used,
 }
 
+/// What a fate names.
+#[derive(Clone, Debug)]
+struct End {
+    frontier: Frontier,
+    /// Known to be reached.
+    over: bool,
+    /// Of more axes than a pool must remember, when it was released: the pool may take it for unknown.
+    many: bool,
+}
+
+impl End {
+    const fn nothing() -> Self {
+        Self { frontier: Frontier::new(), over: true, many: false }
+    }
+}
+
+/// Bytes up to `end` from the end of the segment before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Segment {
+    end: u64,
+    /// Who holds them, 0 for nobody.
+    holder: u32,
+    hands: Hands,
+    fate: Fate,
+}
+
+/// A batch of an arena's generation, and what the generation waited for before it.
 #[derive(Debug, Default)]
+struct Batch {
+    /// At least all that any byte waits for; it may name more, which a later use of the same bytes is ordered after.
+    before: Frontier,
+    before_unknown: bool,
+    /// Of the parts given back so far.
+    joined: Frontier,
+    joined_unknown: bool,
+    live: u32,
+    /// The end of the last part.
+    top: u64,
+}
+
+#[derive(Debug)]
+struct Slab {
+    id: SlabId,
+    segments: Vec<Segment>,
+    batch: Batch,
+}
+
+impl Slab {
+    fn size(&self) -> u64 {
+        self.segments.last().map_or(0, |segment| segment.end)
+    }
+
+    /// Makes segments begin and end at these bytes; where those between them are.
+    fn cut(&mut self, start: u64, end: u64) -> std::ops::Range<usize> {
+        let cut_at = |at: u64, segments: &mut Vec<Segment>| {
+            let index = segments.partition_point(|segment| segment.end <= at);
+            let begin = if index == 0 { 0 } else { segments[index - 1].end };
+            if begin < at && index < segments.len() {
+                let left = Segment { end: at, ..segments[index] };
+                segments.insert(index, left);
+                return index + 1;
+            }
+            index
+        };
+        let first = cut_at(start, &mut self.segments);
+        let last = cut_at(end, &mut self.segments);
+        first..last
+    }
+
+    /// The segments that share bytes with `start..end`.
+    fn overlapping(&self, start: u64, end: u64) -> impl Iterator<Item = (u64, &Segment)> {
+        let first = self.segments.partition_point(|segment| segment.end <= start);
+        let mut begin = if first == 0 { 0 } else { self.segments[first - 1].end };
+        self.segments[first..].iter().map_while(move |segment| {
+            let from = std::mem::replace(&mut begin, segment.end);
+            (from < end).then_some((from, segment))
+        })
+    }
+}
+
+/// What a requester knows and what the world has reached.
+#[derive(Clone, Copy)]
+pub(crate) struct Known<'a> {
+    pub(crate) frontier: FrontierRef<'a>,
+    /// Whether what the requester is ordered after is ordered after this, though it may not name it.
+    pub(crate) implied: &'a dyn Fn(FrontierRef<'_>, Entry) -> bool,
+    pub(crate) progress: &'a dyn Progress,
+}
+
+impl Known<'_> {
+    fn reached(&self, entry: Entry) -> bool {
+        self.progress.has_reached(entry.axis, entry.epoch)
+    }
+
+    fn covered(&self, entry: Entry) -> bool {
+        self.frontier.get(entry.axis) >= entry.epoch
+    }
+
+    fn usable(&self, entry: Entry) -> bool {
+        self.covered(entry) || self.reached(entry)
+    }
+}
+
+/// A range that a pool handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) slab: SlabId,
+    pub(crate) offset: u64,
+    pub(crate) size: u64,
+}
+
+/// How it was handed out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Handed<'a> {
+    Ready(Origin),
+    After(FrontierRef<'a>),
+}
+
+/// What a request comes to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Need {
+    pub(crate) size: u64,
+    pub(crate) alignment: u64,
+    /// [`Pool::footprint`](strandline_core::Pool::footprint) of it.
+    pub(crate) footprint: u64,
+}
+
+/// Bytes that would have served a request.
+#[derive(Debug)]
+pub(crate) struct Missed {
+    pub(crate) slab: SlabId,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+}
+
+impl fmt::Display for Missed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {}..{}", self.slab, self.start, self.end)
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug)]
 pub(crate) struct Oracle {
-    slabs: BTreeMap<SlabId, Bytes>,
+    unit: Unit,
+    laws: Laws,
+    slabs: Vec<Slab>,
+    /// What fates name; the first two wait for nothing.
+    deaths: Vec<End>,
+    next_holder: u32,
     pub(crate) live: u64,
     pub(crate) requested: u64,
+    /// Bytes that live reservations take out of their slabs, but for what an arena's alignment skips.
+    pub(crate) reserved: u64,
+    pub(crate) peak_requested: u64,
+    pub(crate) peak_reserved: u64,
 }
 
-type Verdict = Result<(), String>;
-
 impl Oracle {
-    /// Bytes were handed out, to be used once everything is covered that `covered` says no to.
-    pub(crate) fn take(
-        &mut self,
-        slab: SlabId,
-        offset: u64,
-        size: u64,
-        covered: impl Fn(Entry) -> bool,
-    ) -> Verdict {
-        let bytes = self.slabs.entry(slab).or_default();
-        let end = offset + size;
-        if let Some((start, stop)) = bytes.live.range(..end).next_back()
-            && *stop > offset
-        {
-            return Err(format!("{slab:?} {offset}..{end} overlaps {start}..{stop}"));
+    pub(crate) fn new(unit: Unit, laws: Laws) -> Self {
+        Self {
+            unit,
+            laws,
+            slabs: Vec::new(),
+            deaths: vec![End::nothing(), End::nothing()],
+            next_holder: 1,
+            live: 0,
+            requested: 0,
+            reserved: 0,
+            peak_requested: 0,
+            peak_reserved: 0,
         }
-        for (start, (stop, fate)) in overlapping(&bytes.fates, offset, end) {
-            let fine = match fate {
-                Fate::After(frontier) => frontier.as_ref().entries().iter().all(|e| covered(*e)),
-                Fate::Unknown => false,
-            };
-            if !fine {
-                let range = format!("{slab:?} {start}..{stop}");
-                return Err(format!("{range} handed out too early: {fate:?}"));
+    }
+
+    /// A slab came from the provider.
+    pub(crate) fn add_slab(&mut self, id: SlabId, size: u64) {
+        let fresh = Segment { end: size, holder: 0, hands: Hands::Never, fate: Fate::CLEAN };
+        let at = self.slabs.partition_point(|slab| slab.id < id);
+        let slab = Slab { id, segments: vec![fresh], batch: Batch::default() };
+        self.slabs.insert(at, slab);
+    }
+
+    pub(crate) fn slab_size(&self, id: SlabId) -> Option<u64> {
+        self.find(id).map(|at| self.slabs[at].size())
+    }
+
+    /// The most bytes of a slab at hand.
+    pub(crate) fn largest_slab(&self) -> u64 {
+        self.slabs.iter().map(Slab::size).max().unwrap_or(0)
+    }
+
+    pub(crate) fn has_slab_of(&self, size: u64) -> bool {
+        self.slabs.iter().any(|slab| slab.size() == size)
+    }
+
+    fn find(&self, id: SlabId) -> Option<usize> {
+        self.slabs.binary_search_by_key(&id, |slab| slab.id).ok()
+    }
+
+    /// The bytes that a reservation takes out of its slab.
+    fn extent(&self, place: Place) -> (u64, u64) {
+        let Place { slab, offset, size } = place;
+        match self.unit {
+            Unit::Range { granule } => {
+                (offset / granule * granule, (offset + size).next_multiple_of(granule))
+            }
+            Unit::Block { stride } => (offset, offset + stride),
+            Unit::Slab => (0, self.slab_size(slab).unwrap_or(0)),
+            Unit::Batch => (offset, offset + size),
+        }
+    }
+
+    /// Bytes were handed out: rightly so?
+    pub(crate) fn take(&mut self, place: Place, handed: Handed<'_>, known: &Known<'_>) -> Verdict {
+        let (start, end) = self.extent(place);
+        let Some(at) = self.find(place.slab) else {
+            return Err(format!("{:?} is not at hand", place.slab));
+        };
+        ensure!(end <= self.slabs[at].size(), "{place:?} lies outside its slab");
+        self.check_use(at, start, end, handed, known)?;
+        match handed {
+            Handed::Ready(origin) => self.check_origin(at, start, end, origin, known)?,
+            Handed::After(wait) => self.check_wait(at, start, end, wait, known)?,
+        }
+        let holder = self.next_holder;
+        self.next_holder += 1;
+        let slab = &mut self.slabs[at];
+        let range = slab.cut(start, end);
+        slab.segments[range].iter_mut().for_each(|segment| segment.holder = holder);
+        slab.batch.live += 1;
+        slab.batch.top = slab.batch.top.max(end);
+        self.live += 1;
+        self.requested += place.size;
+        self.peak_requested = self.peak_requested.max(self.requested);
+        self.reserved += end - start;
+        self.peak_reserved = self.peak_reserved.max(self.reserved);
+        Ok(())
+    }
+
+    /// No byte belongs to another, and each may be used: after the wait, if there is one.
+    fn check_use(
+        &self,
+        at: usize,
+        start: u64,
+        end: u64,
+        handed: Handed<'_>,
+        known: &Known<'_>,
+    ) -> Verdict {
+        let slab = &self.slabs[at];
+        let wait = match handed {
+            Handed::Ready(_) => FrontierRef::EMPTY,
+            Handed::After(wait) => wait,
+        };
+        let by_name = !matches!(self.unit, Unit::Batch);
+        let fine = |&entry: &Entry| {
+            known.usable(entry)
+                || wait.get(entry.axis) >= entry.epoch
+                || (!by_name
+                    && ((known.implied)(known.frontier, entry) || (known.implied)(wait, entry)))
+        };
+        for (begin, segment) in slab.overlapping(start, end) {
+            let range = || format!("{:?} {start}..{end}: {begin}..{}", slab.id, segment.end);
+            ensure!(segment.holder == 0, "{} has a holder already", range());
+            ensure!(segment.fate != Fate::UNKNOWN, "{} has an unknown death", range());
+            let End { frontier: death, over, .. } = &self.deaths[segment.fate.0 as usize];
+            ensure!(
+                *over || death.as_ref().entries().iter().all(fine),
+                "{} handed out too early: it waits for {death}, known is {}, told {handed:?}",
+                range(),
+                known.frontier
+            );
+        }
+        Ok(())
+    }
+
+    /// The deaths that an answer about these bytes is about.
+    fn deaths_of(&self, at: usize, start: u64, end: u64) -> impl Iterator<Item = Entry> + '_ {
+        let slab = &self.slabs[at];
+        let (start, end) = match self.unit {
+            Unit::Batch => (0, 0),
+            _ => (start, end),
+        };
+        let before = match self.unit {
+            Unit::Batch => slab.batch.before.as_ref().entries(),
+            _ => &[],
+        };
+        slab.overlapping(start, end)
+            .flat_map(|(_, segment)| {
+                self.deaths[segment.fate.0 as usize].frontier.as_ref().entries()
+            })
+            .chain(before)
+            .copied()
+    }
+
+    fn check_origin(
+        &self,
+        at: usize,
+        start: u64,
+        end: u64,
+        origin: Origin,
+        known: &Known<'_>,
+    ) -> Verdict {
+        if !self.laws.labels {
+            return Ok(());
+        }
+        let slab = &self.slabs[at];
+        let range = || format!("{:?} {start}..{end} is {origin:?}", slab.id);
+        let any = |hands| slab.overlapping(start, end).any(|(_, s)| s.hands == hands);
+        match origin {
+            Origin::Fresh => ensure!(!any(Hands::Used), "{}, but was used", range()),
+            Origin::Reused(_) => {
+                // Of an arena the whole generation is one.
+                let (start, end) = match self.unit {
+                    Unit::Batch => (0, slab.size()),
+                    _ => (start, end),
+                };
+                let mut hands = slab.overlapping(start, end).map(|(_, segment)| segment.hands);
+                ensure!(hands.any(|h| h != Hands::Never), "{}, never handed out", range());
             }
         }
-        bytes.live.insert(offset, end);
-        self.live += 1;
-        self.requested += size;
+        let mut deaths = self.deaths_of(at, start, end);
+        match origin {
+            Origin::Reused(ReuseProof::Completion) => {
+                // Of an arena, whose deaths are joined, by the bytes themselves.
+                let reached = match self.unit {
+                    Unit::Batch => slab
+                        .overlapping(start, end)
+                        .flat_map(|(_, s)| {
+                            self.deaths[s.fate.0 as usize].frontier.as_ref().entries()
+                        })
+                        .find(|e| !known.reached(**e) && !(known.implied)(FrontierRef::EMPTY, **e))
+                        .copied(),
+                    _ => deaths.find(|e| !known.reached(*e)),
+                };
+                ensure!(reached.is_none(), "{}, but {reached:?} is not reached", range());
+            }
+            Origin::Reused(ReuseProof::Dominance) => {
+                // Each axis covered, or some not reached: what is both may be called either.
+                // Of an arena it is not known how much of what is over the pool remembers.
+                let over = slab.overlapping(start, end).any(|(_, s)| s.fate == Fate::OVER);
+                if over || self.unit == Unit::Batch {
+                    return Ok(());
+                }
+                let entries: Vec<Entry> = deaths.collect();
+                let all_reached = entries.iter().all(|e| known.reached(*e));
+                let all_covered = entries.iter().all(|e| known.covered(*e));
+                let clean = all_reached && (!all_covered || entries.is_empty());
+                ensure!(!clean, "{}, but it was reached and not covered: {entries:?}", range());
+            }
+            Origin::Fresh => {}
+        }
+        Ok(())
+    }
+
+    /// That the wait is enough is seen byte by byte. Here: that nothing is too much.
+    fn check_wait(
+        &self,
+        at: usize,
+        start: u64,
+        end: u64,
+        wait: FrontierRef<'_>,
+        known: &Known<'_>,
+    ) -> Verdict {
+        ensure!(!wait.is_empty(), "a wait for nothing");
+        if !self.laws.minimal_wait {
+            return Ok(());
+        }
+        for entry in wait.entries() {
+            let range = || format!("{:?} {start}..{end}: wait for {entry:?}", self.slabs[at].id);
+            ensure!(!known.reached(*entry), "{}, which is reached", range());
+            ensure!(!known.covered(*entry), "{}, which {} covers", range(), known.frontier);
+            let mut needed = self.deaths_of(at, start, end);
+            ensure!(
+                needed.any(|e| e.axis == entry.axis && e.epoch >= entry.epoch),
+                "{}, which no byte waits for",
+                range()
+            );
+        }
         Ok(())
     }
 
     /// The range was given back unused.
-    pub(crate) fn cancel(&mut self, slab: SlabId, offset: u64, size: u64) {
-        let bytes = self.slabs.get_mut(&slab).expect("a live range has a slab");
-        assert_eq!(bytes.live.remove(&offset), Some(offset + size));
-        self.live -= 1;
-        self.requested -= size;
+    pub(crate) fn cancel(&mut self, place: Place, progress: &dyn Progress) {
+        self.give_back(place, None, progress);
     }
 
-    /// The range was given back and dies like this.
-    pub(crate) fn release(&mut self, slab: SlabId, offset: u64, size: u64, fate: Fate) {
-        self.cancel(slab, offset, size);
-        let fates = &mut self.slabs.get_mut(&slab).expect("as above").fates;
-        let end = offset + size;
-        let old: Vec<(u64, (u64, Fate))> =
-            overlapping(fates, offset, end).map(|(start, old)| (start, old.clone())).collect();
-        for (start, (stop, fate)) in old {
-            fates.remove(&start);
-            if start < offset {
-                fates.insert(start, (offset, fate.clone()));
+    /// The range was given back and dies like this; `None` is unknown.
+    pub(crate) fn release(
+        &mut self,
+        place: Place,
+        death: Option<FrontierRef<'_>>,
+        progress: &dyn Progress,
+    ) {
+        self.give_back(place, Some(death), progress);
+    }
+
+    fn give_back(
+        &mut self,
+        place: Place,
+        used: Option<Option<FrontierRef<'_>>>,
+        progress: &dyn Progress,
+    ) {
+        let (start, end) = self.extent(place);
+        let at = self.find(place.slab).expect("a live range has a slab");
+        let fate = match used {
+            None | Some(Some(FrontierRef::EMPTY)) => Fate::CLEAN,
+            Some(None) => Fate::UNKNOWN,
+            Some(Some(death)) => {
+                let many = open_axes(death, progress) > MAX_DEATH_AXES;
+                self.deaths.push(End { frontier: death.to_frontier(), over: false, many });
+                Fate(self.deaths.len() as u32 - 1)
             }
-            if stop > end {
-                fates.insert(end, (stop, fate));
+        };
+        let slab = &mut self.slabs[at];
+        let range = slab.cut(start, end);
+        if used.is_some() {
+            let free = Segment { end, holder: 0, hands: Hands::Used, fate };
+            slab.segments[range.start] = free;
+            slab.segments.drain(range.start + 1..range.end);
+        } else {
+            for segment in &mut slab.segments[range] {
+                segment.holder = 0;
+                if segment.hands == Hands::Never {
+                    segment.hands = Hands::Unused;
+                }
             }
         }
-        if fate != Fate::After(Frontier::new()) {
-            fates.insert(offset, (end, fate));
+        let batch = &mut slab.batch;
+        match used {
+            Some(Some(death)) => batch.joined_unknown |= batch.joined.merge(death) != Merge::Done,
+            Some(None) => batch.joined_unknown = true,
+            None => {}
         }
+        batch.live -= 1;
+        if batch.live == 0 {
+            let joined = std::mem::take(&mut batch.joined);
+            batch.before_unknown |= std::mem::take(&mut batch.joined_unknown);
+            batch.before_unknown |= batch.before.merge(joined.as_ref()) != Merge::Done
+                || open_axes(batch.before.as_ref(), progress) > MAX_DEATH_AXES;
+            batch.top = 0;
+        }
+        self.live -= 1;
+        self.requested -= place.size;
+        self.reserved -= end - start;
     }
 
     /// Nothing waits for anything any more.
     pub(crate) fn quiesce(&mut self) {
-        self.slabs.values_mut().for_each(|bytes| bytes.fates.clear());
+        for slab in &mut self.slabs {
+            for segment in &mut slab.segments {
+                if segment.fate != Fate::CLEAN {
+                    segment.fate = Fate::OVER;
+                }
+            }
+            let Batch { before, before_unknown, joined, joined_unknown, .. } = &mut slab.batch;
+            (*before_unknown, *joined_unknown) = (false, false);
+            before.clear();
+            joined.clear();
+        }
     }
 
     /// A slab went back to the provider: nobody holds it, and no work is left that may touch it.
-    pub(crate) fn return_slab(&mut self, slab: SlabId, over: impl Fn(Entry) -> bool) -> Verdict {
-        let Some(bytes) = self.slabs.remove(&slab) else { return Ok(()) };
-        if !bytes.live.is_empty() {
-            return Err(format!("{slab:?} went back with live ranges {:?}", bytes.live));
-        }
-        for (start, (stop, fate)) in bytes.fates {
-            let fine = match &fate {
-                Fate::After(frontier) => frontier.as_ref().entries().iter().all(|e| over(*e)),
-                Fate::Unknown => false,
-            };
-            if !fine {
-                return Err(format!("{slab:?} went back while {start}..{stop} waits for {fate:?}"));
-            }
+    pub(crate) fn return_slab(&mut self, id: SlabId, progress: &dyn Progress) -> Verdict {
+        let Some(at) = self.find(id) else { return Ok(()) };
+        let slab = self.slabs.remove(at);
+        for segment in &slab.segments {
+            ensure!(segment.holder == 0, "{id:?} went back with a live range: {segment:?}");
+            ensure!(segment.fate != Fate::UNKNOWN, "{id:?} went back in spite of {segment:?}");
+            let End { frontier: death, over, .. } = &self.deaths[segment.fate.0 as usize];
+            let over = *over || death.as_ref().is_satisfied(progress);
+            ensure!(over, "{id:?} went back while {segment:?} waits for {death}");
         }
         Ok(())
     }
 
+    /// Forgets what has been reached, and merges the segments that no longer differ.
+    fn tidy(&mut self, progress: &dyn Progress) {
+        let Self { slabs, deaths, .. } = self;
+        let mut reached = |fate: Fate| {
+            let End { frontier, over, many } = &mut deaths[fate.0 as usize];
+            *over = *over || frontier.as_ref().is_satisfied(progress);
+            *over && !*many
+        };
+        for slab in slabs {
+            let mut kept = 0;
+            for index in 0..slab.segments.len() {
+                let mut segment = slab.segments[index];
+                // A pool that has taken a death for unknown does not see it reached.
+                let is_named = segment.fate > Fate::OVER && segment.fate != Fate::UNKNOWN;
+                if is_named && reached(segment.fate) {
+                    segment.fate = Fate::OVER;
+                }
+                let same = kept > 0 && {
+                    let before = slab.segments[kept - 1];
+                    Segment { end: segment.end, ..before } == segment
+                };
+                kept -= usize::from(same);
+                slab.segments[kept] = segment;
+                kept += 1;
+            }
+            slab.segments.truncate(kept);
+        }
+    }
+
+    /// A range that the requester might use at once, or could wait for if `waiting`, and which is so large that the pool
+    /// must find it: twice what is needed where ranges of any size are handed out.
+    pub(crate) fn could_serve(
+        &mut self,
+        need: Need,
+        known: &Known<'_>,
+        waiting: bool,
+    ) -> Option<Missed> {
+        self.tidy(known.progress);
+        let free = |segment: &Segment| {
+            if segment.holder != 0 || segment.fate == Fate::UNKNOWN {
+                return false;
+            }
+            let End { frontier, over, many } = &self.deaths[segment.fate.0 as usize];
+            !many
+                && (*over
+                    || waiting
+                    || frontier.as_ref().entries().iter().all(|e| known.usable(*e)))
+        };
+        let missed = |slab: &Slab, start, end| Some(Missed { slab: slab.id, start, end });
+        match self.unit {
+            Unit::Range { granule } => {
+                let slack = need.alignment.max(granule) - granule;
+                let enough = 2 * (need.footprint.max(need.size.next_multiple_of(granule)) + slack);
+                self.slabs.iter().find_map(|slab| {
+                    let mut start = 0;
+                    for segment in &slab.segments {
+                        if !free(segment) {
+                            start = segment.end;
+                        } else if segment.end - start >= enough {
+                            return missed(slab, start, segment.end);
+                        }
+                    }
+                    None
+                })
+            }
+            Unit::Block { stride } => self.slabs.iter().find_map(|slab| {
+                let whole = slab.size() / stride * stride;
+                let mut begin = 0;
+                for segment in &slab.segments {
+                    let mut block = begin;
+                    begin = segment.end;
+                    if free(segment) {
+                        while block < segment.end.min(whole) {
+                            if block.is_multiple_of(need.alignment) {
+                                return missed(slab, block, block + stride);
+                            }
+                            block += stride;
+                        }
+                    }
+                }
+                None
+            }),
+            Unit::Slab => self.slabs.iter().find_map(|slab| {
+                let fits = slab.size() == need.footprint && slab.segments.iter().all(free);
+                if fits { missed(slab, 0, slab.size()) } else { None }
+            }),
+            Unit::Batch => self.slabs.iter().find_map(|slab| {
+                let batch = &slab.batch;
+                let start = batch.top.next_multiple_of(need.alignment);
+                let before = batch.before.as_ref();
+                let fits = start + need.size <= slab.size()
+                    && !batch.before_unknown
+                    && (waiting || before.entries().iter().all(|e| known.usable(*e)));
+                if fits { missed(slab, start, start + need.size) } else { None }
+            }),
+        }
+    }
+
+    /// Free bytes whose death is neither reached nor unknown.
+    pub(crate) fn pending(&mut self, progress: &dyn Progress) -> u64 {
+        self.tidy(progress);
+        let mut bytes = 0;
+        for slab in &self.slabs {
+            let mut begin = 0;
+            for segment in &slab.segments {
+                let waits = segment.fate > Fate::OVER && segment.fate != Fate::UNKNOWN;
+                if segment.holder == 0 && waits && !self.deaths[segment.fate.0 as usize].many {
+                    bytes += segment.end - begin;
+                }
+                begin = segment.end;
+            }
+        }
+        bytes
+    }
+
     /// What the pool shows of a block against what is known of its bytes.
-    ///
-    /// `implied` says whether a frontier is ordered after an entry, though it may not name it: the bytes of
-    /// a block that its last holder did not ask for keep their older death.
-    pub(crate) fn check_block(
-        &self,
-        block: &BlockView<'_>,
-        over: impl Fn(Entry) -> bool,
-        implied: impl Fn(FrontierRef<'_>, Entry) -> bool,
-    ) -> Verdict {
-        let none = Bytes::default();
-        let bytes = self.slabs.get(&block.slab).unwrap_or(&none);
+    pub(crate) fn check_block(&self, block: &BlockView<'_>, known: &Known<'_>) -> Verdict {
+        let Some(at) = self.find(block.slab) else {
+            return Err(format!("{block:?} lies in a slab that is not at hand"));
+        };
+        let slab = &self.slabs[at];
         let end = block.offset + block.size;
-        let live: Vec<(u64, u64)> =
-            bytes.live.range(block.offset..end).map(|(start, end)| (*start, *end)).collect();
-        let covers = |fate: &Fate, by: FrontierRef<'_>| match fate {
-            Fate::After(frontier) => {
-                frontier.as_ref().entries().iter().all(|e| over(*e) || implied(by, *e))
-            }
-            Fate::Unknown => false,
+        let implied = |by: FrontierRef<'_>, e: Entry| {
+            known.reached(e) || by.get(e.axis) >= e.epoch || (known.implied)(by, e)
         };
-        let fates: Vec<&Fate> =
-            overlapping(&bytes.fates, block.offset, end).map(|(_, (_, fate))| fate).collect();
+        let holders = || slab.overlapping(block.offset, end).map(|(_, segment)| segment.holder);
+        let covered = |by: FrontierRef<'_>| {
+            slab.overlapping(block.offset, end).all(|(_, segment)| {
+                segment.fate != Fate::UNKNOWN && {
+                    let End { frontier: death, over, .. } = &self.deaths[segment.fate.0 as usize];
+                    *over || death.as_ref().entries().iter().all(|e| implied(by, *e))
+                }
+            })
+        };
+        let free = holders().all(|holder| holder == 0);
         let agrees = match block.state {
-            BlockState::Live { requested } => live == [(block.offset, block.offset + requested)],
-            BlockState::Clean => {
-                live.is_empty() && fates.iter().all(|fate| covers(fate, FrontierRef::EMPTY))
+            BlockState::Live { .. } => {
+                let first = holders().next().unwrap_or(0);
+                first != 0 && holders().all(|holder| holder == first)
             }
-            BlockState::Pending(frontier) => {
-                // An empty one marks bytes that nobody may have before their batch is over.
-                live.is_empty()
-                    && (frontier.is_empty() || fates.iter().all(|fate| covers(fate, frontier)))
-            }
-            BlockState::Tainted => live.is_empty(),
+            BlockState::Clean => free && covered(FrontierRef::EMPTY),
+            // An empty one marks bytes that nobody may have before their batch is over.
+            BlockState::Pending(death) => free && (death.is_empty() || covered(death)),
+            BlockState::Tainted => free,
         };
-        if agrees { Ok(()) } else { Err(format!("{block:?} holds {live:?} and {fates:?}")) }
+        let list = || {
+            let of = |(begin, s): (u64, &Segment)| {
+                let death = self.deaths.get(s.fate.0 as usize).map(|end| end.frontier.to_string());
+                format!("{begin}..{} of {}, {death:?}", s.end, s.holder)
+            };
+            slab.overlapping(block.offset, end).map(of).collect::<Vec<_>>()
+        };
+        ensure!(agrees, "{block:?} holds {:?}", list());
+        if self.laws.exact_deaths
+            && let BlockState::Pending(death) = block.state
+        {
+            for (_, segment) in slab.overlapping(block.offset, end) {
+                let own = &self.deaths[segment.fate.0 as usize].frontier;
+                let raised = death
+                    .entries()
+                    .iter()
+                    .find(|e| !known.reached(**e) && own.get(e.axis) < e.epoch);
+                ensure!(raised.is_none(), "{block:?} was raised to {raised:?}: {:?}", list());
+            }
+        }
+        Ok(())
     }
 }
 
-/// The ranges that share bytes with `start..end`.
-fn overlapping(
-    fates: &BTreeMap<u64, (u64, Fate)>,
-    start: u64,
-    end: u64,
-) -> impl Iterator<Item = (u64, &(u64, Fate))> {
-    let first = fates.range(..=start).next_back().map_or(start, |(first, _)| *first);
-    fates
-        .range(first..end)
-        .filter(move |(_, (stop, _))| *stop > start)
-        .map(|(start, fate)| (*start, fate))
+/// Axes of a death that are not reached.
+fn open_axes(death: FrontierRef<'_>, progress: &dyn Progress) -> usize {
+    death.entries().iter().filter(|e| !progress.has_reached(e.axis, e.epoch)).count()
 }

@@ -3,13 +3,18 @@
 //! A stream submits work in epochs. Work on a stream is ordered after all that the stream was told to wait
 //! for, and the simulated device honours that: an epoch is reached only after those it depends on.
 
-use super::oracle::{Fate, Oracle};
+use super::laws::{Laws, Unit};
+use super::oracle::{Handed, Known, Need, Oracle, Place, Verdict, ensure};
 use super::progress::Dial;
-use super::provider::MockProvider;
+use super::provider::{MockProvider, Moved};
+use super::subject::{Made, Subject};
+use std::ops::ControlFlow;
 use std::sync::Arc;
-use strandline_core::inspect::BlockState;
-use strandline_core::pool::{PoolError, PoolHost};
-use strandline_core::slab::Trim;
+use strandline_core::inspect::{BlockState, BlockView};
+use strandline_core::notification::Observation;
+use strandline_core::pool::tlsf::{Answers, Held as Unplaced, TlsfPool};
+use strandline_core::pool::{Origin, PoolError, PoolHost};
+use strandline_core::slab::{SlabStats, Trim};
 use strandline_core::{
     Acquire, Death, Entry, Frontier, FrontierRef, Merge, Pool, PoolStats, Request, Reservation,
     SlabId, SlabProvider,
@@ -18,20 +23,53 @@ use strandline_core::{
 /// Streams of a program: more than a block can remember, and more than a fixed-block pool has shelves.
 pub(crate) const STREAMS: usize = 20;
 
-#[derive(Clone, Debug)]
+/// Counters are looked at after every so many operations. Looking makes a pool take in what was released, so that in between
+/// releases pile up as they do in use.
+const LOOK_EVERY: u64 = 5;
+/// Every block is looked at after so many.
+const INSPECT_EVERY: u64 = 61;
+
+/// What a requester tells the pool of what it knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Knows {
+    Nothing,
+    All,
+    /// Of each axis all, or an older epoch, as the bits say.
+    Part(u8),
+}
+
+/// A request of a stream. `align` is a power of two.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask {
+    pub(crate) stream: usize,
+    pub(crate) size: u64,
+    pub(crate) align: u32,
+    pub(crate) wait: bool,
+    pub(crate) grow: bool,
+    pub(crate) knows: Knows,
+}
+
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Op {
-    Acquire {
-        stream: usize,
-        size: u64,
-        align: u32,
-        wait: bool,
-        grow: bool,
-        knows: bool,
+    Acquire(Ask),
+    AcquireEach {
+        ask: Ask,
+        count: usize,
+    },
+    /// Use one on its stream, then release it and acquire another in one step.
+    Exchange {
+        pick: usize,
+        ask: Ask,
     },
     /// Use it on `streams` streams from the acquirer's on, then release it.
     Release {
         pick: usize,
         streams: usize,
+    },
+    /// Use several in one piece of work, then release them.
+    ReleaseEach {
+        pick: usize,
+        count: usize,
     },
     ReleaseUnknown {
         pick: usize,
@@ -63,23 +101,12 @@ pub(crate) enum Op {
     FailReleases {
         count: u32,
     },
+    RefuseGrowth {
+        count: u32,
+    },
     Capacity {
         scarce: bool,
     },
-}
-
-/// What a kind of pool promises beyond the common rules.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Promises {
-    /// The most bytes reserved at once.
-    pub(crate) budget: u64,
-    /// The provider's capacity in bad times and in good.
-    pub(crate) scarce: u64,
-    pub(crate) plenty: u64,
-    /// Exhausted only if no free block is ready whose death has at most one axis.
-    pub(crate) finds_every_block: bool,
-    /// What inspection shows adds up to the stats exactly, also by readiness.
-    pub(crate) readiness_adds_up: bool,
 }
 
 struct Held {
@@ -87,6 +114,13 @@ struct Held {
     stream: usize,
     /// What its use is ordered after.
     after: Frontier,
+}
+
+impl Held {
+    const fn place(&self) -> Place {
+        let r = &self.reservation;
+        Place { slab: r.slab(), offset: r.offset(), size: r.size() }
+    }
 }
 
 struct Stream {
@@ -97,109 +131,145 @@ struct Stream {
     needs: Vec<Frontier>,
 }
 
+/// A request that was refused, to be woken when it could be served.
+struct Parked {
+    need: Need,
+    frontier: Frontier,
+    observed: Observation,
+}
+
+/// What a call did besides answering.
+struct Call {
+    before: Option<PoolStats>,
+    failed: u64,
+    granted: bool,
+    alone: bool,
+}
+
 pub(crate) struct Machine {
-    pool: Box<dyn Pool>,
+    subject: Subject,
+    unit: Unit,
+    laws: Laws,
+    pool: Arc<dyn Pool>,
+    tlsf: Option<Arc<TlsfPool>>,
     provider: Arc<MockProvider>,
+    provided: SlabStats,
     dial: Arc<Dial>,
-    promises: Promises,
     streams: Vec<Stream>,
     held: Vec<Held>,
     oracle: Oracle,
-    armed: bool,
+    parked: Option<Parked>,
+    looks: bool,
     ops: u64,
-    /// What happened to each slab, for the message should something go wrong.
-    history: Vec<(SlabId, String)>,
+    /// What happened to each slab, for the message should something go wrong; only when a failure is told.
+    history: Option<Vec<(SlabId, String)>>,
 }
 
-type Verdict = Result<(), String>;
-
-macro_rules! ensure {
-    ($that:expr, $($what:tt)+) => {
-        if !$that {
-            return Err(format!($($what)+));
-        }
-    };
+/// Runs a program on the pool that `make` makes; should it fail, runs it again to tell what happened to the bytes
+/// concerned.
+pub(crate) fn run(subject: &Subject, program: &[Op], make: impl Fn(PoolHost) -> Made) -> Verdict {
+    Machine::new(*subject, &make, false).run(program).map_err(|quietly| {
+        let told = Machine::new(*subject, &make, true).run(program).err();
+        told.unwrap_or_else(|| format!("once, and not again: {quietly}"))
+    })
 }
 
 impl Machine {
-    pub(crate) fn new(
-        provider: MockProvider,
-        promises: Promises,
-        make: impl FnOnce(PoolHost) -> Box<dyn Pool>,
-    ) -> Self {
-        let (provider, dial) = (Arc::new(provider), Arc::new(Dial::new(STREAMS)));
-        let pool = make(PoolHost::new(provider.clone(), dial.clone()));
+    fn new(subject: Subject, make: impl FnOnce(PoolHost) -> Made, tells: bool) -> Self {
+        let (provider, dial) = (Arc::new(subject.provider()), Arc::new(Dial::new(STREAMS)));
+        let Made { pool, tlsf } = make(PoolHost::new(provider.clone(), dial.clone()));
         let stream = |_| Stream { frontier: Frontier::new(), submitted: 0, needs: Vec::new() };
-        let streams = (0..STREAMS).map(stream).collect();
-        let (held, oracle) = (Vec::new(), Oracle::default());
+        let (unit, laws) = (subject.unit(), subject.laws);
         Self {
+            subject,
+            unit,
+            laws,
             pool,
+            tlsf,
             provider,
+            provided: SlabStats::default(),
             dial,
-            promises,
-            streams,
-            held,
-            oracle,
-            armed: false,
+            streams: (0..STREAMS).map(stream).collect(),
+            held: Vec::new(),
+            oracle: Oracle::new(unit, laws),
+            parked: None,
+            looks: false,
             ops: 0,
-            history: Vec::new(),
+            history: tells.then(Vec::new),
         }
     }
 
     /// Runs a program, then ends the pool's life and looks whether every slab came back.
-    pub(crate) fn run(mut self, program: &[Op]) -> Verdict {
+    fn run(mut self, program: &[Op]) -> Verdict {
         for op in program {
-            self.step(op).and_then(|()| self.check()).map_err(|what| {
-                let concerned = self.history.iter().filter(|(slab, _)| {
-                    what.contains(&format!("{slab:?} ")) || what.contains(&format!("{slab:?},"))
-                });
-                let history: String = concerned.map(|(_, line)| format!("  {line}\n")).collect();
-                format!("operation {} {op:?}: {what}\n{history}{:?}", self.ops, self.pool.stats())
-            })?;
             self.ops += 1;
+            self.looks = self.ops.is_multiple_of(LOOK_EVERY);
+            let done = self.step(op).and_then(|()| self.check());
+            done.map_err(|what| self.tell(op, &what))?;
         }
         self.inspect()?;
-        let Self { pool, provider, held, .. } = self;
+        let Self { pool, tlsf, provider, held, .. } = self;
         provider.fail_releases(0);
         // Reservations may outlive their pool; the slabs go back with it all the same.
-        drop(pool);
+        drop((pool, tlsf));
         drop(held);
         ensure!(provider.out().is_empty(), "slabs never given back: {:?}", provider.out());
         ensure!(provider.crimes().is_empty(), "{:?}", provider.crimes());
         Ok(())
     }
 
+    fn tell(&self, op: &Op, what: &str) -> String {
+        let Some(history) = &self.history else { return what.into() };
+        let concerned = history.iter().filter(|(slab, _)| {
+            what.contains(&format!("{slab:?} ")) || what.contains(&format!("{slab:?},"))
+        });
+        let history: String = concerned.map(|(_, line)| format!("  {line}\n")).collect();
+        let reached: Vec<u64> = (0..STREAMS).map(|stream| self.dial.at(stream)).collect();
+        let stats = self.pool.stats();
+        format!("operation {} {op:?}: {what}\n{history}reached {reached:?}\n{stats:?}", self.ops)
+    }
+
+    fn note(&mut self, slab: SlabId, what: impl FnOnce() -> String) {
+        if let Some(history) = &mut self.history {
+            history.push((slab, format!("{}: {}", self.ops, what())));
+        }
+    }
+
     fn step(&mut self, op: &Op) -> Verdict {
         match *op {
-            Op::Acquire { stream, size, align, wait, grow, knows } => {
-                self.acquire(stream, size, 1 << align, wait, grow, knows)?;
+            Op::Acquire(ask) => self.acquire(ask)?,
+            Op::AcquireEach { ask, count } => self.acquire_each(ask, count)?,
+            Op::Exchange { pick, ask } => self.exchange(pick, ask)?,
+            Op::Release { pick, streams } => {
+                if let Some(held) = self.pick(pick) {
+                    let death = self.use_on(&[held.stream], held.stream, streams);
+                    self.release(held, Some(&death))?;
+                }
             }
-            Op::Release { pick, streams } => self.release_used(pick, streams),
+            Op::ReleaseEach { pick, count } => self.release_each(pick, count)?,
             Op::ReleaseUnknown { pick } => {
-                if let Some((held, at)) = self.pick(pick) {
-                    self.pool
-                        .release(held.reservation, Death::Unknown)
-                        .map_err(|e| e.to_string())?;
-                    self.oracle.release(at.0, at.1, at.2, Fate::Unknown);
+                if let Some(held) = self.pick(pick) {
+                    self.release(held, None)?;
                 }
             }
             Op::ReleaseIdle { pick } => {
-                // What it was ordered after must be over too: it may have shared its block's past.
-                let over = self
-                    .held
-                    .get(pick % self.held.len().max(1))
-                    .is_some_and(|held| held.after.as_ref().is_satisfied(&*self.dial));
-                if !over {
-                    self.release_used(pick, 1);
-                } else if let Some((held, at)) = self.pick(pick) {
-                    self.pool.release(held.reservation, Death::Idle).map_err(|e| e.to_string())?;
-                    self.oracle.release(at.0, at.1, at.2, Fate::After(Frontier::new()));
+                if let Some(held) = self.pick(pick) {
+                    // What it was ordered after must be over too: it may have shared its block's past.
+                    let over = held.after.as_ref().is_satisfied(&*self.dial);
+                    let death = if over {
+                        Frontier::new()
+                    } else {
+                        self.use_on(&[held.stream], held.stream, 1)
+                    };
+                    self.release(held, Some(&death))?;
                 }
             }
             Op::Cancel { pick } => {
-                if let Some((held, at)) = self.pick(pick) {
+                if let Some(held) = self.pick(pick) {
+                    let place = held.place();
+                    self.note(place.slab, || format!("cancel {place:?}"));
                     self.pool.cancel(held.reservation).map_err(|e| e.to_string())?;
-                    self.oracle.cancel(at.0, at.1, at.2);
+                    self.oracle.cancel(place, &*self.dial);
                 }
             }
             Op::Advance { stream, steps } => self.advance(stream, steps),
@@ -209,136 +279,259 @@ impl Machine {
                 let merged = self.streams[to].frontier.merge(from.as_ref());
                 ensure!(merged == Merge::Done, "too many streams");
             }
-            Op::Poll => self.pool.poll(),
+            Op::Poll => {
+                self.pool.poll();
+                self.settled()?;
+                if self.laws.exact_deaths {
+                    let (told, known) =
+                        (self.pool.stats().pending_bytes, self.oracle.pending(&*self.dial));
+                    ensure!(told == known, "{told} bytes told to be pending, {known} are");
+                }
+            }
             Op::Quiesce => {
                 self.advance_all();
                 self.pool.quiesce();
                 self.oracle.quiesce();
+                self.settled()?;
                 let stats = self.pool.stats();
                 ensure!(stats.tainted_bytes == 0, "still tainted after quiesce");
             }
             Op::Trim { all } => self.trim(if all { Trim::All } else { Trim::Excess })?,
-            Op::FailAcquires { count } => {
-                self.provider.fail_acquires(count);
-                self.armed = true;
-            }
-            Op::FailReleases { count } => {
-                self.provider.fail_releases(count);
-                self.armed = true;
-            }
+            Op::FailAcquires { count } => self.provider.fail_acquires(count),
+            Op::FailReleases { count } => self.provider.fail_releases(count),
+            Op::RefuseGrowth { count } => self.provider.refuse(count),
             Op::Capacity { scarce } => {
-                let Promises { scarce: low, plenty, .. } = self.promises;
+                let (low, plenty) = self.subject.capacities();
                 self.provider.set_capacity(if scarce { low } else { plenty });
             }
         }
         Ok(())
     }
 
-    fn pick(&mut self, pick: usize) -> Option<(Held, (SlabId, u64, u64))> {
+    fn pick(&mut self, pick: usize) -> Option<Held> {
         if self.held.is_empty() {
-            return None;
+            None
+        } else {
+            Some(self.held.swap_remove(pick % self.held.len()))
         }
-        let held = self.held.swap_remove(pick % self.held.len());
-        let r = &held.reservation;
-        let at = (r.slab(), r.offset(), r.size());
-        self.history
-            .push((at.0, format!("{}: given back: {r:?} of stream {}", self.ops, held.stream)));
-        Some((held, at))
     }
 
-    fn acquire(
-        &mut self,
-        stream: usize,
-        size: u64,
-        alignment: u64,
-        wait: bool,
-        grow: bool,
-        knows: bool,
-    ) -> Verdict {
-        // A requester that knows nothing may use only what is over for everyone.
-        let frontier = if knows { self.streams[stream].frontier.clone() } else { Frontier::new() };
-        let mut request = Request::new(size).aligned(alignment).after(frontier.as_ref());
-        request.may_wait = wait;
-        request.may_grow = grow;
-        let before = self.pool.stats();
-        let failed = self.provider.failed();
-        let answer = self.pool.acquire(&request);
-        let after = self.pool.stats();
-        ensure!(grow || after.slabs <= before.slabs, "grew without permission");
-        let (reservation, waited) = match answer {
-            Ok(Acquire::Ready { reservation, .. }) => (reservation, Frontier::new()),
-            Ok(Acquire::AfterWait { reservation, wait: waited }) => {
-                ensure!(wait, "must wait without permission");
-                ensure!(!waited.is_empty(), "a wait for nothing");
-                (reservation, waited)
+    /// What the requester tells that it knows.
+    fn known_to(&self, ask: Ask) -> Frontier {
+        let all = &self.streams[ask.stream].frontier;
+        match ask.knows {
+            Knows::Nothing => Frontier::new(),
+            Knows::All => all.clone(),
+            Knows::Part(bits) => {
+                let part = all.as_ref().entries().iter().enumerate().map(|(at, entry)| {
+                    let whole = bits.rotate_right(at as u32) & 1 == 1;
+                    let epoch = if whole { entry.epoch } else { entry.epoch / 2 };
+                    Entry::new(entry.axis, epoch)
+                });
+                let part = part.filter(|entry| entry.epoch != 0);
+                Frontier::from_entries(part).expect("a part of a frontier is one")
             }
-            other => return self.refused(&request, other, &before, &after, failed),
+        }
+    }
+
+    fn request(ask: Ask, frontier: &Frontier) -> Request<'_> {
+        let mut request = Request::new(ask.size).aligned(1 << ask.align).after(frontier.as_ref());
+        request.may_wait = ask.wait;
+        request.may_grow = ask.grow;
+        request
+    }
+
+    fn before(&self, alone: bool) -> Call {
+        let before = (self.looks && alone).then(|| self.pool.stats());
+        Call { before, failed: self.provider.failed(), granted: false, alone }
+    }
+
+    fn acquire(&mut self, ask: Ask) -> Verdict {
+        let frontier = self.known_to(ask);
+        let call = self.before(true);
+        let answer = self.pool.acquire(&Self::request(ask, &frontier));
+        self.answered(ask, &frontier, answer, call)
+    }
+
+    fn acquire_each(&mut self, ask: Ask, count: usize) -> Verdict {
+        let frontier = self.known_to(ask);
+        let call = self.before(false);
+        let request = Self::request(ask, &frontier);
+        let answers: Vec<Result<Acquire, PoolError>> = match &self.tlsf {
+            None => (0..count).map(|_| self.pool.acquire(&request)).collect(),
+            Some(tlsf) => {
+                let mut batch = Batch::default();
+                tlsf.acquire_each((0..count).map(|_| request), &mut batch);
+                batch.0.into_iter().map(|answer| answer.whole(tlsf)).collect::<Result<_, _>>()?
+            }
         };
+        ensure!(answers.len() == count, "{} answers to {count} requests", answers.len());
+        let moved = self.provider.take_moved();
+        let granted = moved.iter().any(|moved| matches!(moved, Moved::Out(..)));
+        self.moved(&moved)?;
+        for answer in answers {
+            let call = Call { before: None, granted, ..call };
+            self.answered(ask, &frontier, answer, call)?;
+        }
+        Ok(())
+    }
+
+    fn exchange(&mut self, pick: usize, ask: Ask) -> Verdict {
+        let Some(held) = self.pick(pick) else { return self.acquire(ask) };
+        let death = self.use_on(&[held.stream], held.stream, 1);
+        let frontier = self.known_to(ask);
+        let call = self.before(false);
+        let place = held.place();
+        self.note(place.slab, || format!("exchange {place:?}, dies at {death}"));
+        self.oracle.release(place, Some(death.as_ref()), &*self.dial);
+        let request = Self::request(ask, &frontier);
+        let death = Death::After(death.as_ref());
+        let answer = self.pool.exchange(held.reservation, death, &request);
+        let answer = answer.map_err(|e| e.to_string())?;
+        self.answered(ask, &frontier, answer, Call { alone: true, ..call })
+    }
+
+    /// Judges an answer.
+    fn answered(
+        &mut self,
+        ask: Ask,
+        frontier: &Frontier,
+        answer: Result<Acquire, PoolError>,
+        mut call: Call,
+    ) -> Verdict {
+        let request = Self::request(ask, frontier);
+        let footprint = self.pool.footprint(request.size, request.alignment);
+        let need = Need { size: request.size, alignment: request.alignment, footprint };
+        // Before what came from the provider is known of: was there no other way?
+        let moved = self.provider.take_moved();
+        let granted = moved.iter().any(|moved| matches!(moved, Moved::Out(..)));
+        call.granted |= granted;
+        ensure!(!granted || ask.grow, "grew without permission");
+        let tried_to_grow = granted || self.provider.failed() > call.failed;
+        if call.alone && tried_to_grow {
+            self.nothing_else("grew", need, frontier.as_ref(), false)?;
+            if ask.wait {
+                self.nothing_else("grew", need, frontier.as_ref(), true)?;
+            }
+        }
+        self.moved(&moved)?;
+        let nothing = Frontier::new();
+        let (reservation, handed) = match &answer {
+            Ok(Acquire::Ready { reservation, origin }) => (reservation, Handed::Ready(*origin)),
+            Ok(Acquire::AfterWait { reservation, wait }) => {
+                ensure!(ask.wait, "must wait without permission");
+                if (call.alone || !call.granted) && !self.subject.packs() {
+                    self.nothing_else("a wait", need, frontier.as_ref(), false)?;
+                }
+                (reservation, Handed::After(wait.as_ref()))
+            }
+            _ => return self.refused(&request, need, answer, &call),
+        };
+        let (size, alignment) = (request.size, request.alignment);
         ensure!(reservation.size() == size, "{reservation:?} instead of {size} bytes");
         ensure!(reservation.offset().is_multiple_of(alignment), "{reservation:?} at {alignment}");
         ensure!(reservation.pool() == self.pool.id(), "of another pool");
         ensure!(size <= self.pool.properties().max_request, "more than it can serve");
-        let slab_size = self.provider.out().get(&reservation.slab()).copied();
-        ensure!(
-            slab_size.is_some_and(|slab| reservation.offset() + size <= slab),
-            "{reservation:?} lies outside its slab of {slab_size:?}"
-        );
-        let (streams, dial) = (&self.streams, &self.dial);
-        let covered = |e: Entry| {
-            is_after(streams, frontier.as_ref(), e)
-                || is_after(streams, waited.as_ref(), e)
-                || dial.at(e.axis.ordinal() as usize) >= e.epoch
-        };
-        self.oracle.take(reservation.slab(), reservation.offset(), size, covered)?;
+        let place = Place { slab: reservation.slab(), offset: reservation.offset(), size };
+        let implied = |by: FrontierRef<'_>, entry| is_after(&self.streams, &self.dial, by, entry);
+        let known = Known { frontier: frontier.as_ref(), implied: &implied, progress: &*self.dial };
+        self.oracle.take(place, handed, &known)?;
         // What will use it is ordered after what the pool was told, and after the wait.
         // To wait is to be after all that the awaited work was after: streams keep complete clocks.
-        for by in waited.as_ref().entries() {
-            let needs = &self.streams[by.axis.ordinal() as usize].needs;
-            let needs = needs[by.epoch as usize - 1].clone();
-            let merged = self.streams[stream].frontier.merge(needs.as_ref());
+        let waited = if let Handed::After(wait) = handed { wait } else { nothing.as_ref() };
+        for by in waited.entries() {
+            let awaited = &self.streams[by.axis.ordinal() as usize].needs;
+            let Some(needs) = awaited.get(by.epoch as usize - 1).cloned() else {
+                return Err(format!("a wait for {by:?}, which nobody submitted"));
+            };
+            let merged = self.streams[ask.stream].frontier.merge(needs.as_ref());
             ensure!(merged == Merge::Done, "too many streams");
         }
-        let ordered = &mut self.streams[stream].frontier;
-        ensure!(ordered.merge(waited.as_ref()) == Merge::Done, "too many streams");
+        let ordered = &mut self.streams[ask.stream].frontier;
+        ensure!(ordered.merge(waited) == Merge::Done, "too many streams");
         let after = ordered.clone();
-        let line =
-            format!("{}: {reservation:?} to stream {stream} at {frontier} + {waited}", self.ops);
-        self.history.push((reservation.slab(), line));
-        self.held.push(Held { reservation, stream, after });
+        let stream = ask.stream;
+        if self.history.is_some() {
+            let line = format!("{place:?} to stream {stream} at {frontier}: {handed:?}");
+            self.note(place.slab, || line);
+        }
+        if let Ok(Acquire::Ready { reservation, .. } | Acquire::AfterWait { reservation, .. }) =
+            answer
+        {
+            self.held.push(Held { reservation, stream, after });
+        }
         Ok(())
+    }
+
+    /// There was no range that the requester might have had instead.
+    fn nothing_else(
+        &mut self,
+        what: &str,
+        need: Need,
+        frontier: FrontierRef<'_>,
+        waiting: bool,
+    ) -> Verdict {
+        if !(if waiting { self.laws.complete_wait } else { self.laws.complete }) {
+            return Ok(());
+        }
+        let implied = |by: FrontierRef<'_>, entry| is_after(&self.streams, &self.dial, by, entry);
+        let known = Known { frontier, implied: &implied, progress: &*self.dial };
+        match self.oracle.could_serve(need, &known, waiting) {
+            None => Ok(()),
+            Some(missed) => {
+                let how = if waiting { "can be waited for" } else { "may be used" };
+                Err(format!("{what}, though {missed} {how} after {frontier}: {need:?}"))
+            }
+        }
     }
 
     /// Nothing was handed out: rightly, and without a trace?
     fn refused(
-        &self,
+        &mut self,
         request: &Request<'_>,
+        need: Need,
         answer: Result<Acquire, PoolError>,
-        before: &PoolStats,
-        after: &PoolStats,
-        failed: u64,
+        call: &Call,
     ) -> Verdict {
-        let held =
-            |s: &PoolStats| (s.reserved_bytes, s.requested_bytes, s.live, s.reserves, s.releases);
-        ensure!(held(before) == held(after), "{answer:?} reserved something: {before:?}");
+        if let Some(before) = &call.before {
+            let held = |s: &PoolStats| {
+                (s.reserved_bytes, s.requested_bytes, s.live, s.reserves, s.releases)
+            };
+            let after = self.pool.stats();
+            ensure!(held(before) == held(&after), "{answer:?} reserved something: {before:?}");
+        }
         let properties = self.pool.properties();
         match answer {
             Ok(Acquire::OverBudget { .. }) => {
-                let least = request.size;
-                // Rounding may take up to as much again, or a whole block.
-                let most = properties.max_request.max(2 * least) + request.alignment + 8192;
-                ensure!(
-                    after.reserved_bytes + most > self.promises.budget,
-                    "over a budget of {}",
-                    self.promises.budget
-                );
+                let (budget, reserved) = (self.subject.budget(), self.pool.stats().reserved_bytes);
+                let over = reserved.saturating_add(need.footprint) > budget;
+                ensure!(over, "{reserved} and {need:?} are not over a budget of {budget}");
             }
-            Ok(Acquire::Exhausted { observed, .. }) => {
+            Ok(Acquire::Exhausted { observed, growth_required }) => {
                 let notification = self.pool.notification();
                 let stale = notification.changed_since(observed);
                 ensure!(!stale || request.may_grow, "the search itself spoilt the observation");
-                if self.promises.finds_every_block && request.alignment <= properties.alignment {
-                    self.nothing_ready(request.frontier)?;
+                if call.alone || !call.granted {
+                    self.nothing_else("exhausted", need, request.frontier, false)?;
+                    if request.may_wait {
+                        self.nothing_else("exhausted", need, request.frontier, true)?;
+                    }
                 }
+                if self.laws.growth_required && (call.alone || !call.granted) {
+                    let largest = self.oracle.largest_slab();
+                    let required = match self.unit {
+                        Unit::Range { .. } => largest < need.footprint,
+                        Unit::Block { .. } => largest == 0,
+                        Unit::Slab => !self.oracle.has_slab_of(need.footprint),
+                        Unit::Batch => largest < need.size,
+                    };
+                    ensure!(
+                        growth_required == required,
+                        "growth_required is {growth_required}, and the largest slab {largest}: {need:?}"
+                    );
+                }
+                let frontier = request.frontier.to_frontier();
+                self.parked = Some(Parked { need, frontier, observed });
             }
             Ok(other) => return Err(format!("{other:?}")),
             Err(PoolError::TooLarge { size, max }) => {
@@ -349,51 +542,81 @@ impl Machine {
                 ensure!(alignment > most, "alignment {alignment} of {most} refused");
             }
             Err(PoolError::Provider(_)) => {
-                ensure!(self.provider.failed() > failed, "an error that nobody made");
+                ensure!(self.provider.failed() > call.failed, "an error that nobody made");
             }
             Err(error) => return Err(format!("{error}")),
         }
         Ok(())
     }
 
-    /// No block is free that the requester might use.
-    fn nothing_ready(&self, frontier: FrontierRef<'_>) -> Verdict {
-        let mut found = Ok(());
-        self.pool.inspect(&mut |block| {
-            let ready = match block.state {
-                BlockState::Clean => true,
-                BlockState::Pending(death) => {
-                    death.len() == 1
-                        && (frontier.dominates(death) || death.is_satisfied(&*self.dial))
-                }
-                BlockState::Live { .. } | BlockState::Tainted => false,
-            };
-            if ready {
-                found = Err(format!("exhausted, but there was {block:?}"));
-            }
-        });
-        found
+    /// After the pool has looked at all axes: whoever was refused and could be served now has been woken.
+    fn settled(&mut self) -> Verdict {
+        if !self.laws.wakes {
+            return Ok(());
+        }
+        let Some(Parked { need, frontier, observed }) = self.parked.take() else { return Ok(()) };
+        if self.pool.notification().changed_since(observed) {
+            return Ok(());
+        }
+        self.nothing_else("never woken", need, frontier.as_ref(), false)?;
+        self.parked = Some(Parked { need, frontier, observed });
+        Ok(())
     }
 
-    /// Submits work on some streams that uses the reservation, and releases it with that as its death.
-    fn release_used(&mut self, pick: usize, count: usize) {
-        let Some((held, at)) = self.pick(pick) else { return };
-        let first = held.stream;
-        let acquired_after = self.streams[first].frontier.clone();
+    /// Submits work on `count` streams from `first` on, ordered after these others, and says when it is over.
+    fn use_on(&mut self, others: &[usize], first: usize, count: usize) -> Frontier {
+        let mut after = self.streams[first].frontier.clone();
+        for other in others {
+            // There are fewer streams than a frontier has room for.
+            let _ = after.merge(self.streams[*other].frontier.as_ref());
+        }
         let mut death = Frontier::new();
         for stream in (first..first + count).map(|stream| stream % STREAMS) {
             let it = &mut self.streams[stream];
             // The other streams are told to wait for the one that acquired.
-            let _ = it.frontier.merge(acquired_after.as_ref());
+            let _ = it.frontier.merge(after.as_ref());
             it.needs.push(it.frontier.clone());
             it.submitted += 1;
             let _ = it.frontier.advance(Dial::axis(stream), it.submitted);
             let _ = death.advance(Dial::axis(stream), it.submitted);
         }
-        self.history.push((at.0, format!("{}: dies at {death}", self.ops)));
-        let released = self.pool.release(held.reservation, Death::After(death.as_ref()));
-        assert!(released.is_ok(), "the pool's own reservation");
-        self.oracle.release(at.0, at.1, at.2, Fate::After(death));
+        death
+    }
+
+    /// Releases with this death; `None` is unknown.
+    fn release(&mut self, held: Held, death: Option<&Frontier>) -> Verdict {
+        let place = held.place();
+        self.note(place.slab, || match death {
+            Some(death) => format!("{place:?} dies at {death}"),
+            None => format!("{place:?} dies, nobody knows when"),
+        });
+        let told = match death {
+            Some(death) if death.is_empty() => Death::Idle,
+            Some(death) => Death::After(death.as_ref()),
+            None => Death::Unknown,
+        };
+        self.pool.release(held.reservation, told).map_err(|e| e.to_string())?;
+        self.oracle.release(place, death.map(Frontier::as_ref), &*self.dial);
+        Ok(())
+    }
+
+    fn release_each(&mut self, pick: usize, count: usize) -> Verdict {
+        let several: Vec<Held> = (0..count).map_while(|_| self.pick(pick)).collect();
+        let Some(first) = several.first().map(|held| held.stream) else { return Ok(()) };
+        let others: Vec<usize> = several.iter().map(|held| held.stream).collect();
+        let death = self.use_on(&others, first, 1 + count % 2);
+        let Some(tlsf) = self.tlsf.clone() else {
+            return several.into_iter().try_for_each(|held| self.release(held, Some(&death)));
+        };
+        let mut unplaced = Vec::new();
+        for held in several {
+            let place = held.place();
+            self.note(place.slab, || format!("{place:?} dies with others at {death}"));
+            unplaced.push(tlsf.hold(held.reservation).map_err(|e| e.to_string())?);
+            self.oracle.release(place, Some(death.as_ref()), &*self.dial);
+        }
+        let released = tlsf.release_each(&mut unplaced.into_iter(), Death::After(death.as_ref()));
+        released.map_err(|held| format!("{held:?} was refused"))
     }
 
     /// Lets the device reach up to `steps` more epochs of a stream, as far as what they need is reached.
@@ -418,7 +641,7 @@ impl Machine {
         }
     }
 
-    fn trim(&self, how: Trim) -> Verdict {
+    fn trim(&mut self, how: Trim) -> Verdict {
         let failed = self.provider.failed();
         let before = self.pool.stats();
         match self.pool.trim(how) {
@@ -432,54 +655,81 @@ impl Machine {
         Ok(())
     }
 
+    /// Slabs came and went.
+    fn moved(&mut self, moved: &[Moved]) -> Verdict {
+        for moved in moved {
+            match *moved {
+                Moved::Out(id, size) => self.oracle.add_slab(id, size),
+                Moved::Back(id) => self.oracle.return_slab(id, &*self.dial)?,
+            }
+        }
+        if !moved.is_empty() {
+            self.provided = self.provider.stats();
+            let crimes = self.provider.crimes();
+            ensure!(crimes.is_empty(), "{crimes:?}");
+        }
+        Ok(())
+    }
+
     /// What holds after every operation.
     fn check(&mut self) -> Verdict {
-        let over = |e: Entry| self.dial.at(e.axis.ordinal() as usize) >= e.epoch;
-        for slab in self.provider.take_returned() {
-            self.oracle.return_slab(slab, over)?;
+        let moved = self.provider.take_moved();
+        self.moved(&moved)?;
+        if self.looks {
+            self.look()?;
         }
-        let crimes = self.provider.crimes();
-        ensure!(crimes.is_empty(), "{crimes:?}");
-        let s = self.pool.stats();
-        let provider = self.provider.stats();
+        if self.ops.is_multiple_of(INSPECT_EVERY) {
+            self.inspect()?;
+        }
+        Ok(())
+    }
+
+    fn look(&self) -> Verdict {
+        let (s, oracle, provider) = (self.pool.stats(), &self.oracle, &self.provided);
         ensure!(s.committed_bytes == s.reserved_bytes + s.free_bytes, "committed");
         ensure!(s.free_bytes >= s.pending_bytes + s.tainted_bytes, "free");
-        ensure!(s.requested_bytes == self.oracle.requested, "{} asked", self.oracle.requested);
+        ensure!(s.requested_bytes == oracle.requested, "{} asked", oracle.requested);
         ensure!(s.requested_bytes <= s.reserved_bytes, "requested");
-        ensure!(s.live == self.oracle.live, "{} live", self.oracle.live);
+        ensure!(s.live == oracle.live, "{} live", oracle.live);
         ensure!(s.reserves - s.releases == s.live, "reserves and releases");
         ensure!(s.fresh + s.dominated + s.completed + s.waited == s.reserves, "origins");
         ensure!(s.slabs == provider.slabs, "{provider:?}");
         ensure!(s.committed_bytes == provider.committed_bytes, "{provider:?}");
-        ensure!(s.reserved_bytes <= self.promises.budget, "over budget");
+        ensure!(s.reserved_bytes <= self.subject.budget(), "over budget");
         ensure!(s.peak_reserved_bytes >= s.reserved_bytes, "peak of reserved");
         ensure!(s.peak_requested_bytes >= s.requested_bytes, "peak of requested");
         ensure!(s.peak_committed_bytes >= s.committed_bytes, "peak of committed");
         ensure!(s.peak_pending_bytes >= s.pending_bytes, "peak of pending");
-        if self.ops.is_multiple_of(41) || self.armed {
-            self.armed = false;
-            self.inspect()?;
+        if self.unit != Unit::Batch {
+            ensure!(s.reserved_bytes == oracle.reserved, "{} are reserved", oracle.reserved);
+        }
+        if self.laws.peaks {
+            let (reserved, requested) = (oracle.peak_reserved, oracle.peak_requested);
+            ensure!(s.peak_requested_bytes == requested, "{requested} were requested at most");
+            let told = s.peak_reserved_bytes;
+            let right = if self.unit == Unit::Batch { told >= reserved } else { told == reserved };
+            ensure!(right, "{reserved} were reserved at most");
         }
         Ok(())
     }
 
     /// What the pool shows: tiles of its slabs that agree with the oracle.
     fn inspect(&self) -> Verdict {
-        let over = |e: Entry| self.dial.at(e.axis.ordinal() as usize) >= e.epoch;
+        let implied = |by: FrontierRef<'_>, entry| is_after(&self.streams, &self.dial, by, entry);
+        let known =
+            Known { frontier: FrontierRef::EMPTY, implied: &implied, progress: &*self.dial };
         let mut slabs = self.provider.out();
         let mut verdict = Ok(());
         let mut at: Option<(SlabId, u64)> = None;
         let (mut live, mut reserved, mut requested) = (0, 0, 0);
         let (mut clean, mut pending, mut tainted) = (0, 0, 0);
-        let mut step = |block: &strandline_core::inspect::BlockView<'_>| -> Verdict {
+        let mut step = |block: &BlockView<'_>| -> Verdict {
             match at {
                 Some((slab, end)) if slab == block.slab => {
                     ensure!(block.offset == end, "{block:?} does not start at {end}");
                 }
-                _ => {
-                    // In whatever order of slabs, but each in one piece: see the removal below.
-                    ensure!(block.offset == 0, "{block:?} is the first of its slab");
-                }
+                // In whatever order of slabs, but each in one piece: see the removal below.
+                _ => ensure!(block.offset == 0, "{block:?} is the first of its slab"),
             }
             let end = block.offset + block.size;
             at = Some((block.slab, end));
@@ -498,7 +748,7 @@ impl Machine {
                 BlockState::Pending(_) => pending += block.size,
                 BlockState::Tainted => tainted += block.size,
             }
-            self.oracle.check_block(block, over, |by, entry| is_after(&self.streams, by, entry))
+            self.oracle.check_block(block, &known)
         };
         self.pool.inspect(&mut |block| {
             if verdict.is_ok() {
@@ -511,21 +761,56 @@ impl Machine {
         let shown = (live, reserved, requested, clean + pending + tainted);
         let told = (s.live, s.reserved_bytes, s.requested_bytes, s.free_bytes);
         ensure!(shown == told, "shown {shown:?}");
-        if self.promises.readiness_adds_up {
-            let shown = (clean, pending, tainted);
-            let told = (s.clean_bytes(), s.pending_bytes, s.tainted_bytes);
-            ensure!(shown == told, "shown {shown:?}, told {told:?}");
-        }
+        let shown = (clean, pending, tainted);
+        let told = (s.clean_bytes(), s.pending_bytes, s.tainted_bytes);
+        ensure!(shown == told, "shown {shown:?}, told {told:?}");
         Ok(())
     }
 }
 
-/// Whether work after the frontier is after the entry as well. What a stream needs is a complete vector clock,
-/// so one step is enough.
-fn is_after(streams: &[Stream], frontier: FrontierRef<'_>, entry: Entry) -> bool {
-    frontier.get(entry.axis) >= entry.epoch
+/// Whether work after the frontier is after the entry as well, or it is over. What a stream needs is a complete vector
+/// clock, so one step is enough.
+fn is_after(streams: &[Stream], dial: &Dial, frontier: FrontierRef<'_>, entry: Entry) -> bool {
+    dial.at(entry.axis.ordinal() as usize) >= entry.epoch
+        || frontier.get(entry.axis) >= entry.epoch
         || frontier.entries().iter().any(|by| {
             let needs = &streams[by.axis.ordinal() as usize].needs;
-            needs[by.epoch as usize - 1].get(entry.axis) >= entry.epoch
+            needs.get(by.epoch as usize - 1).is_some_and(|n| n.get(entry.axis) >= entry.epoch)
         })
+}
+
+/// The answers to a batch, in order, to be judged when it is over.
+#[derive(Default)]
+struct Batch(Vec<Answer>);
+
+enum Answer {
+    Ready(Unplaced, SlabId, u64, Origin),
+    Other(Result<Acquire, PoolError>),
+}
+
+impl Answer {
+    fn whole(self, pool: &TlsfPool) -> Result<Result<Acquire, PoolError>, String> {
+        match self {
+            Self::Other(answer) => Ok(answer),
+            Self::Ready(held, slab, offset, origin) => {
+                let reservation =
+                    pool.whole(held).map_err(|held| format!("{held:?} is refused"))?;
+                let told = (reservation.slab(), reservation.offset());
+                ensure!(told == (slab, offset), "{reservation:?}, told {slab:?} {offset}");
+                Ok(Ok(Acquire::Ready { reservation, origin }))
+            }
+        }
+    }
+}
+
+impl Answers for Batch {
+    fn ready(&mut self, held: Unplaced, slab: SlabId, at: u64, origin: Origin) -> ControlFlow<()> {
+        self.0.push(Answer::Ready(held, slab, at, origin));
+        ControlFlow::Continue(())
+    }
+
+    fn other(&mut self, answer: Result<Acquire, PoolError>) -> ControlFlow<()> {
+        self.0.push(Answer::Other(answer));
+        ControlFlow::Continue(())
+    }
 }

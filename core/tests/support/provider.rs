@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use strandline_core::slab::{
     BufferUsage, Grant, MemoryType, Slab, SlabError, SlabId, SlabProperties, SlabProvider,
     SlabStats,
@@ -11,21 +12,30 @@ use strandline_core::slab::{
 struct State {
     next: u32,
     out: BTreeMap<SlabId, u64>,
-    returned: Vec<SlabId>,
+    moved: Vec<Moved>,
     stats: SlabStats,
     capacity: u64,
+    refuse: u32,
     fail_acquires: u32,
     fail_releases: u32,
-    /// Failures that came to pass.
-    failed: u64,
     /// Things that no pool may do.
     crimes: Vec<String>,
+}
+
+/// A slab that came or went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moved {
+    Out(SlabId, u64),
+    Back(SlabId),
 }
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct MockProvider {
     properties: SlabProperties,
+    /// Whether slabs moved or crimes happened since they were last asked for.
+    news: AtomicBool,
+    failed: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -39,6 +49,8 @@ impl MockProvider {
                 granularity,
                 max_slab_size,
             },
+            news: AtomicBool::new(false),
+            failed: AtomicU64::new(0),
             state: Mutex::new(State { capacity, ..State::default() }),
         }
     }
@@ -46,6 +58,11 @@ impl MockProvider {
     /// The next `count` calls of acquire fail.
     pub(crate) fn fail_acquires(&self, count: u32) {
         self.state.lock().unwrap().fail_acquires = count;
+    }
+
+    /// The next `count` calls of acquire find no capacity.
+    pub(crate) fn refuse(&self, count: u32) {
+        self.state.lock().unwrap().refuse = count;
     }
 
     /// The next `count` calls of release fail; the slab stays out.
@@ -59,7 +76,7 @@ impl MockProvider {
 
     /// How often it has failed on command.
     pub(crate) fn failed(&self) -> u64 {
-        self.state.lock().unwrap().failed
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// Slabs out, with their sizes.
@@ -67,9 +84,12 @@ impl MockProvider {
         self.state.lock().unwrap().out.clone()
     }
 
-    /// Slabs that came back since the last call.
-    pub(crate) fn take_returned(&self) -> Vec<SlabId> {
-        std::mem::take(&mut self.state.lock().unwrap().returned)
+    /// Slabs that moved since the last call, in order.
+    pub(crate) fn take_moved(&self) -> Vec<Moved> {
+        if !self.news.swap(false, Ordering::Relaxed) {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.state.lock().unwrap().moved)
     }
 
     pub(crate) fn crimes(&self) -> Vec<String> {
@@ -90,11 +110,13 @@ impl SlabProvider for MockProvider {
         }
         if state.fail_acquires > 0 {
             state.fail_acquires -= 1;
-            state.failed += 1;
+            self.failed.fetch_add(1, Ordering::Relaxed);
             return Err(SlabError::Os { code: 12, operation: "mock acquire" });
         }
         let size = size.next_multiple_of(self.properties.granularity);
-        if state.stats.committed_bytes + size > state.capacity {
+        let refuse = state.refuse > 0;
+        state.refuse = state.refuse.saturating_sub(1);
+        if refuse || state.stats.committed_bytes + size > state.capacity {
             state.stats.refusals += 1;
             return Ok(Grant::NoCapacity);
         }
@@ -102,6 +124,8 @@ impl SlabProvider for MockProvider {
         state.next += 1;
         state.out.insert(id, size);
         state.stats.count_acquire(size);
+        state.moved.push(Moved::Out(id, size));
+        self.news.store(true, Ordering::Relaxed);
         Ok(Grant::Slab(Slab { id, size }))
     }
 
@@ -109,14 +133,15 @@ impl SlabProvider for MockProvider {
         let state = &mut *self.state.lock().unwrap();
         if state.fail_releases > 0 {
             state.fail_releases -= 1;
-            state.failed += 1;
+            self.failed.fetch_add(1, Ordering::Relaxed);
             return Err(SlabError::Os { code: 5, operation: "mock release" });
         }
         let Some(size) = state.out.remove(&id) else {
             state.crimes.push(format!("{id:?} was given back and is not out"));
             return Err(SlabError::UnknownSlab(id));
         };
-        state.returned.push(id);
+        state.moved.push(Moved::Back(id));
+        self.news.store(true, Ordering::Relaxed);
         state.stats.count_release(size);
         Ok(())
     }

@@ -1,0 +1,217 @@
+//! A pool to be tried: its kind, its configuration, the laws it is judged by, and the provider it stands on.
+//!
+//! All sizes are multiples of a scale, in bytes: 1024 for slabs as in use, less for programs that fill and drain them
+//! quickly.
+
+use super::dice::Draw;
+use super::laws::{Laws, Unit};
+use super::provider::MockProvider;
+use std::sync::Arc;
+use strandline_core::Pool;
+use strandline_core::offset::tlsf::{self, Carve, Placement, Search, Tie};
+use strandline_core::pool::PoolHost;
+use strandline_core::pool::arena::{ArenaPool, ArenaPoolConfig};
+use strandline_core::pool::budget::Budget;
+use strandline_core::pool::fixed_block::{FixedBlockPool, FixedBlockPoolConfig};
+use strandline_core::pool::growth::Growth;
+use strandline_core::pool::passthrough::{PassthroughPool, PassthroughPoolConfig};
+use strandline_core::pool::tlsf::{Coalescing, TlsfPool, TlsfPoolConfig, Waiting};
+use strandline_core::slab::retain::Retention;
+
+/// The kinds of pools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Tlsf,
+    FixedBlock,
+    Arena,
+    Passthrough,
+}
+
+/// A kind with its configuration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Config {
+    Tlsf(TlsfPoolConfig),
+    FixedBlock(FixedBlockPoolConfig),
+    Arena(ArenaPoolConfig),
+    Passthrough(PassthroughPoolConfig),
+}
+
+/// See the [module](self).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subject {
+    /// Bytes, a power of two of at least 16.
+    pub(crate) scale: u64,
+    pub(crate) config: Config,
+    pub(crate) laws: Laws,
+}
+
+/// A pool, and as what it is more than any pool.
+#[derive(Clone, Debug)]
+pub(crate) struct Made {
+    pub(crate) pool: Arc<dyn Pool>,
+    pub(crate) tlsf: Option<Arc<TlsfPool>>,
+}
+
+impl Made {
+    pub(crate) fn new(pool: Arc<dyn Pool>) -> Self {
+        Self { pool, tlsf: None }
+    }
+}
+
+impl Subject {
+    pub(crate) fn tlsf(scale: u64, config: TlsfPoolConfig) -> Self {
+        let laws = match config.coalescing {
+            Coalescing::Readiness => Laws::tlsf(),
+            Coalescing::Eager => Laws::tlsf_eager(),
+        };
+        Self { scale, config: Config::Tlsf(config), laws }
+    }
+
+    pub(crate) fn fixed_block(scale: u64, config: FixedBlockPoolConfig) -> Self {
+        Self { scale, config: Config::FixedBlock(config), laws: Laws::fixed_block() }
+    }
+
+    pub(crate) fn arena(scale: u64, config: ArenaPoolConfig) -> Self {
+        Self { scale, config: Config::Arena(config), laws: Laws::arena() }
+    }
+
+    pub(crate) fn passthrough(scale: u64, config: PassthroughPoolConfig) -> Self {
+        Self { scale, config: Config::Passthrough(config), laws: Laws::passthrough() }
+    }
+
+    /// A configuration of a kind.
+    pub(crate) fn draw(kind: Kind, scale: u64, draw: &mut impl Draw) -> Self {
+        let k = scale;
+        let budget = Budget::bytes(draw.pick(&[u64::MAX, 1024 * k, 100 * k]));
+        let retention = draw.pick(&[
+            Retention::slabs(1),
+            Retention::NOTHING,
+            Retention { slabs: 3, bytes: 200 * k },
+        ]);
+        match kind {
+            Kind::FixedBlock => {
+                let max_slabs = draw.pick(&[u32::MAX, 1, 3]);
+                let config = FixedBlockPoolConfig {
+                    // Blocks fill a slab: the machine takes what would be left over for lost.
+                    block_size: k - k / 42,
+                    alignment: draw.pick(&[k / 16, k / 2, k]),
+                    max_blocks: draw.pick(&[700, 64, 2000]),
+                    growth: Growth { slab_size: draw.pick(&[90, 20, 200]) * k, max_slabs },
+                    budget,
+                    retention,
+                };
+                Self::fixed_block(scale, config)
+            }
+            Kind::Arena => {
+                let config = ArenaPoolConfig {
+                    generations: draw.pick(&[4, 1, 2, 9]),
+                    generation_size: draw.pick(&[64, 28, 200]) * k,
+                    budget,
+                    retention,
+                };
+                Self::arena(scale, config)
+            }
+            Kind::Passthrough => {
+                let max_slabs = draw.pick(&[60, 1, 5]);
+                Self::passthrough(scale, PassthroughPoolConfig { max_slabs, budget })
+            }
+            Kind::Tlsf => {
+                let tie = draw.pick(&Tie::ALL);
+                let scan = draw.pick(&[0, 1, 2, 8, 64]);
+                let placement = Placement {
+                    search: if scan == 0 { Search::Head } else { Search::Best { scan, tie } },
+                    threshold: draw.pick(&[0, 8, 40]) * k,
+                    large: draw.pick(&Carve::ALL),
+                    small: draw.pick(&Carve::ALL),
+                };
+                let config = TlsfPoolConfig {
+                    offsets: tlsf::Config {
+                        granule: draw.pick(&[k / 16, 1, k / 4, 4 * k]),
+                        second_level_bits: draw.pick(&[4, 3, 5, 6]),
+                        placement,
+                    },
+                    growth: Growth {
+                        slab_size: draw.pick(&[128, 16, 512]) * k,
+                        max_slabs: draw.pick(&[u32::MAX, 1, 3]),
+                    },
+                    budget,
+                    retention,
+                    coalescing: draw.pick(&[
+                        Coalescing::Readiness,
+                        Coalescing::Readiness,
+                        Coalescing::Readiness,
+                        Coalescing::Eager,
+                    ]),
+                    waiting: draw.pick(&[
+                        Waiting::LastResort,
+                        Waiting::LastResort,
+                        Waiting::ToPack,
+                    ]),
+                };
+                Self::tlsf(scale, config)
+            }
+        }
+    }
+
+    /// The largest size of interest, in bytes.
+    pub(crate) const fn largest(&self) -> u64 {
+        match self.config {
+            Config::FixedBlock(config) => config.block_size,
+            Config::Arena(_) => 24 * self.scale,
+            Config::Tlsf(_) | Config::Passthrough(_) => 60 * self.scale,
+        }
+    }
+
+    /// The most bytes reserved at once.
+    pub(crate) const fn budget(&self) -> u64 {
+        match self.config {
+            Config::FixedBlock(FixedBlockPoolConfig { budget, .. })
+            | Config::Arena(ArenaPoolConfig { budget, .. })
+            | Config::Passthrough(PassthroughPoolConfig { budget, .. })
+            | Config::Tlsf(TlsfPoolConfig { budget, .. }) => budget.limit(),
+        }
+    }
+
+    /// Who may wait is given what lies tightest, ready or not: a wait then says nothing of what is ready.
+    pub(crate) const fn packs(&self) -> bool {
+        matches!(self.config, Config::Tlsf(config) if matches!(config.waiting, Waiting::ToPack))
+    }
+
+    pub(crate) fn unit(&self) -> Unit {
+        match self.config {
+            Config::Tlsf(config) => Unit::Range { granule: config.offsets.granule },
+            Config::FixedBlock(config) => {
+                Unit::Block { stride: config.block_size.next_multiple_of(config.alignment) }
+            }
+            Config::Arena(_) => Unit::Batch,
+            Config::Passthrough(_) => Unit::Slab,
+        }
+    }
+
+    pub(crate) fn provider(&self) -> MockProvider {
+        let k = self.scale;
+        MockProvider::new(4 * k, 8 * k, 512 * k, 512 * k)
+    }
+
+    /// The provider's capacity in bad times and in good, in bytes.
+    pub(crate) const fn capacities(&self) -> (u64, u64) {
+        (96 * self.scale, 2048 * self.scale)
+    }
+
+    pub(crate) fn make(&self, host: PoolHost) -> Made {
+        let what = "every configuration that is drawn can work";
+        match self.config {
+            Config::Tlsf(config) => {
+                let pool = Arc::new(TlsfPool::new(host, config).expect(what));
+                Made { pool: pool.clone(), tlsf: Some(pool) }
+            }
+            Config::FixedBlock(config) => {
+                Made::new(Arc::new(FixedBlockPool::new(host, config).expect(what)))
+            }
+            Config::Arena(config) => Made::new(Arc::new(ArenaPool::new(host, config).expect(what))),
+            Config::Passthrough(config) => {
+                Made::new(Arc::new(PassthroughPool::new(host, config).expect(what)))
+            }
+        }
+    }
+}
