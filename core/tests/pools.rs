@@ -5,6 +5,10 @@
 mod bytes;
 #[path = "support/creep.rs"]
 mod creep;
+#[path = "pools/faults.rs"]
+mod faults;
+#[path = "pools/soak.rs"]
+mod soak;
 mod support;
 
 use bytes::Bytes;

@@ -9,7 +9,7 @@
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use support::dice::Draw;
+use support::draw::Draw;
 use support::generate::op;
 use support::program::{Op, run};
 use support::subject::{Kind, Subject};
@@ -18,7 +18,7 @@ use support::subject::{Kind, Subject};
 mod bytes;
 #[path = "../../core/tests/support"]
 mod support {
-    pub(crate) mod dice;
+    pub(crate) mod draw;
     pub(crate) mod generate;
     pub(crate) mod laws;
     pub(crate) mod oracle;

@@ -1,6 +1,6 @@
 //! An input's bytes, to draw from. Not one of the support's modules: not every test that shares those uses it.
 
-use crate::support::dice::Draw;
+use crate::support::draw::Draw;
 
 /// The bytes of an input, from its start.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,6 @@
 //! Generated programs: the operations and sizes that tests draw, in the proportions of real use.
 
-use super::dice::Draw;
+use super::draw::Draw;
 use super::program::{Ask, Knows, Op, STREAMS};
 
 /// The next operation. Sizes go up to `largest` bytes and a little beyond.

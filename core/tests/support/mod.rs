@@ -2,6 +2,7 @@
 //! every byte's owner and death, and programs to run.
 
 pub(crate) mod dice;
+pub(crate) mod draw;
 pub(crate) mod generate;
 pub(crate) mod laws;
 pub(crate) mod oracle;

@@ -3,7 +3,7 @@
 //! All sizes are multiples of a scale, in bytes: 1024 for slabs as in use, less for programs that fill and drain them
 //! quickly.
 
-use super::dice::Draw;
+use super::draw::Draw;
 use super::laws::{Laws, Unit};
 use super::provider::MockProvider;
 use std::sync::Arc;

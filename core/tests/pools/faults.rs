@@ -1,8 +1,11 @@
 //! The oracle can fail: a pool with a planted fault is found out, and by the law that the fault breaks.
-#![cfg(not(loom))]
 
-mod support;
-
+use crate::support::dice::Dice;
+use crate::support::generate::op;
+use crate::support::laws::Laws;
+use crate::support::program::{Op, run};
+use crate::support::scaled;
+use crate::support::subject::{Kind, Made, Subject};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use strandline_core::inspect::BlockView;
@@ -12,12 +15,6 @@ use strandline_core::pool::{
 };
 use strandline_core::slab::Trim;
 use strandline_core::{Acquire, Axis, Death, Pool, PoolStats, Reservation, SlabId};
-use support::dice::Dice;
-use support::generate::op;
-use support::laws::Laws;
-use support::program::{Op, run};
-use support::scaled;
-use support::subject::{Kind, Made, Subject};
 
 /// What is wrong with a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

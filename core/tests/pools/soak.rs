@@ -4,21 +4,19 @@
 //!
 //! | variable | meaning |
 //! | --- | --- |
-//! | `STRANDLINE_SOAK_OPERATIONS` | operations of each kind |
-//! | `STRANDLINE_SOAK_SECONDS` | instead: how long each kind runs |
-//! | `STRANDLINE_SOAK_SEED` | the first program's seed; the next has the next |
+//! | `STRANDLINE_ORACLE_OPERATIONS` | operations of each kind |
+//! | `STRANDLINE_ORACLE_SECONDS` | instead: how long each kind runs |
+//! | `STRANDLINE_ORACLE_SEED` | the first program's seed; the next has the next |
 //!
 //! A failure prints the seed, the pool and the smallest part of its program that fails too.
-#![cfg(not(loom))]
 
-mod support;
-
+use crate::support::dice::Dice;
+use crate::support::draw::Draw;
+use crate::support::generate::op;
+use crate::support::program::{Op, run};
+use crate::support::scaled;
+use crate::support::subject::{Kind, Subject};
 use std::time::{Duration, Instant};
-use support::dice::{Dice, Draw};
-use support::generate::op;
-use support::program::{Op, run};
-use support::scaled;
-use support::subject::{Kind, Subject};
 
 /// Operations of one program: enough to fill, free and refill every slab a few times.
 const LEN: usize = 1500;
@@ -61,10 +59,10 @@ fn shrink(mut program: Vec<Op>, fails: impl Fn(&[Op]) -> bool) -> Vec<Op> {
 }
 
 fn soak(kind: Kind) {
-    let seconds = number("STRANDLINE_SOAK_SECONDS").map(Duration::from_secs);
+    let seconds = number("STRANDLINE_ORACLE_SECONDS").map(Duration::from_secs);
     let operations =
-        number("STRANDLINE_SOAK_OPERATIONS").unwrap_or_else(|| scaled(1_000_000).into());
-    let first = number("STRANDLINE_SOAK_SEED").unwrap_or(1);
+        number("STRANDLINE_ORACLE_OPERATIONS").unwrap_or_else(|| scaled(1_000_000).into());
+    let first = number("STRANDLINE_ORACLE_SEED").unwrap_or(1);
     let begin = Instant::now();
     let mut told = begin;
     let mut done = 0;
@@ -75,7 +73,7 @@ fn soak(kind: Kind) {
             let least = shrink(program, |less| run(&subject, less, make).is_err());
             let what = run(&subject, &least, make).expect_err("it has just failed");
             let list: String = least.iter().map(|op| format!("    {op:?}\n")).collect();
-            panic!("{kind:?}: STRANDLINE_SOAK_SEED={seed} fails: {what}\n{subject:?}\n{list}");
+            panic!("{kind:?}: STRANDLINE_ORACLE_SEED={seed} fails: {what}\n{subject:?}\n{list}");
         }
         done += LEN as u64;
         let over = match seconds {
