@@ -82,7 +82,7 @@ impl Laws {
 
     /// Of the TLSF pool.
     pub(crate) fn tlsf() -> Self {
-        Self::in_force(Self::NONE)
+        Self::in_force(Self { growth_required: true, peaks: true, ..Self::NONE })
     }
 
     /// Of the TLSF pool with eager merging, which joins deaths of neighbours and is there to be compared with.
@@ -93,12 +93,19 @@ impl Laws {
 
     /// Of the fixed-block pool.
     pub(crate) fn fixed_block() -> Self {
-        Self::in_force(Self::NONE)
+        Self::in_force(Self {
+            labels: true,
+            growth_required: true,
+            peaks: true,
+            exact_deaths: true,
+            ..Self::NONE
+        })
     }
 
     /// Of the arena. The parts of a generation die together, so a byte is shown to wait for what others do.
     pub(crate) fn arena() -> Self {
-        Self { exact_deaths: false, ..Self::in_force(Self::NONE) }
+        let now = Self { labels: true, peaks: true, ..Self::NONE };
+        Self { exact_deaths: false, ..Self::in_force(now) }
     }
 
     /// Of the passthrough pool.

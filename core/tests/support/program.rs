@@ -85,6 +85,9 @@ pub(crate) enum Op {
         stream: usize,
         steps: u64,
     },
+    AdvanceAndPoll {
+        stream: usize,
+    },
     AdvanceAll,
     Join {
         from: usize,
@@ -279,15 +282,11 @@ impl Machine {
                 let merged = self.streams[to].frontier.merge(from.as_ref());
                 ensure!(merged == Merge::Done, "too many streams");
             }
-            Op::Poll => {
-                self.pool.poll();
-                self.settled()?;
-                if self.laws.exact_deaths {
-                    let (told, known) =
-                        (self.pool.stats().pending_bytes, self.oracle.pending(&*self.dial));
-                    ensure!(told == known, "{told} bytes told to be pending, {known} are");
-                }
+            Op::AdvanceAndPoll { stream } => {
+                self.advance(stream, u64::MAX);
+                self.poll()?;
             }
+            Op::Poll => self.poll()?,
             Op::Quiesce => {
                 self.advance_all();
                 self.pool.quiesce();
@@ -304,6 +303,17 @@ impl Machine {
                 let (low, plenty) = self.subject.capacities();
                 self.provider.set_capacity(if scarce { low } else { plenty });
             }
+        }
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Verdict {
+        self.pool.poll();
+        self.settled()?;
+        if self.laws.exact_deaths {
+            let told = self.pool.stats().pending_bytes;
+            let known = self.oracle.pending(&*self.dial);
+            ensure!(told == known, "{told} bytes told to be pending, {known} are");
         }
         Ok(())
     }
