@@ -17,7 +17,7 @@
 //! - **Failure** is sticky and the first wins. Values that were reached stay reached.
 //! - **Taint**: something that we did not witness raised the value, or a frontier did not fit. From
 //!   the watermark on, reaching a value no longer means knowing why ([`Signaled::tainted`]).
-//! - **Drop**: a wait outlives no semaphore.
+//! - **Drop**: a wait outlives no semaphore, and a link that can no longer fire fails its target.
 //!
 //! Callbacks run on the thread that signals, fails or drops, with no lock held, by value and then by
 //! arrival. Links are followed in a loop, not by recursion, so their chains may be long.
@@ -196,6 +196,11 @@ struct State {
 }
 
 impl State {
+    /// Taints a value and all above.
+    fn taint_from(&mut self, first: u64) {
+        self.tainted_from = Some(self.tainted_from.map_or(first, |before| before.min(first)));
+    }
+
     /// What a wait for `value` inherits when the semaphore stands at `current`.
     fn signaled(&self, current: u64, value: u64) -> Signaled {
         let tainted = self.tainted_from.is_some_and(|from| value >= from);
@@ -304,6 +309,55 @@ impl Semaphore {
         Ok(())
     }
 
+    /// Says that work ordered after `frontier` has brought the semaphore to `value`, whether or not that was said
+    /// before: for timelines that are watched from several sides, such as a callback and a poll. The value is raised if
+    /// it is below, as by [`signal`](Self::signal); otherwise only the frontier is joined, for those who come to wait.
+    /// Publishing the same again changes nothing. Whether the value was raised.
+    ///
+    /// A frontier that no longer fits taints what this would have vouched for: the values that are added, or `value`
+    /// and all above.
+    ///
+    /// # Errors
+    /// When the semaphore has failed below the value. Nothing changes.
+    ///
+    /// ```
+    /// use strandline_core::{Axis, Frontier, Semaphore};
+    ///
+    /// let semaphore = Semaphore::new(0);
+    /// let frontier = Frontier::from_entry(Axis::queue(0, 0, 0, 0), 4);
+    /// assert!(semaphore.publish(2, frontier.as_ref())?);
+    /// let once = semaphore.snapshot();
+    /// assert!(!semaphore.publish(2, frontier.as_ref())?);
+    /// assert_eq!(semaphore.snapshot(), once);
+    /// # Ok::<(), strandline_core::semaphore::SignalError>(())
+    /// ```
+    pub fn publish(&self, value: u64, frontier: FrontierRef<'_>) -> Result<bool, SignalError> {
+        let mut work = Work::default();
+        let raised = self.inner.publish(value, frontier, &mut work)?;
+        work.run();
+        Ok(raised)
+    }
+
+    /// Says that nobody knows why the semaphore rose above `value`, or will: those values are tainted, also
+    /// the ones that were witnessed. For timelines that someone else may signal too, from `value` on. The watermark
+    /// only goes down.
+    ///
+    /// ```
+    /// use strandline_core::{FrontierRef, Semaphore};
+    ///
+    /// let semaphore = Semaphore::new(0);
+    /// semaphore.signal(10, FrontierRef::EMPTY)?;
+    /// semaphore.mark_tainted_above(5);
+    /// semaphore.mark_tainted_above(7);
+    /// assert_eq!(semaphore.tainted_from(), Some(6));
+    /// # Ok::<(), strandline_core::semaphore::SignalError>(())
+    /// ```
+    pub fn mark_tainted_above(&self, value: u64) {
+        if let Some(first) = value.checked_add(1) {
+            self.inner.state.lock().taint_from(first);
+        }
+    }
+
     /// Says that all work behind the values reached so far is over: for hosts that have seen the
     /// device quiescent. Nothing is tainted any more.
     pub fn clear_taint(&self) {
@@ -345,9 +399,9 @@ impl Semaphore {
     }
 
     /// Has `target` signaled to `target_value` once this semaphore reaches `value`, with what is
-    /// inherited from here (its taint too), and failed should this one fail before. A target that
-    /// has come so far by then, has failed or was dropped is left as it is. Dropping this semaphore
-    /// drops the link.
+    /// inherited from here (its taint too), and failed should this one fail or be dropped before:
+    /// nothing waits for a value that can no longer come. A target that has come so far by then,
+    /// has failed or was dropped is left as it is.
     ///
     /// ```
     /// use strandline_core::{Axis, Frontier, Semaphore};
@@ -357,6 +411,9 @@ impl Semaphore {
     /// let frontier = Frontier::from_entry(Axis::queue(0, 0, 0, 0), 4);
     /// copy.signal(1, frontier.as_ref())?;
     /// assert_eq!((compute.value(), compute.snapshot().frontier), (11, frontier));
+    /// copy.link(2, &compute, 12);
+    /// drop(copy);
+    /// assert_eq!(compute.failure().unwrap().to_string(), "the semaphore was dropped");
     /// # Ok::<(), strandline_core::semaphore::SignalError>(())
     /// ```
     pub fn link(&self, value: u64, target: &Self, target_value: u64) -> TimepointId {
@@ -487,7 +544,7 @@ impl Inner {
         }
         let overflow = state.frontier.merge(frontier) == Merge::Overflow;
         if tainted || overflow {
-            state.tainted_from.get_or_insert(current + 1);
+            state.taint_from(current + 1);
         }
         self.value.store(value, Ordering::Release);
         if let Some(Binding { tracker, axis }) = &state.binding {
@@ -504,9 +561,35 @@ impl Inner {
         Ok(())
     }
 
+    /// Raises the value if it is below; otherwise joins the frontier alone. Whether it was raised.
+    fn publish(
+        &self,
+        value: u64,
+        frontier: FrontierRef<'_>,
+        work: &mut Work,
+    ) -> Result<bool, SignalError> {
+        match self.raise(value, frontier, false, work) {
+            Ok(()) => return Ok(true),
+            // What was reached stays reached, and who reached it may still be told.
+            Err(_) if value <= self.value.load(Ordering::Acquire) => {}
+            Err(refused) => return Err(refused),
+        }
+        let state = &mut *self.state.lock();
+        if state.frontier.merge(frontier) == Merge::Overflow {
+            state.taint_from(value);
+        }
+        Ok(false)
+    }
+
     fn fail(&self, failure: &Failure, work: &mut Work) -> bool {
+        self.fail_below(u64::MAX, failure, work)
+    }
+
+    /// Fails unless it has come to `value`; none comes to the last one in earnest.
+    fn fail_below(&self, value: u64, failure: &Failure, work: &mut Work) -> bool {
         let mut state = self.state.lock();
-        if state.failure.is_some() {
+        let current = self.value.load(Ordering::Relaxed);
+        if state.failure.is_some() || (current >= value && value != u64::MAX) {
             return false;
         }
         state.failure = Some(failure.clone());
@@ -543,7 +626,7 @@ impl Inner {
     }
 }
 
-/// Ends what waits, with [`SemaphoreError::Dropped`].
+/// Ends what waits, with [`SemaphoreError::Dropped`], and fails what is linked with the same.
 impl Drop for Inner {
     fn drop(&mut self) {
         let timepoints = core::mem::take(&mut self.state.lock().timepoints);

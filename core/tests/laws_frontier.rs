@@ -140,6 +140,26 @@ proptest! {
     }
 
     #[test]
+    fn whoever_is_told_of_dominance_holds_the_source((a, b) in pair(), above: bool) {
+        const N: usize = 12;
+        let x = frontier(&a);
+        // Half of the time a source that dominates, and may be too long to be held.
+        let y = if above { joined(&x, &frontier(&b)) } else { frontier(&b) };
+        let Some(mut fixed) = FixedFrontier::<N>::from_frontier(x.as_ref()) else { return Ok(()) };
+        let (merged, equal) = fixed.merge_and_test_source_dominance(y.as_ref());
+        prop_assert_eq!(equal, fixed.as_ref() == y.as_ref());
+        let dominates = y.as_ref().dominates(x.as_ref());
+        prop_assert_eq!(equal, dominates && merged == Merge::Done);
+        if merged == Merge::Overflow {
+            prop_assert_eq!(fixed.as_ref(), x.as_ref());
+        }
+        let mut owned = x.clone();
+        let (merged, equal) = owned.merge_and_test_source_dominance(y.as_ref());
+        prop_assert_eq!((merged, equal), (Merge::Done, dominates));
+        prop_assert_eq!(equal, owned == y);
+    }
+
+    #[test]
     fn setting_is_what_a_map_does(
         start in model(12, 12),
         changes in prop::collection::vec((0..12_u64, 0..4_u64, any::<bool>()), 0..40),

@@ -165,11 +165,12 @@ impl<const N: usize> FixedFrontier<N> {
         Merge::Done
     }
 
-    /// Merges, and says whether `source` dominated the target before: then the target now equals
-    /// `source`.
+    /// Merges, and says whether the target now equals `source`, because `source` dominated it before. After an
+    /// overflow the target is untouched and the answer is no, also if `source` dominates it.
     pub fn merge_and_test_source_dominance(&mut self, source: FrontierRef<'_>) -> (Merge, bool) {
         let dominated = order::dominates(source.entries(), self.as_ref().entries());
-        (self.merge(source), dominated)
+        let merged = self.merge(source);
+        (merged, dominated && merged == Merge::Done)
     }
 
     /// Raises `axis` to `epoch` if it is below.

@@ -157,7 +157,84 @@ fn dropping_a_semaphore_ends_its_waits() {
     assert_eq!(log.take(), ["dropped"]);
     let ended = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     assert!(matches!(ended, Poll::Ready(Err(SemaphoreError::Dropped))));
-    assert_eq!((other.value(), other.failure().is_some()), (0, false));
+    assert_eq!(
+        (other.value(), other.failure().unwrap().to_string().as_str()),
+        (0, "the semaphore was dropped")
+    );
+}
+
+#[test]
+fn a_link_that_cannot_fire_any_more_fails_its_target() {
+    let log = Log::new();
+    // Dropped before the value: whoever waits for the target is told why, through links of links too.
+    let chain: Vec<Semaphore> = (0..100_000).map(|_| Semaphore::new(0)).collect();
+    for pair in chain.windows(2) {
+        pair[0].link(1, &pair[1], 1);
+    }
+    let last = chain[chain.len() - 1].clone();
+    last.on_reach(1, log.push(|result: Result<_, _>| why(&result.unwrap_err())));
+    drop(chain);
+    assert_eq!(log.take(), ["the semaphore was dropped"]);
+    let failure = last.failure().unwrap();
+    assert!(matches!(failure.get_ref().downcast_ref(), Some(SemaphoreError::Dropped)));
+
+    // One that has come so far needs the link no more, and one that was taken back does nothing.
+    let [source, ahead, released] = [Semaphore::new(0), Semaphore::new(3), Semaphore::new(0)];
+    source.link(1, &ahead, 3);
+    let id = source.link(1, &released, 1);
+    assert!(source.cancel(id));
+    drop(source);
+    assert!(ahead.failure().is_none() && released.failure().is_none());
+    let failing = Semaphore::new(0);
+    failing.link(1, &ahead, 3);
+    failing.link(1, &released, 1);
+    failing.fail(Failure::message("lost"));
+    assert!(ahead.failure().is_none());
+    assert_eq!(released.failure().unwrap().to_string(), "lost");
+}
+
+#[test]
+fn publishing_again_changes_nothing() {
+    let (semaphore, log) = (Semaphore::new(0), Log::new());
+    semaphore.on_reach(2, log.push(|result: Result<Signaled, _>| result.unwrap().frontier.len()));
+    assert!(semaphore.publish(2, one(1, 7).as_ref()).unwrap());
+    let once = semaphore.snapshot();
+    for _ in 0..2 {
+        assert!(!semaphore.publish(2, one(1, 7).as_ref()).unwrap());
+        assert!(!semaphore.publish(1, one(1, 3).as_ref()).unwrap());
+    }
+    assert_eq!((semaphore.snapshot(), log.take()), (once, [1].into()));
+    // What another watcher saw of the same value is inherited by those who come to wait.
+    assert!(!semaphore.publish(2, one(2, 4).as_ref()).unwrap());
+    assert_eq!(semaphore.snapshot().frontier.get(host(2)), 4);
+    // Reached values stay so after a failure; others are refused.
+    semaphore.fail(Failure::message("lost"));
+    assert!(!semaphore.publish(2, one(1, 7).as_ref()).unwrap());
+    assert!(matches!(semaphore.publish(3, FrontierRef::EMPTY), Err(SignalError::Failed(_))));
+    // What does not fit taints what it would have vouched for.
+    let full = Frontier::from_entries((0..MAX_ENTRIES as u32).map(|n| Entry::new(host(n), 1)));
+    let semaphore = Semaphore::new(4);
+    semaphore.signal(5, full.unwrap().as_ref()).unwrap();
+    assert!(!semaphore.publish(4, one(1000, 1).as_ref()).unwrap());
+    assert_eq!(semaphore.tainted_from(), Some(4));
+}
+
+#[test]
+fn the_taint_watermark_only_goes_down() {
+    let semaphore = Semaphore::new(0);
+    semaphore.mark_tainted_above(u64::MAX);
+    assert_eq!(semaphore.tainted_from(), None);
+    semaphore.signal(10, FrontierRef::EMPTY).unwrap();
+    for (above, from) in [(12, 13), (5, 6), (7, 6), (0, 1)] {
+        semaphore.mark_tainted_above(above);
+        assert_eq!(semaphore.tainted_from(), Some(from));
+    }
+    assert!(semaphore.snapshot().tainted);
+    semaphore.clear_taint();
+    // A signal that was not witnessed lowers it too, as far as it reaches.
+    semaphore.mark_tainted_above(20);
+    semaphore.signal_unwitnessed(12).unwrap();
+    assert_eq!(semaphore.tainted_from(), Some(11));
 }
 
 fn met(result: Result<Met, SemaphoreError>) -> Result<(usize, usize, bool), alloc::string::String> {

@@ -41,17 +41,8 @@ impl Call {
 
 enum Step {
     Call(Call),
-    Raise {
-        target: Arc<Inner>,
-        value: u64,
-        from: Signaled,
-    },
-    Fail {
-        target: Arc<Inner>,
-        failure: Failure,
-    },
-    /// A handle whose work is done; dropping it may end a semaphore, so not under a lock.
-    Drop(Arc<Inner>),
+    Raise { target: Arc<Inner>, value: u64, from: Signaled },
+    Fail { target: Arc<Inner>, value: u64, failure: Failure },
 }
 
 /// Steps in the order in which they came up.
@@ -71,9 +62,10 @@ impl Work {
                 let Some(target) = target.upgrade() else { return };
                 match result {
                     Ok(from) => Step::Raise { target, value, from },
-                    Err(SemaphoreError::Failed(failure)) => Step::Fail { target, failure },
-                    // The link goes with the semaphore. The handle goes later, off the lock.
-                    Err(SemaphoreError::Dropped | SemaphoreError::Nothing) => Step::Drop(target),
+                    Err(SemaphoreError::Failed(failure)) => Step::Fail { target, value, failure },
+                    Err(ended @ (SemaphoreError::Dropped | SemaphoreError::Nothing)) => {
+                        Step::Fail { target, value, failure: Failure::new(ended) }
+                    }
                 }
             }
         };
@@ -98,10 +90,10 @@ impl Iterator for Work {
                     // A target that has come so far, or has failed, is left as it is.
                     drop(target.raise(value, from.frontier.as_ref(), from.tainted, self));
                 }
-                Step::Fail { target, failure } => {
-                    target.fail(&failure, self);
+                // Nor is one that has come so far failed.
+                Step::Fail { target, value, failure } => {
+                    target.fail_below(value, &failure, self);
                 }
-                Step::Drop(target) => drop(target),
             }
         }
     }

@@ -302,6 +302,6 @@ fn wrong_growth_and_peaks() {
 
 #[test]
 fn a_wake_that_never_comes() {
-    let laws = Laws { wakes: true, complete: true, ..Laws::NONE };
+    let laws = Laws { wakes: true, ..Laws::NONE };
     found(Kind::FixedBlock, Fault::NeverWakes, laws, "never woken");
 }

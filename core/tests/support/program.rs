@@ -484,6 +484,17 @@ impl Machine {
         if !(if waiting { self.laws.complete_wait } else { self.laws.complete }) {
             return Ok(());
         }
+        self.serves_nothing(what, need, frontier, waiting)
+    }
+
+    /// No range is there that the requester could have, now or after a wait.
+    fn serves_nothing(
+        &mut self,
+        what: &str,
+        need: Need,
+        frontier: FrontierRef<'_>,
+        waiting: bool,
+    ) -> Verdict {
         let implied = |by: FrontierRef<'_>, entry| is_after(&self.streams, &self.dial, by, entry);
         let known = Known { frontier, implied: &implied, progress: &*self.dial };
         match self.oracle.could_serve(need, &known, waiting) {
@@ -568,7 +579,7 @@ impl Machine {
         if self.pool.notification().changed_since(observed) {
             return Ok(());
         }
-        self.nothing_else("never woken", need, frontier.as_ref(), false)?;
+        self.serves_nothing("never woken", need, frontier.as_ref(), false)?;
         self.parked = Some(Parked { need, frontier, observed });
         Ok(())
     }
