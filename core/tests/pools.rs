@@ -18,6 +18,7 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 use strandline_core::offset::tlsf::{self, Placement};
 use strandline_core::pool::arena::{ArenaPool, ArenaPoolConfig};
 use strandline_core::pool::budget::Budget;
@@ -33,6 +34,7 @@ use support::generate::op;
 use support::program::{self, Op};
 use support::progress::Dial;
 use support::provider::MockProvider;
+use support::runs::Runs;
 use support::scaled;
 use support::subject::Subject;
 
@@ -166,11 +168,23 @@ const THREADS: usize = 4;
 /// Threads acquire, use and release; none may ever see bytes of another's, or bytes whose death neither its
 /// frontier nor progress covers. Cells are relaxed atomics, so all order comes from the pool.
 fn shake(largest: u64, make: impl Fn(PoolHost) -> Arc<dyn Pool>) {
+    let rounds = scaled(20_000);
+    let runs = Runs::from_env(1);
+    let begin = Instant::now();
+    let mut done = 0;
+    while !runs.are_over(begin.elapsed(), done) {
+        shake_once(largest, runs.seed.wrapping_add(done), rounds, &make);
+        done += 1;
+    }
+    let operations = done * u64::from(rounds) * THREADS as u64;
+    println!("{operations} rounds on {THREADS} threads in {:?}", begin.elapsed());
+}
+
+fn shake_once(largest: u64, seed: u64, rounds: u32, make: &impl Fn(PoolHost) -> Arc<dyn Pool>) {
     let provider = Arc::new(MockProvider::new(4096, 8192, 512 * KIB, 2048 * KIB));
     let dial = Arc::new(Dial::new(THREADS));
     let pool = make(PoolHost::new(provider.clone(), dial.clone()));
     let slabs: Mutex<HashMap<SlabId, Arc<Vec<Cells>>>> = Mutex::default();
-    let rounds = scaled(20_000);
     std::thread::scope(|scope| {
         for me in 0..THREADS {
             let (pool, dial, slabs, provider) = (&pool, &dial, &slabs, &provider);
@@ -187,7 +201,8 @@ fn shake(largest: u64, make: impl Fn(PoolHost) -> Arc<dyn Pool>) {
                     });
                     known.clone()
                 };
-                let mut next = dice(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(me as u64 + 1));
+                let mut next =
+                    dice(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(4 * seed + me as u64) | 1);
                 let axis = Dial::axis(me);
                 let mut epoch = 0;
                 let mut frontier = Frontier::new();

@@ -45,6 +45,6 @@ fuzz_target!(|data: &[u8]| {
     let next = || (!bytes.0.is_empty()).then(|| op(&mut bytes, largest));
     let program: Vec<Op> = std::iter::from_fn(next).take(MOST_OPS).collect();
     if let Err(what) = run(&subject, &program, |host| subject.make(host)) {
-        panic!("{subject:?}\n{what}");
+        panic!("{}: {subject:?}\n{what}", kind.name());
     }
 });

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use step::{Outcome, Stop};
-use steps::{FuzzRun, Step, TestOptions};
+use steps::{FuzzRun, Part, SoakRun, Span, Step, TestOptions};
 
 /// Developer commands of Strandline.
 #[derive(Debug, Parser)]
@@ -35,6 +35,7 @@ const EXAMPLES: &str = "Examples:
   cargo xtask component                 the core as a component: target/component/strandline.wasm
   cargo xtask web                       the web demo, built and served on localhost
   cargo xtask bench                     the side-by-side benchmarks
+  cargo xtask soak --for 1h             generated programs, stress and fuzz of the pools
   cargo xtask fuzz frontier_wire --seconds 600 --keep";
 
 #[derive(Debug, Subcommand)]
@@ -97,6 +98,18 @@ enum Task {
         #[arg(last = true)]
         args: Vec<String>,
     },
+    /// Run the oracle's programs, stress and fuzz of the pools for a time; a failure names the seed that repeats it.
+    Soak {
+        /// How long in all: 90s, 15m, 2h. Each part gets an equal share.
+        #[arg(long = "for", value_name = "DURATION")]
+        time: Span,
+        /// Run only this part; may be given again.
+        #[arg(long, value_name = "PART")]
+        only: Vec<Part>,
+        /// The first program's seed; from the clock by default.
+        #[arg(long, value_name = "N")]
+        seed: Option<u64>,
+    },
     /// Run core's tests under miri.
     Miri {
         /// Passed on to `cargo miri test`.
@@ -134,6 +147,7 @@ fn main() -> ExitCode {
         Task::Fuzz { target, seconds, keep, args } => {
             single(steps::fuzz_target(&FuzzRun { target: &target, seconds, keep, args: &args }))
         }
+        Task::Soak { time, only, seed } => single(steps::soak(&SoakRun { time, only, seed })),
         Task::Miri { args } => single(steps::miri(&args)),
         Task::Guests => single(steps::guests()),
         Task::Doc { open } => single(steps::doc(open)),

@@ -16,6 +16,7 @@ mod component;
 mod fuzz;
 mod guests;
 mod replay;
+mod soak;
 mod web;
 mod wgpu;
 
@@ -27,6 +28,7 @@ use clap::ValueEnum;
 pub(crate) use component::{component, guest_toolchain};
 pub(crate) use fuzz::{FuzzRun, fuzz_target};
 pub(crate) use guests::guests;
+pub(crate) use soak::{Part, SoakRun, Span, soak};
 pub(crate) use web::web;
 
 use crate::provision;

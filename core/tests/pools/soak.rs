@@ -1,30 +1,20 @@
 //! The long run of the oracle: programs of a seed, as many as are asked for, over configurations of every kind of pool.
 //!
-//! By itself a million operations a kind. `cargo xtask soak` runs it for as long as it is given, with these variables:
-//!
-//! | variable | meaning |
-//! | --- | --- |
-//! | `STRANDLINE_ORACLE_OPERATIONS` | operations of each kind |
-//! | `STRANDLINE_ORACLE_SECONDS` | instead: how long each kind runs |
-//! | `STRANDLINE_ORACLE_SEED` | the first program's seed; the next has the next |
-//!
-//! A failure prints the seed, the pool and the smallest part of its program that fails too.
+//! By itself a million operations a kind. `cargo xtask soak` sets for how long, and the first seed: see
+//! [`Runs`](crate::support::runs::Runs). A failure prints the seed, the pool and the smallest part of its program that
+//! fails too.
 
 use crate::support::dice::Dice;
 use crate::support::draw::Draw;
 use crate::support::generate::op;
 use crate::support::program::{Op, run};
-use crate::support::scaled;
+use crate::support::runs::Runs;
 use crate::support::subject::{Kind, Subject};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Operations of one program: enough to fill, free and refill every slab a few times.
 const LEN: usize = 1500;
-
-fn number(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
-}
 
 /// The pool and the program of a seed.
 fn episode(kind: Kind, seed: u64) -> (Subject, Vec<Op>) {
@@ -58,37 +48,59 @@ fn shrink(mut program: Vec<Op>, fails: impl Fn(&[Op]) -> bool) -> Vec<Op> {
     program
 }
 
-fn soak(kind: Kind) {
-    let seconds = number("STRANDLINE_ORACLE_SECONDS").map(Duration::from_secs);
-    let operations =
-        number("STRANDLINE_ORACLE_OPERATIONS").unwrap_or_else(|| scaled(1_000_000).into());
-    let first = number("STRANDLINE_ORACLE_SEED").unwrap_or(1);
-    let begin = Instant::now();
-    let mut told = begin;
-    let mut done = 0;
-    for seed in first.. {
-        let (subject, program) = episode(kind, seed);
-        let make = |host| subject.make(host);
-        if run(&subject, &program, make).is_err() {
-            let least = shrink(program, |less| run(&subject, less, make).is_err());
-            let what = run(&subject, &least, make).expect_err("it has just failed");
-            let list: String = least.iter().map(|op| format!("    {op:?}\n")).collect();
-            panic!("{kind:?}: STRANDLINE_ORACLE_SEED={seed} fails: {what}\n{subject:?}\n{list}");
-        }
-        done += LEN as u64;
-        let over = match seconds {
-            Some(seconds) => begin.elapsed() >= seconds,
-            None => done >= operations,
-        };
-        if over || told.elapsed() >= Duration::from_secs(10) {
-            told = Instant::now();
-            let rate = done as f64 / begin.elapsed().as_secs_f64() / 1e6;
-            println!("{kind:?}: {done} operations, {rate:.2} million/s, next seed {}", seed + 1);
-        }
-        if over {
-            return;
-        }
+/// Runs the program of a seed; panics with all that is needed to mend what it finds.
+fn try_seed(kind: Kind, seed: u64) {
+    let (subject, program) = episode(kind, seed);
+    let make = |host| subject.make(host);
+    if run(&subject, &program, make).is_err() {
+        let least = shrink(program, |less| run(&subject, less, make).is_err());
+        let what = run(&subject, &least, make).expect_err("it has just failed");
+        let list: String = least.iter().map(|op| format!("    {op:?}\n")).collect();
+        let name = kind.name();
+        panic!("seed {seed} of {name} fails: {what}\n{subject:?}\n{list}seed {seed} of {name}");
     }
+}
+
+fn soak(kind: Kind) {
+    let runs = Runs::from_env(1_000_000);
+    let (next, done, failed) =
+        (AtomicU64::new(runs.seed), AtomicU64::new(0), AtomicBool::new(false));
+    let begin = Instant::now();
+    let tell = || {
+        let done = done.load(Ordering::Relaxed);
+        let rate = done as f64 / begin.elapsed().as_secs_f64() / 1e6;
+        let next = next.load(Ordering::Relaxed);
+        println!("{}: {done} operations, {rate:.2} million/s, next seed {next}", kind.name());
+    };
+    // Each takes the next seed, so that a number of operations is the same programs on any machine.
+    std::thread::scope(|scope| {
+        let work = |tells: bool| {
+            let mut told = Instant::now();
+            loop {
+                // Relaxed: nothing but the numbers themselves is shared.
+                let before = done.fetch_add(LEN as u64, Ordering::Relaxed);
+                if runs.are_over(begin.elapsed(), before) || failed.load(Ordering::Relaxed) {
+                    done.fetch_sub(LEN as u64, Ordering::Relaxed);
+                    return;
+                }
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                let outcome = std::panic::catch_unwind(|| try_seed(kind, seed));
+                if let Err(panic) = outcome {
+                    failed.store(true, Ordering::Relaxed);
+                    std::panic::resume_unwind(panic);
+                }
+                if tells && told.elapsed() >= Duration::from_secs(10) {
+                    told = Instant::now();
+                    tell();
+                }
+            }
+        };
+        for _ in 1..runs.threads {
+            scope.spawn(move || work(false));
+        }
+        work(true);
+    });
+    tell();
 }
 
 #[test]

@@ -9,6 +9,7 @@ pub(crate) mod oracle;
 pub(crate) mod program;
 pub(crate) mod progress;
 pub(crate) mod provider;
+pub(crate) mod runs;
 pub(crate) mod subject;
 
 /// Divides the size of a test where `STRANDLINE_TEST_SCALE=small` asks for it: under sanitizers and miri.

@@ -27,6 +27,18 @@ pub(crate) enum Kind {
     Passthrough,
 }
 
+impl Kind {
+    /// As [`PoolProperties::kind`](strandline_core::pool::PoolProperties) has it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Tlsf => "tlsf",
+            Self::FixedBlock => "fixed-block",
+            Self::Arena => "arena",
+            Self::Passthrough => "passthrough",
+        }
+    }
+}
+
 /// A kind with its configuration.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Config {
