@@ -24,17 +24,18 @@
 
 use crate::clock::Instant;
 use crate::memory::{DeviceReport, Tagged, Tags};
-use crate::oracle::{Oracle, Range, Verdict};
+use crate::oracle::{Demand, Oracle, Range, Slabs, Verdict};
 use crate::pools::Pools;
 use crate::series::{Sample, Timeline};
 use crate::streams::{Streams, Work};
 use crate::validate::{Step, What};
 use hdrhistogram::Histogram;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use strandline_core::pool_set::{Need, SetAcquire};
 use strandline_core::{
-    Acquire, Death, Entry, Epoch, Frontier, FrontierRef, PoolStats, Request, Reservation,
+    Acquire, Death, Entry, Epoch, Frontier, FrontierRef, Pool, PoolStats, Request, Reservation,
 };
 
 mod failure;
@@ -173,6 +174,8 @@ pub struct Engine {
     waits: u64,
     stalls: u64,
     unsound: Option<Failure>,
+    /// Slabs and their bytes when they were last looked at.
+    slabs: [u64; 2],
     memory: Option<Arc<dyn Tags>>,
     /// Who freed what, for frames; only if that was asked for.
     history: Option<History>,
@@ -204,6 +207,7 @@ impl Engine {
             waits: 0,
             stalls: 0,
             unsound: None,
+            slabs: [0; 2],
             memory,
             history: None,
             start: Instant::now(),
@@ -298,8 +302,9 @@ impl Engine {
             self.streams.wait(stream, wait.as_ref());
         }
         if !self.options.unchecked {
-            let sound =
-                self.oracle.begin(range, self.streams.frontier(stream), self.streams.tracker());
+            let footprint = self.footprint_of(&reservation);
+            let (known, reached) = (self.streams.frontier(stream), self.streams.tracker());
+            let sound = self.oracle.begin_taking(range, footprint, known, reached);
             if !sound && self.unsound.is_none() {
                 self.unsound = Some(*self.failure(step, Reason::Unsound));
             }
@@ -322,7 +327,7 @@ impl Engine {
         step: &Step,
     ) -> Result<(Reservation, Option<Frontier>), Box<Failure>> {
         let mut may_grow = !self.options.allow_wait;
-        let mut stalled = false;
+        let (mut stalled, mut missed) = (false, false);
         let need = Need::new(step.size);
         loop {
             let request = Request {
@@ -345,6 +350,11 @@ impl Engine {
                 Ok(SetAcquire::NoMatch(_)) => return Err(self.failure(step, Reason::NoPool)),
                 Err(error) => return Err(self.failure(step, Reason::Pool(error))),
             };
+            if !self.options.unchecked {
+                let pool = Arc::clone(pool);
+                // Once a request, however often it is asked.
+                missed |= self.note_missed(stream, step.size, &*pool, &answer, missed);
+            }
             let reason = match answer {
                 Acquire::Ready { reservation, .. } => return Ok((reservation, None)),
                 Acquire::AfterWait { reservation, wait } => {
@@ -371,6 +381,56 @@ impl Engine {
             };
             return Err(self.failure(step, reason));
         }
+    }
+
+    /// Looks, after an answer that is not simply memory at hand, whether there was a range that would have served, unless that is
+    /// known `already`; then brings the slabs up to date.
+    fn note_missed(
+        &mut self,
+        stream: u32,
+        size: u64,
+        pool: &dyn Pool,
+        answer: &Acquire,
+        already: bool,
+    ) -> bool {
+        let stats = self.pools.stats();
+        let slabs = [stats.slabs, stats.committed_bytes];
+        let moved = slabs != self.slabs;
+        let kind = pool.properties().kind;
+        let in_question = match answer {
+            Acquire::Ready { .. } => moved,
+            // That of a TLSF pool is chosen to keep memory compact, ready or not.
+            Acquire::AfterWait { .. } => kind != "tlsf",
+            Acquire::Exhausted { .. } => true,
+            Acquire::OverBudget { .. } => false,
+        };
+        // One that has a slab for each request keeps nothing to be searched.
+        let searched = kind != "passthrough";
+        let missed = in_question && searched && !already && {
+            let demand = Demand {
+                pool: pool.id(),
+                footprint: pool.footprint(size, 1),
+                granule: pool.properties().alignment.max(1),
+                whole_slabs: kind == "arena",
+            };
+            self.oracle.missed(&demand, self.streams.frontier(stream), self.streams.tracker())
+        };
+        if moved && searched {
+            let mut sizes = BTreeMap::new();
+            pool.inspect(&mut |block| {
+                let end: &mut u64 = sizes.entry(block.slab).or_default();
+                *end = (*end).max(block.offset + block.size);
+            });
+            self.oracle.slabs(&Slabs { pool: pool.id(), sizes });
+        }
+        self.slabs = slabs;
+        missed
+    }
+
+    /// What a reservation takes out of its pool.
+    fn footprint_of(&self, reservation: &Reservation) -> u64 {
+        let pool = self.pools.set().get(reservation.pool());
+        pool.map_or(reservation.size(), |pool| pool.footprint(reservation.size(), 1))
     }
 
     fn free(&mut self, slot: usize, step: &Step) -> Result<(), Box<Failure>> {

@@ -15,6 +15,8 @@
 //! - A handed-out range that overlaps a live one is counted, and not recorded: the verdict on later events is about
 //!   the owner that was there first.
 //!
+//! Of the slabs that it is told of it also keeps the free runs, and so can say what a pool missed: see [`fits`].
+//!
 //! # Cost
 //! O(log n) for each range that starts or ends, n the ranges known of the slab. A range that ends adds one dead range,
 //! and each is removed once, so sums over a run are O(events · log n). Memory: the live set, and twice the dead ranges that
@@ -22,6 +24,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use strandline_core::{Death, Frontier, FrontierRef, Progress, SlabId};
+
+pub mod fits;
+
+use fits::Fits;
+pub use fits::{Demand, Slabs};
 
 /// What the oracle found, as counts: all zero for a sound pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,16 +40,19 @@ pub struct Verdict {
     /// Ranges whose bytes were not what their owner had written. The oracle sees no bytes: who looks at them
     /// reports through [`Oracle::corrupted`].
     pub corruptions: u64,
+    /// Requests that were refused, grew or had to wait though memory for twice as much was there that they might have used:
+    /// no fault, but memory wasted. See [`fits`].
+    pub missed_fits: u64,
 }
 
 impl Verdict {
-    /// Nothing was found.
+    /// No byte was in danger.
     #[must_use]
     pub const fn is_sound(&self) -> bool {
         self.overlaps == 0 && self.early_reuse == 0 && self.corruptions == 0
     }
 
-    /// All findings together.
+    /// All findings of unsoundness together.
     #[must_use]
     pub const fn total(&self) -> u64 {
         self.overlaps + self.early_reuse + self.corruptions
@@ -108,6 +118,7 @@ pub struct Oracle {
     dead: usize,
     /// Dead ranges at which the reached ones are swept out.
     sweep_at: usize,
+    fits: Fits,
 }
 
 const LEAST_SWEEP: usize = 1024;
@@ -139,6 +150,17 @@ impl Oracle {
         frontier: FrontierRef<'_>,
         progress: &dyn Progress,
     ) -> bool {
+        self.begin_taking(range, range.size, frontier, progress)
+    }
+
+    /// [`begin`](Self::begin)s a range that takes `footprint` bytes out of its slab, padding included.
+    pub fn begin_taking(
+        &mut self,
+        range: Range,
+        footprint: u64,
+        frontier: FrontierRef<'_>,
+        progress: &dyn Progress,
+    ) -> bool {
         let Some(end) = range.offset.checked_add(range.size).filter(|_| range.size > 0) else {
             self.verdict.overlaps += 1;
             return false;
@@ -152,6 +174,7 @@ impl Oracle {
             return false;
         }
         slab.live.insert(start, end);
+        self.fits.take(range, footprint.max(range.size));
         self.live += 1;
         let early = slab.claim(start, end, frontier, progress, &mut self.dead);
         self.verdict.early_reuse += u64::from(early);
@@ -170,6 +193,7 @@ impl Oracle {
         };
         let end = range.offset + range.size;
         slab.live.remove(&range.offset);
+        self.fits.give_back(range);
         self.live -= 1;
         let kept = match death {
             Death::Idle => return true,
@@ -194,6 +218,30 @@ impl Oracle {
             slab.dead.clear();
         }
         self.dead = 0;
+    }
+
+    /// The slabs that a pool has now, with their sizes. Ranges in others are not looked at for what was missed.
+    pub fn slabs(&mut self, slabs: &Slabs) {
+        self.fits.slabs(slabs);
+    }
+
+    /// A request was refused, made its pool grow, or has to wait. Whether a range was there instead that the requester,
+    /// ordered after `frontier`, might have used: twice what it needs, in one piece. If so, it is counted.
+    pub fn missed(
+        &mut self,
+        demand: &Demand,
+        frontier: FrontierRef<'_>,
+        progress: &dyn Progress,
+    ) -> bool {
+        let Self { fits, slabs, .. } = self;
+        let missed = fits.could_serve(demand, |slab, start, end| {
+            let history = slabs.get(&slab);
+            history.map_or(end - start, |history| {
+                history.longest_usable(start, end, demand.granule, frontier, progress)
+            })
+        });
+        self.verdict.missed_fits += u64::from(missed);
+        missed
     }
 
     /// Drops what has been reached, when enough has gathered for that to cost O(1) a range. Call it now and then, for
@@ -247,6 +295,32 @@ impl SlabHistory {
             }
         }
         early
+    }
+}
+
+impl SlabHistory {
+    /// The longest stretch between `start` and `end`, where nothing is live, whose last uses are all over or ordered before.
+    /// It begins at a multiple of `granule`.
+    fn longest_usable(
+        &self,
+        start: u64,
+        end: u64,
+        granule: u64,
+        frontier: FrontierRef<'_>,
+        progress: &dyn Progress,
+    ) -> u64 {
+        let (mut from, mut longest) = (start, 0);
+        for (&dead, (stop, death)) in self.dead.range(start..end) {
+            let usable = match death {
+                Kept::After(needed) => covered(frontier, needed.as_ref(), progress),
+                Kept::Unknown => false,
+            };
+            if !usable {
+                longest = longest.max(dead.saturating_sub(from));
+                from = stop.next_multiple_of(granule);
+            }
+        }
+        longest.max(end.saturating_sub(from))
     }
 }
 

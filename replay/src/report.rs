@@ -143,13 +143,14 @@ pub struct Throughput {
     pub events_per_s: f64,
 }
 
-/// `oracle.*`: counts, all 0 for a sound pool.
+/// `oracle.*`: counts. The first three are 0 for a sound pool, the last for one that finds what is there.
 #[derive(Debug, Serialize)]
 #[expect(missing_docs, reason = "the keys are the interface, described in the command's help")]
 pub struct Oracle {
     pub overlaps: u64,
     pub early_reuse: u64,
     pub corruptions: u64,
+    pub missed_fits: u64,
 }
 
 /// `failure.*`, or null.
@@ -248,6 +249,7 @@ impl<'a> Report<'a> {
                 overlaps: verdict.overlaps,
                 early_reuse: verdict.early_reuse,
                 corruptions: verdict.corruptions,
+                missed_fits: verdict.missed_fits,
             },
             ok: self.outcome.is_ok(),
             failure: self.outcome.failure.as_ref().map(JsonFailure::from),
@@ -435,8 +437,8 @@ impl fmt::Display for Report<'_> {
         let word = if verdict.is_sound() { "sound" } else { "NOT SOUND" };
         writeln!(
             f,
-            "oracle     {word}: {} overlaps, {} early reuses, {} corruptions",
-            verdict.overlaps, verdict.early_reuse, verdict.corruptions
+            "oracle     {word}: {} overlaps, {} early reuses, {} corruptions; {} missed fits",
+            verdict.overlaps, verdict.early_reuse, verdict.corruptions, verdict.missed_fits
         )?;
         match &outcome.failure {
             Some(failure) => self.failure(f, failure)?,

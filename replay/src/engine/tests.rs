@@ -132,6 +132,31 @@ fn a_pool_that_hands_out_live_bytes_is_caught() {
     assert_eq!((failure.event, failure.reason), (2, Reason::Unsound));
 }
 
+/// Four blocks fill the slab, are freed and over; first fit does not put together what waited.
+fn never_merged(size: u64) -> Vec<Step> {
+    let mut steps: Vec<Step> = (0..4).map(|slot| step(Alloc(slot), 1024, 0)).collect();
+    steps.extend((0..4).map(|slot| step(Release(slot), 1024, 0)));
+    steps.push(step(Alloc(4), size, 0));
+    steps
+}
+
+#[test]
+fn memory_that_was_there_and_not_found_is_counted_once() {
+    for (size, missed) in [(1024, 0), (1025, 1), (2048, 1), (2049, 0)] {
+        for allow_wait in [false, true] {
+            let options = Options { in_flight: 2, allow_wait, ..Options::default() };
+            let outcome = run(engine(4096, 1, options, Flaw::None), &never_merged(size));
+            // Refused, refused again after a stall, and refused for good: one request.
+            assert_eq!(outcome.verdict.missed_fits, missed, "{size}");
+            assert_eq!(outcome.is_ok(), size == 1024, "{size}");
+            assert!(outcome.verdict.is_sound(), "no byte was in danger");
+        }
+    }
+    let options = Options { in_flight: 2, unchecked: true, ..Options::default() };
+    let outcome = run(engine(4096, 1, options, Flaw::None), &never_merged(2048));
+    assert_eq!(outcome.verdict.missed_fits, 0, "a search does not look");
+}
+
 #[test]
 fn a_block_freed_on_another_stream_is_used_there_first() {
     let options = Options { in_flight: 4, allow_wait: true, ..Options::default() };

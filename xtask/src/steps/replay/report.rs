@@ -32,6 +32,7 @@ const COUNTS: &[&str] = &[
     "oracle.overlaps",
     "oracle.early_reuse",
     "oracle.corruptions",
+    "oracle.missed_fits",
 ];
 
 /// Keys whose value is a number, not always whole.
@@ -138,7 +139,7 @@ mod tests {
                       "tainted": 0, "stalled": 0},
             "latency_ns": {"acquire": latency, "release": latency},
             "throughput": {"events_per_s": 1e6},
-            "oracle": {"overlaps": 0, "early_reuse": 0, "corruptions": 0},
+            "oracle": {"overlaps": 0, "early_reuse": 0, "corruptions": 0, "missed_fits": 0},
             "ok": true, "failure": null
         })
     }
