@@ -33,9 +33,10 @@ use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use strandline_core::pool::PoolId;
 use strandline_core::pool_set::{Need, SetAcquire};
 use strandline_core::{
-    Acquire, Death, Entry, Epoch, Frontier, FrontierRef, Pool, PoolStats, Request, Reservation,
+    Acquire, Death, Entry, Epoch, Frontier, FrontierRef, PoolStats, Request, Reservation,
 };
 
 mod failure;
@@ -346,14 +347,13 @@ impl Engine {
                 answer
             };
             let (pool, answer) = match answer {
-                Ok(SetAcquire::Routed { pool, answer }) => (pool, answer),
+                Ok(SetAcquire::Routed { pool, answer }) => (pool.id(), answer),
                 Ok(SetAcquire::NoMatch(_)) => return Err(self.failure(step, Reason::NoPool)),
                 Err(error) => return Err(self.failure(step, Reason::Pool(error))),
             };
             if !self.options.unchecked {
-                let pool = Arc::clone(pool);
                 // Once a request, however often it is asked.
-                missed |= self.note_missed(stream, step.size, &*pool, &answer, missed);
+                missed |= self.note_missed(stream, step.size, pool, &answer, missed);
             }
             let reason = match answer {
                 Acquire::Ready { reservation, .. } => return Ok((reservation, None)),
@@ -364,7 +364,8 @@ impl Engine {
                     Reason::Exhausted { growth_required }
                 }
                 Acquire::Exhausted { .. } => {
-                    let stats = pool.stats();
+                    let asked = self.pools.set().get(pool);
+                    let stats = asked.map_or_else(PoolStats::default, |pool| pool.stats());
                     let could_suffice = stats.pending_bytes > 0
                         && stats.pending_bytes + stats.clean_bytes() >= step.size;
                     // A device is not waited for in the middle of an event.
@@ -389,10 +390,11 @@ impl Engine {
         &mut self,
         stream: u32,
         size: u64,
-        pool: &dyn Pool,
+        pool: PoolId,
         answer: &Acquire,
         already: bool,
     ) -> bool {
+        let Some(pool) = self.pools.set().get(pool).cloned() else { return already };
         let stats = self.pools.stats();
         let slabs = [stats.slabs, stats.committed_bytes];
         let moved = slabs != self.slabs;

@@ -310,7 +310,14 @@ impl SlabHistory {
         progress: &dyn Progress,
     ) -> u64 {
         let (mut from, mut longest) = (start, 0);
-        for (&dead, (stop, death)) in self.dead.range(start..end) {
+        // One that begins before may reach in: what a block left over that was handed out in the middle of it.
+        let before = self.dead.range(..start).next_back().filter(|(_, (stop, _))| *stop > start);
+        for (&dead, (stop, death)) in before.into_iter().chain(self.dead.range(start..end)) {
+            // What is left of an older death in a later block's padding died with that block.
+            let dead = dead.max(start).next_multiple_of(granule);
+            if dead >= *stop {
+                continue;
+            }
             let usable = match death {
                 Kept::After(needed) => covered(frontier, needed.as_ref(), progress),
                 Kept::Unknown => false,

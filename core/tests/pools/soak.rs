@@ -10,6 +10,7 @@ use crate::support::generate::op;
 use crate::support::program::{Op, run};
 use crate::support::runs::Runs;
 use crate::support::subject::{Kind, Subject};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -48,17 +49,35 @@ fn shrink(mut program: Vec<Op>, fails: impl Fn(&[Op]) -> bool) -> Vec<Op> {
     program
 }
 
+/// What is wrong with a program's run, a panic of the pool included.
+fn failure(subject: &Subject, program: &[Op]) -> Option<String> {
+    let run = || run(subject, program, |host| subject.make(host));
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(verdict) => verdict.err(),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            Some(format!("it panics: {}", text.unwrap_or("without a text")))
+        }
+    }
+}
+
 /// Runs the program of a seed; panics with all that is needed to mend what it finds.
 fn try_seed(kind: Kind, seed: u64) {
     let (subject, program) = episode(kind, seed);
-    let make = |host| subject.make(host);
-    if run(&subject, &program, make).is_err() {
-        let least = shrink(program, |less| run(&subject, less, make).is_err());
-        let what = run(&subject, &least, make).expect_err("it has just failed");
-        let list: String = least.iter().map(|op| format!("    {op:?}\n")).collect();
-        let name = kind.name();
-        panic!("seed {seed} of {name} fails: {what}\n{subject:?}\n{list}seed {seed} of {name}");
+    if failure(&subject, &program).is_none() {
+        return;
     }
+    // A pool that panics does so at each of the hundreds of tries.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let least = shrink(program, |less| failure(&subject, less).is_some());
+    let what = failure(&subject, &least);
+    std::panic::set_hook(hook);
+    let what = what.unwrap_or_else(|| "once, and not again".into());
+    let list: String = least.iter().map(|op| format!("    {op:?}\n")).collect();
+    let name = kind.name();
+    panic!("seed {seed} of {name} fails: {what}\n{subject:?}\n{list}seed {seed} of {name}");
 }
 
 fn soak(kind: Kind) {
@@ -84,10 +103,10 @@ fn soak(kind: Kind) {
                     return;
                 }
                 let seed = next.fetch_add(1, Ordering::Relaxed);
-                let outcome = std::panic::catch_unwind(|| try_seed(kind, seed));
+                let outcome = catch_unwind(|| try_seed(kind, seed));
                 if let Err(panic) = outcome {
                     failed.store(true, Ordering::Relaxed);
-                    std::panic::resume_unwind(panic);
+                    resume_unwind(panic);
                 }
                 if tells && told.elapsed() >= Duration::from_secs(10) {
                     told = Instant::now();
