@@ -1,23 +1,29 @@
 //! The arena pool: batches that are filled by bumping and die together.
 //!
 //! ```text
-//!   generation 0   in flight     parts 3, joined death {a@7, b@2}      not usable before all are released
-//!   generation 1   current       filled from the left, before: {a@3}   its bytes still wait for the last batch
+//!   generation 0   in flight     3 parts, one released        not usable before all are
+//!   generation 1   current       filled from the left         its free bytes still wait for the last batch: a@3
 //!   generation 2   clean         next
 //! ```
 //!
-//! Each generation is one slab, taken when it is first needed. A release joins its death into the
-//! generation and counts down; with the last part the generation is empty, and what it waits for *before* it may
-//! be used again is the join. A requester gets bytes of a generation when its frontier or progress covers
-//! that, or is told to wait for it.
+//! Each generation is one slab, taken when it is first needed. A release counts down; with the last part the batch is over,
+//! and the generation is filled again from its start. What each byte waits for *before* it may be used again is the death
+//! that its part left, see [`past`]. A requester gets bytes of a generation when its frontier or progress covers that, or is
+//! told to wait for it.
+//!
+//! A request goes behind the last part of a generation, the current one first. Where that is not ready in any, it
+//! gets a gap, which alignment skipped or a part that was canceled left. Only then it waits, and only then the pool grows.
+//! Bytes are taken from the left: those further behind, ready or not, are not looked at before.
 //!
 //! # Invariants
 //! - Released bytes of a batch that is still in flight belong to nobody: they count as pending.
-//! - `before` covers every use of the generation's free bytes that is not known to be over.
+//! - A generation all of whose bytes are released and ready is found, and so is a gap. What [`past`] says of a byte covers
+//!   every use of it that is not known to be over, and as long as runs need not be joined, no other.
 //!
 //! # Cost
-//! Acquire is linear in the number of generations, release O(1) and lock-free. A death of more than
-//! [`MAX_DEATH_AXES`] axes, joined over the batch and less what was reached, becomes unknown.
+//! An acquire is linear in the number of generations while there is something ready behind the last part of one; before it
+//! waits, grows or is refused, it is linear in their gaps, should one be large enough. A release is O(1) and lock-free; the end of a
+//! batch is linear in its parts.
 
 use crate::index::Index;
 use crate::inspect::{BlockState, BlockView, Event};
@@ -26,20 +32,24 @@ use crate::offset::arena::Ring;
 use crate::pool::budget::Budget;
 use crate::pool::gauges::{Gauges, Kind, bump};
 use crate::pool::growth::Growth;
-use crate::pool::inbox::{Inbox, StoredDeath, Ticket};
+use crate::pool::inbox::{Inbox, Ticket};
 use crate::pool::{
-    Acquire, MAX_DEATH_AXES, Origin, Pool, PoolError, PoolHost, PoolId, PoolProperties, PoolStats,
-    ReleaseError, Request, Reservation, ReuseProof, Token,
+    Acquire, Origin, Pool, PoolError, PoolHost, PoolId, PoolProperties, PoolStats, ReleaseError,
+    Request, Reservation, ReuseProof, Token,
 };
 use crate::slab::retain::Retention;
 use crate::slab::{Grant, Slab, SlabError, SlabProperties, SlabProvider, Trim};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::{Axis, Death, Epoch, Frontier, FrontierRef, Merge};
+use crate::{Death, Entry, FrontierRef};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
+
+mod past;
+
+use past::{Fate, Past};
 
 /// The most generations of an arena.
 pub const MAX_GENERATIONS: u32 = 255;
@@ -73,43 +83,32 @@ impl Default for ArenaPoolConfig {
 }
 
 /// A part of a batch, until the batch is over.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Part {
     offset: u64,
     size: u64,
     state: PartState,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum PartState {
     Live,
-    Released(StoredDeath),
-    /// Given back unused: it waits for what the generation waited for before.
+    Released(Fate),
+    /// Given back unused: its bytes are free again, and may be another part's.
     Canceled,
-}
-
-/// What a generation's free bytes wait for.
-#[derive(Clone, Debug)]
-enum Before {
-    /// Nothing; whether any of them was ever handed out.
-    Nothing {
-        used: bool,
-    },
-    After(Frontier),
-    Unknown,
 }
 
 #[derive(Debug)]
 struct Generation {
     slab: Option<Slab>,
     growing: bool,
+    /// In the order in which they were taken.
     parts: Vec<Part>,
-    before: Before,
-    /// The deaths of this batch so far; `None` when one is unknown.
-    joined: Option<Frontier>,
-    /// Bytes of the batch that are not live: pending (gaps too) and tainted.
-    free_parts: [u64; 2],
-    /// Free bytes that were counted as pending and as tainted.
+    /// What the bytes waited for before they were parts.
+    past: Past,
+    /// Bytes of released parts that are pending and tainted.
+    released: [u64; 2],
+    /// Free bytes, those included, that were counted as pending and as tainted.
     counted: [u64; 2],
 }
 
@@ -117,8 +116,6 @@ struct Generation {
 struct State {
     ring: Ring,
     generations: Box<[Generation]>,
-    #[expect(clippy::vec_box, reason = "the boxes travel; their addresses must not change")]
-    tickets: Vec<Box<Ticket>>,
 }
 
 /// The pool; see the [module](self).
@@ -133,15 +130,6 @@ pub struct ArenaPool {
     /// Bytes released and not yet seen under the lock.
     arriving: AtomicU64,
     notification: Arc<Notification>,
-}
-
-/// How a requester stands to a generation.
-enum Cover {
-    Fresh,
-    Dominated,
-    Completed,
-    Wait,
-    Never,
 }
 
 impl ArenaPool {
@@ -164,9 +152,8 @@ impl ArenaPool {
             slab: None,
             growing: false,
             parts: Vec::new(),
-            before: Before::Nothing { used: false },
-            joined: Some(Frontier::new()),
-            free_parts: [0; 2],
+            past: Past::default(),
+            released: [0; 2],
             counted: [0; 2],
         };
         Ok(Self {
@@ -176,7 +163,6 @@ impl ArenaPool {
             state: Mutex::new(State {
                 ring: Ring::new(count),
                 generations: (0..count).map(generation).collect(),
-                tickets: Vec::new(),
             }),
             inbox: Inbox::new(),
             gauges: Gauges::default(),
@@ -186,9 +172,9 @@ impl ArenaPool {
         })
     }
 
-    fn has_reached(&self, axis: Axis, epoch: Epoch) -> bool {
-        self.host.progress.has_reached(axis, epoch)
-            || self.host.provider.query_epoch(axis, epoch) == Some(true)
+    fn has_reached(&self, entry: Entry) -> bool {
+        self.host.progress.has_reached(entry.axis, entry.epoch)
+            || self.host.provider.query_epoch(entry.axis, entry.epoch) == Some(true)
     }
 
     fn emit(&self, event: Event) {
@@ -199,191 +185,184 @@ impl ArenaPool {
 
     /// Takes in what was released, and closes batches whose last part is gone.
     fn sort_inbox(&self, state: &mut State) {
-        if self.inbox.is_empty() {
-            return;
-        }
-        state.tickets.extend(self.inbox.drain());
-        let State { ring, generations, tickets } = state;
-        for ticket in tickets.drain(..) {
+        let State { ring, generations } = state;
+        for ticket in self.inbox.drain() {
             let at = (ticket.block >> PART_BITS) as usize;
             let generation = &mut generations[at];
             let index = (ticket.block & ((1 << PART_BITS) - 1)) as usize;
-            self.arriving.fetch_sub(generation.parts[index].size, Ordering::Relaxed);
-            let canceled = ticket.requested == CANCELED;
-            generation.parts[index].state = if canceled {
-                PartState::Canceled
+            let part = &mut generation.parts[index];
+            let (offset, size) = (part.offset, part.size);
+            self.arriving.fetch_sub(size, Ordering::Relaxed);
+            let freed = if ticket.requested == CANCELED {
+                part.state = PartState::Canceled;
+                let canceled = |part: &mut Part| matches!(part.state, PartState::Canceled);
+                while generation.parts.pop_if(canceled).is_some() {}
+                ring.put_back(at, offset, size);
+                generation.past.bytes(offset, offset + size)
             } else {
-                let merged = match (&mut generation.joined, ticket.death.get().frontier()) {
-                    (Some(joined), Some(death)) => joined.merge(death) == Merge::Done,
-                    _ => false,
-                };
-                if !merged {
-                    generation.joined = None;
-                }
-                PartState::Released(ticket.death)
+                let fate = Fate::from(ticket.written());
+                let freed = if fate == Fate::Unknown { [0, size] } else { [size, 0] };
+                part.state = PartState::Released(fate);
+                generation.released[0] += freed[0];
+                generation.released[1] += freed[1];
+                freed
             };
-            let unknown = !canceled && matches!(ticket.death.get(), Death::Unknown);
-            generation.free_parts[usize::from(unknown)] += generation.parts[index].size;
             if ring.release(at) {
                 self.close(generation);
-            } else if canceled {
-                // What stands unused at the end: as if it had never been.
-                let end = |parts: &[Part]| parts.last().map_or(0, |part| part.offset + part.size);
-                let was = end(&generation.parts);
-                let unused = |part: &mut Part| matches!(part.state, PartState::Canceled);
-                while generation.parts.pop_if(unused).is_some() {}
-                let top = end(&generation.parts);
-                generation.free_parts[0] -= was - top;
-                ring.rewind(at, top);
+                self.count(generation, ring, at);
+            } else {
+                self.counted(generation, freed, false);
             }
-            self.count(generation, ring.top(at));
         }
     }
 
-    /// The batch is over: the whole generation waits for all that its parts waited for, and where parts were
-    /// not used, for what it waited for before.
+    /// The batch is over.
     fn close(&self, generation: &mut Generation) {
-        let released = |part: Part| matches!(part.state, PartState::Released(_));
-        let used = generation.parts.drain(..).any(released)
-            || !matches!(generation.before, Before::Nothing { used: false });
-        generation.free_parts = [0; 2];
-        let joined = generation.joined.replace(Frontier::new());
-        let before = core::mem::replace(&mut generation.before, Before::Unknown);
-        let (Some(mut joined), before) = (joined, before) else { return };
-        match before {
-            Before::Unknown => return,
-            Before::Nothing { .. } => {}
-            Before::After(before) => {
-                if joined.merge(before.as_ref()) == Merge::Overflow {
-                    bump(&self.gauges.tainted);
-                    return;
-                }
-            }
-        }
-        if joined.len() > MAX_DEATH_AXES {
-            let entries = joined.as_ref().entries().iter().copied();
-            let left = entries.filter(|entry| !self.has_reached(entry.axis, entry.epoch));
-            match Frontier::from_entries(left) {
-                Ok(left) if left.len() <= MAX_DEATH_AXES => joined = left,
-                _ => {
-                    bump(&self.gauges.tainted);
-                    return;
-                }
-            }
-        }
-        generation.before =
-            if joined.is_empty() { Before::Nothing { used } } else { Before::After(joined) };
+        generation.released = [0; 2];
+        let mut parts = core::mem::take(&mut generation.parts);
+        parts.sort_unstable_by_key(|part| part.offset);
+        let left = parts.drain(..).filter_map(|part| match part.state {
+            PartState::Released(fate) => Some((part.offset, part.offset + part.size, fate)),
+            PartState::Live | PartState::Canceled => None,
+        });
+        generation.past.succeed(left);
+        generation.parts = parts;
+        generation.past.refresh(&|entry| self.has_reached(entry));
+        generation.past.compact();
     }
 
-    /// Brings the counts of pending and tainted bytes up to date.
-    fn count(&self, generation: &mut Generation, top: u64) {
-        let rest = generation.slab.map_or(0, |slab| slab.size) - top;
-        let [mut pending, mut tainted] = generation.free_parts;
-        match generation.before {
-            Before::Nothing { .. } => {}
-            Before::After(_) => pending += rest,
-            Before::Unknown => tainted += rest,
-        }
-        let counted = core::mem::replace(&mut generation.counted, [pending, tainted]);
-        self.gauges.pending.change(counted[0], pending);
-        self.gauges.tainted_bytes.change(counted[1], tainted);
-    }
-
-    /// Drops what a generation waits for once it is reached.
-    fn refresh(&self, generation: &mut Generation, top: u64) {
-        if let Before::After(before) = &generation.before
-            && before.as_ref().entries().iter().all(|e| self.has_reached(e.axis, e.epoch))
+    /// Counts bytes, pending and tainted, that became free, or that were taken.
+    fn counted(&self, generation: &mut Generation, bytes: [u64; 2], taken: bool) {
+        let gauges = [&self.gauges.pending, &self.gauges.tainted_bytes];
+        for ((gauge, counted), bytes) in gauges.into_iter().zip(&mut generation.counted).zip(bytes)
         {
-            generation.before = Before::Nothing { used: true };
-            self.count(generation, top);
+            match taken {
+                false => {
+                    *counted += bytes;
+                    gauge.add(bytes);
+                }
+                true => {
+                    *counted -= bytes;
+                    gauge.sub(bytes);
+                }
+            }
         }
     }
 
-    fn cover(generation: &Generation, frontier: FrontierRef<'_>) -> Cover {
-        match &generation.before {
-            Before::Nothing { used: false } => Cover::Fresh,
-            Before::Nothing { used: true } => Cover::Completed,
-            Before::After(before) if frontier.dominates(before.as_ref()) => Cover::Dominated,
-            Before::After(_) => Cover::Wait,
-            Before::Unknown => Cover::Never,
+    /// Counts what is pending and tainted anew.
+    fn count(&self, generation: &mut Generation, ring: &Ring, at: usize) {
+        let mut now = generation.released;
+        for (start, end) in ring.free(at) {
+            let [pending, tainted] = generation.past.bytes(start, end);
+            now[0] += pending;
+            now[1] += tainted;
         }
+        let before = core::mem::replace(&mut generation.counted, now);
+        self.gauges.pending.change(before[0], now[0]);
+        self.gauges.tainted_bytes.change(before[1], now[1]);
     }
 
-    /// Takes a part of a generation in which it fits.
+    /// Takes a part of a generation where it is free.
     fn take(
         &self,
         state: &mut State,
         at: usize,
+        offset: u64,
         kind: Kind,
-        request: &Request<'_>,
+        size: u64,
     ) -> Option<Reservation> {
-        let State { ring, generations, tickets: _ } = state;
+        let State { ring, generations } = state;
         let generation = &mut generations[at];
         let slab = generation.slab?;
-        let size = request.size;
         let index = generation.parts.len();
-        if index >= 1 << PART_BITS {
+        if index >= 1 << PART_BITS || !ring.take(at, offset, size) {
             return None;
         }
-        let end = generation.parts.last().map_or(0, |part| part.offset + part.size);
-        let offset = ring.bump(at, size, request.alignment)?;
         generation.parts.push(Part { offset, size, state: PartState::Live });
-        // Nobody may have the gap before the batch is over.
-        generation.free_parts[0] += offset - end;
-        self.count(generation, offset + size);
+        if generation.counted != [0; 2] {
+            let taken = generation.past.bytes(offset, offset + size);
+            self.counted(generation, taken, true);
+        }
         self.gauges.reserved.add(size);
         self.gauges.acquired(kind, size);
         let mut ticket = Ticket::new();
         ticket.block = (at as u32) << PART_BITS | index as u32;
-        let reservation = Reservation {
+        Some(Reservation {
             pool: self.id,
             slab: slab.id,
             offset,
             size,
             token: Token::Ticket(ticket),
-        };
-        if self.host.sink.is_some() {
-            let &Reservation { pool, slab, offset, size, .. } = &reservation;
-            self.emit(Event::Reserved { pool, slab, offset, size });
-        }
-        Some(reservation)
+        })
     }
 
-    /// Looks for room that may be used now, or after a wait.
-    fn find(&self, state: &mut State, request: &Request<'_>) -> Option<Acquire> {
-        let mut wait = None;
+    /// Looks for room that may be used now, or after a wait. `first`: not before.
+    fn find(&self, state: &mut State, request: &Request<'_>, first: bool) -> Option<Acquire> {
+        let &Request { size, alignment, frontier, .. } = request;
+        let reached = |entry| self.has_reached(entry);
+        // Behind the last part.
         for at in state.ring.order() {
-            if state.ring.fit(at, request.size, request.alignment).is_none() {
-                continue;
-            }
-            let top = state.ring.top(at);
-            let generation = &mut state.generations[at];
-            let mut cover = Self::cover(generation, request.frontier);
-            if matches!(cover, Cover::Wait) {
-                self.refresh(generation, top);
-                cover = Self::cover(generation, request.frontier);
-            }
-            let (kind, origin) = match cover {
-                Cover::Fresh => (Kind::Fresh, Origin::Fresh),
-                Cover::Dominated => (Kind::Dominated, Origin::Reused(ReuseProof::Dominance)),
-                Cover::Completed => (Kind::Completed, Origin::Reused(ReuseProof::Completion)),
-                Cover::Wait => {
-                    wait = wait.or(Some(at));
-                    continue;
-                }
-                Cover::Never => continue,
-            };
-            if let Some(reservation) = self.take(state, at, kind, request) {
-                return Some(Acquire::Ready { reservation, origin });
+            let Some(offset) = state.ring.fit(at, size, alignment) else { continue };
+            let past = &state.generations[at].past;
+            if let Ok(kind) = past.judge(offset, offset + size, frontier, &reached)
+                && let Some(found) = self.ready(state, at, offset, kind, size)
+            {
+                return Some(found);
             }
         }
-        bump(&self.gauges.missed);
+        if first {
+            bump(&self.gauges.missed);
+        }
+        for at in state.ring.order() {
+            let State { ring, generations } = state;
+            let past = &generations[at].past;
+            let may = |offset| past.judge(offset, offset + size, frontier, &reached);
+            if let Some((offset, kind)) = ring.seek(at, size, alignment, may)
+                && let Some(found) = self.ready(state, at, offset, kind, size)
+            {
+                return Some(found);
+            }
+        }
+        if !request.may_wait {
+            return None;
+        }
         // The first in order is the one that was released first.
-        let at = wait.filter(|_| request.may_wait)?;
-        let Before::After(wait) = &state.generations[at].before else { return None };
-        let wait = wait.clone();
-        let reservation = self.take(state, at, Kind::Waited, request)?;
-        Some(Acquire::AfterWait { reservation, wait })
+        for at in state.ring.order() {
+            let State { ring, generations } = state;
+            let past = &generations[at].past;
+            let may = |offset| past.wait(offset, offset + size, frontier, &reached);
+            let behind = ring.fit(at, size, alignment).and_then(|at| Some((at, may(at).ok()?)));
+            let found = behind.or_else(|| ring.seek(at, size, alignment, may));
+            let Some((offset, wait)) = found else { continue };
+            if wait.is_empty() {
+                // An axis has got there since the search for what is ready.
+                if let Ok(kind) = past.judge(offset, offset + size, frontier, &reached) {
+                    return self.ready(state, at, offset, kind, size);
+                }
+                continue;
+            }
+            if let Some(reservation) = self.take(state, at, offset, Kind::Waited, size) {
+                return Some(Acquire::AfterWait { reservation, wait });
+            }
+        }
+        None
+    }
+
+    fn ready(
+        &self,
+        state: &mut State,
+        at: usize,
+        offset: u64,
+        kind: Kind,
+        size: u64,
+    ) -> Option<Acquire> {
+        let origin = match kind {
+            Kind::Fresh => Origin::Fresh,
+            Kind::Dominated => Origin::Reused(ReuseProof::Dominance),
+            Kind::Completed | Kind::Waited => Origin::Reused(ReuseProof::Completion),
+        };
+        let reservation = self.take(state, at, offset, kind, size)?;
+        Some(Acquire::Ready { reservation, origin })
     }
 
     /// Takes a slab for a generation that has none.
@@ -418,7 +397,7 @@ impl ArenaPool {
             generation.growing = false;
             if let Some(slab) = slab {
                 generation.slab = Some(slab);
-                generation.before = Before::Nothing { used: false };
+                generation.past = Past::fresh(slab.size);
                 state.ring.open(at, slab.size);
                 self.gauges.committed.add(slab.size);
                 self.gauges.slabs.add(1);
@@ -442,11 +421,7 @@ impl ArenaPool {
         };
         match death {
             None => ticket.requested = CANCELED,
-            Some(death) => {
-                if ticket.death.set(death, &*self.host.progress) {
-                    bump(&self.gauges.tainted);
-                }
-            }
+            Some(death) => ticket.write(death, &|entry| self.has_reached(entry)),
         }
         self.arriving.fetch_add(size, Ordering::Relaxed);
         self.gauges.released(size, size);
@@ -456,12 +431,29 @@ impl ArenaPool {
         Ok(())
     }
 
-    fn refresh_all(&self, state: &mut State) {
+    /// Takes note of what has been reached. Whether anything was that free bytes waited for.
+    fn refresh(&self, state: &mut State) -> bool {
         self.sort_inbox(state);
-        for at in state.ring.order() {
-            let top = state.ring.top(at);
-            self.refresh(&mut state.generations[at], top);
+        let State { ring, generations } = state;
+        let mut moved = false;
+        for (at, generation) in generations.iter_mut().enumerate() {
+            if generation.past.refresh(&|entry| self.has_reached(entry)) {
+                moved = true;
+                self.count(generation, ring, at);
+            }
         }
+        moved
+    }
+
+    fn reserved(&self, found: Acquire) -> Acquire {
+        if self.host.sink.is_some()
+            && let Acquire::Ready { reservation, .. } | Acquire::AfterWait { reservation, .. } =
+                &found
+        {
+            let &Reservation { pool, slab, offset, size, .. } = reservation;
+            self.emit(Event::Reserved { pool, slab, offset, size });
+        }
+        found
     }
 }
 
@@ -483,9 +475,9 @@ impl Pool for ArenaPool {
         }
     }
 
-    /// What alignment skips is gone until the generation ends.
-    fn footprint(&self, size: u64, alignment: u64) -> u64 {
-        size.saturating_add(alignment.saturating_sub(1))
+    /// Its size: what alignment skips stays free.
+    fn footprint(&self, size: u64, _alignment: u64) -> u64 {
+        size
     }
 
     fn acquire(&self, request: &Request<'_>) -> Result<Acquire, PoolError> {
@@ -499,17 +491,21 @@ impl Pool for ArenaPool {
         }
         let observed = self.notification.observe();
         let mut may_grow = request.may_grow;
+        let mut first = true;
         loop {
-            let at = {
-                let state = &mut *self.state.lock();
+            let (at, growth_required) = {
+                let mut guard = self.state.lock();
+                let state = &mut *guard;
                 self.sort_inbox(state);
                 if !self.config.budget.allows(self.gauges.reserved.now(), request.size) {
                     bump(&self.gauges.over_budget);
                     return Ok(Acquire::OverBudget { observed });
                 }
-                if let Some(found) = self.find(state, request) {
-                    return Ok(found);
+                if let Some(found) = self.find(state, request, first) {
+                    drop(guard);
+                    return Ok(self.reserved(found));
                 }
+                first = false;
                 let vacant = |&at: &usize| {
                     state.generations[at].slab.is_none() && !state.generations[at].growing
                 };
@@ -517,7 +513,8 @@ impl Pool for ArenaPool {
                 if let Some(at) = at {
                     state.generations[at].growing = true;
                 }
-                at
+                // Any generation could hold it, were it empty.
+                (at, state.generations.iter().all(|generation| generation.slab.is_none()))
             };
             // Others may fill what this thread grew; then it grows once more, as long as there is a
             // generation without a slab.
@@ -527,7 +524,7 @@ impl Pool for ArenaPool {
             };
             if !may_grow {
                 bump(&self.gauges.exhausted);
-                return Ok(Acquire::Exhausted { observed, growth_required: true });
+                return Ok(Acquire::Exhausted { observed, growth_required });
             }
         }
     }
@@ -536,13 +533,16 @@ impl Pool for ArenaPool {
         self.give(reservation, Some(death))
     }
 
-    /// The bytes are usable again at once if they were the last ones taken, otherwise with their batch.
+    /// The bytes are at once what they were before.
     fn cancel(&self, reservation: Reservation) -> Result<(), ReleaseError> {
         self.give(reservation, None)
     }
 
     fn poll(&self) {
-        self.refresh_all(&mut self.state.lock());
+        let moved = self.refresh(&mut self.state.lock());
+        if moved {
+            self.notification.signal_if_observed();
+        }
     }
 
     /// Batches in flight keep what their live parts hold; all else becomes clean.
@@ -550,21 +550,17 @@ impl Pool for ArenaPool {
         {
             let state = &mut *self.state.lock();
             self.sort_inbox(state);
-            for at in state.ring.order() {
-                let top = state.ring.top(at);
-                let generation = &mut state.generations[at];
-                if !matches!(generation.before, Before::Nothing { .. }) {
-                    generation.before = Before::Nothing { used: true };
-                }
-                generation.joined = Some(Frontier::new());
+            let State { ring, generations } = state;
+            for (at, generation) in generations.iter_mut().enumerate() {
+                generation.past.quiesce();
                 for part in &mut generation.parts {
-                    if let PartState::Released(death) = &mut part.state {
-                        *death = StoredDeath::IDLE;
+                    if let PartState::Released(fate) = &mut part.state {
+                        *fate = Fate::Over;
                     }
                 }
-                let [pending, tainted] = generation.free_parts;
-                generation.free_parts = [pending + tainted, 0];
-                self.count(generation, top);
+                let [pending, tainted] = generation.released;
+                generation.released = [pending + tainted, 0];
+                self.count(generation, ring, at);
             }
         }
         self.notification.signal_if_observed();
@@ -572,16 +568,14 @@ impl Pool for ArenaPool {
 
     fn trim(&self, how: Trim) -> Result<u64, PoolError> {
         let (mut trimmed, mut kept, mut kept_bytes) = (0, 0, 0);
+        self.poll();
         for at in 0..self.config.generations as usize {
             let slab = {
                 let state = &mut *self.state.lock();
-                self.refresh_all(state);
+                let empty = state.ring.parts(at) == 0;
                 let generation = &mut state.generations[at];
-                let clean = matches!(generation.before, Before::Nothing { .. });
-                let Some(slab) = generation.slab.filter(|_| clean && generation.parts.is_empty())
-                else {
-                    continue;
-                };
+                let clean = empty && generation.past.is_clean();
+                let Some(slab) = generation.slab.filter(|_| clean) else { continue };
                 if how == Trim::Excess && self.config.retention.keeps(kept, kept_bytes, slab.size) {
                     kept += 1;
                     kept_bytes += slab.size;
@@ -630,45 +624,55 @@ impl Pool for ArenaPool {
     fn inspect(&self, visit: &mut dyn FnMut(&BlockView<'_>)) {
         let state = &mut *self.state.lock();
         self.sort_inbox(state);
+        let State { ring, generations } = state;
         let mut order = Index::default();
-        for at in state.ring.order() {
-            if let Some(slab) = state.generations[at].slab {
+        for (at, generation) in generations.iter().enumerate() {
+            if let Some(slab) = generation.slab {
                 order.insert((slab.id.to_bits(), 0, 0), at as u64);
             }
         }
         for at in order.words() {
-            let generation = &state.generations[at as usize];
+            let generation = &generations[at as usize];
             let Some(slab) = generation.slab else { continue };
             let mut block = |offset: u64, end: u64, state: BlockState<'_>| {
-                if end > offset {
-                    visit(&BlockView { slab: slab.id, offset, size: end - offset, state });
+                visit(&BlockView { slab: slab.id, offset, size: end - offset, state });
+            };
+            let mut parts: Vec<&Part> = generation.parts.iter().collect();
+            parts.retain(|part| !matches!(part.state, PartState::Canceled));
+            parts.sort_unstable_by_key(|part| part.offset);
+            let mut parts = parts.into_iter().peekable();
+            let mut free = ring.free(at as usize).peekable();
+            loop {
+                let first = free.peek().map(|&(start, _)| start);
+                match parts.next_if(|part| first.is_none_or(|start| part.offset < start)) {
+                    Some(part) => {
+                        let state = match &part.state {
+                            PartState::Released(Fate::Unknown) => BlockState::Tainted,
+                            PartState::Released(Fate::After(after)) => {
+                                BlockState::Pending(after.as_ref())
+                            }
+                            // Nobody may have the bytes until the batch is over.
+                            PartState::Released(_) => BlockState::Pending(FrontierRef::EMPTY),
+                            PartState::Live | PartState::Canceled => {
+                                BlockState::Live { requested: part.size }
+                            }
+                        };
+                        block(part.offset, part.offset + part.size, state);
+                    }
+                    None => {
+                        let Some((mut start, end)) = free.next() else { break };
+                        for (to, fate) in generation.past.over(start, end) {
+                            let state = match fate {
+                                Fate::Fresh | Fate::Over => BlockState::Clean,
+                                Fate::After(after) => BlockState::Pending(after.as_ref()),
+                                Fate::Unknown => BlockState::Tainted,
+                            };
+                            block(start, to, state);
+                            start = to;
+                        }
+                    }
                 }
-            };
-            let before = match &generation.before {
-                Before::Nothing { .. } => BlockState::Clean,
-                Before::After(frontier) => BlockState::Pending(frontier.as_ref()),
-                Before::Unknown => BlockState::Tainted,
-            };
-            let in_flight = match (&generation.before, before) {
-                // Nobody may have the bytes until the batch is over.
-                (Before::Nothing { .. }, _) => BlockState::Pending(FrontierRef::EMPTY),
-                (_, before) => before,
-            };
-            let mut end = 0;
-            for part in &generation.parts {
-                block(end, part.offset, in_flight);
-                end = part.offset + part.size;
-                let state = match &part.state {
-                    PartState::Live => BlockState::Live { requested: part.size },
-                    PartState::Released(death) => match death.get() {
-                        Death::Unknown => BlockState::Tainted,
-                        death => BlockState::Pending(death.frontier().unwrap_or_default()),
-                    },
-                    PartState::Canceled => in_flight,
-                };
-                block(part.offset, end, state);
             }
-            block(end, slab.size, before);
         }
     }
 }

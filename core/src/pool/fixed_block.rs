@@ -120,8 +120,6 @@ struct Admin {
     side: Side,
     /// Places without a slab and without one on its way.
     vacant: Vec<u32>,
-    #[expect(clippy::vec_box, reason = "the boxes travel; their addresses must not change")]
-    tickets: Vec<Box<Ticket>>,
 }
 
 /// The pool; see the [module](self).
@@ -150,7 +148,6 @@ pub struct FixedBlockPool {
     committed: AtomicU64,
     peak_committed: AtomicU64,
     tainted_blocks: AtomicU64,
-    tainted_deaths: AtomicU64,
     missed: AtomicU64,
     exhausted: AtomicU64,
     over_budget: AtomicU64,
@@ -198,7 +195,6 @@ impl FixedBlockPool {
             admin: Mutex::new(Admin {
                 side: Side::default(),
                 vacant: (0..shape.max_slabs).rev().collect(),
-                tickets: Vec::new(),
             }),
             aside: AtomicU32::new(0),
             reserved: AtomicU64::new(0),
@@ -206,7 +202,6 @@ impl FixedBlockPool {
             committed: AtomicU64::new(0),
             peak_committed: AtomicU64::new(0),
             tainted_blocks: AtomicU64::new(0),
-            tainted_deaths: AtomicU64::new(0),
             missed: AtomicU64::new(0),
             exhausted: AtomicU64::new(0),
             over_budget: AtomicU64::new(0),
@@ -355,20 +350,45 @@ impl FixedBlockPool {
     ) -> Result<Acquire, PoolError> {
         let mine = self.counters.mine();
         let hint = mine.hint();
-        if let Some(found) = self.find_by_progress(request.frontier, hint, multiple) {
-            return Ok(self.ready(&found, request.size, mine));
-        }
-        self.missed.fetch_add(1, Ordering::Relaxed);
-        if request.may_wait
-            && let Some((found, wait)) = self.find_soonest(hint, multiple)
-        {
-            let reservation = self.reservation(&found, request.size, mine);
-            return Ok(Acquire::AfterWait { reservation, wait });
-        }
-        if request.may_grow
-            && let Some(found) = self.grow()?
-        {
-            return Ok(self.ready(&found, request.size, mine));
+        let mut observed = observed;
+        let mut missed = false;
+        loop {
+            let mut moved = false;
+            let found = self.find_by_progress(request.frontier, hint, multiple, &mut moved);
+            if moved {
+                // What is left of it is for others who wait.
+                self.notification.signal_if_observed();
+            }
+            if let Some(found) = found {
+                return Ok(self.ready(&found, request.size, mine));
+            }
+            if !missed {
+                missed = true;
+                self.missed.fetch_add(1, Ordering::Relaxed);
+            }
+            if request.may_wait
+                && let Some((found, wait)) =
+                    self.find_soonest(request.frontier, hint, multiple)
+            {
+                if wait.is_empty() {
+                    return Ok(self.ready(&found, request.size, mine));
+                }
+                let reservation = self.reservation(&found, request.size, mine);
+                return Ok(Acquire::AfterWait { reservation, wait });
+            }
+            if request.may_grow
+                && let Some(found) = self.grow()?
+            {
+                return Ok(self.ready(&found, request.size, mine));
+            }
+            if !moved {
+                break;
+            }
+            // The signal was for this requester too: it looks again, from a later observation.
+            observed = self.notification.observe();
+            if let Some(found) = self.find_at_once(request.frontier, hint, multiple) {
+                return Ok(self.ready(&found, request.size, mine));
+            }
         }
         self.exhausted.fetch_add(1, Ordering::Relaxed);
         // Any slab could, if it had a free block.
@@ -424,15 +444,12 @@ impl FixedBlockPool {
     fn put_aside(&self, block: u32, padding: u64, death: Death<'_>, mine: Mine<'_>) {
         let mut ticket = Ticket::new();
         ticket.block = block;
-        if ticket.death.set(death, &*self.host.progress) {
-            self.tainted_deaths.fetch_add(1, Ordering::Relaxed);
-        }
-        match ticket.death.get() {
-            Death::Unknown => {
-                self.tainted_blocks.fetch_add(1, Ordering::Relaxed);
-                mine.released(padding, false);
-            }
-            Death::Idle | Death::After(_) => mine.released(padding, true),
+        ticket.write(death, &|entry| self.has_reached(entry));
+        if matches!(death, Death::Unknown) {
+            self.tainted_blocks.fetch_add(1, Ordering::Relaxed);
+            mine.released(padding, false);
+        } else {
+            mine.released(padding, true);
         }
         self.inbox.push(ticket);
     }
@@ -509,7 +526,10 @@ impl Pool for FixedBlockPool {
         if source == SIDE {
             let mut ticket = Ticket::new();
             ticket.block = block;
-            ticket.death = self.admin.lock().side.death_of(block);
+            {
+                let admin = self.admin.lock();
+                ticket.write(admin.side.death_of(block), &|entry| self.has_reached(entry));
+            }
             mine.released(padding, true);
             self.inbox.push(ticket);
         } else {
@@ -521,24 +541,9 @@ impl Pool for FixedBlockPool {
     }
 
     fn poll(&self) {
-        let mut cleaned = 0;
-        for (axis, shelf) in self.shelves() {
-            while let Some(least) = self.blocks.least(shelf) {
-                let reached = self.reached(axis, least);
-                if least > reached {
-                    break;
-                }
-                let count = self.clean_shelf(shelf, reached);
-                cleaned += count;
-                if count == 0 && self.blocks.least(shelf) == Some(least) {
-                    break;
-                }
-            }
-        }
-        let admin = &mut *self.admin.lock();
-        self.sort_inbox(admin);
-        self.count_aside(admin);
-        if cleaned != 0 {
+        let cleaned = self.clean_shelves();
+        let moved = self.settle_side(&mut self.admin.lock());
+        if cleaned != 0 || moved {
             self.notification.signal_if_observed();
         }
     }
@@ -549,7 +554,7 @@ impl Pool for FixedBlockPool {
         }
         {
             let admin = &mut *self.admin.lock();
-            self.sort_inbox(admin);
+            self.settle_side(admin);
             admin.side.drain(&mut |block, was_tainted| {
                 if was_tainted {
                     self.tainted_blocks.fetch_sub(1, Ordering::Relaxed);
@@ -601,7 +606,8 @@ impl Pool for FixedBlockPool {
             missed: load(&self.missed),
             exhausted: load(&self.exhausted),
             over_budget: load(&self.over_budget),
-            tainted: load(&self.tainted_deaths),
+            // A death is kept whatever the number of its axes.
+            tainted: 0,
         }
     }
 
@@ -615,9 +621,9 @@ impl Pool for FixedBlockPool {
 
     /// Blocks that change hands during the walk are seen as live: the lock does not stop the others.
     fn inspect(&self, visit: &mut dyn FnMut(&BlockView<'_>)) {
-        let admin = &mut *self.admin.lock();
-        self.sort_inbox(admin);
-        self.count_aside(admin);
+        let mut guard = self.admin.lock();
+        let admin = &mut *guard;
+        let moved = self.settle_side(admin);
         let mut slabs = Index::default();
         for (place, at) in self.places.iter().zip(0u32..) {
             let blocks = place.blocks.load(Ordering::Relaxed);
@@ -650,6 +656,10 @@ impl Pool for FixedBlockPool {
                 let offset = u64::from(block - first) * self.shape.stride;
                 visit(&BlockView { slab, offset, size: self.shape.stride, state });
             }
+        }
+        drop(guard);
+        if moved {
+            self.notification.signal_if_observed();
         }
     }
 }

@@ -19,7 +19,7 @@
 //! right successor whatever happened to it in between.
 
 use crate::death::Death;
-use crate::frontier::{FixedFrontier, Merge};
+use crate::frontier::{Entry, FixedFrontier, Frontier, FrontierRef, Merge};
 use crate::pool::MAX_DEATH_AXES;
 use crate::progress::Progress;
 use crate::sync::atomic::{AtomicPtr, Ordering};
@@ -95,6 +95,8 @@ pub(crate) struct Ticket {
     /// While the reservation is out: the death to restore if it is canceled. On its way back: the
     /// death of the block.
     pub(crate) death: StoredDeath,
+    /// The death instead, where it has more axes than fit there and the pool can keep it all the same.
+    wide: Option<Box<Frontier>>,
 }
 
 // SAFETY: `next` is only read and written by whoever owns the box: the pusher before it publishes the
@@ -112,8 +114,50 @@ impl Ticket {
             block: 0,
             requested: 0,
             death: StoredDeath::IDLE,
+            wide: None,
         })
     }
+
+    /// Writes a death down, whatever the number of its axes. Allocates when more than [`MAX_DEATH_AXES`] of them have not
+    /// been reached.
+    pub(crate) fn write(&mut self, death: Death<'_>, reached: &dyn Fn(Entry) -> bool) {
+        self.wide = None;
+        self.death.unknown = matches!(death, Death::Unknown);
+        self.death.after.clear();
+        if let Death::After(frontier) = death
+            && self.death.after.assign(frontier) == Merge::Overflow
+        {
+            let left = unreached(frontier, reached);
+            if self.death.after.assign(left.as_ref()) == Merge::Overflow {
+                self.wide = Some(Box::new(left));
+            }
+        }
+    }
+
+    /// What was [written](Self::write).
+    pub(crate) fn written(&self) -> Death<'_> {
+        self.wide.as_ref().map_or_else(|| self.death.get(), |wide| Death::After((**wide).as_ref()))
+    }
+}
+
+/// The entries that have not been reached.
+pub(crate) fn unreached(frontier: FrontierRef<'_>, reached: &dyn Fn(Entry) -> bool) -> Frontier {
+    part(frontier, |entry| !reached(entry))
+}
+
+/// What of a death somebody has to wait for who knows `known`.
+pub(crate) fn to_wait_for(
+    death: FrontierRef<'_>,
+    known: FrontierRef<'_>,
+    reached: &dyn Fn(Entry) -> bool,
+) -> Frontier {
+    part(death, |entry| known.get(entry.axis) < entry.epoch && !reached(entry))
+}
+
+fn part(frontier: FrontierRef<'_>, keep: impl Fn(Entry) -> bool) -> Frontier {
+    // Part of a frontier is one.
+    let kept = frontier.entries().iter().copied().filter(|&entry| keep(entry));
+    Frontier::from_entries(kept).unwrap_or_default()
 }
 
 impl fmt::Debug for Ticket {
@@ -282,7 +326,7 @@ impl Drop for Drained {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::{Axis, Entry, Frontier, NoProgress};
+    use crate::{Axis, NoProgress};
     use alloc::vec::Vec;
 
     #[test]

@@ -8,10 +8,13 @@
 //!
 //! Kept slabs are filed by size and then by what they wait for, so a search does not grow with slabs
 //! that are not ready. What has been reached goes back to the provider with the next
-//! [`poll`](Pool::poll), or when the provider refuses another slab.
+//! [`poll`](Pool::poll), or when the provider refuses another slab or the pool may not hold more.
+//!
+//! A slab serves requests of its own size, in whole granules of the provider, and no others: what is kept of other sizes is
+//! never handed out in its place, and growth is what a request needs when no slab of its size is held.
 //!
 //! Invariants: every slab is in one slot; a slot is live, filed in the side of its size, or clean there.
-//! Cost: a search is logarithmic in kept slabs; otherwise the provider's.
+//! Cost: a search is that of [`side`](super::side) among kept slabs of the size; otherwise the provider's.
 
 use crate::index::Index;
 use crate::inspect::{BlockState, BlockView, Event};
@@ -19,7 +22,7 @@ use crate::notification::Notification;
 use crate::offset::align_up;
 use crate::pool::budget::Budget;
 use crate::pool::gauges::{Gauges, Kind, bump};
-use crate::pool::inbox::{Inbox, StoredDeath, Ticket};
+use crate::pool::inbox::{Inbox, Ticket, to_wait_for};
 use crate::pool::side::Side;
 use crate::pool::{
     Acquire, Origin, Pool, PoolError, PoolHost, PoolId, PoolProperties, PoolStats, ReleaseError,
@@ -28,7 +31,7 @@ use crate::pool::{
 use crate::slab::{Grant, Slab, SlabError, SlabId, SlabProperties, SlabProvider, Trim};
 use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
-use crate::{Death, Entry, Frontier, FrontierRef};
+use crate::{Axis, Death, Entry, Epoch};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -57,6 +60,8 @@ struct Slot {
     class: u64,
     requested: u64,
     live: bool,
+    /// Handed out before, and not given back unused.
+    used: bool,
 }
 
 #[derive(Debug, Default)]
@@ -68,16 +73,31 @@ struct State {
     kept: Vec<Kept>,
     /// Slabs held or on their way.
     held: u32,
-    #[expect(clippy::vec_box, reason = "the boxes travel; their addresses must not change")]
-    tickets: Vec<Box<Ticket>>,
+    /// Bytes of the budget for slabs that are on their way.
+    promised: u64,
 }
 
-/// Kept slabs of a class.
+/// Slabs of a class.
 #[derive(Debug, Default)]
 struct Kept {
     waiting: Side,
-    /// Those that wait for nothing, and whether they ever did.
-    clean: Vec<(u32, bool)>,
+    /// Those that wait for nothing.
+    clean: Vec<u32>,
+    /// All of them, live ones too.
+    slabs: u32,
+}
+
+/// Where a search under the lock leads.
+enum Next {
+    Answer(Acquire),
+    OverBudget,
+    /// A slab of the class is promised, when the budget had refused so many.
+    Grow(u64),
+    /// `full`: no more slabs may be held, unless clean ones go.
+    Refuse {
+        growth_required: bool,
+        full: bool,
+    },
 }
 
 impl State {
@@ -96,7 +116,22 @@ impl State {
         self.classes.insert((class, 0, 0), place as u64);
         place
     }
+
+    /// No slab of the class is held.
+    fn lacks(&mut self, class: u64) -> bool {
+        self.kept(class).is_none_or(|kept| kept.slabs == 0)
+    }
+
+    /// A slab went back to the provider.
+    fn forget(&mut self, block: u32, class: u64) {
+        self.vacant.push(block);
+        self.held -= 1;
+        if let Some(kept) = self.kept(class) {
+            kept.slabs -= 1;
+        }
+    }
 }
+
 
 /// The pool; see the [module](self).
 pub struct PassthroughPool {
@@ -112,6 +147,8 @@ pub struct PassthroughPool {
 
 /// `requested` of a ticket whose slab is with the provider again.
 const GONE: u64 = u64::MAX;
+/// `requested` of a ticket whose slab was not used.
+const CANCELED: u64 = u64::MAX - 1;
 
 impl PassthroughPool {
     /// A pool without slabs.
@@ -148,39 +185,44 @@ impl PassthroughPool {
 
     /// Files what came through the inbox.
     fn sort_inbox(&self, state: &mut State) {
-        state.tickets.extend(self.inbox.drain());
-        for ticket in core::mem::take(&mut state.tickets) {
+        for ticket in self.inbox.drain() {
             let place = &mut state.slots[ticket.block as usize];
-            if ticket.requested == GONE {
-                *place = None;
-                state.vacant.push(ticket.block);
-                state.held -= 1;
-                continue;
-            }
             let Some(slot) = place else { continue };
             slot.live = false;
+            slot.used |= ticket.requested != CANCELED;
             let (class, size) = (slot.class, slot.slab.size);
+            if ticket.requested == GONE {
+                *place = None;
+                state.forget(ticket.block, class);
+                continue;
+            }
             let place = state.place_of(class);
-            let Kept { waiting, clean } = &mut state.kept[place];
-            if !waiting.file(ticket.block, ticket.death, &|entry| self.has_reached(entry)) {
-                let waited = !matches!(ticket.death.get(), Death::Idle);
+            let Kept { waiting, clean, .. } = &mut state.kept[place];
+            let death = ticket.written();
+            if !waiting.file(ticket.block, death, &|entry| self.has_reached(entry)) {
                 self.gauges.pending.sub(size);
-                clean.push((ticket.block, waited));
+                clean.push(ticket.block);
             }
         }
     }
 
-    /// Moves on what has been reached in one class.
-    fn advance(&self, slots: &[Option<Slot>], kept: &mut Kept) {
-        let Kept { waiting, clean } = kept;
+    /// Moves on what has been reached in one class. Whether there was any.
+    fn advance(&self, slots: &[Option<Slot>], kept: &mut Kept) -> bool {
+        let Kept { waiting, clean, .. } = kept;
         waiting.advance(&|entry| self.has_reached(entry), &mut |block| {
             let size = slots[block as usize].map_or(0, |slot| slot.slab.size);
             self.gauges.pending.sub(size);
-            clean.push((block, true));
-        });
+            clean.push(block);
+        })
     }
 
-    /// Makes a kept slab live. `reserved` has the class counted already.
+    /// Whether the budget has room for so many bytes.
+    fn allows(&self, state: &State, bytes: u64) -> bool {
+        let taken = self.gauges.reserved.now().saturating_add(state.promised);
+        self.config.budget.allows(taken, bytes)
+    }
+
+    /// Makes a slab live.
     fn revive(
         &self,
         state: &mut State,
@@ -193,19 +235,15 @@ impl PassthroughPool {
         slot.live = true;
         slot.requested = request.size;
         let slot = *slot;
-        if was_pending {
-            self.gauges.pending.sub(slot.slab.size);
-        }
-        self.gauges.reserved.change(slot.class, slot.slab.size);
+        self.gauges.reserved.add(slot.slab.size);
         self.gauges.acquired(kind, request.size);
         let mut ticket = Ticket::new();
         ticket.block = block;
         ticket.requested = slot.slab.size;
         if was_pending && let Some(kept) = state.kept(slot.class) {
-            ticket.death = kept.waiting.death_of(block);
-        } else if kind == Kind::Completed {
-            // Reached already, but not never used: for a cancel.
-            ticket.death = StoredDeath::IDLE;
+            self.gauges.pending.sub(slot.slab.size);
+            // For a cancel.
+            ticket.write(kept.waiting.death_of(block), &|entry| self.has_reached(entry));
         }
         Some(Reservation {
             pool: self.id,
@@ -216,21 +254,59 @@ impl PassthroughPool {
         })
     }
 
-    /// A kept slab that may be used at once.
-    fn find(&self, state: &mut State, class: u64, request: &Request<'_>) -> Option<Acquire> {
-        let reused = |proof| Origin::Reused(proof);
+    /// Hands a kept slab out that waited: after what is left to wait for, if anything is.
+    fn revive_waiting(
+        &self,
+        state: &mut State,
+        block: u32,
+        request: &Request<'_>,
+    ) -> Option<Acquire> {
+        let class = state.slots.get(block as usize)?.as_ref()?.class;
+        let death = state.kept(class)?.waiting.take(block)?;
+        let wait = to_wait_for(death, request.frontier, &|entry| self.has_reached(entry));
+        let over = || death.entries().iter().all(|&entry| self.has_reached(entry));
+        let (kind, proof) = match wait.is_empty() {
+            false => (Kind::Waited, None),
+            true if over() => (Kind::Completed, Some(ReuseProof::Completion)),
+            true => (Kind::Dominated, Some(ReuseProof::Dominance)),
+        };
+        let reservation = self.revive(state, block, kind, true, request)?;
+        Some(match proof {
+            Some(proof) => Acquire::Ready { reservation, origin: Origin::Reused(proof) },
+            None => Acquire::AfterWait { reservation, wait },
+        })
+    }
+
+    /// A kept slab that may be used at once. `moved`: others may be usable now, or nearer to it.
+    fn find(
+        &self,
+        state: &mut State,
+        class: u64,
+        request: &Request<'_>,
+        moved: &mut bool,
+    ) -> Option<Acquire> {
         let place = state.classes.get((class, 0, 0))? as usize;
-        let State { slots, kept, .. } = state;
-        let kept = &mut kept[place];
-        let reached = |entry| self.has_reached(entry);
-        if let Some(block) = kept.waiting.take_dominated(request.frontier, &reached, &|_| true) {
-            let reservation = self.revive(state, block, Kind::Dominated, true, request)?;
-            return Some(Acquire::Ready { reservation, origin: reused(ReuseProof::Dominance) });
+        let covered = |state: &State| {
+            let suits = |block| self.suits(state, class, block);
+            state.kept[place].waiting.find_covered(request.frontier, &suits)
+        };
+        if let Some(block) = covered(state) {
+            return self.revive_waiting(state, block, request);
         }
-        self.advance(slots, kept);
-        let (block, waited) = kept.clean.pop()?;
-        let (kind, origin) = if waited {
-            (Kind::Completed, reused(ReuseProof::Completion))
+        let State { slots, kept, .. } = state;
+        if self.advance(slots, &mut kept[place]) {
+            *moved = true;
+            // What waits for fewer axes now may be covered on the rest.
+            if let Some(block) = covered(state) {
+                return self.revive_waiting(state, block, request);
+            }
+        }
+        let suiting = |&block: &u32| self.suits(state, class, block);
+        let last = state.kept[place].clean.iter().rposition(suiting)?;
+        let block = state.kept[place].clean.swap_remove(last);
+        let used = state.slots[block as usize].is_some_and(|slot| slot.used);
+        let (kind, origin) = if used {
+            (Kind::Completed, Origin::Reused(ReuseProof::Completion))
         } else {
             (Kind::Fresh, Origin::Fresh)
         };
@@ -238,44 +314,126 @@ impl PassthroughPool {
         Some(Acquire::Ready { reservation, origin })
     }
 
+    /// Whether the budget, which has room for the class, has it for the slab, should the provider have given more.
+    fn suits(&self, state: &State, class: u64, block: u32) -> bool {
+        let size = state.slots[block as usize].map_or(0, |slot| slot.slab.size);
+        size <= class || self.allows(state, size)
+    }
+
     fn find_soonest(
         &self,
         state: &mut State,
         class: u64,
         request: &Request<'_>,
-    ) -> Option<(Reservation, Frontier)> {
-        let side = &mut state.kept(class)?.waiting;
-        let (_, axis, key) = side.soonest(&|axis| self.host.progress.reached(axis), &|_| true)?;
-        let block = side.take(axis, key)?;
-        let wait = side.death_of(block).get().frontier().map(FrontierRef::to_frontier)?;
-        let reservation = self.revive(state, block, Kind::Waited, true, request)?;
-        Some((reservation, wait))
+    ) -> Option<Acquire> {
+        let place = state.classes.get((class, 0, 0))? as usize;
+        let known = |axis: Axis| -> Epoch {
+            self.host.progress.reached(axis).max(request.frontier.get(axis))
+        };
+        let suits = |block| self.suits(state, class, block);
+        let (_, block) = state.kept[place].waiting.soonest(&known, &suits)?;
+        self.revive_waiting(state, block, request)
     }
 
-    /// A new slab; `reserved` has the class counted already.
-    fn grow(&self, class: u64, request: &Request<'_>) -> Result<Option<Reservation>, PoolError> {
-        let slab = match self.host.provider.acquire(class)? {
-            Grant::Slab(slab) => slab,
-            Grant::NoCapacity => {
-                // What is clean may be just what the provider lacks.
-                if self.give_back().map_err(|(error, _)| error)? == 0 {
-                    return Ok(None);
+    /// What to do about a request.
+    fn search(&self, class: u64, request: &Request<'_>, first: bool, moved: &mut bool) -> Next {
+        let state = &mut *self.state.lock();
+        self.sort_inbox(state);
+        if !self.allows(state, class) {
+            return Next::OverBudget;
+        }
+        if let Some(found) = self.find(state, class, request, moved) {
+            return Next::Answer(found);
+        }
+        if first {
+            bump(&self.gauges.missed);
+        }
+        if request.may_wait
+            && let Some(found) = self.find_soonest(state, class, request)
+        {
+            return Next::Answer(found);
+        }
+        let full = state.held >= self.config.max_slabs;
+        if !request.may_grow || full {
+            return Next::Refuse {
+                growth_required: state.lacks(class),
+                full: request.may_grow && full,
+            };
+        }
+        state.held += 1;
+        state.promised += class;
+        Next::Grow(self.gauges.over_budget.load(Ordering::Relaxed))
+    }
+
+    /// A slab of the class from the provider. What is clean may be just what the provider lacks.
+    fn grant(&self, class: u64) -> Result<Option<Slab>, SlabError> {
+        let provider = &self.host.provider;
+        if let Grant::Slab(slab) = provider.acquire(class)? {
+            return Ok(Some(slab));
+        }
+        self.refresh();
+        if self.give_back().map_err(|(error, _)| error)? == 0 {
+            return Ok(None);
+        }
+        match provider.acquire(class)? {
+            Grant::Slab(slab) => Ok(Some(slab)),
+            Grant::NoCapacity => Ok(None),
+        }
+    }
+
+    /// Makes a promised slab a reservation; `None` when the provider has none. `turned_away` is how many others the budget
+    /// had refused when it was promised.
+    fn grow(
+        &self,
+        class: u64,
+        request: &Request<'_>,
+        turned_away: u64,
+    ) -> Result<Option<Reservation>, PoolError> {
+        let granted = self.grant(class);
+        let (reservation, unused) = {
+            let state = &mut *self.state.lock();
+            state.promised -= class;
+            match granted {
+                Ok(Some(slab)) if slab.size >= request.size && self.allows(state, slab.size) => {
+                    (self.take_in(state, slab, class, request), None)
                 }
-                match self.host.provider.acquire(class)? {
-                    Grant::Slab(slab) => slab,
-                    Grant::NoCapacity => return Ok(None),
+                ref other => {
+                    state.held -= 1;
+                    (None, other.as_ref().ok().copied().flatten())
                 }
             }
         };
-        if slab.size < request.size {
-            self.host.provider.release(slab.id)?;
-            return Err(SlabError::InvalidSize { size: class }.into());
+        if let Some(reservation) = reservation {
+            let &Reservation { pool, slab, .. } = &reservation;
+            let size = granted.ok().flatten().map_or(class, |slab| slab.size);
+            self.emit(Event::SlabAcquired { pool, slab, size });
+            return Ok(Some(reservation));
         }
+        // Whoever comes later sees the bytes back in the budget; those before must be told.
+        if self.gauges.over_budget.load(Ordering::Relaxed) != turned_away {
+            self.notification.signal_if_observed();
+        }
+        if let Some(slab) = unused {
+            self.host.provider.release(slab.id)?;
+            if slab.size < request.size {
+                return Err(SlabError::InvalidSize { size: class }.into());
+            }
+        }
+        granted?;
+        Ok(None)
+    }
+
+    /// A new slab becomes live.
+    fn take_in(
+        &self,
+        state: &mut State,
+        slab: Slab,
+        class: u64,
+        request: &Request<'_>,
+    ) -> Option<Reservation> {
         self.gauges.committed.add(slab.size);
         self.gauges.slabs.add(1);
-        self.emit(Event::SlabAcquired { pool: self.id, slab: slab.id, size: slab.size });
-        let state = &mut *self.state.lock();
-        let slot = Some(Slot { slab, class, requested: request.size, live: true });
+        let slot = Some(Slot { slab, class, requested: request.size, live: true, used: false });
         let block = if let Some(block) = state.vacant.pop() {
             state.slots[block as usize] = slot;
             block
@@ -283,7 +441,9 @@ impl PassthroughPool {
             state.slots.push(slot);
             state.slots.len() as u32 - 1
         };
-        Ok(self.revive(state, block, Kind::Fresh, false, request))
+        let place = state.place_of(class);
+        state.kept[place].slabs += 1;
+        self.revive(state, block, Kind::Fresh, false, request)
     }
 
     /// Gives clean slabs back; returns the bytes, also those before a failure.
@@ -296,21 +456,19 @@ impl PassthroughPool {
                     let place = place as usize;
                     Some((place, state.kept.get_mut(place)?.clean.pop()?))
                 });
-                found.and_then(|(place, (block, waited))| {
-                    let slot = state.slots[block as usize].take()?;
-                    Some((place, block, waited, slot))
+                found.and_then(|(place, block)| {
+                    Some((place, block, state.slots[block as usize].take()?))
                 })
             };
-            let Some((place, block, waited, slot)) = next else { break };
+            let Some((place, block, slot)) = next else { break };
             let released = self.host.provider.release(slot.slab.id);
             let state = &mut *self.state.lock();
             if let Err(error) = released {
                 state.slots[block as usize] = Some(slot);
-                state.kept[place].clean.push((block, waited));
+                state.kept[place].clean.push(block);
                 return Err((error, bytes));
             }
-            state.vacant.push(block);
-            state.held -= 1;
+            state.forget(block, slot.class);
             bytes += slot.slab.size;
             self.gauges.committed.sub(slot.slab.size);
             self.gauges.slabs.sub(1);
@@ -323,12 +481,17 @@ impl PassthroughPool {
         Ok(bytes)
     }
 
+    /// Moves on what has been reached.
     fn refresh(&self) {
-        let state = &mut *self.state.lock();
-        self.sort_inbox(state);
-        let State { slots, classes, kept, .. } = state;
-        for place in classes.words() {
-            self.advance(slots, &mut kept[place as usize]);
+        let moved = {
+            let state = &mut *self.state.lock();
+            self.sort_inbox(state);
+            let State { slots, classes, kept, .. } = state;
+            let each = classes.words().map(|place| self.advance(slots, &mut kept[place as usize]));
+            each.fold(false, |moved, one| moved | one)
+        };
+        if moved {
+            self.notification.signal_if_observed();
         }
     }
 
@@ -384,69 +547,64 @@ impl Pool for PassthroughPool {
         if request.alignment > self.slabs.alignment {
             return Err(PoolError::InvalidAlignment { alignment: request.alignment });
         }
-        let observed = self.notification.observe();
         let gauges = &self.gauges;
-        let (room, turned_away) = {
-            let state = &mut *self.state.lock();
-            self.sort_inbox(state);
-            if !self.config.budget.allows(gauges.reserved.now(), class) {
-                bump(&gauges.over_budget);
-                return Ok(Acquire::OverBudget { observed });
+        let mut first = true;
+        let mut may_make_room = true;
+        loop {
+            let observed = self.notification.observe();
+            let mut moved = false;
+            let next = self.search(class, request, first, &mut moved);
+            first = false;
+            if moved {
+                self.notification.signal_if_observed();
             }
-            // Under the lock all additions happen, so the budget holds.
-            if let Some(found) = {
-                gauges.reserved.add(class);
-                self.find(state, class, request)
-            } {
-                return Ok(self.reserved(found));
+            match next {
+                Next::Answer(found) => return Ok(self.reserved(found)),
+                Next::OverBudget => {
+                    bump(&gauges.over_budget);
+                    return Ok(Acquire::OverBudget { observed });
+                }
+                Next::Grow(turned_away) => {
+                    let grown = self.grow(class, request, turned_away)?;
+                    if let Some(reservation) = grown {
+                        let origin = Origin::Fresh;
+                        return Ok(self.reserved(Acquire::Ready { reservation, origin }));
+                    }
+                    bump(&gauges.exhausted);
+                    let growth_required = self.state.lock().lacks(class);
+                    return Ok(Acquire::Exhausted { observed, growth_required });
+                }
+                Next::Refuse { full: true, .. } if may_make_room => {
+                    may_make_room = false;
+                    self.refresh();
+                    self.give_back().map_err(|(error, _)| error)?;
+                }
+                // What others are told of is to be seen by this search as well.
+                Next::Refuse { .. } if moved => {}
+                Next::Refuse { growth_required, .. } => {
+                    bump(&gauges.exhausted);
+                    return Ok(Acquire::Exhausted { observed, growth_required });
+                }
             }
-            bump(&gauges.missed);
-            if request.may_wait
-                && let Some((reservation, wait)) = self.find_soonest(state, class, request)
-            {
-                return Ok(self.reserved(Acquire::AfterWait { reservation, wait }));
-            }
-            let room = request.may_grow && state.held < self.config.max_slabs;
-            state.held += u32::from(room);
-            (room, gauges.over_budget.load(Ordering::Relaxed))
-        };
-        let grown = if room { self.grow(class, request) } else { Ok(None) };
-        if let Ok(Some(reservation)) = grown {
-            return Ok(self.reserved(Acquire::Ready { reservation, origin: Origin::Fresh }));
         }
-        gauges.reserved.sub(class);
-        let turned_others_away = {
-            // Under the lock: whoever comes later sees the bytes back in the budget.
-            let state = &mut *self.state.lock();
-            state.held -= u32::from(room);
-            gauges.over_budget.load(Ordering::Relaxed) != turned_away
-        };
-        if turned_others_away {
-            self.notification.signal_if_observed();
-        }
-        grown?;
-        bump(&gauges.exhausted);
-        Ok(Acquire::Exhausted { observed, growth_required: true })
     }
 
     fn release(&self, reservation: Reservation, death: Death<'_>) -> Result<(), ReleaseError> {
         let (mut ticket, parts) = self.token(reservation)?;
         let bytes = ticket.requested;
-        if ticket.death.set(death, &*self.host.progress) {
-            bump(&self.gauges.tainted);
-        }
-        let reached = match ticket.death.get() {
-            Death::Idle => true,
-            Death::After(after) => after.entries().iter().all(|&entry| self.has_reached(entry)),
-            Death::Unknown => false,
-        };
+        ticket.write(death, &|entry| self.has_reached(entry));
+        let death = ticket.written();
+        let unknown = matches!(death, Death::Unknown);
+        let reached = death
+            .frontier()
+            .is_some_and(|after| after.entries().iter().all(|&entry| self.has_reached(entry)));
         let gone = reached && self.host.provider.release(parts.slab).is_ok();
         self.gauges.released(bytes, parts.size);
         if gone {
             self.gauges.committed.sub(bytes);
             self.gauges.slabs.sub(1);
             ticket.requested = GONE;
-        } else if matches!(ticket.death.get(), Death::Unknown) {
+        } else if unknown {
             self.gauges.tainted_bytes.add(bytes);
         } else {
             self.gauges.pending.add(bytes);
@@ -461,9 +619,10 @@ impl Pool for PassthroughPool {
 
     fn cancel(&self, reservation: Reservation) -> Result<(), ReleaseError> {
         // The ticket still has the death that was there before.
-        let (ticket, parts) = self.token(reservation)?;
+        let (mut ticket, parts) = self.token(reservation)?;
         self.gauges.released(ticket.requested, parts.size);
         self.gauges.pending.add(ticket.requested);
+        ticket.requested = CANCELED;
         self.inbox.push(ticket);
         self.finish(&parts);
         Ok(())
@@ -482,7 +641,7 @@ impl Pool for PassthroughPool {
             self.sort_inbox(state);
             let State { classes, kept, slots, .. } = state;
             for place in classes.words() {
-                let Kept { waiting, clean } = &mut kept[place as usize];
+                let Kept { waiting, clean, .. } = &mut kept[place as usize];
                 waiting.drain(&mut |block, was_tainted| {
                     let size = slots[block as usize].map_or(0, |slot| slot.slab.size);
                     if was_tainted {
@@ -490,7 +649,7 @@ impl Pool for PassthroughPool {
                     } else {
                         self.gauges.pending.sub(size);
                     }
-                    clean.push((block, true));
+                    clean.push(block);
                 });
             }
         }

@@ -2,12 +2,13 @@
 
 use super::counters::Kind;
 use super::{Admin, CLEAN, FixedBlockPool, Found, SIDE, USED};
-use crate::offset::fixed_block::{MAX_KEY, Query};
+use crate::offset::fixed_block::{MAX_KEY, Query, Taken};
+use crate::pool::inbox::to_wait_for;
 use crate::sync::atomic::Ordering;
-use crate::{Death, Epoch, Frontier, FrontierRef};
+use crate::{Axis, Entry, Epoch, Frontier, FrontierRef};
 
 impl FixedBlockPool {
-    /// Looks where no lock is needed and nothing outside the pool is asked.
+    /// Looks where no lock is needed and nothing outside the pool is asked, but for what proves that a block is ready.
     #[inline]
     pub(super) fn find_at_once(
         &self,
@@ -23,126 +24,227 @@ impl FixedBlockPool {
                 }
                 let query = Query { limit, hint, multiple };
                 if let Some(taken) = self.search(self.blocks.take(shelf, query)) {
+                    let over = self.host.progress.has_reached(axis, taken.key);
                     return Some(Found {
                         block: taken.block,
                         source: shelf,
-                        kind: Kind::Dominated,
+                        kind: if over { Kind::Completed } else { Kind::Dominated },
                         was_pending: true,
                     });
                 }
             }
         }
         let query = Query { limit: MAX_KEY, hint, multiple };
-        let taken = self.search(self.blocks.take(CLEAN, query))?;
-        // The key says whether the block was ever handed out.
-        let kind = if taken.key == 0 { Kind::Fresh } else { Kind::Completed };
-        Some(Found { block: taken.block, source: CLEAN, kind, was_pending: false })
+        Some(clean(self.search(self.blocks.take(CLEAN, query))?))
     }
 
-    /// Looks among blocks whose death was reached, and on the side.
+    /// Looks among blocks whose death was reached, and on the side. `moved`: others may be usable by now, or nearer to it.
     #[cold]
     pub(super) fn find_by_progress(
         &self,
         frontier: FrontierRef<'_>,
         hint: u32,
         multiple: u32,
+        moved: &mut bool,
     ) -> Option<Found> {
         for (axis, shelf) in self.shelves() {
-            let Some(least) = self.blocks.least(shelf) else { continue };
             let own = frontier.get(axis);
-            let limit = self.reached(axis, least).max(own).min(MAX_KEY);
-            if least > limit {
-                continue;
-            }
-            if let Some(taken) =
-                self.search(self.blocks.take_otherwise(shelf, Query { limit, hint, multiple }))
-            {
-                let kind = if taken.key <= own { Kind::Dominated } else { Kind::Completed };
-                return Some(Found { block: taken.block, source: shelf, kind, was_pending: true });
-            }
-        }
-        if self.inbox.is_empty() && self.aside.load(Ordering::Relaxed) == 0 {
-            return None;
-        }
-        let dominated = {
-            let admin = &mut *self.admin.lock();
-            self.sort_inbox(admin);
-            let found =
-                admin.side.take_dominated(frontier, &|entry| self.has_reached(entry), &|block| {
-                    block.is_multiple_of(multiple)
-                });
-            self.count_aside(admin);
-            found
-        };
-        if let Some(block) = dominated {
-            let (source, kind) = (SIDE, Kind::Dominated);
-            return Some(Found { block, source, kind, was_pending: true });
-        }
-        // What became clean just now.
-        let query = Query { limit: MAX_KEY, hint, multiple };
-        let taken = self.search(self.blocks.take_otherwise(CLEAN, query))?;
-        let kind = if taken.key == 0 { Kind::Fresh } else { Kind::Completed };
-        Some(Found { block: taken.block, source: CLEAN, kind, was_pending: false })
-    }
-
-    /// The pending block that will be ready soonest, as far as epochs on different axes can be compared, and
-    /// what it waits for.
-    pub(super) fn find_soonest(&self, hint: u32, multiple: u32) -> Option<(Found, Frontier)> {
-        let reached = |axis| self.host.progress.reached(axis);
-        let on_shelves = self
-            .shelves()
-            .filter_map(|(axis, shelf)| {
-                let least = self.blocks.least(shelf)?;
-                Some((least.saturating_sub(reached(axis)), axis, shelf))
-            })
-            .min_by_key(|(left, ..)| *left);
-        let pending =
-            |block, source| Found { block, source, kind: Kind::Waited, was_pending: true };
-        if self.aside.load(Ordering::Relaxed) != 0 {
-            let admin = &mut *self.admin.lock();
-            let aside = admin.side.soonest(&reached, &|block| block.is_multiple_of(multiple));
-            if let Some((left, axis, key)) = aside
-                && on_shelves.is_none_or(|(other, ..)| left < other)
-                && let Some(block) = admin.side.take(axis, key)
-            {
-                self.count_aside(admin);
-                if let Death::After(wait) = admin.side.death_of(block).get() {
-                    return Some((pending(block, SIDE), wait.to_frontier()));
+            while let Some(least) = self.blocks.least(shelf) {
+                let limit = self.reached(axis, least).max(own).min(MAX_KEY);
+                if least > limit {
+                    break;
+                }
+                let query = Query { limit, hint, multiple };
+                if let Some(taken) = self.search(self.blocks.take_otherwise(shelf, query)) {
+                    let over = self.has_reached(Entry::new(axis, taken.key));
+                    let kind = if over { Kind::Completed } else { Kind::Dominated };
+                    return Some(Found {
+                        block: taken.block,
+                        source: shelf,
+                        kind,
+                        was_pending: true,
+                    });
+                }
+                // The search in vain has raised what was too low: then the provider may know of the next. If not, others
+                // move blocks, or none lies right.
+                if self.blocks.least(shelf) == Some(least) {
+                    break;
                 }
             }
         }
-        let best = on_shelves.map(|(_, axis, shelf)| (axis, shelf));
-        // The others only if the best turns out to have nothing that suits.
-        for (axis, shelf) in best.into_iter().chain(self.shelves()) {
-            if let Some(taken) = self.search(self.blocks.take_least(shelf, hint, multiple)) {
-                let wait = Frontier::from_entry(axis, taken.key);
-                return Some((pending(taken.block, shelf), wait));
-            }
+        if multiple > 1 {
+            // A block that does not lie right can hide one behind it that the provider alone knows to be ready.
+            *moved |= self.clean_shelves() != 0;
         }
-        None
+        if !self.inbox.is_empty() || self.aside.load(Ordering::Relaxed) != 0 {
+            let found = self.find_aside(frontier, multiple, moved);
+            if found.is_some() {
+                return found;
+            }
+        } else if !*moved {
+            return None;
+        }
+        // What became clean just now.
+        let query = Query { limit: MAX_KEY, hint, multiple };
+        Some(clean(self.search(self.blocks.take_otherwise(CLEAN, query))?))
     }
 
-    /// Files what came through the inbox and moves on what has been reached.
-    pub(super) fn sort_inbox(&self, admin: &mut Admin) {
-        let mut cleaned = 0;
-        admin.tickets.extend(self.inbox.drain());
-        for ticket in admin.tickets.drain(..) {
-            if !admin.side.file(ticket.block, ticket.death, &|entry| self.has_reached(entry)) {
+    /// A block of the side that the requester may have.
+    fn find_aside(
+        &self,
+        frontier: FrontierRef<'_>,
+        multiple: u32,
+        moved: &mut bool,
+    ) -> Option<Found> {
+        let admin = &mut *self.admin.lock();
+        self.file_inbox(admin);
+        let suits = |block: u32| block.is_multiple_of(multiple);
+        let mut found = admin.side.find_covered(frontier, &suits);
+        if found.is_none() && self.advance_side(admin) {
+            *moved = true;
+            // What waits for fewer axes now may be covered on the rest.
+            found = admin.side.find_covered(frontier, &suits);
+        }
+        let found = found.and_then(|block| self.take_aside(admin, block, frontier));
+        self.count_aside(admin);
+        found.map(|(found, _)| found)
+    }
+
+    /// Takes a block of the side, and what is left to wait for before it may be used: nothing, if it is ready.
+    fn take_aside(
+        &self,
+        admin: &mut Admin,
+        block: u32,
+        frontier: FrontierRef<'_>,
+    ) -> Option<(Found, Frontier)> {
+        let death = admin.side.take(block)?;
+        let wait = to_wait_for(death, frontier, &|entry| self.has_reached(entry));
+        let over = || death.entries().iter().all(|&entry| self.has_reached(entry));
+        let kind = match wait.is_empty() {
+            false => Kind::Waited,
+            true if over() => Kind::Completed,
+            true => Kind::Dominated,
+        };
+        Some((Found { block, source: SIDE, kind, was_pending: true }, wait))
+    }
+
+    /// The pending block that will be ready soonest, as far as epochs on different axes can be compared, and
+    /// what is left to wait for. There is one unless none is pending that lies right.
+    pub(super) fn find_soonest(
+        &self,
+        frontier: FrontierRef<'_>,
+        hint: u32,
+        multiple: u32,
+    ) -> Option<(Found, Frontier)> {
+        let known = |axis: Axis| -> Epoch {
+            self.host.progress.reached(axis).max(frontier.get(axis))
+        };
+        // Shelves on which nothing lies right.
+        let mut tried = 0u32;
+        loop {
+            let untried = self.shelves().filter(|&(_, shelf)| tried & 1 << shelf == 0);
+            let leasts = untried.filter_map(|(axis, shelf)| {
+                let least = self.blocks.least(shelf)?;
+                Some((least.saturating_sub(known(axis)), least, axis, shelf))
+            });
+            let best = leasts.min_by_key(|(left, ..)| *left);
+            if self.aside.load(Ordering::Relaxed) != 0 {
+                let admin = &mut *self.admin.lock();
+                let suits = |block: u32| block.is_multiple_of(multiple);
+                if let Some((left, block)) = admin.side.soonest(&known, &suits)
+                    && best.is_none_or(|(other, ..)| left < other)
+                {
+                    let taken = self.take_aside(admin, block, frontier);
+                    self.count_aside(admin);
+                    return taken;
+                }
+            }
+            let (_, least, axis, shelf) = best?;
+            let query = Query { limit: least, hint, multiple };
+            let mut taken = self.search(self.blocks.take_otherwise(shelf, query));
+            if taken.is_none() {
+                // The hint was too low, and the search has raised it: another shelf may be the best. Or what is least does not
+                // lie right.
+                if self.blocks.least(shelf).is_some_and(|now| now > least) {
+                    continue;
+                }
+                taken = self.search(self.blocks.take_least(shelf, hint, multiple));
+            }
+            let Some(taken) = taken else {
+                tried |= 1 << shelf;
+                continue;
+            };
+            return Some(self.after_wait(taken, axis, shelf, frontier));
+        }
+    }
+
+    /// A block of a shelf, and what is left to wait for.
+    fn after_wait(
+        &self,
+        taken: Taken,
+        axis: Axis,
+        shelf: u32,
+        frontier: FrontierRef<'_>,
+    ) -> (Found, Frontier) {
+        let over = self.has_reached(Entry::new(axis, taken.key));
+        let (kind, wait) = if over {
+            (Kind::Completed, Frontier::new())
+        } else if frontier.get(axis) >= taken.key {
+            (Kind::Dominated, Frontier::new())
+        } else {
+            (Kind::Waited, Frontier::from_entry(axis, taken.key))
+        };
+        (Found { block: taken.block, source: shelf, kind, was_pending: true }, wait)
+    }
+
+    /// Files what came through the inbox.
+    fn file_inbox(&self, admin: &mut Admin) {
+        for ticket in self.inbox.drain() {
+            let death = ticket.written();
+            if !admin.side.file(ticket.block, death, &|entry| self.has_reached(entry)) {
+                self.counters.mine().cleaned(1);
                 self.blocks.put(CLEAN, ticket.block, USED);
-                cleaned += 1;
             }
         }
+    }
+
+    /// Moves on what waits on the side for what has been reached. Whether there was any.
+    fn advance_side(&self, admin: &mut Admin) -> bool {
         admin.side.advance(&|entry| self.has_reached(entry), &mut |block| {
+            self.counters.mine().cleaned(1);
             self.blocks.put(CLEAN, block, USED);
-            cleaned += 1;
-        });
-        if cleaned != 0 {
-            self.counters.mine().cleaned(cleaned);
-        }
+        })
+    }
+
+    /// Files what came through the inbox and moves on what has been reached. Whether there was any.
+    pub(super) fn settle_side(&self, admin: &mut Admin) -> bool {
+        self.file_inbox(admin);
+        let moved = self.advance_side(admin);
+        self.count_aside(admin);
+        moved
     }
 
     pub(super) fn count_aside(&self, admin: &Admin) {
         self.aside.store(admin.side.pending(), Ordering::Relaxed);
+    }
+
+    /// Moves what has been reached from the shelves of axes to the clean ones; how many that were.
+    pub(super) fn clean_shelves(&self) -> u64 {
+        let mut cleaned = 0;
+        for (axis, shelf) in self.shelves() {
+            while let Some(least) = self.blocks.least(shelf) {
+                let reached = self.reached(axis, least);
+                if least > reached {
+                    break;
+                }
+                let count = self.clean_shelf(shelf, reached);
+                cleaned += count;
+                if count == 0 && self.blocks.least(shelf) == Some(least) {
+                    break;
+                }
+            }
+        }
+        cleaned
     }
 
     /// Moves all blocks of a shelf up to `limit` to the clean ones.
@@ -156,4 +258,11 @@ impl FixedBlockPool {
         }
         cleaned
     }
+}
+
+/// A block of the clean shelf; its key says whether it was ever handed out.
+#[inline]
+const fn clean(taken: Taken) -> Found {
+    let kind = if taken.key == 0 { Kind::Fresh } else { Kind::Completed };
+    Found { block: taken.block, source: CLEAN, kind, was_pending: false }
 }
