@@ -1,5 +1,8 @@
 //! What a kind of pool hands out, and by which laws the oracle judges it.
 
+use strandline_core::frontier::MAX_ENTRIES;
+use strandline_core::pool::MAX_DEATH_AXES;
+
 /// What a pool hands out: the granularity of the oracle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
@@ -11,6 +14,16 @@ pub(crate) enum Unit {
     Slab,
     /// Ranges of a slab that is filled from the left and comes back as a whole.
     Batch,
+}
+
+impl Unit {
+    /// The most axes of a death that the pool must remember.
+    pub(crate) const fn most_axes(self) -> usize {
+        match self {
+            Self::Range { .. } => MAX_DEATH_AXES,
+            Self::Block { .. } | Self::Slab | Self::Batch => MAX_ENTRIES,
+        }
+    }
 }
 
 /// Laws that can be switched, each for a kind of pool. What is not here holds always: no byte is handed out twice or too
@@ -93,23 +106,16 @@ impl Laws {
 
     /// Of the fixed-block pool.
     pub(crate) fn fixed_block() -> Self {
-        Self::in_force(Self {
-            labels: true,
-            growth_required: true,
-            peaks: true,
-            exact_deaths: true,
-            ..Self::NONE
-        })
+        Self::in_force(Self::ALL)
     }
 
-    /// Of the arena. The parts of a generation die together, so a byte is shown to wait for what others do.
+    /// Of the arena. What was released counts as pending, and is shown so, until its batch is over.
     pub(crate) fn arena() -> Self {
-        let now = Self { labels: true, peaks: true, ..Self::NONE };
-        Self { exact_deaths: false, ..Self::in_force(now) }
+        Self { exact_deaths: false, ..Self::in_force(Self::ALL) }
     }
 
     /// Of the passthrough pool.
     pub(crate) fn passthrough() -> Self {
-        Self::in_force(Self::NONE)
+        Self::in_force(Self::ALL)
     }
 }

@@ -17,7 +17,7 @@
 use super::laws::{Laws, Unit};
 use std::fmt;
 use strandline_core::inspect::{BlockState, BlockView};
-use strandline_core::pool::{MAX_DEATH_AXES, Origin, ReuseProof};
+use strandline_core::pool::{Origin, ReuseProof};
 use strandline_core::{Entry, Frontier, FrontierRef, Merge, Progress, SlabId};
 
 pub(crate) type Verdict = Result<(), String>;
@@ -460,11 +460,12 @@ impl Oracle {
             None | Some(Some(FrontierRef::EMPTY)) => Fate::CLEAN,
             Some(None) => Fate::UNKNOWN,
             Some(Some(death)) => {
-                let many = open_axes(death, progress) > MAX_DEATH_AXES;
+                let many = open_axes(death, progress) > self.unit.most_axes();
                 self.deaths.push(End { frontier: death.to_frontier(), over: false, many });
                 Fate(self.deaths.len() as u32 - 1)
             }
         };
+        let most_axes = self.unit.most_axes();
         let slab = &mut self.slabs[at];
         let range = slab.cut(start, end);
         if used.is_some() {
@@ -490,7 +491,7 @@ impl Oracle {
             let joined = std::mem::take(&mut batch.joined);
             batch.before_unknown |= std::mem::take(&mut batch.joined_unknown);
             batch.before_unknown |= batch.before.merge(joined.as_ref()) != Merge::Done
-                || open_axes(batch.before.as_ref(), progress) > MAX_DEATH_AXES;
+                || open_axes(batch.before.as_ref(), progress) > most_axes;
             batch.top = 0;
         }
         self.live -= 1;
