@@ -116,6 +116,11 @@ struct Generation {
 struct State {
     ring: Ring,
     generations: Box<[Generation]>,
+    /// Bytes of another fate may have come to lie behind the last part of a generation: whoever may use them is to be told.
+    opened: bool,
+    /// Tickets to be used again.
+    #[expect(clippy::vec_box, reason = "the boxes travel; their addresses must not change")]
+    tickets: Vec<Box<Ticket>>,
 }
 
 /// The pool; see the [module](self).
@@ -163,6 +168,8 @@ impl ArenaPool {
             state: Mutex::new(State {
                 ring: Ring::new(count),
                 generations: (0..count).map(generation).collect(),
+                opened: false,
+                tickets: Vec::new(),
             }),
             inbox: Inbox::new(),
             gauges: Gauges::default(),
@@ -185,7 +192,7 @@ impl ArenaPool {
 
     /// Takes in what was released, and closes batches whose last part is gone.
     fn sort_inbox(&self, state: &mut State) {
-        let State { ring, generations } = state;
+        let State { ring, generations, tickets, .. } = state;
         for ticket in self.inbox.drain() {
             let at = (ticket.block >> PART_BITS) as usize;
             let generation = &mut generations[at];
@@ -213,14 +220,25 @@ impl ArenaPool {
             } else {
                 self.counted(generation, freed, false);
             }
+            tickets.push(ticket);
         }
     }
 
     /// The batch is over.
     fn close(&self, generation: &mut Generation) {
         generation.released = [0; 2];
+        let past = &mut generation.past;
+        if let [Part { offset, size, state: PartState::Released(fate) }] = &mut generation.parts[..]
+            && past.succeed_in_place(*offset, *offset + *size, fate)
+        {
+            generation.parts.clear();
+            past.refresh(&|entry| self.has_reached(entry));
+            return;
+        }
         let mut parts = core::mem::take(&mut generation.parts);
-        parts.sort_unstable_by_key(|part| part.offset);
+        if !parts.is_sorted_by_key(|part| part.offset) {
+            parts.sort_unstable_by_key(|part| part.offset);
+        }
         let left = parts.drain(..).filter_map(|part| match part.state {
             PartState::Released(fate) => Some((part.offset, part.offset + part.size, fate)),
             PartState::Live | PartState::Canceled => None,
@@ -258,8 +276,10 @@ impl ArenaPool {
             now[1] += tainted;
         }
         let before = core::mem::replace(&mut generation.counted, now);
-        self.gauges.pending.change(before[0], now[0]);
-        self.gauges.tainted_bytes.change(before[1], now[1]);
+        if before != now {
+            self.gauges.pending.change(before[0], now[0]);
+            self.gauges.tainted_bytes.change(before[1], now[1]);
+        }
     }
 
     /// Takes a part of a generation where it is free.
@@ -271,7 +291,7 @@ impl ArenaPool {
         kind: Kind,
         size: u64,
     ) -> Option<Reservation> {
-        let State { ring, generations } = state;
+        let State { ring, generations, opened, tickets } = state;
         let generation = &mut generations[at];
         let slab = generation.slab?;
         let index = generation.parts.len();
@@ -280,12 +300,14 @@ impl ArenaPool {
         }
         generation.parts.push(Part { offset, size, state: PartState::Live });
         if generation.counted != [0; 2] {
+            *opened |= generation.past.differs();
             let taken = generation.past.bytes(offset, offset + size);
             self.counted(generation, taken, true);
         }
         self.gauges.reserved.add(size);
         self.gauges.acquired(kind, size);
-        let mut ticket = Ticket::new();
+        let mut ticket = tickets.pop().unwrap_or_else(Ticket::new);
+        ticket.requested = 0;
         ticket.block = (at as u32) << PART_BITS | index as u32;
         Some(Reservation {
             pool: self.id,
@@ -314,7 +336,7 @@ impl ArenaPool {
             bump(&self.gauges.missed);
         }
         for at in state.ring.order() {
-            let State { ring, generations } = state;
+            let State { ring, generations, .. } = state;
             let past = &generations[at].past;
             let may = |offset| past.judge(offset, offset + size, frontier, &reached);
             if let Some((offset, kind)) = ring.seek(at, size, alignment, may)
@@ -328,7 +350,7 @@ impl ArenaPool {
         }
         // The first in order is the one that was released first.
         for at in state.ring.order() {
-            let State { ring, generations } = state;
+            let State { ring, generations, .. } = state;
             let past = &generations[at].past;
             let may = |offset| past.wait(offset, offset + size, frontier, &reached);
             let behind = ring.fit(at, size, alignment).and_then(|at| Some((at, may(at).ok()?)));
@@ -434,7 +456,7 @@ impl ArenaPool {
     /// Takes note of what has been reached. Whether anything was that free bytes waited for.
     fn refresh(&self, state: &mut State) -> bool {
         self.sort_inbox(state);
-        let State { ring, generations } = state;
+        let State { ring, generations, .. } = state;
         let mut moved = false;
         for (at, generation) in generations.iter_mut().enumerate() {
             if generation.past.refresh(&|entry| self.has_reached(entry)) {
@@ -502,7 +524,11 @@ impl Pool for ArenaPool {
                     return Ok(Acquire::OverBudget { observed });
                 }
                 if let Some(found) = self.find(state, request, first) {
+                    let opened = core::mem::take(&mut state.opened);
                     drop(guard);
+                    if opened {
+                        self.notification.signal_if_observed();
+                    }
                     return Ok(self.reserved(found));
                 }
                 first = false;
@@ -550,7 +576,7 @@ impl Pool for ArenaPool {
         {
             let state = &mut *self.state.lock();
             self.sort_inbox(state);
-            let State { ring, generations } = state;
+            let State { ring, generations, .. } = state;
             for (at, generation) in generations.iter_mut().enumerate() {
                 generation.past.quiesce();
                 for part in &mut generation.parts {
@@ -624,7 +650,7 @@ impl Pool for ArenaPool {
     fn inspect(&self, visit: &mut dyn FnMut(&BlockView<'_>)) {
         let state = &mut *self.state.lock();
         self.sort_inbox(state);
-        let State { ring, generations } = state;
+        let State { ring, generations, .. } = state;
         let mut order = Index::default();
         for (at, generation) in generations.iter().enumerate() {
             if let Some(slab) = generation.slab {

@@ -56,8 +56,8 @@ impl Default for PassthroughPoolConfig {
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     slab: Slab,
-    /// What requests ask for: the bytes asked of the provider.
-    class: u64,
+    /// The place in `kept` of its class: the bytes asked of the provider.
+    class: u32,
     requested: u64,
     live: bool,
     /// Handed out before, and not given back unused.
@@ -68,13 +68,16 @@ struct Slot {
 struct State {
     slots: Vec<Option<Slot>>,
     vacant: Vec<u32>,
-    /// (class, 0, 0): the places of classes in `kept`.
+    /// (bytes, 0, 0): the places of classes in `kept`.
     classes: Index,
     kept: Vec<Kept>,
     /// Slabs held or on their way.
     held: u32,
     /// Bytes of the budget for slabs that are on their way.
     promised: u64,
+    /// Tickets to be used again.
+    #[expect(clippy::vec_box, reason = "the boxes travel; their addresses must not change")]
+    tickets: Vec<Box<Ticket>>,
 }
 
 /// Slabs of a class.
@@ -91,8 +94,10 @@ struct Kept {
 enum Next {
     Answer(Acquire),
     OverBudget,
-    /// A slab of the class is promised, when the budget had refused so many.
-    Grow(u64),
+    /// A slab of the class is promised, when the budget had turned so many away.
+    Grow {
+        turned_away: u64,
+    },
     /// `full`: no more slabs may be held, unless clean ones go.
     Refuse {
         growth_required: bool,
@@ -101,37 +106,38 @@ enum Next {
 }
 
 impl State {
-    /// The slabs kept of a class, if there ever were any.
-    fn kept(&mut self, class: u64) -> Option<&mut Kept> {
-        self.kept.get_mut(self.classes.get((class, 0, 0))? as usize)
+    /// The place in `kept` of the class of so many bytes, if there ever was a slab of it.
+    fn class(&self, bytes: u64) -> Option<u32> {
+        self.classes.get((bytes, 0, 0)).map(|place| place as u32)
     }
 
-    /// The place of a class in `kept`.
-    fn place_of(&mut self, class: u64) -> usize {
-        if let Some(place) = self.classes.get((class, 0, 0)) {
-            return place as usize;
+    /// The place, made if need be.
+    fn place_of(&mut self, bytes: u64) -> u32 {
+        if let Some(place) = self.class(bytes) {
+            return place;
         }
         self.kept.push(Kept::default());
         let place = self.kept.len() - 1;
-        self.classes.insert((class, 0, 0), place as u64);
-        place
+        self.classes.insert((bytes, 0, 0), place as u64);
+        place as u32
     }
 
-    /// No slab of the class is held.
-    fn lacks(&mut self, class: u64) -> bool {
-        self.kept(class).is_none_or(|kept| kept.slabs == 0)
+    /// No slab of so many bytes is held.
+    fn lacks(&self, bytes: u64) -> bool {
+        self.class(bytes).is_none_or(|class| self.kept[class as usize].slabs == 0)
+    }
+
+    fn kept(&mut self, class: u32) -> &mut Kept {
+        &mut self.kept[class as usize]
     }
 
     /// A slab went back to the provider.
-    fn forget(&mut self, block: u32, class: u64) {
+    fn forget(&mut self, block: u32, class: u32) {
         self.vacant.push(block);
         self.held -= 1;
-        if let Some(kept) = self.kept(class) {
-            kept.slabs -= 1;
-        }
+        self.kept(class).slabs -= 1;
     }
 }
-
 
 /// The pool; see the [module](self).
 pub struct PassthroughPool {
@@ -194,15 +200,15 @@ impl PassthroughPool {
             if ticket.requested == GONE {
                 *place = None;
                 state.forget(ticket.block, class);
-                continue;
+            } else {
+                let Kept { waiting, clean, .. } = state.kept(class);
+                let death = ticket.written();
+                if !waiting.file(ticket.block, death, &|entry| self.has_reached(entry)) {
+                    self.gauges.pending.sub(size);
+                    clean.push(ticket.block);
+                }
             }
-            let place = state.place_of(class);
-            let Kept { waiting, clean, .. } = &mut state.kept[place];
-            let death = ticket.written();
-            if !waiting.file(ticket.block, death, &|entry| self.has_reached(entry)) {
-                self.gauges.pending.sub(size);
-                clean.push(ticket.block);
-            }
+            state.tickets.push(ticket);
         }
     }
 
@@ -237,14 +243,17 @@ impl PassthroughPool {
         let slot = *slot;
         self.gauges.reserved.add(slot.slab.size);
         self.gauges.acquired(kind, request.size);
-        let mut ticket = Ticket::new();
+        let mut ticket = state.tickets.pop().unwrap_or_else(Ticket::new);
         ticket.block = block;
         ticket.requested = slot.slab.size;
-        if was_pending && let Some(kept) = state.kept(slot.class) {
+        // For a cancel.
+        let death = if was_pending {
             self.gauges.pending.sub(slot.slab.size);
-            // For a cancel.
-            ticket.write(kept.waiting.death_of(block), &|entry| self.has_reached(entry));
-        }
+            state.kept(slot.class).waiting.death_of(block)
+        } else {
+            Death::Idle
+        };
+        ticket.write(death, &|entry| self.has_reached(entry));
         Some(Reservation {
             pool: self.id,
             slab: slot.slab.id,
@@ -262,7 +271,7 @@ impl PassthroughPool {
         request: &Request<'_>,
     ) -> Option<Acquire> {
         let class = state.slots.get(block as usize)?.as_ref()?.class;
-        let death = state.kept(class)?.waiting.take(block)?;
+        let death = state.kept(class).waiting.take(block)?;
         let wait = to_wait_for(death, request.frontier, &|entry| self.has_reached(entry));
         let over = || death.entries().iter().all(|&entry| self.has_reached(entry));
         let (kind, proof) = match wait.is_empty() {
@@ -281,13 +290,14 @@ impl PassthroughPool {
     fn find(
         &self,
         state: &mut State,
-        class: u64,
+        (class, bytes): (u32, u64),
         request: &Request<'_>,
         moved: &mut bool,
     ) -> Option<Acquire> {
-        let place = state.classes.get((class, 0, 0))? as usize;
+        let place = class as usize;
+        let suits = |state: &State, block| self.suits(state, bytes, block);
         let covered = |state: &State| {
-            let suits = |block| self.suits(state, class, block);
+            let suits = |block| suits(state, block);
             state.kept[place].waiting.find_covered(request.frontier, &suits)
         };
         if let Some(block) = covered(state) {
@@ -301,7 +311,7 @@ impl PassthroughPool {
                 return self.revive_waiting(state, block, request);
             }
         }
-        let suiting = |&block: &u32| self.suits(state, class, block);
+        let suiting = |&block: &u32| suits(state, block);
         let last = state.kept[place].clean.iter().rposition(suiting)?;
         let block = state.kept[place].clean.swap_remove(last);
         let used = state.slots[block as usize].is_some_and(|slot| slot.used);
@@ -314,68 +324,71 @@ impl PassthroughPool {
         Some(Acquire::Ready { reservation, origin })
     }
 
-    /// Whether the budget, which has room for the class, has it for the slab, should the provider have given more.
-    fn suits(&self, state: &State, class: u64, block: u32) -> bool {
+    /// Whether the budget, which has room for the bytes of the class, has it for the slab, should the provider have given more.
+    fn suits(&self, state: &State, bytes: u64, block: u32) -> bool {
         let size = state.slots[block as usize].map_or(0, |slot| slot.slab.size);
-        size <= class || self.allows(state, size)
+        size <= bytes || self.allows(state, size)
     }
 
     fn find_soonest(
         &self,
         state: &mut State,
-        class: u64,
+        (class, bytes): (u32, u64),
         request: &Request<'_>,
     ) -> Option<Acquire> {
-        let place = state.classes.get((class, 0, 0))? as usize;
         let known = |axis: Axis| -> Epoch {
             self.host.progress.reached(axis).max(request.frontier.get(axis))
         };
-        let suits = |block| self.suits(state, class, block);
-        let (_, block) = state.kept[place].waiting.soonest(&known, &suits)?;
+        let suits = |block| self.suits(state, bytes, block);
+        let (_, block) = state.kept[class as usize].waiting.soonest(&known, &suits)?;
         self.revive_waiting(state, block, request)
     }
 
     /// What to do about a request.
-    fn search(&self, class: u64, request: &Request<'_>, first: bool, moved: &mut bool) -> Next {
+    fn search(&self, bytes: u64, request: &Request<'_>, first: bool, moved: &mut bool) -> Next {
         let state = &mut *self.state.lock();
         self.sort_inbox(state);
-        if !self.allows(state, class) {
+        if !self.allows(state, bytes) {
             return Next::OverBudget;
         }
-        if let Some(found) = self.find(state, class, request, moved) {
+        let class = state.class(bytes);
+        if let Some(class) = class
+            && let Some(found) = self.find(state, (class, bytes), request, moved)
+        {
             return Next::Answer(found);
         }
         if first {
             bump(&self.gauges.missed);
         }
         if request.may_wait
-            && let Some(found) = self.find_soonest(state, class, request)
+            && let Some(class) = class
+            && let Some(found) = self.find_soonest(state, (class, bytes), request)
         {
             return Next::Answer(found);
         }
         let full = state.held >= self.config.max_slabs;
         if !request.may_grow || full {
             return Next::Refuse {
-                growth_required: state.lacks(class),
+                growth_required: state.lacks(bytes),
                 full: request.may_grow && full,
             };
         }
         state.held += 1;
-        state.promised += class;
-        Next::Grow(self.gauges.over_budget.load(Ordering::Relaxed))
+        state.promised += bytes;
+        Next::Grow { turned_away: self.gauges.over_budget.load(Ordering::Relaxed) }
     }
 
-    /// A slab of the class from the provider. What is clean may be just what the provider lacks.
-    fn grant(&self, class: u64) -> Result<Option<Slab>, SlabError> {
+    /// A slab of so many bytes from the provider. What is clean may be just what the provider lacks.
+    fn grant(&self, bytes: u64) -> Result<Option<Slab>, SlabError> {
         let provider = &self.host.provider;
-        if let Grant::Slab(slab) = provider.acquire(class)? {
+        if let Grant::Slab(slab) = provider.acquire(bytes)? {
             return Ok(Some(slab));
         }
         self.refresh();
         if self.give_back().map_err(|(error, _)| error)? == 0 {
             return Ok(None);
         }
-        match provider.acquire(class)? {
+        match provider.acquire(bytes)? {
             Grant::Slab(slab) => Ok(Some(slab)),
             Grant::NoCapacity => Ok(None),
         }
@@ -385,17 +398,17 @@ impl PassthroughPool {
     /// had refused when it was promised.
     fn grow(
         &self,
-        class: u64,
+        bytes: u64,
         request: &Request<'_>,
         turned_away: u64,
     ) -> Result<Option<Reservation>, PoolError> {
-        let granted = self.grant(class);
+        let granted = self.grant(bytes);
         let (reservation, unused) = {
             let state = &mut *self.state.lock();
-            state.promised -= class;
+            state.promised -= bytes;
             match granted {
                 Ok(Some(slab)) if slab.size >= request.size && self.allows(state, slab.size) => {
-                    (self.take_in(state, slab, class, request), None)
+                    (self.take_in(state, slab, bytes, request), None)
                 }
                 ref other => {
                     state.held -= 1;
@@ -405,7 +418,7 @@ impl PassthroughPool {
         };
         if let Some(reservation) = reservation {
             let &Reservation { pool, slab, .. } = &reservation;
-            let size = granted.ok().flatten().map_or(class, |slab| slab.size);
+            let size = granted.ok().flatten().map_or(bytes, |slab| slab.size);
             self.emit(Event::SlabAcquired { pool, slab, size });
             return Ok(Some(reservation));
         }
@@ -416,7 +429,7 @@ impl PassthroughPool {
         if let Some(slab) = unused {
             self.host.provider.release(slab.id)?;
             if slab.size < request.size {
-                return Err(SlabError::InvalidSize { size: class }.into());
+                return Err(SlabError::InvalidSize { size: bytes }.into());
             }
         }
         granted?;
@@ -428,9 +441,10 @@ impl PassthroughPool {
         &self,
         state: &mut State,
         slab: Slab,
-        class: u64,
+        bytes: u64,
         request: &Request<'_>,
     ) -> Option<Reservation> {
+        let class = state.place_of(bytes);
         self.gauges.committed.add(slab.size);
         self.gauges.slabs.add(1);
         let slot = Some(Slot { slab, class, requested: request.size, live: true, used: false });
@@ -441,8 +455,7 @@ impl PassthroughPool {
             state.slots.push(slot);
             state.slots.len() as u32 - 1
         };
-        let place = state.place_of(class);
-        state.kept[place].slabs += 1;
+        state.kept(class).slabs += 1;
         self.revive(state, block, Kind::Fresh, false, request)
     }
 
@@ -541,8 +554,8 @@ impl Pool for PassthroughPool {
     fn acquire(&self, request: &Request<'_>) -> Result<Acquire, PoolError> {
         request.validate()?;
         let max = self.slabs.max_slab_size;
-        let class = align_up(request.size, self.slabs.granularity)
-            .filter(|&class| class <= max)
+        let bytes = align_up(request.size, self.slabs.granularity)
+            .filter(|&bytes| bytes <= max)
             .ok_or(PoolError::TooLarge { size: request.size, max })?;
         if request.alignment > self.slabs.alignment {
             return Err(PoolError::InvalidAlignment { alignment: request.alignment });
@@ -553,7 +566,7 @@ impl Pool for PassthroughPool {
         loop {
             let observed = self.notification.observe();
             let mut moved = false;
-            let next = self.search(class, request, first, &mut moved);
+            let next = self.search(bytes, request, first, &mut moved);
             first = false;
             if moved {
                 self.notification.signal_if_observed();
@@ -564,14 +577,14 @@ impl Pool for PassthroughPool {
                     bump(&gauges.over_budget);
                     return Ok(Acquire::OverBudget { observed });
                 }
-                Next::Grow(turned_away) => {
-                    let grown = self.grow(class, request, turned_away)?;
+                Next::Grow { turned_away } => {
+                    let grown = self.grow(bytes, request, turned_away)?;
                     if let Some(reservation) = grown {
                         let origin = Origin::Fresh;
                         return Ok(self.reserved(Acquire::Ready { reservation, origin }));
                     }
                     bump(&gauges.exhausted);
-                    let growth_required = self.state.lock().lacks(class);
+                    let growth_required = self.state.lock().lacks(bytes);
                     return Ok(Acquire::Exhausted { observed, growth_required });
                 }
                 Next::Refuse { full: true, .. } if may_make_room => {
@@ -686,7 +699,7 @@ impl Pool for PassthroughPool {
         for at in order.words() {
             let Some(slot) = state.slots[at as usize] else { continue };
             let at = at as u32;
-            let death = state.kept(slot.class).and_then(|kept| kept.waiting.death_here(at));
+            let death = state.kept(slot.class).waiting.death_here(at);
             let state = match death {
                 _ if slot.live => BlockState::Live { requested: slot.requested },
                 Some(Death::After(frontier)) => BlockState::Pending(frontier),

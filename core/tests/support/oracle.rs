@@ -18,7 +18,7 @@ use super::laws::{Laws, Unit};
 use std::fmt;
 use strandline_core::inspect::{BlockState, BlockView};
 use strandline_core::pool::{Origin, ReuseProof};
-use strandline_core::{Entry, Frontier, FrontierRef, Merge, Progress, SlabId};
+use strandline_core::{Entry, Frontier, FrontierRef, Progress, SlabId};
 
 pub(crate) type Verdict = Result<(), String>;
 
@@ -78,18 +78,27 @@ struct Segment {
     fate: Fate,
 }
 
-/// A batch of an arena's generation, and what the generation waited for before it.
+/// The batch that fills an arena's generation: start and end of its parts, those given back included, unless unused.
 #[derive(Debug, Default)]
 struct Batch {
-    /// At least all that any byte waits for; it may name more, which a later use of the same bytes is ordered after.
-    before: Frontier,
-    before_unknown: bool,
-    /// Of the parts given back so far.
-    joined: Frontier,
-    joined_unknown: bool,
+    parts: Vec<(u64, u64)>,
     live: u32,
-    /// The end of the last part.
-    top: u64,
+}
+
+impl Batch {
+    /// What no part has: the gaps between them, and what lies behind the last.
+    fn free(&self, size: u64) -> (Vec<(u64, u64)>, u64) {
+        let mut parts = self.parts.clone();
+        parts.sort_unstable();
+        let (mut gaps, mut end) = (Vec::new(), 0);
+        for (start, stop) in parts {
+            if start > end {
+                gaps.push((end, start));
+            }
+            end = stop;
+        }
+        (gaps, end.min(size))
+    }
 }
 
 #[derive(Debug)]
@@ -282,7 +291,7 @@ impl Oracle {
         let range = slab.cut(start, end);
         slab.segments[range].iter_mut().for_each(|segment| segment.holder = holder);
         slab.batch.live += 1;
-        slab.batch.top = slab.batch.top.max(end);
+        slab.batch.parts.push((start, end));
         self.live += 1;
         self.requested += place.size;
         self.peak_requested = self.peak_requested.max(self.requested);
@@ -305,12 +314,8 @@ impl Oracle {
             Handed::Ready(_) => FrontierRef::EMPTY,
             Handed::After(wait) => wait,
         };
-        let by_name = !matches!(self.unit, Unit::Batch);
         let fine = |&entry: &Entry| {
-            known.usable(entry)
-                || wait.get(entry.axis) >= entry.epoch
-                || (!by_name
-                    && ((known.implied)(known.frontier, entry) || (known.implied)(wait, entry)))
+            known.usable(entry) || wait.get(entry.axis) >= entry.epoch
         };
         for (begin, segment) in slab.overlapping(start, end) {
             let range = || format!("{:?} {start}..{end}: {begin}..{}", slab.id, segment.end);
@@ -329,21 +334,10 @@ impl Oracle {
 
     /// The deaths that an answer about these bytes is about.
     fn deaths_of(&self, at: usize, start: u64, end: u64) -> impl Iterator<Item = Entry> + '_ {
-        let slab = &self.slabs[at];
-        let (start, end) = match self.unit {
-            Unit::Batch => (0, 0),
-            _ => (start, end),
-        };
-        let before = match self.unit {
-            Unit::Batch => slab.batch.before.as_ref().entries(),
-            _ => &[],
-        };
-        slab.overlapping(start, end)
-            .flat_map(|(_, segment)| {
-                self.deaths[segment.fate.0 as usize].frontier.as_ref().entries()
-            })
-            .chain(before)
-            .copied()
+        let segments = self.slabs[at].overlapping(start, end);
+        segments.flat_map(|(_, segment)| {
+            self.deaths[segment.fate.0 as usize].frontier.as_ref().entries().iter().copied()
+        })
     }
 
     fn check_origin(
@@ -363,11 +357,6 @@ impl Oracle {
         match origin {
             Origin::Fresh => ensure!(!any(Hands::Used), "{}, but was used", range()),
             Origin::Reused(_) => {
-                // Of an arena the whole generation is one.
-                let (start, end) = match self.unit {
-                    Unit::Batch => (0, slab.size()),
-                    _ => (start, end),
-                };
                 let mut hands = slab.overlapping(start, end).map(|(_, segment)| segment.hands);
                 ensure!(hands.any(|h| h != Hands::Never), "{}, never handed out", range());
             }
@@ -375,24 +364,17 @@ impl Oracle {
         let mut deaths = self.deaths_of(at, start, end);
         match origin {
             Origin::Reused(ReuseProof::Completion) => {
-                // Of an arena, whose deaths are joined, by the bytes themselves.
-                let reached = match self.unit {
-                    Unit::Batch => slab
-                        .overlapping(start, end)
-                        .flat_map(|(_, s)| {
-                            self.deaths[s.fate.0 as usize].frontier.as_ref().entries()
-                        })
-                        .find(|e| !known.reached(**e) && !(known.implied)(FrontierRef::EMPTY, **e))
-                        .copied(),
-                    _ => deaths.find(|e| !known.reached(*e)),
-                };
+                let reached = deaths.find(|e| !known.reached(*e));
                 ensure!(reached.is_none(), "{}, but {reached:?} is not reached", range());
             }
             Origin::Reused(ReuseProof::Dominance) => {
+                if !matches!(self.unit, Unit::Range { .. }) {
+                    let open = deaths.find(|e| !known.reached(*e));
+                    ensure!(open.is_some(), "{}, but all is reached", range());
+                    return Ok(());
+                }
                 // Each axis covered, or some not reached: what is both may be called either.
-                // Of an arena it is not known how much of what is over the pool remembers.
-                let over = slab.overlapping(start, end).any(|(_, s)| s.fate == Fate::OVER);
-                if over || self.unit == Unit::Batch {
+                if slab.overlapping(start, end).any(|(_, s)| s.fate == Fate::OVER) {
                     return Ok(());
                 }
                 let entries: Vec<Entry> = deaths.collect();
@@ -465,7 +447,6 @@ impl Oracle {
                 Fate(self.deaths.len() as u32 - 1)
             }
         };
-        let most_axes = self.unit.most_axes();
         let slab = &mut self.slabs[at];
         let range = slab.cut(start, end);
         if used.is_some() {
@@ -481,18 +462,12 @@ impl Oracle {
             }
         }
         let batch = &mut slab.batch;
-        match used {
-            Some(Some(death)) => batch.joined_unknown |= batch.joined.merge(death) != Merge::Done,
-            Some(None) => batch.joined_unknown = true,
-            None => {}
+        if used.is_none() {
+            batch.parts.retain(|part| *part != (start, end));
         }
         batch.live -= 1;
         if batch.live == 0 {
-            let joined = std::mem::take(&mut batch.joined);
-            batch.before_unknown |= std::mem::take(&mut batch.joined_unknown);
-            batch.before_unknown |= batch.before.merge(joined.as_ref()) != Merge::Done
-                || open_axes(batch.before.as_ref(), progress) > most_axes;
-            batch.top = 0;
+            batch.parts.clear();
         }
         self.live -= 1;
         self.requested -= place.size;
@@ -507,10 +482,6 @@ impl Oracle {
                     segment.fate = Fate::OVER;
                 }
             }
-            let Batch { before, before_unknown, joined, joined_unknown, .. } = &mut slab.batch;
-            (*before_unknown, *joined_unknown) = (false, false);
-            before.clear();
-            joined.clear();
         }
     }
 
@@ -615,13 +586,23 @@ impl Oracle {
                 if fits { missed(slab, 0, slab.size()) } else { None }
             }),
             Unit::Batch => self.slabs.iter().find_map(|slab| {
-                let batch = &slab.batch;
-                let start = batch.top.next_multiple_of(need.alignment);
-                let before = batch.before.as_ref();
-                let fits = start + need.size <= slab.size()
-                    && !batch.before_unknown
-                    && (waiting || before.entries().iter().all(|e| known.usable(*e)));
-                if fits { missed(slab, start, start + need.size) } else { None }
+                let all_free =
+                    |start, end| slab.overlapping(start, end).all(|(_, segment)| free(segment));
+                let (gaps, top) = slab.batch.free(slab.size());
+                let behind = top.next_multiple_of(need.alignment);
+                if behind + need.size <= slab.size() && all_free(behind, behind + need.size) {
+                    return missed(slab, behind, behind + need.size);
+                }
+                gaps.into_iter().find_map(|(low, high)| {
+                    let mut start = low.next_multiple_of(need.alignment);
+                    while start + need.size <= high {
+                        if all_free(start, start + need.size) {
+                            return missed(slab, start, start + need.size);
+                        }
+                        start += need.alignment;
+                    }
+                    None
+                })
             }),
         }
     }

@@ -74,6 +74,8 @@ struct Run {
 #[derive(Debug, Default)]
 pub(super) struct Past {
     runs: Vec<Run>,
+    /// Room for the next.
+    spare: Vec<Run>,
 }
 
 impl Past {
@@ -92,6 +94,11 @@ impl Past {
             let begins = core::mem::replace(&mut from, run.end);
             (begins < end).then_some((run.end.min(end), &run.fate))
         })
+    }
+
+    /// Whether there are bytes of different fates.
+    pub(super) const fn differs(&self) -> bool {
+        self.runs.len() > 1
     }
 
     /// How many bytes of a range are pending, and how many are tainted.
@@ -170,7 +177,7 @@ impl Past {
 
     /// A batch is over: each of its parts, in order of their starts, leaves its death on its bytes.
     pub(super) fn succeed(&mut self, parts: impl Iterator<Item = (u64, u64, Fate)>) {
-        let mut runs = Vec::new();
+        let mut runs = core::mem::take(&mut self.spare);
         let mut at = 0;
         for (start, end, fate) in parts {
             self.copy(at, start, &mut runs);
@@ -178,7 +185,24 @@ impl Past {
             at = end;
         }
         self.copy(at, self.runs.last().map_or(0, |run| run.end), &mut runs);
-        self.runs = runs;
+        self.spare = core::mem::replace(&mut self.runs, runs);
+        self.spare.clear();
+    }
+
+    /// [`succeed`](Self::succeed) of one part, should a run be just its bytes: in place. `false`: not done.
+    pub(super) fn succeed_in_place(&mut self, start: u64, end: u64, fate: &mut Fate) -> bool {
+        let at = self.runs.partition_point(|run| run.end <= start);
+        let begins = if at == 0 { 0 } else { self.runs[at - 1].end };
+        match self.runs.get_mut(at) {
+            Some(run) if begins == start && run.end == end => {
+                if run.fate != *fate {
+                    run.fate = core::mem::replace(fate, Fate::Over);
+                    self.merge_equals();
+                }
+                true
+            }
+            _ => false,
+        }
     }
 
     fn copy(&self, start: u64, end: u64, to: &mut Vec<Run>) {

@@ -18,7 +18,13 @@ impl FixedBlockPool {
     ) -> Option<Found> {
         if !frontier.is_empty() {
             for (axis, shelf) in self.shelves() {
-                let limit = frontier.get(axis).min(MAX_KEY);
+                let limit = match *frontier.entries() {
+                    // The usual case, without a call.
+                    [known] if known.axis == axis => known.epoch,
+                    [_] => 0,
+                    _ => frontier.get(axis),
+                };
+                let limit = limit.min(MAX_KEY);
                 if self.blocks.least(shelf).is_none_or(|least| least > limit) {
                     continue;
                 }
