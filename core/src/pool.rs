@@ -160,9 +160,10 @@ pub enum Origin {
 /// What proved that a pending block may be used at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReuseProof {
-    /// The requester's frontier dominates the death: its queue is ordered after it.
+    /// Some axis of the death had not reached its epoch, and the requester's frontier covers each that had not: its queue is
+    /// ordered after them.
     Dominance,
-    /// Every axis of the death has reached its epoch.
+    /// Every axis of the death had reached its epoch.
     Completion,
 }
 
@@ -187,14 +188,14 @@ pub enum Acquire {
     },
     /// Nothing that may be used fits. Nothing is reserved.
     Exhausted {
-        /// Taken before the search: waiting on it cannot miss a release.
+        /// Taken before the search: waiting on it [misses](Pool#observations-and-who-is-woken) neither a release nor a completion.
         observed: Observation,
         /// No slab at hand could hold it, even with everything released: only growth can help.
         growth_required: bool,
     },
     /// The pool's budget does not allow it now. Nothing is reserved.
     OverBudget {
-        /// Taken before the search: waiting on it cannot miss a release.
+        /// Taken before the search: waiting on it [misses](Pool#observations-and-who-is-woken) neither a release nor a completion.
         observed: Observation,
     },
 }
@@ -355,6 +356,25 @@ pub struct PoolProperties {
 }
 
 /// A pool: policy over slabs. All methods may be called from any thread.
+///
+/// # Who may use what
+/// An answer is [`Ready`](Acquire::Ready) if each axis of what each byte waits for has reached its epoch or is covered by the
+/// requester's frontier, axis by axis: half of them reached and half covered will do. A wait names what is neither. Nothing is
+/// refused, waited for or grown for while what the pool hands out is there and ready: a block of the fixed-block pool, a slab of
+/// the request's size of the passthrough pool, of the arena the bytes behind the last part of a generation, and its gaps.
+///
+/// # Observations, and who is woken
+/// [`Exhausted`](Acquire::Exhausted) and [`OverBudget`](Acquire::OverBudget) hold an observation of the pool's
+/// [`notification`](Self::notification) that was taken before the search. It is signaled
+///
+/// - by every release and cancel, and by [`quiesce`](Self::quiesce);
+/// - by every call that finds out that an axis has got to an epoch which free bytes waited for, whoever makes it:
+///   [`poll`](Self::poll), [`trim`](Self::trim), or an acquire that leaves what it found to others;
+/// - by whatever else makes room: slabs that are given back, and growth that leaves something.
+///
+/// So a waiter looks again whenever memory may have become usable. A pool has no thread and is not told of progress: that an
+/// axis moved on is found out by the next such call, and a host in which somebody waits polls the pool as epochs are reached. A
+/// call that moved its own observation on in this way has looked again before it refuses.
 pub trait Pool: fmt::Debug + Send + Sync {
     /// Names this pool.
     fn id(&self) -> PoolId;
@@ -425,7 +445,8 @@ pub trait Pool: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Signaled by every release: what [`Acquire::Exhausted`]'s token belongs to.
+    /// What [`Acquire::Exhausted`]'s observation is one of, signaled by releases and by completions that are
+    /// [found out](Self#observations-and-who-is-woken).
     fn notification(&self) -> &Arc<Notification>;
 
     /// Visits every block of every slab in order of slab and offset, under the pool's lock.
@@ -473,6 +494,7 @@ impl fmt::Debug for PoolHost {
     }
 }
 
-/// The most axes that a freed block remembers. A death that has more, after those already reached are
-/// dropped, becomes [`Death::Unknown`]; see [`PoolStats::tainted`].
+/// The most axes that a freed block of the TLSF pool remembers. A death that has more, after those already reached are
+/// dropped, becomes [`Death::Unknown`] there; see [`PoolStats::tainted`]. The other pools remember them all, and have a place for so
+/// many without allocating.
 pub const MAX_DEATH_AXES: usize = 8;

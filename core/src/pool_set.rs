@@ -261,7 +261,8 @@ impl PoolSet {
         }
     }
 
-    /// Routes a request and asks the pool. The size that counts is the request's.
+    /// Routes a request and asks the pool. The size that counts is the request's. An observation in the answer is one of that
+    /// pool's notification, and is [moved on](Pool#observations-and-who-is-woken) by that pool alone.
     ///
     /// # Errors
     /// The pool's; nothing is reserved then.
@@ -322,7 +323,7 @@ impl PoolSet {
         &self.rules
     }
 
-    /// [`Pool::poll`] on every pool.
+    /// [`Pool::poll`] on every pool: wakes whoever waits on one of them for what has been reached.
     pub fn poll(&self) {
         self.pools.iter().for_each(|pool| pool.poll());
     }

@@ -112,7 +112,8 @@ impl Ring {
             at.top = end;
         } else {
             let place = at.gaps.partition_point(|gap| gap.1 <= start);
-            let Some(&(low, high)) = at.gaps.get(place).filter(|gap| gap.0 <= start && end <= gap.1)
+            let Some(&(low, high)) =
+                at.gaps.get(place).filter(|gap| gap.0 <= start && end <= gap.1)
             else {
                 return false;
             };

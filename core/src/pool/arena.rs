@@ -232,7 +232,6 @@ impl ArenaPool {
             && past.succeed_in_place(*offset, *offset + *size, fate)
         {
             generation.parts.clear();
-            past.refresh(&|entry| self.has_reached(entry));
             return;
         }
         let mut parts = core::mem::take(&mut generation.parts);
@@ -245,8 +244,7 @@ impl ArenaPool {
         });
         generation.past.succeed(left);
         generation.parts = parts;
-        generation.past.refresh(&|entry| self.has_reached(entry));
-        generation.past.compact();
+        generation.past.compact(&|entry| self.has_reached(entry));
     }
 
     /// Counts bytes, pending and tainted, that became free, or that were taken.

@@ -367,8 +367,7 @@ impl FixedBlockPool {
                 self.missed.fetch_add(1, Ordering::Relaxed);
             }
             if request.may_wait
-                && let Some((found, wait)) =
-                    self.find_soonest(request.frontier, hint, multiple)
+                && let Some((found, wait)) = self.find_soonest(request.frontier, hint, multiple)
             {
                 if wait.is_empty() {
                     return Ok(self.ready(&found, request.size, mine));

@@ -412,3 +412,6 @@ impl Record {
 
 #[cfg(all(test, not(loom)))]
 mod tests;
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -314,9 +314,7 @@ impl Oracle {
             Handed::Ready(_) => FrontierRef::EMPTY,
             Handed::After(wait) => wait,
         };
-        let fine = |&entry: &Entry| {
-            known.usable(entry) || wait.get(entry.axis) >= entry.epoch
-        };
+        let fine = |&entry: &Entry| known.usable(entry) || wait.get(entry.axis) >= entry.epoch;
         for (begin, segment) in slab.overlapping(start, end) {
             let range = || format!("{:?} {start}..{end}: {begin}..{}", slab.id, segment.end);
             ensure!(segment.holder == 0, "{} has a holder already", range());

@@ -49,7 +49,9 @@ impl Fate {
     /// The fate of bytes of both; `None` where there is none that says enough and not too much.
     fn join(&self, other: &Self) -> Option<Self> {
         Some(match (self, other) {
-            (Self::Unknown, _) | (_, Self::Unknown) => return (self == other).then(|| self.clone()),
+            (Self::Unknown, _) | (_, Self::Unknown) => {
+                return (self == other).then(|| self.clone());
+            }
             (Self::Fresh, Self::Fresh) => Self::Fresh,
             (Self::Fresh | Self::Over, Self::Fresh | Self::Over) => Self::Over,
             (Self::After(one), Self::After(other)) => {
@@ -248,8 +250,11 @@ impl Past {
         self.runs.truncate(kept);
     }
 
-    /// Joins neighbours while there are more than [`MOST_RUNS`].
-    pub(super) fn compact(&mut self) {
+    /// Joins neighbours while there are more than [`MOST_RUNS`], what has been reached apart.
+    pub(super) fn compact(&mut self, reached: &dyn Fn(Entry) -> bool) {
+        if self.runs.len() > MOST_RUNS {
+            self.refresh(reached);
+        }
         while self.runs.len() > MOST_RUNS {
             let mut runs: Vec<Run> = Vec::with_capacity(self.runs.len());
             let before = self.runs.len();

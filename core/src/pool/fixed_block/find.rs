@@ -142,9 +142,8 @@ impl FixedBlockPool {
         hint: u32,
         multiple: u32,
     ) -> Option<(Found, Frontier)> {
-        let known = |axis: Axis| -> Epoch {
-            self.host.progress.reached(axis).max(frontier.get(axis))
-        };
+        let known =
+            |axis: Axis| -> Epoch { self.host.progress.reached(axis).max(frontier.get(axis)) };
         // Shelves on which nothing lies right.
         let mut tried = 0u32;
         loop {
