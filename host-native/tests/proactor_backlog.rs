@@ -328,8 +328,8 @@ fn a_thousand_of_every_kind_complete_once_each() {
                 for what in go {
                     for source in 0..SOURCES {
                         match what {
-                            What::Wait => drop(sources.notifications[source].signal()),
-                            What::ForeignWait => drop(sources.foreign[source].signal()),
+                            What::Wait => sources.notifications[source].signal(),
+                            What::ForeignWait => sources.foreign[source].signal(),
                             What::Event => sources.events[source].set(),
                             _ => drop(rustix::io::write(&sources.pipes[source].1, &[1])),
                         }
