@@ -48,10 +48,15 @@ Examples:
   strandline run guest.wasm
   strandline run guest.wasm --memory 1GiB --budget 64MiB --timeout 10 -- first second
 
-A guest is a WebAssembly component of the world `guest` in wit/. What it says goes to standard output.
+A guest is a WebAssembly component of the world `guest` in wit/. What it says goes to standard output, with control \
+characters but line feed and tab spelled out.
 
-Exit status: 0 it ended well; 1 it failed, trapped or ran out of time; 2 it is not a guest, or this strandline was built \
-without the feature `component`.";
+It is compiled in a process of its own, which ends with --timeout or --compile-memory. What would take the compiler too long or \
+too much is refused before, by limits on its size, nesting, instances, functions, code, loops and more; what refuses it names \
+the limit, which --compile-limit changes: --compile-limit function_bytes=1000000.
+
+Exit status: 0 it ended well; 1 it failed, trapped, or ran out of time or of memory to compile it; 2 it is not a guest, is too \
+large to compile, or this strandline was built without the feature `component`.";
 
 const FIT_EXAMPLES: &str = "\
 Examples:
@@ -84,6 +89,9 @@ pub(crate) enum Command {
     /// Run a guest: a component that uses a pool and queues of this machine, within a budget
     #[command(after_help = RUN_EXAMPLES)]
     Run(RunArgs),
+    /// What `run` starts to compile a guest, with a component on standard input
+    #[command(hide = true)]
+    CompileGuest,
 }
 
 /// How a trace is read.
@@ -332,12 +340,28 @@ pub(crate) struct RunArgs {
     /// The most of it that the guest may have at once [default: all]
     #[arg(long, value_name = "SIZE")]
     pub(crate) budget: Option<Bytes>,
-    /// How long it may run, waits included, in seconds
+    /// How long compiling and running it may take, waits included, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
     pub(crate) timeout: f64,
+    /// The address space of the process that compiles it
+    #[arg(long, value_name = "SIZE", default_value = "4GiB")]
+    pub(crate) compile_memory: Bytes,
+    /// Change a limit that is checked before it is compiled: what refuses a guest names its limit
+    #[arg(long, value_name = "NAME=N", value_parser = named_number)]
+    pub(crate) compile_limit: Vec<(String, u64)>,
+    /// The most that is printed of what it says
+    #[arg(long, value_name = "SIZE", default_value = "1MiB")]
+    pub(crate) output_limit: Bytes,
     /// Passed on to the guest
     #[arg(last = true)]
     pub(crate) arguments: Vec<String>,
+}
+
+/// A name and a number with `=` between.
+fn named_number(text: &str) -> Result<(String, u64), String> {
+    let (name, number) = text.split_once('=').ok_or("NAME=N is expected")?;
+    let number = number.parse().map_err(|error| format!("{number:?}: {error}"))?;
+    Ok((name.to_owned(), number))
 }
 
 #[derive(Debug, Args)]

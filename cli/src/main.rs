@@ -51,6 +51,7 @@ fn main() -> ExitCode {
         Command::Load(args) => load::run(args),
         Command::Convert(args) => convert::run(args),
         Command::Run(args) => run::run(args),
+        Command::CompileGuest => return run::compile_guest(),
     };
     match ended {
         Ok(Ending::Satisfied) => ExitCode::SUCCESS,

@@ -2,6 +2,8 @@
 
 use anstyle::{AnsiColor, Style};
 use std::io::{self, Write};
+use std::sync::mpsc;
+use std::time::Duration;
 
 /// An error that ends a command with exit status 2.
 pub(crate) type Error = Box<dyn std::error::Error>;
@@ -19,6 +21,21 @@ pub(crate) fn print(text: &str) -> Result<(), Error> {
         }
         _ => Ok(()),
     }
+}
+
+/// Does something that may block, as writing to a pipe does whose reader has stopped, for that long at most; `None` when it is
+/// not done by then. It goes on, on a thread of its own, until the program ends.
+pub(crate) fn within<R: Send + 'static>(
+    time: Duration,
+    work: impl FnOnce() -> R + Send + 'static,
+) -> Option<R> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    // Without a thread it is not done either: nothing then says for how long it would block.
+    let started = std::thread::Builder::new().name("output".to_owned()).spawn(move || {
+        // Nobody waits for it any more where this fails.
+        let _ = sender.send(work());
+    });
+    started.ok().and_then(|_| receiver.recv_timeout(time).ok())
 }
 
 /// A report with its verdicts coloured; the colours are dropped where there is no terminal.
@@ -39,9 +56,21 @@ pub(crate) fn coloured(report: &str) -> String {
     text
 }
 
+/// How long saying what is wrong may take.
+const COMPLAINT: Duration = Duration::from_secs(5);
+
 /// Says on standard error what was wrong with the input.
 pub(crate) fn complain(error: &Error) {
-    let mut err = anstream::stderr().lock();
+    say(format!("{RED}error{RED:#}: {error}"));
+}
+
+/// Says on standard error what is worth knowing about a result that is there.
+#[cfg_attr(not(feature = "component"), allow(dead_code, reason = "said of guests"))]
+pub(crate) fn note(text: &str) {
+    say(format!("note: {text}"));
+}
+
+fn say(line: String) {
     // Nobody is left to tell when this fails.
-    let _ = writeln!(err, "{RED}error{RED:#}: {error}");
+    let _ = within(COMPLAINT, move || writeln!(anstream::stderr().lock(), "{line}"));
 }

@@ -1,10 +1,11 @@
 //! A guest runs with support for concurrent calls only if it needs that.
 
+use crate::support::artifacts;
 use crate::support::guest::{KINDS, guests};
 use crate::support::rig::{Cpu, Native, Rig};
 use strandline_guest_tests::Needs;
 use strandline_host_native::component::guest::{
-    Calls, GuestError, GuestHost, GuestLimits, GuestProgram,
+    Calls, CompileLimits, GuestError, GuestHost, GuestLimits, GuestProgram,
 };
 use wasmtime::component::Component;
 
@@ -65,6 +66,20 @@ fn run(host: &GuestHost<u32>, program: &GuestProgram<u32>) -> Result<String, Gue
 fn each_world_has_the_calls_that_it_needs() {
     for calls in KINDS {
         assert_eq!(guests().program(calls).calls(), calls);
+    }
+}
+
+/// A quarter of every limit on compiling is enough for them.
+#[test]
+fn real_guests_have_room() {
+    let mut limits = CompileLimits::default();
+    for name in CompileLimits::NAMES {
+        assert!(limits.set(name, limits.get(name).unwrap() / 4), "{name}");
+    }
+    let host = &guests().host;
+    for component in [artifacts::conformance(), artifacts::conformance_sync()] {
+        let compiled = host.compile_within(&limits, &component);
+        assert!(compiled.is_ok(), "{compiled:?}");
     }
 }
 

@@ -11,7 +11,10 @@
 //! | file | idea |
 //! | --- | --- |
 //! | `host` | [`GuestHost`]: compile, link, run |
+//! | `bounds`, `judge` | what a component may ask of the compiler; counting it before |
+//! | `process` | compiling where it can be ended |
 //! | `limits`, `ticker` | what a guest may take; deadlines |
+//! | `printable` | text of a guest on a terminal |
 //! | `pools`, `device`, `frontiers`, `waits` | the imported interfaces, each a thin layer over a [`Tenant`] |
 //! | `convert` | the interface's types and the host's |
 //! | `block_on` | the executor |
@@ -21,7 +24,9 @@
 //!   a trap of that guest. Nothing that a guest says makes the host panic.
 //! - **The host's memory.** [`GuestLimits`]: linear memory, tables, instances, handles, bytes copied by one
 //!   call. [`TenantLimits`](crate::tenant::TenantLimits): pool memory, operations and bytes in flight.
+//! - **The host's compiler.** [`CompileLimits`], counted before it starts; and a [`CompileProcess`] that ends with its time or memory.
 //! - **The host's time.** A deadline, checked in loops and in waits. No host function blocks.
+//! - **The host's terminal.** What a guest says goes through [`printable`]; errors do by themselves.
 //! - **Tenants from each other.** See [`crate::tenant`].
 //! - **What the guest held.** It is the tenant's, and comes back when the tenant is dropped, however the
 //!   guest ended.
@@ -71,17 +76,25 @@ pub mod bindings {
     }
 }
 mod block_on;
+mod bounds;
 mod convert;
 mod device;
 mod frontiers;
 mod host;
+mod judge;
 mod limits;
 mod pools;
+mod printable;
+#[allow(unsafe_code, reason = "precompiled code has to be trusted; argued in the file")]
+mod process;
 mod ticker;
 mod waits;
 
+pub use bounds::{CompileLimits, LimitExceeded};
 pub use host::{Calls, GuestError, GuestHost, GuestProgram, GuestStore};
 pub use limits::GuestLimits;
+pub use printable::printable;
+pub use process::{CompileProcess, serve as serve_compile};
 
 use crate::tenant::{
     BufferHandle, PoolHandle, QueueHandle, ReadbackHandle, ReservationHandle, Tenant, TenantError,

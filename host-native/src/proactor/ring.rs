@@ -12,7 +12,12 @@
 //!
 //! **Overflow.** More may be in flight than the completion queue holds: the kernel keeps the rest
 //! (`NODROP` is required) and hands them over as soon as there is room, which [`turn`](Ring::turn) asks
-//! for. More may be started than the submission queue holds: the rest waits in the backlog.
+//! for. More may be started than the submission queue holds: the rest waits in the backlog, and a turn submits
+//! one queueful after the other. **It sleeps only once the backlog is empty**: what the kernel has not been given
+//! cannot complete, and the doorbell's own poll may be among it.
+//!
+//! **What has not left the backlog** is not the kernel's yet: canceling it ends it here, and its entry is made when
+//! it is moved to the submission queue, so that it names registered memory only if that is registered then.
 //!
 //! # Safety
 //! The kernel reads and writes memory that an operation names until its completion was reaped, whatever
@@ -67,6 +72,21 @@ const ENTER_ABS_TIMER: u32 = 1 << 5;
 /// Sleeping is not counted as waiting for a disk: most sleeps are not.
 const ENTER_NO_IOWAIT: u32 = 1 << 7;
 
+/// What waits for room in the submission queue.
+enum Queued {
+    /// An operation; passed over when it was canceled meanwhile.
+    Op(u64),
+    /// The poll of the doorbell, or a cancellation.
+    Entry(squeue::Entry),
+}
+
+/// An operation that has not ended.
+struct Flying {
+    op: KernelOp,
+    /// Moved to the submission queue: the kernel may use its memory.
+    submitted: bool,
+}
+
 struct Fixed {
     len: usize,
     slot: u16,
@@ -78,8 +98,10 @@ pub(super) struct Ring {
     uring: IoUring,
     doorbell: Arc<Doorbell>,
     counters: Arc<Counters>,
-    backlog: VecDeque<squeue::Entry>,
-    flying: SerialMap<u64, KernelOp>,
+    backlog: VecDeque<Queued>,
+    flying: SerialMap<u64, Flying>,
+    /// Canceled before the kernel had them.
+    canceled: Vec<Done>,
     armed: bool,
     /// The kernel takes absolute deadlines.
     absolute: bool,
@@ -141,6 +163,7 @@ impl Ring {
             counters,
             backlog: VecDeque::new(),
             flying: SerialMap::default(),
+            canceled: Vec::new(),
             armed: false,
             absolute,
             wait_flags,
@@ -159,25 +182,27 @@ impl Ring {
         let rang = self.doorbell.drain();
         let fd = Fd(self.doorbell.as_fd().as_raw_fd());
         let entry = opcode::PollAdd::new(fd, u32::from(PollFlags::IN.bits())).multi(true).build();
-        self.backlog.push_back(entry.user_data(DOORBELL));
+        // Ahead of all that others wait for.
+        self.backlog.push_front(Queued::Entry(entry.user_data(DOORBELL)));
         self.armed = true;
         rang
     }
 
     /// Moves the backlog to the submission queue, as far as there is room.
     fn fill(&mut self) {
-        if self.backlog.is_empty() {
-            return;
-        }
-        let mut queue = self.uring.submission();
-        while !queue.is_full() {
-            let Some(entry) = self.backlog.pop_front() else { break };
+        while !self.backlog.is_empty() && !self.uring.submission().is_full() {
+            let entry = match self.backlog.pop_front() {
+                Some(Queued::Entry(entry)) => entry,
+                Some(Queued::Op(serial)) => match self.entry(serial) {
+                    Some(entry) => entry.user_data(serial),
+                    None => continue,
+                },
+                None => return,
+            };
             // SAFETY: what the entry names is owned by `flying` (see the file's head), or is the doorbell,
             // which outlives the ring.
-            if unsafe { queue.push(&entry) }.is_err() {
-                self.backlog.push_front(entry);
-                break;
-            }
+            let pushed = unsafe { self.uring.submission().push(&entry) };
+            debug_assert!(pushed.is_ok(), "there was room");
         }
     }
 
@@ -193,14 +218,10 @@ impl Ring {
                 }
                 CANCEL => {}
                 serial => {
-                    let Some(op) = self.flying.remove(&serial) else { continue };
+                    let Some(Flying { op, .. }) = self.flying.remove(&serial) else { continue };
                     let result = u32::try_from(entry.result())
                         .map_err(|_| Errno::from_raw_os_error(-entry.result()));
-                    let buffer = match op {
-                        KernelOp::Transfer(transfer) => Some(transfer.buffer),
-                        KernelOp::Nop | KernelOp::Poll { .. } => None,
-                    };
-                    done.push(Done { serial, result, buffer });
+                    done.push(Done { serial, result, buffer: op.into_buffer() });
                 }
             }
         }
@@ -241,41 +262,39 @@ impl Ring {
         }
     }
 
-    fn entry(&mut self, op: &mut KernelOp) -> squeue::Entry {
-        match op {
-            KernelOp::Nop => opcode::Nop::new().build(),
+    /// What asks the kernel for an operation, which is its from here on; `None` when it was canceled in the backlog.
+    fn entry(&mut self, serial: u64) -> Option<squeue::Entry> {
+        let Flying { op, submitted } = self.flying.get_mut(&serial)?;
+        *submitted = true;
+        let Transfer { direction, fd, offset, buffer } = match op {
+            KernelOp::Nop => return Some(opcode::Nop::new().build()),
             KernelOp::Poll { fd, interest } => {
-                opcode::PollAdd::new(Fd(fd.raw()), u32::from(interest.events().bits())).build()
+                let events = u32::from(interest.events().bits());
+                return Some(opcode::PollAdd::new(Fd(fd.raw()), events).build());
             }
-            KernelOp::Transfer(Transfer { direction, fd, offset, buffer }) => {
-                let (fd, offset) = (Fd(fd.raw()), *offset);
-                let len = buffer.len().min(MAX_TRANSFER);
-                let at = buffer.as_mut_ptr();
-                let fixed = self.fixed_slot(buffer, len);
-                // The kernel takes 32 bits: MAX_TRANSFER fits.
-                let entry = match (direction, fixed, len as u32) {
-                    (Direction::Read, None, len) => {
-                        opcode::Read::new(fd, at, len).offset(offset).build()
-                    }
-                    (Direction::Write, None, len) => {
-                        opcode::Write::new(fd, at, len).offset(offset).build()
-                    }
-                    (Direction::Read, Some(slot), len) => {
-                        opcode::ReadFixed::new(fd, at, len, slot).offset(offset).build()
-                    }
-                    (Direction::Write, Some(slot), len) => {
-                        opcode::WriteFixed::new(fd, at, len, slot).offset(offset).build()
-                    }
-                };
-                if len < ASYNC_BYTES { entry } else { entry.flags(squeue::Flags::ASYNC) }
+            KernelOp::Transfer(transfer) => transfer,
+        };
+        let (direction, fd, offset) = (*direction, Fd(fd.raw()), *offset);
+        let len = buffer.len().min(MAX_TRANSFER);
+        let at = buffer.as_mut_ptr();
+        let slab = matches!(buffer, IoBuffer::Slab(_));
+        let fixed = if slab { self.fixed_slot(at.addr(), len) } else { None };
+        // The kernel takes 32 bits: MAX_TRANSFER fits.
+        let entry = match (direction, fixed, len as u32) {
+            (Direction::Read, None, len) => opcode::Read::new(fd, at, len).offset(offset).build(),
+            (Direction::Write, None, len) => opcode::Write::new(fd, at, len).offset(offset).build(),
+            (Direction::Read, Some(slot), len) => {
+                opcode::ReadFixed::new(fd, at, len, slot).offset(offset).build()
             }
-        }
+            (Direction::Write, Some(slot), len) => {
+                opcode::WriteFixed::new(fd, at, len, slot).offset(offset).build()
+            }
+        };
+        Some(if len < ASYNC_BYTES { entry } else { entry.flags(squeue::Flags::ASYNC) })
     }
 
-    /// The registered buffer that `len` bytes of `buffer` lie in.
-    fn fixed_slot(&self, buffer: &IoBuffer, len: usize) -> Option<u16> {
-        let IoBuffer::Slab(buffer) = buffer else { return None };
-        let start = buffer.as_ptr().addr();
+    /// The registered buffer that `len` bytes of a slab from `start` lie in.
+    fn fixed_slot(&self, start: usize, len: usize) -> Option<u16> {
         let (base, fixed) = self.fixed.as_ref()?.range(..=start).next_back()?;
         if start + len > base + fixed.len {
             return None;
@@ -326,24 +345,31 @@ impl Backend for Ring {
         ProactorKind::IoUring
     }
 
-    fn start(&mut self, serial: u64, mut op: KernelOp) {
-        let entry = self.entry(&mut op);
-        self.flying.insert(serial, op);
-        self.backlog.push_back(entry.user_data(serial));
+    fn start(&mut self, serial: u64, op: KernelOp) {
+        self.flying.insert(serial, Flying { op, submitted: false });
+        self.backlog.push_back(Queued::Op(serial));
     }
 
     fn cancel(&mut self, serial: u64) {
-        // It may be in the backlog still, before this one: the kernel sees them in order.
-        if self.flying.contains_key(&serial) {
-            self.backlog.push_back(opcode::AsyncCancel::new(serial).build().user_data(CANCEL));
+        match self.flying.get(&serial) {
+            Some(Flying { submitted: true, .. }) => {
+                let entry = opcode::AsyncCancel::new(serial).build().user_data(CANCEL);
+                self.backlog.push_back(Queued::Entry(entry));
+            }
+            Some(Flying { submitted: false, .. }) => {
+                let buffer = self.flying.remove(&serial).and_then(|flying| flying.op.into_buffer());
+                self.canceled.push(Done { serial, result: Err(Errno::CANCELED), buffer });
+            }
+            None => {}
         }
     }
 
     fn in_flight(&self) -> usize {
-        self.flying.len()
+        self.flying.len() + self.canceled.len()
     }
 
     fn turn(&mut self, sleep: Sleep, done: &mut Vec<Done>) -> Result<(), Errno> {
+        done.append(&mut self.canceled);
         let mut rang = self.arm();
         rang |= self.reap(done);
         loop {
@@ -352,8 +378,10 @@ impl Backend for Ring {
             let (queued, taskrun, overflow) = (queue.len(), queue.taskrun(), queue.cq_overflow());
             drop(queue);
             let (want, deadline) = match sleep {
-                // What is done already is not waited for.
-                Sleep::Until(deadline) if done.is_empty() && !rang => (1, deadline),
+                // Neither is there anything done, nor anything left that the kernel has not been given.
+                Sleep::Until(deadline) if done.is_empty() && !rang && self.backlog.is_empty() => {
+                    (1, deadline)
+                }
                 _ => (0, None),
             };
             if want == 0 && queued == 0 && !taskrun && !overflow {
@@ -376,14 +404,16 @@ impl Backend for Ring {
                 Err(Errno::AGAIN | Errno::BUSY) => {}
                 Err(error) => return Err(error),
             }
-            if want == 1 || self.backlog.is_empty() && !self.uring.submission().cq_overflow() {
+            let sleeps = matches!(sleep, Sleep::Until(_)) && done.is_empty() && !rang;
+            let more = !self.backlog.is_empty() || self.uring.submission().cq_overflow();
+            if want == 1 || !sleeps && !more {
                 return Ok(());
             }
         }
     }
 
     fn has_done(&self) -> bool {
-        false
+        !self.canceled.is_empty()
     }
 
     fn register(&mut self, buffer: MmapBuffer) -> Result<(), Errno> {
@@ -422,6 +452,14 @@ impl Backend for Ring {
     }
 
     fn unregister(&mut self, buffer: &MmapBuffer) -> Result<(), Errno> {
+        // What the kernel has not taken out of the submission queue yet may name the memory.
+        let queued = self.uring.submission().len();
+        if queued > 0 {
+            self.enter(queued, 0, None)?;
+        }
+        if !self.uring.submission().is_empty() {
+            return Err(Errno::AGAIN);
+        }
         parts(buffer).try_for_each(|(at, _)| self.clear_fixed(at.addr()))
     }
 }

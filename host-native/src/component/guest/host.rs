@@ -17,6 +17,10 @@
 use super::bindings::GuestPre;
 use super::bindings::sync::GuestSyncPre;
 use super::block_on::block_on;
+use super::bounds::{CompileLimits, LimitExceeded};
+use super::judge::judge;
+use super::printable::printable;
+use super::process::CompileProcess;
 use super::ticker::Ticker;
 use super::{GuestLimits, GuestState, Guests, bindings};
 use crate::tenant::Tenant;
@@ -32,6 +36,11 @@ pub enum GuestError {
     /// The bytes are not a component, or not one of the worlds `guest` and `guest-sync`: the text says which import or
     /// export does not fit.
     Invalid(wasmtime::Error),
+    /// Compiling it would take more than a limit allows.
+    TooLarge(LimitExceeded),
+    /// Its compiler took too long, or more memory than it may have: only where that runs in a
+    /// [process of its own](super::CompileProcess).
+    Compile(String),
     /// It could not be started within its limits.
     Start(wasmtime::Error),
     /// It trapped.
@@ -47,17 +56,30 @@ pub enum GuestError {
 impl fmt::Display for GuestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Invalid(error) => write!(f, "not a guest: {error:#}"),
-            Self::Start(error) => write!(f, "the guest does not start: {error:#}"),
-            Self::Trapped(error) => write!(f, "the guest trapped: {}", error.root_cause()),
+            Self::Invalid(error) => tell(f, "not a guest", &format_args!("{error:#}")),
+            Self::TooLarge(limit) => write!(f, "the guest is too large to compile: {limit}"),
+            Self::Compile(why) => write!(f, "the guest cannot be compiled: {why}"),
+            Self::Start(error) => tell(f, "the guest does not start", &format_args!("{error:#}")),
+            Self::Trapped(error) => tell(f, "the guest trapped", error.root_cause()),
             Self::TimedOut => f.write_str("the guest ran out of time"),
-            Self::Failed(why) => write!(f, "the guest failed: {why}"),
+            Self::Failed(why) => tell(f, "the guest failed", why),
             Self::Host(why) => write!(f, "guests cannot be hosted: {why}"),
         }
     }
 }
 
 impl core::error::Error for GuestError {}
+
+/// Bytes of an error's text that a guest may have chosen: names, messages.
+const ERROR_TEXT: usize = 4 << 10;
+
+/// Says what a guest may have had a part in as a terminal can be shown it.
+fn tell(f: &mut fmt::Formatter<'_>, what: &str, why: &dyn fmt::Display) -> fmt::Result {
+    let why = why.to_string();
+    let (shown, left_out) = printable(&why, ERROR_TEXT);
+    write!(f, "{what}: {shown}")?;
+    if left_out > 0 { write!(f, " ({left_out} more bytes)") } else { Ok(()) }
+}
 
 fn host_failed(error: wasmtime::Error) -> GuestError {
     GuestError::Host(format!("{error:#}"))
@@ -72,6 +94,16 @@ pub enum Calls {
     Concurrent,
 }
 
+/// The settings of an engine for such calls, and of the compiler for it.
+pub(super) fn side_config(calls: Calls) -> Config {
+    let mut config = Config::new();
+    config.epoch_interruption(true);
+    let concurrent = calls == Calls::Concurrent;
+    config.wasm_component_model_async(concurrent);
+    config.concurrency_support(concurrent);
+    config
+}
+
 /// An engine and what its guests may import.
 struct Side<X: 'static> {
     engine: Engine,
@@ -80,12 +112,7 @@ struct Side<X: 'static> {
 
 impl<X: Send + 'static> Side<X> {
     fn new(calls: Calls) -> wasmtime::Result<Self> {
-        let mut config = Config::new();
-        config.epoch_interruption(true);
-        let concurrent = calls == Calls::Concurrent;
-        config.wasm_component_model_async(concurrent);
-        config.concurrency_support(concurrent);
-        let engine = Engine::new(&config)?;
+        let engine = Engine::new(&side_config(calls))?;
         let mut linker = Linker::new(&engine);
         match calls {
             Calls::Synchronous => {
@@ -238,19 +265,56 @@ impl<X: Send + 'static> GuestHost<X> {
         add(&mut self.concurrent.linker, Calls::Concurrent).map_err(host_failed)
     }
 
-    /// Compiles a guest: a component, also in text where wasmtime is built with its feature `wat`. With synchronous
-    /// calls if they will do.
+    /// Compiles a guest, a component in binary form, in this process, unless it exceeds [`CompileLimits`]' defaults. With
+    /// synchronous calls if they will do.
+    ///
+    /// The compiler cannot be interrupted, and within the limits some inputs keep it busy for long: for guests of
+    /// strangers take [`compile_in`](Self::compile_in).
     ///
     /// # Errors
-    /// [`GuestError::Invalid`].
+    /// [`GuestError::TooLarge`], [`GuestError::Invalid`].
     pub fn compile(&self, bytes: &[u8]) -> Result<GuestProgram<X>, GuestError> {
-        // What is asynchronous is refused before any code is made.
+        self.compile_within(&CompileLimits::default(), bytes)
+    }
+
+    /// [`compile`](Self::compile) with limits of the caller's.
+    ///
+    /// # Errors
+    /// [`GuestError::TooLarge`], [`GuestError::Invalid`].
+    pub fn compile_within(
+        &self,
+        limits: &CompileLimits,
+        bytes: &[u8],
+    ) -> Result<GuestProgram<X>, GuestError> {
+        judge(bytes, limits)?;
+        // What is asynchronous is refused before any code is made. Text was not judged, so it is not compiled.
         let compile = |calls| {
-            Component::new(self.engine(calls), bytes)
+            Component::from_binary(self.engine(calls), bytes)
                 .and_then(|component| self.link_as(&component, calls))
         };
         let linked = compile(Calls::Synchronous).or_else(|_| compile(Calls::Concurrent));
         linked.map_err(GuestError::Invalid)
+    }
+
+    /// [`compile`](Self::compile) in a process of its own, with limits of time and memory that end it.
+    ///
+    /// # Errors
+    /// [`GuestError::TooLarge`], [`GuestError::Invalid`], [`GuestError::Compile`]; [`GuestError::Host`] when there is no process.
+    pub fn compile_in(
+        &self,
+        process: &CompileProcess,
+        bytes: &[u8],
+    ) -> Result<GuestProgram<X>, GuestError> {
+        let deadline = process.begin(bytes)?;
+        let compile = |calls| {
+            let code = process.compile(calls, bytes, deadline)?;
+            let component = CompileProcess::load(self.engine(calls), &code)?;
+            self.link_as(&component, calls).map_err(GuestError::Invalid)
+        };
+        match compile(Calls::Synchronous) {
+            Err(GuestError::Invalid(_)) => compile(Calls::Concurrent),
+            compiled => compiled,
+        }
     }
 
     /// Links a component that was compiled with one of this host's engines.
