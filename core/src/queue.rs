@@ -419,7 +419,7 @@ impl Queues {
     }
 
     /// `axis`, a queue here or not, will not get beyond what it has reached: fails what depends on
-    /// that. Sticky; the first failure of an axis is the one that is told.
+    /// that. Sticky; the first failure of an axis is the one that is told, until one reaches further back.
     ///
     /// Blocks that were freed to die at an epoch of a failed queue stay pending until the pool is
     /// [quiesced](crate::pool::Pool::quiesce).

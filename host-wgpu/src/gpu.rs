@@ -160,13 +160,12 @@ impl Line {
         over.then_some(failure)
     }
 
-    /// What comes at `from` or later will not be reached. The first cause stands; a later one may reach further back.
+    /// What comes at `from` or later will not be reached. Of several causes the one that reaches furthest back counts.
     pub(crate) fn fail(&mut self, from: Epoch, failure: &Failure) {
         // Epochs begin at 1.
         let from = from.max(1);
-        match &mut self.failing {
-            Some((earlier, _)) => *earlier = from.min(*earlier),
-            None => self.failing = Some((from, failure.clone())),
+        if self.failing.as_ref().is_none_or(|(earlier, _)| from < *earlier) {
+            self.failing = Some((from, failure.clone()));
         }
     }
 }

@@ -282,7 +282,8 @@ impl State {
         let Some(position) = self.lines.iter().position(|line| line.axis == axis) else { return };
         let line = &mut self.lines[position];
         log::warn!("{axis} failed from epoch {from}: {failure}");
-        line.failed.get_or_insert_with(|| failure.clone());
+        // Told again only when it reaches further back: then that is the cause of the rest, too.
+        line.failed = Some(failure.clone());
         let at = line.items.partition_point(|item| item.epoch < from);
         let items = line.items.split_off(at);
         line.timeline.fail(from, failure);
