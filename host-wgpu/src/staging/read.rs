@@ -429,3 +429,63 @@ impl Arrivals {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slab::WgpuSlabProvider;
+    use strandline_core::slab::{Grant, SlabMap, SlabProvider};
+    use strandline_core::{Pool, Tracker};
+
+    /// A read under way, as after its submission; wgpu says nothing unless told to.
+    fn under_way() -> (Readback, ReadBack) {
+        let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
+        let gpu = Gpu::new(device, queue).unwrap();
+        let provider = WgpuSlabProvider::new(&gpu, UsageClass::Storage);
+        let Grant::Slab(slab) = provider.acquire(256).unwrap() else { panic!("no memory") };
+        let source = provider.map(slab.id, 0, 256).unwrap();
+        let config = StagingConfig { chunk_size: 256, ..StagingConfig::default() };
+        let mut readback = Readback::new(&gpu, &Tracker::new(1), config).unwrap();
+        readback.prepare(256).unwrap();
+        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+        let (sink, read) = ReadSink::new(256);
+        readback.stage(&mut encoder, &source, &sink, 1).unwrap();
+        let filled = readback.filled().next().unwrap();
+        lock(&readback.arrivals.list).away.push((1, filled));
+        (readback, read)
+    }
+
+    #[test]
+    fn a_device_that_never_answers_holds_no_reader_and_no_chunk() {
+        let (mut readback, read) = under_way();
+        assert_eq!(readback.pool().stats().live, 1);
+        readback.end(&Failure::message("lost"));
+        assert_eq!(read.wait().unwrap_err().to_string(), "lost");
+        assert_eq!(readback.pool().stats().live, 0);
+        // wgpu answers after all.
+        lock(&readback.arrivals.list).mapped.push((1, true));
+        readback.arrivals.deliver();
+        assert_eq!(readback.pool().stats().live, 0);
+    }
+
+    #[test]
+    fn a_chunk_that_is_told_of_twice_arrives_once() {
+        let (readback, read) = under_way();
+        lock(&readback.arrivals.list).mapped.extend([(1, false), (1, true), (1, false)]);
+        readback.arrivals.deliver();
+        assert!(read.wait().is_err(), "it was not mapped");
+        assert_eq!((readback.pool().stats().live, readback.pool().stats().releases), (0, 1));
+    }
+
+    #[test]
+    fn what_cannot_be_recorded_is_withdrawn() {
+        let (mut readback, read) = under_way();
+        let (_, filled) = lock(&readback.arrivals.list).away.pop().unwrap();
+        readback.open.push(filled);
+        readback.withdraw(2, &Failure::message("another"));
+        assert_eq!(readback.open[0].pieces.len(), 1);
+        readback.withdraw(1, &Failure::message("its own"));
+        assert_eq!(read.wait().unwrap_err().to_string(), "its own");
+        assert_eq!((readback.open[0].pieces.len(), readback.open[0].chunk.used), (0, 0));
+    }
+}
