@@ -12,12 +12,13 @@
 //! - A dealloca that failed takes nothing from uses that came before: the bytes have an unknown death, so nobody else gets them.
 //!
 //! # Cost
-//! A look in a hash table each; [`fail_all_of`](Buffers::fail_all_of) goes through all.
+//! A look in a hash table each, with a hash of a few instructions; [`fail_all_of`](Buffers::fail_all_of) goes through all.
 
 use crate::gpu::Gpu;
 use crate::queue::QueueError;
 use crate::slice::GpuSlice;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use strandline_core::Failure;
 use strandline_core::queue::BufferId;
 
@@ -39,7 +40,26 @@ struct Buffer {
 }
 
 #[derive(Default)]
-pub(super) struct Buffers(HashMap<BufferId, Buffer>);
+pub(super) struct Buffers(HashMap<BufferId, Buffer, BuildHasherDefault<IdHasher>>);
+
+/// The multiplicative hash of Firefox, as in rustc. Ids are core's, so nobody chooses them to collide.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u32(byte.into()));
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.0 = (self.0.rotate_left(5) ^ u64::from(word)).wrapping_mul(0x517c_c1b7_2722_0a95);
+    }
+
+    fn finish(&self) -> u64 {
+        // The table takes the low bits, and the good ones are high.
+        self.0.rotate_left(26)
+    }
+}
 
 impl Buffers {
     pub(super) fn insert(&mut self, id: BufferId) {
