@@ -55,8 +55,8 @@
 //! queue here are opaque: the host vouches that they do not wait for what is parked here.
 //!
 //! # Failure
-//! [`fail`](Queues::fail) breaks an axis beyond what it has reached, and every queue from the first operation on that
-//! is ordered after that, and so on. A queue is one timeline, so all behind such an operation fails with it. Buffers
+//! [`fail`](Queues::fail) breaks an axis beyond what it has reached ([`fail_from`](Queues::fail_from): from an epoch on), and
+//! every queue from the first operation on that is ordered after that, and so on. A queue is one timeline, so all behind such an operation fails with it. Buffers
 //! whose alloca is among them fail. Bytes that the host has heard of come back with
 //! [`Death::Unknown`], because nobody knows what the device still does with them; others come back as if
 //! never taken. Buffers whose alloca had completed stay usable: they are deallocated on another queue.
@@ -372,6 +372,26 @@ impl Queues {
         Ok(epoch)
     }
 
+    /// As [`work`](Self::work), for work that uses these buffers. A buffer may wait for its memory still; that the
+    /// work comes after the alloca is for `wait` to say. One that has ended is refused here, because nobody would ever
+    /// hear of it: a dealloca that was submitted must be ordered after the work.
+    ///
+    /// # Errors
+    /// [`QueueError::AlreadyDeallocated`], [`QueueError::UnknownBuffer`], and those of `work`; nothing has changed
+    /// then.
+    pub fn work_on(
+        &mut self,
+        axis: Axis,
+        wait: FrontierRef<'_>,
+        buffers: impl IntoIterator<Item = BufferId>,
+    ) -> Result<Epoch, QueueError> {
+        let (queue, epoch) = self.next(axis)?;
+        for id in buffers {
+            self.check_use(queue, epoch, id)?;
+        }
+        self.work(axis, wait)
+    }
+
     /// Progress was made, or a pool was signaled: forgets what has completed, and asks every pool with parked
     /// allocas on behalf of the first in line. To be called whenever an axis advances while anything is
     /// [`parked`](Self::parked): what has been reached becomes free without a signal.
@@ -399,11 +419,17 @@ impl Queues {
     }
 
     /// `axis`, a queue here or not, will not get beyond what it has reached: fails what depends on
-    /// that. Sticky; the first failure of an axis is the one that is told.
+    /// that. Sticky; the first failure of an axis is the one that is told, until one reaches further back.
     ///
     /// Blocks that were freed to die at an epoch of a failed queue stay pending until the pool is
     /// [quiesced](crate::pool::Pool::quiesce).
     pub fn fail(&mut self, axis: Axis, failure: &Failure) {
+        self.fail_from(axis, 0, failure);
+    }
+
+    /// As [`fail`](Self::fail), but only `from` and later epochs of `axis` will not be reached: what comes before them goes
+    /// on, and so does what depends only on that. What has been reached does not fail, whatever `from` says.
+    pub fn fail_from(&mut self, axis: Axis, from: Epoch, failure: &Failure) {
         if self.closed {
             return;
         }
@@ -411,7 +437,7 @@ impl Queues {
         for queue in 0..self.lines.len() {
             self.prune(queue);
         }
-        let from = self.progress.reached(axis).saturating_add(1);
+        let from = from.max(self.progress.reached(axis).saturating_add(1));
         let hit = self.order.fail(axis, from, failure);
         for &(queue, from) in &hit {
             self.fail_queue(queue, from);

@@ -92,7 +92,7 @@ pub use info::{MachineInfo, TransparentHugePages, machine_info};
 pub use memfd::{SharedSlab, SharedSlabError};
 pub use numa::{Placement, memory_nodes};
 pub use pages::{PageReport, PrefaultReport, measure_prefault};
-pub use queue::{Command, CpuQueue, CpuQueueBuilder, HostCallPanicked, QueueError};
+pub use queue::{Command, CpuQueue, CpuQueueBuilder, HostCallPanicked, QueueError, Standing};
 pub use slab::{MmapBuilder, MmapConfigError, MmapSlabProvider};
 #[cfg(feature = "tracy")]
 pub use tracy::TracySink;

@@ -38,7 +38,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use strandline_core::inspect::{Event, EventSink};
 use strandline_core::{
-    Axis, Epoch, Failure, FrontierRef, Notification, Tracker, TrackerError, WaitError, WaitId,
+    Axis, Epoch, Failure, Frontier, FrontierRef, Notification, Progress, Tracker, TrackerError,
+    WaitError, WaitId,
 };
 
 mod builder;
@@ -159,11 +160,28 @@ impl From<TrackerError> for QueueError {
 /// Set once, by the tracker, when the wait frontier is reached or can never be.
 type Gate = Arc<OnceLock<Result<(), WaitError>>>;
 
+/// What a submission waits for.
+struct Wait {
+    gate: Gate,
+    id: WaitId,
+    frontier: Frontier,
+}
+
 struct Submission {
     epoch: Epoch,
     /// `None`: nothing to wait for.
-    wait: Option<(Gate, WaitId)>,
+    wait: Option<Wait>,
     commands: Vec<Command>,
+}
+
+/// A submission that has not begun, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Standing {
+    /// The submission.
+    pub epoch: Epoch,
+    /// What of its wait frontier is not reached. Empty: only what was submitted before it is in its way.
+    pub waits_for: Frontier,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,10 +271,28 @@ impl CpuQueue {
         lock(&self.shared.state).submitted
     }
 
-    /// Submissions that have not begun.
+    /// Submissions that have not begun; [`parked`](Self::parked) says why.
     #[must_use]
     pub fn waiting(&self) -> usize {
         lock(&self.shared.state).fifo.len()
+    }
+
+    /// Why nothing goes on: the submissions that have not begun, and what each waits for. A snapshot, for people and logs.
+    #[must_use]
+    pub fn parked(&self) -> Vec<Standing> {
+        let shared = &*self.shared;
+        let state = lock(&shared.state);
+        let missing = |wait: &Wait| {
+            let entries = wait.frontier.as_ref().entries().iter().copied();
+            let missing = entries.filter(|e| !shared.tracker.has_reached(e.axis, e.epoch));
+            // A part of a frontier is one.
+            Frontier::from_entries(missing).unwrap_or_default()
+        };
+        let standing = |submission: &Submission| Standing {
+            epoch: submission.epoch,
+            waits_for: submission.wait.as_ref().map(missing).unwrap_or_default(),
+        };
+        state.fifo.iter().map(standing).collect()
     }
 
     /// Signals `notification` after each epoch, and when the axis fails. Given a pool's notification,
@@ -288,7 +324,7 @@ impl CpuQueue {
                 let _ = set.set(result);
                 bell.signal_if_observed();
             })?;
-            Some((gate, id))
+            Some(Wait { gate, id, frontier: wait.to_frontier() })
         };
         let refused = {
             let mut state = lock(&shared.state);
@@ -307,7 +343,7 @@ impl CpuQueue {
                 return Ok(epoch);
             }
         };
-        if let Some((_, id)) = gate {
+        if let Some(Wait { id, .. }) = gate {
             shared.tracker.cancel(id);
         }
         Err(refused)
@@ -406,7 +442,7 @@ impl Shared {
         let Some(head) = state.fifo.front() else {
             return if state.mode == Mode::Finishing { Next::Stop } else { Next::Sleep };
         };
-        match head.wait.as_ref().map(|(gate, _)| gate.get()) {
+        match head.wait.as_ref().map(|wait| wait.gate.get()) {
             Some(None) => Next::Sleep,
             Some(Some(Err(error))) => Next::Fail(Failure::new(error.clone())),
             // Reached, or nothing to wait for. There is a head, it was just looked at.
@@ -446,7 +482,7 @@ impl Shared {
     fn cancel_rest(&self) {
         let rest = core::mem::take(&mut lock(&self.state).fifo);
         for submission in rest {
-            if let Some((_, id)) = submission.wait {
+            if let Some(Wait { id, .. }) = submission.wait {
                 self.tracker.cancel(id);
             }
             // Commands own foreign values, whose drop may do anything.

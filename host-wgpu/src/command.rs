@@ -16,6 +16,7 @@ use crate::slice::{BindingKind, GpuSlice, SliceError, check_binding, check_copy}
 use crate::staging::{ReadSink, Upload};
 use core::fmt;
 use smallvec::SmallVec;
+use strandline_core::Failure;
 use strandline_core::pool::PoolId;
 use strandline_core::queue::BufferId;
 use wgpu::CommandEncoder;
@@ -266,6 +267,38 @@ impl Command {
             Work::Read { source, .. } => source.check_source(gpu, pools)?,
         }
         Ok(())
+    }
+
+    fn ranges(&self) -> (&[BufferRange], Option<&BufferRange>) {
+        match &self.0 {
+            Work::Fill { target, .. } | Work::Write { target, .. } => {
+                (core::slice::from_ref(target), None)
+            }
+            Work::Copy { source, target } => (core::slice::from_ref(source), Some(target)),
+            Work::Dispatch { ranges, .. } | Work::Encode { ranges, .. } => (ranges, None),
+            Work::Read { source, .. } => (core::slice::from_ref(source), None),
+        }
+    }
+
+    /// The transient buffers that it names, each as often as it does.
+    pub(crate) fn transients(&self) -> impl Iterator<Item = BufferId> + '_ {
+        let (ranges, target) = self.ranges();
+        ranges.iter().chain(target).filter_map(|range| match &range.base {
+            Base::Transient(buffer) => Some(buffer.id),
+            Base::Slice(_) => None,
+        })
+    }
+
+    /// Whether the program records it, so that anything can be wrong with it.
+    pub(crate) const fn is_foreign(&self) -> bool {
+        matches!(self.0, Work::Encode { .. })
+    }
+
+    /// It will not be done: whoever reads is told why.
+    pub(crate) fn fail(&self, failure: &Failure) {
+        if let Work::Read { sink, .. } = &self.0 {
+            sink.fail(failure);
+        }
     }
 
     pub(crate) fn ranges_mut(&mut self) -> (&mut [BufferRange], Option<&mut BufferRange>) {

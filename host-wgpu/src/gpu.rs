@@ -23,7 +23,11 @@
 //! because wgpu runs callbacks of finished work inside a submission.
 //!
 //! # Loss
-//! The first cause is kept: from wgpu's device-lost callback, from [`report_loss`](Gpu::report_loss), or from a poll that failed.
+//! The first cause is kept: from wgpu's device-lost callback, from [`report_loss`](Gpu::report_loss), from a poll that failed, or
+//! because wgpu refused what cannot be wrong. The last needs no callback: it is how a loss is found when the callback is the
+//! program's, or of another [`Gpu`] on the same device. Whatever wgpu refuses, the device is looked at first, so that a loss is told as
+//! the loss, and no refused submission counts as done.
+//!
 //! Flights that the device has finished are still reached; then every axis fails with the cause, once.
 //!
 //! # On the web
@@ -36,6 +40,7 @@
 
 use crate::poller::{Bell, Poller, Ticket};
 use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use strandline_core::{Axis, Epoch, Failure, Tracker, TrackerError};
@@ -120,8 +125,8 @@ pub(crate) struct Line {
     pub(crate) boarding: usize,
     /// Its timeline is gone: it is retired once its flights are over.
     pub(crate) closing: bool,
-    /// It is to fail at once.
-    pub(crate) failing: Option<Failure>,
+    /// It is to fail from an epoch on, once it has come to the one before.
+    pub(crate) failing: Option<(Epoch, Failure)>,
 }
 
 impl Line {
@@ -140,7 +145,28 @@ impl Line {
 
     /// The last epoch that the device has finished, as far as the poller knows.
     pub(crate) fn reached(&self) -> Epoch {
-        self.firsts.front().map_or(self.last, |first| first - 1)
+        let over = self.firsts.front().map_or(self.last, |first| first - 1);
+        match &self.failing {
+            // Of a refused submission nothing is in flight, but nothing of it was done.
+            Some((from, _)) => over.min(from - 1),
+            None => over,
+        }
+    }
+
+    /// Why it ends now, with all that it will ever reach reached.
+    pub(crate) fn ending(&self) -> Option<&Failure> {
+        let (from, failure) = self.failing.as_ref()?;
+        let over = self.settled + 1 >= *from || self.closing && self.settled == self.last;
+        over.then_some(failure)
+    }
+
+    /// What comes at `from` or later will not be reached. Of several causes the one that reaches furthest back counts.
+    pub(crate) fn fail(&mut self, from: Epoch, failure: &Failure) {
+        // Epochs begin at 1.
+        let from = from.max(1);
+        if self.failing.as_ref().is_none_or(|(earlier, _)| from < *earlier) {
+            self.failing = Some((from, failure.clone()));
+        }
     }
 }
 
@@ -222,6 +248,10 @@ pub(crate) struct Shared {
     pub(crate) queue: Queue,
     pub(crate) limits: Limits,
     pub(crate) lost: OnceLock<Failure>,
+    /// The axes were told of the loss: what the device had finished before has been reached.
+    pub(crate) told: AtomicBool,
+    /// wgpu would call us.
+    pub(crate) watched: Arc<AtomicBool>,
     pub(crate) state: Mutex<State>,
     pub(crate) bell: Bell,
 }
@@ -248,21 +278,6 @@ impl Shared {
         log::warn!("{lost}");
         // Losing twice is one loss.
         let _ = self.lost.set(Failure::new(lost));
-    }
-
-    /// Without the state's lock: wgpu calls this from wherever it notices, maybe from a submission of ours.
-    fn lost_callback(self: &Arc<Self>) -> impl Fn(wgpu::DeviceLostReason, String) + Send + 'static {
-        let shared = Arc::downgrade(self);
-        move |reason, message| {
-            let reason = match reason {
-                wgpu::DeviceLostReason::Destroyed => "destroyed",
-                wgpu::DeviceLostReason::Unknown => "unknown",
-            };
-            if let Some(shared) = shared.upgrade() {
-                shared.lose(DeviceLost { reason, message });
-                shared.ring();
-            }
-        }
     }
 }
 
@@ -297,18 +312,19 @@ pub struct Gpu {
 
 impl Gpu {
     /// Starts to watch a device. It takes wgpu's one device-lost callback; a program that has its own uses
-    /// [`with_own_lost_callback`](Self::with_own_lost_callback).
+    /// [`with_own_lost_callback`](Self::with_own_lost_callback). When somebody sets another afterwards, a loss is found by what wgpu
+    /// refuses.
     ///
     /// # Errors
     /// [`GpuError::Thread`].
     pub fn new(device: Device, queue: Queue) -> Result<Self, GpuError> {
         let gpu = Self::with_own_lost_callback(device, queue)?;
-        let shared = gpu.shared();
-        shared.device.set_device_lost_callback(shared.lost_callback());
+        gpu.shared().watch();
         Ok(gpu)
     }
 
-    /// Starts to watch a device whose loss the program reports by [`report_loss`](Self::report_loss), from its own callback.
+    /// Starts to watch a device whose loss the program reports by [`report_loss`](Self::report_loss), from its own callback. A loss
+    /// that it does not report is found as soon as wgpu refuses something.
     ///
     /// # Errors
     /// [`GpuError::Thread`].
@@ -318,6 +334,8 @@ impl Gpu {
             device,
             queue,
             lost: OnceLock::new(),
+            told: AtomicBool::new(false),
+            watched: Arc::default(),
             state: Mutex::default(),
             bell: Bell::default(),
         });
@@ -354,9 +372,25 @@ impl Gpu {
         self.shared().lost.get()
     }
 
+    /// Why the device is lost, once its axes were told: what it had finished before has been reached.
+    pub(crate) fn ended(&self) -> Option<&Failure> {
+        // Acquire: with the settler's store, so that what was reached is seen by whoever sees this.
+        self.lost().filter(|_| self.shared().told.load(Ordering::Acquire))
+    }
+
+    /// Why the device is lost; wgpu is asked when nobody has told.
+    pub(crate) fn find_loss(&self) -> Option<&Failure> {
+        self.shared().find_loss()
+    }
+
+    /// The cause of what wgpu refused: the loss of the device, if it is lost.
+    pub(crate) fn cause(&self, otherwise: Failure) -> Failure {
+        self.shared().cause(otherwise)
+    }
+
     /// Tells of a loss that wgpu told somebody else. The first report counts.
     pub fn report_loss(&self, reason: wgpu::DeviceLostReason, message: String) {
-        self.shared().lost_callback()(reason, message);
+        self.shared().report(reason, message);
     }
 
     /// Submissions that are not known to be over.

@@ -10,8 +10,8 @@
 use crate::gpu::{Gpu, GpuError};
 use crate::timeline::Timeline;
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
-use strandline_core::{Axis, Epoch, Tracker};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use strandline_core::{Axis, Epoch, Failure, Tracker};
 
 /// Gives out numbers, takes them back in any order, and says up to which all are back.
 #[derive(Debug, Default)]
@@ -48,11 +48,17 @@ impl Sequencer {
 pub(crate) struct HostAxis {
     timeline: Timeline,
     sequencer: Mutex<Sequencer>,
+    /// A mapping failed: what waits for it, or for a later one, waits for ever.
+    broken: OnceLock<Failure>,
 }
 
 impl HostAxis {
     pub(crate) fn new(gpu: &Gpu, tracker: &Tracker, axis: Axis) -> Result<Self, GpuError> {
-        Ok(Self { timeline: Timeline::new(gpu, tracker, axis)?, sequencer: Mutex::default() })
+        Ok(Self {
+            timeline: Timeline::new(gpu, tracker, axis)?,
+            sequencer: Mutex::default(),
+            broken: OnceLock::new(),
+        })
     }
 
     pub(crate) const fn axis(&self) -> Axis {
@@ -71,6 +77,17 @@ impl HostAxis {
             // Under the lock, so that the axis moves in order. After a loss it does not move at all.
             let _ = self.timeline.issue_empty(reached);
         }
+    }
+
+    /// The mapping of `epoch` will never be there. Called by wgpu.
+    pub(crate) fn fail(&self, epoch: Epoch, failure: Failure) {
+        let failure = self.timeline.gpu().cause(failure);
+        self.timeline.fail(epoch, self.broken.get_or_init(|| failure));
+    }
+
+    /// Why chunks that are mapped again do not come back any more.
+    pub(crate) fn broken(&self) -> Option<&Failure> {
+        self.broken.get()
     }
 }
 

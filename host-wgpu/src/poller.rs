@@ -12,6 +12,7 @@
 //! Cost: a step for each line. No allocation while nothing fails.
 
 use crate::gpu::{Listener, Shared, State};
+use core::sync::atomic::Ordering;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -73,23 +74,26 @@ impl Settler {
                 News::Retire(tracker, axis) => drop(tracker.retire_axis(axis)),
             });
         }
+        if lost.is_some() {
+            // Release: see `Gpu::ended`.
+            shared.told.store(true, Ordering::Release);
+        }
         for listener in self.listeners.drain(..) {
             guarded(|| listener.progress());
         }
     }
 }
 
-/// What is new on each line. With `lost`, all of them end. One that is to fail is not advanced any more: what is on its way may
-/// be what failed.
+/// What is new on each line. With `lost`, all of them end. One that is to fail is advanced to the epoch before its failure.
 fn collect(state: &mut State, lost: Option<&Failure>, news: &mut Vec<News>) {
     for place in &mut state.lines {
         let Some(line) = place else { continue };
         let reached = line.reached();
-        if reached > line.settled && line.failing.is_none() {
+        if reached > line.settled {
             line.settled = reached;
             news.push(News::Advance(line.tracker.clone(), line.axis, reached));
         }
-        if let Some(failure) = lost.or(line.failing.as_ref()) {
+        if let Some(failure) = line.ending().or(lost) {
             news.push(News::Fail(line.tracker.clone(), line.axis, failure.clone()));
             *place = None;
         } else if line.closing && reached == line.last {

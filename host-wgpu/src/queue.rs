@@ -24,10 +24,16 @@
 //!
 //! # Failure
 //! - What wgpu's validation would refuse is refused at the call, with an error value, and nothing has changed.
-//! - A wait that can never be reached, or an error of wgpu all the same, fails the queue's axis with the cause, and queues that
-//!   depend on it. Their memory goes back to the pools as core has it: with an unknown death where the device may still use
-//!   it.
-//! - Loss of the device fails all its queues, once; queues of other devices go on.
+//! - A wait that can never be reached, or an error of wgpu all the same, fails the queue's axis with the cause, from that operation
+//!   on, and what depends on those in other queues. What comes before goes on; the axis ends once that is done. Memory goes
+//!   back to the pools as core has it: with an unknown death where the device may still use it, so that what reads a buffer before a
+//!   dealloca that fails still gets its bytes.
+//! - Loss of the device fails all its queues, once, with the loss as the cause, whoever noticed it first; queues of other
+//!   devices go on.
+//! - What uses a buffer after its dealloca is refused at the call.
+//!
+//! # Standing still
+//! [`Queue::parked`] names what each operation that wgpu does not have waits for.
 //!
 //! # Cost
 //! An operation is core's and a step of the pump; what is submitted while the pump is busy goes out together.
@@ -46,12 +52,16 @@ use strandline_core::{
     WaitError,
 };
 
+mod buffers;
 mod exec;
 mod groups;
 mod pump;
 mod ready;
 mod set;
+mod standing;
 mod state;
+
+pub use standing::{Standing, WaitsFor};
 
 use set::SetInner;
 use state::Kind;
@@ -312,7 +322,7 @@ impl Queue {
         }
     }
 
-    /// Operations that wgpu does not have yet.
+    /// Operations that wgpu does not have yet; [`parked`](Self::parked) says why.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.inner.waiting(self.line)
@@ -405,6 +415,12 @@ impl Queue {
     /// [`QueueError`].
     pub fn submitted(&self, index: wgpu::SubmissionIndex) -> Result<Epoch, QueueError> {
         self.inner.work(self.line, self.axis, FrontierRef::EMPTY, Kind::Foreign(Some(index)))
+    }
+
+    /// Why nothing goes on: the operations that wgpu does not have yet, and what each waits for. A snapshot, for people and logs.
+    #[must_use]
+    pub fn parked(&self) -> Vec<Standing> {
+        self.inner.standing(self.line)
     }
 
     /// Where a buffer's memory is; `None` while it waits for it, when it [never will](Self::failure_of) have any, and after its

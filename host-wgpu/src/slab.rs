@@ -154,9 +154,11 @@ impl WgpuSlabProvider {
         }
     }
 
-    /// At most this many bytes at once; beyond that [`Grant::NoCapacity`].
+    /// At most this many bytes at once; beyond that [`Grant::NoCapacity`]. No slab is larger, so that what can never fit is refused as
+    /// too large and nobody waits for it.
     #[must_use]
     pub fn capacity(mut self, bytes: u64) -> Self {
+        self = self.max_slab_size(bytes);
         self.account = Arc::new(Account { capacity: bytes, bytes: AtomicU64::new(0) });
         self
     }

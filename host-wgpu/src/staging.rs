@@ -13,17 +13,17 @@
 //!
 //! Writes are copies in the order of the commands, not `queue.write_buffer`, which lands before everything in its submission: bytes
 //! that were used earlier in the same submission can be written later in it.
+//!
+//! # Loss
+//! When the device is lost, chunks that no submission has go back to their pool, and those under way are given up: what wgpu still
+//! says of them is not waited for.
 
 use crate::class::UsageClass;
 use crate::gpu::Gpu;
 use crate::host_axis::HostAxis;
-use crate::scopes::{checked, log_late};
 use crate::slab::WgpuSlabProvider;
 use crate::slice::GpuSlice;
-use core::fmt;
-use core::pin::Pin;
-use core::task::{Context, Poll, Waker};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use strandline_core::pool::PoolHost;
 use strandline_core::pool::budget::Budget;
 use strandline_core::pool::fixed_block::{FixedBlockPool, FixedBlockPoolConfig};
@@ -33,7 +33,12 @@ use strandline_core::slab::retain::Retention;
 use strandline_core::{
     Acquire, Death, Entry, Failure, FrontierRef, Pool, PoolError, Request, Reservation, Tracker,
 };
-use wgpu::{CommandEncoder, MapMode};
+use wgpu::MapMode;
+
+mod read;
+
+pub use read::ReadBack;
+pub(crate) use read::{Arrivals, ReadSink, Readback};
 
 /// Mapped ranges start at multiples of this many bytes.
 const MAP_ALIGNMENT: u64 = wgpu::MAP_ALIGNMENT;
@@ -205,7 +210,12 @@ impl Upload {
         let room = |chunk: &Chunk| self.ring.chunk_size - chunk.used;
         let mut free: u64 = self.open.iter().map(room).sum();
         while free < bytes {
-            self.open.push(self.ring.take()?);
+            let taken = self.ring.take().map_err(|short| match (short, self.host.broken()) {
+                // What is in flight does not come back.
+                (Short::Later, Some(failure)) => Short::Broken(failure.clone()),
+                (short, _) => short,
+            });
+            self.open.push(taken?);
             free += self.ring.chunk_size;
         }
         Ok(())
@@ -263,300 +273,23 @@ impl Upload {
             let host = self.host.clone();
             chunk.slice.buffer().map_async(MapMode::Write, .., move |mapped| match mapped {
                 Ok(()) => host.done(epoch),
-                // The device is gone; the chunk stays pending for good.
-                Err(error) => log::debug!("an upload chunk was not mapped: {error}"),
+                // The chunk stays pending for good.
+                Err(error) => host.fail(epoch, Failure::new(error)),
             });
             let death = Entry::new(self.host.axis(), epoch);
             self.ring.give_back(chunk.reservation, Death::After(FrontierRef::single(&death)));
         }
         self.ring.provider.gpu().kick();
     }
-}
 
-/// What a read's pieces are gathered in.
-#[derive(Debug, Default)]
-struct Gathering {
-    bytes: Vec<u8>,
-    missing: usize,
-    failed: Option<Failure>,
-    waker: Option<Waker>,
-}
-
-/// The end of a read that fills it. Clones share the one; when the last goes with bytes missing, they will never come, and
-/// whoever waits is told.
-#[derive(Clone, Debug)]
-pub(crate) struct ReadSink(Arc<LastSink>);
-
-#[derive(Debug)]
-struct LastSink(Arc<Mutex<Gathering>>);
-
-impl ReadSink {
-    pub(crate) fn new(len: usize) -> (Self, ReadBack) {
-        let gathering = Gathering { bytes: vec![0; len], missing: len, ..Default::default() };
-        let shared = Arc::new(Mutex::new(gathering));
-        (Self(Arc::new(LastSink(shared.clone()))), ReadBack(shared))
-    }
-
-    /// Copies a piece; it is not told of yet.
-    fn put(&self, at: usize, bytes: &[u8]) {
-        self.0.lock().bytes[at..at + bytes.len()].copy_from_slice(bytes);
-    }
-
-    /// Tells of a piece that was copied.
-    fn arrived(&self, len: usize) {
-        let mut gathering = self.0.lock();
-        gathering.missing -= len;
-        let waker = if gathering.missing == 0 { gathering.waker.take() } else { None };
-        drop(gathering);
-        if let Some(waker) = waker {
-            waker.wake();
+    /// The device is lost: nothing is written any more.
+    pub(crate) fn end(&mut self) {
+        for chunk in self.open.drain(..) {
+            self.ring.give_back(chunk.reservation, Death::Idle);
         }
-    }
-
-    /// The first cause stands.
-    pub(crate) fn fail(&self, failure: &Failure) {
-        self.0.fail(failure);
-    }
-}
-
-impl LastSink {
-    fn lock(&self) -> MutexGuard<'_, Gathering> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn fail(&self, failure: &Failure) {
-        let mut gathering = self.lock();
-        if gathering.missing > 0 {
-            gathering.failed.get_or_insert_with(|| failure.clone());
-        }
-        let waker = gathering.waker.take();
-        drop(gathering);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-}
-
-impl Drop for LastSink {
-    fn drop(&mut self) {
-        self.fail(&Failure::message("the queue ended before the read was done"));
-    }
-}
-
-/// The bytes of a read, once they are there: a future. Dropping it gives up the bytes, not the read.
-#[derive(Debug)]
-#[must_use = "the bytes come from `wait` or `await`"]
-pub struct ReadBack(Arc<Mutex<Gathering>>);
-
-impl Future for ReadBack {
-    type Output = Result<Vec<u8>, Failure>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut gathering = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if gathering.missing == 0 {
-            return Poll::Ready(Ok(core::mem::take(&mut gathering.bytes)));
-        }
-        if let Some(failure) = &gathering.failed {
-            return Poll::Ready(Err(failure.clone()));
-        }
-        gathering.waker = Some(context.waker().clone());
-        Poll::Pending
-    }
-}
-
-/// A range of a chunk that belongs to a read.
-#[derive(Debug)]
-struct Piece {
-    offset: u64,
-    len: usize,
-    at: usize,
-    sink: ReadSink,
-}
-
-#[derive(Debug)]
-struct Filled {
-    chunk: Chunk,
-    pieces: Vec<Piece>,
-}
-
-/// A chunk that wgpu has mapped, or not.
-type Arrival = (Filled, Result<(), wgpu::BufferAsyncError>);
-
-/// Device to host.
-pub(crate) struct Readback {
-    ring: Arc<Ring>,
-    gpu: Gpu,
-    capacity: u64,
-    open: Vec<Filled>,
-    arrivals: Arc<Mutex<Vec<Arrival>>>,
-}
-
-impl Readback {
-    pub(crate) fn new(
-        gpu: &Gpu,
-        tracker: &Tracker,
-        config: StagingConfig,
-    ) -> Result<Self, PoolError> {
-        let (size, chunks) = (config.chunk_size, config.readback_chunks);
-        let ring = Arc::new(Ring::new(gpu, tracker, UsageClass::Readback, size, chunks)?);
-        if config.prepared {
-            ring.prepare(chunks)?;
-        }
-        let capacity = ring.capacity(chunks);
-        Ok(Self { ring, gpu: gpu.clone(), capacity, open: Vec::new(), arrivals: Arc::default() })
-    }
-
-    /// The most bytes that one submission can read.
-    pub(crate) const fn capacity(&self) -> u64 {
-        self.capacity
-    }
-
-    pub(crate) fn pool(&self) -> &Arc<FixedBlockPool> {
-        &self.ring.pool
-    }
-
-    /// What takes chunks that have arrived to their readers, from the polling thread.
-    pub(crate) fn arrivals(&self) -> Arrivals {
-        Arrivals { ring: self.ring.clone(), list: self.arrivals.clone() }
-    }
-
-    /// Makes sure that `bytes` can be read, however they are cut.
-    pub(crate) fn prepare(&mut self, bytes: u64) -> Result<(), Short> {
-        let room = |filled: &Filled| self.ring.chunk_size - filled.chunk.used;
-        let mut free: u64 = self.open.iter().map(room).sum();
-        while free < bytes {
-            let chunk = self.ring.take()?;
-            self.open.push(Filled { chunk, pieces: Vec::new() });
-            free += self.ring.chunk_size;
-        }
-        Ok(())
-    }
-
-    /// Records the copies of a read that was prepared for.
-    pub(crate) fn stage(
-        &mut self,
-        encoder: &mut CommandEncoder,
-        source: &GpuSlice,
-        sink: &ReadSink,
-    ) -> Result<(), Failure> {
-        let mut done = 0;
-        while done < source.size() {
-            let chunk_size = self.ring.chunk_size;
-            let filled = self.open.iter_mut().find(|filled| filled.chunk.used < chunk_size);
-            let filled = filled.ok_or_else(|| Failure::message("the readback ring is full"))?;
-            let chunk = &mut filled.chunk;
-            let len = (chunk_size - chunk.used).min(source.size() - done);
-            encoder.copy_buffer_to_buffer(
-                source.buffer(),
-                source.offset() + done,
-                chunk.slice.buffer(),
-                chunk.slice.offset() + chunk.used,
-                len,
-            );
-            // Both fit in memory: the read's vector has been made.
-            let (len_here, at) = (len as usize, done as usize);
-            let piece = Piece { offset: chunk.used, len: len_here, at, sink: sink.clone() };
-            filled.pieces.push(piece);
-            chunk.used += Upload::need(len);
-            done += len;
-        }
-        Ok(())
-    }
-
-    /// Chunks that the submission under way fills.
-    fn filled(&mut self) -> impl Iterator<Item = Filled> {
-        let mut at = 0;
-        core::iter::from_fn(move || {
-            while self.open.get(at)?.pieces.is_empty() {
-                at += 1;
-            }
-            Some(self.open.swap_remove(at))
-        })
-    }
-
-    /// After the submission: asks for what it fills to be mapped.
-    pub(crate) fn fetch(&mut self) -> Result<(), String> {
-        if self.open.iter().all(|filled| filled.pieces.is_empty()) {
-            return Ok(());
-        }
-        let gpu = self.gpu.clone();
-        let arrivals = self.arrivals.clone();
-        checked(
-            gpu.device(),
-            || {
-                for filled in self.filled() {
-                    let buffer = filled.chunk.slice.buffer().clone();
-                    let (arrivals, gpu) = (arrivals.clone(), gpu.clone());
-                    buffer.map_async(MapMode::Read, .., move |mapped| {
-                        arrivals
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .push((filled, mapped));
-                        gpu.tell();
-                    });
-                }
-            },
-            log_late("mapping what was read"),
-        )?;
-        gpu.kick();
-        Ok(())
-    }
-
-    /// wgpu refused the submission: what it was to fill holds nothing.
-    pub(crate) fn give_up(&mut self, failure: &Failure) {
-        let ring = self.ring.clone();
-        for Filled { chunk, pieces } in self.filled() {
-            ring.give_back(chunk.reservation, Death::Idle);
-            pieces.iter().for_each(|piece| piece.sink.fail(failure));
-        }
-    }
-}
-
-impl fmt::Debug for Readback {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Readback").field("ring", &self.ring).finish_non_exhaustive()
-    }
-}
-
-/// Chunks on their way from the device to readers.
-#[derive(Clone, Debug)]
-pub(crate) struct Arrivals {
-    ring: Arc<Ring>,
-    list: Arc<Mutex<Vec<Arrival>>>,
-}
-
-impl Arrivals {
-    /// Copies what has arrived to its readers, and gives the chunks back.
-    pub(crate) fn deliver(&self) {
-        let list = core::mem::take(&mut *self.list.lock().unwrap_or_else(PoisonError::into_inner));
-        for (filled, mapped) in list {
-            let Filled { chunk, pieces } = filled;
-            let (buffer, start, _) = chunk.slice.parts();
-            let view = match mapped {
-                Ok(()) => buffer.get_mapped_range(start..start + chunk.used).map_err(Failure::new),
-                Err(error) => Err(Failure::new(error)),
-            };
-            match view {
-                Ok(view) => {
-                    for piece in &pieces {
-                        let from = piece.offset as usize;
-                        piece.sink.put(piece.at, &view[from..from + piece.len]);
-                    }
-                    drop(view);
-                    buffer.unmap();
-                    self.ring.give_back(chunk.reservation, Death::Idle);
-                    // Now: who has its bytes and reads on finds the chunk free.
-                    for piece in &pieces {
-                        piece.sink.arrived(piece.len);
-                    }
-                }
-                Err(failure) => {
-                    for piece in &pieces {
-                        piece.sink.fail(&failure);
-                    }
-                    self.ring.give_back(chunk.reservation, Death::Unknown);
-                }
-            }
+        // Of these a submission was being made.
+        for chunk in self.closed.drain(..) {
+            self.ring.give_back(chunk.reservation, Death::Unknown);
         }
     }
 }

@@ -12,7 +12,9 @@
 //!   epoch, wgpu has that submission, and whatever is submitted after that comes behind it on the device.
 //! - An epoch is reached when the device has finished its submission and those of all epochs before it, not earlier. On a
 //!   device that is lost before that, it never is.
-//! - A submission that wgpu's validation refuses does nothing: its epoch is reached with the one before it.
+//! - A submission that wgpu's validation refuses does nothing: its epoch is reached with the one before it. One that is refused
+//!   because the device is lost never is: the device is looked at before the epoch counts.
+//! - A failure begins at an epoch: what is before it goes on, and the axis fails once that is reached.
 //!
 //! # One queue, several axes
 //! wgpu has one queue for each device. Programs with several logical streams may give each a timeline of its own on the one
@@ -155,25 +157,26 @@ impl Timeline {
     }
 
     /// Has the device do the work of epochs that were given out elsewhere, up to `epoch`: `submit` hands it to wgpu. When wgpu
-    /// refuses it, the axis fails.
+    /// refuses it, the axis fails from the first of them on.
     pub(crate) fn issue(
         &self,
         epoch: Epoch,
         submit: impl FnOnce() -> SubmissionIndex,
     ) -> Result<(), GpuError> {
         let boarding = self.board(Some(epoch))?;
+        let first = boarding.first;
         let (shared, line) = (Arc::downgrade(self.gpu.shared()), self.line);
         let late = move |text| {
             if let Some(shared) = shared.upgrade() {
-                fail(&shared, line, &Failure::message(text));
+                fail(&shared, line, first, &Failure::message(text));
             }
         };
         match checked(self.gpu.device(), submit, late) {
             Ok(index) => boarding.depart(index),
             Err(text) => {
-                let failure = Failure::message(text);
+                let failure = self.gpu.cause(Failure::message(text));
                 // Before the flight is over, so that its epoch is never reached.
-                self.fail(&failure);
+                self.fail(first, &failure);
                 drop(boarding);
                 return Err(GpuError::Refused(failure));
             }
@@ -196,9 +199,9 @@ impl Timeline {
         Ok(())
     }
 
-    /// Ends the axis: what it has not reached it never will.
-    pub(crate) fn fail(&self, failure: &Failure) {
-        fail(self.gpu.shared(), self.line, failure);
+    /// What comes at `from` or later will never be reached. The axis ends with that, once it has come to the epoch before.
+    pub(crate) fn fail(&self, from: Epoch, failure: &Failure) {
+        fail(self.gpu.shared(), self.line, from, failure);
     }
 
     /// Raises the last epoch without work.
@@ -228,7 +231,7 @@ impl Timeline {
         line.boarding += 1;
         let number = state.departed + state.flights.len() as u64;
         state.flights.push_back(Flight { stage: Stage::Boarding, line: self.line, first });
-        Ok(Boarding { timeline: self, number, epoch })
+        Ok(Boarding { timeline: self, number, first, epoch })
     }
 
     fn open(&self) -> Result<MutexGuard<'_, State>, GpuError> {
@@ -248,11 +251,11 @@ impl Timeline {
     }
 }
 
-/// Ends a line, unless it has ended.
-fn fail(shared: &Shared, line: usize, failure: &Failure) {
+/// Has a line end before `from`, unless it has ended.
+fn fail(shared: &Shared, line: usize, from: Epoch, failure: &Failure) {
     let mut state = shared.lock();
     if let Some(Some(line)) = state.lines.get_mut(line) {
-        line.failing.get_or_insert_with(|| failure.clone());
+        line.fail(from, failure);
         state.moved = true;
     }
     drop(state);
@@ -263,6 +266,7 @@ fn fail(shared: &Shared, line: usize, failure: &Failure) {
 struct Boarding<'a> {
     timeline: &'a Timeline,
     number: u64,
+    first: Epoch,
     epoch: Epoch,
 }
 

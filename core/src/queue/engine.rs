@@ -110,6 +110,27 @@ impl Queues {
         }
     }
 
+    /// Whether `queue`'s operation of `epoch` may use a buffer: it has not ended, or ends after that operation.
+    pub(super) fn check_use(
+        &self,
+        queue: usize,
+        epoch: Epoch,
+        id: BufferId,
+    ) -> Result<(), QueueError> {
+        let Some(buffer) = self.buffers.get(id) else {
+            return Err(match self.buffers.lookup(id) {
+                Lookup::Never => QueueError::UnknownBuffer(id),
+                Lookup::Live | Lookup::Ended => QueueError::AlreadyDeallocated(id),
+            });
+        };
+        let ends_before = buffer.ending.as_ref().is_some_and(|ending| {
+            let end = Entry::new(self.order.timelines[ending.queue].axis, ending.epoch);
+            // A cycle: the end is ordered after this use already.
+            !self.order.is_cycle(queue, epoch, FrontierRef::single(&end))
+        });
+        if ends_before { Err(QueueError::AlreadyDeallocated(id)) } else { Ok(()) }
+    }
+
     /// Whether an operation that waits for `wait` can be admitted at once.
     pub(super) fn check_wait(
         &self,

@@ -136,7 +136,8 @@ pub enum QueueError {
     UnknownPool(PoolId),
     /// The id was never given out by these queues.
     UnknownBuffer(BufferId),
-    /// The buffer has a dealloca already, or was abandoned.
+    /// The buffer has a dealloca already, or was abandoned: it cannot be deallocated again, nor used by what does not come
+    /// before that.
     AlreadyDeallocated(BufferId),
     /// The pool would never take the request.
     Pool(PoolError),

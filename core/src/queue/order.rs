@@ -330,9 +330,9 @@ impl Order {
         let from = broken.from;
         match self.broken.get_mut(&axis) {
             Some(earlier) if earlier.from <= from => {}
-            // The first failure is the one that is told; it only reaches further back now.
+            // One that reaches further back is why all from there on fails, whatever was told of the rest.
             Some(earlier) => {
-                earlier.from = from;
+                *earlier = broken;
                 todo.push((axis, from));
             }
             None => {

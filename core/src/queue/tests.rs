@@ -447,6 +447,72 @@ fn a_buffer_whose_dealloca_fails_is_given_up() {
 }
 
 #[test]
+fn what_comes_before_a_failure_goes_on() {
+    let mut s = setup(&[2]);
+    let (first, _) = s.alloca(A, 2);
+    // Parked behind `first`: its memory comes after the failure that is told of below.
+    let (second, epoch) = s.alloca(A, 1);
+    assert_eq!(s.queues.work_on(A, FrontierRef::EMPTY, [second]).unwrap(), 3);
+    let last = s.dealloca(A, second);
+    let before = s.queues.work(B, at(A, 3).as_ref()).unwrap();
+    let behind = s.queues.work(B, at(A, last).as_ref()).unwrap();
+    s.events();
+    s.queues.fail_from(A, last, &Failure::message("the last"));
+    let broken: Vec<_> = s
+        .queues
+        .drain()
+        .map(|event| match event {
+            QueueEvent::QueueFailed { axis, from, .. } => (axis, from),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(broken, [(A, last), (B, behind)]);
+    assert_eq!((before, behind), (1, 2));
+    assert!(matches!(s.queues.status(second), Ok(BufferStatus::Waiting)));
+    s.queues.dealloca(C, first, at(A, 1).as_ref()).unwrap();
+    s.advance(A, 1);
+    s.advance(C, 1);
+    assert_eq!(s.events().first(), Some(&('-', Some(first))));
+    assert_eq!(s.queues.resolved(A), Some(last));
+    assert!(epoch < last);
+    // What has been reached does not fail, whatever is said.
+    s.advance(C, 3);
+    s.queues.fail_from(C, 1, &Failure::message("late"));
+    let from = s.queues.drain().find_map(|event| match event {
+        QueueEvent::QueueFailed { axis: C, from, .. } => Some(from),
+        _ => None,
+    });
+    assert_eq!(from, Some(4));
+}
+
+#[test]
+fn a_buffer_is_not_used_after_its_end() {
+    let mut s = setup(&[4]);
+    let (buffer, epoch) = s.alloca(A, 1);
+    let never = BufferId::from_bits(77);
+    let unknown = s.queues.work_on(A, FrontierRef::EMPTY, [buffer, never]);
+    assert!(matches!(unknown, Err(QueueError::UnknownBuffer(id)) if id == never));
+    assert_eq!(s.queues.work_on(A, FrontierRef::EMPTY, [buffer]).unwrap(), epoch + 1);
+    // Its end comes after what B does first, which is yet to be submitted: that may still use it, and nobody else.
+    s.queues.dealloca(A, buffer, at(B, 1).as_ref()).unwrap();
+    let ended = |result| matches!(result, Err(QueueError::AlreadyDeallocated(id)) if id == buffer);
+    assert!(ended(s.queues.work_on(A, FrontierRef::EMPTY, [buffer])));
+    assert!(ended(s.queues.work_on(C, FrontierRef::EMPTY, [buffer])));
+    assert_eq!(s.queues.work_on(B, at(A, epoch).as_ref(), [buffer]).unwrap(), 1);
+    assert!(ended(s.queues.work_on(B, FrontierRef::EMPTY, [buffer])));
+    // One that waits for its memory may be used, one that was given up not.
+    let (waits, _) = s.alloca(A, 4);
+    assert!(s.queues.work_on(A, FrontierRef::EMPTY, [waits]).is_ok());
+    let (given_up, _) = s.alloca(C, 1);
+    let had_memory = matches!(s.queues.status(given_up), Ok(BufferStatus::Ready(_)));
+    s.queues.abandon(given_up).unwrap();
+    let used = s.queues.work_on(C, FrontierRef::EMPTY, [given_up]);
+    assert_eq!(matches!(used, Err(QueueError::AlreadyDeallocated(_))), had_memory, "{used:?}");
+    // Nothing was given out to those that were refused.
+    assert_eq!(s.queues.submitted(B), Some(1));
+}
+
+#[test]
 fn a_provider_that_breaks_fails_one_alloca() {
     let mut s = setup(&[1]);
     s.pools[0].failing.store(1, Ordering::Relaxed);

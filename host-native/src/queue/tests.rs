@@ -294,3 +294,22 @@ proptest! {
         prop_assert!(ended.iter().all(|ended| ended.load(Ordering::Relaxed) == 1));
     }
 }
+
+#[test]
+fn a_queue_says_why_it_stands_still() {
+    let (tracker, [queue, other]) = queues();
+    let gate = Axis::host(0, 0, 1);
+    tracker.register(gate).unwrap();
+    let done = run(&other, || ());
+    other.finish().unwrap();
+    // Reached, and not reached.
+    let wait = Frontier::from_entries([Entry::new(axis(1), done), Entry::new(gate, 2)]).unwrap();
+    let held = queue.submit(wait.as_ref(), []).unwrap();
+    let behind = run(&queue, || ());
+    let said: Vec<_> = queue.parked().into_iter().map(|s| (s.epoch, s.waits_for)).collect();
+    assert_eq!(said, [(held, Frontier::from_entry(gate, 2)), (behind, Frontier::new())]);
+    tracker.advance(gate, 2).unwrap();
+    wait_frontier(&tracker, at(&queue, behind).as_ref(), None).unwrap();
+    assert!(queue.parked().is_empty());
+    queue.finish().unwrap();
+}

@@ -3,7 +3,7 @@
 //! ```text
 //!   ┌▶ oldest flight? ── yes ─▶ device.poll(Wait { its index }) ─▶ pop ─┐
 //!   │        no                                                         │
-//!   │   kicked, or somebody expects something ─▶ device.poll(Poll) ─────┤
+//!   │   kicked, or somebody expects something ─▶ device.poll(Poll) ─────┤      and is the device lost?
 //!   │        no                                                         ▼
 //!   │   sleep until the bell ◀───────────────────────────────────── settle
 //!   └──────────────────────────────────────────────────────────────────┘
@@ -100,6 +100,8 @@ impl Poller {
 enum Job {
     Wait(SubmissionIndex),
     Poll,
+    /// Somebody waits and nothing is in flight: is the device lost?
+    Look,
     Settle,
     Stop,
 }
@@ -121,6 +123,12 @@ impl<'a> Loop<'a> {
                 Job::Poll => {
                     // Nothing is in flight, so there is nothing to time out.
                     let _ = poll(self.shared, PollType::Poll);
+                }
+                Job::Look => {
+                    let _ = poll(self.shared, PollType::Poll);
+                    if !self.shared.watched.load(Ordering::Relaxed) {
+                        self.shared.find_loss();
+                    }
                 }
                 Job::Settle => {}
                 Job::Stop => return,
@@ -149,7 +157,10 @@ impl<'a> Loop<'a> {
             if core::mem::take(&mut state.moved) || state.tell {
                 return Job::Settle;
             }
-            if core::mem::take(&mut state.kicked) || idle {
+            if idle {
+                return Job::Look;
+            }
+            if core::mem::take(&mut state.kicked) {
                 return Job::Poll;
             }
             if self.shared.bell.stop.load(Ordering::Relaxed) && !boarding {
@@ -184,10 +195,11 @@ impl<'a> Loop<'a> {
     fn wait_for(&self, index: &SubmissionIndex) {
         match poll(self.shared, wait(Some(index.clone()))) {
             Ok(()) => {}
-            // wgpu did not accept that submission. If the device was lost, wgpu says so once all before it is over.
+            // wgpu did not accept that submission. If the device was lost, wgpu says so once all before it is over, to whoever has
+            // the callback.
             Err(Some(PollError::WrongSubmissionIndex(..))) => {
                 let _ = poll(self.shared, wait(None));
-                if self.shared.lost.get().is_some() {
+                if self.shared.find_loss().is_some() {
                     return;
                 }
                 // Refused by validation: there is nothing to wait for but what came before.

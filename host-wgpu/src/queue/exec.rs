@@ -8,10 +8,12 @@ use crate::gpu::{Gpu, GpuError};
 use crate::host_axis::HostAxis;
 use crate::kernel::Kernel;
 use crate::pools::GpuPools;
+use crate::scopes::{checked, log_late};
 use crate::slab::WgpuSlabProvider;
 use crate::slice::{BindingKind, GpuSlice};
 use crate::staging::{Readback, Short, StagingConfig, Upload};
 use crate::timeline::Timeline;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use strandline_core::slab::{Grant, SlabMap, SlabProvider};
 use strandline_core::{Axis, Epoch, Failure, SlabError, Tracker};
@@ -100,19 +102,58 @@ impl Exec {
             index
         });
         match issued.map_err(failure_of) {
-            Ok(()) => self.readback.fetch().map_err(Failure::message),
+            Ok(()) => {
+                self.readback.fetch();
+                Ok(())
+            }
             Err(failure) => {
-                self.readback.give_up(&failure);
+                let failure = self.gpu.cause(failure);
+                self.give_up(&failure);
                 Err(failure)
             }
         }
     }
 
+    /// What was recorded does not go out.
+    pub(super) fn give_up(&mut self, failure: &Failure) {
+        self.readback.give_up(failure);
+    }
+
+    /// The device is lost: whoever is still to be told is, and the staging chunks go back.
+    pub(super) fn end(&mut self, failure: &Failure) {
+        self.upload.end();
+        self.readback.end(failure);
+        self.groups.clear();
+    }
+
+    /// Records the commands of an operation and empties the list. A panic in the program's own recording is a failure like any
+    /// other. What fails, the readers among them are told; what was recorded before stays in the encoder.
+    pub(super) fn encode_all(
+        &mut self,
+        encoder: &mut CommandEncoder,
+        commands: &mut Vec<Command>,
+        epoch: Epoch,
+    ) -> Result<(), Failure> {
+        let mut rest = commands.drain(..);
+        let encoded = catch_unwind(AssertUnwindSafe(|| {
+            rest.by_ref().try_for_each(|command| self.encode(encoder, command, epoch))
+        }));
+        let encoded = encoded
+            .unwrap_or_else(|_| Err(Failure::message("recording a command panicked")))
+            .map_err(|failure| self.gpu.cause(failure));
+        if let Err(failure) = &encoded {
+            self.readback.withdraw(epoch, failure);
+            rest.for_each(|command| command.fail(failure));
+        }
+        encoded
+    }
+
     /// Records a command whose ranges are slices, and whose staging was prepared.
-    pub(super) fn encode(
+    fn encode(
         &mut self,
         encoder: &mut CommandEncoder,
         command: Command,
+        epoch: Epoch,
     ) -> Result<(), Failure> {
         match command.0 {
             Work::Fill { target, pattern } => {
@@ -125,15 +166,25 @@ impl Exec {
                 let target = resolved(&target)?;
                 self.upload.stage(&bytes, |piece, at| copy(encoder, piece, &target, at))
             }
-            Work::Dispatch { kernel, ranges, groups } => {
-                self.with_slices(&ranges, |this, slices| {
-                    this.dispatch(encoder, &kernel, slices, groups);
+            Work::Dispatch { kernel, ranges, groups } => self
+                .with_slices(&ranges, |this, slices| {
+                    this.dispatch(encoder, &kernel, slices, groups)
+                }),
+            Work::Encode { ranges, encode } => self.with_slices(&ranges, |this, slices| {
+                // Bind groups and the like are made in there; what is wrong with the recording itself comes out at its end.
+                let late = log_late("recording a command");
+                checked(this.gpu.device(), || encode(encoder, slices), late)
+                    .map_err(Failure::message)
+            }),
+            Work::Read { source, sink } => {
+                let staged = resolved(&source)
+                    .and_then(|source| self.readback.stage(encoder, &source, &sink, epoch));
+                staged.map_err(|failure| {
+                    let failure = self.gpu.cause(failure);
+                    sink.fail(&failure);
+                    failure
                 })
             }
-            Work::Encode { ranges, encode } => {
-                self.with_slices(&ranges, |_, slices| encode(encoder, slices))
-            }
-            Work::Read { source, sink } => self.readback.stage(encoder, &resolved(&source)?, &sink),
         }
     }
 
@@ -141,16 +192,16 @@ impl Exec {
     fn with_slices(
         &mut self,
         ranges: &[BufferRange],
-        use_them: impl FnOnce(&mut Self, &[GpuSlice]),
+        use_them: impl FnOnce(&mut Self, &[GpuSlice]) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let mut slices = core::mem::take(&mut self.slices);
-        let done = ranges.iter().try_for_each(|range| {
-            slices.push(resolved(range)?);
-            Ok(())
-        });
-        if done.is_ok() {
-            use_them(self, &slices);
-        }
+        let done = ranges
+            .iter()
+            .try_for_each(|range| {
+                slices.push(resolved(range)?);
+                Ok(())
+            })
+            .and_then(|()| use_them(self, &slices));
         slices.clear();
         self.slices = slices;
         done
@@ -162,13 +213,14 @@ impl Exec {
         kernel: &Kernel,
         slices: &[GpuSlice],
         groups: [u32; 3],
-    ) {
-        let group = self.groups.get(self.gpu.device(), kernel, slices);
+    ) -> Result<(), Failure> {
+        let group = self.groups.get(self.gpu.device(), kernel, slices)?;
         let mut pass = encoder.begin_compute_pass(&Default::default());
         pass.set_pipeline(kernel.pipeline());
         pass.set_bind_group(0, group, &[]);
         let [x, y, z] = groups;
         pass.dispatch_workgroups(x, y, z);
+        Ok(())
     }
 
     fn encode_fill(
@@ -189,8 +241,7 @@ impl Exec {
             })?;
             let fill = self.fill.clone();
             let groups = (size / 4).div_ceil(64).min(1024) as u32;
-            self.dispatch(encoder, &fill, core::slice::from_ref(target), [groups, 1, 1]);
-            return Ok(());
+            return self.dispatch(encoder, &fill, core::slice::from_ref(target), [groups, 1, 1]);
         }
         let mut bytes = [0; FILL_BY_COPY as usize];
         let len = size.min(FILL_BY_COPY) as usize;
@@ -262,7 +313,7 @@ fn copy(encoder: &mut CommandEncoder, source: &GpuSlice, target: &GpuSlice, at: 
 }
 
 /// What a device's error means for an axis.
-fn failure_of(error: GpuError) -> Failure {
+pub(super) fn failure_of(error: GpuError) -> Failure {
     match error {
         GpuError::Lost(failure) | GpuError::Refused(failure) => failure,
         other => Failure::new(other),

@@ -4,10 +4,12 @@
 //! everything when it is full, or when a slab was released, since a bind group keeps its buffers alive.
 
 use crate::kernel::Kernel;
+use crate::scopes::{checked, log_late};
 use crate::slice::GpuSlice;
 use core::num::NonZeroU64;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use strandline_core::Failure;
 use wgpu::{
     BindGroup, BindGroupDescriptor, BindGroupEntry, BindingResource, BufferBinding, Device,
 };
@@ -39,6 +41,11 @@ pub(super) struct Groups {
 }
 
 impl Groups {
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        self.table.clear();
+    }
+
     /// Forgets everything if slabs were released since.
     pub(super) fn tidy(&mut self, releases: u64) {
         if releases != self.releases {
@@ -47,13 +54,13 @@ impl Groups {
         }
     }
 
-    /// The bind group of a kernel over these ranges, which were checked.
+    /// The bind group of a kernel over these ranges, which were checked. wgpu may refuse it all the same, on a device that is lost.
     pub(super) fn get(
         &mut self,
         device: &Device,
         kernel: &Kernel,
         slices: &[GpuSlice],
-    ) -> &BindGroup {
+    ) -> Result<&BindGroup, Failure> {
         let mut hasher = DefaultHasher::new();
         kernel.number().hash(&mut hasher);
         for slice in slices {
@@ -66,12 +73,14 @@ impl Groups {
             if self.table.len() >= MOST {
                 self.table.clear();
             }
-            let group = make(device, kernel, slices);
+            let late = log_late("making a bind group");
+            let group = checked(device, || make(device, kernel, slices), late);
+            let group = group.map_err(Failure::message)?;
             self.made += 1;
             self.table
                 .insert(key, Entry { kernel: kernel.number(), slices: slices.to_vec(), group });
         }
-        &self.table[&key].group
+        Ok(&self.table[&key].group)
     }
 }
 

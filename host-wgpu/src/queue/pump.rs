@@ -8,11 +8,12 @@
 //! # Invariants
 //! - At most one thread is the pump. One that finds another there leaves a note (`again`), so nothing is missed.
 //! - Foreign code (commands, callbacks, drops of both) runs with the lock released.
+//! - Whatever wgpu does, a panic included, a round ends, and the lock is the next one's.
 //!
 //! # Cost
 //! A round's lists live on between rounds: in the steady state it allocates nothing, whatever wgpu does.
 
-use super::exec::Exec;
+use super::exec::{Exec, failure_of as failure_of_gpu};
 use super::failure_of;
 use super::ready::Arm;
 use super::set::SetInner;
@@ -23,9 +24,9 @@ use crate::staging::Short;
 use crate::timeline::Timeline;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 use strandline_core::queue::BufferId;
-use strandline_core::{Entry, Failure, Frontier, Progress};
+use strandline_core::{Entry, Epoch, Failure, Frontier, Progress};
 
 /// Items of one line that go out in one submission, at most.
 const RUN: usize = 64;
@@ -43,6 +44,8 @@ pub(super) struct Batch {
     ended: Vec<BufferId>,
     /// Lists of commands that have been recorded.
     spent: Vec<Vec<Command>>,
+    /// Staging that ends with its device.
+    lost: Vec<(Arc<Mutex<Exec>>, Failure)>,
 }
 
 /// How the pump's round ended.
@@ -51,8 +54,8 @@ enum Round {
     Done,
     /// The staging rings are in flight: what is left of the batch waits.
     Short,
-    /// An epoch of a line cannot be issued.
-    Failed(usize, Failure),
+    /// A line cannot do what it has from an epoch on.
+    Failed(usize, Epoch, Failure),
 }
 
 impl SetInner {
@@ -70,8 +73,12 @@ impl SetInner {
             state.advance(self.pools());
             state.select(self.tracker(), &mut batch.items, &mut batch.arms);
             core::mem::swap(&mut batch.trash, &mut state.trash);
+            batch.lost.extend(state.lost_devices());
             drop(state);
             batch.trash.clear();
+            for (exec, failure) in batch.lost.drain(..) {
+                exec.lock().unwrap_or_else(PoisonError::into_inner).end(&failure);
+            }
             for (frontier, arm) in batch.arms.drain(..) {
                 self.arm(frontier, arm);
             }
@@ -86,9 +93,11 @@ impl SetInner {
                 line.items.push_front(item);
             }
             let mut more = state.again || progress;
-            if let Round::Failed(line, failure) = round {
-                let axis = state.lines[line].axis;
-                state.engine.fail(axis, &failure);
+            if let Round::Failed(line, from, failure) = round {
+                let line = &mut state.lines[line];
+                line.issued = line.issued.min(from - 1);
+                let axis = line.axis;
+                state.engine.fail_from(axis, from, &failure);
                 more = true;
             }
             state.keep_blanks(&mut batch.spent);
@@ -135,14 +144,21 @@ impl SetInner {
 
     /// Encodes and submits a batch, in order. What does not go out stays in it.
     fn execute(&self, batch: &mut Batch) -> Round {
-        while let Some(&(line, _)) = batch.items.front() {
+        while let Some((line, from)) = batch.items.front().map(|(line, item)| (*line, item.epoch)) {
             let (timeline, exec) = {
                 let state = self.lock();
                 let line = &state.lines[line];
                 (line.timeline.clone(), state.devices[line.device].exec.clone())
             };
             let mut exec = exec.lock().unwrap_or_else(PoisonError::into_inner);
-            match self.run(line, &timeline, &mut exec, batch) {
+            let run = || self.run(line, from, &timeline, &mut exec, batch);
+            let round = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+                // wgpu panics when the driver gives up.
+                let failure = timeline.gpu().cause(Failure::message("submitting panicked"));
+                exec.give_up(&failure);
+                Round::Failed(line, from, failure)
+            });
+            match round {
                 Round::Done => {}
                 other => return other,
             }
@@ -150,83 +166,82 @@ impl SetInner {
         Round::Done
     }
 
-    /// One submission: items of one line, from the front of the batch.
-    fn run(&self, line: usize, timeline: &Timeline, exec: &mut Exec, batch: &mut Batch) -> Round {
+    /// One submission: items of one line, from the front of the batch, whose first epoch is `from`. What the program records itself
+    /// goes out alone: should wgpu refuse it, nothing else is refused with it.
+    fn run(
+        &self,
+        line: usize,
+        from: Epoch,
+        timeline: &Timeline,
+        exec: &mut Exec,
+        batch: &mut Batch,
+    ) -> Round {
         let mut encoder = None;
         let mut last = None;
-        let mut short = None;
+        let mut stopped = None;
         let mut foreign = None;
         for _ in 0..RUN {
             let next = batch.items.front_mut().filter(|(of, _)| *of == line);
             let Some((_, item)) = next else { break };
+            let alone = item.kind.is_foreign();
+            if alone && last.is_some() {
+                // What is before it goes out first.
+                break;
+            }
             match &mut item.kind {
-                Kind::Alloca => {}
+                Kind::Alloca(_) => {}
                 Kind::Dealloca(buffer) => batch.ended.push(*buffer),
                 Kind::Work { commands, upload, readback } => {
                     match exec.prepare(*upload, *readback) {
                         Ok(()) => {}
                         Err(Short::Later) => {
-                            short = Some(Round::Short);
+                            stopped = Some(Round::Short);
                             break;
                         }
                         Err(Short::Broken(failure)) => {
-                            short = Some(Round::Failed(line, failure));
+                            let failure = timeline.gpu().cause(failure);
+                            stopped = Some(Round::Failed(line, item.epoch, failure));
                             break;
                         }
                     }
                     if !commands.is_empty() {
                         let encoder = encoder.get_or_insert_with(|| exec.begin(self.pools()));
                         let mut commands = core::mem::take(commands);
-                        let encoded = encode_all(exec, encoder, &mut commands);
+                        let encoded = exec.encode_all(encoder, &mut commands, item.epoch);
                         batch.spent.push(commands);
                         if let Err(failure) = encoded {
-                            short = Some(Round::Failed(line, failure));
+                            stopped = Some(Round::Failed(line, item.epoch, failure));
                             break;
                         }
                     }
                 }
-                Kind::Foreign(index) => {
-                    if last.is_some() {
-                        // What is before it goes out first.
-                        break;
-                    }
-                    foreign = index.take();
-                }
+                Kind::Foreign(index) => foreign = index.take(),
             }
             last = Some(item.epoch);
             batch.items.pop_front();
-            if foreign.is_some() {
+            if alone {
                 break;
             }
         }
-        let Some(last) = last else { return short.unwrap_or(Round::Done) };
+        let Some(last) = last else { return stopped.unwrap_or(Round::Done) };
         let issued = match foreign {
-            Some(index) => timeline.issue_foreign(last, index).map_err(Failure::new),
+            Some(index) => timeline.issue_foreign(last, index).map_err(failure_of_gpu),
             None => exec.submit(timeline, last, encoder),
         };
         if !batch.ended.is_empty() {
             let mut state = self.lock();
             for buffer in batch.ended.drain(..) {
-                state.bound.remove(&buffer);
+                match issued {
+                    Ok(()) => state.buffers.released(buffer),
+                    Err(_) => state.buffers.end(buffer),
+                }
             }
         }
         match issued {
-            Ok(()) => short.unwrap_or(Round::Done),
-            Err(failure) => Round::Failed(line, failure),
+            Ok(()) => stopped.unwrap_or(Round::Done),
+            Err(failure) => Round::Failed(line, from, failure),
         }
     }
-}
-
-/// Records commands and empties the list. A panic in the program's own recording is a failure like any other.
-fn encode_all(
-    exec: &mut Exec,
-    encoder: &mut wgpu::CommandEncoder,
-    commands: &mut Vec<Command>,
-) -> Result<(), Failure> {
-    let encoded = catch_unwind(AssertUnwindSafe(|| {
-        commands.drain(..).try_for_each(|command| exec.encode(encoder, command))
-    }));
-    encoded.unwrap_or_else(|_| Err(Failure::message("recording a command panicked")))
 }
 
 impl Listener for SetInner {

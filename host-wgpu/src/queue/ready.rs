@@ -6,12 +6,13 @@
 //! Cost: a look at each head, and a step for each item that goes. Allocates only for a head that has to wait for something
 //! outside its device.
 
-use super::state::{Bound, Item, Kind, Line, State};
+use super::QueueError;
+use super::buffers::{Buffers, Memory};
+use super::state::{Item, Kind, Line, State};
 use crate::command::{Base, BufferRange};
 use crate::gpu::Gpu;
-use std::collections::{HashMap, VecDeque};
-use strandline_core::queue::BufferId;
-use strandline_core::{Axis, Entry, Failure, Frontier, Progress, Tracker};
+use std::collections::VecDeque;
+use strandline_core::{Axis, Entry, Epoch, Failure, Frontier, Progress, Tracker};
 
 /// A wait that the tracker is to call for, and its entries.
 pub(super) type Arm = (Frontier, Vec<Entry>);
@@ -24,18 +25,18 @@ impl State {
         batch: &mut VecDeque<(usize, Item)>,
         arms: &mut Vec<Arm>,
     ) {
-        let mut failed: Vec<(usize, Failure)> = Vec::new();
+        let mut failed: Vec<(usize, Epoch, Failure)> = Vec::new();
         loop {
             let before = batch.len();
             for position in 0..self.lines.len() {
-                if failed.iter().any(|(line, _)| *line == position) {
+                if failed.iter().any(|(line, ..)| *line == position) {
                     continue;
                 }
                 while let Some(ready) = self.head(position, tracker, arms) {
                     match ready {
                         Ok(item) => batch.push_back((position, item)),
-                        Err(failure) => {
-                            failed.push((position, failure));
+                        Err((epoch, failure)) => {
+                            failed.push((position, epoch, failure));
                             break;
                         }
                     }
@@ -45,9 +46,9 @@ impl State {
                 break;
             }
         }
-        for (line, failure) in failed {
+        for (line, epoch, failure) in failed {
             let axis = self.lines[line].axis;
-            self.engine.fail(axis, &failure);
+            self.engine.fail_from(axis, epoch, &failure);
             // Its events are taken in the next round.
             self.again = true;
         }
@@ -59,15 +60,11 @@ impl State {
         position: usize,
         tracker: &Tracker,
         arms: &mut Vec<Arm>,
-    ) -> Option<Result<Item, Failure>> {
+    ) -> Option<Result<Item, (Epoch, Failure)>> {
         let line = &self.lines[position];
         let item = line.items.front().filter(|item| item.decided)?;
-        let is_missing = |entry: &&Entry| {
-            entry.axis != line.axis
-                && !self.is_ahead(line.device, **entry)
-                && !tracker.has_reached(entry.axis, entry.epoch)
-        };
         let waits_for = item.wait.as_ref().entries();
+        let is_missing = |entry: &&Entry| self.is_missing(line, **entry, tracker);
         if waits_for.iter().any(|entry| is_missing(&entry)) {
             if item.armed {
                 return None;
@@ -85,14 +82,15 @@ impl State {
             }
             return None;
         }
-        let item = &mut self.lines[position].items[0];
+        let Self { lines, buffers, .. } = self;
+        let item = &mut lines[position].items[0];
         if let Kind::Work { commands, .. } = &mut item.kind {
             for command in commands {
                 let (ranges, target) = command.ranges_mut();
                 for range in ranges.iter_mut().chain(target) {
-                    match resolve(&self.bound, range) {
+                    match resolve(buffers, range) {
                         Some(Ok(())) => {}
-                        Some(Err(failure)) => return Some(Err(failure)),
+                        Some(Err(failure)) => return Some(Err((item.epoch, failure))),
                         None => return None,
                     }
                 }
@@ -102,6 +100,13 @@ impl State {
         let item = line.items.pop_front()?;
         line.issued = item.epoch;
         Some(Ok(item))
+    }
+
+    /// Whether an operation of the line has to wait for `entry` still.
+    pub(super) fn is_missing(&self, line: &Line, entry: Entry, tracker: &Tracker) -> bool {
+        entry.axis != line.axis
+            && !self.is_ahead(line.device, entry)
+            && !tracker.has_reached(entry.axis, entry.epoch)
     }
 
     /// Whether `axis` is a queue of the device.
@@ -128,16 +133,16 @@ impl State {
 }
 
 /// Puts a transient buffer's slice in its place. `None` while it waits for its memory.
-fn resolve(
-    bound: &HashMap<BufferId, Bound>,
-    range: &mut BufferRange,
-) -> Option<Result<(), Failure>> {
+fn resolve(buffers: &mut Buffers, range: &mut BufferRange) -> Option<Result<(), Failure>> {
     let Base::Transient(buffer) = range.base else { return Some(Ok(())) };
-    match bound.get(&buffer.id)? {
-        Bound::Failed(failure) => Some(Err(failure.clone())),
-        Bound::Slice(slice) => {
-            range.base = Base::Slice(slice.clone());
-            Some(Ok(()))
-        }
-    }
+    let slice = match buffers.memory(buffer.id) {
+        Some(Memory::Waiting) => return None,
+        Some(Memory::Slice(slice)) => slice.clone(),
+        Some(Memory::Failed(failure)) => return Some(Err(failure.clone())),
+        // Known as long as this names it.
+        None => return Some(Err(Failure::new(QueueError::UnknownBuffer(buffer.id)))),
+    };
+    range.base = Base::Slice(slice);
+    buffers.used(buffer.id);
+    Some(Ok(()))
 }

@@ -3,11 +3,13 @@
 //! A call takes the lock, has core decide what it can at once, puts an item into its line, and leaves the rest to the
 //! [pump](super::pump), with the lock released.
 
+use super::buffers::Memory;
 use super::exec::Exec;
-use super::state::{Bound, Device, Kind, Line, State};
+use super::standing::Standing;
+use super::state::{Device, Kind, Line, State};
 use super::{QueueError, StagingStats};
 use crate::command::{Command, Transient};
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, GpuError};
 use crate::pools::GpuPools;
 use crate::slice::GpuSlice;
 use crate::staging::{Arrivals, StagingConfig};
@@ -17,8 +19,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use strandline_core::pool::PoolId;
 use strandline_core::pool_set::PoolSet;
-use strandline_core::queue::Parked;
-use strandline_core::{Axis, Epoch, Failure, Frontier, FrontierRef, Queues, Request, Tracker};
+use strandline_core::queue::{Cause, Parked};
+use strandline_core::{Axis, Epoch, Failure, FrontierRef, Queues, Request, Tracker};
 
 pub(super) struct SetInner {
     pools: Arc<GpuPools>,
@@ -77,7 +79,11 @@ impl SetInner {
         if self.lock().device_of(gpu).is_some() {
             return Err(QueueError::WrongDevice);
         }
-        let exec = Exec::new(gpu, &self.tracker, host_axis, staging)?;
+        let made = Exec::new(gpu, &self.tracker, host_axis, staging);
+        let exec = made.map_err(|error| match gpu.find_loss() {
+            Some(failure) => GpuError::Lost(failure.clone()).into(),
+            None => error,
+        })?;
         let device = Device {
             gpu: gpu.clone(),
             arrivals: exec.readback.arrivals(),
@@ -128,7 +134,8 @@ impl SetInner {
         let mut state = self.lock();
         state.check(line)?;
         let (id, epoch) = state.engine.alloca(axis, pool, request)?;
-        state.push(line, epoch, Kind::Alloca, false, Frontier::new());
+        state.buffers.insert(id);
+        state.push(line, epoch, Kind::Alloca(id), false, request.frontier.to_frontier());
         drop(state);
         self.pump();
         Ok((Transient { id, pool, size: request.size }, epoch))
@@ -144,7 +151,8 @@ impl SetInner {
         let mut state = self.lock();
         state.check(line)?;
         let epoch = state.engine.dealloca(axis, buffer.id, wait)?;
-        state.push(line, epoch, Kind::Dealloca(buffer.id), false, Frontier::new());
+        state.buffers.deallocate(buffer.id);
+        state.push(line, epoch, Kind::Dealloca(buffer.id), false, wait.to_frontier());
         drop(state);
         self.pump();
         Ok(epoch)
@@ -158,10 +166,7 @@ impl SetInner {
         kind: Kind,
     ) -> Result<Epoch, QueueError> {
         let mut state = self.lock();
-        let checked = state
-            .check(line)
-            .and_then(|()| state.engine.work(axis, wait).map_err(QueueError::from));
-        match checked {
+        match state.take_in(line, axis, wait, kind.commands()) {
             Ok(epoch) => {
                 state.push(line, epoch, kind, true, wait.to_frontier());
                 drop(state);
@@ -178,7 +183,14 @@ impl SetInner {
     }
 
     pub(super) fn abandon(&self, buffer: Transient) -> Result<(), QueueError> {
-        self.lock().engine.abandon(buffer.id)?;
+        let mut state = self.lock();
+        state.engine.abandon(buffer.id)?;
+        if state.engine.status(buffer.id).is_err() {
+            // It had memory, or had failed: whatever names it still has nothing to wait for.
+            state.buffers.fail(buffer.id, Failure::message(Cause::Abandoned.to_string()), false);
+            state.buffers.end(buffer.id);
+        }
+        drop(state);
         self.pump();
         Ok(())
     }
@@ -195,17 +207,21 @@ impl SetInner {
         self.lock().engine.parked().collect()
     }
 
+    pub(super) fn standing(&self, line: usize) -> Vec<Standing> {
+        self.lock().standing(line, &self.tracker)
+    }
+
     pub(super) fn slice_of(&self, buffer: Transient) -> Option<GpuSlice> {
-        match self.lock().bound.get(&buffer.id) {
-            Some(Bound::Slice(slice)) => Some(slice.clone()),
-            Some(Bound::Failed(_)) | None => None,
+        match self.lock().buffers.living(buffer.id) {
+            Some(Memory::Slice(slice)) => Some(slice.clone()),
+            Some(Memory::Waiting | Memory::Failed(_)) | None => None,
         }
     }
 
     pub(super) fn failure_of(&self, buffer: Transient) -> Option<Failure> {
-        match self.lock().bound.get(&buffer.id) {
-            Some(Bound::Failed(failure)) => Some(failure.clone()),
-            Some(Bound::Slice(_)) | None => None,
+        match self.lock().buffers.living(buffer.id) {
+            Some(Memory::Failed(failure)) => Some(failure.clone()),
+            Some(Memory::Waiting | Memory::Slice(_)) | None => None,
         }
     }
 
@@ -265,6 +281,7 @@ impl fmt::Debug for SetInner {
             .field("engine", &state.engine)
             .field("queues", &state.lines.len())
             .field("devices", &state.devices.len())
+            .field("buffers", &state.buffers.len())
             .finish_non_exhaustive()
     }
 }

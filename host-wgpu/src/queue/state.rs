@@ -3,26 +3,29 @@
 //! ```text
 //!   line 0   [5 dealloca] [4 work] [3 alloca, undecided]      ◀── core's events decide allocas and deallocas
 //!   line 1   [9 work]
-//!   bound    buffer ─▶ its slice, or why it has none
+//!   buffers  buffer ─▶ its slice, or why it has none, and how many ranges in the lines still name it
 //! ```
 //!
 //! # Invariants
-//! - A line's items have consecutive epochs, from the one after the last that was issued.
+//! - A line's items have consecutive epochs, from the one after the last that was issued. Of a line that has failed those before
+//!   its failure are left, and go on.
+//! - A buffer is known until its end is over, or has failed, *and* nothing in a line names it: whoever was let in finds either its
+//!   memory or the reason why there is none.
 //! - Nothing here calls foreign code: what owns foreign values leaves through `trash` and is dropped with the lock released.
 
 use super::QueueError;
+use super::buffers::{Buffers, Memory};
 use super::exec::Exec;
 use super::pump::Batch;
-use crate::command::{Command, Work};
+use crate::command::Command;
 use crate::gpu::Gpu;
 use crate::pools::GpuPools;
-use crate::slice::GpuSlice;
 use crate::staging::Arrivals;
 use crate::timeline::Timeline;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
-use strandline_core::queue::{BufferId, QueueEvent};
-use strandline_core::{Axis, Epoch, Failure, Frontier, Pool, Queues};
+use strandline_core::queue::{BufferId, Cause, QueueEvent};
+use strandline_core::{Axis, Epoch, Failure, Frontier, FrontierRef, Pool, Queues};
 use wgpu::SubmissionIndex;
 
 /// The most empty lists of commands that are kept to be filled again.
@@ -30,7 +33,8 @@ const MOST_BLANKS: usize = 64;
 
 /// What an operation has the device do.
 pub(super) enum Kind {
-    Alloca,
+    /// Begins this buffer.
+    Alloca(BufferId),
     /// Ends this buffer.
     Dealloca(BufferId),
     Work {
@@ -42,9 +46,25 @@ pub(super) enum Kind {
     Foreign(Option<SubmissionIndex>),
 }
 
+impl Kind {
+    /// Whether the program records it, or has submitted it.
+    pub(super) fn is_foreign(&self) -> bool {
+        matches!(self, Self::Foreign(_)) || self.commands().iter().any(Command::is_foreign)
+    }
+
+    /// What it is to do.
+    pub(super) fn commands(&self) -> &[Command] {
+        match self {
+            Self::Work { commands, .. } => commands,
+            Self::Alloca(_) | Self::Dealloca(_) | Self::Foreign(_) => &[],
+        }
+    }
+}
+
 pub(super) struct Item {
     pub(super) epoch: Epoch,
     pub(super) kind: Kind,
+    /// What the program said, until core has decided; then what core says.
     pub(super) wait: Frontier,
     /// Core has decided; for work, from the beginning.
     pub(super) decided: bool,
@@ -76,17 +96,11 @@ pub(super) struct Device {
     pub(super) lost: bool,
 }
 
-/// A buffer's memory, or why there is none.
-pub(super) enum Bound {
-    Slice(GpuSlice),
-    Failed(Failure),
-}
-
 pub(super) struct State {
     pub(super) engine: Queues,
     pub(super) lines: Vec<Line>,
     pub(super) devices: Vec<Device>,
-    pub(super) bound: HashMap<BufferId, Bound>,
+    pub(super) buffers: Buffers,
     /// Axes that a wait learned to have ended.
     pub(super) ended: Vec<(Axis, Failure)>,
     pub(super) pumping: bool,
@@ -97,6 +111,8 @@ pub(super) struct State {
     blanks: Vec<Vec<Command>>,
     /// To be dropped with the lock released.
     pub(super) trash: Vec<Item>,
+    /// Devices whose loss was taken in: their staging is to end, with the lock released.
+    pub(super) ending: Vec<usize>,
 }
 
 impl State {
@@ -105,13 +121,14 @@ impl State {
             engine,
             lines: Vec::new(),
             devices: Vec::new(),
-            bound: HashMap::new(),
+            buffers: Buffers::default(),
             ended: Vec::new(),
             pumping: false,
             again: false,
             batch: Batch::default(),
             blanks: Vec::new(),
             trash: Vec::new(),
+            ending: Vec::new(),
         }
     }
 
@@ -137,6 +154,30 @@ impl State {
         }
     }
 
+    /// Gives an epoch to work that names these buffers. One that has ended is refused: no event would ever decide it.
+    pub(super) fn take_in(
+        &mut self,
+        line: usize,
+        axis: Axis,
+        wait: FrontierRef<'_>,
+        commands: &[Command],
+    ) -> Result<Epoch, QueueError> {
+        self.check(line)?;
+        let named = || commands.iter().flat_map(Command::transients);
+        if let Some(unknown) = named().find(|&buffer| !self.buffers.knows(buffer)) {
+            return Err(QueueError::UnknownBuffer(unknown));
+        }
+        use strandline_core::QueueError as Refused;
+        let epoch = self.engine.work_on(axis, wait, named()).map_err(|error| match error {
+            Refused::AlreadyDeallocated(id) | Refused::UnknownBuffer(id) => {
+                QueueError::UnknownBuffer(id)
+            }
+            error => error.into(),
+        })?;
+        named().for_each(|buffer| self.buffers.name(buffer));
+        Ok(epoch)
+    }
+
     pub(super) fn push(
         &mut self,
         line: usize,
@@ -156,12 +197,14 @@ impl State {
             if entry.lost {
                 continue;
             }
-            let Some(failure) = entry.gpu.lost().cloned() else { continue };
+            // Not before the axes know: what the device had finished does not fail.
+            let Some(failure) = entry.gpu.ended().cloned() else { continue };
             entry.lost = true;
             for line in self.lines.iter().filter(|line| line.device == device) {
                 self.engine.fail(line.axis, &failure);
             }
-            self.give_up(device);
+            self.give_up(device, &failure);
+            self.ending.push(device);
         }
         for (axis, failure) in core::mem::take(&mut self.ended) {
             self.engine.fail(axis, &failure);
@@ -172,13 +215,20 @@ impl State {
         }
     }
 
+    /// The staging of devices whose loss was just taken in, and why.
+    pub(super) fn lost_devices(
+        &mut self,
+    ) -> impl Iterator<Item = (Arc<Mutex<Exec>>, Failure)> + '_ {
+        let Self { ending, devices, .. } = self;
+        ending.drain(..).filter_map(|device| {
+            let device = &devices[device];
+            Some((device.exec.clone(), device.gpu.ended()?.clone()))
+        })
+    }
+
     /// The memory of a lost device is of no use to anybody: buffers in it end.
-    fn give_up(&mut self, device: usize) {
-        let gpu = &self.devices[device].gpu;
-        let here = |bound: &Bound| matches!(bound, Bound::Slice(slice) if slice.gpu().is_same(gpu));
-        let buffers: Vec<BufferId> =
-            self.bound.iter().filter(|(_, bound)| here(bound)).map(|(id, _)| *id).collect();
-        for buffer in buffers {
+    fn give_up(&mut self, device: usize, failure: &Failure) {
+        for buffer in self.buffers.fail_all_of(&self.devices[device].gpu, failure) {
             // One that was deallocated ends with its queue.
             let _ = self.engine.abandon(buffer);
         }
@@ -187,20 +237,24 @@ impl State {
     fn take(&mut self, event: QueueEvent, pools: &GpuPools) {
         match event {
             QueueEvent::Ready { buffer, axis, epoch, place, wait } => {
-                let bound = match pools.slice_at(&place) {
-                    Ok(slice) => Bound::Slice(slice),
-                    Err(error) => Bound::Failed(Failure::new(error)),
+                let memory = match pools.slice_at(&place) {
+                    Ok(slice) => Memory::Slice(slice),
+                    Err(error) => Memory::Failed(Failure::new(error)),
                 };
-                self.bound.insert(buffer, bound);
+                self.buffers.bind(buffer, memory);
                 self.decide(axis, epoch, wait);
             }
             QueueEvent::Released { axis, epoch, wait, .. } => self.decide(axis, epoch, wait),
             QueueEvent::Failed { buffer, axis, epoch, wait, cause } => {
                 let failure = match cause {
-                    strandline_core::queue::Cause::Axis { failure, .. } => failure,
+                    Cause::Axis { failure, .. } => failure,
                     other => Failure::message(other.to_string()),
                 };
-                self.bound.insert(buffer, Bound::Failed(failure));
+                // Without a wait it had memory.
+                self.buffers.fail(buffer, failure, wait.is_none());
+                if self.engine.status(buffer).is_err() {
+                    self.buffers.end(buffer);
+                }
                 if let Some(wait) = wait {
                     self.decide(axis, epoch, wait);
                 }
@@ -223,28 +277,23 @@ impl State {
         }
     }
 
-    /// A queue does nothing from `from` on.
+    /// A queue does nothing from `from` on. What comes before goes on.
     fn fail(&mut self, axis: Axis, from: Epoch, failure: &Failure) {
         let Some(position) = self.lines.iter().position(|line| line.axis == axis) else { return };
         let line = &mut self.lines[position];
         log::warn!("{axis} failed from epoch {from}: {failure}");
-        line.failed.get_or_insert_with(|| failure.clone());
+        // Told again only when it reaches further back: then that is the cause of the rest, too.
+        line.failed = Some(failure.clone());
         let at = line.items.partition_point(|item| item.epoch < from);
         let items = line.items.split_off(at);
-        line.timeline.fail(failure);
+        line.timeline.fail(from, failure);
         for item in items {
-            match &item.kind {
-                Kind::Dealloca(buffer) => {
-                    self.bound.remove(buffer);
-                }
-                Kind::Work { commands, .. } => {
-                    for command in commands {
-                        if let Work::Read { sink, .. } = &command.0 {
-                            sink.fail(failure);
-                        }
-                    }
-                }
-                Kind::Alloca | Kind::Foreign(_) => {}
+            for command in item.kind.commands() {
+                command.fail(failure);
+                command.transients().for_each(|buffer| self.buffers.used(buffer));
+            }
+            if let Kind::Dealloca(buffer) = item.kind {
+                self.buffers.end(buffer);
             }
             self.trash.push(item);
         }

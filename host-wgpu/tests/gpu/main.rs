@@ -2,7 +2,9 @@
 //! that links wgpu takes long to build.
 
 mod counting;
+mod failing;
 mod flood;
+mod model;
 mod provider;
 mod queue;
 mod real;

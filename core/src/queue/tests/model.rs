@@ -59,8 +59,10 @@ enum Action {
     Break {
         pool: usize,
     },
+    /// A queue fails after this many more operations.
     Fail {
         queue: usize,
+        after: u64,
     },
     FailHost,
 }
@@ -115,7 +117,7 @@ fn action(kind: Kind) -> impl Strategy<Value = Action> {
     let rare = prop_oneof![
         10 => any::<Index>().prop_map(|buffer| Action::Abandon { buffer }),
         10 => (0..2usize).prop_map(|pool| Action::Break { pool }),
-        1 => (0..AXES.len()).prop_map(|queue| Action::Fail { queue }),
+        1 => (0..AXES.len(), 0..6u64).prop_map(|(queue, after)| Action::Fail { queue, after }),
         1 => Just(Action::FailHost),
     ];
     match kind {
@@ -356,8 +358,9 @@ impl Model {
                     pool.failing.store(1, Ordering::Relaxed);
                 }
             }
-            Action::Fail { queue } => {
-                self.s.queues.fail(AXES[*queue], &Failure::message("queue lost"));
+            Action::Fail { queue, after } => {
+                let from = self.executed[*queue] + after;
+                self.s.queues.fail_from(AXES[*queue], from, &Failure::message("queue lost"));
             }
             Action::FailHost => {
                 self.host.1 = true;
@@ -405,9 +408,9 @@ impl Model {
     }
 
     fn use_buffer(&mut self, queue: usize, buffer: usize) {
-        let entry = self.buffers[buffer].alloca;
+        let Known { id, alloca: entry, .. } = self.buffers[buffer];
         let wait = Frontier::from_entry(entry.axis, entry.epoch);
-        match self.s.queues.work(AXES[queue], wait.as_ref()) {
+        match self.s.queues.work_on(AXES[queue], wait.as_ref(), [id]) {
             Ok(epoch) => {
                 self.accepted(queue, epoch, Does::Use(buffer), Some(wait));
                 let _ = self.buffers[buffer].uses.advance(AXES[queue], epoch);
@@ -426,10 +429,13 @@ impl Model {
                 self.buffers[buffer].deallocated = true;
                 self.demand[pool] -= units;
                 let again = self.s.queues.dealloca(AXES[queue], id, FrontierRef::EMPTY);
-                assert!(matches!(
-                    again,
-                    Err(QueueError::AlreadyDeallocated(_) | QueueError::Failed { .. })
-                ));
+                let used = self.s.queues.work_on(AXES[queue], FrontierRef::EMPTY, [id]);
+                for refused in [again, used] {
+                    assert!(matches!(
+                        refused,
+                        Err(QueueError::AlreadyDeallocated(_) | QueueError::Failed { .. })
+                    ));
+                }
             }
             Err(error) => self.refused(&error),
         }
