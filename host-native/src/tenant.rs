@@ -392,7 +392,8 @@ impl Drop for Tenant {
         // Memory that the queues' buffers have comes back after everything the queues were to do.
         let last = self.shortened(last, &queues);
         self.queues.shutdown(Death::After(last.as_ref()));
-        let mut holdings: Vec<Holding> = core::mem::take(&mut self.holdings).into_values().collect();
+        let mut holdings: Vec<Holding> =
+            core::mem::take(&mut self.holdings).into_values().collect();
         holdings.append(&mut self.limbo);
         for mut holding in holdings {
             holding.death = self.shortened(holding.death, &queues);

@@ -96,9 +96,10 @@ impl Map {
     pub(super) fn clock_of(&self, entries: impl IntoIterator<Item = (u64, u64)>) -> Clock {
         let mut clock = Clock::new();
         for (axis, epoch) in entries {
-            let known = self.clocks.get(&axis).and_then(|epochs| {
-                epochs.range(..=epoch).next_back().map(|(_, clock)| clock)
-            });
+            let known = self
+                .clocks
+                .get(&axis)
+                .and_then(|epochs| epochs.range(..=epoch).next_back().map(|(_, clock)| clock));
             join(&mut clock, known.unwrap_or(&Clock::new()));
             join(&mut clock, &Clock::from([(axis, epoch)]));
         }
@@ -121,7 +122,13 @@ impl Map {
     }
 
     /// It touches bytes.
-    pub(super) fn touch(&mut self, owner: Owner, grant: u64, span: Span, (axis, epoch): (u64, u64)) {
+    pub(super) fn touch(
+        &mut self,
+        owner: Owner,
+        grant: u64,
+        span: Span,
+        (axis, epoch): (u64, u64),
+    ) {
         self.touches.push(Touch { span, owner, grant, axis, epoch });
     }
 
@@ -146,7 +153,10 @@ impl Map {
             let covered = knows.clock.get(&touch.axis).is_some_and(|&epoch| epoch >= touch.epoch);
             let may_be = touch.owner == owner || touch.owner == HOST;
             if !may_be || !(covered || knows.unseen) {
-                return Err(format!("{span:?} for {owner}, which knows {:?}: {touch:?} is to come", knows.clock));
+                return Err(format!(
+                    "{span:?} for {owner}, which knows {:?}: {touch:?} is to come",
+                    knows.clock
+                ));
             }
         }
         self.contended += u64::from(contended);
@@ -174,9 +184,9 @@ impl Map {
         let of = |grant: &&Grant| grant.owner == owner;
         let live: u64 = self.live.iter().filter(of).map(|live| live.span.len()).sum();
         let is_used = |grant: &&Grant| {
-            self.touches.iter().any(|touch| {
-                touch.grant == grant.grant && reached(touch.axis) < touch.epoch
-            })
+            self.touches
+                .iter()
+                .any(|touch| touch.grant == grant.grant && reached(touch.axis) < touch.epoch)
         };
         let released = self.released.iter().filter(of).filter(is_used);
         live + released.map(|released| released.span.len()).sum::<u64>()
@@ -194,9 +204,8 @@ impl Map {
         let is_done = |clock: &Clock, touch: &Touch| clock[&touch.axis] >= touch.epoch;
         let to_come: Vec<&Touch> = self.touches.iter().filter(|t| !is_done(&second, t)).collect();
         for done in self.touches.iter().filter(|touch| is_done(&first, touch)) {
-            let early = |to_come: &&&Touch| {
-                to_come.grant < done.grant && to_come.span.meets(&done.span)
-            };
+            let early =
+                |to_come: &&&Touch| to_come.grant < done.grant && to_come.span.meets(&done.span);
             if let Some(to_come) = to_come.iter().find(early) {
                 return Err(format!("{done:?} is done, and {to_come:?} is to come"));
             }

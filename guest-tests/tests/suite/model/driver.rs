@@ -615,7 +615,8 @@ impl<'a> Model<'a> {
         ];
         let slot = self.random.one_of(&self.sides[at].ended_buffers).copied();
         if let Some(slot) = slot {
-            let ended = Call { slot, len: 1, other: u64::MAX, flags: OF_BUFFER, ..Call::new(Op::Fill) };
+            let ended =
+                Call { slot, len: 1, other: u64::MAX, flags: OF_BUFFER, ..Call::new(Op::Fill) };
             for op in [Op::Fill, Op::Write, Op::Read, Op::Dealloca, Op::Status] {
                 calls.push(Call { op, ..ended.clone() });
             }
@@ -759,7 +760,9 @@ impl<'a> Model<'a> {
                 pool.poll();
                 let stats = pool.stats();
                 let left = [stats.live, stats.reserved_bytes, stats.pending_bytes];
-                left == [0; 3] && stats.tainted_bytes == 0 && (self.lost.is_some() || stats.tainted == 0)
+                left == [0; 3]
+                    && stats.tainted_bytes == 0
+                    && (self.lost.is_some() || stats.tainted == 0)
             });
             clean && map.to_come() == 0
         };

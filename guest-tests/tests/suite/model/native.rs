@@ -8,8 +8,8 @@ use strandline_guest_tests::puppet::{
     AFTER, Call, IDLE, MAY_WAIT, OF_BUFFER, Op, TO_BUFFER, outcome,
 };
 use strandline_host_native::tenant::{
-    Answer, Ask, BufferHandle, BufferState, Memory, PoolHandle, QueueHandle, Range,
-    ReadbackHandle, ReservationHandle, Returned, Tenant,
+    Answer, Ask, BufferHandle, BufferState, Memory, PoolHandle, QueueHandle, Range, ReadbackHandle,
+    ReservationHandle, Returned, Tenant,
 };
 
 /// Handles stay after what they name has ended, so that it can be named again.
@@ -101,8 +101,7 @@ impl Puppet for Native {
             }
             Op::Cancel => self.tenant.cancel(pool, *self.held.get(&call.slot)?).ok()?,
             Op::Exchange => {
-                let death =
-                    if after.is_empty() { Returned::Idle } else { Returned::After(&after) };
+                let death = if after.is_empty() { Returned::Idle } else { Returned::After(&after) };
                 let held = *self.held.get(&call.slot)?;
                 match self.tenant.exchange(pool, held, death, &ask).ok()?.answer() {
                     Ok(answer) => self.keep(call.other, answer, &mut words),
@@ -151,7 +150,9 @@ impl Puppet for Native {
             }
             Op::Take => match self.tenant.take(*self.readbacks.get(&call.other)?).ok()? {
                 None => words.push(0),
-                Some(bytes) => words.extend([1].into_iter().chain(bytes.into_iter().map(u64::from))),
+                Some(bytes) => {
+                    words.extend([1].into_iter().chain(bytes.into_iter().map(u64::from)))
+                }
             },
             Op::Barrier => words.push(self.tenant.barrier(self.queue(call)?, &wait).ok()?),
             Op::Poll => self.tenant.poll(),
