@@ -48,7 +48,6 @@ struct Memory {
     /// Operations before it was known where: what they touch, and when.
     unplaced: Vec<(u64, u64, (u64, u64))>,
     is_buffer: bool,
-    may_wait: bool,
     /// Cannot be worked on.
     in_ledger: bool,
 }
@@ -70,6 +69,8 @@ struct Side {
     /// Host axes, as far as it was told.
     told: Clock,
     ended_buffers: Vec<u64>,
+    /// A buffer was freed while it was in line: it may be so still.
+    ended_in_line: bool,
     slots: u64,
 }
 
@@ -84,6 +85,8 @@ pub(super) struct Model<'a> {
     /// The host's axes: how far submitted, and how far completed.
     host: Vec<(u64, u64, u64)>,
     lost: Option<usize>,
+    /// Allocas may be made to wait, for what nobody sees.
+    unseen: bool,
     coverage: Coverage,
     log: Vec<String>,
 }
@@ -109,6 +112,7 @@ impl<'a> Model<'a> {
             held: Vec::new(),
             host: Vec::new(),
             lost: None,
+            unseen: seed.is_multiple_of(3),
             coverage: Coverage::default(),
             log: Vec::new(),
         };
@@ -166,6 +170,7 @@ impl<'a> Model<'a> {
             readings: Vec::new(),
             told: Clock::new(),
             ended_buffers: Vec::new(),
+            ended_in_line: false,
             slots: 0,
         };
         for _ in 0..3 {
@@ -217,7 +222,7 @@ impl<'a> Model<'a> {
         let span = Span { pool: of.pool, slab, from: offset, to: offset + of.len };
         let alloca = of.first.ok_or("an alloca has an epoch")?;
         let clock = self.map.clock_of([alloca]);
-        let knows = Knows { clock: &clock, unseen: of.may_wait };
+        let knows = Knows { clock: &clock, unseen: self.unseen };
         let grant = self.map.grant(side.owner, span, &knows, &|axis| {
             self.setup.rig.stage.tracker.reached(Axis::from_bits(axis))
         })?;
@@ -255,20 +260,20 @@ impl<'a> Model<'a> {
     fn step(&mut self) -> Checked {
         let at = self.random.below(2);
         match self.random.below(100) {
-            0..16 => self.acquire(at),
-            16..20 => self.acquire_batch(at),
-            20..34 => self.release(at),
-            34..37 => self.cancel(at),
-            37..43 => self.exchange(at),
-            43..51 => self.alloca(at),
-            51..57 => self.dealloca(at),
-            57..74 => self.operate(at),
-            74..80 => self.take(at),
-            80..82 => self.barrier(at),
-            82..84 => self.mistake(at),
-            84..88 => self.host_work(),
-            88..93 => self.host_axis(at),
-            93..97 => self.complete(),
+            0..14 => self.acquire(at),
+            14..18 => self.acquire_batch(at),
+            18..31 => self.release(at),
+            31..34 => self.cancel(at),
+            34..39 => self.exchange(at),
+            39..46 => self.alloca(at),
+            46..52 => self.dealloca(at),
+            52..70 => self.operate(at),
+            70..76 => self.take(at),
+            76..78 => self.barrier(at),
+            78..80 => self.mistake(at),
+            80..84 => self.host_work(),
+            84..89 => self.host_axis(at),
+            89..97 => self.complete(),
             97 => self.end(at),
             _ => self.call(at, &Call::new(Op::Poll)).map(drop),
         }
@@ -307,7 +312,7 @@ impl<'a> Model<'a> {
         let span = Span { pool: call.pool, slab, from: offset, to: offset + call.len };
         let tracker = &self.setup.rig.stage.tracker;
         let reached = |axis| tracker.reached(Axis::from_bits(axis));
-        let knowing = Knows { clock: &knows, unseen: false };
+        let knowing = Knows { clock: &knows, unseen: self.unseen };
         let grant = self.map.grant(side.owner, span, &knowing, &reached)?;
         self.coverage.granted += 1;
         side.memories.push(Memory {
@@ -434,6 +439,9 @@ impl<'a> Model<'a> {
 
     fn alloca(&mut self, at: usize) -> Checked {
         let mut call = self.ask(at, Op::Alloca, 2);
+        if !self.unseen {
+            call.flags = 0;
+        }
         let queue = self.random.below(3);
         (call.queue, call.slot) = (queue as u64, self.slots(at, 1));
         let Some(words) = self.call(at, &call)? else { return Ok(()) };
@@ -445,7 +453,6 @@ impl<'a> Model<'a> {
             content: vec![0; call.len as usize],
             first: Some(when),
             is_buffer: true,
-            may_wait: call.is(MAY_WAIT),
             ..Memory::default()
         });
         Ok(())
@@ -468,6 +475,7 @@ impl<'a> Model<'a> {
         join(&mut after, &self.map.clock_of(of.first));
         self.submitted(at, queue, words[0], &call.wait, after)?;
         let of = self.gone(at, memory);
+        self.sides[at].ended_in_line |= of.at.is_none();
         self.sides[at].ended_buffers.push(of.slot);
         Ok(())
     }
@@ -577,13 +585,18 @@ impl<'a> Model<'a> {
             return Ok(());
         }
         let which = self.random.below(self.sides[at].readings.len());
+        self.take_one(at, which).map(drop)
+    }
+
+    /// Whether a readback is there and taken.
+    fn take_one(&mut self, at: usize, which: usize) -> Checked<bool> {
         let reached = self.reached();
         let Reading { slot, at: (axis, epoch), .. } = self.sides[at].readings[which];
         let is_there = reached(axis) >= epoch;
         match self.call(at, &Call { other: slot, ..Call::new(Op::Take) })?.as_deref() {
             // The queue has failed, or the buffer with it.
             None if self.lost.is_some() => {}
-            Some([0]) if !is_there => return Ok(()),
+            Some([0]) if !is_there => return Ok(false),
             Some([1, bytes @ ..]) => {
                 let expected = &self.sides[at].readings[which].expected;
                 if !bytes.iter().copied().eq(expected.iter().copied().map(u64::from)) {
@@ -594,7 +607,7 @@ impl<'a> Model<'a> {
             other => return Err(format!("{other:?} was read")),
         }
         self.sides[at].readings.swap_remove(which);
-        Ok(())
+        Ok(true)
     }
 
     fn barrier(&mut self, at: usize) -> Checked {
@@ -715,6 +728,7 @@ impl<'a> Model<'a> {
         let early = self.random.below(2) == 0;
         if early {
             self.complete_all();
+            self.take_all()?;
         }
         for side in std::mem::take(&mut self.sides) {
             side.puppet.end();
@@ -777,6 +791,33 @@ impl<'a> Model<'a> {
             }
             std::thread::yield_now();
         }
+    }
+
+    /// Takes what was read. With nothing in line for memory and no axis lost, all of it comes.
+    fn take_all(&mut self) -> Checked {
+        let reached = self.reached();
+        let deadline = Instant::now() + PATIENCE;
+        for at in 0..self.sides.len() {
+            while let Some(&Reading { slot, at: (axis, epoch), .. }) =
+                self.sides[at].readings.last()
+            {
+                let is_in_line = |of: &Memory| of.is_buffer && of.at.is_none();
+                let stuck = self.lost.is_some()
+                    || self.sides[at].ended_in_line
+                    || self.sides[at].memories.iter().any(is_in_line);
+                while !stuck && reached(axis) < epoch {
+                    self.call(at, &Call::new(Op::Poll))?;
+                    self.watch()?;
+                    if Instant::now() > deadline {
+                        return Err(format!("readback {slot} does not come"));
+                    }
+                }
+                if !self.take_one(at, self.sides[at].readings.len() - 1)? {
+                    self.sides[at].readings.pop();
+                }
+            }
+        }
+        Ok(())
     }
 
     fn complete_all(&mut self) {

@@ -7,9 +7,10 @@ use crate::support::rig::{Native as NativePools, Pools};
 use crate::support::sandbox::Sandbox;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 use strandline_core::Axis;
 use strandline_guest_tests::puppet::{Call, Op};
-use strandline_host_native::component::guest::{Calls, GuestError};
+use strandline_host_native::component::guest::{Calls, GuestError, GuestLimits};
 use strandline_host_native::tenant::Tenant;
 
 /// A guest, on a thread of its own.
@@ -21,7 +22,9 @@ struct Inside {
 impl Inside {
     fn start(calls: Calls, tenant: Tenant) -> Self {
         let (strings, held) = Puppeteer::new();
-        let thread = std::thread::spawn(move || run_puppet(calls, tenant, held, &limits()));
+        // A guest is there for as long as its program.
+        let limits = GuestLimits { timeout: Some(Duration::from_secs(600)), ..limits() };
+        let thread = std::thread::spawn(move || run_puppet(calls, tenant, held, &limits));
         Self { strings, thread }
     }
 }
