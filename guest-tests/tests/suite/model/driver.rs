@@ -260,7 +260,8 @@ impl<'a> Model<'a> {
     fn step(&mut self) -> Checked {
         let at = self.random.below(2);
         match self.random.below(100) {
-            0..14 => self.acquire(at),
+            0..8 => self.acquire(at),
+            8..14 => self.life(at),
             14..18 => self.acquire_batch(at),
             18..31 => self.release(at),
             31..34 => self.cancel(at),
@@ -270,7 +271,8 @@ impl<'a> Model<'a> {
             52..70 => self.operate(at),
             70..76 => self.take(at),
             76..78 => self.barrier(at),
-            78..80 => self.mistake(at),
+            78 => self.mistake(at),
+            79 => self.life(at),
             80..84 => self.host_work(),
             84..89 => self.host_axis(at),
             89..97 => self.complete(),
@@ -384,7 +386,13 @@ impl<'a> Model<'a> {
     }
 
     fn release(&mut self, at: usize) -> Checked {
-        let Some(memory) = self.one(at, |memory| !memory.is_buffer) else { return Ok(()) };
+        match self.one(at, |memory| !memory.is_buffer) {
+            Some(memory) => self.release_of(at, memory),
+            None => Ok(()),
+        }
+    }
+
+    fn release_of(&mut self, at: usize, memory: usize) -> Checked {
         let of = &self.sides[at].memories[memory];
         let (slot, pool, in_ledger) = (of.slot, of.pool, of.in_ledger);
         let touched = of.touched.clone();
@@ -464,6 +472,10 @@ impl<'a> Model<'a> {
         if self.sides[at].memories[memory].at.is_none() && self.random.below(4) > 0 {
             return Ok(());
         }
+        self.dealloca_of(at, memory)
+    }
+
+    fn dealloca_of(&mut self, at: usize, memory: usize) -> Checked {
         let queue = self.random.below(3);
         let wait = list(&self.entries(at, 1));
         let of = &self.sides[at].memories[memory];
@@ -517,8 +529,36 @@ impl<'a> Model<'a> {
         }
     }
 
+    /// All of a buffer's life, or a reservation's, with uses that mostly wait for the host.
+    fn life(&mut self, at: usize) -> Checked {
+        self.host_axis(at)?;
+        let had = self.sides[at].memories.len();
+        let is_buffer = self.random.below(2) == 0;
+        if is_buffer {
+            self.alloca(at)?
+        } else {
+            self.acquire(at)?
+        }
+        if self.sides[at].memories.len() == had {
+            return Ok(());
+        }
+        self.place(at, had)?;
+        if !self.sides[at].memories[had].in_ledger {
+            for _ in 0..1 + self.random.below(3) {
+                self.operate_on(at, had)?;
+            }
+        }
+        if is_buffer { self.dealloca_of(at, had) } else { self.release_of(at, had) }
+    }
+
     fn operate(&mut self, at: usize) -> Checked {
-        let Some(memory) = self.one(at, |memory| !memory.in_ledger) else { return Ok(()) };
+        match self.one(at, |memory| !memory.in_ledger) {
+            Some(memory) => self.operate_on(at, memory),
+            None => Ok(()),
+        }
+    }
+
+    fn operate_on(&mut self, at: usize, memory: usize) -> Checked {
         let queue = self.random.below(3);
         let of = &self.sides[at].memories[memory];
         let len = 1 + self.random.below(of.len.min(64) as usize) as u64;

@@ -55,7 +55,7 @@ fn what_was_counted_on_counts_whatever_the_origin() {
     host.pool.poll();
     host.tracker.advance(second, 1).unwrap();
     finish(&mut a, &[Entry::new(y, done)]).unwrap();
-    let bytes = reserve(&mut a, &Ask::new(SLAB).after(&[Entry::new(x, to_come)]));
+    let bytes = reserve(&mut a, &Ask::new(SLAB).after(&[Entry::new(x, to_come)]).or_wait());
     assert_eq!(a.charged().0, SLAB);
     a.release(POOL, bytes, Returned::Idle).unwrap();
     assert_eq!(a.charged().0, SLAB, "it is still waited for");
