@@ -290,7 +290,12 @@ impl Tenant {
         holding.memory = None;
         holding.first_use = None;
         holding.returned = false;
-        holding.death = unreached(after, &self.account.tracker);
+        // In place: what most have counted on is nothing.
+        if after.is_empty() {
+            holding.death.clear();
+        } else {
+            holding.death = unreached(after, &self.account.tracker);
+        }
         Some(Exchanged::Ready { reservation: ReservationHandle(handle), place, origin })
     }
 
