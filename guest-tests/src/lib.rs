@@ -24,6 +24,7 @@ extern crate alloc;
 mod cases;
 mod check;
 mod needs;
+pub mod puppet;
 mod world;
 
 pub use cases::{NAMES, needs_of, run};

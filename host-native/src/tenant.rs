@@ -48,6 +48,7 @@ pub use operations::{BufferState, Memory, Range};
 pub use reserve::{Answer, Ask, Exchanged, Returned};
 pub use wait::{TenantChange, TenantWait, WaitFailure};
 
+use crate::queue::CpuQueue;
 use core::fmt;
 use lane::Lane;
 use ledger::Ledger;
@@ -115,11 +116,14 @@ struct Holding {
     reservation: Reservation,
     /// None before the first use.
     memory: Option<lane::Memory>,
-    /// What its bytes really wait for: the last use on each of the tenant's queues; before the first use, what was
-    /// counted on when they were handed out.
+    /// What its bytes really wait for: the last use on each of the tenant's queues; before the first use, all that the
+    /// tenant counted on when they were handed out, whatever the pool said of their origin. Once returned, also
+    /// what the tenant said.
     death: Frontier,
     /// The first use, which waited for that and zeroed them.
     first_use: Option<(Axis, Epoch)>,
+    /// The tenant has given it back, and said what it waits for.
+    returned: bool,
 }
 
 /// A transient buffer of the tenant.
@@ -131,7 +135,7 @@ struct Transient {
     epoch: Epoch,
     size: u64,
     memory: lane::Memory,
-    /// The last use on each of the tenant's other queues.
+    /// Its alloca, and the last use on each of the tenant's queues.
     uses: Frontier,
 }
 
@@ -171,7 +175,8 @@ pub struct Tenant {
     queues: Queues,
     lanes: Vec<Lane>,
     holdings: Table<u64, Holding>,
-    /// Released with an unknown death: kept until the host declares quiescence, or the tenant ends.
+    /// Given back with a death that is unknown, or longer than the host's pools remember: kept until the host declares
+    /// quiescence, or the tenant ends.
     limbo: Vec<Holding>,
     buffers: BTreeMap<u64, Transient>,
     by_id: BTreeMap<BufferId, lane::Memory>,
@@ -304,8 +309,14 @@ impl Tenant {
     }
 
     /// The device is known to be quiescent, the host says: what the tenant has released with an unknown
-    /// death comes back.
+    /// death comes back, after its own uses. What stays charged because an axis has failed, or because the death of a
+    /// buffer became unknown with it, is charged no longer: to be called along with [`Pool::quiesce`] of the lent
+    /// pools.
     pub fn quiesce(&mut self) {
+        lock(&self.account.books).ledger.forget_ended(|axis| {
+            // One that the tracker does not know is not reached either.
+            !matches!(self.account.tracker.end_of(axis), Ok(None))
+        });
         for kept in core::mem::take(&mut self.limbo) {
             self.end(kept);
         }
@@ -317,8 +328,12 @@ impl Tenant {
         Ok((index, pool))
     }
 
-    /// Returns a holding to its pool, after what its bytes really wait for.
-    fn end(&self, holding: Holding) {
+    /// Returns a holding to its pool, after what its bytes really wait for. Of more axes than a block remembers, the
+    /// death would taint the host's pool: such a holding is kept.
+    fn end(&mut self, holding: Holding) {
+        if !self.is_short(&holding.death) {
+            return self.limbo.push(holding);
+        }
         let Holding { pool, reservation, death, .. } = holding;
         log_refusal(self.pools[pool].release(reservation, self.death(&death)));
     }
@@ -333,11 +348,24 @@ impl Tenant {
     }
 
     /// Returns a holding that its tenant has no more to say of: as if never made, unless it was used.
-    fn drop_holding(&self, holding: Holding) {
-        if holding.first_use.is_some() {
+    fn drop_holding(&mut self, holding: Holding) {
+        if holding.first_use.is_some() || holding.returned {
             return self.end(holding);
         }
         log_refusal(self.pools[holding.pool].cancel(holding.reservation));
+    }
+
+    /// A death that the host's pools remember: one of too many axes becomes an epoch, of a queue that runs dry, which
+    /// waits for them. As it was if no queue takes that.
+    fn shortened(&self, death: Frontier, queues: &[CpuQueue]) -> Frontier {
+        if self.is_short(&death) {
+            return death;
+        }
+        let ended = queues.iter().find_map(|queue| {
+            let epoch = queue.submit(death.as_ref(), []).ok()?;
+            Some(Frontier::from_entry(queue.axis(), epoch))
+        });
+        ended.unwrap_or(death)
     }
 
     fn new_handle(&mut self) -> u64 {
@@ -351,22 +379,32 @@ impl Drop for Tenant {
     fn drop(&mut self) {
         self.pump();
         let mut last = Frontier::new();
+        let mut queues = Vec::new();
         for lane in core::mem::take(&mut self.lanes) {
             let axis = lane.cpu().axis();
             let submitted = self.queues.submitted(axis).unwrap_or(0);
-            let queue = lane.leave(submitted);
             if submitted > 0 {
                 // `MAX_QUEUES` of them fit.
                 let _: Merge = last.advance(axis, submitted);
             }
-            self.device.rest(queue);
+            queues.extend(lane.leave());
         }
         // Memory that the queues' buffers have comes back after everything the queues were to do.
+        let last = self.shortened(last, &queues);
         self.queues.shutdown(Death::After(last.as_ref()));
-        let holdings = core::mem::take(&mut self.holdings).into_values();
-        let limbo = core::mem::take(&mut self.limbo);
-        for holding in holdings.chain(limbo) {
+        let mut holdings: Vec<Holding> =
+            core::mem::take(&mut self.holdings).into_values().collect();
+        holdings.append(&mut self.limbo);
+        for mut holding in holdings {
+            holding.death = self.shortened(holding.death, &queues);
             self.drop_holding(holding);
+        }
+        for Holding { pool, reservation, death, .. } in core::mem::take(&mut self.limbo) {
+            // No queue is left to wait for so many axes.
+            log_refusal(self.pools[pool].release(reservation, Death::After(death.as_ref())));
+        }
+        for queue in queues {
+            self.device.rest(queue);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! A guest that runs what its first argument names: a conformance case, or a hostile program.
+//! A guest that runs what its first argument names: a conformance case, a hostile program, or `puppet`, what a model of
+//! the host wants of it.
 //!
 //! `world` is the cases' [`World`](strandline_guest_tests::World) over the imports of a guest, `hostile` what a guest may
 //! try. It is built twice: `program` is `waiting` for the world `guest`, and `polling` for the world `guest-sync`. It has no
@@ -14,6 +15,7 @@ mod bare;
 mod hostile;
 #[cfg(not(feature = "waits"))]
 mod polling;
+mod puppet;
 #[cfg(feature = "waits")]
 mod waiting;
 mod world;
@@ -36,6 +38,10 @@ async fn case(arguments: &[String]) -> Result<String, String> {
     let Some(name) = arguments.first() else {
         return Err("no case is named".to_string());
     };
+    if name == "puppet" {
+        puppet::obey()?;
+        return Ok(String::new());
+    }
     let mut world = world::GuestWorld::new();
     match strandline_guest_tests::run(name, &mut world).await {
         Ok(()) => Ok(String::new()),

@@ -29,7 +29,7 @@ pub(crate) fn entries(list: &[Entry]) -> Vec<types::Entry> {
     list.iter().map(|e| types::Entry { axis: e.axis, epoch: e.epoch }).collect()
 }
 
-fn list(entries: &[types::Entry]) -> Vec<Entry> {
+pub(crate) fn list(entries: &[types::Entry]) -> Vec<Entry> {
     entries.iter().map(|e| Entry { axis: e.axis, epoch: e.epoch }).collect()
 }
 
@@ -60,7 +60,7 @@ pub(crate) fn queue_refusal(error: device::QueueError) -> Refusal {
     }
 }
 
-fn refused(refusal: pools::Refusal) -> (pools::Reservation, Refusal) {
+pub(crate) fn refused(refusal: pools::Refusal) -> (pools::Reservation, Refusal) {
     match refusal {
         pools::Refusal::OtherPool(reservation) => (reservation, Refusal::OtherPool),
         pools::Refusal::InvalidDeath(invalid) => (invalid.reservation, Refusal::InvalidFrontier),

@@ -7,4 +7,5 @@ mod calls;
 mod conformance;
 #[cfg(feature = "guests")]
 mod hostile;
+mod model;
 mod support;

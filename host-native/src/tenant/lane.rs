@@ -10,9 +10,10 @@
 //! same queue stays staged until that is decided. Operations reach the [`CpuQueue`] in order and without gaps, so
 //! its epochs are the same.
 //!
-//! When the tenant leaves, the operations that were not begun do nothing, but keep their places: each epoch
-//! is still reached only after all that it was to wait for. So nothing that dies at one is reused early,
-//! and nothing waits for ever.
+//! When the tenant leaves, or the queue fails, the operations that were not begun do nothing, but keep their places:
+//! each epoch is still reached only after all that it was to wait for. What it waits for is known from its submission on,
+//! also of an alloca that has no memory yet: operations behind it are ordered after that, on whatever other
+//! pool their memory came from. So nothing that dies at one is reused early, and nothing waits for ever.
 
 use super::pool::lock;
 use crate::buffer::MmapBuffer;
@@ -21,7 +22,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use strandline_core::queue::Place;
-use strandline_core::{Epoch, Failure, Frontier, FrontierRef};
+use strandline_core::{Epoch, Failure, Frontier};
 
 /// What became of an alloca; shared with the operations on its buffer, which may outlive the buffer's handle.
 pub(super) type Memory = Arc<OnceLock<Result<(MmapBuffer, Place), String>>>;
@@ -137,8 +138,10 @@ impl Work {
 #[derive(Debug)]
 struct Staged {
     epoch: Epoch,
-    /// `None` until the alloca or dealloca is decided.
-    wait: Option<Frontier>,
+    /// At least what its epoch is ordered after, from the beginning.
+    wait: Frontier,
+    /// False until the alloca or dealloca is decided, which may add to the wait.
+    decided: bool,
     /// Done before the rest: a first use zeroes what it uses.
     clear: Vec<Target>,
     work: Work,
@@ -167,40 +170,48 @@ impl Lane {
         self.failure.as_ref()
     }
 
-    /// The next operation in order. Without `wait` it is decided later.
+    /// The next operation in order, which is ordered after `wait`. Undecided, it is held until [`decide`](Self::decide).
     pub(super) fn stage(
         &mut self,
         epoch: Epoch,
-        wait: Option<Frontier>,
+        (wait, decided): (Frontier, bool),
         clear: Vec<Target>,
         work: Work,
     ) {
-        self.staged.push_back(Staged { epoch, wait, clear, work });
+        self.staged.push_back(Staged { epoch, wait, decided, clear, work });
     }
 
-    /// An alloca or dealloca is decided.
+    /// An alloca or dealloca is decided: what it waits for in the end.
     pub(super) fn decide(&mut self, epoch: Epoch, wait: Frontier, clear: Vec<Target>) {
         // Epochs are gap-free, so the first tells where each is.
         let at = self.staged.front().and_then(|first| epoch.checked_sub(first.epoch));
         if let Some(staged) = at.and_then(|at| self.staged.get_mut(usize::try_from(at).ok()?)) {
-            staged.wait = Some(wait);
+            staged.wait = wait;
+            staged.decided = true;
             staged.clear = clear;
         }
     }
 
-    /// Nothing from `from` on will happen.
+    /// Nothing from `from` on is done, and nothing more is taken. The epochs still come after what they wait for: if
+    /// that has failed, the axis fails with it, and whoever waits for them is told.
     pub(super) fn fail(&mut self, from: Epoch, failure: Failure) {
-        self.staged.retain(|staged| staged.epoch < from);
+        for staged in self.staged.iter_mut().filter(|staged| staged.epoch >= from) {
+            staged.decided = true;
+            staged.clear = Vec::new();
+            staged.work = Work::Nothing;
+        }
         self.failure.get_or_insert(failure);
     }
 
     /// Feeds the processor with what is decided.
+    ///
+    /// # Errors
+    /// The processor's queue has failed, or cannot wait for what an operation waits for. Nothing is staged then.
     pub(super) fn flush(&mut self) -> Result<(), QueueError> {
-        while let Some(Staged { wait: Some(_), work, .. }) = self.staged.front()
+        while let Some(Staged { decided: true, work, .. }) = self.staged.front()
             && work.decided()
-            && let Some(Staged { epoch, wait, clear, work }) = self.staged.pop_front()
+            && let Some(Staged { epoch, wait, clear, work, .. }) = self.staged.pop_front()
         {
-            let wait = wait.unwrap_or_default();
             let left = self.left.clone();
             let command = Command::try_call(move || {
                 // Acquire: whoever set it has nothing more to say, this only pairs with its release.
@@ -212,30 +223,29 @@ impl Lane {
                 }
                 work.run()
             });
-            let submitted = self.cpu.submit(wait.as_ref(), [command])?;
-            debug_assert_eq!(submitted, epoch, "epochs of core and of the queue agree");
+            match self.cpu.submit(wait.as_ref(), [command]) {
+                Ok(submitted) => {
+                    debug_assert_eq!(submitted, epoch, "epochs of core and of the queue agree");
+                }
+                Err(error) => {
+                    self.staged.clear();
+                    return Err(error);
+                }
+            }
         }
         Ok(())
     }
 
-    /// The tenant leaves: what was not begun does nothing, but every epoch up to `last` is reached after all
-    /// that it was to wait for.
-    pub(super) fn leave(mut self, last: Epoch) -> CpuQueue {
+    /// The tenant leaves: what was not begun does nothing, but every epoch is reached after all that it was to wait for.
+    /// `None` when that cannot be: the axis has ended, and what it has not reached it never will.
+    pub(super) fn leave(self) -> Option<CpuQueue> {
         self.left.store(true, Ordering::Release);
-        for Staged { wait, .. } in core::mem::take(&mut self.staged) {
-            // What is undecided never had memory, so nothing depends on what it would have waited for.
-            let wait = wait.unwrap_or_default();
+        for Staged { wait, .. } in self.staged {
             if let Err(error) = self.cpu.submit(wait.as_ref(), []) {
                 log::warn!("{} does not run dry: {error}", self.cpu.axis());
-                return self.cpu;
+                return None;
             }
         }
-        while self.cpu.submitted() < last {
-            if let Err(error) = self.cpu.submit(FrontierRef::EMPTY, []) {
-                log::warn!("{} does not run dry: {error}", self.cpu.axis());
-                break;
-            }
-        }
-        self.cpu
+        Some(self.cpu)
     }
 }

@@ -26,7 +26,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use strandline_core::table::Table;
-use strandline_core::{Axis, Epoch, Frontier, FrontierRef, Progress, Reservation, SlabId};
+use strandline_core::{Axis, Entry, Epoch, Frontier, FrontierRef, Progress, Reservation, SlabId};
+
+/// What is not reached before the host declares quiescence: no tracker knows this axis.
+pub(super) const NEVER: Entry = Entry::new(Axis::from_bits(u64::MAX), Epoch::MAX);
 
 /// Where bytes are: the pool (as the tenant counts its pools), the slab, the offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -227,6 +230,18 @@ impl Ledger {
                 Some(next) => from = Some(Axis::from_bits(next)),
                 None => break,
             }
+        }
+    }
+
+    /// The device is quiescent: what waits for an axis that has ended is charged no longer. Cost: what is pending.
+    pub(super) fn forget_ended(&mut self, ended: impl Fn(Axis) -> bool) {
+        let is_over = |death: &Frontier| death.as_ref().entries().iter().any(|e| ended(e.axis));
+        let pending = self.pending.iter().filter(|(_, pending)| is_over(&pending.death));
+        let over: Vec<_> = pending.map(|(&spot, of)| (spot, of.len, of.filed)).collect();
+        for (spot, len, filed) in over {
+            self.pending.remove(&spot);
+            self.uncharge(spot, len);
+            self.unfile(spot, filed);
         }
     }
 

@@ -2,11 +2,12 @@
 //!
 //! What an operation uses decides what it waits for, beyond what the tenant says: a transient buffer's alloca
 //! when that is on another queue, and for a reservation whatever the tenant counted on when it got it. The
-//! first use of a reservation zeroes it, and uses on other queues wait for that.
+//! first use of a reservation zeroes it, and uses on other queues wait for that. A dealloca waits for every use that was
+//! submitted, on whatever queue, its alloca's own included.
 
 use super::error::{Limit, TenantError};
 use super::lane::{Lane, Memory as Cell, Slot, Target, Transfer, Work};
-use super::pool::lock;
+use super::pool::{lock, unreached};
 use super::{
     Ask, BufferHandle, PoolHandle, QueueHandle, ReadbackHandle, ReservationHandle, Tenant,
     Transient,
@@ -145,19 +146,18 @@ impl Tenant {
         let memory: Cell = Arc::new(OnceLock::new());
         let handle = self.new_handle();
         let index = queue.0 as usize;
-        self.buffers.insert(
-            handle,
-            Transient {
-                id,
-                queue: index,
-                epoch,
-                size: ask.size,
-                memory: memory.clone(),
-                uses: Frontier::new(),
-            },
-        );
+        let transient = Transient {
+            id,
+            queue: index,
+            epoch,
+            size: ask.size,
+            memory: memory.clone(),
+            uses: Frontier::from_entry(axis, epoch),
+        };
+        self.buffers.insert(handle, transient);
         self.by_id.insert(id, memory);
-        self.stage(index, axis, epoch, None, Vec::new(), Work::Nothing);
+        let wait = (after.to_frontier(), false);
+        self.stage(index, axis, epoch, wait, Vec::new(), Work::Nothing);
         Ok((BufferHandle(handle), epoch))
     }
 
@@ -174,10 +174,13 @@ impl Tenant {
         let axis = self.ready_lane(queue)?;
         let mut wait = self.account.check(wait)?.to_frontier();
         let transient = self.buffers.get(&buffer.0).ok_or(TenantError::UnknownHandle)?;
-        merge(&mut wait, &transient.uses)?;
+        // Of a buffer that never got memory, nothing was used.
+        if !matches!(transient.memory.get(), Some(Err(_))) {
+            merge(&mut wait, &unreached(transient.uses.as_ref(), &self.account.tracker))?;
+        }
         let epoch = self.queues.dealloca(axis, transient.id, wait.as_ref()).map_err(refusal)?;
         self.buffers.remove(&buffer.0);
-        self.stage(queue.0 as usize, axis, epoch, None, Vec::new(), Work::Nothing);
+        self.stage(queue.0 as usize, axis, epoch, (wait, false), Vec::new(), Work::Nothing);
         Ok(epoch)
     }
 
@@ -468,9 +471,7 @@ impl Tenant {
         for memory in needs.used {
             match memory {
                 Memory::Transient(buffer) => {
-                    if let Some(transient) = self.buffers.get_mut(&buffer.0)
-                        && transient.queue != queue.0 as usize
-                    {
+                    if let Some(transient) = self.buffers.get_mut(&buffer.0) {
                         // A tenant has fewer queues than a frontier has room for.
                         let _: Merge = transient.uses.advance(axis, epoch);
                     }
@@ -487,7 +488,7 @@ impl Tenant {
                 }
             }
         }
-        self.stage(queue.0 as usize, axis, epoch, Some(wait), needs.clear, work);
+        self.stage(queue.0 as usize, axis, epoch, (wait, true), needs.clear, work);
         Ok(epoch)
     }
 
@@ -496,7 +497,7 @@ impl Tenant {
         queue: usize,
         axis: Axis,
         epoch: Epoch,
-        wait: Option<Frontier>,
+        wait: (Frontier, bool),
         clear: Vec<Target>,
         work: Work,
     ) {
@@ -517,19 +518,19 @@ impl Tenant {
             }
             let mut broken = None;
             for lane in &mut self.lanes {
-                if lane.failure().is_none()
-                    && let Err(error) = lane.flush()
-                {
+                if let Err(error) = lane.flush() {
                     let failure = Failure::new(error);
                     lane.fail(0, failure.clone());
                     broken = Some((lane.cpu().axis(), failure));
                     break;
                 }
             }
-            match broken {
-                Some((axis, failure)) => self.queues.fail(axis, &failure),
-                None => break,
+            let Some((axis, failure)) = broken else { break };
+            // What it does not take, its axis must not seem to reach. If the axis has ended already, that stands.
+            if let Err(error) = self.account.tracker.fail_axis(axis, failure.clone()) {
+                log::error!("{axis} cannot fail: {error}");
             }
+            self.queues.fail(axis, &failure);
         }
     }
 

@@ -20,7 +20,7 @@
 //! once for an exchange of the two.
 
 use super::error::TenantError;
-use super::ledger::{Ledger, Room};
+use super::ledger::{Ledger, NEVER, Room};
 use super::log_refusal;
 use super::names::Names;
 use core::fmt;
@@ -417,12 +417,13 @@ impl TenantPool {
     }
 }
 
-/// What bytes stay charged until. What cannot be waited for stays charged for good. It comes from the host only: a tenant's
-/// own unknown deaths are kept back, see `Tenant::release`.
+/// What bytes stay charged until. What cannot be waited for stays charged until the host declares quiescence. It comes from
+/// the failure of an axis only: a tenant's own unknown deaths are kept back, see `Tenant::release`.
 const fn owed(death: Death<'_>) -> FrontierRef<'_> {
     match death {
-        Death::Idle | Death::Unknown => FrontierRef::EMPTY,
+        Death::Idle => FrontierRef::EMPTY,
         Death::After(frontier) => frontier,
+        Death::Unknown => FrontierRef::single(&NEVER),
     }
 }
 

@@ -2,11 +2,19 @@
 //!
 //! A reservation stays in the tenant's table whatever becomes of the handle to it, so nothing is lost when a
 //! program forgets one, and nothing can be named that is not the tenant's.
+//!
+//! # What bytes wait for that were just handed out
+//! A pool hands bytes out when each axis of their death was reached, or is covered by what the requester says
+//! that it is ordered after. So all that may still use them lies within what the tenant said, less what is reached by now:
+//! that is the death of the bytes until the first use, which waits for it. An answer's [`Origin`] sums this up for
+//! counters and people, and nothing here is decided by it. What this costs: bytes that were clean wait, before their first
+//! use, for what the tenant said that the use is ordered after; and given back unused by a release, they die after that.
+//! A cancel restores what was.
 
 use super::error::{Limit, TenantError};
 use super::pool::{TakeError, unreached};
 use super::{Holding, PoolHandle, ReservationHandle, Tenant, log_refusal};
-use strandline_core::pool::{MAX_DEATH_AXES, Origin, Pool, Request, ReuseProof};
+use strandline_core::pool::{MAX_DEATH_AXES, Origin, Pool, Request};
 use strandline_core::queue::Place;
 use strandline_core::{
     Acquire, Death, Entry, Frontier, FrontierRef, Merge, Observation, Reservation,
@@ -170,13 +178,7 @@ impl Tenant {
         };
         match answer {
             Acquire::Ready { reservation, origin } => {
-                // Bytes handed out on the word of the requester are ordered after what it said; all others are nobody's any
-                // more.
-                let death = match origin {
-                    Origin::Reused(ReuseProof::Dominance) => self.unreached(after),
-                    Origin::Reused(ReuseProof::Completion) | Origin::Fresh => Frontier::new(),
-                };
-                let (reservation, place) = self.hold(index, reservation, death)?;
+                let (reservation, place) = self.hold(index, reservation, self.unreached(after))?;
                 Ok(Answer::Ready { reservation, place, origin })
             }
             Acquire::AfterWait { reservation, wait } => {
@@ -209,12 +211,13 @@ impl Tenant {
         let Some(mut holding) = self.holdings.remove(reservation.0) else {
             return Err(TenantError::UnknownHandle);
         };
-        match said.and_then(|said| self.death_of(&holding, said)) {
-            Some(death) => {
-                holding.death = death;
+        match said {
+            // Of more axes than a frontier holds, nothing is known.
+            Some(said) if holding.death.merge(said) == Merge::Done => {
+                holding.returned = true;
                 self.end(holding);
             }
-            None => self.limbo.push(holding),
+            _ => self.limbo.push(holding),
         }
         self.pump();
         Ok(())
@@ -286,11 +289,12 @@ impl Tenant {
         holding.reservation = got;
         holding.memory = None;
         holding.first_use = None;
-        match origin {
-            Origin::Reused(ReuseProof::Dominance) => {
-                holding.death = unreached(after, &self.account.tracker);
-            }
-            Origin::Reused(ReuseProof::Completion) | Origin::Fresh => holding.death.clear(),
+        holding.returned = false;
+        // In place: what most have counted on is nothing.
+        if after.is_empty() {
+            holding.death.clear();
+        } else {
+            holding.death = unreached(after, &self.account.tracker);
         }
         Some(Exchanged::Ready { reservation: ReservationHandle(handle), place, origin })
     }
@@ -365,12 +369,15 @@ impl Tenant {
         if !said.is_empty() && death.merge(said) != Merge::Done {
             return None;
         }
-        let few = death.as_ref().len() <= MAX_DEATH_AXES
-            || self.unreached(death.as_ref()).as_ref().len() <= MAX_DEATH_AXES;
-        few.then_some(death)
+        self.is_short(&death).then_some(death)
     }
 
-    fn unreached(&self, frontier: FrontierRef<'_>) -> Frontier {
+    /// Whether the host's pools remember this death, whole.
+    pub(super) fn is_short(&self, death: &Frontier) -> bool {
+        death.len() <= MAX_DEATH_AXES || self.unreached(death.as_ref()).len() <= MAX_DEATH_AXES
+    }
+
+    pub(super) fn unreached(&self, frontier: FrontierRef<'_>) -> Frontier {
         unreached(frontier, &self.account.tracker)
     }
 
@@ -383,8 +390,9 @@ impl Tenant {
         let place = Place::from(&reservation);
         match self.holdings.vacant() {
             Some(vacant) => {
-                let (memory, first_use) = (None, None);
-                let handle = vacant.fill(Holding { pool, reservation, memory, death, first_use });
+                let (memory, first_use, returned) = (None, None, false);
+                let holding = Holding { pool, reservation, memory, death, first_use, returned };
+                let handle = vacant.fill(holding);
                 Ok((ReservationHandle(handle), place))
             }
             None => {

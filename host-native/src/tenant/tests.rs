@@ -1,5 +1,7 @@
 //! Two tenants and a host on one device: budgets, lies about time, waits, and what is left when a tenant ends.
 
+mod order;
+
 use super::*;
 use crate::slab::MmapSlabProvider;
 use core::task::{Context, Poll};

@@ -3,6 +3,7 @@
 use super::artifacts;
 use super::rig::Rig;
 use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 use strandline_guest_tests::Entry;
 use strandline_host_native::component::guest::bindings::strandline::substrate::types;
@@ -47,8 +48,65 @@ impl Rig {
     }
 }
 
+/// What is kept beside a guest: what the stage works on.
+#[derive(Default)]
+pub(crate) struct Extra {
+    rig: Option<Rig>,
+    strings: Option<Strings>,
+}
+
 /// A store's part that the stage works on.
-pub(crate) type Store = GuestStore<Option<Rig>>;
+pub(crate) type Store = GuestStore<Extra>;
+
+/// What a puppet is to do next.
+enum Pull {
+    Call(Vec<u64>),
+    Tenant(Box<dyn FnOnce(&mut Tenant) + Send>),
+}
+
+/// The guest's end of the strings that a puppet hangs on.
+pub(crate) struct Strings {
+    pulls: Receiver<Pull>,
+    said: Sender<Vec<u64>>,
+}
+
+/// The other end: a model that says what the guest does. Without it the guest ends.
+pub(crate) struct Puppeteer {
+    pulls: Sender<Pull>,
+    said: Receiver<Vec<u64>>,
+    calls: u64,
+}
+
+impl Puppeteer {
+    pub(crate) fn new() -> (Self, Strings) {
+        let ((pulls, pulled), (say, said)) = (channel(), channel());
+        (Self { pulls, said, calls: 0 }, Strings { pulls: pulled, said: say })
+    }
+
+    /// Has the guest do a call; empty when it is gone.
+    pub(crate) fn call(&mut self, words: Vec<u64>) -> Vec<u64> {
+        self.calls += 1;
+        let _ = self.pulls.send(Pull::Call(words));
+        self.said.recv().unwrap_or_default()
+    }
+
+    /// Does something with the guest's tenant, before its next call.
+    pub(crate) fn with_tenant(&self, act: impl FnOnce(&mut Tenant) + Send + 'static) {
+        let _ = self.pulls.send(Pull::Tenant(Box::new(act)));
+    }
+
+    /// How many calls there were.
+    pub(crate) const fn calls(&self) -> u64 {
+        self.calls
+    }
+
+    /// Lets go of the guest, after a last call.
+    pub(crate) fn end(self, last: Option<Vec<u64>>) {
+        if let Some(words) = last {
+            let _ = self.pulls.send(Pull::Call(words));
+        }
+    }
+}
 
 struct Stage;
 
@@ -62,34 +120,50 @@ fn no_rig() -> wasmtime::Error {
 
 impl bindings::strandline::guest_tests::stage::Host for Store {
     fn submit(&mut self, axis: u32) -> wasmtime::Result<types::Entry> {
-        let rig = self.extra.as_mut().ok_or_else(no_rig)?;
+        let rig = self.extra.rig.as_mut().ok_or_else(no_rig)?;
         let entry = rig.submit(axis as usize, self.guest.tenant_mut());
         Ok(types::Entry { axis: entry.axis, epoch: entry.epoch })
     }
 
     fn complete(&mut self, entry: types::Entry) -> wasmtime::Result<()> {
-        let rig = self.extra.as_ref().ok_or_else(no_rig)?;
+        let rig = self.extra.rig.as_ref().ok_or_else(no_rig)?;
         rig.complete(Entry { axis: entry.axis, epoch: entry.epoch });
         Ok(())
     }
 
     fn lose(&mut self, axis: u32) -> wasmtime::Result<()> {
-        self.extra.as_ref().ok_or_else(no_rig)?.lose(axis as usize);
+        self.extra.rig.as_ref().ok_or_else(no_rig)?.lose(axis as usize);
         Ok(())
     }
 
     fn quiesce(&mut self) -> wasmtime::Result<()> {
-        let rig = self.extra.as_ref().ok_or_else(no_rig)?;
+        let rig = self.extra.rig.as_ref().ok_or_else(no_rig)?;
         rig.quiesce(self.guest.tenant_mut());
         Ok(())
+    }
+
+    fn next(&mut self) -> wasmtime::Result<Vec<u64>> {
+        let strings = self.extra.strings.as_ref().ok_or_else(no_rig)?;
+        loop {
+            match strings.pulls.recv() {
+                Ok(Pull::Call(words)) => return Ok(words),
+                Ok(Pull::Tenant(act)) => act(self.guest.tenant_mut()),
+                Err(_) => return Ok(Vec::new()),
+            }
+        }
+    }
+
+    fn said(&mut self, answer: Vec<u64>) -> wasmtime::Result<()> {
+        let strings = self.extra.strings.as_ref().ok_or_else(no_rig)?;
+        Ok(strings.said.send(answer)?)
     }
 }
 
 /// One host and the compiled programs for all tests of the process.
 pub(crate) struct Guests {
-    pub(crate) host: GuestHost<Option<Rig>>,
-    waiting: GuestProgram<Option<Rig>>,
-    polling: GuestProgram<Option<Rig>>,
+    pub(crate) host: GuestHost<Extra>,
+    waiting: GuestProgram<Extra>,
+    polling: GuestProgram<Extra>,
 }
 
 /// Which of the two programs runs: what its calls must be.
@@ -97,7 +171,7 @@ pub(crate) const KINDS: [Calls; 2] = [Calls::Concurrent, Calls::Synchronous];
 
 impl Guests {
     /// The program whose calls are of this kind.
-    pub(crate) fn program(&self, calls: Calls) -> &GuestProgram<Option<Rig>> {
+    pub(crate) fn program(&self, calls: Calls) -> &GuestProgram<Extra> {
         match calls {
             Calls::Concurrent => &self.waiting,
             Calls::Synchronous => &self.polling,
@@ -136,5 +210,21 @@ pub(crate) fn run_guest(
 ) -> (Result<String, GuestError>, Option<Rig>) {
     let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
     let guests = guests();
-    guests.host.run_with(guests.program(calls), tenant, rig, limits, &arguments)
+    let extra = Extra { rig, strings: None };
+    let (ended, extra) =
+        guests.host.run_with(guests.program(calls), tenant, extra, limits, &arguments);
+    (ended, extra.rig)
+}
+
+/// Runs the guest as a puppet, until its strings are let go.
+pub(crate) fn run_puppet(
+    calls: Calls,
+    tenant: Tenant,
+    strings: Strings,
+    limits: &GuestLimits,
+) -> Result<String, GuestError> {
+    let guests = guests();
+    let extra = Extra { rig: None, strings: Some(strings) };
+    let arguments = ["puppet".to_owned()];
+    guests.host.run_with(guests.program(calls), tenant, extra, limits, &arguments).0
 }

@@ -178,6 +178,11 @@ impl Stage {
         pool
     }
 
+    /// One of the host's axes.
+    pub(crate) const fn axis(&self, axis: usize) -> Axis {
+        self.axes[axis]
+    }
+
     pub(crate) fn submit(&mut self, axis: usize) -> CoreEntry {
         self.submitted[axis] += 1;
         CoreEntry::new(self.axes[axis], self.submitted[axis])
