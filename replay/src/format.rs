@@ -420,7 +420,7 @@ fn detect(input: &mut Input<'_>) -> Result<Detected, TraceError> {
     if input.peek(3)?.starts_with(&[0xef, 0xbb, 0xbf]) {
         input.consume(3);
     }
-    let head = input.peek(JSON_HEAD)?;
+    let head = input.peek_some(JSON_HEAD)?;
     match head {
         [] => {
             return Err(TraceError::new(
@@ -431,12 +431,14 @@ fn detect(input: &mut Input<'_>) -> Result<Detected, TraceError> {
                 "check that the recording program ran to its end",
             ));
         }
-        // Protocol 2 and up begin with the opcode that names the protocol; 0 and 1 with a container.
-        [0x80 | b'(' | b'}' | b']', ..] => return Ok(Detected::Pickle),
         _ => {}
     }
     if let Some(error) = foreign::binary(head) {
         return Err(error);
+    }
+    // Protocol 2 and up begin with the opcode that names the protocol; 0 and 1 with a container.
+    if let [0x80 | b'(' | b'}' | b']', ..] = head {
+        return Ok(Detected::Pickle);
     }
     let line = head.split(|&b| b == b'\n').next().unwrap_or_default();
     if !rmm_debug::is_line(line) && matches!(head.trim_ascii_start(), [b'{' | b'[', ..]) {

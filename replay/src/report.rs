@@ -92,6 +92,7 @@ pub struct Trace<'a> {
     pub device: Option<u32>,
     pub devices: u32,
     pub device_bytes: Option<u64>,
+    pub recorded_peak_reserved_bytes: Option<u64>,
     pub refused: Vec<JsonRefused>,
     pub reader: Reader,
 }
@@ -263,6 +264,7 @@ impl<'a> Report<'a> {
                 device: self.scan.notes.device,
                 devices: self.scan.notes.devices,
                 device_bytes: self.scan.device_bytes(),
+                recorded_peak_reserved_bytes: self.scan.notes.recorded_peak_reserved_bytes,
                 refused: reader::refused(self.scan, &self.outcome.served),
                 reader: reader::reader(self.scan),
             },
@@ -456,7 +458,9 @@ impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { scan, outcome, .. } = self;
         let totals = &scan.totals;
-        write!(f, "trace      {} ({}): {} events", self.trace, scan.format.name(), totals.events)?;
+        let events = if totals.events == 1 { "event" } else { "events" };
+        let format = scan.format.name();
+        write!(f, "trace      {} ({format}): {} {events}", self.trace, totals.events)?;
         let played = if outcome.events < totals.events {
             format!(", {} played", outcome.events)
         } else {

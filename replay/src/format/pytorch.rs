@@ -119,6 +119,9 @@ impl Snapshot {
             ),
             _ => Vec::new(),
         };
+        notes.recorded_peak_reserved_bytes = list.and_then(|list| {
+            refusals::most_reserved(&arena, parts.segments, list, device)
+        });
         let state_only = first.allocs == 0 && first.refused == 0;
         let before = live_before(&arena, &parts, device, list, first, streams, notes)?;
         let state = states.get(&device).copied();

@@ -154,6 +154,9 @@ pub(super) fn write_notes(f: &mut impl Write, scan: &Scan) -> fmt::Result {
             )?;
         }
     }
+    if let (Some(most), false) = (scan.notes.recorded_peak_reserved_bytes, scan.state_only) {
+        writeln!(f, "recorded   the recorded allocator had {} reserved at most", Bytes(most))?;
+    }
     let said = notes(scan);
     for (index, note) in said.iter().enumerate() {
         writeln!(f, "{}{note}", if index == 0 { "reader     " } else { "           " })?;
@@ -170,13 +173,16 @@ fn notes(scan: &Scan) -> Vec<String> {
         1 => out.push(format!("1 {one}")),
         n => out.push(format!("{n} {many}")),
     };
+    // Of a state all blocks are from before.
+    let before = if scan.state_only { 0 } else { notes.preexisting_blocks };
+    let held = if scan.state_only { 0 } else { notes.preexisting_pending_blocks };
     tell(
-        notes.preexisting_blocks,
+        before,
         "block was there before the trace began; it is allocated first",
         "blocks were there before the trace began; they are allocated first",
     );
     tell(
-        notes.preexisting_pending_blocks,
+        held,
         "of them was freed by its program and still in use",
         "of them were freed by their programs and still in use",
     );
