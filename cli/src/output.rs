@@ -71,7 +71,10 @@ pub(crate) fn complain_in_json(error: &Error) {
     // A binary file has no lines.
     for (key, number) in [
         ("byte", at(|place| if let Place::Byte(byte) = place { Some(byte) } else { None })),
-        ("entry", at(|place| if let Place::Entry(entry) = place { entry.checked_sub(1) } else { None })),
+        (
+            "entry",
+            at(|place| if let Place::Entry(entry) = place { entry.checked_sub(1) } else { None }),
+        ),
     ] {
         if let Some(number) = number {
             object[key] = number.into();

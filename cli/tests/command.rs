@@ -294,7 +294,10 @@ fn bad_input_names_file_line_and_remedy() {
             let error = json(&[command, &path], 2)["error"].clone();
             assert!(error["file"].as_str().unwrap().ends_with(name), "{error}");
             for key in ["what", "expected", "remedy"] {
-                assert!(error[key].as_str().is_some_and(|text| !text.is_empty()), "{key} in {error}");
+                assert!(
+                    error[key].as_str().is_some_and(|text| !text.is_empty()),
+                    "{key} in {error}"
+                );
             }
             if let Some(line) = part.strip_prefix("line ") {
                 assert_eq!(error["line"].to_string(), line, "{error}");
@@ -365,8 +368,14 @@ fn out_of_memory_is_reported_judged_and_asked_for_again() {
         (&refused[1], 9, 6 * GIB, 5 * GIB, 9 * GIB, "shortage"),
     ] {
         assert_eq!((count(refused, "/entry"), count(refused, "/bytes_requested")), (entry, bytes));
-        assert_eq!((count(refused, "/live_bytes"), count(refused, "/reserved_bytes")), (live, reserved));
-        assert_eq!((count(refused, "/device_free_bytes"), &refused["cause"]), (GIB / 2, &cause.into()));
+        assert_eq!(
+            (count(refused, "/live_bytes"), count(refused, "/reserved_bytes")),
+            (live, reserved)
+        );
+        assert_eq!(
+            (count(refused, "/device_free_bytes"), &refused["cause"]),
+            (GIB / 2, &cause.into())
+        );
     }
     // The second needs more than the device had, the first does not.
     assert_eq!((&refused[0]["served"], &refused[1]["served"]), (&true.into(), &false.into()));
@@ -415,7 +424,8 @@ fn a_log_that_does_not_tell_the_device_is_not_judged() {
 fn every_device_is_played_where_that_is_asked_for() {
     let report = json(&["replay", &snapshot("oom.pickle"), "--device", "all"], 1);
     let devices = report["devices"].as_array().unwrap();
-    let played: Vec<_> = devices.iter().map(|one| (count(one, "/trace/device"), &one["ok"])).collect();
+    let played: Vec<_> =
+        devices.iter().map(|one| (count(one, "/trace/device"), &one["ok"])).collect();
     assert_eq!(played, [(0, &true.into()), (1, &false.into())]);
     assert_eq!(report["ok"], false);
     let text = stdout(&strandline(&["replay", &snapshot("oom.pickle"), "--device", "all"]));
@@ -444,14 +454,21 @@ fn a_state_without_a_trace_is_reported() {
         assert!(error["error"]["remedy"].as_str().unwrap().contains("_record_memory_history"));
     }
     let state = json(&["replay", &snapshot("state.pickle")], 0)["state"].clone();
-    assert_eq!((count(&state, "/allocated_bytes"), count(&state, "/active_bytes")), (512, 512 + 1024 + 2048));
-    assert_eq!((count(&state, "/free_in_segments_bytes"), count(&state, "/free_whole_segments_bytes")), (1024, 2 << 20));
+    assert_eq!(
+        (count(&state, "/allocated_bytes"), count(&state, "/active_bytes")),
+        (512, 512 + 1024 + 2048)
+    );
+    assert_eq!(
+        (count(&state, "/free_in_segments_bytes"), count(&state, "/free_whole_segments_bytes")),
+        (1024, 2 << 20)
+    );
 }
 
 #[test]
 fn blocks_in_use_after_their_free_are_played_as_pending() {
     let report = json(&["replay", &snapshot("deferred.pickle")], 0);
-    let (allocated, active) = (count(&report, "/trace/peak_allocated_bytes"), count(&report, "/trace/peak_active_bytes"));
+    let (allocated, active) =
+        (count(&report, "/trace/peak_allocated_bytes"), count(&report, "/trace/peak_active_bytes"));
     assert!(active > allocated, "{active} {allocated}");
     assert_eq!(count(&report, "/memory/peak_active_bytes"), active);
     assert_eq!(count(&report, "/memory/peak_allocated_bytes"), allocated);

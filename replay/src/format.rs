@@ -158,6 +158,16 @@ enum Parser<'a> {
     Serving(Box<Serving<Requests<'a>>>),
 }
 
+/// A trace that had to be read to its end before its first event: it need not be read twice.
+#[derive(Debug)]
+pub(crate) struct Held {
+    snapshot: pytorch::Snapshot,
+    compressed: bool,
+    options: ReadOptions,
+    streams: Streams,
+    notes: Notes,
+}
+
 /// The requests of a serving log.
 #[derive(Debug)]
 struct Requests<'a> {
@@ -211,8 +221,7 @@ impl<'a> TraceReader<'a> {
                 Parser::PyTorch(Box::new(snapshot(read, &mut streams, &mut notes)?))
             }
             Detected::Rmm { columns, header, foreign } => {
-                let lines =
-                    if header { Lines::new(input) } else { Lines::with_current(input) };
+                let lines = if header { Lines::new(input) } else { Lines::with_current(input) };
                 Parser::Rmm(lines, rmm::Log::new(columns, foreign))
             }
             Detected::RmmFirst(columns) => {
@@ -238,6 +247,33 @@ impl<'a> TraceReader<'a> {
         };
         let clock = Clock::new(false, true);
         Ok(Self { parser, compressed, options, clock, streams, notes, done: false })
+    }
+
+    /// What was read to the end already, to be read again without the file; the reader must be at its first event.
+    pub(crate) fn hold(&self) -> Option<Held> {
+        match &self.parser {
+            Parser::PyTorch(snapshot) => Some(Held {
+                snapshot: (**snapshot).clone(),
+                compressed: self.compressed,
+                options: self.options,
+                streams: self.streams.clone(),
+                notes: self.notes.clone(),
+            }),
+            _ => None,
+        }
+    }
+
+    /// A reader of what is held, at its first event.
+    pub(crate) fn again(held: &Held) -> Self {
+        Self {
+            parser: Parser::PyTorch(Box::new(held.snapshot.clone())),
+            compressed: held.compressed,
+            options: held.options,
+            clock: Clock::new(false, true),
+            streams: held.streams.clone(),
+            notes: held.notes.clone(),
+            done: false,
+        }
     }
 
     /// The format that was detected.
@@ -286,7 +322,9 @@ impl<'a> TraceReader<'a> {
                 notes.clamped_times = log.clamped();
                 notes.ignored_entries = log.other();
                 if log.other() > 0 {
-                    notes.left_out.push(format!("{} lines that tell of no allocation", log.other()));
+                    notes
+                        .left_out
+                        .push(format!("{} lines that tell of no allocation", log.other()));
                 }
             }
             Parser::Compact(..) => notes.clamped_times = self.clock.clamped(),

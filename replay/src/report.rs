@@ -509,7 +509,10 @@ impl fmt::Display for Report<'_> {
                 reader::place(scan, refused.line)
             )?,
             (None, None) if totals.failures > 0 && outcome.served.is_empty() => {
-                writeln!(f, "ok         every request was satisfied that was satisfied when recorded")?;
+                writeln!(
+                    f,
+                    "ok         every request was satisfied that was satisfied when recorded"
+                )?;
             }
             (None, None) => writeln!(f, "ok         every request was satisfied")?,
         }

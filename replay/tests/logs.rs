@@ -39,8 +39,10 @@ const HEADER: &str = "Thread,Time,Action,Pointer,Size,Stream\n";
 
 #[test]
 fn rmm_without_a_header_and_between_other_lines() {
-    let plain = read("1979932,14:21:19.998533,allocate,0x30a000000,256,0x2\n\
-                      1980043,14:21:32.661875,free,0x30a000000,256,0x2\n");
+    let plain = read(
+        "1979932,14:21:19.998533,allocate,0x30a000000,256,0x2\n\
+                      1980043,14:21:32.661875,free,0x30a000000,256,0x2\n",
+    );
     assert_eq!((plain.format, plain.events.len()), (Format::Rmm, 2));
     assert_eq!((plain.events[0].line, plain.events[0].thread), (1, 1_979_932));
     let mixed = format!(
@@ -148,7 +150,9 @@ fn the_debug_log_and_its_failures() {
 #[test]
 fn lifetimes_are_played_by_time() {
     // In any order; what ends at a time makes room for what begins then; one needs no memory.
-    let log = read("id,lower,upper,size,alignment\nlate,3,9,10,1\nfirst,0,3,100,1\nnone,4,4,5,1\nsecond,0,5,7,1\n");
+    let log = read(
+        "id,lower,upper,size,alignment\nlate,3,9,10,1\nfirst,0,3,100,1\nnone,4,4,5,1\nsecond,0,5,7,1\n",
+    );
     let seen: Vec<_> = log.events.iter().map(|e| (e.time_ns, e.action, e.size, e.line)).collect();
     use Action::{Alloc, Free};
     assert_eq!(
@@ -180,9 +184,17 @@ fn other_peoples_files_are_named() {
     for (text, what, remedy) in [
         ("1 + 0x7f 100\n", "mtrace", "`+` is alloc"),
         ("= Start\n@ ./a:[0x40] + 0x55d0 0x18\n", "mtrace", "`+` is alloc"),
-        ("2020-01-01 00:00:00.0: I core/bfc_allocator.cc:1046] InUse at 7f of size 1280\n", "BFC", "record"),
+        (
+            "2020-01-01 00:00:00.0: I core/bfc_allocator.cc:1046] InUse at 7f of size 1280\n",
+            "BFC",
+            "record",
+        ),
         ("[[1000, 0, [0, 0], 4096]]", "memory timeline", "_record_memory_history"),
-        ("{\"Total\":{\"BlockCount\":2,\"BlockBytes\":1048576}}", "Vulkan Memory Allocator", "record"),
+        (
+            "{\"Total\":{\"BlockCount\":2,\"BlockBytes\":1048576}}",
+            "Vulkan Memory Allocator",
+            "record",
+        ),
         ("{\"traceEvents\": []}", "Chrome trace", "_record_memory_history"),
     ] {
         let error = fails(text);

@@ -26,7 +26,9 @@ fn snapshots() -> Vec<PathBuf> {
     let folder = here.join("../../shared/snapshots");
     match std::fs::read_dir(&folder) {
         Ok(real) => files.extend(real.map(|entry| entry.unwrap().path())),
-        Err(_) => println!("not here: {}; only the project's own snapshots are read", folder.display()),
+        Err(_) => {
+            println!("not here: {}; only the project's own snapshots are read", folder.display())
+        }
     }
     files
 }
@@ -100,7 +102,8 @@ fn count(snapshot: &Object, device: u32) -> Counted {
             if !was_requested {
                 allocated.push((begin, requested.or(completed).unwrap_or(next), size));
             }
-            let over = if completes { completed.unwrap_or(next) } else { requested.unwrap_or(next) };
+            let over =
+                if completes { completed.unwrap_or(next) } else { requested.unwrap_or(next) };
             active.push((begin, over, size));
         }
     }
@@ -216,7 +219,10 @@ fn a_refusal_tells_what_there_was() {
     assert_eq!((first.line, first.bytes, first.live_bytes), (6, 3 * GIB, 4 * GIB));
     let told = first.circumstances;
     assert_eq!((told.reserved_bytes, told.device_free_bytes), (Some(8 * GIB), Some(GIB / 2)));
-    assert_eq!((told.largest_hole_bytes, first.shortage()), (Some(2 * GIB), Shortage::Fragmentation));
+    assert_eq!(
+        (told.largest_hole_bytes, first.shortage()),
+        (Some(2 * GIB), Shortage::Fragmentation)
+    );
     // A segment was given back in between, and 1 GiB more is live.
     assert_eq!((second.bytes, second.live_bytes), (6 * GIB, 5 * GIB));
     let told = second.circumstances;

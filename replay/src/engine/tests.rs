@@ -54,8 +54,7 @@ fn peaks_say_when() {
 fn deferring(capacity: u64, deferred: u32, options: Options) -> Engine {
     let heap = Arc::new(Heap::new(capacity));
     let memory: Arc<dyn Tags> = heap.clone();
-    let streams =
-        Streams::deferring(1, deferred, options.in_flight, Some(memory.clone())).unwrap();
+    let streams = Streams::deferring(1, deferred, options.in_flight, Some(memory.clone())).unwrap();
     let pool = FirstFit::new(PoolHost::new(heap, streams.progress()), capacity, Flaw::None);
     Engine::new(Pools::one(Arc::new(pool)).unwrap(), streams, Some(memory), options)
 }
@@ -83,7 +82,11 @@ fn a_block_that_is_given_up_is_pending_until_it_is_over() {
         let failure = outcome.failure.as_ref().expect("the bytes are in use");
         assert_eq!((failure.event, failure.live_bytes), (4, 2048), "{deferred}");
         let text = failure.to_string();
-        assert_eq!(text.contains("2048 B wait for the recorded completion"), deferred > 0, "{text}");
+        assert_eq!(
+            text.contains("2048 B wait for the recorded completion"),
+            deferred > 0,
+            "{text}"
+        );
     }
     // Who may wait does.
     let waiting = Options { allow_wait: true, ..Options::default() };

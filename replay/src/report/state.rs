@@ -122,8 +122,18 @@ impl fmt::Display for StateReport<'_> {
         row(f, "allocated", state.allocated_bytes, "held by the program")?;
         row(f, "pending", state.pending_bytes(), "freed by the program, still in use by a stream")?;
         row(f, "free in segments", state.free_in_segments_bytes, "beside blocks in use")?;
-        row(f, "free whole segments", state.free_whole_segments_bytes, "could go back to the device")?;
-        row(f, "largest hole", state.largest_hole_bytes, "the largest request that fits without a new segment")?;
+        row(
+            f,
+            "free whole segments",
+            state.free_whole_segments_bytes,
+            "could go back to the device",
+        )?;
+        row(
+            f,
+            "largest hole",
+            state.largest_hole_bytes,
+            "the largest request that fits without a new segment",
+        )?;
         writeln!(f, "ok         the state was read")
     }
 }

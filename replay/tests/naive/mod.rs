@@ -18,7 +18,8 @@ impl Object {
     pub(crate) fn get(&self, key: &str) -> Option<Object> {
         let Object::Dict(items) = self else { return None };
         let items = items.borrow();
-        let found = items.iter().rev().find(|(k, _)| matches!(k, Object::Text(text) if text == key));
+        let found =
+            items.iter().rev().find(|(k, _)| matches!(k, Object::Text(text) if text == key));
         found.map(|(_, value)| value.clone())
     }
 
@@ -59,7 +60,8 @@ pub(crate) fn unpickle(bytes: &[u8]) -> Object {
             at += count;
             &bytes[at - count..at]
         };
-        let number = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |sum, &b| sum << 8 | u64::from(b));
+        let number =
+            |bytes: &[u8]| bytes.iter().rev().fold(0u64, |sum, &b| sum << 8 | u64::from(b));
         match opcode {
             b'.' => return stack.pop().unwrap(),
             0x80 => drop(take(1)),
