@@ -8,6 +8,9 @@
 //! Nothing here allocates except to describe an error.
 
 use super::error::{ErrorKind, Place, TraceError, quote};
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 
 /// Nanoseconds in a day.
 pub(crate) const DAY_NS: u64 = 86_400 * 1_000_000_000;
@@ -48,8 +51,31 @@ impl<const N: usize> Columns<N> {
         seen.iter().all(|&s| s).then_some(Self { place })
     }
 
+    /// The fields in their own order, as in a file without a header.
+    pub(crate) fn in_order() -> Self {
+        Self { place: (0..N).collect() }
+    }
+
     /// Splits a line into the format's fields, blanks trimmed.
     pub(crate) fn split<'l>(&self, line: &'l [u8], at: Place) -> Result<[&'l [u8]; N], TraceError> {
+        self.split_up_to(line, at, false)
+    }
+
+    /// The same for a line whose last column may have commas.
+    pub(crate) fn split_at_least<'l>(
+        &self,
+        line: &'l [u8],
+        at: Place,
+    ) -> Result<[&'l [u8]; N], TraceError> {
+        self.split_up_to(line, at, true)
+    }
+
+    fn split_up_to<'l>(
+        &self,
+        line: &'l [u8],
+        at: Place,
+        more: bool,
+    ) -> Result<[&'l [u8]; N], TraceError> {
         let mut out = [&line[..0]; N];
         let mut count = 0;
         for field in line.split(|&b| b == b',') {
@@ -59,6 +85,7 @@ impl<const N: usize> Columns<N> {
                         *slot = field.trim_ascii();
                     }
                 }
+                None if more => break,
                 None => return Err(self.wrong_count(line, at)),
             }
             count += 1;
@@ -74,7 +101,7 @@ impl<const N: usize> Columns<N> {
             at,
             format!("{count} fields in {}", quote(line)),
             format!("{} fields, as in the header", self.place.len()),
-            "if it is the last line, the file is cut short; otherwise correct or delete the line",
+            "correct or delete the line",
         )
     }
 }
@@ -120,7 +147,7 @@ fn bad_number(kind: ErrorKind, field: &[u8], what: &'static str, at: Place) -> T
     let remedy = match kind {
         ErrorKind::Negative => "it cannot be negative: correct or delete the line",
         ErrorKind::Overflow => "it is too large: correct or delete the line",
-        _ => "correct or delete the line; if it is the last one, the file is cut short",
+        _ => "correct or delete the line",
     };
     TraceError::new(kind, at, quote(field), what, remedy)
 }
@@ -162,55 +189,26 @@ pub(crate) fn time_of_day(text: &[u8]) -> Option<u64> {
 }
 
 /// Parses `YYYY-MM-DD HH:MM:SS[.fraction][Z|±HH:MM]` (or with `T`), or plain seconds `12.5`, to nanoseconds since
-/// 1970 or since the trace's own zero.
+/// 1970 or since the trace's own zero. Without an offset a time is taken as UTC.
 pub(crate) fn timestamp(text: &[u8]) -> Option<u64> {
     if text.len() < 19 || text[4] != b'-' {
-        let mut parts = text.splitn(2, |&b| b == b'.');
-        let seconds = number(parts.next()?, 10).ok()?;
-        let fraction = parts.next().map_or(Some(0), fraction_ns)?;
-        return seconds.checked_mul(1_000_000_000)?.checked_add(fraction);
+        return seconds(text);
     }
-    if text[7] != b'-' || !matches!(text[10], b' ' | b'T') {
-        return None;
-    }
-    let year = two(&text[0..2], 100)? * 100 + two(&text[2..4], 100)?;
-    let (month, day) = (two(&text[5..7], 13)?, two(&text[8..10], 32)?);
-    if year < 1970 || month == 0 || day == 0 || day > days_in_month(year, month) {
-        return None;
-    }
-    let mut clock = &text[11..];
-    let mut offset_ns: i64 = 0;
-    if let Some(rest) = clock.strip_suffix(b"Z") {
-        clock = rest;
-    } else if clock.len() > 6 {
-        let (rest, zone) = clock.split_at(clock.len() - 6);
-        if let [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] = zone {
-            let minutes = two(&[*h1, *h2], 24)? * 60 + two(&[*m1, *m2], 60)?;
-            let ns = minutes as i64 * 60_000_000_000;
-            offset_ns = if *sign == b'+' { -ns } else { ns };
-            clock = rest;
-        }
-    }
-    let days = days_before_year(year) - days_before_year(1970)
-        + (1..month).map(|m| days_in_month(year, m)).sum::<u64>()
-        + (day - 1);
-    days.checked_mul(DAY_NS)?.checked_add(time_of_day(clock)?)?.checked_add_signed(offset_ns)
+    let text = core::str::from_utf8(text).ok()?;
+    // A civil time would be read with its offset ignored: the other way round.
+    let time = match text.parse::<Timestamp>() {
+        Ok(time) => time,
+        Err(_) => text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp(),
+    };
+    u64::try_from(time.as_nanosecond()).ok()
 }
 
-fn days_before_year(year: u64) -> u64 {
-    let y = year - 1;
-    y * 365 + y / 4 - y / 100 + y / 400
-}
-
-fn days_in_month(year: u64, month: u64) -> u64 {
-    match month {
-        4 | 6 | 9 | 11 => 30,
-        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => {
-            29
-        }
-        2 => 28,
-        _ => 31,
-    }
+/// Parses plain seconds `12.5` to nanoseconds.
+pub(crate) fn seconds(text: &[u8]) -> Option<u64> {
+    let mut parts = text.splitn(2, |&b| b == b'.');
+    let seconds = number(parts.next()?, 10).ok()?;
+    let fraction = parts.next().map_or(Some(0), fraction_ns)?;
+    seconds.checked_mul(1_000_000_000)?.checked_add(fraction)
 }
 
 #[cold]
@@ -218,7 +216,8 @@ pub(crate) fn bad_time(field: &[u8], expected: &'static str, at: Place) -> Trace
     TraceError::new(ErrorKind::BadTime, at, quote(field), expected, "correct or delete the line")
 }
 
-/// Turns a trace's times into nanoseconds since its first event, and refuses those that go back.
+/// Turns a trace's times into nanoseconds since its first event. Where a time goes back, the order of the lines is the truth: the latest
+/// time seen counts, and the step is counted. A log of requests is refused then, unless it is read leniently: its order is its times.
 ///
 /// A time of day names no date. The day is chosen so that a step back of more than 12 hours is midnight, and a step
 /// forward of more than 23 hours is a late line from before midnight (a step back). A gap of a day or more leaves no
@@ -273,7 +272,7 @@ impl Clock {
             at,
             format!("a time {} us before that of the event above", step.div_ceil(1000)),
             "times that never go back",
-            "sort the trace by time, or read it leniently to take the order of the lines",
+            "sort the requests by time, or read them with --lenient to take the order of the lines",
         ))
     }
 }

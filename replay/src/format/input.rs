@@ -11,6 +11,8 @@
 use super::error::{ErrorKind, Place, TraceError, quote};
 use flate2::read::MultiGzDecoder;
 use std::io::{self, Cursor, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Size of the buffer unless lines may be longer.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -31,8 +33,25 @@ pub(crate) struct Input<'a> {
     lines: u64,
     /// Where the current line stands in the buffer.
     line: core::ops::Range<usize>,
+    /// The current line has no end: the input ends in it.
+    line_is_cut: bool,
     line_bytes: usize,
     ended: bool,
+    /// An error that was met while looking ahead.
+    failed: Option<TraceError>,
+    /// Bytes that came from underneath, before decompression.
+    file: Arc<AtomicU64>,
+}
+
+/// A reader that counts what it hands out. The count is read by the same thread: its order with anything else does not matter.
+struct Counted<R>(R, Arc<AtomicU64>);
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.0.read(out)?;
+        self.1.fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(bytes)
+    }
 }
 
 impl core::fmt::Debug for Input<'_> {
@@ -63,7 +82,9 @@ impl<'a> Input<'a> {
             }
         }
         let gzip = head[..have] == [0x1f, 0x8b];
+        let file = Arc::new(AtomicU64::new(0));
         let whole = Cursor::new(head).take(have as u64).chain(reader);
+        let whole = Counted(whole, Arc::clone(&file));
         let reader: Box<dyn Read + Send + 'a> =
             if gzip { Box::new(MultiGzDecoder::new(whole)) } else { Box::new(whole) };
         let size = BUFFER_BYTES.max(line_bytes.saturating_mul(4));
@@ -76,8 +97,11 @@ impl<'a> Input<'a> {
             base: 0,
             lines: 0,
             line: 0..0,
+            line_is_cut: false,
             line_bytes,
             ended: false,
+            failed: None,
+            file,
         })
     }
 
@@ -91,6 +115,11 @@ impl<'a> Input<'a> {
         self.base + self.pos as u64
     }
 
+    /// Bytes of the file that were read so far, before decompression. The buffer may hold some of them.
+    pub(crate) fn file_offset(&self) -> u64 {
+        self.file.load(Ordering::Relaxed)
+    }
+
     /// Number of the line moved to, from 1.
     pub(crate) fn line_number(&self) -> u64 {
         self.lines
@@ -102,6 +131,9 @@ impl<'a> Input<'a> {
 
     /// Reads more behind the unread bytes. Returns false at the end of the input.
     fn refill(&mut self, place: Place) -> Result<bool, TraceError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error.at(place));
+        }
         if self.ended {
             return Ok(false);
         }
@@ -137,6 +169,27 @@ impl<'a> Input<'a> {
         Ok(&self.buffer[self.pos..end])
     }
 
+    /// Up to `most` of the first unread bytes: at least one unless the input ends, and what comes without an error.
+    ///
+    /// # Errors
+    /// Nothing can be read at all.
+    pub(crate) fn peek_some(&mut self, most: usize) -> Result<&[u8], TraceError> {
+        while self.unread().len() < most {
+            match self.refill(Place::Whole) {
+                Ok(true) => {}
+                Ok(false) => break,
+                // Said again when the reading comes to it, with its place.
+                Err(error) if !self.unread().is_empty() => {
+                    self.failed = Some(error);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let end = self.len.min(self.pos + most);
+        Ok(&self.buffer[self.pos..end])
+    }
+
     /// Consumes `count` bytes that were peeked.
     pub(crate) fn consume(&mut self, count: usize) {
         self.pos = self.len.min(self.pos + count);
@@ -169,6 +222,7 @@ impl<'a> Input<'a> {
             return Err(self.too_long(here));
         }
         self.line = self.pos..self.pos + length;
+        self.line_is_cut = end == 0;
         self.pos += length + end;
         self.lines += 1;
         Ok(true)
@@ -178,6 +232,25 @@ impl<'a> Input<'a> {
     pub(crate) fn line(&self) -> &[u8] {
         let line = self.buffer.get(self.line.clone()).unwrap_or_default();
         line.strip_suffix(b"\r").unwrap_or(line)
+    }
+
+    /// Whether the line moved to has no end, which only the last one can lack.
+    pub(crate) fn line_is_cut(&self) -> bool {
+        self.line_is_cut
+    }
+
+    /// Moves unread bytes into `out`. Returns how many, 0 at the end of the input.
+    ///
+    /// # Errors
+    /// The input cannot be read.
+    pub(crate) fn take(&mut self, out: &mut [u8]) -> Result<usize, TraceError> {
+        if self.unread().is_empty() && !self.refill(Place::Byte(self.offset()))? {
+            return Ok(0);
+        }
+        let count = out.len().min(self.unread().len());
+        out[..count].copy_from_slice(&self.unread()[..count]);
+        self.pos += count;
+        Ok(count)
     }
 
     #[cold]
@@ -221,6 +294,11 @@ impl<'a> Input<'a> {
     /// # Errors
     /// The input ends or cannot be read.
     pub(crate) fn bytes<const N: usize>(&mut self) -> Result<[u8; N], TraceError> {
+        if let Some(bytes) = self.unread().first_chunk() {
+            let bytes = *bytes;
+            self.pos += N;
+            return Ok(bytes);
+        }
         let mut out = [0; N];
         for byte in &mut out {
             *byte = self.byte()?;
