@@ -109,7 +109,7 @@ impl Command {
             Self::Fit(args) => args.output.json,
             Self::Info(args) => args.json,
             Self::Load(args) => args.json,
-            Self::Convert(_) | Self::Run(_) => false,
+            Self::Convert(_) | Self::Run(_) | Self::CompileGuest => false,
         }
     }
 }
