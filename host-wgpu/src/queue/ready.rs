@@ -82,8 +82,14 @@ impl State {
             }
             return None;
         }
+        let behind = waits_for.iter().any(|entry| {
+            entry.axis != line.axis
+                && self.is_here(line.device, entry.axis)
+                && !tracker.has_reached(entry.axis, entry.epoch)
+        });
         let Self { lines, buffers, .. } = self;
         let item = &mut lines[position].items[0];
+        item.behind = behind;
         if let Kind::Work { commands, .. } = &mut item.kind {
             for command in commands {
                 let (ranges, target) = command.ranges_mut();
