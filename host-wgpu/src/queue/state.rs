@@ -276,6 +276,8 @@ impl State {
         if let Some(item) = line.items.get_mut(place) {
             item.decided = true;
             item.wait = wait;
+            // The tracker was asked for less, perhaps.
+            item.armed = false;
         }
     }
 

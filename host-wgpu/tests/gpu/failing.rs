@@ -438,3 +438,15 @@ fn an_empty_operation_is_not_reached_before_what_it_waits_for() {
         assert!(seen.recv_timeout(PATIENCE).unwrap() >= written, "{gpu:?}");
     }
 }
+
+#[test]
+fn an_alloca_without_memory_hears_that_its_wait_has_failed() {
+    let s = setup(&noop());
+    let _full = s.buffer(&s.a, 1 << 16);
+    let opened = after(GATE, 1);
+    let request = Request::new(256).after(opened.as_ref()).or_grow();
+    let (_, epoch) = s.b.alloca(s.pool, &request).unwrap();
+    s.tracker.fail_axis(GATE, Failure::message("the gate")).unwrap();
+    let cause = reached(&s.tracker, s.b.axis(), epoch).unwrap_err();
+    assert_eq!(cause.to_string(), "the gate");
+}
