@@ -177,7 +177,7 @@ pub(crate) enum Stage {
     Boarding,
     /// wgpu has it.
     Away(Ticket),
-    /// It never got there: a panic came out of wgpu.
+    /// wgpu has nothing of it: it only comes after those before it, or a panic came out of wgpu.
     Void,
 }
 

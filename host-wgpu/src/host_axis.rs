@@ -75,7 +75,7 @@ impl HostAxis {
         let mut sequencer = self.sequencer.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(reached) = sequencer.done(epoch) {
             // Under the lock, so that the axis moves in order. After a loss it does not move at all.
-            let _ = self.timeline.issue_empty(reached);
+            let _ = self.timeline.issue_empty(reached, false);
         }
     }
 

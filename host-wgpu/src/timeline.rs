@@ -153,7 +153,7 @@ impl Timeline {
     /// # Errors
     /// [`GpuError::Lost`].
     pub fn mark(&self) -> Result<Epoch, GpuError> {
-        self.pass(None)
+        self.pass(None, false)
     }
 
     /// Has the device do the work of epochs that were given out elsewhere, up to `epoch`: `submit` hands it to wgpu. When wgpu
@@ -184,9 +184,10 @@ impl Timeline {
         Ok(())
     }
 
-    /// Takes epochs that were given out elsewhere, up to `epoch`, for which the device has nothing to do.
-    pub(crate) fn issue_empty(&self, epoch: Epoch) -> Result<(), GpuError> {
-        self.pass(Some(epoch)).map(drop)
+    /// Takes epochs that were given out elsewhere, up to `epoch`, for which the device has nothing to do. With `behind` they come
+    /// after what other axes of the device have in flight.
+    pub(crate) fn issue_empty(&self, epoch: Epoch, behind: bool) -> Result<(), GpuError> {
+        self.pass(Some(epoch), behind).map(drop)
     }
 
     /// Takes a submission that wgpu has already as the work of epochs that were given out elsewhere.
@@ -205,13 +206,20 @@ impl Timeline {
     }
 
     /// Raises the last epoch without work.
-    fn pass(&self, up_to: Option<Epoch>) -> Result<Epoch, GpuError> {
+    fn pass(&self, up_to: Option<Epoch>, behind: bool) -> Result<Epoch, GpuError> {
         let mut state = self.open()?;
         let line = self.line_of(&mut state)?;
         let idle = line.firsts.is_empty();
-        let epoch = up_to.unwrap_or(line.last + 1);
+        let first = line.last + 1;
+        let epoch = up_to.unwrap_or(first);
         line.last = epoch;
-        if idle {
+        if behind {
+            // A flight of nothing, that is over once all before it are, and told after they were.
+            line.firsts.push_back(first);
+            state.flights.push_back(Flight { stage: Stage::Void, line: self.line, first });
+            drop(state);
+            self.gpu.shared().ring();
+        } else if idle {
             state.moved = true;
             drop(state);
             self.gpu.shared().ring();

@@ -81,15 +81,17 @@ impl Exec {
         self.gpu.device().create_command_encoder(&Default::default())
     }
 
-    /// Hands a submission to wgpu, and sees to its staging.
+    /// Hands a submission to wgpu, and sees to its staging. Without one, `behind` says that it comes after what other queues of the
+    /// device have in flight.
     pub(super) fn submit(
         &mut self,
         timeline: &Timeline,
         last: Epoch,
         encoder: Option<CommandEncoder>,
+        behind: bool,
     ) -> Result<(), Failure> {
         let Some(encoder) = encoder else {
-            return timeline.issue_empty(last).map_err(failure_of);
+            return timeline.issue_empty(last, behind).map_err(failure_of);
         };
         let (upload, queue) = (&mut self.upload, self.gpu.queue());
         let issued = timeline.issue(last, || {

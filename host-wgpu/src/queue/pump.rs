@@ -180,6 +180,7 @@ impl SetInner {
         let mut last = None;
         let mut stopped = None;
         let mut foreign = None;
+        let mut behind = false;
         for _ in 0..RUN {
             let next = batch.items.front_mut().filter(|(of, _)| *of == line);
             let Some((_, item)) = next else { break };
@@ -218,6 +219,7 @@ impl SetInner {
                 Kind::Foreign(index) => foreign = index.take(),
             }
             last = Some(item.epoch);
+            behind |= item.behind;
             batch.items.pop_front();
             if alone {
                 break;
@@ -226,7 +228,7 @@ impl SetInner {
         let Some(last) = last else { return stopped.unwrap_or(Round::Done) };
         let issued = match foreign {
             Some(index) => timeline.issue_foreign(last, index).map_err(failure_of_gpu),
-            None => exec.submit(timeline, last, encoder),
+            None => exec.submit(timeline, last, encoder, behind),
         };
         if !batch.ended.is_empty() {
             let mut state = self.lock();

@@ -62,7 +62,7 @@ impl State {
         arms: &mut Vec<Arm>,
     ) -> Option<Result<Item, (Epoch, Failure)>> {
         let line = &self.lines[position];
-        let item = line.items.front().filter(|item| item.decided)?;
+        let item = line.items.front()?;
         let waits_for = item.wait.as_ref().entries();
         let is_missing = |entry: &&Entry| self.is_missing(line, **entry, tracker);
         if waits_for.iter().any(|entry| is_missing(&entry)) {
@@ -82,8 +82,18 @@ impl State {
             }
             return None;
         }
+        // Only now: what waits for memory, and for what will never come, must hear of that.
+        if !item.decided {
+            return None;
+        }
+        let behind = waits_for.iter().any(|entry| {
+            entry.axis != line.axis
+                && self.is_here(line.device, entry.axis)
+                && !tracker.has_reached(entry.axis, entry.epoch)
+        });
         let Self { lines, buffers, .. } = self;
         let item = &mut lines[position].items[0];
+        item.behind = behind;
         if let Kind::Work { commands, .. } = &mut item.kind {
             for command in commands {
                 let (ranges, target) = command.ranges_mut();

@@ -70,6 +70,8 @@ pub(super) struct Item {
     pub(super) decided: bool,
     /// The tracker will call when the wait is reached.
     pub(super) armed: bool,
+    /// It comes after what another queue of its device has handed to wgpu, and what is not known to be over.
+    pub(super) behind: bool,
 }
 
 /// One queue.
@@ -186,7 +188,7 @@ impl State {
         decided: bool,
         wait: Frontier,
     ) {
-        let item = Item { epoch, kind, wait, decided, armed: false };
+        let item = Item { epoch, kind, wait, decided, armed: false, behind: false };
         self.lines[line].items.push_back(item);
     }
 
@@ -274,6 +276,8 @@ impl State {
         if let Some(item) = line.items.get_mut(place) {
             item.decided = true;
             item.wait = wait;
+            // The tracker was asked for less, perhaps.
+            item.armed = false;
         }
     }
 

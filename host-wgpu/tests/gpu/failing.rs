@@ -409,3 +409,44 @@ fn a_queue_says_why_it_stands_still() {
     assert!(reached(&s.tracker, s.a.axis(), held).is_err());
     assert!(said(&s.a).is_empty() && said(&s.b).is_empty());
 }
+
+/// What wgpu has is ahead, not over: also for an operation for which the device has nothing to do.
+#[test]
+fn an_empty_operation_is_not_reached_before_what_it_waits_for() {
+    for gpu in both() {
+        let s = setup(&gpu);
+        let buffer = s.buffer(&s.b, 256);
+        s.b.finish().unwrap();
+        s.a.submit(FrontierRef::EMPTY, []).unwrap();
+        s.a.finish().unwrap();
+        // The polling thread is held, so that it hears of both at once.
+        let (tell, go) = mpsc::channel();
+        let last = s.a.submit(after(GATE, 1).as_ref(), []).unwrap();
+        let hold = move |_: Result<(), WaitError>| go.recv_timeout(PATIENCE).unwrap();
+        s.tracker.wait(after(s.a.axis(), last).as_ref(), hold).unwrap();
+        s.tracker.advance(GATE, 1).unwrap();
+        let written = s.b.submit(FrontierRef::EMPTY, [Command::write(buffer, [1; 256])]).unwrap();
+        let follows = s.a.submit(after(s.b.axis(), written).as_ref(), []).unwrap();
+        let (told, seen) = mpsc::channel();
+        let (tracker, axis) = (s.tracker.clone(), s.b.axis());
+        s.tracker
+            .wait(after(s.a.axis(), follows).as_ref(), move |_| {
+                told.send(tracker.reached(axis)).unwrap();
+            })
+            .unwrap();
+        tell.send(()).unwrap();
+        assert!(seen.recv_timeout(PATIENCE).unwrap() >= written, "{gpu:?}");
+    }
+}
+
+#[test]
+fn an_alloca_without_memory_hears_that_its_wait_has_failed() {
+    let s = setup(&noop());
+    let _full = s.buffer(&s.a, 1 << 16);
+    let opened = after(GATE, 1);
+    let request = Request::new(256).after(opened.as_ref()).or_grow();
+    let (_, epoch) = s.b.alloca(s.pool, &request).unwrap();
+    s.tracker.fail_axis(GATE, Failure::message("the gate")).unwrap();
+    let cause = reached(&s.tracker, s.b.axis(), epoch).unwrap_err();
+    assert_eq!(cause.to_string(), "the gate");
+}

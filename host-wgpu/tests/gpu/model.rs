@@ -601,14 +601,13 @@ impl Program {
                             "{what}: not {tag}: {bytes:?}"
                         );
                     }
-                    // What was read may be lost on its way.
+                    // What was read may be lost on its way, though its epoch was reached.
                     Err(failure) => {
-                        assert!(
-                            reached.is_err() || Root::of(&failure) == Root::Lost,
-                            "{what}: {failure}"
-                        );
                         let root = Root::of(&failure);
-                        assert!(must.contains(&root) || may.contains(&root), "{what}: {failure}");
+                        let on_its_way =
+                            root == Root::Lost && self.destroyed.is_some() && device_of(queue) == 0;
+                        let known = must.contains(&root) || may.contains(&root);
+                        assert!(on_its_way || reached.is_err() && known, "{what}: {failure}");
                     }
                 }
             }
