@@ -136,7 +136,7 @@ fn adjacent_blocks_of_different_readiness_serve_who_may_use_all_of_them() {
     let (span, _) = ready(pool.acquire(&Request::new(512).after(on_a.as_ref())));
     assert_eq!(span.offset(), 0);
     pool.cancel(span).unwrap();
-    // Canceled: what is joined stays joined, under the join of the deaths.
+    // Canceled: each part dies as before.
     let none = pool.acquire(&Request::new(768).after(on_a.as_ref())).unwrap();
     assert!(matches!(none, Acquire::Exhausted { .. }));
     let both = after(&[(A, 3), (B, 7)]);
@@ -345,9 +345,9 @@ fn reused_shelves_keep_every_death() {
 }
 
 #[test]
-fn a_run_of_more_axes_than_a_death_holds_is_not_taken_as_one() {
+fn a_stretch_of_more_axes_than_a_death_holds_is_taken_as_one_and_given_back_in_parts() {
     let blocks = crate::pool::MAX_DEATH_AXES as u64 + 2;
-    let (pool, _, _) = pool(256 * blocks, Coalescing::Readiness);
+    let (pool, _, axes) = pool(256 * blocks, Coalescing::Readiness);
     let axis = |i: u64| Axis::queue(0, 0, 0, i as u8 + 1);
     // Each dies on an axis of its own; the requester knows them all.
     for (i, held) in fill(&pool, blocks, 256).into_iter().enumerate() {
@@ -355,14 +355,21 @@ fn a_run_of_more_axes_than_a_death_holds_is_not_taken_as_one() {
     }
     let all: Vec<_> = (0..blocks).map(|i| (axis(i), 5)).collect();
     let all = after(&all);
-    let ask = |blocks: u64| pool.acquire(&Request::new(256 * blocks).after(all.as_ref()));
-    assert!(matches!(ask(blocks).unwrap(), Acquire::Exhausted { .. }));
     let pending = pool.stats().pending_bytes;
-    let (held, _) = ready(ask(blocks - 2));
+    let request = Request::new(256 * blocks);
+    let (held, origin) = ready(pool.acquire(&request.after(all.as_ref())));
+    assert_eq!(origin, Origin::Reused(ReuseProof::Dominance));
     pool.cancel(held).unwrap();
-    // Nothing was forgotten: who knows nothing gets nothing.
+    // Nothing was forgotten: who knows nothing gets nothing, and is told of all axes if it may wait.
     assert_eq!(pool.stats().pending_bytes, pending);
     assert!(matches!(pool.acquire(&Request::new(256)).unwrap(), Acquire::Exhausted { .. }));
+    let Acquire::AfterWait { reservation, wait } = pool.acquire(&request.or_wait()).unwrap() else {
+        panic!("all of it can be waited for");
+    };
+    assert_eq!(wait, all);
+    pool.cancel(reservation).unwrap();
+    axes.advance(axis(3), 5);
+    assert_eq!(ready(pool.acquire(&Request::new(256))).0.offset(), 3 * 256);
 }
 
 /// What batches and single calls must agree in.

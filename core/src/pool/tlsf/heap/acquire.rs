@@ -190,13 +190,8 @@ impl Heap {
         pending: bool,
     ) -> Taken {
         self.reserved += size;
-        let end = offset + size;
         let virgin = &mut self.virgins.as_mut_slice()[region.index() as usize];
-        let mut fresh = false;
-        if end > virgin.low && offset < virgin.high {
-            fresh = offset >= virgin.low && end <= virgin.high;
-            virgin.touch(offset, end);
-        }
+        let fresh = virgin.touch(offset, offset + size);
         Taken { block, region, offset, fresh, pending, overflow: false }
     }
 
