@@ -564,3 +564,94 @@ fn a_batch_stops_where_it_is_told_to_and_at_a_stranger() {
     ours.release_each(&mut held, Death::Idle).unwrap();
     assert_eq!(ours.stats().live, 0);
 }
+
+/// The invariants of the heap, after every step of generated programs.
+#[test]
+fn the_heap_stays_what_it_promises() {
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = move |below: u64| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed % below
+    };
+    for round in 0..if cfg!(miri) { 1 } else { 150 } {
+        let axes = Axes::default();
+        let axis = |i: u64| Axis::host(0, 0, i as u32);
+        let config = Config { granule: 1, ..Config::default() };
+        let mut heap = heap::Heap::new(config).unwrap();
+        heap.add_region(100 + random(400)).unwrap();
+        let count = 1 + round % 5;
+        let mut submitted = [0_u64; 5];
+        let mut held: Vec<(BlockId, heap::BlockDeath)> = Vec::new();
+        for _ in 0..400 {
+            let known: Vec<_> = (0..count)
+                .map(|i| (axis(i), submitted[i as usize].saturating_sub(random(12))))
+                .filter(|&(_, epoch)| epoch > 0)
+                .collect();
+            let known = after(&known);
+            match random(16) {
+                0..7 => {
+                    let most = if random(6) == 0 { 80 } else { 9 };
+                    let size = 1 + random(most);
+                    let alignment = if random(6) == 0 { 1 << random(5) } else { 1 };
+                    let need = heap.need(size, alignment).unwrap();
+                    let mut death = heap::BlockDeath::new();
+                    let (frontier, progress) = (known.as_ref(), &axes as &dyn Progress);
+                    let mut taken = heap.acquire(need, frontier, progress, size, &mut death);
+                    if taken.is_none() {
+                        heap.poll_all(progress, |_, _| None);
+                        heap.check();
+                        taken = heap.acquire_covered(need, frontier, progress, size, &mut death);
+                    }
+                    if taken.is_none() && random(2) == 0 {
+                        taken = if random(2) == 0 {
+                            heap.acquire_pending(need, frontier, progress, size, &mut death)
+                        } else {
+                            heap.acquire_compact(need, frontier, progress, size, &mut death)
+                        };
+                    }
+                    held.extend(taken.map(|taken| (taken.block, death)));
+                }
+                7..12 if !held.is_empty() => {
+                    let (block, _) = held.swap_remove(random(held.len() as u64) as usize);
+                    let mut death = BTreeMap::new();
+                    let several = if random(4) == 0 { random(3) } else { 0 };
+                    for _ in 0..=several {
+                        let i = random(count);
+                        submitted[i as usize] += random(2);
+                        death.insert(axis(i), submitted[i as usize].max(1));
+                    }
+                    let death = after(&death.into_iter().collect::<Vec<_>>());
+                    let death = match random(30) {
+                        0 => Death::Unknown,
+                        1 => Death::Idle,
+                        _ => Death::After(death.as_ref()),
+                    };
+                    heap.free(block, death, &axes);
+                }
+                12 if !held.is_empty() => {
+                    let (block, death) = held.swap_remove(random(held.len() as u64) as usize);
+                    heap.cancel(block, Death::After(death.as_ref()), &axes);
+                }
+                13 => {
+                    let i = random(count);
+                    let ahead = submitted[i as usize].saturating_sub(axes.reached(axis(i)));
+                    axes.advance(axis(i), axes.reached(axis(i)) + random(ahead + 1));
+                }
+                14 => drop(heap.poll_all(&axes, |_, epoch| Some(epoch % 3 == 0))),
+                _ if random(8) == 0 => heap.quiesce(),
+                _ => {}
+            }
+            heap.check();
+        }
+        for (block, _) in held {
+            heap.free(block, Death::Unknown, &axes);
+        }
+        heap.quiesce();
+        heap.check();
+        let committed = heap.committed_bytes();
+        assert_eq!(heap.remove_region(RegionId::from_index(0)), Some(committed));
+    }
+}
+
