@@ -176,7 +176,12 @@ impl World {
         let carve = |rng: &mut Rng| Carve::ALL[rng.below(Carve::ALL.len() as u64) as usize];
         let placement = match rng.below(3) {
             0 => Placement::FAST,
-            1 => Placement { large: carve(&mut rng), small: carve(&mut rng), threshold: 8, ..Placement::FAST },
+            1 => Placement {
+                large: carve(&mut rng),
+                small: carve(&mut rng),
+                threshold: 8,
+                ..Placement::FAST
+            },
             _ => Placement {
                 search: Search::Best { scan: 1 + rng.below(6) as u16, tie: Tie::First },
                 threshold: 8,
@@ -277,11 +282,11 @@ impl World {
     fn is_ready(&self, byte: Byte, known: &Frontier) -> bool {
         match byte {
             Byte::Live | Byte::Unknown => false,
-            Byte::Free(death) => self.deaths[death as usize]
-                .as_ref()
-                .entries()
-                .iter()
-                .all(|entry| self.reached(entry) || known.as_ref().get(entry.axis) >= entry.epoch),
+            Byte::Free(death) => {
+                self.deaths[death as usize].as_ref().entries().iter().all(|entry| {
+                    self.reached(entry) || known.as_ref().get(entry.axis) >= entry.epoch
+                })
+            }
         }
     }
 
@@ -315,8 +320,11 @@ impl World {
         let alignment = if self.rng.one_in(6) { 1 << self.rng.below(7) } else { 1 };
         let known = self.knowledge();
         let (may_wait, may_grow) = (self.rng.one_in(3), self.rng.one_in(3));
-        let request =
-            Request { may_wait, may_grow, ..Request::new(size).aligned(alignment).after(known.as_ref()) };
+        let request = Request {
+            may_wait,
+            may_grow,
+            ..Request::new(size).aligned(alignment).after(known.as_ref())
+        };
         let slabs = self.provider.out.lock().unwrap().len();
         let mut answer = self.pool.acquire(&request).map_err(|error| error.to_string())?;
         let grown = self.provider.out.lock().unwrap().len() > slabs;
@@ -557,7 +565,13 @@ fn programs(flaw: Flaw, operations: u64) -> Verdict {
 #[test]
 fn every_byte_is_as_the_map_says() {
     let asked = std::env::var("STRANDLINE_SOAK_OPERATIONS").ok().and_then(|n| n.parse().ok());
-    let usual = if cfg!(miri) { 4_000 } else if cfg!(debug_assertions) { 200_000 } else { 1_000_000 };
+    let usual = if cfg!(miri) {
+        4_000
+    } else if cfg!(debug_assertions) {
+        200_000
+    } else {
+        1_000_000
+    };
     if let Err(what) = programs(Flaw::None, asked.unwrap_or(usual)) {
         panic!("{what}");
     }
@@ -565,14 +579,9 @@ fn every_byte_is_as_the_map_says() {
 
 #[test]
 fn planted_flaws_are_found() {
-    for flaw in [
-        Flaw::Label,
-        Flaw::Refusal,
-        Flaw::WaitMore,
-        Flaw::WaitLess,
-        Flaw::Raised,
-        Flaw::Cancel,
-    ] {
+    for flaw in
+        [Flaw::Label, Flaw::Refusal, Flaw::WaitMore, Flaw::WaitLess, Flaw::Raised, Flaw::Cancel]
+    {
         assert!(programs(flaw, if cfg!(miri) { 8_000 } else { 100_000 }).is_err(), "{flaw:?}");
     }
 }

@@ -307,9 +307,13 @@ impl<L: Label> Tlsf<L> {
         places
     }
 
-    /// Looks at every block of a shelf that may or may not hold the request, depending on where it is: [`find`](Self::find)
-    /// looks at a few of them. O(blocks of less than twice the request, or of less than it and its alignment).
+    /// Looks at every block of a shelf that holds an aligned request or does not, depending on where it is:
+    /// [`find`](Self::find) looks at a few of them. Nothing for a request of any alignment, where the size says all.
+    /// O(blocks of less than the request and its alignment).
     pub(crate) fn find_by_place(&self, shelf: u32, need: Need) -> Option<Place> {
+        if need.align() == 1 {
+            return None;
+        }
         let shelf = &self.shelves[shelf as usize];
         let surely = self.classes.ceil(need.units() + (need.align() - 1));
         let mut bin = self.classes.floor(need.units());

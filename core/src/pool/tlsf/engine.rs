@@ -135,7 +135,8 @@ impl Engine {
     ) -> bool {
         let waits = |entry: &Entry| !progress.has_reached(entry.axis, entry.epoch);
         taken.pending
-            && (death.as_ref().entries().iter().any(waits) || taken.overflow && self.any(taken, &waits))
+            && (death.as_ref().entries().iter().any(waits)
+                || taken.overflow && self.any(taken, &waits))
     }
 
     #[cold]

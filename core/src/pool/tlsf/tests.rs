@@ -654,4 +654,3 @@ fn the_heap_stays_what_it_promises() {
         assert_eq!(heap.remove_region(RegionId::from_index(0)), Some(committed));
     }
 }
-

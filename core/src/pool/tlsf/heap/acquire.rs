@@ -58,14 +58,13 @@ impl Heap {
         let Some(head) = self.tlsf.find_head(CLEAN, shelf, need) else {
             return apart(self.acquire_any(need, frontier, requested, death));
         };
-        let (word, row) = {
-            let slip = self.tlsf.label(head.block);
-            (slip.word, slip.row)
-        };
+        let mut row = NONE;
         if head.shelf == CLEAN {
             death.clear();
         } else {
-            death.become_entry(self.classes.as_slice()[head.shelf as usize].axis, word);
+            let slip = self.tlsf.label(head.block);
+            row = slip.row;
+            death.become_entry(self.classes.as_slice()[head.shelf as usize].axis, slip.word);
         }
         let cut = self.tlsf.cut_head(head, need, |slip| *slip = Slip::live(requested))?;
         if row != NONE {

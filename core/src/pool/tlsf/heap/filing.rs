@@ -189,7 +189,14 @@ impl Heap {
             return None;
         };
         if !alike {
-            self.write_pieces(merged.block, (start, start + units), merged.units(), shelf, epoch, sides);
+            self.write_pieces(
+                merged.block,
+                (start, start + units),
+                merged.units(),
+                shelf,
+                epoch,
+                sides,
+            );
         }
         // The neighbour's entry stays good, if nothing that merged waits for less.
         if stamp == NONE {

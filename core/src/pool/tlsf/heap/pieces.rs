@@ -111,8 +111,7 @@ impl Heap {
     /// A free block on the shelf of one axis, or a live one, has pieces of different deaths.
     #[inline(always)]
     pub(super) fn is_pieced(&self, block: BlockId) -> bool {
-        self.tlsf.label(block).row != NONE
-            && self.shelf_of_one(block).is_none_or(|one| one)
+        self.tlsf.label(block).row != NONE && self.shelf_of_one(block).is_none_or(|one| one)
     }
 
     /// Whether a free block's shelf is of one axis; `None` for a live block.
@@ -200,22 +199,19 @@ impl Heap {
     ) {
         let (from, units) = self.tlsf.extent(live);
         let to = from + units;
-        let kept = self.pieces.of_mut(row);
-        let latest = |pieces: &VecDeque<Piece>| {
-            pieces.iter().max_by_key(|piece| piece.epoch).copied()
-        };
+        let mut kept = core::mem::take(self.pieces.of_mut(row));
+        let Some(&Piece { axis, epoch, start }) = kept.front() else { return };
         if live == source {
-            if let Some(Piece { axis, epoch, .. }) = latest(kept) {
-                death.become_entry(axis, epoch);
-            }
+            let latest = kept.iter().fold(epoch, |latest, piece| latest.max(piece.epoch));
+            death.become_entry(axis, latest);
+            *self.pieces.of_mut(row) = kept;
             self.tlsf.label_mut(live).row = row & !FULL;
             return;
         }
-        let is_low = kept.front().is_some_and(|first| first.start == from);
+        let is_low = start == from;
         // Usually what was cut lies in one piece.
         let single = if is_low {
             let ends = kept.get(1).map_or(to, |second| second.start);
-            let first = kept.front().copied();
             if ends == to {
                 kept.pop_front();
             } else if let Some(first) = kept.front_mut()
@@ -223,47 +219,52 @@ impl Heap {
             {
                 first.start = to;
             }
-            first.filter(|_| ends >= to)
+            (ends >= to).then_some(epoch)
         } else {
             let last = kept.back().copied().filter(|last| last.start <= from);
             if last.is_some_and(|last| last.start == from) {
                 kept.pop_back();
             }
-            last
+            last.map(|last| last.epoch)
         };
-        if let Some(Piece { axis, epoch, .. }) = single {
-            death.become_entry(axis, epoch);
-        } else {
-            let mut taken = core::mem::take(kept);
-            let mut left = VecDeque::new();
-            let inside = |piece: &Piece| (from..to).contains(&piece.start);
+        let latest = single.unwrap_or_else(|| {
+            let of_live = self.pieces.open();
+            let taken = self.pieces.of_mut(of_live);
+            let mut latest = 0;
             // The piece that lies across the cut is in both.
             if is_low {
-                let count = taken.iter().take_while(|&piece| inside(piece)).count();
-                left = taken.split_off(count);
-                if let Some(&across) = taken.back()
-                    && left.front().is_none_or(|next| next.start > to)
+                let mut across = epoch;
+                while let Some(&piece) = kept.front()
+                    && piece.start < to
                 {
-                    left.push_front(Piece { start: to, ..across });
+                    kept.pop_front();
+                    taken.push_back(piece);
+                    across = piece.epoch;
+                    latest = latest.max(across);
+                }
+                if kept.front().is_none_or(|next| next.start > to) {
+                    kept.push_front(Piece { start: to, axis, epoch: across });
                 }
             } else {
-                let count = taken.iter().take_while(|&piece| !inside(piece)).count();
-                core::mem::swap(&mut taken, &mut left);
-                taken = left.split_off(count);
-                if let Some(&across) = left.back()
+                while let Some(&piece) = kept.back()
+                    && piece.start >= from
+                {
+                    kept.pop_back();
+                    taken.push_front(piece);
+                    latest = latest.max(piece.epoch);
+                }
+                if let Some(&across) = kept.back()
                     && taken.front().is_none_or(|next| next.start > from)
                 {
                     taken.push_front(Piece { start: from, ..across });
+                    latest = latest.max(across.epoch);
                 }
             }
-            *self.pieces.of_mut(row) = left;
-            if let Some(Piece { axis, epoch, .. }) = latest(&taken) {
-                death.become_entry(axis, epoch);
-            }
-            let of_live = self.pieces.open();
-            *self.pieces.of_mut(of_live) = taken;
             self.tlsf.label_mut(live).row = of_live;
-        }
+            latest
+        });
+        death.become_entry(axis, latest);
+        *self.pieces.of_mut(row) = kept;
         // What remains.
         let kept = self.pieces.of(row);
         let (first, len) = (kept.front().map_or(0, |first| first.epoch), kept.len());
@@ -373,7 +374,8 @@ impl Heap {
     /// All parts of a live block are noted. If there are several, they are its pieces.
     pub(super) fn close_notes(&mut self, row: u32, live: BlockId) {
         let pieces = self.pieces.of(row);
-        let several = pieces.back().map(|last| last.start) != pieces.front().map(|first| first.start);
+        let several =
+            pieces.back().map(|last| last.start) != pieces.front().map(|first| first.start);
         if several {
             self.tlsf.label_mut(live).row = row;
         } else {

@@ -51,7 +51,9 @@ impl Heap {
         let mut tightest: Option<(u64, BlockId, BlockId)> = None;
         for id in covered.drain(..) {
             let block = BlockId::from_index(id);
-            let Some((first, last)) = self.stretch_from(block, frontier, progress) else { continue };
+            let Some((first, last)) = self.stretch_from(block, frontier, progress) else {
+                continue;
+            };
             let size = self.tlsf.offset(last) + self.tlsf.size(last) - self.tlsf.offset(first);
             if tightest.is_none_or(|(least, ..)| size < least)
                 && self.tlsf.fits_span(first, last, need)
@@ -88,7 +90,8 @@ impl Heap {
                 let known = |(&axis, &floor)| {
                     frontier.get(axis) >= floor || progress.has_reached(axis, floor)
                 };
-                if !self.tlsf.shelf_is_empty(shelf) && class.axes.iter().zip(&class.floor).all(known)
+                if !self.tlsf.shelf_is_empty(shelf)
+                    && class.axes.iter().zip(&class.floor).all(known)
                 {
                     class.index.up_to(&self.tlsf, entry.epoch, covered);
                 }
@@ -127,12 +130,7 @@ impl Heap {
     }
 
     /// All of this free block is ready for the requester. Not to be asked of what has pieces and is covered in part.
-    fn is_ready(
-        &self,
-        block: BlockId,
-        frontier: FrontierRef<'_>,
-        progress: &dyn Progress,
-    ) -> bool {
+    fn is_ready(&self, block: BlockId, frontier: FrontierRef<'_>, progress: &dyn Progress) -> bool {
         match self.tlsf.shelf_of(block) {
             None | Some(TAINTED) => false,
             Some(CLEAN) => true,

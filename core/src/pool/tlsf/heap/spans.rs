@@ -7,7 +7,8 @@
 //!
 //! # Cost
 //! A few blocks of each shelf that has some, a few runs, and the blocks of a run. Only where these hold nothing that can be
-//! waited for, all runs large enough are looked at; and all blocks, where a stretch is too long to be one run.
+//! waited for, all runs large enough are looked at, and the blocks that hold an aligned request by chance; and all blocks,
+//! where a stretch is too long to be one run.
 
 use super::super::pending::NONE;
 use super::{BlockDeath, FIRST_PENDING, Heap, TAINTED, Taken};
@@ -52,6 +53,11 @@ impl Heap {
         }
         let mut span = self.soonest_in_runs(need, frontier, progress, RUN_PROBES);
         if soonest.is_none() && span.is_none() {
+            let by_place = (FIRST_PENDING..shelves as u32)
+                .find_map(|shelf| self.tlsf.find_by_place(shelf, need));
+            if let Some(place) = by_place {
+                return self.take(place, requested, death);
+            }
             span = self
                 .soonest_in_runs(need, frontier, progress, usize::MAX)
                 .or_else(|| self.soonest_anywhere(need, frontier, progress));
