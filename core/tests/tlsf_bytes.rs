@@ -298,7 +298,7 @@ impl World {
             let whole = bytes.len() - bytes.len() % self.granule as usize;
             let mut from = 0_usize;
             for at in 0..=whole {
-                if at < whole && may(bytes[at]) {
+                if bytes[..whole].get(at).copied().is_some_and(&may) {
                     continue;
                 }
                 let start = from.next_multiple_of(align);

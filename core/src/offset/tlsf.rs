@@ -117,11 +117,6 @@ pub trait Label: Copy + fmt::Debug {
     /// bin was last empty, and before them otherwise: blocks that are freed by ascending rank stand in
     /// order. Rank 0 always goes first.
     fn rank(&self) -> u64;
-
-    /// Whether the quick way of freeing may merge a neighbour into the block.
-    fn joins(&self) -> bool {
-        true
-    }
 }
 
 impl Label for () {

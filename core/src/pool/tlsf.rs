@@ -10,10 +10,17 @@
 //! The order of an acquire: what the requester may use at once; then, if it may wait, the block that will
 //! be ready soonest; only then growth, outside the lock. See [`heap`] for how readiness is kept.
 //!
+//! # What an answer promises
+//! - Before the pool refuses, grows or lets the requester wait, it looks at everything that is ready for this requester: then
+//!   no range of twice the request is ready, in which each byte is clean, or its death on each axis reached or covered.
+//!   ([`Waiting::ToPack`] waits for a tighter place though another is ready.)
+//! - Merging makes no byte wait longer, and a cancel restores the death of each byte.
+//! - A wait names what is neither reached nor covered, and nothing else.
+//!
 //! # Cost
 //! Acquire and release are O(1) in live, pending and free blocks and in slabs. A release is one
 //! compare-exchange and one addition; its block is settled by the next acquire. A miss looks at every
-//! axis that blocks wait for, once. Of many at once, [`acquire_each`](TlsfPool::acquire_each) and
+//! axis that blocks wait for, once, and then at the blocks that the requester's frontier covers. Of many at once, [`acquire_each`](TlsfPool::acquire_each) and
 //! [`release_each`](TlsfPool::release_each) save what each would repeat.
 
 use super::inbox::{Drained, Inbox, StoredDeath, Ticket};
@@ -51,11 +58,12 @@ use heap::{BlockDeath, Taken};
 /// What may merge with what when a block is freed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Coalescing {
-    /// Blocks that wait for the same axes, and blocks that wait for none. A ready block never waits.
+    /// Blocks that wait for none, and blocks that wait for one and the same axis, each byte for its own epoch. What waits for
+    /// several axes merges with what dies alike. A ready byte never waits for its neighbours.
     #[default]
     Readiness,
-    /// Every free neighbour, joining what they wait for; candidates are tried one by one. Here to be
-    /// compared with.
+    /// Every free neighbour, joining what they wait for; candidates are tried one by one. Answers are true, but bytes wait
+    /// for their neighbours, so that requests are refused that could be served. Here to be compared with.
     Eager,
 }
 

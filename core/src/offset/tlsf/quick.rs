@@ -271,11 +271,9 @@ impl<L: Label> Tlsf<L> {
             nodes[right.id() as usize].left = Beside::filed(id);
             (bears, total) = (id, units);
         } else {
-            let (mut left_joins, left_units, left_run) = beside(nodes, left, on);
-            let (mut right_joins, right_units, right_run) = beside(nodes, right, on);
-            left_joins &= labels[left.id() as usize].joins();
-            right_joins &= labels[right.id() as usize].joins();
-            // One branch for all that is rare about both: a neighbour that does not join, or in a run. Live blocks are in no
+            let (left_joins, left_units, left_run) = beside(nodes, left, on);
+            let (right_joins, right_units, right_run) = beside(nodes, right, on);
+            // One branch for all that is rare about both: a neighbour on another shelf, or in a run. Live blocks are in no
             // run, and `NONE` is all ones.
             let apart = (left.is_filed() != left_joins) | (right.is_filed() != right_joins);
             if apart | (left_run & right_run != NONE) {

@@ -100,11 +100,6 @@ impl Label for Slip {
     fn rank(&self) -> u64 {
         self.word
     }
-
-    #[inline(always)]
-    fn joins(&self) -> bool {
-        self.takes_pieces()
-    }
 }
 
 impl Listed for Tlsf<Slip> {

@@ -189,14 +189,13 @@ impl Heap {
             return None;
         };
         if !alike {
-            self.write_pieces(
-                merged.block,
-                (start, start + units),
-                merged.units(),
-                shelf,
-                epoch,
-                sides,
-            );
+            let extent = (start, start + units);
+            let units = merged.units();
+            if self.write_pieces(merged.block, extent, units, shelf, epoch, sides) {
+                self.tlsf.put_down(merged, shelf);
+                self.part(merged.block);
+                return None;
+            }
         }
         // The neighbour's entry stays good, if nothing that merged waits for less.
         if stamp == NONE {

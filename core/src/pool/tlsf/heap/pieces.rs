@@ -13,7 +13,7 @@
 //! # Invariants
 //! - The pieces of a block tile it in order of offset; two neighbours differ in their deaths.
 //! - A free block has pieces only on a shelf of one axis, and then at least two. Its word is at least the latest epoch.
-//! - A block of [`FULL_FROM`] pieces takes no more, so no block has more than twice as many and one.
+//! - A free block has at most [`MOST`] pieces: one of more is parted at once.
 //!
 //! # Cost
 //! Linear in the pieces of the block at hand, for a merge in those of the right part.
@@ -28,10 +28,8 @@ use crate::{Axis, Epoch};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-/// Pieces from which on a block takes no more.
-const FULL_FROM: usize = 64;
-/// Marks the row of such a block.
-const FULL: u32 = 1 << 31;
+/// The most pieces of a free block.
+const MOST: usize = 64;
 
 /// Bytes that wait for an epoch, from `start` to where the next piece begins. Several of one start are the axes of one piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,11 +54,11 @@ impl Pieces {
     }
 
     fn of(&self, row: u32) -> &VecDeque<Piece> {
-        &self.rows[(row & !FULL) as usize]
+        &self.rows[row as usize]
     }
 
     fn of_mut(&mut self, row: u32) -> &mut VecDeque<Piece> {
-        &mut self.rows[(row & !FULL) as usize]
+        &mut self.rows[row as usize]
     }
 
     /// An empty row.
@@ -74,11 +72,10 @@ impl Pieces {
 
     /// Empties a row, to be used again.
     fn close(&mut self, row: u32) {
-        let row = row & !FULL;
         let pieces = &mut self.rows[row as usize];
         pieces.clear();
         // What joined a very long stretch does not hold its memory for ever.
-        pieces.shrink_to(4 * FULL_FROM);
+        pieces.shrink_to(4 * MOST);
         self.vacant.push(row);
     }
 }
@@ -96,15 +93,6 @@ fn push(pieces: &mut VecDeque<Piece>, piece: Piece) {
 pub(super) struct Beside {
     pub(super) word: Epoch,
     pub(super) row: u32,
-}
-
-impl Slip {
-    /// A block whose pieces are all written down can have more.
-    #[inline(always)]
-    pub(super) const fn takes_pieces(&self) -> bool {
-        // `NONE` is -1, and a row that is full is less.
-        self.row as i32 >= -1
-    }
 }
 
 impl Heap {
@@ -132,7 +120,7 @@ impl Heap {
         shelf: u32,
         epoch: Epoch,
         sides: [Beside; 2],
-    ) {
+    ) -> bool {
         let axis = self.classes[shelf as usize].axis;
         let (low, _) = self.tlsf.extent(merged);
         let left = (low < from).then_some(sides[0]);
@@ -182,9 +170,9 @@ impl Heap {
             (slip.word, slip.row) = (first, NONE);
             self.pieces.close(row);
         } else {
-            let full = if len >= FULL_FROM { FULL } else { 0 };
-            slip.row = row & !FULL | full;
+            slip.row = row;
         }
+        len > MOST
     }
 
     /// `live` was cut from one end of a free block, `source`, that had pieces in `row`, or is all of it. Deals them out, and
@@ -205,7 +193,7 @@ impl Heap {
             let latest = kept.iter().fold(epoch, |latest, piece| latest.max(piece.epoch));
             death.become_entry(axis, latest);
             *self.pieces.of_mut(row) = kept;
-            self.tlsf.label_mut(live).row = row & !FULL;
+            self.tlsf.label_mut(live).row = row;
             return;
         }
         let is_low = start == from;
@@ -272,8 +260,6 @@ impl Heap {
         if len == 1 {
             (slip.word, slip.row) = (first, NONE);
             self.pieces.close(row);
-        } else if len < FULL_FROM {
-            slip.row = row & !FULL;
         }
     }
 
@@ -465,13 +451,13 @@ impl Heap {
         }
         let pieces = self.pieces.of(slip.row);
         let (start, units) = self.tlsf.extent(block);
-        assert!(!self.pieces.vacant.contains(&(slip.row & !FULL)), "pieces of another block");
+        assert!(!self.pieces.vacant.contains(&slip.row), "pieces of another block");
         assert!(pieces.len() > 1, "{block:?} has one piece");
         assert_eq!(pieces.front().map(|first| first.start), Some(start), "{block:?}");
         let starts = pieces.iter().map(|piece| piece.start);
         assert!(starts.clone().is_sorted() && starts.clone().all(|at| at < start + units));
         if let Some(shelf) = self.tlsf.shelf_of(block) {
-            assert!(pieces.len() <= 2 * FULL_FROM + 1 && starts.is_sorted_by(|a, b| a < b));
+            assert!(pieces.len() <= MOST && starts.is_sorted_by(|a, b| a < b));
             let axis = self.classes[shelf as usize].axis;
             assert!(pieces.iter().all(|piece| piece.axis == axis && piece.epoch <= slip.word));
         }
