@@ -315,9 +315,9 @@ impl<L: Label> Tlsf<L> {
             return None;
         }
         let shelf = &self.shelves[shelf as usize];
-        let surely = self.classes.ceil(need.units() + (need.align() - 1));
         let mut bin = self.classes.floor(need.units());
-        while let Some(found) = shelf.next_bin(bin).filter(|&found| found <= surely) {
+        // Of the blocks large enough for any place, the first that is looked at fits.
+        while let Some(found) = shelf.next_bin(bin) {
             let mut at = shelf.head(found);
             while at != NONE {
                 let place = self.fits(at, need, found);
