@@ -148,22 +148,26 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Where a ready reservation's bytes come from.
+/// Where a ready reservation's bytes come from. Whatever it is, each byte may be used at once: each axis of its death has
+/// reached its epoch, or is covered by the requester's frontier, some by the one and some by the other.
+///
+/// An origin tells how the bytes came to be ready when the pool looked. What may still use them is for the requester to
+/// derive from what it knows: only [`ReuseProof::Completion`] says that nothing does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Never handed out before.
+    /// Never handed out before, none of it.
     Fresh,
-    /// Used before, and its death is covered on every axis.
+    /// Some of it was used before, and the death of each byte is reached or covered on every axis.
     Reused(ReuseProof),
 }
 
-/// What proved that a pending block may be used at once.
+/// What proved that bytes which were used before may be used at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReuseProof {
-    /// Some axis of the death had not reached its epoch, and the requester's frontier covers each that had not: its queue is
-    /// ordered after them.
+    /// At least one axis of some byte's death had not reached its epoch, and the requester's frontier covers every axis that
+    /// had not: its queue is ordered after what still uses the bytes. The other axes may be reached only, not covered.
     Dominance,
-    /// Every axis of the death had reached its epoch.
+    /// Every axis of every byte's death had reached its epoch. Nothing that the requester knows was needed.
     Completion,
 }
 
@@ -183,7 +187,8 @@ pub enum Acquire {
     AfterWait {
         /// The bytes.
         reservation: Reservation,
-        /// What to wait for before they are used.
+        /// What to wait for before they are used: of each byte's death the axes that are neither covered by the requester's
+        /// frontier nor reached, and no others.
         wait: Frontier,
     },
     /// Nothing that may be used fits. Nothing is reserved.

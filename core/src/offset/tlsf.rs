@@ -316,6 +316,11 @@ pub struct Place {
 }
 
 impl Place {
+    /// First granule of the part, from the region's start, and its granules.
+    pub(crate) const fn part(&self) -> (u32, u32) {
+        (self.start, self.units)
+    }
+
     /// Orders places by how tightly they fit.
     #[must_use]
     pub const fn tightness(&self) -> u32 {
@@ -569,6 +574,19 @@ impl<L: Label> Tlsf<L> {
         u64::from(self.nodes.at(block.0).offset) << self.granule_bits
     }
 
+    /// First granule of a block, from its region's start, and its granules.
+    #[inline(always)]
+    pub(crate) fn extent(&self, block: BlockId) -> (u32, u32) {
+        let node = self.nodes.at(block.0);
+        (node.offset, node.units)
+    }
+
+    /// Bytes of this many granules.
+    #[inline(always)]
+    pub(crate) fn bytes_of(&self, units: u32) -> u64 {
+        u64::from(units) << self.granule_bits
+    }
+
     /// Bytes of a block.
     #[inline]
     #[must_use]
@@ -607,6 +625,12 @@ impl<L: Label> Tlsf<L> {
     pub fn shelf_of(&self, block: BlockId) -> Option<u32> {
         let shelf = self.nodes.at(block.0).shelf;
         (shelf < LOOSE).then_some(u32::from(shelf))
+    }
+
+    /// The regions there are.
+    pub fn regions(&self) -> impl Iterator<Item = RegionId> {
+        let regions = (0..).zip(&self.regions).filter(|(_, region)| region.edge != NONE);
+        regions.map(|(index, _)| RegionId(index))
     }
 
     /// The blocks of a region in order of offset. O(1) a step.

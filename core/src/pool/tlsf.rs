@@ -10,10 +10,17 @@
 //! The order of an acquire: what the requester may use at once; then, if it may wait, the block that will
 //! be ready soonest; only then growth, outside the lock. See [`heap`] for how readiness is kept.
 //!
+//! # What an answer promises
+//! - Before the pool refuses, grows or lets the requester wait, it looks at everything that is ready for this requester: then
+//!   no range of twice the request is ready, in which each byte is clean, or its death on each axis reached or covered.
+//!   ([`Waiting::ToPack`] waits for a tighter place though another is ready.)
+//! - Merging makes no byte wait longer, and a cancel restores the death of each byte.
+//! - A wait names what is neither reached nor covered, and nothing else.
+//!
 //! # Cost
 //! Acquire and release are O(1) in live, pending and free blocks and in slabs. A release is one
 //! compare-exchange and one addition; its block is settled by the next acquire. A miss looks at every
-//! axis that blocks wait for, once. Of many at once, [`acquire_each`](TlsfPool::acquire_each) and
+//! axis that blocks wait for, once, and then at the blocks that the requester's frontier covers. Of many at once, [`acquire_each`](TlsfPool::acquire_each) and
 //! [`release_each`](TlsfPool::release_each) save what each would repeat.
 
 use super::inbox::{Drained, Inbox, StoredDeath, Ticket};
@@ -41,7 +48,7 @@ mod engine;
 mod exchange;
 pub mod heap;
 mod newcomers;
-mod wheel;
+mod pending;
 
 pub use batch::{Answers, Held};
 
@@ -51,11 +58,12 @@ use heap::{BlockDeath, Taken};
 /// What may merge with what when a block is freed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Coalescing {
-    /// Blocks that wait for the same axes, and blocks that wait for none. A ready block never waits.
+    /// Blocks that wait for none, and blocks that wait for one and the same axis, each byte for its own epoch. What waits for
+    /// several axes merges with what dies alike. A ready byte never waits for its neighbours.
     #[default]
     Readiness,
-    /// Every free neighbour, joining what they wait for; candidates are tried one by one. Here to be
-    /// compared with.
+    /// Every free neighbour, joining what they wait for; candidates are tried one by one. Answers are true, but bytes wait
+    /// for their neighbours, so that requests are refused that could be served. Here to be compared with.
     Eager,
 }
 
@@ -104,6 +112,9 @@ impl Default for TlsfPoolConfig {
 /// Growths that one acquire attempts before it answers that it is exhausted: another thread may take
 /// what was just added.
 const MAX_GROWTHS: u32 = 4;
+
+/// Marks the block of a ticket that comes back unused. Blocks are numbered in fewer bits.
+const CANCELED: u32 = 1 << 31;
 
 /// See the [module](self).
 pub struct TlsfPool {
@@ -281,7 +292,7 @@ impl TlsfPool {
                     found = state.find(Seek::Tightest, need, request, &self.host, &mut wait);
                 }
                 if found.is_none() {
-                    found = state.find_ready_again(need, request, &self.host);
+                    found = state.find_ready_again(Seek::Ready, need, request, &self.host);
                 }
             }
             searched = false;
@@ -290,9 +301,7 @@ impl TlsfPool {
                     missed = true;
                     state.stats.missed += 1;
                 }
-                if state.engine.poll_all(&*self.host.progress, &*self.host.provider) {
-                    found = state.find_ready_again(need, request, &self.host);
-                }
+                found = state.find_everywhere(need, request, &self.host);
             }
             if found.is_none() && request.may_wait {
                 found = state.find(Seek::Soonest, need, request, &self.host, &mut wait);
@@ -313,7 +322,9 @@ impl TlsfPool {
             self.settle(&mut state);
             let Some(slab) = granted else {
                 // What was released in the meantime may do.
-                if let Some(found) = state.find_ready_again(need, request, &self.host) {
+                let found = state.find_ready_again(Seek::Ready, need, request, &self.host);
+                let found = found.or_else(|| state.find_everywhere(need, request, &self.host));
+                if let Some(found) = found {
                     drop(state);
                     return Ok(self.reserved(found, request, wait));
                 }
@@ -382,8 +393,12 @@ impl State {
         self.stats.requested_bytes -= ticket.requested;
         self.stats.releases += 1;
         self.stats.live -= 1;
-        let block = BlockId::from_index(ticket.block);
-        self.engine.free(block, ticket.death.get(), &*host.progress);
+        let block = BlockId::from_index(ticket.block & !CANCELED);
+        if ticket.block & CANCELED == 0 {
+            self.engine.free(block, ticket.death.get(), &*host.progress);
+        } else {
+            self.engine.cancel(block, ticket.death.get(), &*host.progress);
+        }
         self.tickets.push(ticket);
         self.note_pending();
     }
@@ -468,8 +483,7 @@ impl State {
     #[inline(always)]
     fn find_ready(&mut self, need: Need, request: &Request<'_>, host: &PoolHost) -> Option<Found> {
         let (taken, ticket) = self.take(Seek::Ready, need, request, host, Engine::acquire_ready)?;
-        let dominated = self.engine.is_ready_by_dominance() || covers(request, &ticket);
-        let origin = self.origin(taken, dominated);
+        let origin = self.origin(taken, &ticket, host);
         self.found(taken, request, ticket, Some(origin))
     }
 
@@ -477,14 +491,29 @@ impl State {
     #[inline(never)]
     fn find_ready_again(
         &mut self,
+        seek: Seek,
         need: Need,
         request: &Request<'_>,
         host: &PoolHost,
     ) -> Option<Found> {
-        let (taken, ticket) = self.take(Seek::Ready, need, request, host, Engine::acquire)?;
-        let dominated = self.engine.is_ready_by_dominance() || covers(request, &ticket);
-        let origin = self.origin(taken, dominated);
+        let (taken, ticket) = self.take(seek, need, request, host, Engine::acquire)?;
+        let origin = self.origin(taken, &ticket, host);
         self.found(taken, request, ticket, Some(origin))
+    }
+
+    /// Everything that the requester may use at once: looked for before the pool refuses, grows, or lets it wait.
+    #[inline(never)]
+    fn find_everywhere(
+        &mut self,
+        need: Need,
+        request: &Request<'_>,
+        host: &PoolHost,
+    ) -> Option<Found> {
+        let mut found = None;
+        if self.engine.poll_all(&*host.progress, &*host.provider) {
+            found = self.find_ready_again(Seek::Ready, need, request, host);
+        }
+        found.or_else(|| self.find_ready_again(Seek::Covered, need, request, host))
     }
 
     /// What the requester may have to wait for; if so, `wait` says for what.
@@ -497,28 +526,35 @@ impl State {
         wait: &mut Option<Frontier>,
     ) -> Option<Found> {
         let (taken, ticket) = self.take(seek, need, request, host, Engine::acquire)?;
-        // Ready after all, if what is not known of has been reached.
-        let left = wait.insert(uncovered(&ticket, request));
-        let ready = if left.as_ref().is_satisfied(&*host.progress) {
-            Some(self.origin(taken, covers(request, &ticket)))
+        let death = &ticket.death.after;
+        let left = self.engine.wait_for(&taken, death, request.frontier, &*host.progress);
+        let Some(left) = left else {
+            // Nobody can be told of so many axes.
+            self.engine.cancel(taken.block, ticket.death.get(), &*host.progress);
+            self.tickets.push(ticket);
+            return None;
+        };
+        let ready = if left.is_empty() {
+            Some(self.origin(taken, &ticket, host))
         } else {
             self.stats.waited += 1;
             None
         };
+        *wait = Some(left);
         self.found(taken, request, ticket, ready)
     }
 
     /// Where ready bytes come from, counted.
     #[inline(always)]
-    fn origin(&mut self, taken: Taken, dominated: bool) -> Origin {
+    fn origin(&mut self, taken: Taken, ticket: &Ticket, host: &PoolHost) -> Origin {
         if taken.fresh {
             self.stats.fresh += 1;
             Origin::Fresh
-        } else if taken.pending && dominated {
+        } else if self.engine.is_waited_for(&taken, &ticket.death.after, &*host.progress) {
             self.stats.dominated += 1;
             Origin::Reused(ReuseProof::Dominance)
         } else {
-            // Clean, or (with eager merging) pending and found to be reached.
+            // Clean, or reached since it was last looked at.
             self.stats.completed += 1;
             Origin::Reused(ReuseProof::Completion)
         }
@@ -543,19 +579,6 @@ impl State {
         let slab = self.slabs.as_slice()[taken.region.index() as usize]?.id;
         Some(Found { slab, offset: taken.offset, ticket, ready })
     }
-}
-
-/// The requester's frontier dominates what the bytes waited for.
-fn covers(request: &Request<'_>, ticket: &Ticket) -> bool {
-    request.frontier.dominates(ticket.death.after.as_ref())
-}
-
-/// What a requester still has to wait for.
-fn uncovered(ticket: &Ticket, request: &Request<'_>) -> Frontier {
-    let (death, known) = (ticket.death.after.as_ref(), request.frontier);
-    let left = death.entries().iter().filter(|entry| known.get(entry.axis) < entry.epoch);
-    // A subset of a frontier is one.
-    Frontier::from_entries(left.copied()).unwrap_or_default()
 }
 
 fn config_error(error: TlsfError) -> PoolError {
@@ -629,8 +652,9 @@ impl Pool for TlsfPool {
     }
 
     fn cancel(&self, reservation: Reservation) -> Result<(), ReleaseError> {
-        // The ticket still holds the death that the block had.
-        let ticket = self.take_back(reservation)?;
+        // The ticket still holds the death that the block had, the heap those of its pieces.
+        let mut ticket = self.take_back(reservation)?;
+        ticket.block |= CANCELED;
         self.inbox.push(ticket);
         self.notification.signal_if_observed();
         Ok(())
@@ -689,6 +713,7 @@ impl Pool for TlsfPool {
                     // Still held: it serves on. There was room for it before.
                     let mut state = self.state.lock();
                     if let Ok(region) = state.engine.add_region(slab.size) {
+                        state.engine.touch_region(region);
                         state.add_slab(region, slab);
                     }
                 }

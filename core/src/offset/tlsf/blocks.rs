@@ -232,6 +232,20 @@ impl<L: Label> Tlsf<L> {
         self.drop_node(right.0);
     }
 
+    /// Cuts a loose or live block in two at a granule inside of it; the right part is as loose or live, and bears a copy
+    /// of the label. `None` when no more blocks can be numbered; nothing has changed then.
+    pub(crate) fn split(&mut self, block: BlockId, at: u32) -> Option<BlockId> {
+        let node = *self.nodes.at(block.0);
+        let label = *self.nodes.label(block.0);
+        debug_assert!(node.shelf == LIVE || node.shelf == LOOSE, "split a block that is filed");
+        debug_assert!(node.offset < at && at < node.offset + node.units, "split outside");
+        let right = Node { offset: at, units: node.offset + node.units - at, ..node };
+        let right = self.new_node(right, label)?;
+        self.nodes.at_mut(block.0).units = at - node.offset;
+        self.link_after(block.0, right);
+        Some(BlockId(right))
+    }
+
     /// Frees a live block on shelf 0 and merges it with both neighbours there: the plain allocator,
     /// for owners that keep one shelf.
     pub fn free(&mut self, block: BlockId, label: L) -> BlockId {

@@ -48,6 +48,14 @@ pub(crate) struct InHand {
     rank: u64,
 }
 
+impl InHand {
+    /// Its size in granules.
+    #[inline(always)]
+    pub(crate) const fn units(&self) -> u32 {
+        self.units
+    }
+}
+
 impl Head {
     #[inline(always)]
     fn of(filed: &Shelf, shelf: u32, bin: u32) -> Self {
@@ -351,27 +359,24 @@ impl<L: Label> Tlsf<L> {
         true
     }
 
-    /// [`release`](Self::release) beside free blocks of any shelf, step by step: runs may change. The
-    /// result always bears the block's own id.
+    /// [`release`](Self::release) beside free blocks of any shelf, step by step: runs may change. `join` says whether a
+    /// neighbour on the same shelf merges. The result always bears the block's own id.
     pub(crate) fn release_beside(
         &mut self,
         block: BlockId,
         shelf: u32,
-        mut rank: u64,
-        join: &mut dyn FnMut(u64, &mut L) -> u64,
-        write: &mut dyn FnMut(&mut L, u64),
+        label: L,
+        join: &mut dyn FnMut(&mut L) -> bool,
     ) {
         self.nodes.at_mut(block.0).shelf = LOOSE;
         for neighbour in self.neighbours(block) {
             if let Neighbour::Free(neighbour, on) = neighbour
                 && on == shelf
+                && join(self.label_mut(neighbour))
             {
-                rank = join(rank, self.label_mut(neighbour));
                 self.absorb(block, neighbour);
             }
         }
-        let mut label = *self.label(block);
-        write(&mut label, rank);
         self.insert(block, shelf, label);
     }
 }

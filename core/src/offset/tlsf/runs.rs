@@ -38,6 +38,12 @@ pub(super) struct Run {
     pub(super) len: u32,
 }
 
+impl Run {
+    const fn is_long(&self) -> bool {
+        self.len > MAX_RUN / 2
+    }
+}
+
 #[derive(Debug)]
 struct Records(Vec<Run>);
 
@@ -58,11 +64,13 @@ pub(super) struct Runs {
     records: Records,
     vacant: u32,
     shelf: Shelf,
+    /// Runs of more than half the most blocks: only beside such a one a stretch may be several runs.
+    long: u32,
 }
 
 impl Runs {
     pub(super) fn new(classes: SizeClasses) -> Self {
-        Self { records: Records(Vec::new()), vacant: NONE, shelf: Shelf::new(classes) }
+        Self { records: Records(Vec::new()), vacant: NONE, shelf: Shelf::new(classes), long: 0 }
     }
 
     /// `left` and `right` are filed neighbours: make them one run if their length allows.
@@ -253,6 +261,11 @@ impl Runs {
         (0..).zip(&self.records.0).filter(|(_, run)| run.len > 0)
     }
 
+    /// Every stretch of adjacent free blocks is one run.
+    pub(super) const fn are_whole(&self) -> bool {
+        self.long == 0
+    }
+
     fn dissolve_if_alone<L>(&mut self, nodes: &mut Nodes<L>, run: u32) {
         let Run { first, len, .. } = *self.record(run);
         if len == 1 {
@@ -263,9 +276,10 @@ impl Runs {
 
     fn change(&mut self, run: u32, change: impl FnOnce(&mut Run)) {
         let record = &mut self.records.0.as_mut_slice()[run as usize];
-        let from = record.units;
+        let (from, before) = (record.units, record.is_long());
         change(record);
         let to = record.units;
+        self.long = self.long + u32::from(record.is_long()) - u32::from(before);
         if self.shelf.same_bin(from, to) {
             self.shelf.resized(record.link.prev == NONE, from, to);
         } else {
@@ -276,6 +290,7 @@ impl Runs {
 
     fn add(&mut self, first: u32, last: u32, units: u32, len: u32) -> u32 {
         let record = Run { link: Link::ALONE, first, last, units, len };
+        self.long += u32::from(record.is_long());
         let id = if self.vacant == NONE {
             self.records.0.push(record);
             // Fewer runs than blocks, and blocks are numbered in 32 bits.
@@ -294,6 +309,7 @@ impl Runs {
         let units = self.record(run).units;
         self.shelf.remove(&mut self.records, run, units);
         let record = &mut self.records.0[run as usize];
+        self.long -= u32::from(record.is_long());
         record.len = 0;
         record.link.next = self.vacant;
         self.vacant = run;

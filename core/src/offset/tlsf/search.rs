@@ -199,6 +199,12 @@ impl<L: Label> Tlsf<L> {
         self.runs.at_least(need.units(), limit)
     }
 
+    /// Every stretch of adjacent free blocks is one run: none was too long to be one.
+    #[must_use]
+    pub(crate) const fn runs_are_whole(&self) -> bool {
+        self.runs.are_whole()
+    }
+
     /// First and last block of a run.
     #[must_use]
     pub fn run_ends(&self, run: RunId) -> (BlockId, BlockId) {
@@ -254,29 +260,38 @@ impl<L: Label> Tlsf<L> {
         Some((from, to, end, u64::from(whole.units) << self.granule_bits))
     }
 
-    /// Whether the request fits into adjacent blocks from `first` to `last`, once they are merged.
+    /// First granule of the request in adjacent blocks from `first` to `last`, cut from one end, if it fits once they
+    /// are merged.
     #[must_use]
-    pub fn fits_span(&self, first: BlockId, last: BlockId, need: Need) -> bool {
-        let (a, b) = (self.nodes.at(first.0), self.nodes.at(last.0));
-        place_in(a.offset, b.offset + b.units - a.offset, need, Side::Left).is_some()
-    }
-
-    /// The parts of adjacent filed blocks, from `first` to `last`, that the request takes together, in
-    /// order, cut from one end; to be [`take`](Self::take)n one by one and [`fuse`](Self::fuse)d. `None` when they
-    /// do not hold the request.
-    pub fn span_places(
+    pub(crate) fn place_in_span(
         &self,
         first: BlockId,
         last: BlockId,
         need: Need,
         end: Side,
-    ) -> Option<Vec<Place>> {
+    ) -> Option<u32> {
         let (a, b) = (self.nodes.at(first.0), self.nodes.at(last.0));
-        let start = place_in(a.offset, b.offset + b.units - a.offset, need, end)?;
-        let stop = start + need.units();
+        place_in(a.offset, b.offset + b.units - a.offset, need, end)
+    }
+
+    /// Whether the request fits into adjacent blocks from `first` to `last`, once they are merged.
+    #[must_use]
+    pub fn fits_span(&self, first: BlockId, last: BlockId, need: Need) -> bool {
+        self.place_in_span(first, last, need, Side::Left).is_some()
+    }
+
+    /// The parts of adjacent filed blocks, from `first` to `last`, that make up `units` granules from `start` on, in order;
+    /// to be [`take`](Self::take)n one by one and [`fuse`](Self::fuse)d.
+    pub(crate) fn span_places(
+        &self,
+        first: BlockId,
+        last: BlockId,
+        start: u32,
+        units: u32,
+    ) -> Vec<Place> {
+        let stop = start + units;
         let mut places = Vec::new();
-        let mut at = first.0;
-        loop {
+        for BlockId(at) in self.blocks_between(first, last) {
             let node = self.nodes.at(at);
             let from = start.max(node.offset);
             let to = stop.min(node.offset + node.units);
@@ -288,11 +303,32 @@ impl<L: Label> Tlsf<L> {
                     tightness: self.classes.floor(node.units),
                 });
             }
-            if at == last.0 {
-                return Some(places);
-            }
-            at = node.right.id();
         }
+        places
+    }
+
+    /// Looks at every block of a shelf that holds an aligned request or does not, depending on where it is:
+    /// [`find`](Self::find) looks at a few of them. Nothing for a request of any alignment, where the size says all.
+    /// O(blocks of less than the request and its alignment).
+    pub(crate) fn find_by_place(&self, shelf: u32, need: Need) -> Option<Place> {
+        if need.align() == 1 {
+            return None;
+        }
+        let shelf = &self.shelves[shelf as usize];
+        let mut bin = self.classes.floor(need.units());
+        // Of the blocks large enough for any place, the first that is looked at fits.
+        while let Some(found) = shelf.next_bin(bin) {
+            let mut at = shelf.head(found);
+            while at != NONE {
+                let place = self.fits(at, need, found);
+                if place.is_some() {
+                    return place;
+                }
+                at = self.nodes.at(at).link.next;
+            }
+            bin = found + 1;
+        }
+        None
     }
 }
 

@@ -6,6 +6,10 @@
 //! ready bytes wait for their neighbours, and a search is linear in the free blocks that are not
 //! ready. A join of more axes than a block can hold is unknown: merging taints.
 //!
+//! Its answers are as true as the other's: what it hands out is ready, `Completion` means that every axis was reached, and
+//! a wait names what is neither known nor reached. But the deaths that it goes by are those of merged blocks, later than those
+//! of the bytes: it refuses what readiness finds, and a cancel gives back the joined death.
+//!
 //! # Cost
 //! `free` O(1); `acquire` O(free blocks that would fit and are not ready).
 
@@ -93,6 +97,11 @@ impl EagerHeap {
         Ok(region)
     }
 
+    /// Of a region without live blocks, nothing is fresh any more.
+    pub(super) fn touch_region(&mut self, region: RegionId) {
+        self.untouched_from[region.index() as usize] = u64::MAX;
+    }
+
     pub(super) fn remove_region(
         &mut self,
         region: RegionId,
@@ -162,7 +171,8 @@ impl EagerHeap {
         let untouched_from = &mut self.untouched_from[region.index() as usize];
         let fresh = offset >= *untouched_from;
         *untouched_from = (*untouched_from).max(offset + size);
-        Some(Taken { block: taken.block, region, offset, fresh, pending: !death.is_empty() })
+        let (block, pending) = (taken.block, !death.is_empty());
+        Some(Taken { block, region, offset, fresh, pending, overflow: false })
     }
 
     pub(super) fn free(&mut self, block: BlockId, death: Death<'_>, progress: &dyn Progress) {

@@ -5,7 +5,7 @@ use super::eager::EagerHeap;
 use super::heap::{BlockDeath, CLEAN, Heap, Taken};
 use crate::Epoch;
 use crate::death::Death;
-use crate::frontier::FrontierRef;
+use crate::frontier::{Entry, Frontier, FrontierRef, Merge};
 use crate::inspect::BlockState;
 use crate::offset::tlsf::{BlockId, Config, Need, RegionId, TlsfError};
 use crate::progress::Progress;
@@ -15,8 +15,10 @@ use alloc::boxed::Box;
 /// What an acquire looks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Seek {
-    /// What the requester may use at once.
+    /// What the requester may use at once, where it is usually found.
     Ready,
+    /// What the requester may use at once, wherever it is. Every axis was polled before.
+    Covered,
     /// What it will be able to use soonest.
     Soonest,
     /// The tightest stretch of free memory, ready or not.
@@ -96,6 +98,11 @@ impl Engine {
         either!(self, heap => heap.add_region(bytes))
     }
 
+    /// Nothing of a region is fresh any more.
+    pub(super) fn touch_region(&mut self, region: RegionId) {
+        either!(self, heap => heap.touch_region(region));
+    }
+
     /// Nothing of the region is in use or pending on anything that is not merged with the rest.
     pub(super) fn is_empty(&self, region: RegionId) -> bool {
         match self {
@@ -118,11 +125,53 @@ impl Engine {
         }
     }
 
-    /// Whether what is pending and yet ready is so because the requester's frontier dominates it, and for no other reason.
+    /// Whether what was taken waits for an axis that has not reached its epoch.
     #[inline(always)]
-    pub(super) const fn is_ready_by_dominance(&self) -> bool {
-        // The other finds out by asking how far axes have come, too.
-        matches!(self, Self::Readiness(_))
+    pub(super) fn is_waited_for(
+        &self,
+        taken: &Taken,
+        death: &BlockDeath,
+        progress: &dyn Progress,
+    ) -> bool {
+        let waits = |entry: &Entry| !progress.has_reached(entry.axis, entry.epoch);
+        taken.pending
+            && (death.as_ref().entries().iter().any(waits)
+                || taken.overflow && self.any(taken, &waits))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn any(&self, taken: &Taken, holds: &dyn Fn(&Entry) -> bool) -> bool {
+        let mut any = false;
+        if let Self::Readiness(heap) = self {
+            heap.for_each_entry(taken.block, &BlockDeath::new(), &mut |entry| any |= holds(&entry));
+        }
+        any
+    }
+
+    /// What a requester has to wait for before it uses what was taken: neither known to it nor reached. `None` when that
+    /// is more than a frontier holds.
+    pub(super) fn wait_for(
+        &self,
+        taken: &Taken,
+        death: &BlockDeath,
+        frontier: FrontierRef<'_>,
+        progress: &dyn Progress,
+    ) -> Option<Frontier> {
+        let (mut wait, mut merged) = (Frontier::new(), Merge::Done);
+        let mut visit = |Entry { axis, epoch, .. }: Entry| {
+            if frontier.get(axis) < epoch
+                && !progress.has_reached(axis, epoch)
+                && merged == Merge::Done
+            {
+                merged = wait.advance(axis, epoch);
+            }
+        };
+        match self {
+            Self::Readiness(heap) => heap.for_each_entry(taken.block, death, &mut visit),
+            Self::Eager(_) => death.as_ref().entries().iter().copied().for_each(visit),
+        }
+        (merged == Merge::Done).then_some(wait)
     }
 
     /// [`acquire`](Self::acquire)s what is ready, on the usual way.
@@ -150,8 +199,11 @@ impl Engine {
             (Self::Readiness(heap), Seek::Tightest) => {
                 heap.acquire_compact(need, frontier, progress, requested, death)
             }
-            // Eager merging has no such search.
-            (Self::Eager(_), Seek::Tightest) => None,
+            (Self::Readiness(heap), Seek::Covered) => {
+                heap.acquire_covered(need, frontier, progress, requested, death)
+            }
+            // Eager merging has no such search: its first one looks everywhere.
+            (Self::Eager(_), Seek::Tightest | Seek::Covered) => None,
             (Self::Eager(heap), Seek::Ready | Seek::Soonest) => {
                 let may_wait = seek == Seek::Soonest;
                 heap.acquire(need, frontier, progress, requested, may_wait, death)
@@ -162,6 +214,16 @@ impl Engine {
     #[inline]
     pub(super) fn free(&mut self, block: BlockId, death: Death<'_>, progress: &dyn Progress) {
         either!(self, heap => heap.free(block, death, progress));
+    }
+
+    /// Frees a block as if it had not been acquired.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn cancel(&mut self, block: BlockId, death: Death<'_>, progress: &dyn Progress) {
+        match self {
+            Self::Readiness(heap) => heap.cancel(block, death, progress),
+            Self::Eager(heap) => heap.free(block, death, progress),
+        }
     }
 
     /// Where every block of this death is filed, while progress stands still: the shelf, and the epoch. `None` where each
@@ -214,19 +276,26 @@ impl Engine {
     /// Visits the blocks of a region: offset, size, state.
     pub(super) fn visit(&self, region: RegionId, visit: &mut dyn FnMut(u64, u64, BlockState<'_>)) {
         let offsets = either!(self, heap => heap.offsets());
+        fn state(death: Option<&BlockDeath>) -> BlockState<'_> {
+            match death {
+                None => BlockState::Tainted,
+                Some(death) if death.is_empty() => BlockState::Clean,
+                Some(death) => BlockState::Pending(death.as_ref()),
+            }
+        }
         for block in offsets.blocks(region) {
-            let death;
-            let state = if offsets.shelf_of(block).is_none() {
-                BlockState::Live { requested: offsets.label(block).requested() }
-            } else {
-                death = either!(self, heap => heap.death_of(block));
-                match &death {
-                    None => BlockState::Tainted,
-                    Some(death) if death.is_empty() => BlockState::Clean,
-                    Some(death) => BlockState::Pending(death.as_ref()),
-                }
-            };
-            visit(offsets.offset(block), offsets.size(block), state);
+            let (offset, size) = (offsets.offset(block), offsets.size(block));
+            if offsets.shelf_of(block).is_none() {
+                let requested = offsets.label(block).requested();
+                visit(offset, size, BlockState::Live { requested });
+                continue;
+            }
+            match self {
+                Self::Readiness(heap) => heap.for_each_part(block, &mut |offset, size, death| {
+                    visit(offset, size, state(death));
+                }),
+                Self::Eager(heap) => visit(offset, size, state(heap.death_of(block).as_ref())),
+            }
         }
     }
 }

@@ -9,34 +9,35 @@
 //!   Shelves of other axes are never touched: a thousand blocks in flight there cost nothing.
 //! ```
 //!
-//! Neighbours merge at once within a shelf, where merging takes the later epoch of each axis. Blocks
-//! of different shelves stay apart, so merging never makes a clean block wait; when a block turns clean
-//! it merges with clean neighbours. What merging across shelves *would* give is found through runs
-//! (see [`offset::tlsf`](crate::offset::tlsf)), and only for a requester for whom all parts are ready, or
-//! who may wait.
+//! Clean neighbours merge at once, and so do those that wait for one axis, each piece with its own epoch: a merge never
+//! makes a byte wait longer (see `pieces.rs`). What waits for several axes merges with what dies alike. What stays apart is
+//! joined when it is reached, for a requester for whom all parts are ready (see `ready.rs`), or for one who may wait (see
+//! `spans.rs`).
 //!
 //! # Invariants
-//! - A pending block is on the shelf of exactly the axes it waits for, and none of them had reached its
-//!   epoch when the shelf's axis was last polled.
-//! - It is among the newcomers (`newcomers.rs`), or else listed in that shelf's wheel (`wheel.rs`) under the epoch of
-//!   the set's first axis. An advance deals the newcomers of all shelves out to their wheels.
-//! - `ceiling[i]` is at least the epoch on axis `i` of every block on the shelf.
+//! - A pending block is on the shelf of exactly the axes it waits for, and none of its bytes had reached their
+//!   epoch on the first of them when that axis was last polled.
+//! - It is among the newcomers (`newcomers.rs`), or else listed in that shelf's index (`pending.rs`) under an epoch of
+//!   the set's first axis that none of its bytes waits for less than.
+//! - `ceiling[i]` is at least the epoch on axis `i` of every block on the shelf, `floor[i]` at most.
 //!
 //! # Cost
-//! `free` and `acquire` are O(1) in live, pending and free blocks (`free` amortised: the wheel is swept of
+//! `free` and `acquire` are O(1) in live, pending and free blocks (`free` amortised: an index is swept of
 //! what left now and then), linear in the axes of the death and
 //! of the requester's frontier. A block that turns clean pays for its own move. `poll_all` looks at each
-//! axis once.
+//! axis once. [`acquire_covered`](Heap::acquire_covered) is linear in what the requester's frontier covers.
 
 mod acquire;
 mod compact;
 mod filing;
+mod pieces;
 mod progress;
+mod ready;
 mod spans;
 mod tables;
 
 use super::newcomers::Newcomers;
-use super::wheel::{NONE, Wheel};
+use super::pending::{Listed, NONE, PendingIndex};
 use crate::frontier::FixedFrontier;
 use crate::offset::tlsf::{BlockId, Config, Label, Need, RegionId, Tlsf, TlsfError};
 use crate::pool::MAX_DEATH_AXES;
@@ -59,29 +60,30 @@ pub type BlockDeath = FixedFrontier<MAX_DEATH_AXES>;
 /// What a block carries.
 #[derive(Clone, Copy, Debug)]
 pub struct Slip {
-    /// Pending: the epoch on the shelf's first axis, never 0. Live: the bytes that were asked for.
-    /// Else 0.
+    /// Pending: the epoch on the shelf's first axis, never 0; of a block with pieces at least the latest. Live: the bytes
+    /// that were asked for. Else 0.
     word: u64,
-    /// Row of the epoch table that holds the epochs of all axes, on shelves of several.
+    /// On shelves of several axes the row of the epoch table that holds all of them. On shelves of one axis, and live: the
+    /// row of its pieces, or none.
     row: u32,
-    /// Where the shelf's wheel lists it, or none: newcomers and blocks that do not wait.
-    position: u32,
+    /// The stamp of its entry in the shelf's pending index, or none: newcomers and blocks that do not wait.
+    stamp: u32,
 }
 
 impl Slip {
-    const CLEAN: Self = Self { word: 0, row: NONE, position: NONE };
+    const CLEAN: Self = Self { word: 0, row: NONE, stamp: NONE };
 
     const fn live(requested: u64) -> Self {
         Self { word: requested, ..Self::CLEAN }
     }
 
     const fn pending(epoch: Epoch, row: u32) -> Self {
-        Self { word: epoch, row, position: NONE }
+        Self { word: epoch, row, stamp: NONE }
     }
 
     /// A block in a row of the eager heap's own table. Live: with the bytes that were asked for; else with 0.
     pub(super) const fn in_row(row: u32, requested: u64) -> Self {
-        Self { word: requested, row, position: NONE }
+        Self { word: requested, row, stamp: NONE }
     }
 
     pub(super) const fn row(&self) -> u32 {
@@ -100,18 +102,14 @@ impl Label for Slip {
     }
 }
 
-impl super::wheel::Listed for Tlsf<Slip> {
+impl Listed for Tlsf<Slip> {
     #[inline]
-    fn position(&self, id: u32) -> u32 {
-        self.label(BlockId::from_index(id)).position
+    fn stamp(&self, id: u32) -> u32 {
+        self.label(BlockId::from_index(id)).stamp
     }
     #[inline]
-    fn set_position(&mut self, id: u32, position: u32) {
-        self.label_mut(BlockId::from_index(id)).position = position;
-    }
-    #[inline]
-    fn epoch(&self, id: u32) -> Epoch {
-        self.label(BlockId::from_index(id)).word
+    fn set_stamp(&mut self, id: u32, stamp: u32) {
+        self.label_mut(BlockId::from_index(id)).stamp = stamp;
     }
     #[inline]
     fn shelf(&self, id: u32) -> Option<u32> {
@@ -126,25 +124,70 @@ struct Class {
     axis: Axis,
     /// Sorted. Empty for the clean and the tainted shelf.
     axes: Vec<Axis>,
+    /// Of each axis, an epoch that no block waits for more than.
     ceiling: [Epoch; MAX_DEATH_AXES],
-    wheel: Wheel,
+    /// Of each axis, an epoch that no block waits for less than; of several axes only.
+    floor: [Epoch; MAX_DEATH_AXES],
+    /// The latest epoch of the first axis that blocks were told of.
+    reached: Epoch,
+    index: PendingIndex,
 }
 
-/// The untouched part of a region: what was never handed out.
-#[derive(Clone, Copy, Debug)]
+/// The untouched bytes of a region: what was never handed out.
+#[derive(Clone, Debug)]
 struct Virgin {
     low: u64,
     high: u64,
+    /// What alignment left untouched outside of `low..high`, in order; touched bytes stand between. Usually nothing.
+    rest: Vec<(u64, u64)>,
 }
 
 impl Virgin {
-    /// A part was handed out. What stays untouched is the larger part beside it.
-    fn touch(&mut self, from: u64, to: u64) {
-        if from.saturating_sub(self.low) < self.high.saturating_sub(to) {
-            self.low = to;
-        } else {
-            self.high = from.max(self.low);
+    const fn new(size: u64) -> Self {
+        Self { low: 0, high: size, rest: Vec::new() }
+    }
+
+    /// Bytes are handed out. Whether none of them was before.
+    #[inline(always)]
+    fn touch(&mut self, from: u64, to: u64) -> bool {
+        let mut fresh = false;
+        if to > self.low && from < self.high {
+            fresh = from >= self.low && to <= self.high;
+            let (below, above) = (from.saturating_sub(self.low), self.high.saturating_sub(to));
+            if below != 0 && above != 0 {
+                self.keep_apart(from, to);
+            } else if below < above {
+                self.low = to;
+            } else {
+                self.high = from.max(self.low);
+            }
         }
+        if self.rest.is_empty() { fresh } else { self.touch_rest(from, to) | fresh }
+    }
+
+    /// Of the untouched bytes on both sides, the larger part stays the main one.
+    #[cold]
+    fn keep_apart(&mut self, from: u64, to: u64) {
+        let (below, above) = ((self.low, from), (to, self.high));
+        let (main, rest) =
+            if below.1 - below.0 < above.1 - above.0 { (above, below) } else { (below, above) };
+        (self.low, self.high) = main;
+        let at = self.rest.partition_point(|&(low, _)| low < rest.0);
+        self.rest.insert(at, rest);
+    }
+
+    #[cold]
+    fn touch_rest(&mut self, from: u64, to: u64) -> bool {
+        let first = self.rest.partition_point(|&(_, high)| high <= from);
+        let count = self.rest[first..].iter().take_while(|&&(low, _)| low < to).count();
+        let touched = &self.rest[first..first + count];
+        let (Some(&(low, _)), Some(&(_, high))) = (touched.first(), touched.last()) else {
+            return false;
+        };
+        let fresh = count == 1 && low <= from && to <= high;
+        let left = [(low, from), (to, high)].into_iter().filter(|&(low, high)| low < high);
+        self.rest.splice(first..first + count, left);
+        fresh
     }
 }
 
@@ -161,6 +204,8 @@ pub struct Taken {
     pub fresh: bool,
     /// Some of it was pending: its death is in the `death` that was passed.
     pub pending: bool,
+    /// It waited for more axes than that `death` holds; [`Heap::for_each_entry`] knows all.
+    pub overflow: bool,
 }
 
 /// See the [module](self).
@@ -179,6 +224,7 @@ pub struct Heap {
     /// Epochs of blocks on shelves of several axes.
     rows: Vec<[Epoch; MAX_DEATH_AXES]>,
     vacant_rows: Vec<u32>,
+    pieces: pieces::Pieces,
     virgins: Vec<Virgin>,
     /// Where the rotating looks at shelves go on.
     poll_cursor: usize,
@@ -189,8 +235,10 @@ pub struct Heap {
     recycle_cursor: usize,
     /// Scratch: what an advance made ready.
     ready: Vec<u32>,
-    /// Scratch: newcomers on their way to their wheels.
+    /// Scratch: newcomers on their way to their indexes.
     dealt: Vec<u32>,
+    /// What the last [`part`](Self::part) made.
+    parted: Vec<BlockId>,
     committed: u64,
     reserved: u64,
 }
@@ -208,7 +256,9 @@ impl Heap {
             axis: NO_AXIS,
             axes: Vec::new(),
             ceiling: [0; MAX_DEATH_AXES],
-            wheel: Wheel::new(shelf),
+            floor: [0; MAX_DEATH_AXES],
+            reached: 0,
+            index: PendingIndex::new(shelf),
         };
         Ok(Self {
             tlsf,
@@ -219,6 +269,7 @@ impl Heap {
             multi_shelves: Vec::new(),
             rows: Vec::new(),
             vacant_rows: Vec::new(),
+            pieces: pieces::Pieces::new(),
             virgins: Vec::new(),
             poll_cursor: 0,
             ticks: 0,
@@ -227,6 +278,7 @@ impl Heap {
             recycle_cursor: 0,
             ready: Vec::new(),
             dealt: Vec::new(),
+            parted: Vec::new(),
             committed: 0,
             reserved: 0,
         })
@@ -279,7 +331,7 @@ impl Heap {
         let (region, block) = self.tlsf.add_region(bytes, Slip::CLEAN)?;
         let size = self.tlsf.size(block);
         self.committed += size;
-        let virgin = Virgin { low: 0, high: size };
+        let virgin = Virgin::new(size);
         let index = region.index() as usize;
         if index == self.virgins.len() {
             self.virgins.push(virgin);
@@ -288,6 +340,13 @@ impl Heap {
         }
         self.tlsf.insert(block, CLEAN, Slip::CLEAN);
         Ok(region)
+    }
+
+    /// Nothing of a region is fresh any more.
+    pub fn touch_region(&mut self, region: RegionId) {
+        if let Some(virgin) = self.virgins.get_mut(region.index() as usize) {
+            *virgin = Virgin::new(0);
+        }
     }
 
     /// Removes a region that is wholly clean. Returns its bytes, `None` when something of it is in use
@@ -333,32 +392,35 @@ impl Heap {
     /// When one is broken.
     pub fn check(&self) {
         self.tlsf.check();
-        for id in 0..self.tlsf.capacity() as u32 {
-            let slip = self.tlsf.label(BlockId::from_index(id));
-            assert!(!self.newcomers.contains(id) || slip.position == NONE, "listed twice");
+        let mut pieced = 0;
+        for region in self.tlsf.regions() {
+            for block in self.tlsf.blocks(region) {
+                self.check_pieces(block);
+                pieced += usize::from(self.is_pieced(block));
+            }
         }
-        for (shelf, class) in self.classes.iter().enumerate() {
+        assert_eq!(pieced, self.rows_of_pieces(), "rows of pieces");
+        for (shelf, class) in self.classes.iter().enumerate().skip(FIRST_PENDING as usize) {
             let mut listed = 0;
-            let mut visit = |id| {
+            let mut visit = |id: u32, epoch: Epoch| {
                 let block = BlockId::from_index(id);
                 listed += self.tlsf.size(block);
-                assert_eq!(self.tlsf.shelf_of(block), Some(shelf as u32));
-                for (i, _) in class.axes.iter().enumerate() {
+                assert!(epoch <= self.earliest(block), "listed too late");
+                assert!(self.earliest(block) > class.reached, "reached and not clean");
+                for i in 0..class.axes.len() {
                     assert!(self.epoch_of(block, i) <= class.ceiling[i], "above the ceiling");
+                    assert!(self.epoch_of(block, i) >= class.floor[i], "below the floor");
                 }
             };
-            class.wheel.check(&self.tlsf, &mut visit);
-            let here =
-                |id: &&u32| self.tlsf.shelf_of(BlockId::from_index(**id)) == Some(shelf as u32);
-            self.newcomers
-                .ids()
-                .iter()
-                .filter(here)
-                .filter(|_| shelf != CLEAN as usize)
-                .for_each(|&id| visit(id));
-            if shelf != CLEAN as usize {
-                assert_eq!(listed, self.tlsf.shelf_bytes(shelf as u32), "shelf {shelf}");
+            class.index.check(&self.tlsf, &mut visit);
+            for &id in self.newcomers.ids() {
+                let block = BlockId::from_index(id);
+                let waits = self.tlsf.label(block).stamp == NONE;
+                if waits && self.tlsf.shelf_of(block) == Some(shelf as u32) {
+                    visit(id, 0);
+                }
             }
+            assert_eq!(listed, self.tlsf.shelf_bytes(shelf as u32), "shelf {shelf}");
         }
     }
 }

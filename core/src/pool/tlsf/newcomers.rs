@@ -1,4 +1,4 @@
-//! Blocks that began to wait since an axis last moved: not in a wheel yet, because most are taken again before.
+//! Blocks that began to wait since an axis last moved: not in an index yet, because most are taken again before.
 //!
 //! ```text
 //!   queued   0 1 0 0 1 1 0 …      a bit for each block that is in the list
@@ -62,8 +62,9 @@ impl Newcomers {
         &self.list
     }
 
-    /// Whether the block is in the list, for tests.
-    pub(super) fn contains(&self, id: u32) -> bool {
+    /// Whether the block is in the list.
+    #[cfg(test)]
+    fn contains(&self, id: u32) -> bool {
         self.queued.get(id as usize / 64).is_some_and(|word| word >> (id % 64) & 1 != 0)
     }
 }

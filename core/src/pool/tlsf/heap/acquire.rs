@@ -7,13 +7,13 @@
 //! ```
 //!
 //! # Invariants
-//! What remains of a block that was cut keeps its shelf, its epochs and its place in the wheel.
+//! What remains of a block that was cut keeps its shelf, its epochs and its entry in the pending index.
 //!
 //! # Cost
 //! O(1) in blocks. Under a frontier of at most one axis, usually two looks at bins and one cut.
 
-use super::super::wheel::{NONE, Wheel};
-use super::{BlockDeath, CLEAN, Heap, NO_AXIS, Slip, Taken};
+use super::super::pending::NONE;
+use super::{BlockDeath, CLEAN, Heap, Slip, Taken};
 use crate::frontier::{Entry, FrontierRef, Merge};
 use crate::offset::tlsf::{BlockId, Need, Place, RegionId};
 use crate::progress::Progress;
@@ -27,8 +27,8 @@ pub(super) const MAX_LOOKS: usize = 256;
 /// memory either.
 #[inline(always)]
 fn apart(taken: Option<Taken>) -> Option<Taken> {
-    let Taken { block, region, offset, fresh, pending } = taken?;
-    Some(Taken { block, region, offset, fresh, pending })
+    let Taken { block, region, offset, fresh, pending, overflow } = taken?;
+    Some(Taken { block, region, offset, fresh, pending, overflow })
 }
 
 impl Heap {
@@ -52,22 +52,24 @@ impl Heap {
             [Entry { axis, epoch }] if self.multi_shelves.is_empty() => (self.single(axis), epoch),
             _ => return apart(self.acquire_any(need, frontier, requested, death)),
         };
-        let axis = match self.classes.get(shelf as usize) {
-            Some(class) if class.ceiling[0] > epoch => {
-                return apart(self.acquire_any(need, frontier, requested, death));
-            }
-            Some(class) => class.axis,
-            None => NO_AXIS,
-        };
+        if self.classes.get(shelf as usize).is_some_and(|class| class.ceiling[0] > epoch) {
+            return apart(self.acquire_any(need, frontier, requested, death));
+        }
         let Some(head) = self.tlsf.find_head(CLEAN, shelf, need) else {
             return apart(self.acquire_any(need, frontier, requested, death));
         };
+        let mut row = NONE;
         if head.shelf == CLEAN {
             death.clear();
         } else {
-            death.become_entry(axis, self.tlsf.label(head.block).word);
+            let slip = self.tlsf.label(head.block);
+            row = slip.row;
+            death.become_entry(self.classes.as_slice()[head.shelf as usize].axis, slip.word);
         }
         let cut = self.tlsf.cut_head(head, need, |slip| *slip = Slip::live(requested))?;
+        if row != NONE {
+            self.deal_pieces(head.block, row, cut.block, death);
+        }
         let size = self.tlsf.bytes(need);
         Some(self.took(cut.block, cut.offset, size, cut.region, head.shelf != CLEAN))
     }
@@ -119,10 +121,7 @@ impl Heap {
         if !self.multi_shelves.is_empty() && !frontier.is_empty() {
             best = self.find_multi(need, frontier, best);
         }
-        if let Some(place) = best {
-            return self.take(place, requested, death);
-        }
-        self.take_ready_run(need, frontier, requested, death)
+        self.take(best?, requested, death)
     }
 
     pub(super) fn find_multi(
@@ -162,16 +161,22 @@ impl Heap {
         requested: u64,
         death: &mut BlockDeath,
     ) -> Option<Taken> {
+        let block = place.block;
+        if self.is_pieced(block) {
+            let (start, units) = place.part();
+            return self.take_range(block, block, start, units, requested, death);
+        }
         death.clear();
-        let block = self.take_part(place, requested, death)?;
-        Some(self.took_block(block, death))
+        let merged = self.join_death(block, death);
+        let block = self.take_part(place, requested)?;
+        Some(self.took_block(block, !death.is_empty(), merged != Merge::Done))
     }
 
     /// A block became live: counts it.
-    pub(super) fn took_block(&mut self, block: BlockId, death: &BlockDeath) -> Taken {
+    pub(super) fn took_block(&mut self, block: BlockId, pending: bool, overflow: bool) -> Taken {
         let (offset, size) = (self.tlsf.offset(block), self.tlsf.size(block));
         let region = self.tlsf.region(block);
-        self.took(block, offset, size, region, !death.is_empty())
+        Taken { overflow, ..self.took(block, offset, size, region, pending) }
     }
 
     #[inline(always)]
@@ -184,64 +189,27 @@ impl Heap {
         pending: bool,
     ) -> Taken {
         self.reserved += size;
-        let end = offset + size;
         let virgin = &mut self.virgins.as_mut_slice()[region.index() as usize];
-        let mut fresh = false;
-        if end > virgin.low && offset < virgin.high {
-            fresh = offset >= virgin.low && end <= virgin.high;
-            virgin.touch(offset, end);
-        }
-        Taken { block, region, offset, fresh, pending }
+        let fresh = virgin.touch(offset, offset + size);
+        Taken { block, region, offset, fresh, pending, overflow: false }
     }
 
-    /// Takes a place of one free block and joins its death into `death`.
-    pub(super) fn take_part(
-        &mut self,
-        place: Place,
-        requested: u64,
-        death: &mut BlockDeath,
-    ) -> Option<BlockId> {
+    /// Takes a place of one free block that has no pieces.
+    pub(super) fn take_part(&mut self, place: Place, requested: u64) -> Option<BlockId> {
         let source = place.block;
         let shelf = self.tlsf.shelf_of(source)?;
-        if shelf == CLEAN {
-            let taken = self.tlsf.take(place, Slip::live(requested))?;
-            if let Some(loose) = taken.loose {
-                self.tlsf.insert(loose, CLEAN, Slip::CLEAN);
-            }
-            return Some(taken.block);
-        }
-        let (epoch, row) = {
-            let slip = self.tlsf.label(source);
-            (slip.word, slip.row)
-        };
-        let class = &mut self.classes[shelf as usize];
-        match class.axes[..] {
-            [axis] if death.is_empty() => death.become_entry(axis, epoch),
-            _ => {
-                let merged = self.join_death(source, death);
-                // Of several parts, only those are chosen whose deaths fit into one.
-                assert!(merged == Merge::Done, "took blocks whose deaths do not fit into one");
-            }
-        }
-        // A remainder keeps its source's id and place in the wheel; only a source that is used up leaves
-        // it. Unlink first: the label is gone afterwards.
-        let gone = self.tlsf.uses_up(place);
-        if gone {
-            Wheel::remove(&mut self.tlsf, source.index());
-        }
-        let Some(taken) = self.tlsf.take(place, Slip::live(requested)) else {
-            if gone {
-                self.begins_to_wait(source);
-            }
-            return None;
-        };
-        if gone {
+        let Slip { word, row, .. } = *self.tlsf.label(source);
+        let taken = self.tlsf.take(place, Slip::live(requested))?;
+        if taken.source_gone {
+            // A remainder keeps its source's id, epochs and entry; a source that was used up has none.
             self.drop_row(row);
         }
         if let Some(loose) = taken.loose {
             let row = self.copy_row(row);
-            self.tlsf.insert(loose, shelf, Slip::pending(epoch, row));
-            self.begins_to_wait(loose);
+            self.tlsf.insert(loose, shelf, Slip { word, row, stamp: NONE });
+            if shelf >= super::FIRST_PENDING {
+                self.begins_to_wait(loose);
+            }
         }
         Some(taken.block)
     }

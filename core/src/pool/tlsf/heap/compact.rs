@@ -15,13 +15,15 @@
 //! O(1): a bounded number of runs, of shelves and of blocks on each is looked at.
 
 use super::acquire::MAX_LOOKS;
-use super::spans::{RUN_PROBES, WAIT_PROBES};
+use super::spans::RUN_PROBES;
 use super::{BlockDeath, CLEAN, FIRST_PENDING, Heap, TAINTED, Taken};
 use crate::Epoch;
-use crate::frontier::{FrontierRef, Merge};
+use crate::frontier::FrontierRef;
 use crate::offset::tlsf::{BlockId, Need, Place, Side};
 use crate::progress::Progress;
 
+/// Shelves that a search looks at.
+const WAIT_PROBES: usize = 32;
 /// Bins of a shelf, and blocks of a bin, that are looked at.
 const BINS: usize = 2;
 const PER_BIN: usize = 8;
@@ -88,12 +90,9 @@ impl Heap {
         progress: &dyn Progress,
     ) -> Option<Window> {
         let (first, last, end, size) = self.tlsf.window(first, last, need)?;
-        let mut death = BlockDeath::new();
         let mut lag = 0;
         for block in self.tlsf.blocks_between(first, last) {
-            if self.tlsf.shelf_of(block) == Some(TAINTED)
-                || self.join_death(block, &mut death) != Merge::Done
-            {
+            if self.tlsf.shelf_of(block) == Some(TAINTED) {
                 return None;
             }
             lag = lag.max(self.lag(block, frontier, progress));

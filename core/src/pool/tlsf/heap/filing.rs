@@ -3,16 +3,17 @@
 //! ```text
 //!   death idle, or reached      ──▶ clean
 //!         unknown               ──▶ tainted
-//!         {A@5}                 ──▶ shelf {A}, under the later epoch of what merges
-//!         {A@5, B@7}            ──▶ shelf {A, B}, each epoch the later one
+//!         {A@5}                 ──▶ shelf {A}, merged with its neighbours there; see `pieces.rs`
+//!         {A@5, B@7}            ──▶ shelf {A, B}, merged with neighbours of the same death
 //! ```
 //!
 //! # Cost
 //! O(1), linear in the axes of the death.
 
-use super::super::wheel::NONE;
+use super::super::pending::{NONE, PendingIndex};
+use super::pieces::Beside;
 use super::progress::Standing;
-use super::{BlockDeath, CLEAN, Heap, Slip, TAINTED};
+use super::{CLEAN, Heap, Slip, TAINTED};
 use crate::death::Death;
 use crate::frontier::Entry;
 use crate::offset::tlsf::{BlockId, InHand};
@@ -27,6 +28,10 @@ impl Heap {
     /// When the block is not live.
     #[inline(always)]
     pub fn free(&mut self, block: BlockId, death: Death<'_>, progress: &dyn Progress) {
+        if self.tlsf.label(block).row != NONE {
+            assert!(self.tlsf.is_live(block), "freed a block that is not live");
+            self.forget_pieces(block);
+        }
         match death {
             Death::Idle => self.free_plain(block, CLEAN),
             Death::Unknown => self.free_plain(block, TAINTED),
@@ -56,13 +61,17 @@ impl Heap {
     /// When a block is not live.
     #[inline(always)]
     pub fn file_each(&mut self, blocks: impl Iterator<Item = BlockId>, shelf: u32, epoch: Epoch) {
-        let (mut blocks, mut in_hand) = (blocks, None);
+        let (mut blocks, mut in_hand): (_, Option<InHand>) = (blocks, None);
         loop {
             let block = blocks.next();
             if let Some(block) = block {
                 self.reserved -= self.tlsf.live_bytes(block);
-                // It bears an epoch that is as late, and its place in the wheel stays.
+                if self.tlsf.label(block).row != NONE {
+                    self.forget_pieces(block);
+                }
+                // All of it has this epoch.
                 if let Some(merged) = &mut in_hand
+                    && self.is_all(merged.block, epoch)
                     && self.tlsf.extend(merged, block, shelf)
                 {
                     continue;
@@ -74,6 +83,12 @@ impl Heap {
             let Some(block) = block else { return };
             in_hand = self.shelve_in_hand(block, shelf, epoch);
         }
+    }
+
+    #[inline(always)]
+    fn is_all(&self, block: BlockId, epoch: Epoch) -> bool {
+        let slip = self.tlsf.label(block);
+        slip.word == epoch && slip.row == NONE
     }
 
     #[inline(never)]
@@ -128,25 +143,10 @@ impl Heap {
     /// Files a block as clean or tainted.
     #[inline(never)]
     pub(super) fn shelve_plain(&mut self, block: BlockId, shelf: u32) {
-        let leave = |other: &mut Slip| {
-            other.position = NONE;
-            0
-        };
         let write = |slip: &mut Slip, _| *slip = Slip::CLEAN;
-        let merged = self.tlsf.release(block, shelf, 0, |_, other, _| leave(other), write);
-        let bears = match merged {
-            Some(merged) => {
-                self.tlsf.put_down(merged, shelf);
-                merged.block
-            }
-            None => {
-                let leave = &mut |_, other: &mut Slip| leave(other);
-                self.tlsf.release_beside(block, shelf, 0, leave, &mut { write });
-                block
-            }
-        };
-        if shelf == TAINTED {
-            self.begins_to_wait(bears);
+        match self.tlsf.release(block, shelf, 0, |_, _, _| 0, write) {
+            Some(merged) => self.tlsf.put_down(merged, shelf),
+            None => self.tlsf.release_beside(block, shelf, Slip::CLEAN, &mut |_| true),
         }
     }
 
@@ -167,92 +167,85 @@ impl Heap {
         if class.ceiling[0] < epoch {
             class.ceiling[0] = epoch;
         }
-        // Of the neighbour whose id the merged block bears, if any.
-        let mut before = 0;
-        let join = |rank: Epoch, other: &mut Slip, bears| {
-            if bears {
-                before = other.word;
-            } else {
-                other.position = NONE;
-            }
+        let (start, units) = self.tlsf.extent(block);
+        let mut sides = [Beside { word: 0, row: NONE }; 2];
+        let (mut count, mut alike) = (0, true);
+        // The neighbour whose id the merged block bears is the first.
+        let join = |rank: Epoch, other: &mut Slip, _| {
+            alike &= (other.word == epoch) & (other.row == NONE);
+            sides[count] = Beside { word: other.word, row: other.row };
+            count += 1;
             rank.max(other.word)
         };
-        // Live blocks and those of one axis have no row, and a live one is not listed.
-        let (mut latest, mut position) = (0, NONE);
+        // A live block is not listed.
+        let mut stamp = NONE;
         let write = |slip: &mut Slip, rank| {
             slip.word = rank;
-            (latest, position) = (rank, slip.position);
+            stamp = slip.stamp;
         };
         let merged = self.tlsf.release(block, shelf, epoch, join, write);
         let Some(merged) = merged else {
             self.shelve_single_beside(block, shelf, epoch);
             return None;
         };
-        if position == NONE {
+        if !alike {
+            let extent = (start, start + units);
+            let units = merged.units();
+            if self.write_pieces(merged.block, extent, units, shelf, epoch, sides) {
+                self.tlsf.put_down(merged, shelf);
+                self.part(merged.block);
+                return None;
+            }
+        }
+        // The neighbour's entry stays good, if nothing that merged waits for less.
+        if stamp == NONE {
             // It may be among the newcomers already.
             self.newcomers.enter(merged.block.index());
-        } else if !class.wheel.may_stay(before, latest) {
-            // The later epoch belongs into another slot than that of the neighbour.
+        } else if !alike && (count == 2 || epoch < sides[0].word) {
             self.begins_to_wait(merged.block);
         }
         Some(merged)
     }
 
+    /// Beside free blocks of any shelf. Only what dies alike is merged: there is no hurry.
     #[inline(never)]
-    fn shelve_single_beside(&mut self, block: BlockId, shelf: u32, epoch: Epoch) {
-        let mut join = |rank: Epoch, other: &mut Slip| {
-            other.position = NONE;
-            rank.max(other.word)
-        };
-        let mut write = |slip: &mut Slip, rank| slip.word = rank;
-        self.tlsf.release_beside(block, shelf, epoch, &mut join, &mut write);
+    pub(super) fn shelve_single_beside(&mut self, block: BlockId, shelf: u32, epoch: Epoch) {
+        let slip = Slip::pending(epoch, NONE);
+        let mut join = |other: &mut Slip| other.word == epoch && other.row == NONE;
+        self.tlsf.release_beside(block, shelf, slip, &mut join);
         self.begins_to_wait(block);
     }
 
     /// A block that was filed is a newcomer.
     #[inline]
     pub(super) fn begins_to_wait(&mut self, block: BlockId) {
-        self.tlsf.label_mut(block).position = NONE;
+        PendingIndex::remove(&mut self.tlsf, block.index());
         self.newcomers.enter(block.index());
     }
 
-    /// Files a block on the pending shelf of several axes.
+    /// Files a block on the pending shelf of several axes, and merges it with neighbours that die alike.
     fn shelve_several(&mut self, block: BlockId, shelf: u32, epochs: &[Epoch]) {
         let class = &mut self.classes[shelf as usize];
-        for (ceiling, &epoch) in class.ceiling.iter_mut().zip(epochs) {
-            *ceiling = (*ceiling).max(epoch);
+        let is_first = self.tlsf.shelf_is_empty(shelf);
+        for (i, &epoch) in epochs.iter().enumerate() {
+            class.ceiling[i] = class.ceiling[i].max(epoch);
+            class.floor[i] = if is_first { epoch } else { class.floor[i].min(epoch) };
         }
-        let mut joined = [0; MAX_DEATH_AXES];
-        joined[..epochs.len()].copy_from_slice(epochs);
+        let mut own = [0; MAX_DEATH_AXES];
+        own[..epochs.len()].copy_from_slice(epochs);
         let (rows, vacant_rows) = (&self.rows, &mut self.vacant_rows);
-        let mut join = |_, other: &mut Slip| {
-            for (mine, other) in joined.iter_mut().zip(rows[other.row as usize]) {
-                *mine = (*mine).max(other);
+        let mut join = |other: &mut Slip| {
+            let alike = rows[other.row as usize] == own;
+            if alike {
+                vacant_rows.push(other.row);
             }
-            vacant_rows.push(other.row);
-            other.position = NONE;
-            joined[0]
+            alike
         };
-        let mut write = |slip: &mut Slip, rank| *slip = Slip::pending(rank, NONE);
-        self.tlsf.release_beside(block, shelf, epochs[0], &mut join, &mut write);
-        let row = self.new_row(joined);
+        let slip = Slip::pending(epochs[0], NONE);
+        self.tlsf.release_beside(block, shelf, slip, &mut join);
+        let row = self.new_row(own);
         self.tlsf.label_mut(block).row = row;
         self.begins_to_wait(block);
-    }
-
-    /// Files a block under a death that was written down before.
-    pub(super) fn shelve_join(&mut self, block: BlockId, death: &BlockDeath) {
-        let (mut axes, mut epochs) = ([Axis::from_bits(0); MAX_DEATH_AXES], [0; MAX_DEATH_AXES]);
-        let entries = death.as_ref().entries();
-        for (i, entry) in entries.iter().enumerate() {
-            (axes[i], epochs[i]) = (entry.axis, entry.epoch);
-        }
-        self.shelve_among(
-            block,
-            &axes[..entries.len()],
-            &epochs[..entries.len()],
-            &crate::NoProgress,
-        );
     }
 
     /// Files a block that waits for these axes. The caller saw that none is reached, but axes move on by themselves: the
@@ -272,7 +265,7 @@ impl Heap {
             let reached = progress.reached(axes[0]);
             self.advance(shelf, reached, progress);
             match self.known_shelf(axes) {
-                Some(shelf) if self.classes[shelf as usize].wheel.reached() >= epochs[0] => {
+                Some(shelf) if self.classes[shelf as usize].reached >= epochs[0] => {
                     (axes, epochs) = (&axes[1..], &epochs[1..]);
                 }
                 _ => break,

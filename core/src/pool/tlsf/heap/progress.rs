@@ -7,8 +7,8 @@
 //! # Cost
 //! A block that is ready pays for its own move; those that are not cost nothing.
 
-use super::super::wheel::NONE;
-use super::{CLEAN, FIRST_PENDING, Heap, Slip, TAINTED};
+use super::super::pending::NONE;
+use super::{CLEAN, FIRST_PENDING, Heap, Slip};
 use crate::offset::tlsf::{BlockId, Neighbour};
 use crate::pool::MAX_DEATH_AXES;
 use crate::progress::Progress;
@@ -30,7 +30,7 @@ pub(super) enum Standing {
 impl Heap {
     /// Looks at every axis that blocks wait for; blocks turn clean, or wait for fewer axes. Returns
     /// whether any did. `beyond` is asked for each axis with the latest epoch waited for, when progress
-    /// does not know that it was reached.
+    /// does not know that it was reached, and if not that, with one after the other from the earliest on.
     pub fn poll_all(
         &mut self,
         progress: &dyn Progress,
@@ -44,30 +44,43 @@ impl Heap {
                 if (class.axes.len() > 1) != (pass == 0) || self.tlsf.shelf_is_empty(shelf) {
                     continue;
                 }
-                let (axis, ceiling) = (class.axes[0], class.ceiling[0]);
+                let (axis, ceiling) = (class.axis, class.ceiling[0]);
                 let mut reached = progress.reached(axis);
-                if reached < ceiling && beyond(axis, ceiling) == Some(true) {
+                let answer = if reached < ceiling { beyond(axis, ceiling) } else { None };
+                if answer == Some(true) {
                     reached = ceiling;
                 }
                 self.advance(shelf, reached, progress);
+                if answer == Some(false) {
+                    self.deal_newcomers();
+                    // Blocks that move on may leave the shelf to other axes.
+                    while let Some(class) = self.classes.get_mut(shelf as usize)
+                        && class.axis == axis
+                        && let Some(next) = class.index.earliest(&self.tlsf)
+                        && beyond(axis, next) == Some(true)
+                    {
+                        self.advance(shelf, next, progress);
+                    }
+                }
             }
         }
         self.moves != before
     }
 
-    /// Everything free becomes clean: the device is quiescent.
+    /// Everything free becomes clean: the device is quiescent. O(blocks).
     pub fn quiesce(&mut self) {
-        self.deal_newcomers(NONE, &mut Vec::new());
-        for shelf in TAINTED..self.classes.len() as u32 {
-            let mut all = core::mem::take(&mut self.ready);
-            self.classes[shelf as usize].wheel.take_all(&mut self.tlsf, &mut all);
-            for id in all.drain(..) {
-                let block = BlockId::from_index(id);
-                let row = self.tlsf.label(block).row;
+        let regions = self.tlsf.regions();
+        let waits = |block: &BlockId| self.tlsf.shelf_of(*block).is_some_and(|on| on != CLEAN);
+        let all: Vec<_> =
+            regions.flat_map(|region| self.tlsf.blocks(region)).filter(waits).collect();
+        for block in all {
+            let row = self.tlsf.label(block).row;
+            if self.is_pieced(block) {
+                self.forget_pieces(block);
+            } else {
                 self.drop_row(row);
-                self.turn_clean(block);
             }
-            self.ready = all;
+            self.turn_clean(block);
         }
     }
 
@@ -86,7 +99,7 @@ impl Heap {
             return if reached >= epoch { Standing::Reached } else { Standing::Unlisted };
         };
         // A host may have vouched for more than progress knows.
-        let known = class.wheel.reached();
+        let known = class.reached;
         if reached > known {
             self.advance(shelf, reached, progress);
         }
@@ -96,21 +109,26 @@ impl Heap {
     /// An axis of a shelf got somewhere: what waited for no more than that turns clean, or moves on to
     /// the shelf of the axes that it still waits for.
     pub(super) fn advance(&mut self, shelf: u32, to: Epoch, progress: &dyn Progress) {
-        if to <= self.classes[shelf as usize].wheel.reached() {
+        if to <= self.classes[shelf as usize].reached {
             return;
         }
+        self.classes[shelf as usize].reached = to;
+        self.deal_newcomers();
         // What moves on may make another shelf advance, so the scratch goes along.
         let mut ready = core::mem::take(&mut self.ready);
-        self.classes[shelf as usize].wheel.advance(&mut self.tlsf, to, &mut ready);
-        self.deal_newcomers(shelf, &mut ready);
-        self.moves += ready.len() as u64;
+        self.classes[shelf as usize].index.advance(&mut self.tlsf, to, &mut ready);
+        let is_single = self.classes[shelf as usize].axes.len() == 1;
         for id in ready.drain(..) {
             let block = BlockId::from_index(id);
-            let row = self.tlsf.label(block).row;
-            if row == NONE {
-                self.turn_clean(block);
+            let earliest = self.earliest(block);
+            if earliest > to {
+                // The bytes that waited for less were cut off.
+                self.classes[shelf as usize].index.insert(&mut self.tlsf, id, earliest);
+            } else if is_single {
+                self.turn_pieces_clean(block, to);
             } else {
-                self.move_on(block, shelf, row, progress);
+                self.moves += 1;
+                self.move_on(block, shelf, self.tlsf.label(block).row, progress);
             }
         }
         self.ready = ready;
@@ -119,23 +137,37 @@ impl Heap {
         }
     }
 
-    /// Deals the newcomers out to the wheels of their shelves. Those of `advanced` that are reached become
-    /// `ready`; other shelves' come out when their own axis next moves.
-    fn deal_newcomers(&mut self, advanced: u32, ready: &mut Vec<u32>) {
+    /// What waited for no more than `to` of a block on a shelf of one axis turns clean.
+    fn turn_pieces_clean(&mut self, block: BlockId, to: Epoch) {
+        if !self.is_pieced(block) {
+            self.moves += 1;
+            return self.turn_clean(block);
+        }
+        self.part(block);
+        let mut parted = core::mem::take(&mut self.parted);
+        for part in parted.drain(..) {
+            // One that could not be parted goes on to wait as a whole.
+            if !self.is_pieced(part) && self.tlsf.label(part).word <= to {
+                self.moves += 1;
+                self.turn_clean(part);
+            }
+        }
+        self.parted = parted;
+    }
+
+    /// Lists the newcomers in the indexes of their shelves.
+    pub(super) fn deal_newcomers(&mut self) {
         let mut all = core::mem::take(&mut self.dealt);
         self.newcomers.take(&mut all);
         for id in all.drain(..) {
+            let block = BlockId::from_index(id);
             // It may have been taken since, or have turned clean.
-            match self.tlsf.shelf_of(BlockId::from_index(id)) {
-                None | Some(CLEAN) => {}
-                Some(shelf) => {
-                    let wheel = &mut self.classes[shelf as usize].wheel;
-                    if shelf == advanced {
-                        wheel.settle(&mut self.tlsf, id, ready);
-                    } else {
-                        wheel.insert(&mut self.tlsf, id);
-                    }
-                }
+            if let Some(shelf) = self.tlsf.shelf_of(block)
+                && shelf >= FIRST_PENDING
+                && self.tlsf.label(block).stamp == NONE
+            {
+                let earliest = self.earliest(block);
+                self.classes[shelf as usize].index.insert(&mut self.tlsf, id, earliest);
             }
         }
         self.dealt = all;
@@ -162,13 +194,13 @@ impl Heap {
         if !self.tlsf.shelf_is_empty(shelf as u32) {
             let class = &self.classes[shelf];
             let reached = progress.reached(class.axis);
-            if reached > class.wheel.reached() {
+            if reached > class.reached {
                 self.advance(shelf as u32, reached, progress);
             }
         }
     }
 
-    /// A free block that left its wheel becomes clean and merges with clean neighbours.
+    /// A free block that left its index becomes clean and merges with clean neighbours.
     pub(super) fn turn_clean(&mut self, block: BlockId) {
         self.tlsf.move_to(block, CLEAN, Slip::CLEAN);
         for neighbour in self.tlsf.neighbours(block) {

@@ -1,33 +1,33 @@
-//! Searches beyond single ready blocks: adjacent blocks that fit together, and blocks that are not
-//! ready yet.
+//! Waiting: the blocks that are ready soonest, one or several adjacent ones; and taking what spans several blocks.
 //!
 //! ```text
-//!   │ live │ {A@3} │ clean │ {B@7} │ live │     for {A@3}: the first two, as one
+//!   │ live │ {A@3} │ clean │ {B@7} │ live │     for {A@3}: the first two, as one (see `ready.rs`)
 //!                                              for who waits: all three, after B@7
 //! ```
 //!
 //! # Cost
-//! Bounded by constants: a few shelves, a few runs, and the blocks of a run.
+//! A few blocks of each shelf that has some, a few runs, and the blocks of a run. Only where these hold nothing that can be
+//! waited for, all runs large enough are looked at, and the blocks that hold an aligned request by chance; and all blocks,
+//! where a stretch is too long to be one run.
 
-use super::super::wheel::NONE;
-use super::acquire::MAX_LOOKS;
+use super::super::pending::NONE;
 use super::{BlockDeath, FIRST_PENDING, Heap, TAINTED, Taken};
 use crate::frontier::{Entry, FrontierRef, Merge};
 use crate::offset::tlsf::{BlockId, Need, Place, Side};
 use crate::pool::MAX_DEATH_AXES;
 use crate::progress::Progress;
 use crate::{Axis, Epoch};
-use alloc::vec::Vec;
+use alloc::collections::VecDeque;
 
-/// Shelves that a search for the soonest block looks at.
-pub(super) const WAIT_PROBES: usize = 32;
-/// Runs that a search looks at.
+/// Runs that a search looks at first.
 pub(super) const RUN_PROBES: usize = 8;
+
+/// Adjacent blocks, and how long the slowest has to go.
+type Span = (Epoch, BlockId, BlockId);
 
 impl Heap {
     /// Takes the pending block, or the adjacent ones, that will be ready soonest, and writes down its
-    /// death. Ready soonest is whose farthest axis has the fewest epochs to go. The search looks at a
-    /// bounded number of blocks.
+    /// death. Ready soonest is whose farthest axis has the fewest epochs to go.
     pub fn acquire_pending(
         &mut self,
         need: Need,
@@ -38,16 +38,11 @@ impl Heap {
     ) -> Option<Taken> {
         let mut soonest: Option<(Epoch, u64, Place)> = None;
         let shelves = self.classes.len();
-        let mut probes = 0;
-        for step in 0..shelves.min(MAX_LOOKS) {
+        for step in 0..shelves {
             let shelf = (self.poll_cursor + step) % shelves;
             if shelf < FIRST_PENDING as usize || self.tlsf.shelf_is_empty(shelf as u32) {
                 continue;
             }
-            if probes == WAIT_PROBES {
-                break;
-            }
-            probes += 1;
             self.tlsf.candidates(shelf as u32, need, 4, 2, &mut |place| {
                 let key = (self.lag(place.block, frontier, progress), self.tlsf.size(place.block));
                 if soonest.is_none_or(|(lag, size, _)| key < (lag, size)) {
@@ -56,7 +51,17 @@ impl Heap {
                 true
             });
         }
-        let span = self.soonest_span(need, frontier, progress);
+        let mut span = self.soonest_in_runs(need, frontier, progress, RUN_PROBES);
+        if soonest.is_none() && span.is_none() {
+            let by_place = (FIRST_PENDING..shelves as u32)
+                .find_map(|shelf| self.tlsf.find_by_place(shelf, need));
+            if let Some(place) = by_place {
+                return self.take(place, requested, death);
+            }
+            span = self
+                .soonest_in_runs(need, frontier, progress, usize::MAX)
+                .or_else(|| self.soonest_anywhere(need, frontier, progress));
+        }
         match (soonest, span) {
             (Some((lag, ..)), Some((span_lag, first, last))) if span_lag < lag => {
                 self.take_span(first, last, need, Side::Left, requested, death)
@@ -69,92 +74,76 @@ impl Heap {
         }
     }
 
-    /// Adjacent blocks that are all ready for the requester, found through the runs.
-    pub(super) fn take_ready_run(
-        &mut self,
-        need: Need,
-        frontier: FrontierRef<'_>,
-        requested: u64,
-        death: &mut BlockDeath,
-    ) -> Option<Taken> {
-        let mut found = None;
-        'runs: for run in self.tlsf.runs(need, RUN_PROBES) {
-            let mut first = None;
-            let mut joined = BlockDeath::new();
-            for block in self.tlsf.run_blocks(run) {
-                if !self.covers(frontier, block) {
-                    first = None;
-                    continue;
-                }
-                let mut from = *first.get_or_insert(block);
-                if from == block {
-                    joined.clear();
-                }
-                // A requester may cover more axes than the death of one block can hold.
-                while self.join_death(block, &mut joined) != Merge::Done {
-                    joined.clear();
-                    let mut rest = self.tlsf.blocks_between(from, block).skip(1);
-                    from = rest.next().unwrap_or(block);
-                    let between = self.tlsf.blocks_between(from, block);
-                    for before in between.take_while(|&before| before != block) {
-                        // Cannot overflow: with one block more it did not.
-                        let _ = self.join_death(before, &mut joined);
-                    }
-                }
-                first = Some(from);
-                let first = from;
-                if self.tlsf.fits_span(first, block, need) {
-                    found = Some((first, block));
-                    break 'runs;
-                }
-            }
-        }
-        let (first, last) = found?;
-        self.take_span(first, last, need, Side::Left, requested, death)
-    }
-
-    /// The adjacent blocks whose slowest is ready soonest.
-    pub(super) fn soonest_span(
+    /// The adjacent blocks whose slowest is ready soonest, in some of the runs.
+    fn soonest_in_runs(
         &self,
         need: Need,
         frontier: FrontierRef<'_>,
         progress: &dyn Progress,
-    ) -> Option<(Epoch, BlockId, BlockId)> {
-        let mut soonest: Option<(Epoch, BlockId, BlockId)> = None;
-        let mut blocks: Vec<(BlockId, Option<Epoch>)> = Vec::new();
-        for run in self.tlsf.runs(need, RUN_PROBES) {
-            blocks.clear();
-            blocks.extend(self.tlsf.run_blocks(run).map(|block| {
-                let tainted = self.tlsf.shelf_of(block) == Some(TAINTED);
-                (block, (!tainted).then(|| self.lag(block, frontier, progress)))
-            }));
-            // Of each window that just fits, the slowest block. A run is short, so this is bounded.
-            let mut from = 0;
-            for to in 0..blocks.len() {
-                if blocks[to].1.is_none() {
-                    from = to + 1;
-                    continue;
-                }
-                while from < to && self.tlsf.fits_span(blocks[from + 1].0, blocks[to].0, need) {
-                    from += 1;
-                }
-                if from > to || !self.tlsf.fits_span(blocks[from].0, blocks[to].0, need) {
-                    continue;
-                }
-                let window = &blocks[from..=to];
-                let lag = window.iter().filter_map(|&(_, lag)| lag).max().unwrap_or(0);
-                if soonest.is_none_or(|(best, ..)| lag < best) && self.joins(window) {
-                    soonest = Some((lag, blocks[from].0, blocks[to].0));
-                }
+        limit: usize,
+    ) -> Option<Span> {
+        let mut soonest = None;
+        for run in self.tlsf.runs(need, limit) {
+            self.soonest_span(self.tlsf.run_blocks(run), need, frontier, progress, &mut soonest);
+        }
+        soonest
+    }
+
+    /// The same in all there is, where some stretch is several runs.
+    fn soonest_anywhere(
+        &self,
+        need: Need,
+        frontier: FrontierRef<'_>,
+        progress: &dyn Progress,
+    ) -> Option<Span> {
+        let mut soonest = None;
+        if !self.tlsf.runs_are_whole() {
+            for region in self.tlsf.regions() {
+                let blocks = self.tlsf.blocks(region);
+                self.soonest_span(blocks, need, frontier, progress, &mut soonest);
             }
         }
         soonest
     }
 
-    /// The deaths of these blocks fit into one.
-    pub(super) fn joins(&self, blocks: &[(BlockId, Option<Epoch>)]) -> bool {
-        let mut death = BlockDeath::new();
-        blocks.iter().all(|&(block, _)| self.join_death(block, &mut death) == Merge::Done)
+    /// Of adjacent blocks, and of each window of free ones that just fits, the one whose slowest is ready soonest.
+    fn soonest_span(
+        &self,
+        blocks: impl Iterator<Item = BlockId>,
+        need: Need,
+        frontier: FrontierRef<'_>,
+        progress: &dyn Progress,
+        soonest: &mut Option<Span>,
+    ) {
+        // Blocks of the window, and lags that no later one exceeds.
+        let mut window: VecDeque<BlockId> = VecDeque::new();
+        let mut lags: VecDeque<(BlockId, Epoch)> = VecDeque::new();
+        for to in blocks {
+            if self.tlsf.shelf_of(to).is_none_or(|shelf| shelf == TAINTED) {
+                window.clear();
+                lags.clear();
+                continue;
+            }
+            let lag = self.lag(to, frontier, progress);
+            while lags.back().is_some_and(|&(_, before)| before <= lag) {
+                lags.pop_back();
+            }
+            lags.push_back((to, lag));
+            window.push_back(to);
+            while let Some(&second) = window.get(1)
+                && self.tlsf.fits_span(second, to, need)
+            {
+                if lags.front().map(|&(block, _)| block) == window.pop_front() {
+                    lags.pop_front();
+                }
+            }
+            if let (Some(&from), Some(&(_, lag))) = (window.front(), lags.front())
+                && self.tlsf.fits_span(from, to, need)
+                && soonest.is_none_or(|(best, ..)| lag < best)
+            {
+                *soonest = Some((lag, from, to));
+            }
+        }
     }
 
     /// Takes the part of adjacent free blocks, first to last, that the request needs. What is left of
@@ -168,22 +157,62 @@ impl Heap {
         requested: u64,
         death: &mut BlockDeath,
     ) -> Option<Taken> {
+        let start = self.tlsf.place_in_span(first, last, need, end)?;
+        self.take_range(first, last, start, need.units(), requested, death)
+    }
+
+    /// Takes some granules of adjacent free blocks, first to last, as one live block that remembers what each part of it
+    /// waited for.
+    pub(super) fn take_range(
+        &mut self,
+        first: BlockId,
+        mut last: BlockId,
+        start: u32,
+        units: u32,
+        requested: u64,
+        death: &mut BlockDeath,
+    ) -> Option<Taken> {
         death.clear();
+        // The first piece of a block bears its id, so the first block stays what it is.
+        let mut at = first;
+        loop {
+            if !self.part(at) {
+                return None;
+            }
+            let end = self.parted.last().copied().unwrap_or(at);
+            if at == last {
+                last = end;
+                break;
+            }
+            (at, _) = self.tlsf.neighbour(end, Side::Right)?;
+        }
+        let notes = self.open_notes();
+        let mut overflow = false;
         let mut taken: Option<BlockId> = None;
-        for place in self.tlsf.span_places(first, last, need, end)? {
-            let Some(part) = self.take_part(place, requested, death) else {
-                // No more blocks can be numbered. What was taken so far is given back.
-                if let Some(block) = taken {
-                    self.shelve_join(block, death);
+        for place in self.tlsf.span_places(first, last, start, units) {
+            let mut joined = *death;
+            let merged = self.join_death(place.block, &mut joined);
+            let (from, _) = place.part();
+            self.note(notes, place.block, from);
+            let Some(part) = self.take_part(place, requested) else {
+                // No more blocks can be numbered. What was taken so far is given back; what was noted last begins where
+                // it ends.
+                match taken {
+                    Some(block) => self.give_back(notes, block, from),
+                    None => self.discard_notes(notes),
                 }
                 return None;
             };
+            *death = joined;
+            overflow |= merged != Merge::Done;
             match taken {
                 Some(taken) => self.tlsf.fuse(taken, part),
                 None => taken = Some(part),
             }
         }
-        taken.map(|block| self.took_block(block, death))
+        let block = taken?;
+        self.close_notes(notes, block);
+        Some(self.took_block(block, !death.is_empty(), overflow))
     }
 
     /// How many epochs its slowest axis has to go, seen from the requester.
@@ -203,25 +232,15 @@ impl Heap {
         lag
     }
 
-    /// The requester may use this free block at once.
-    pub(super) fn covers(&self, frontier: FrontierRef<'_>, block: BlockId) -> bool {
-        let Some(shelf) = self.tlsf.shelf_of(block) else { return false };
-        if shelf == TAINTED {
-            return false;
-        }
-        let class = &self.classes[shelf as usize];
-        class
-            .axes
-            .iter()
-            .enumerate()
-            .all(|(i, &axis)| self.epoch_of(block, i) <= frontier.get(axis))
-    }
-
-    /// Epoch of a pending block on the `i`th axis of its shelf.
+    /// Epoch of a pending block on the `i`th axis of its shelf; of one with pieces at least the latest.
     #[inline]
     pub(super) fn epoch_of(&self, block: BlockId, i: usize) -> Epoch {
         let slip = self.tlsf.label(block);
-        if slip.row == NONE { slip.word } else { self.rows[slip.row as usize][i] }
+        if slip.row == NONE || self.is_pieced(block) {
+            slip.word
+        } else {
+            self.rows[slip.row as usize][i]
+        }
     }
 
     pub(super) fn join_death(&self, block: BlockId, into: &mut BlockDeath) -> Merge {

@@ -5,7 +5,7 @@
 //! The shelf of the axis asked for last O(1), of another axis or set a binary search; a new one is inserted among the
 //! others. An empty shelf is reused once there are many.
 
-use super::super::wheel::{NONE, Wheel};
+use super::super::pending::{NONE, PendingIndex};
 use super::{Class, FIRST_PENDING, Heap, NO_AXIS};
 use crate::pool::MAX_DEATH_AXES;
 use crate::{Axis, Epoch};
@@ -47,7 +47,9 @@ impl Heap {
             axis: axes.first().copied().unwrap_or(NO_AXIS),
             axes: axes.to_vec(),
             ceiling: [0; MAX_DEATH_AXES],
-            wheel: Wheel::new(shelf),
+            floor: [0; MAX_DEATH_AXES],
+            reached: 0,
+            index: PendingIndex::new(shelf),
         };
         let shelf = match self.empty_shelf() {
             Some(shelf) => {
