@@ -152,8 +152,9 @@ impl Torch {
         match driver.allocate(asked, stream) {
             Answer::Granted(base) => {
                 self.counts.grants += 1;
-                let segment = Segment { base, mapped: asked, stream, pool, first: NONE, page: 0 };
-                Got::Block(self.tables.new_segment(segment, asked, State::Free))
+                let (room, mapped) = (asked, asked);
+                let segment = Segment { base, room, mapped, stream, pool, first: NONE, page: 0 };
+                Got::Block(self.tables.new_segment(segment, State::Free))
             }
             Answer::Refused => {
                 self.tried.refusals += 1;

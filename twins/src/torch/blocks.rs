@@ -52,6 +52,8 @@ impl Block {
 pub(super) struct Segment {
     /// Where it begins; pages are counted from here.
     pub(super) base: u64,
+    /// Its bytes; of an expandable one, those that it may grow to.
+    pub(super) room: u64,
     /// Bytes with memory behind them.
     pub(super) mapped: u64,
     pub(super) stream: u64,
@@ -150,11 +152,11 @@ impl Tables {
     }
 
     /// A segment with one block, which is in no set yet. Returns the block.
-    pub(super) fn new_segment(&mut self, mut segment: Segment, size: u64, state: State) -> u32 {
+    pub(super) fn new_segment(&mut self, mut segment: Segment, state: State) -> u32 {
         let number = self.vacant_segments.pop().unwrap_or(self.segments.len() as u32);
         let id = self.new_block(Block {
             address: segment.base,
-            size,
+            size: segment.room,
             requested: 0,
             prev: NONE,
             next: NONE,

@@ -80,8 +80,8 @@ impl Torch {
         if room < size.checked_next_multiple_of(page)? || base.checked_add(room).is_none() {
             return None;
         }
-        let segment = Segment { base, mapped: 0, stream, pool, first: NONE, page };
-        let id = self.tables.new_segment(segment, room, State::Unmapped);
+        let segment = Segment { base, room, mapped: 0, stream, pool, first: NONE, page };
+        let id = self.tables.new_segment(segment, State::Unmapped);
         self.tables.file(id);
         Some(id)
     }

@@ -86,8 +86,8 @@ impl Torch {
         let end = base + size;
         let whole = [(base, end)];
         let runs = if page > 0 { &start.mapped[..] } else { &whole[..] };
-        let segment = Segment { base, mapped: 0, stream, pool, first: NONE, page };
-        let mut at = self.tables.new_segment(segment, size, State::Unmapped);
+        let segment = Segment { base, room: size, mapped: 0, stream, pool, first: NONE, page };
+        let mut at = self.tables.new_segment(segment, State::Unmapped);
         let number = self.tables.block(at).segment;
         let mut live = start.live.iter().peekable();
         // What is cut off last is `at`, still unmapped and in no set.
@@ -162,9 +162,10 @@ impl Torch {
 
     /// The block that covers an address.
     fn covering(&self, address: u64) -> Option<u32> {
-        let segments = self.tables.segments.iter().filter(|s| s.first != NONE && s.base <= address);
-        segments
-            .flat_map(|segment| self.tables.blocks_of(segment))
+        let holds = |s: &&Segment| s.first != NONE && s.base <= address && address - s.base < s.room;
+        let segment = self.tables.segments.iter().find(holds)?;
+        self.tables
+            .blocks_of(segment)
             .find(|(_, b)| b.address <= address && address - b.address < b.size)
             .map(|(id, _)| id)
     }
@@ -200,10 +201,8 @@ impl Torch {
     pub fn add_segment(&mut self, segment: &StartSegment) -> bool {
         let end = segment.address.checked_add(segment.size).filter(|&end| end > segment.address);
         let free = end.is_some_and(|end| {
-            self.tables.segments.iter().filter(|s| s.first != NONE).all(|s| {
-                let size: u64 = self.tables.blocks_of(s).map(|(_, b)| b.size).sum();
-                s.base >= end || s.base + size <= segment.address
-            })
+            let there = self.tables.segments.iter().filter(|s| s.first != NONE);
+            there.map(|s| (s.base, s.base + s.room)).all(|(from, to)| from >= end || to <= segment.address)
         });
         free && self.restore(core::slice::from_ref(segment)).1.is_empty()
     }

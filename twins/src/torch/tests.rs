@@ -142,7 +142,7 @@ proptest! {
             start.live.extend(view.blocks.iter().filter(|b| b.state != BlockState::Free).map(|b| {
                 StartBlock {
                     address: b.address,
-                    size: b.requested.max(1).next_multiple_of(512),
+                    size: b.size,
                     requested: b.requested,
                     pending: false,
                 }
