@@ -19,12 +19,13 @@ fuzz_target!(|data: &[u8]| {
             assert!(step.time_ns >= last);
             last = step.time_ns;
             match step.what {
-                What::Alloc(slot) => {
+                What::Alloc(slot) | What::Held(slot) => {
                     assert!(slot as usize <= slots.len());
                     slots.resize(slots.len().max(slot as usize + 1), None);
                     assert!(slots[slot as usize].replace(step.size).is_none());
                 }
                 What::Free(slot) => assert_eq!(slots[slot as usize].take(), Some(step.size)),
+                What::Retire(slot) => assert!(slots[slot as usize].is_some()),
                 What::Failure => {}
             }
         }

@@ -14,6 +14,13 @@
 //! look from the allocator: each stream runs a stretch of layers or requests on its own, and long-lived blocks of all streams
 //! lie between each other. Such streams are synthesized, and the report says so.
 //!
+//! **Retired blocks.** Where the trace says that a block is given up and other streams still use it ([`What::Retire`]), the pool gets it back
+//! with a death on an axis of its own, which advances at the recorded end of the use: nobody has it at once, and who may wait can
+//! wait for it.
+//!
+//! **Refused requests.** What the recorded allocator refused is asked for here, and given back at once if it is served, as the recorded
+//! program did without. The run goes on either way; the first one that is refused again is the run's failure.
+//!
 //! **Waiting.** With [`Options::allow_wait`], a request may be answered with memory that must be waited for; and where nothing
 //! fits while freed memory is still in flight, the engine lets every stream finish and asks once more before it has the
 //! pool grow (a *stall*, counted).
@@ -23,6 +30,7 @@
 //! paid for by the events since the last one. Memory: the live set, and what is in flight.
 
 use crate::clock::Instant;
+use crate::format::MOST_REFUSED;
 use crate::memory::{DeviceReport, Tagged, Tags};
 use crate::oracle::{Oracle, Range, Verdict};
 use crate::pools::Pools;
@@ -30,6 +38,7 @@ use crate::series::{Sample, Timeline};
 use crate::streams::{Streams, Work};
 use crate::validate::{Step, What};
 use hdrhistogram::Histogram;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use strandline_core::pool_set::{Need, SetAcquire};
@@ -63,6 +72,8 @@ pub struct Options {
     pub in_flight: u64,
     /// Answers may require a wait.
     pub allow_wait: bool,
+    /// Skip the requests that the recorded allocator refused, as the recorded program had to.
+    pub as_recorded: bool,
     /// Leave out what only checks and times (bytes, oracle, latencies, timeline): for searching.
     pub unchecked: bool,
 }
@@ -76,6 +87,15 @@ struct Live {
     tag: u64,
     /// The event that allocated it.
     event: u64,
+}
+
+/// A block that the program gave up, and that is in use until the trace says otherwise.
+#[derive(Debug)]
+enum Retired {
+    /// The pool has it back; it may be reused after this operation of a deferred queue.
+    Released { queue: u32, epoch: Epoch, bytes: u64 },
+    /// There was no queue left to defer it on: it is released when it is over.
+    Kept(Live),
 }
 
 impl Live {
@@ -131,6 +151,8 @@ pub struct Outcome {
     pub stalls: u64,
     /// What the oracle found.
     pub verdict: Verdict,
+    /// Whether each request that the recorded allocator refused was served here: the first [`MOST_REFUSED`].
+    pub served: Vec<bool>,
     /// Blocks still live at the end.
     pub live_blocks: u64,
     /// The first event that could not be satisfied or was unsound.
@@ -164,7 +186,15 @@ pub struct Engine {
     oracle: Oracle,
     options: Options,
     live: Vec<Option<Live>>,
+    /// Retired blocks by slot.
+    retired: HashMap<usize, Retired>,
+    /// Deferred queues without an operation.
+    deferred: Vec<u32>,
+    refused: Option<Box<Failure>>,
+    served: Vec<bool>,
     live_bytes: u64,
+    /// Live, or retired and not over.
+    active_bytes: u64,
     allocs: u64,
     event: u64,
     peaks: Peaks,
@@ -188,13 +218,20 @@ impl Engine {
         memory: Option<Arc<dyn Tags>>,
         options: Options,
     ) -> Self {
+        let first = streams.count();
+        let deferred = (first..first + streams.deferred()).rev().collect();
         Self {
             pools,
             streams,
             oracle: Oracle::new(),
             options,
             live: Vec::new(),
+            retired: HashMap::new(),
+            deferred,
+            refused: None,
+            served: Vec::new(),
             live_bytes: 0,
+            active_bytes: 0,
             allocs: 0,
             event: 0,
             peaks: Peaks::default(),
@@ -228,12 +265,13 @@ impl Engine {
     #[must_use]
     pub fn must_wait(&self, step: &Step) -> bool {
         let stream = match step.what {
-            What::Alloc(_) => self.stream_of_nth(self.allocs, step),
-            What::Free(slot) => match self.live.get(slot as usize) {
+            What::Alloc(_) | What::Held(_) => self.stream_of_nth(self.allocs, step),
+            What::Failure if self.options.as_recorded => return false,
+            What::Failure => self.stream_of_nth(self.allocs, step),
+            What::Free(slot) | What::Retire(slot) => match self.live.get(slot as usize) {
                 Some(Some(live)) if self.options.spread.is_some() => live.stream,
                 _ => step.stream,
             },
-            What::Failure => return false,
         };
         self.streams.is_full(stream)
     }
@@ -266,8 +304,13 @@ impl Engine {
         match step.what {
             What::Alloc(slot) => self.alloc(slot as usize, step)?,
             What::Free(slot) => self.free(slot as usize, step)?,
-            // The recorded allocator refused; its program then did without. There is nothing to play.
-            What::Failure => return Ok(()),
+            What::Retire(slot) => self.retire(slot as usize, step)?,
+            What::Held(slot) => {
+                self.alloc(slot as usize, step)?;
+                self.retire(slot as usize, step)?;
+            }
+            What::Failure if self.options.as_recorded => return Ok(()),
+            What::Failure => self.ask_again(step)?,
         }
         if !self.options.unchecked {
             self.note_corruption(step);
@@ -311,6 +354,7 @@ impl Engine {
         }
         self.live[slot] = Some(live);
         self.live_bytes += step.size;
+        self.active_bytes += step.size;
         Ok(())
     }
 
@@ -373,9 +417,62 @@ impl Engine {
         }
     }
 
-    fn free(&mut self, slot: usize, step: &Step) -> Result<(), Box<Failure>> {
+    /// Asks for what the recorded allocator refused, and gives it back.
+    fn ask_again(&mut self, step: &Step) -> Result<(), Box<Failure>> {
+        let slot = self.live.len();
+        let asked = self.alloc(slot, step);
+        if self.served.len() < MOST_REFUSED {
+            self.served.push(asked.is_ok());
+        }
+        if let Err(failure) = asked {
+            // As when it was recorded: the program goes on without.
+            self.refused.get_or_insert(failure);
+            return Ok(());
+        }
         if !self.options.unchecked {
-            self.peaks.before_release(&self.pools);
+            self.sample();
+        }
+        let freed = self.free(slot, step);
+        self.live.truncate(slot);
+        freed
+    }
+
+    /// Gives a block back that is in use until the trace says otherwise.
+    fn retire(&mut self, slot: usize, step: &Step) -> Result<(), Box<Failure>> {
+        let Some(live) = self.live.get_mut(slot).and_then(Option::take) else {
+            return Err(self.failure(step, Reason::NotLive));
+        };
+        self.live_bytes -= live.reservation.size();
+        // A device completes its own operations, and none for the recording.
+        let queue = self.deferred.pop().filter(|_| !self.streams.complete_outside());
+        let Some(queue) = queue else {
+            self.retired.insert(slot, Retired::Kept(live));
+            return Ok(());
+        };
+        let stream = if self.options.spread.is_some() { live.stream } else { step.stream };
+        let after = if stream == live.stream { (0, 0) } else { (live.stream, live.epoch) };
+        let given_up = self.streams.submit(stream, Work::None, after);
+        let epoch = self.streams.submit(queue, Work::Check(live.block()), (stream, given_up));
+        let bytes = live.reservation.size();
+        self.retired.insert(slot, Retired::Released { queue, epoch, bytes });
+        let entry = Entry::new(self.streams.axis(queue), epoch);
+        self.release(live.reservation, Death::After(FrontierRef::single(&entry)), stream, step)
+    }
+
+    fn free(&mut self, slot: usize, step: &Step) -> Result<(), Box<Failure>> {
+        match self.retired.remove(&slot) {
+            Some(Retired::Released { queue, epoch, bytes }) => {
+                self.active_bytes -= bytes;
+                self.streams.complete_to(queue, epoch);
+                self.deferred.push(queue);
+                return Ok(());
+            }
+            Some(Retired::Kept(live)) => {
+                // What follows takes it for one that is given up now.
+                self.live_bytes += live.reservation.size();
+                self.live[slot] = Some(live);
+            }
+            None => {}
         }
         // A validated trace frees only what it allocated.
         let Some(live) = self.live.get_mut(slot).and_then(Option::take) else {
@@ -383,7 +480,6 @@ impl Engine {
         };
         let stream = if self.options.spread.is_some() { live.stream } else { step.stream };
         let after = if stream == live.stream { (0, 0) } else { (live.stream, live.epoch) };
-        let range = range_of(&live.reservation);
         let epoch = self.streams.submit(stream, Work::Check(live.block()), after);
         let entry = Entry::new(self.streams.axis(stream), epoch);
         let death = if self.streams.completes_at_once() {
@@ -392,20 +488,34 @@ impl Engine {
             Death::After(FrontierRef::single(&entry))
         };
         self.live_bytes -= live.reservation.size();
+        self.active_bytes -= live.reservation.size();
+        self.release(live.reservation, death, stream, step)
+    }
+
+    /// Hands bytes back to the pool.
+    fn release(
+        &mut self,
+        reservation: Reservation,
+        death: Death<'_>,
+        stream: u32,
+        step: &Step,
+    ) -> Result<(), Box<Failure>> {
+        let range = range_of(&reservation);
         if let Some(history) = &mut self.history {
             history.free(range, stream, self.event);
         }
         let released = if self.options.unchecked {
-            let released = self.pools.set().release(live.reservation, death);
+            let released = self.pools.set().release(reservation, death);
             // A checked replay asks for the counters after every event, and so has every block filed before the next is freed.
             // The order in which blocks are filed decides where later ones go: a search must file them alike.
             let _ = self.pools.stats();
             released
         } else {
+            self.peaks.before_release(&self.pools);
             self.oracle.end(range, death);
             self.oracle.tidy(self.streams.tracker());
             let start = Instant::now();
-            let released = self.pools.set().release(live.reservation, death);
+            let released = self.pools.set().release(reservation, death);
             self.latencies.release.saturating_record(nanoseconds(start));
             released
         };
@@ -436,12 +546,15 @@ impl Engine {
                 slabs: stats.slabs,
             },
         );
-        self.peaks.update(self.event, self.live_bytes, &stats);
+        self.peaks.update(self.event, self.live_bytes, self.active_bytes, &stats);
     }
 
     fn failure(&self, step: &Step, reason: Reason) -> Box<Failure> {
-        let what = if let What::Alloc(_) = step.what { step.size } else { 0 };
-        Box::new(Failure::new(
+        let what = match step.what {
+            What::Alloc(_) | What::Held(_) | What::Failure => step.size,
+            What::Free(_) | What::Retire(_) => 0,
+        };
+        let mut failure = Failure::new(
             self.event,
             step.line,
             what,
@@ -449,7 +562,9 @@ impl Engine {
             reason,
             &self.pools,
             &self.streams,
-        ))
+        );
+        failure.refused_before = step.what == What::Failure;
+        Box::new(failure)
     }
 
     /// Lets every stream finish, checks the blocks that are still live, gives them back and sums up.
@@ -458,13 +573,19 @@ impl Engine {
         let elapsed = self.start.elapsed();
         let stats = self.pools.stats();
         if self.options.unchecked {
-            self.peaks.update(self.event, self.live_bytes, &stats);
+            self.peaks.update(self.event, self.live_bytes, self.active_bytes, &stats);
         }
         self.peaks.settle(&self.pools);
         self.streams.drain();
         let mut live_blocks = 0;
         let mut lost = 0;
-        for live in self.live.drain(..).flatten() {
+        let kept = self.retired.drain().filter_map(|(_, retired)| match retired {
+            Retired::Kept(live) => Some(live),
+            Retired::Released { .. } => None,
+        });
+        let mut kept: Vec<Live> = kept.collect();
+        kept.sort_by_key(|live| live.event);
+        for live in self.live.drain(..).flatten().chain(kept) {
             live_blocks += 1;
             if let Some(memory) = self.memory.as_deref() {
                 lost += u64::from(memory.verify(&live.block()) != Ok(true));
@@ -476,7 +597,8 @@ impl Engine {
         lost += self.memory.as_deref().map_or(0, |memory| memory.settle().unwrap_or(1));
         let mut verdict = self.oracle.verdict();
         verdict.corruptions = self.streams.corrupted() + lost;
-        let failure = self.unsound.or(failure.map(|failure| *failure));
+        let refused = self.refused.map(|failure| *failure);
+        let failure = self.unsound.or(failure.map(|failure| *failure)).or(refused);
         Outcome {
             events: self.event,
             streams: self.streams.count(),
@@ -488,6 +610,7 @@ impl Engine {
             waits: self.waits,
             stalls: self.stalls,
             verdict,
+            served: self.served,
             live_blocks,
             failure,
             elapsed,

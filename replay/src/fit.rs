@@ -3,7 +3,7 @@
 //! ```text
 //!   for each candidate:   does it play below the best so far?  no ─▶ next
 //!                                   │ yes
-//!                         bisect (peak live, that capacity) ─▶ the new best
+//!                         bisect (peak active, that capacity) ─▶ the new best
 //! ```
 //!
 //! Candidates are online policies: none knows the future. A candidate that cannot beat the best costs one replay. Replays
@@ -161,7 +161,7 @@ pub fn fit(
     let tape = Tape::new(trace, scan)?;
     let mut replays = 0;
     let mut best: Option<Fit> = None;
-    let least = scan.totals.peak_live_bytes.next_multiple_of(STEP).max(STEP);
+    let least = scan.totals.peak_active_bytes.next_multiple_of(STEP).max(STEP);
     for (number, candidate) in candidates.iter().enumerate() {
         let mut plays = |capacity| {
             replays += 1;
@@ -182,7 +182,7 @@ pub fn fit(
                 None => continue,
             },
         };
-        // Below peak live nothing plays; `high` does.
+        // Below peak active nothing plays; `high` does.
         let mut low = least - STEP;
         while high - low > STEP {
             let middle = low + (high - low) / STEP / 2 * STEP;
@@ -204,7 +204,7 @@ pub fn fit(
     }
 }
 
-/// A capacity that plays: peak live and a little, then more and more.
+/// A capacity that plays: peak active and a little, then more and more.
 fn some_capacity(
     least: u64,
     plays: &mut dyn FnMut(u64) -> Result<bool, SessionError>,
@@ -236,7 +236,7 @@ fn plays_at(
     Ok(outcome.failure.is_none())
 }
 
-/// The first of `candidates` that plays at a capacity, if any does. None is tried below peak live.
+/// The first of `candidates` that plays at a capacity, if any does. None is tried below peak active.
 ///
 /// # Errors
 /// As of [`TraceFile::play`].
@@ -248,7 +248,7 @@ pub fn first_that_plays(
     options: Options,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Option<usize>, SessionError> {
-    if capacity < scan.totals.peak_live_bytes {
+    if capacity < scan.totals.peak_active_bytes {
         return Ok(None);
     }
     let tape = Tape::new(trace, scan)?;

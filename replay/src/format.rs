@@ -1,65 +1,86 @@
 //! Reading traces: the format is told by the content, and every format becomes [`Event`]s.
 //!
 //! ```text
-//!   any Read ─▶ gzip? ─▶ ┬ 0x80, `(`, `}`, `]`    PyTorch snapshot   (pickle → pytorch)
-//!                        └ header line names      RMM log, compact CSV, serving log
-//!                                                 (rmm, compact, requests → crate::serving)
+//!   any Read ─▶ gzip? ─▶ ┬ 0x80, `(`, `}`, `]`    PyTorch snapshot        (pickle → pytorch)
+//!                        ├ `{`, `[`               the same as JSON        (json → pytorch)
+//!                        ├ a header line names    RMM log, compact CSV, lifetimes, serving log
+//!                        │                        (rmm, compact, lifetimes, requests → crate::serving)
+//!                        └ lines look like        RMM log without header, RMM debug log
 //! ```
 //!
 //! Parsers call no operating system and start no thread: they work over any [`Read`], byte slices included. The caller
 //! opens files and puts the file's name before an error.
 //!
-//! **Memory** is bounded whatever the input: a text trace takes one buffer and its stream table; a serving log adds its batch; a
-//! pickle is limited by [`Limits::pickle_bytes`]. Compressed input is streamed. **Nothing panics**: a bad trace is a
-//! [`TraceError`], and the iterator ends after it.
+//! **Memory** is bounded whatever the input: a text trace takes one buffer and its stream table; a serving log adds its batch; lifetimes
+//! are held; a snapshot takes less than the file, and never more than four times the file and 64 MiB. Compressed input is
+//! streamed. **Nothing panics**: a bad trace is a [`TraceError`], and the iterator ends after it.
 //!
-//! What a reader checks is each event's form and the order of time; what the events mean together (double frees and
+//! **What is passed over is told** in [`Notes`]: lines of other programs, a last line that was cut, entries of unknown kinds, times that
+//! go back.
+//!
+//! What a reader checks is each event's form; what the events mean together (double frees and
 //! the like) is checked by [`Steps`](crate::validate::Steps). What cannot be detected: a text trace cut at the end of a line.
 
 mod compact;
 mod convert;
 mod error;
 mod fields;
+mod foreign;
 mod input;
+mod json;
+mod lifetimes;
 mod lines;
-mod pickle;
+mod notes;
+pub(crate) mod pickle;
 mod pytorch;
 mod requests;
 mod rmm;
+mod rmm_debug;
+mod state;
 mod streams;
 
 pub use convert::{ConvertError, TraceWriter, WriteFormat, convert};
 pub use error::{ErrorKind, Place, QUOTE_BYTES, TraceError};
+pub use notes::{Circumstances, Holding, MOST_REFUSED, Notes, Refused, Shortage};
+pub use state::State;
 
 use crate::event::Event;
 use crate::serving::{Request, Serving, ServingOptions};
 use error::quote;
 use fields::{Clock, Columns};
 use input::Input;
+use lifetimes::Lifetimes;
 use lines::Lines;
+use pickle::Keep;
 use std::io::Read;
 use streams::Streams;
 
 /// A format that can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
-    /// The RAPIDS Memory Manager's CSV log.
+    /// The RAPIDS Memory Manager's CSV log, of any age.
     Rmm,
+    /// The RAPIDS Memory Manager's debug log.
+    RmmDebug,
     /// Strandline's own CSV.
     Compact,
-    /// A pickled memory snapshot of PyTorch.
+    /// Lifetimes of buffers, as planners use them.
+    Lifetimes,
+    /// A memory snapshot of PyTorch, pickled or as JSON.
     PyTorch,
     /// A log of requests to a served language model.
     Serving,
 }
 
 impl Format {
-    /// A short name for reports: `rmm`, `compact`, `pytorch`, `serving`.
+    /// A short name for reports: `rmm`, `rmm-debug`, `compact`, `lifetimes`, `pytorch`, `serving`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Rmm => "rmm",
+            Self::RmmDebug => "rmm-debug",
             Self::Compact => "compact",
+            Self::Lifetimes => "lifetimes",
             Self::PyTorch => "pytorch",
             Self::Serving => "serving",
         }
@@ -71,7 +92,7 @@ impl Format {
 pub struct Limits {
     /// Longest line of a text trace, in bytes; taken as between 64 and 2^20.
     pub line_bytes: usize,
-    /// Memory to read a pickle with, in bytes, as an estimate from above.
+    /// Memory to read a snapshot with, in bytes, from above; its size bounds it besides.
     pub pickle_bytes: u64,
     /// Distinct streams.
     pub streams: u32,
@@ -89,29 +110,16 @@ impl Default for Limits {
 /// How a trace is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReadOptions {
-    /// Read past what a trace cut from a longer run may show: see [`crate::validate`]. Times that go back are taken as the latest seen.
+    /// Read past what a trace cut from a longer run may show: see [`crate::validate`]. Of a log of requests, times that go back are taken as the
+    /// latest seen.
     pub lenient: bool,
-    /// The device of a PyTorch snapshot; none is the one with the most entries. Other formats have one device.
+    /// The device of a PyTorch snapshot; none is the busiest of those that refused a request, or the busiest. RMM's first logs name
+    /// devices too; none is the first one met. Other formats have one device.
     pub device: Option<u32>,
     /// The engine that a serving log is played on.
     pub serving: ServingOptions,
     /// Bounds on memory.
     pub limits: Limits,
-}
-
-/// What a reader did besides reading, for the report.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Notes {
-    /// Times that went back and were moved forward (lenient reading).
-    pub clamped_times: u64,
-    /// Entries of a PyTorch snapshot that are no allocation, free or failure.
-    pub ignored_entries: u64,
-    /// Blocks of a PyTorch snapshot that were live before its trace began, allocated at time 0.
-    pub preexisting_blocks: u64,
-    /// The device of a PyTorch snapshot that is read.
-    pub device: Option<u32>,
-    /// Devices in the PyTorch snapshot.
-    pub devices: u32,
 }
 
 /// An iterator over the events of a trace. It ends after the first error.
@@ -141,9 +149,12 @@ pub struct TraceReader<'a> {
 
 #[derive(Debug)]
 enum Parser<'a> {
-    Rmm(Lines<'a>, Columns<6>),
+    Rmm(Lines<'a>, rmm::Log),
+    RmmFirst(Lines<'a>, rmm::first::Log),
+    RmmDebug(Lines<'a>, rmm_debug::Log),
     Compact(Lines<'a>, Columns<6>),
-    PyTorch(std::vec::IntoIter<Event>),
+    Lifetimes(Lifetimes),
+    PyTorch(Box<pytorch::Snapshot>),
     Serving(Box<Serving<Requests<'a>>>),
 }
 
@@ -153,6 +164,7 @@ struct Requests<'a> {
     lines: Lines<'a>,
     columns: Columns<3>,
     clock: Clock,
+    cut: bool,
 }
 
 impl Iterator for Requests<'_> {
@@ -163,12 +175,17 @@ impl Iterator for Requests<'_> {
             Ok(line) => line,
             Err(error) => return Some(Err(error)),
         };
-        Some(requests::parse(&self.columns, line, number, &mut self.clock))
+        let request = requests::parse(&self.columns, line, number, &mut self.clock);
+        if request.is_err() && self.lines.is_cut() {
+            self.cut = true;
+            return None;
+        }
+        Some(request)
     }
 }
 
 impl<'a> TraceReader<'a> {
-    /// Detects the format of `input` and reads as far as the first event needs (a PyTorch snapshot: all of it).
+    /// Detects the format of `input` and reads as far as the first event needs (snapshots and lifetimes: all of it).
     ///
     /// # Errors
     /// The content is no known format, is damaged, or the options are out of range.
@@ -178,35 +195,58 @@ impl<'a> TraceReader<'a> {
         let mut input = Input::new(input, line_bytes)?;
         let compressed = input.gzip();
         let mut streams = Streams::new(options.limits.streams);
-        let mut notes = Notes::default();
-        let mut daily = false;
+        let mut notes = Notes { devices: 1, ..Notes::default() };
+        let limit = options.limits.pickle_bytes;
+        let snapshot = |read: (pickle::Arena, pickle::Value), streams: &mut _, notes: &mut _| {
+            let (arena, root) = read;
+            pytorch::Snapshot::new(arena, root, options.device, streams, notes)
+        };
         let parser = match detect(&mut input)? {
             Detected::Pickle => {
-                let events = pytorch::read(&mut input, &options, &mut streams, &mut notes)?;
-                Parser::PyTorch(events.into_iter())
+                let read = pickle::read(&mut input, limit, Keep::Trace)?;
+                Parser::PyTorch(Box::new(snapshot(read, &mut streams, &mut notes)?))
             }
-            Detected::Rmm(columns) => {
-                daily = true;
-                Parser::Rmm(Lines::new(input), columns)
+            Detected::Json => {
+                let read = json::read(&mut input, limit, Keep::Trace)?;
+                Parser::PyTorch(Box::new(snapshot(read, &mut streams, &mut notes)?))
+            }
+            Detected::Rmm { columns, header, foreign } => {
+                let lines =
+                    if header { Lines::new(input) } else { Lines::with_current(input) };
+                Parser::Rmm(lines, rmm::Log::new(columns, foreign))
+            }
+            Detected::RmmFirst(columns) => {
+                Parser::RmmFirst(Lines::new(input), rmm::first::Log::new(columns, options.device))
+            }
+            Detected::RmmDebug => {
+                Parser::RmmDebug(Lines::with_current(input), rmm_debug::Log::new())
             }
             Detected::Compact(columns) => Parser::Compact(Lines::new(input), columns),
+            Detected::Lifetimes(columns) => {
+                streams.number(0, Place::Whole)?;
+                let (rows, cut) = Lifetimes::read(&mut Lines::new(input), &columns)?;
+                notes.cut_last_line = cut;
+                Parser::Lifetimes(rows)
+            }
             Detected::Serving(columns) => {
                 // Every block of the cache is on one stream, the engine's.
                 streams.number(0, Place::Whole)?;
                 let clock = Clock::new(false, options.lenient);
-                let requests = Requests { lines: Lines::new(input), columns, clock };
+                let requests = Requests { lines: Lines::new(input), columns, clock, cut: false };
                 Parser::Serving(Box::new(Serving::new(requests, options.serving)?))
             }
         };
-        let clock = Clock::new(daily, options.lenient);
+        let clock = Clock::new(false, true);
         Ok(Self { parser, compressed, options, clock, streams, notes, done: false })
     }
 
     /// The format that was detected.
     pub fn format(&self) -> Format {
         match self.parser {
-            Parser::Rmm(..) => Format::Rmm,
+            Parser::Rmm(..) | Parser::RmmFirst(..) => Format::Rmm,
+            Parser::RmmDebug(..) => Format::RmmDebug,
             Parser::Compact(..) => Format::Compact,
+            Parser::Lifetimes(..) => Format::Lifetimes,
             Parser::PyTorch(..) => Format::PyTorch,
             Parser::Serving(..) => Format::Serving,
         }
@@ -229,12 +269,63 @@ impl<'a> TraceReader<'a> {
 
     /// What was done besides reading, so far.
     pub fn notes(&self) -> Notes {
-        let clamped_times = match &self.parser {
-            Parser::Rmm(..) | Parser::Compact(..) => self.clock.clamped(),
-            Parser::Serving(serving) => serving.requests().clock.clamped(),
-            Parser::PyTorch(..) => self.notes.clamped_times,
-        };
-        Notes { clamped_times, ..self.notes }
+        let mut notes = self.notes.clone();
+        match &self.parser {
+            Parser::Rmm(_, log) => {
+                (notes.clamped_times, notes.foreign_lines) = (log.clamped(), log.foreign());
+            }
+            Parser::RmmFirst(_, log) => {
+                notes.clamped_times = log.clamped();
+                notes.device = log.device();
+                if log.elsewhere() > 0 {
+                    let what = "events of other devices, and reallocations";
+                    notes.left_out.push(format!("{} {what}", log.elsewhere()));
+                }
+            }
+            Parser::RmmDebug(_, log) => {
+                notes.clamped_times = log.clamped();
+                notes.ignored_entries = log.other();
+                if log.other() > 0 {
+                    notes.left_out.push(format!("{} lines that tell of no allocation", log.other()));
+                }
+            }
+            Parser::Compact(..) => notes.clamped_times = self.clock.clamped(),
+            Parser::Lifetimes(rows) => {
+                notes.ignored_entries = rows.empty();
+                if rows.empty() > 0 {
+                    let what = "rows whose lifetime or size is empty";
+                    notes.left_out.push(format!("{} {what}", rows.empty()));
+                }
+            }
+            Parser::PyTorch(snapshot) => notes.clamped_times = snapshot.clamped(),
+            Parser::Serving(serving) => {
+                let requests = serving.requests();
+                notes.clamped_times = requests.clock.clamped();
+                notes.cut_last_line = requests.cut;
+            }
+        }
+        notes
+    }
+
+    /// What the file tells of the moment at which the request of an event was refused.
+    pub fn circumstances(&self, event_line: u32) -> Circumstances {
+        match &self.parser {
+            Parser::PyTorch(snapshot) => snapshot.circumstances(event_line),
+            _ => Circumstances::default(),
+        }
+    }
+
+    /// The state of the recorded allocator when the file was written, if the file tells it.
+    pub fn state(&self) -> Option<State> {
+        match &self.parser {
+            Parser::PyTorch(snapshot) => snapshot.state(),
+            _ => None,
+        }
+    }
+
+    /// Whether the file tells a state and nothing that could be played.
+    pub fn is_state_only(&self) -> bool {
+        matches!(&self.parser, Parser::PyTorch(snapshot) if snapshot.is_state_only())
     }
 
     /// Where an event stands, in the terms of this format.
@@ -243,18 +334,40 @@ impl<'a> TraceReader<'a> {
     }
 
     fn step(&mut self) -> Result<Option<Event>, TraceError> {
-        let (clock, streams) = (&mut self.clock, &mut self.streams);
-        match &mut self.parser {
-            Parser::Rmm(lines, columns) => match lines.next()? {
-                Some((n, line)) => rmm::parse(columns, line, n, clock, streams).map(Some),
-                None => Ok(None),
-            },
-            Parser::Compact(lines, columns) => match lines.next()? {
-                Some((n, line)) => compact::parse(columns, line, n, clock, streams).map(Some),
-                None => Ok(None),
-            },
-            Parser::PyTorch(events) => Ok(events.next()),
-            Parser::Serving(serving) => serving.next().transpose(),
+        let streams = &mut self.streams;
+        loop {
+            let (read, cut) = match &mut self.parser {
+                Parser::Rmm(lines, log) => {
+                    let Some((n, line)) = lines.next()? else { return Ok(None) };
+                    (log.parse(line, n, streams), lines.is_cut())
+                }
+                Parser::RmmFirst(lines, log) => {
+                    let Some((n, line)) = lines.next()? else { return Ok(None) };
+                    (log.parse(line, n, streams), lines.is_cut())
+                }
+                Parser::RmmDebug(lines, log) => {
+                    let Some((n, line)) = lines.next()? else { return Ok(None) };
+                    (log.parse(line, n, streams), lines.is_cut())
+                }
+                Parser::Compact(lines, columns) => {
+                    let Some((n, line)) = lines.next()? else { return Ok(None) };
+                    let event = compact::parse(columns, line, n, &mut self.clock, streams);
+                    (event.map(Some), lines.is_cut())
+                }
+                Parser::Lifetimes(rows) => return Ok(rows.next()),
+                Parser::PyTorch(snapshot) => return snapshot.next(streams),
+                Parser::Serving(serving) => return serving.next().transpose(),
+            };
+            match read {
+                Ok(Some(event)) => return Ok(Some(event)),
+                Ok(None) => {}
+                // The last line was cut in the middle: what stands before it is whole.
+                Err(_) if cut => {
+                    self.notes.cut_last_line = true;
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
 }
@@ -282,13 +395,32 @@ pub(crate) fn place(format: Format, line: u32) -> Place {
 
 enum Detected {
     Pickle,
-    Rmm(Columns<6>),
+    Json,
+    Rmm {
+        columns: Columns<6>,
+        /// The current line is the header.
+        header: bool,
+        /// Lines of other programs before it.
+        foreign: u64,
+    },
+    RmmFirst(Columns<6>),
+    RmmDebug,
     Compact(Columns<6>),
+    Lifetimes(Columns<4>),
     Serving(Columns<3>),
 }
 
+/// Lines in which an RMM log may begin, after those of other programs.
+const SEARCHED: u64 = 10_000;
+
+/// How much of a JSON file tells what it is.
+const JSON_HEAD: usize = 4096;
+
 fn detect(input: &mut Input<'_>) -> Result<Detected, TraceError> {
-    let head = input.peek(4)?;
+    if input.peek(3)?.starts_with(&[0xef, 0xbb, 0xbf]) {
+        input.consume(3);
+    }
+    let head = input.peek(JSON_HEAD)?;
     match head {
         [] => {
             return Err(TraceError::new(
@@ -299,50 +431,58 @@ fn detect(input: &mut Input<'_>) -> Result<Detected, TraceError> {
                 "check that the recording program ran to its end",
             ));
         }
-        [0x28, 0xb5, 0x2f, 0xfd] => {
-            return Err(unknown("zstd data", "unpack the file, or pack it with gzip"));
-        }
         // Protocol 2 and up begin with the opcode that names the protocol; 0 and 1 with a container.
         [0x80 | b'(' | b'}' | b']', ..] => return Ok(Detected::Pickle),
-        [0xef, 0xbb, 0xbf, ..] => input.consume(3),
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
-            return Err(unknown("UTF-16 text", "save the file as UTF-8"));
-        }
-        [b'P', b'K', 3, 4] => {
-            return Err(unknown("a zip archive", "unpack it and give the trace inside"));
-        }
-        [0x1f, 0x8b, ..] => {
-            return Err(unknown("gzip inside gzip", "unpack the file once"));
-        }
-        [b'{' | b'[', ..] => {
-            return Err(unknown("JSON", "give the log or the snapshot that it was made from"));
-        }
         _ => {}
     }
-    input.advance_line()?;
-    let header = input.line();
-    if let Some(columns) = Columns::find(header, &rmm::COLUMNS) {
-        return Ok(Detected::Rmm(columns));
+    if let Some(error) = foreign::binary(head) {
+        return Err(error);
     }
-    if let Some(columns) = Columns::find(header, &compact::COLUMNS) {
-        return Ok(Detected::Compact(columns));
+    let line = head.split(|&b| b == b'\n').next().unwrap_or_default();
+    if !rmm_debug::is_line(line) && matches!(head.trim_ascii_start(), [b'{' | b'[', ..]) {
+        return foreign::json(head).map_or(Ok(Detected::Json), Err);
     }
-    if let Some(columns) = Columns::find(header, &requests::COLUMNS) {
-        return Ok(Detected::Serving(columns));
+    let mut first = None;
+    while input.line_number() < SEARCHED && input.advance_line()? {
+        let line = input.line();
+        let number = input.line_number();
+        if let Some(columns) = Columns::find(line, &rmm::COLUMNS) {
+            return Ok(Detected::Rmm { columns, header: true, foreign: number - 1 });
+        }
+        if let Some(columns) = rmm::without_header(line) {
+            return Ok(Detected::Rmm { columns, header: false, foreign: number - 1 });
+        }
+        if rmm_debug::is_line(line) {
+            return Ok(Detected::RmmDebug);
+        }
+        if number == 1 {
+            if let Some(columns) = Columns::find(line, &rmm::first::COLUMNS) {
+                return Ok(Detected::RmmFirst(columns));
+            }
+            if let Some(columns) = Columns::find(line, &compact::COLUMNS) {
+                return Ok(Detected::Compact(columns));
+            }
+            if let Some(columns) = Columns::find(line, &lifetimes::COLUMNS) {
+                return Ok(Detected::Lifetimes(columns));
+            }
+            if let Some(columns) = Columns::find(line, &requests::COLUMNS) {
+                return Ok(Detected::Serving(columns));
+            }
+            if let Some(error) = foreign::text(line) {
+                return Err(error);
+            }
+            first = Some(quote(line));
+        }
     }
     Err(TraceError::new(
         ErrorKind::UnknownFormat,
         Place::Line(1),
-        quote(header),
+        first.unwrap_or_default(),
         EXPECTED,
         "check that this is a trace, with its header line",
     ))
 }
 
 const EXPECTED: &str = "an RMM log (`Thread,Time,Action,Pointer,Size,Stream`), a compact trace \
-    (`time_ns,action,id,size,stream,thread`), a serving log (`TIMESTAMP,ContextTokens,GeneratedTokens`) \
-    or a pickled PyTorch snapshot, plain or gzip";
-
-fn unknown(found: &str, remedy: &'static str) -> TraceError {
-    TraceError::new(ErrorKind::UnknownFormat, Place::Whole, found, EXPECTED, remedy)
-}
+    (`time_ns,action,id,size,stream,thread`), lifetimes (`id,lower,upper,size`), a serving log \
+    (`TIMESTAMP,ContextTokens,GeneratedTokens`) or a PyTorch snapshot (a pickle or JSON), plain or gzip";

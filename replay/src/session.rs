@@ -11,7 +11,7 @@
 use crate::build::{self, Backing, BuildError, DEFAULT_GRANULE, Sizes, Small};
 use crate::config::Config;
 use crate::engine::{Engine, Options, Outcome};
-use crate::format::{Format, Notes, Place, ReadOptions, TraceError, TraceReader};
+use crate::format::{Format, Notes, Place, ReadOptions, Refused, State, TraceError, TraceReader};
 use crate::streams::{MAX_STREAMS, Streams};
 use crate::validate::{Step, Totals, What};
 use core::fmt;
@@ -58,10 +58,66 @@ pub enum SessionError {
     Trace(PathBuf, TraceError),
     /// The trace asks for nothing.
     Nothing(PathBuf),
+    /// The file tells a state, and nothing that could be played.
+    StateOnly(PathBuf),
     /// The configuration does not build.
     Build(BuildError),
     /// The options do not fit the trace; the text says what to change.
     Options(String),
+}
+
+/// What to do with a state where a trace is needed.
+const STATE_ONLY: &str = "`strandline replay` reports the state; to have a trace, call \
+    torch.cuda.memory._record_memory_history() before the allocations";
+
+/// An error in parts, for programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorParts {
+    /// The file.
+    pub file: Option<PathBuf>,
+    /// The place in it.
+    pub place: Option<Place>,
+    /// What was found, or what failed.
+    pub what: String,
+    /// What was expected.
+    pub expected: Option<String>,
+    /// What to do about it.
+    pub remedy: Option<String>,
+}
+
+impl SessionError {
+    /// The error in parts.
+    #[must_use]
+    pub fn parts(&self) -> ErrorParts {
+        let of = |file: Option<&PathBuf>, what: String| ErrorParts {
+            file: file.cloned(),
+            place: None,
+            what,
+            expected: None,
+            remedy: None,
+        };
+        match self {
+            Self::Open(path, error) => of(Some(path), error.to_string()),
+            Self::Trace(path, error) => ErrorParts {
+                place: Some(error.place()),
+                expected: Some(error.expected().to_owned()),
+                remedy: Some(error.remedy().to_owned()),
+                ..of(Some(path), error.found().to_owned())
+            },
+            Self::Nothing(path) => ErrorParts {
+                expected: Some("at least one allocation".to_owned()),
+                remedy: Some("check that the recording program ran to its end".to_owned()),
+                ..of(Some(path), "no allocation".to_owned())
+            },
+            Self::StateOnly(path) => ErrorParts {
+                expected: Some("allocations".to_owned()),
+                remedy: Some(STATE_ONLY.to_owned()),
+                ..of(Some(path), "a snapshot of a state without a trace".to_owned())
+            },
+            Self::Build(error) => of(None, error.to_string()),
+            Self::Options(error) => of(None, error.clone()),
+        }
+    }
 }
 
 impl fmt::Display for SessionError {
@@ -76,6 +132,11 @@ impl fmt::Display for SessionError {
                 f,
                 "{}: trace: found no allocation, expected at least one; check that the recording program ran to its \
                  end",
+                path.display()
+            ),
+            Self::StateOnly(path) => write!(
+                f,
+                "{}: trace: found a snapshot of a state without a trace, expected allocations; {STATE_ONLY}",
                 path.display()
             ),
             Self::Build(error) => error.fmt(f),
@@ -93,7 +154,7 @@ impl From<BuildError> for SessionError {
 }
 
 /// What a whole trace holds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Scan {
     /// The format that was detected.
     pub format: Format,
@@ -105,6 +166,23 @@ pub struct Scan {
     pub sizes: Sizes,
     /// What the reader did besides reading.
     pub notes: Notes,
+    /// The requests that were refused when it was recorded: the first [`MOST_REFUSED`](crate::format::MOST_REFUSED).
+    pub refused: Vec<Refused>,
+    /// The state of the recorded allocator when the file was written, if the file tells it.
+    pub state: Option<State>,
+    /// The file tells a state and nothing that could be played.
+    pub state_only: bool,
+}
+
+impl Scan {
+    /// Bytes of the device that the trace was recorded on, as far as the refused requests tell: what the allocator held and what the
+    /// device had free, and at least what was active at once. None if no request was refused, or the file does not tell.
+    #[must_use]
+    pub fn device_bytes(&self) -> Option<u64> {
+        let told = self.refused.iter().map(Refused::device_bytes).collect::<Option<Vec<u64>>>()?;
+        let most = told.into_iter().max()?;
+        Some(most.max(self.totals.peak_active_bytes))
+    }
 }
 
 impl TraceFile {
@@ -251,7 +329,8 @@ fn engine(
 ) -> Result<Engine, SessionError> {
     let count = stream_count(scan, options)?;
     let memory = backing.memory.clone().filter(|_| !options.unchecked);
-    let streams = Streams::new(count, options.in_flight, memory.clone())
+    let deferred = scan.totals.peak_pending_blocks;
+    let streams = Streams::deferring(count, deferred, options.in_flight, memory.clone())
         .map_err(|error| SessionError::Options(format!("{count} streams: {error}")))?
         .telling(backing.maker.listener());
     let pools = build::pools(config, scan.sizes, backing, &streams.progress())?;
@@ -278,7 +357,7 @@ impl Live {
         }
         let bytes = step.size.next_multiple_of(DEFAULT_GRANULE);
         match step.what {
-            What::Alloc(_) => {
+            What::Alloc(_) | What::Held(_) => {
                 self.bytes += bytes;
                 self.blocks += 1;
                 small.largest = small.largest.max(step.size);
@@ -289,7 +368,7 @@ impl Live {
                 self.bytes -= bytes;
                 self.blocks -= 1;
             }
-            What::Failure => {}
+            What::Retire(_) | What::Failure => {}
         }
     }
 }

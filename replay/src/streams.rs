@@ -63,6 +63,8 @@ struct Queue {
     frontier: Frontier,
     submitted: Epoch,
     in_flight: VecDeque<Operation>,
+    /// Its operations are over when [`Streams::complete_to`] says so, or who waits for them.
+    deferred: bool,
 }
 
 impl Queue {
@@ -75,7 +77,9 @@ impl Queue {
 #[derive(Debug)]
 pub struct Streams {
     tracker: Tracker,
+    /// The streams, and behind them the deferred queues.
     queues: Vec<Queue>,
+    count: u32,
     in_flight: u64,
     outside: bool,
     memory: Option<Arc<dyn Tags>>,
@@ -97,16 +101,35 @@ impl Streams {
         in_flight: u64,
         memory: Option<Arc<dyn Tags>>,
     ) -> Result<Self, TrackerError> {
-        let tracker = Tracker::new(count as usize);
-        let queues = (0..count.min(MAX_STREAMS)).map(axis).map(|axis| {
+        Self::deferring(count, 0, in_flight, memory)
+    }
+
+    /// The same, and `deferred` queues behind them: numbers `count` and up. What is submitted to one of those is over when
+    /// [`complete_to`](Self::complete_to) says so: the recorded end of a use that no stream of the trace shows. There are as many as axes
+    /// are left.
+    ///
+    /// # Errors
+    /// As of [`new`](Self::new).
+    pub fn deferring(
+        count: u32,
+        deferred: u32,
+        in_flight: u64,
+        memory: Option<Arc<dyn Tags>>,
+    ) -> Result<Self, TrackerError> {
+        let count = count.min(MAX_STREAMS);
+        let deferred = deferred.min(MAX_STREAMS - count);
+        let tracker = Tracker::new((count + deferred) as usize);
+        let queues = (0..count + deferred).map(|number| {
+            let axis = axis(number);
             tracker.register(axis)?;
-            let frontier = Frontier::new();
-            Ok(Queue { axis, frontier, submitted: 0, in_flight: VecDeque::new() })
+            let (frontier, in_flight) = (Frontier::new(), VecDeque::new());
+            Ok(Queue { axis, frontier, submitted: 0, in_flight, deferred: number >= count })
         });
         let queues = queues.collect::<Result<_, TrackerError>>()?;
         Ok(Self {
             tracker,
             queues,
+            count,
             in_flight,
             outside: false,
             memory,
@@ -169,7 +192,13 @@ impl Streams {
     /// How many streams there are.
     #[must_use]
     pub fn count(&self) -> u32 {
-        self.queues.len() as u32
+        self.count
+    }
+
+    /// How many deferred queues there are.
+    #[must_use]
+    pub fn deferred(&self) -> u32 {
+        self.queues.len() as u32 - self.count
     }
 
     /// Whether operations complete as they are submitted.
@@ -219,10 +248,11 @@ impl Streams {
     pub fn submit(&mut self, stream: u32, work: Work, after: (u32, Epoch)) -> Epoch {
         // What was never submitted would never complete.
         let after = (after.0, after.1.min(self.queues[after.0 as usize].submitted));
-        if self.outside && after.1 > 0 {
+        let deferred = self.queues[stream as usize].deferred;
+        let outside = self.outside && !deferred;
+        if outside && after.1 > 0 {
             self.learn(stream, Entry::new(self.queues[after.0 as usize].axis, after.1));
         }
-        let outside = self.outside;
         let queue = &mut self.queues[stream as usize];
         queue.submitted += 1;
         let (axis, epoch) = (queue.axis, queue.submitted);
@@ -230,11 +260,12 @@ impl Streams {
         let _ = queue.frontier.advance(axis, epoch);
         let frontier = outside.then(|| queue.frontier.clone());
         queue.in_flight.push_back(Operation { work, after, frontier });
-        if let Some(listener) = &self.listener {
+        if let Some(listener) = self.listener.as_ref().filter(|_| !deferred) {
             listener.submitted(stream, epoch, &work);
         }
         if let Some(due @ 1..) = epoch.checked_sub(self.in_flight)
             && !self.outside
+            && !deferred
         {
             self.complete(stream, due);
         }
@@ -253,7 +284,7 @@ impl Streams {
         // A join that would not fit changes nothing, and the frontier is then merely less than is known.
         let _ = self.queues[stream as usize].frontier.merge(wait);
         for entry in wait.entries() {
-            if let Some(of) = stream_of(entry.axis).filter(|&of| of < self.count()) {
+            if let Some(of) = stream_of(entry.axis).filter(|&of| (of as usize) < self.queues.len()) {
                 self.complete(of, entry.epoch);
             }
         }
@@ -274,7 +305,7 @@ impl Streams {
 
     /// Completes all that was submitted on every stream.
     pub fn drain(&mut self) {
-        for stream in 0..self.count() {
+        for stream in 0..self.queues.len() as u32 {
             let submitted = self.queues[stream as usize].submitted;
             self.complete(stream, submitted);
         }
@@ -368,6 +399,24 @@ mod tests {
         assert!(s.completes_at_once());
         s.submit(0, Work::None, (0, 0));
         assert_eq!(s.tracker().reached(a), 1);
+    }
+
+    #[test]
+    fn what_is_deferred_is_over_when_that_is_said_or_waited_for() {
+        let mut s = Streams::deferring(1, 2, 0, None).unwrap();
+        assert_eq!((s.count(), s.deferred()), (1, 2));
+        let (first, second) = (s.axis(1), s.axis(2));
+        let epoch = s.submit(0, Work::None, (0, 0));
+        assert_eq!(s.submit(1, Work::None, (0, epoch)), 1);
+        assert_eq!(s.submit(2, Work::None, (0, epoch)), 1);
+        assert_eq!((s.tracker().reached(first), s.tracker().reached(second)), (0, 0));
+        s.complete_to(2, 1);
+        assert_eq!((s.tracker().reached(first), s.tracker().reached(second)), (0, 1));
+        s.wait(0, Frontier::from_entry(first, 1).as_ref());
+        assert_eq!(s.tracker().reached(first), 1);
+        s.submit(1, Work::None, (0, 0));
+        s.drain();
+        assert_eq!(s.tracker().reached(first), 2);
     }
 
     #[test]

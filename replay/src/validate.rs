@@ -6,7 +6,7 @@
 //! ```
 //!
 //! **Slots** are dense: a slot number is below the peak number of live blocks, and is reused once its block was freed. Whoever
-//! plays a trace keeps a vector by slot and hashes nothing.
+//! plays a trace keeps a vector by slot and hashes nothing. A block that is [retired](Action::Retire) keeps its slot until its free.
 //!
 //! **Strict or lenient.** A trace of a whole run has none of the faults below, so each is an error by default. A trace
 //! cut from a longer run may show them through no fault of its own; read leniently, they are counted in [`Skipped`].
@@ -15,8 +15,10 @@
 //! | --- | --- | --- |
 //! | free of an id that is not live | [`ErrorKind::UnknownFree`], or [`ErrorKind::DoubleFree`] if freed a while ago | skipped |
 //! | allocation at an id that is live | [`ErrorKind::DoubleAlloc`] | its free was missed: freed now |
-//! | free with another size | [`ErrorKind::SizeMismatch`] | the allocation's size counts |
+//! | free with another size | [`ErrorKind::SizeMismatch`], of PyTorch snapshots as lenient | the allocation's size counts |
 //! | block of more than 0 bytes at address 0 | [`ErrorKind::NullPointer`] | skipped |
+//!
+//! An allocation at the id of a retired block says that it is over; its free was not recorded, which is counted.
 //!
 //! Allocations of 0 bytes need no memory: they are checked and counted, and make no step.
 //!
@@ -55,8 +57,12 @@ pub struct Step {
 pub enum What {
     /// Allocate a block and put it in this slot, which is empty.
     Alloc(u32),
-    /// Free the block in this slot.
+    /// The block in this slot is over: free it, or complete its free if it was retired.
     Free(u32),
+    /// The program gives up the block in this slot, and its bytes stay in use until its free.
+    Retire(u32),
+    /// Put a block in this slot, which is empty, that was retired before the trace.
+    Held(u32),
     /// The recorded allocator refused; there is no block.
     Failure,
 }
@@ -78,15 +84,27 @@ pub struct Totals {
     pub requested_bytes: u64,
     /// Bytes live now.
     pub live_bytes: u64,
-    /// Blocks live now, those of 0 bytes too.
+    /// Blocks active now, those of 0 bytes too.
     pub live_blocks: u32,
+    /// Bytes active now: live, or retired and not over.
+    pub active_bytes: u64,
+    /// Most bytes active at once: what memory is sized for.
+    pub peak_active_bytes: u64,
+    /// Retired blocks now.
+    pub pending_blocks: u32,
+    /// Most retired blocks at once.
+    pub peak_pending_blocks: u32,
+    /// Blocks retired.
+    pub retired: u64,
+    /// Retired blocks that were over without a word, as their id was allocated again.
+    pub implied_frees: u64,
     /// Most bytes live at once.
     pub peak_live_bytes: u64,
     /// [`Event::line`] of the event that first reached the peak.
     pub peak_line: u32,
     /// [`Event::time_ns`] of that event.
     pub peak_time_ns: u64,
-    /// Most blocks live at once.
+    /// Most blocks active at once.
     pub peak_live_blocks: u32,
     /// Largest block, in bytes.
     pub largest_bytes: u64,
@@ -134,6 +152,20 @@ pub enum Checked {
         /// The old block's slot and size.
         evicted: Option<(u32, u64)>,
     },
+    /// As `Alloc`, of a block that was retired before the trace.
+    Held {
+        /// The new block's slot.
+        slot: u32,
+        /// The old block's slot and size.
+        evicted: Option<(u32, u64)>,
+    },
+    /// The block in `slot` was given up, and its size.
+    Retire {
+        /// The slot, taken until the block's free.
+        slot: u32,
+        /// Bytes, as allocated.
+        size: u64,
+    },
     /// The block that left `slot`, and its size.
     Free {
         /// The slot, now empty.
@@ -156,6 +188,7 @@ pub enum Checked {
 struct Slot {
     size: u64,
     line: u32,
+    retired: bool,
 }
 
 /// Checks events in order and keeps the live set.
@@ -203,8 +236,9 @@ impl Checker {
         self.totals.events += 1;
         self.totals.last_time_ns = event.time_ns;
         match event.action {
-            Action::Alloc => self.alloc(event),
+            Action::Alloc | Action::Held => self.alloc(event),
             Action::Free => self.free(event),
+            Action::Retire => self.retire(event),
             Action::Failure => {
                 self.totals.failures += 1;
                 Ok(Checked::Failure)
@@ -231,7 +265,9 @@ impl Checker {
             );
         }
         let old = self.live.get(&event.id).copied();
-        if let (Some(slot), false) = (old, self.lenient) {
+        let of_old = old.and_then(|slot| self.slots.get(slot as usize).copied());
+        let was_retired = of_old.is_some_and(|old| old.retired);
+        if let (Some(slot), false) = (old, self.lenient || was_retired) {
             let since = self.slots.get(slot as usize).map_or(0, |s| s.line);
             let since =
                 if since == 0 { String::new() } else { format!(" since {}", self.place(since)) };
@@ -252,18 +288,26 @@ impl Checker {
                 "check that the trace records frees; a reader's limits can be raised",
             ));
         }
-        let old_size = old.and_then(|slot| self.slots.get(slot as usize)).map_or(0, |s| s.size);
-        let Some(live_bytes) = (self.totals.live_bytes - old_size).checked_add(event.size) else {
+        let old_size = of_old.map_or(0, |old| old.size);
+        let held = event.action == Action::Held;
+        let old_live = if was_retired { 0 } else { old_size };
+        let live_bytes = self.totals.live_bytes - old_live;
+        let live_bytes = if held { live_bytes } else { live_bytes.saturating_add(event.size) };
+        let Some(active_bytes) = (self.totals.active_bytes - old_size).checked_add(event.size) else {
             return Err(TraceError::new(
                 ErrorKind::LiveBytesOverflow,
                 self.place(event.line),
-                format!("{} bytes more on top of {} live", event.size, self.totals.live_bytes),
+                format!("{} bytes more on top of {} active", event.size, self.totals.active_bytes),
                 "live bytes below 2^64",
                 "correct the size",
             ));
         };
         let evicted = old.map(|slot| {
-            self.totals.skipped.missed_frees += 1;
+            if was_retired {
+                self.totals.implied_frees += 1;
+            } else {
+                self.totals.skipped.missed_frees += 1;
+            }
             self.vacate(slot);
             (slot, old_size)
         });
@@ -271,6 +315,8 @@ impl Checker {
         self.live.insert(event.id, slot);
         let totals = &mut self.totals;
         totals.live_bytes = live_bytes;
+        totals.active_bytes = active_bytes;
+        totals.peak_active_bytes = totals.peak_active_bytes.max(active_bytes);
         totals.live_blocks = self.live.len() as u32;
         totals.peak_live_blocks = totals.peak_live_blocks.max(totals.live_blocks);
         if live_bytes > totals.peak_live_bytes {
@@ -285,7 +331,105 @@ impl Checker {
         totals.allocs += 1;
         totals.requested_bytes = totals.requested_bytes.saturating_add(event.size);
         totals.largest_bytes = totals.largest_bytes.max(event.size);
+        if held {
+            self.hold(slot);
+            return Ok(Checked::Held { slot, evicted });
+        }
         Ok(Checked::Alloc { slot, evicted })
+    }
+
+    /// A block in a slot is retired from now on.
+    fn hold(&mut self, slot: u32) {
+        if let Some(block) = self.slots.get_mut(slot as usize) {
+            block.retired = true;
+        }
+        let totals = &mut self.totals;
+        totals.retired += 1;
+        totals.pending_blocks += 1;
+        totals.peak_pending_blocks = totals.peak_pending_blocks.max(totals.pending_blocks);
+    }
+
+    fn retire(&mut self, event: &Event) -> Result<Checked, TraceError> {
+        let slot = self.live.get(&event.id).copied();
+        let block = slot.and_then(|slot| self.slots.get(slot as usize).copied());
+        match (slot, block) {
+            (Some(slot), Some(block)) if !block.retired => {
+                self.compare_size(event, block.size)?;
+                self.hold(slot);
+                self.totals.live_bytes -= block.size;
+                Ok(Checked::Retire { slot, size: block.size })
+            }
+            (Some(_), Some(_)) => self.fault(
+                event,
+                ErrorKind::DoubleFree,
+                |s| &mut s.double_frees,
+                || {
+                    (
+                        format!("{:#x} given up a second time", event.id),
+                        "one free for each allocation".into(),
+                    )
+                },
+            ),
+            (Some(_), None) => {
+                self.totals.zero_sized += 1;
+                Ok(Checked::ZeroSized { evicted: None })
+            }
+            (None, _) => self.unknown_free(event),
+        }
+    }
+
+    /// Compares the size that a free states with the allocation's.
+    fn compare_size(&mut self, event: &Event, size: u64) -> Result<(), TraceError> {
+        if size == event.size || event.size == Event::UNSTATED {
+            return Ok(());
+        }
+        // PyTorch's versions differ in whether an entry states the size that was asked for or the rounded one.
+        if self.format == Format::PyTorch {
+            self.totals.skipped.size_mismatches += 1;
+            return Ok(());
+        }
+        self.fault(
+            event,
+            ErrorKind::SizeMismatch,
+            |s| &mut s.size_mismatches,
+            || {
+                (
+                    format!("a free of {} bytes at {:#x}", event.size, event.id),
+                    format!("{size} bytes, as allocated"),
+                )
+            },
+        )
+        .map(drop)
+    }
+
+    /// A free of an id that is not live.
+    fn unknown_free(&mut self, event: &Event) -> Result<Checked, TraceError> {
+        let (recent, line) = self.recent[recent_index(event.id)];
+        if recent == event.id && line != 0 {
+            let before = self.place(line);
+            return self.fault(
+                event,
+                ErrorKind::DoubleFree,
+                |s| &mut s.double_frees,
+                || {
+                    (
+                        format!("a free of {:#x}, which {before} had freed", event.id),
+                        "one free for each allocation".into(),
+                    )
+                },
+            );
+        }
+        self.fault(
+            event,
+            ErrorKind::UnknownFree,
+            |s| &mut s.unknown_frees,
+            || {
+                (
+                    format!("a free of {:#x}, which is not live", event.id),
+                    "an allocation of it before".into(),
+                )
+            },
+        )
     }
 
     fn free(&mut self, event: &Event) -> Result<Checked, TraceError> {
@@ -293,48 +437,10 @@ impl Checker {
             self.totals.zero_sized += 1;
             return Ok(Checked::ZeroSized { evicted: None });
         }
-        let Some(&slot) = self.live.get(&event.id) else {
-            let (recent, line) = self.recent[recent_index(event.id)];
-            if recent == event.id && line != 0 {
-                let before = self.place(line);
-                return self.fault(
-                    event,
-                    ErrorKind::DoubleFree,
-                    |s| &mut s.double_frees,
-                    || {
-                        (
-                            format!("a free of {:#x}, which {before} had freed", event.id),
-                            "one free for each allocation".into(),
-                        )
-                    },
-                );
-            }
-            return self.fault(
-                event,
-                ErrorKind::UnknownFree,
-                |s| &mut s.unknown_frees,
-                || {
-                    (
-                        format!("a free of {:#x}, which is not live", event.id),
-                        "an allocation of it before".into(),
-                    )
-                },
-            );
-        };
-        let size = self.slots.get(slot as usize).map_or(0, |s| s.size);
-        if size != event.size {
-            self.fault(
-                event,
-                ErrorKind::SizeMismatch,
-                |s| &mut s.size_mismatches,
-                || {
-                    (
-                        format!("a free of {} bytes at {:#x}", event.size, event.id),
-                        format!("{size} bytes, as allocated"),
-                    )
-                },
-            )?;
-        }
+        let Some(&slot) = self.live.get(&event.id) else { return self.unknown_free(event) };
+        let Slot { size, retired, .. } = self.slots.get(slot as usize).copied().unwrap_or_default();
+        // A block of 0 bytes has no slot, and its free may claim what it likes only where that is let pass.
+        self.compare_size(event, size)?;
         self.live.remove(&event.id);
         self.recent[recent_index(event.id)] = (event.id, event.line);
         self.totals.live_blocks = self.live.len() as u32;
@@ -344,12 +450,15 @@ impl Checker {
         }
         self.vacate(slot);
         self.totals.frees += 1;
-        self.totals.live_bytes -= size;
+        self.totals.active_bytes -= size;
+        if !retired {
+            self.totals.live_bytes -= size;
+        }
         Ok(Checked::Free { slot, size })
     }
 
     fn occupy(&mut self, event: &Event) -> u32 {
-        let block = Slot { size: event.size, line: event.line };
+        let block = Slot { size: event.size, line: event.line, retired: false };
         match self.empty.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = block;
@@ -365,6 +474,7 @@ impl Checker {
     /// Empties a slot; a block of 0 bytes has none.
     fn vacate(&mut self, slot: u32) {
         if let Some(block) = self.slots.get_mut(slot as usize) {
+            self.totals.pending_blocks -= u32::from(block.retired);
             *block = Slot::default();
             self.empty.push(slot);
         }
@@ -452,7 +562,13 @@ impl<I: Iterator<Item = Result<Event, TraceError>>> Steps<I> {
                     self.queued = step(What::Alloc(slot), event.size);
                     step(What::Free(old), size)
                 }
+                Checked::Held { slot, evicted: Some((old, size)) } if size > 0 => {
+                    self.queued = step(What::Held(slot), event.size);
+                    step(What::Free(old), size)
+                }
                 Checked::Alloc { slot, .. } => step(What::Alloc(slot), event.size),
+                Checked::Held { slot, .. } => step(What::Held(slot), event.size),
+                Checked::Retire { slot, size } => step(What::Retire(slot), size),
                 Checked::ZeroSized { evicted: Some((old, size)) } if size > 0 => {
                     step(What::Free(old), size)
                 }

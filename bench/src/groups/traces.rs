@@ -77,7 +77,7 @@ fn load(path: &Path) -> Result<Trace, Box<dyn std::error::Error>> {
     for step in steps.by_ref().take(MAX_EVENTS) {
         let step = step?;
         match step.what {
-            What::Alloc(slot) => {
+            What::Alloc(slot) | What::Held(slot) => {
                 let size = step.size.next_multiple_of(256);
                 let index = slot as usize;
                 if index >= live.len() {
@@ -92,7 +92,7 @@ fn load(path: &Path) -> Result<Trace, Box<dyn std::error::Error>> {
                 bytes -= std::mem::take(&mut live[slot as usize]);
                 events.push(Event { slot, size: 0 });
             }
-            What::Failure => {}
+            What::Retire(_) | What::Failure => {}
         }
     }
     for (slot, &size) in live.iter().enumerate() {

@@ -3,7 +3,7 @@
 use super::peaks::Free;
 use crate::pools::Pools;
 use crate::size::Bytes;
-use crate::streams::Streams;
+use crate::streams::{Streams, stream_of};
 use core::fmt;
 use std::collections::BTreeMap;
 use strandline_core::inspect::BlockState;
@@ -44,6 +44,8 @@ pub struct Waited {
     pub reached: Epoch,
     /// Free bytes that wait for it (and perhaps for others too).
     pub bytes: u64,
+    /// It is no stream of the trace: the recording says when the free is completed.
+    pub deferred: bool,
 }
 
 /// The first event that failed, and the state of the pools at that moment.
@@ -57,6 +59,8 @@ pub struct Failure {
     pub bytes_requested: u64,
     /// Bytes live in the trace.
     pub live_bytes: u64,
+    /// The recorded allocator refused the request too.
+    pub refused_before: bool,
     /// What happened.
     pub reason: Reason,
     /// Where the free bytes were.
@@ -95,11 +99,24 @@ impl Failure {
                 epoch,
                 reached: progress.reached(axis),
                 bytes,
+                deferred: stream_of(axis).is_some_and(|stream| stream >= streams.count()),
             })
             .collect();
         waited.sort_by_key(|waited| core::cmp::Reverse(waited.bytes));
         let free = Free::of(event, pools);
-        Self { event, line, bytes_requested, live_bytes, reason, free, waited }
+        let refused_before = false;
+        Self { event, line, bytes_requested, live_bytes, refused_before, reason, free, waited }
+    }
+}
+
+/// What so many bytes wait for.
+impl fmt::Display for Waited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { axis, epoch, reached, bytes, deferred } = self;
+        if *deferred {
+            return write!(f, "{} wait for the recorded completion of their free", Bytes(*bytes));
+        }
+        write!(f, "{} wait for {axis} to reach {epoch} (now {reached})", Bytes(*bytes))
     }
 }
 
@@ -142,8 +159,7 @@ impl fmt::Display for Failure {
             Reason::NotLive => write!(f, "a block was freed that is not live")?,
         }
         if let [first, rest @ ..] = &self.waited[..] {
-            let Waited { axis, epoch, reached, bytes } = first;
-            write!(f, "; {} wait for {axis} to reach {epoch} (now {reached})", Bytes(*bytes))?;
+            write!(f, "; {first}")?;
             if !rest.is_empty() {
                 let more: u64 = rest.iter().map(|waited| waited.bytes).sum();
                 write!(f, ", {} for {} other axes", Bytes(more), rest.len())?;

@@ -110,6 +110,8 @@ impl Free {
 pub struct Peaks {
     /// Bytes that the live blocks of the trace asked for.
     pub live: Peak,
+    /// The same, and those of retired blocks that are not over.
+    pub active: Peak,
     /// Bytes that the pools' reservations asked for.
     pub requested: Peak,
     /// Bytes in live reservations, padding included.
@@ -129,9 +131,10 @@ pub struct Peaks {
 
 impl Peaks {
     /// Takes in the counters after an event.
-    pub(crate) fn update(&mut self, event: u64, live: u64, stats: &PoolStats) {
+    pub(crate) fn update(&mut self, event: u64, live: u64, active: u64, stats: &PoolStats) {
         self.credit += CREDIT;
         self.live.raise(live, event);
+        self.active.raise(active, event);
         self.requested.raise(stats.requested_bytes, event);
         self.due |= self.reserved.raise(stats.reserved_bytes, event);
         self.committed.raise(stats.committed_bytes, event);

@@ -5,6 +5,7 @@
 //!   0,alloc,1,4096,0,0          all numbers decimal; time in nanoseconds since the first event
 //!   1500,free,1,4096,0,0        id: unique while the block is live; stream: the trace's own name
 //!   1500,fail,0,8192,0,0        fail: the recorded allocator could not serve this size
+//!   1500,retire,1,4096,0,0      given up by the program, in use by others until its free; held: so from the beginning
 //! ```
 //!
 //! Unlike RMM's log it has no midnight, keeps nanoseconds, and its ids need not be addresses. Memory: one line.
@@ -32,12 +33,14 @@ pub(super) fn parse(
         b"alloc" => Action::Alloc,
         b"free" => Action::Free,
         b"fail" => Action::Failure,
+        b"retire" => Action::Retire,
+        b"held" => Action::Held,
         _ => {
             return Err(TraceError::new(
                 ErrorKind::BadAction,
                 at,
                 quote(action),
-                "`alloc`, `free` or `fail`",
+                "`alloc`, `free`, `fail`, `retire` or `held`",
                 "correct or delete the line",
             ));
         }
@@ -46,7 +49,7 @@ pub(super) fn parse(
     let id = fields::decimal(id, "a block id (a decimal number)", at)?;
     let size = fields::decimal(size, "a size in bytes (a decimal number below 2^64)", at)?;
     let stream = fields::decimal(stream, "a stream (a decimal number)", at)?;
-    let thread = fields::decimal_u32(thread, "a thread (a decimal number below 2^32)", at)?;
+    let thread = fields::decimal(thread, "a thread (a decimal number below 2^64)", at)?;
     Ok(Event {
         time_ns: clock.advance(time, at)?,
         id: if action == Action::Failure { 0 } else { id },

@@ -9,6 +9,7 @@
 //! | time | microseconds from 00:00:00, no date | nanoseconds |
 //! | gap of half a day | refused | kept |
 //! | action, id, size, stream name, thread | kept | kept |
+//! | a block that is given up before it is over | freed when it is over | kept |
 //!
 //! Memory: a buffer, and the checker's live set while converting. Cost: O(1) an event.
 
@@ -117,9 +118,13 @@ impl<W: Write> TraceWriter<W> {
                     Action::Alloc => "alloc",
                     Action::Free => "free",
                     Action::Failure => "fail",
+                    Action::Retire => "retire",
+                    Action::Held => "held",
                 };
                 writeln!(self.out, "{time_ns},{action},{id},{size},{stream},{thread}")?;
             }
+            // The bytes are in use until the free.
+            WriteFormat::Rmm if action == Action::Retire => return Ok(()),
             WriteFormat::Rmm => {
                 let gap_ns = time_ns.saturating_sub(self.last_ns);
                 if gap_ns >= DAY_NS / 2 {
@@ -129,8 +134,8 @@ impl<W: Write> TraceWriter<W> {
                 let (s, us) = (us / 1_000_000, us % 1_000_000);
                 let (h, m, s) = (s / 3600, s / 60 % 60, s % 60);
                 let action = match action {
-                    Action::Alloc => "allocate",
-                    Action::Free => "free",
+                    Action::Alloc | Action::Held => "allocate",
+                    Action::Free | Action::Retire => "free",
                     Action::Failure => "allocate failure",
                 };
                 write!(self.out, "{thread},{h:02}:{m:02}:{s:02}.{us:06},{action},")?;
@@ -175,13 +180,16 @@ pub fn convert(
         let at = trace.place(event.line);
         match checker.check(&event)? {
             Checked::Alloc { evicted: Some((_, size)), .. }
+            | Checked::Held { evicted: Some((_, size)), .. }
             | Checked::ZeroSized { evicted: Some((_, size)) } => {
                 writer.write(&Event { action: Action::Free, size, ..event }, stream, at)?;
             }
-            Checked::Free { size, .. } => event.size = size,
+            Checked::Free { size, .. } | Checked::Retire { size, .. } => {
+                event.size = size;
+            }
             // A free may claim another size than the 0 of its allocation.
             Checked::ZeroSized { .. } => event.size = 0,
-            Checked::Alloc { .. } | Checked::Failure => {}
+            Checked::Alloc { .. } | Checked::Held { .. } | Checked::Failure => {}
             Checked::Skipped => continue,
         }
         writer.write(&event, stream, at)?;

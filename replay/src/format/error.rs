@@ -24,7 +24,7 @@ pub enum Place {
     Line(u64),
     /// A byte of a binary trace (after decompression), counted from 0.
     Byte(u64),
-    /// An entry of a PyTorch device trace, counted from 1.
+    /// An entry of a PyTorch device trace, counted from 1; shown counted from 0, as Python does.
     Entry(u64),
 }
 
@@ -34,7 +34,7 @@ impl fmt::Display for Place {
             Self::Whole => f.write_str("trace"),
             Self::Line(line) => write!(f, "line {line}"),
             Self::Byte(byte) => write!(f, "byte {byte}"),
-            Self::Entry(entry) => write!(f, "trace entry {entry}"),
+            Self::Entry(entry) => write!(f, "trace entry {} (from 0)", entry.saturating_sub(1)),
         }
     }
 }
@@ -67,7 +67,7 @@ pub enum ErrorKind {
     BadAction,
     /// A time that does not parse.
     BadTime,
-    /// Time went back.
+    /// Time went back in a log of requests, or a lifetime ends before it begins.
     Unordered,
     /// A block was allocated at an id that is still live.
     DoubleAlloc,
@@ -87,9 +87,11 @@ pub enum ErrorKind {
     TooManyEvents,
     /// The live bytes do not fit a u64.
     LiveBytesOverflow,
+    /// The text is no JSON.
+    BadJson,
     /// The pickle breaks the rules of its opcodes.
     BadPickle,
-    /// The pickle needs more memory than [`Limits::pickle_bytes`](super::Limits::pickle_bytes).
+    /// The pickle, or JSON, needs more memory than its size and [`Limits::pickle_bytes`](super::Limits::pickle_bytes) allow.
     PickleTooLarge,
     /// The pickle is sound and is not a memory snapshot, or its entries lack what an event needs.
     NotASnapshot,

@@ -48,8 +48,31 @@ impl<const N: usize> Columns<N> {
         seen.iter().all(|&s| s).then_some(Self { place })
     }
 
+    /// The fields in their own order, as in a file without a header.
+    pub(crate) fn in_order() -> Self {
+        Self { place: (0..N).collect() }
+    }
+
     /// Splits a line into the format's fields, blanks trimmed.
     pub(crate) fn split<'l>(&self, line: &'l [u8], at: Place) -> Result<[&'l [u8]; N], TraceError> {
+        self.split_up_to(line, at, false)
+    }
+
+    /// The same for a line whose last column may have commas.
+    pub(crate) fn split_at_least<'l>(
+        &self,
+        line: &'l [u8],
+        at: Place,
+    ) -> Result<[&'l [u8]; N], TraceError> {
+        self.split_up_to(line, at, true)
+    }
+
+    fn split_up_to<'l>(
+        &self,
+        line: &'l [u8],
+        at: Place,
+        more: bool,
+    ) -> Result<[&'l [u8]; N], TraceError> {
         let mut out = [&line[..0]; N];
         let mut count = 0;
         for field in line.split(|&b| b == b',') {
@@ -59,6 +82,7 @@ impl<const N: usize> Columns<N> {
                         *slot = field.trim_ascii();
                     }
                 }
+                None if more => break,
                 None => return Err(self.wrong_count(line, at)),
             }
             count += 1;
@@ -74,7 +98,7 @@ impl<const N: usize> Columns<N> {
             at,
             format!("{count} fields in {}", quote(line)),
             format!("{} fields, as in the header", self.place.len()),
-            "if it is the last line, the file is cut short; otherwise correct or delete the line",
+            "correct or delete the line",
         )
     }
 }
@@ -120,7 +144,7 @@ fn bad_number(kind: ErrorKind, field: &[u8], what: &'static str, at: Place) -> T
     let remedy = match kind {
         ErrorKind::Negative => "it cannot be negative: correct or delete the line",
         ErrorKind::Overflow => "it is too large: correct or delete the line",
-        _ => "correct or delete the line; if it is the last one, the file is cut short",
+        _ => "correct or delete the line",
     };
     TraceError::new(kind, at, quote(field), what, remedy)
 }
@@ -165,10 +189,7 @@ pub(crate) fn time_of_day(text: &[u8]) -> Option<u64> {
 /// 1970 or since the trace's own zero.
 pub(crate) fn timestamp(text: &[u8]) -> Option<u64> {
     if text.len() < 19 || text[4] != b'-' {
-        let mut parts = text.splitn(2, |&b| b == b'.');
-        let seconds = number(parts.next()?, 10).ok()?;
-        let fraction = parts.next().map_or(Some(0), fraction_ns)?;
-        return seconds.checked_mul(1_000_000_000)?.checked_add(fraction);
+        return seconds(text);
     }
     if text[7] != b'-' || !matches!(text[10], b' ' | b'T') {
         return None;
@@ -197,6 +218,14 @@ pub(crate) fn timestamp(text: &[u8]) -> Option<u64> {
     days.checked_mul(DAY_NS)?.checked_add(time_of_day(clock)?)?.checked_add_signed(offset_ns)
 }
 
+/// Parses plain seconds `12.5` to nanoseconds.
+pub(crate) fn seconds(text: &[u8]) -> Option<u64> {
+    let mut parts = text.splitn(2, |&b| b == b'.');
+    let seconds = number(parts.next()?, 10).ok()?;
+    let fraction = parts.next().map_or(Some(0), fraction_ns)?;
+    seconds.checked_mul(1_000_000_000)?.checked_add(fraction)
+}
+
 fn days_before_year(year: u64) -> u64 {
     let y = year - 1;
     y * 365 + y / 4 - y / 100 + y / 400
@@ -218,7 +247,8 @@ pub(crate) fn bad_time(field: &[u8], expected: &'static str, at: Place) -> Trace
     TraceError::new(ErrorKind::BadTime, at, quote(field), expected, "correct or delete the line")
 }
 
-/// Turns a trace's times into nanoseconds since its first event, and refuses those that go back.
+/// Turns a trace's times into nanoseconds since its first event. Where a time goes back, the order of the lines is the truth: the latest
+/// time seen counts, and the step is counted. A log of requests is refused then, unless it is read leniently: its order is its times.
 ///
 /// A time of day names no date. The day is chosen so that a step back of more than 12 hours is midnight, and a step
 /// forward of more than 23 hours is a late line from before midnight (a step back). A gap of a day or more leaves no
@@ -273,7 +303,7 @@ impl Clock {
             at,
             format!("a time {} us before that of the event above", step.div_ceil(1000)),
             "times that never go back",
-            "sort the trace by time, or read it leniently to take the order of the lines",
+            "sort the requests by time, or read them with --lenient to take the order of the lines",
         ))
     }
 }

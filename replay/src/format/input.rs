@@ -11,6 +11,8 @@
 use super::error::{ErrorKind, Place, TraceError, quote};
 use flate2::read::MultiGzDecoder;
 use std::io::{self, Cursor, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Size of the buffer unless lines may be longer.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -31,8 +33,23 @@ pub(crate) struct Input<'a> {
     lines: u64,
     /// Where the current line stands in the buffer.
     line: core::ops::Range<usize>,
+    /// The current line has no end: the input ends in it.
+    line_is_cut: bool,
     line_bytes: usize,
     ended: bool,
+    /// Bytes that came from underneath, before decompression.
+    file: Arc<AtomicU64>,
+}
+
+/// A reader that counts what it hands out. The count is read by the same thread: its order with anything else does not matter.
+struct Counted<R>(R, Arc<AtomicU64>);
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.0.read(out)?;
+        self.1.fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(bytes)
+    }
 }
 
 impl core::fmt::Debug for Input<'_> {
@@ -63,7 +80,9 @@ impl<'a> Input<'a> {
             }
         }
         let gzip = head[..have] == [0x1f, 0x8b];
+        let file = Arc::new(AtomicU64::new(0));
         let whole = Cursor::new(head).take(have as u64).chain(reader);
+        let whole = Counted(whole, Arc::clone(&file));
         let reader: Box<dyn Read + Send + 'a> =
             if gzip { Box::new(MultiGzDecoder::new(whole)) } else { Box::new(whole) };
         let size = BUFFER_BYTES.max(line_bytes.saturating_mul(4));
@@ -76,8 +95,10 @@ impl<'a> Input<'a> {
             base: 0,
             lines: 0,
             line: 0..0,
+            line_is_cut: false,
             line_bytes,
             ended: false,
+            file,
         })
     }
 
@@ -89,6 +110,11 @@ impl<'a> Input<'a> {
     /// Bytes consumed so far, after decompression.
     pub(crate) fn offset(&self) -> u64 {
         self.base + self.pos as u64
+    }
+
+    /// Bytes of the file that were read so far, before decompression. The buffer may hold some of them.
+    pub(crate) fn file_offset(&self) -> u64 {
+        self.file.load(Ordering::Relaxed)
     }
 
     /// Number of the line moved to, from 1.
@@ -169,6 +195,7 @@ impl<'a> Input<'a> {
             return Err(self.too_long(here));
         }
         self.line = self.pos..self.pos + length;
+        self.line_is_cut = end == 0;
         self.pos += length + end;
         self.lines += 1;
         Ok(true)
@@ -178,6 +205,25 @@ impl<'a> Input<'a> {
     pub(crate) fn line(&self) -> &[u8] {
         let line = self.buffer.get(self.line.clone()).unwrap_or_default();
         line.strip_suffix(b"\r").unwrap_or(line)
+    }
+
+    /// Whether the line moved to has no end, which only the last one can lack.
+    pub(crate) fn line_is_cut(&self) -> bool {
+        self.line_is_cut
+    }
+
+    /// Moves unread bytes into `out`. Returns how many, 0 at the end of the input.
+    ///
+    /// # Errors
+    /// The input cannot be read.
+    pub(crate) fn take(&mut self, out: &mut [u8]) -> Result<usize, TraceError> {
+        if self.unread().is_empty() && !self.refill(Place::Byte(self.offset()))? {
+            return Ok(0);
+        }
+        let count = out.len().min(self.unread().len());
+        out[..count].copy_from_slice(&self.unread()[..count]);
+        self.pos += count;
+        Ok(count)
     }
 
     #[cold]
@@ -221,6 +267,11 @@ impl<'a> Input<'a> {
     /// # Errors
     /// The input ends or cannot be read.
     pub(crate) fn bytes<const N: usize>(&mut self) -> Result<[u8; N], TraceError> {
+        if let Some(bytes) = self.unread().first_chunk() {
+            let bytes = *bytes;
+            self.pos += N;
+            return Ok(bytes);
+        }
         let mut out = [0; N];
         for byte in &mut out {
             *byte = self.byte()?;

@@ -11,43 +11,42 @@
 //! resolved and nothing is called: `GLOBAL` and its kin push an opaque value, `REDUCE`, `NEWOBJ` and `BUILD` consume their
 //! operands and leave an opaque value, so an object of a class this reader does not know is skipped, not built.
 //!
-//! **Made for snapshots.** A snapshot is mostly stack frames, of no use here. Strings are kept as [`Word`]s: those that matter have
-//! a name, short others are interned to be quoted, the rest are passed over without being held. A dictionary keeps the
-//! keys that matter; a list counts and drops numbers, strings and dictionaries with nothing in them.
+//! **Made for snapshots.** A snapshot is mostly stack frames, of no use to a replay. Strings are kept as [`Word`]s: those that matter
+//! have a name, short others are interned to be quoted, the rest are passed over without being held. A dictionary keeps the
+//! keys that matter; a list counts and drops numbers, strings and dictionaries with nothing in them. [`Keep`] says otherwise.
 //!
 //! **Safe on any input.** A value is an index, so shared references cost nothing and a cycle is harmless: nothing here
-//! or in [`super::pytorch`] walks the graph recursively. Memory is counted and limited
-//! ([`Limits::pickle_bytes`](super::Limits::pickle_bytes)). Protocols 0 to 5. Cost: O(1) an opcode, O(bytes) in all.
+//! or in [`super::pytorch`] walks the graph recursively. Memory is counted, and limited to [`SLACK`] and [`FACTOR`] times the bytes of
+//! the file that were read so far (and by [`Limits::pickle_bytes`](super::Limits::pickle_bytes)): a real snapshot needs less than its own
+//! size. Protocols 0 to 5. Cost: O(1) an opcode, O(bytes) in all.
 //!
 //! Source of the opcodes: the documentation in Python's `pickletools`.
 
 mod arena;
 
-pub(super) use arena::{Arena, Value, Word};
+pub(crate) use arena::{Arena, Keep, List, Value, Word, grow};
 
 use super::error::{ErrorKind, Place, TraceError, quote};
 use super::input::Input;
-use arena::{Dict, List, Pair, WORD_BYTES};
 use std::collections::HashMap;
 
-/// Reads one pickle from `input`, holding at most `limit` bytes. Returns the arena and the value on top.
+/// Bytes of memory that any pickle may take, however small. With the buffers around it a reader stays below 64 MiB.
+pub(crate) const SLACK: u64 = 48 << 20;
+
+/// Bytes of memory for each byte of the file. Of a packed file its packed bytes count.
+pub(crate) const FACTOR: u64 = 4;
+
+/// Reads one pickle from `input`, holding at most `limit` bytes, and no more than the file's size allows. Returns the arena and the
+/// value on top.
 ///
 /// # Errors
 /// The pickle is cut short, breaks the rules, or needs more memory than the limit.
-pub(crate) fn read(input: &mut Input<'_>, limit: u64) -> Result<(Arena, Value), TraceError> {
-    let machine = Machine {
-        input,
-        arena: Arena::new(),
-        stack: Vec::new(),
-        marks: Vec::new(),
-        memo: Vec::new(),
-        sparse_memo: HashMap::new(),
-        scratch: Vec::new(),
-        at: 0,
-        used: 0,
-        limit,
-    };
-    machine.run()
+pub(crate) fn read(
+    input: &mut Input<'_>,
+    limit: u64,
+    keep: Keep,
+) -> Result<(Arena, Value), TraceError> {
+    Machine::new(input, limit, keep).run()
 }
 
 struct Machine<'i, 'a> {
@@ -56,28 +55,59 @@ struct Machine<'i, 'a> {
     stack: Vec<Value>,
     /// Heights of the stack at each open mark.
     marks: Vec<usize>,
-    memo: Vec<Value>,
+    /// Packed values.
+    memo: Vec<u32>,
     /// Memo entries that a pickle numbers with gaps.
-    sparse_memo: HashMap<u32, Value>,
+    sparse_memo: HashMap<u32, u32>,
     scratch: Vec<u8>,
     /// Offset of the current opcode.
     at: u64,
-    /// Bytes held, counted twice since a vector that grows doubles.
-    used: u64,
+    /// Bytes of the stack, the marks and the memo.
+    own_bytes: u64,
+    /// Opcodes since the memory was looked at.
+    checked: u32,
     limit: u64,
 }
 
-impl Machine<'_, '_> {
+impl<'i, 'a> Machine<'i, 'a> {
+    fn new(input: &'i mut Input<'a>, limit: u64, keep: Keep) -> Self {
+        Self {
+            input,
+            arena: Arena::new(keep),
+            stack: Vec::new(),
+            marks: Vec::new(),
+            memo: Vec::new(),
+            sparse_memo: HashMap::new(),
+            scratch: Vec::new(),
+            at: 0,
+            own_bytes: 0,
+            checked: 0,
+            limit,
+        }
+    }
+
     fn run(mut self) -> Result<(Arena, Value), TraceError> {
         loop {
-            self.at = self.input.offset();
-            let opcode = self.input.byte()?;
-            if opcode == b'.' {
-                let value = self.pop()?;
+            if let Some(value) = self.step()? {
                 return Ok((self.arena, value));
             }
-            self.execute(opcode)?;
         }
+    }
+
+    /// Executes one opcode. Returns the pickle's value at its end.
+    fn step(&mut self) -> Result<Option<Value>, TraceError> {
+        self.at = self.input.offset();
+        let opcode = self.input.byte()?;
+        if opcode == b'.' {
+            return self.pop().map(Some);
+        }
+        self.execute(opcode)?;
+        self.checked += 1;
+        if self.checked == CHECK {
+            self.checked = 0;
+            self.check()?;
+        }
+        Ok(None)
     }
 
     #[cold]
@@ -91,27 +121,35 @@ impl Machine<'_, '_> {
         )
     }
 
-    /// Accounts for `bytes` that stay held until the pickle is read.
-    fn charge(&mut self, bytes: usize) -> Result<(), TraceError> {
-        self.used += 2 * bytes as u64;
-        if self.used > self.limit {
-            return Err(TraceError::new(
-                ErrorKind::PickleTooLarge,
-                Place::Byte(self.at),
-                format!("a pickle that needs more than {} bytes of memory to read", self.limit),
-                "a smaller pickle",
-                "record fewer entries (max_entries) or without stacks, or raise the reader's limit",
-            ));
+    /// Looks whether the memory held is within bounds.
+    fn check(&self) -> Result<(), TraceError> {
+        let held = self.arena.bytes() + self.own_bytes;
+        let by_size = SLACK.saturating_add(FACTOR.saturating_mul(self.input.file_offset()));
+        if held <= self.limit.min(by_size) {
+            return Ok(());
         }
-        Ok(())
+        let packed = self.input.gzip() && held <= self.limit;
+        Err(TraceError::new(
+            ErrorKind::PickleTooLarge,
+            Place::Byte(self.at),
+            format!("a pickle that needs more than {held} bytes of memory to read"),
+            if packed {
+                "a packed snapshot, which needs less than four times its packed size and 48 MiB"
+            } else {
+                "a snapshot, which needs less memory than the file has bytes"
+            },
+            if packed {
+                "unpack the file with gunzip and read that"
+            } else {
+                "record fewer entries (max_entries), or check that the file is a snapshot"
+            },
+        ))
     }
 
     fn push(&mut self, value: Value) -> Result<(), TraceError> {
         if self.stack.len() == self.stack.capacity() {
-            // Charged once for each growth: values leave the stack again, its capacity does not.
-            let room = self.stack.capacity().max(64);
-            self.charge(room * size_of::<Value>())?;
-            self.stack.reserve_exact(room);
+            grow_counted(&mut self.stack, &mut self.own_bytes);
+            self.check()?;
         }
         self.stack.push(value);
         Ok(())
@@ -143,7 +181,7 @@ impl Machine<'_, '_> {
     }
 
     fn string(&mut self, length: u64) -> Result<(), TraceError> {
-        self.input.pass(length, WORD_BYTES + 1, &mut self.scratch)?;
+        self.input.pass(length, self.arena.keep().word_bytes() + 1, &mut self.scratch)?;
         let word = self.arena.word(&self.scratch);
         self.push(Value::Str(word))
     }
@@ -169,11 +207,19 @@ impl Machine<'_, '_> {
         Ok(())
     }
 
+    #[cold]
+    fn too_many(&self) -> TraceError {
+        TraceError::new(
+            ErrorKind::PickleTooLarge,
+            Place::Byte(self.at),
+            "a pickle of more lists, dictionaries or kinds of them than can be counted",
+            "at most 2^30 of each, and 4,096 kinds",
+            "record fewer entries (max_entries), or check that the file is a snapshot",
+        )
+    }
+
     fn new_list(&mut self, values: core::ops::RangeFrom<usize>) -> Result<(), TraceError> {
-        self.charge(size_of::<List>())?;
-        let Some(list) = self.arena.new_list() else {
-            return Err(self.broken("2^32 lists", "fewer"));
-        };
+        let Some(list) = self.arena.new_list() else { return Err(self.too_many()) };
         self.extend(list, values.start)?;
         self.push(list)
     }
@@ -183,46 +229,32 @@ impl Machine<'_, '_> {
         let start = start.min(self.stack.len());
         let kept = self.arena.extend(list, &self.stack[start..]);
         self.stack.truncate(start);
-        self.charge(kept * size_of::<Value>())
+        kept.ok_or_else(|| self.too_many())
     }
 
     fn new_dict(&mut self) -> Result<Value, TraceError> {
-        self.charge(size_of::<Dict>())?;
-        match self.arena.new_dict(self.at) {
-            Some(dict) => Ok(dict),
-            None => Err(self.broken("2^32 dictionaries", "fewer")),
-        }
+        self.arena.new_dict().ok_or_else(|| self.too_many())
     }
 
     /// Moves key-value pairs from the stack, from `start` up, into a dictionary.
     fn fill(&mut self, target: Value, start: usize) -> Result<(), TraceError> {
-        let end = self.stack.len();
-        if !end.saturating_sub(start).is_multiple_of(2) {
+        let start = start.min(self.stack.len());
+        if !(self.stack.len() - start).is_multiple_of(2) {
             return Err(self.broken("a key without a value", "pairs of key and value"));
         }
-        for at in (start..end).step_by(2) {
-            self.set(target, self.stack[at], self.stack[at + 1])?;
-        }
-        self.stack.truncate(start);
-        Ok(())
-    }
-
-    fn set(&mut self, target: Value, key: Value, value: Value) -> Result<(), TraceError> {
         match target {
             Value::Dict(_) => {}
             // Items of an object that was not built.
-            Value::Opaque => return Ok(()),
+            Value::Opaque => {
+                self.stack.truncate(start);
+                return Ok(());
+            }
             _ => return Err(self.broken("items for a value that takes none", "a dictionary")),
         }
-        let Value::Str(key) = key else { return Ok(()) };
-        if !key.is_key() {
-            return Ok(());
-        }
-        match self.arena.set(target, key, value) {
-            Some(true) => self.charge(size_of::<Pair>()),
-            Some(false) => Ok(()),
-            None => Err(self.broken("2^32 dictionary items", "fewer")),
-        }
+        let items = self.stack[start..].chunks_exact(2).map(|pair| (pair[0], pair[1]));
+        let done = self.arena.set(target, items);
+        self.stack.truncate(start);
+        done.ok_or_else(|| self.too_many())
     }
 
     fn append(&mut self, target: Value, start: usize) -> Result<(), TraceError> {
@@ -238,13 +270,17 @@ impl Machine<'_, '_> {
 
     fn remember(&mut self, index: u32) -> Result<(), TraceError> {
         let value = self.top()?;
+        let Some(value) = self.arena.pack(value) else { return Err(self.too_many()) };
         if let Some(slot) = self.memo.get_mut(index as usize) {
             *slot = value;
         } else if index as usize == self.memo.len() {
-            self.charge(size_of::<Value>())?;
+            if self.memo.len() == self.memo.capacity() {
+                grow_counted(&mut self.memo, &mut self.own_bytes);
+            }
             self.memo.push(value);
         } else {
-            self.charge(2 * size_of::<(u32, Value)>())?;
+            // A table that doubles, and a third of it empty.
+            self.own_bytes += 4 * size_of::<(u32, u32)>() as u64;
             self.sparse_memo.insert(index, value);
         }
         Ok(())
@@ -254,7 +290,7 @@ impl Machine<'_, '_> {
         // A gap may have been filled later by the dense memo, which then holds the newer value.
         let value = self.memo.get(index as usize).or_else(|| self.sparse_memo.get(&index)).copied();
         match value {
-            Some(value) => self.push(value),
+            Some(value) => self.push(self.arena.unpack(value)),
             None => Err(self.broken(format!("memo entry {index}"), "an entry that was stored")),
         }
     }
@@ -265,6 +301,24 @@ impl Machine<'_, '_> {
             Some(index) => Ok(index),
             None => Err(self.broken(quote(&self.scratch), "a memo index")),
         }
+    }
+
+    /// Pops a class and its arguments, and pushes what a call would have made of them: an empty dictionary if it is one of Python's own
+    /// kinds of dictionaries, whose items follow; else a value that stands for an object that was not built.
+    fn call(&mut self) -> Result<(), TraceError> {
+        self.pop()?;
+        match self.pop()? {
+            Value::DictClass => {
+                let dict = self.new_dict()?;
+                self.push(dict)
+            }
+            _ => self.push(Value::Opaque),
+        }
+    }
+
+    /// Pushes what a name stands for.
+    fn class(&mut self, is_dictionary: bool) -> Result<(), TraceError> {
+        self.push(if is_dictionary { Value::DictClass } else { Value::Opaque })
     }
 
     /// Pops `count` values and pushes one that stands for what a call would have made of them.
@@ -293,9 +347,8 @@ impl Machine<'_, '_> {
         match opcode {
             b'(' => {
                 if self.marks.len() == self.marks.capacity() {
-                    let room = self.marks.capacity().max(64);
-                    self.charge(room * size_of::<usize>())?;
-                    self.marks.reserve_exact(room);
+                    grow_counted(&mut self.marks, &mut self.own_bytes);
+                    self.check()?;
                 }
                 self.marks.push(self.stack.len());
                 Ok(())
@@ -319,7 +372,7 @@ impl Machine<'_, '_> {
             }
             // Numbers.
             b'N' => self.push(Value::None),
-            0x88 => self.push(Value::Int(1)),
+            0x88 => self.push(Value::True),
             0x89 => self.push(Value::Int(0)),
             b'K' => {
                 let [byte] = self.input.bytes()?;
@@ -353,11 +406,15 @@ impl Machine<'_, '_> {
             }
             b'F' => {
                 self.line()?;
-                self.push(Value::Float)
+                let number = core::str::from_utf8(&self.scratch).ok();
+                match number.and_then(|text| text.trim().parse().ok()) {
+                    Some(number) => self.push(Value::Float(number)),
+                    None => Err(self.broken(quote(&self.scratch), "a number")),
+                }
             }
             b'G' => {
-                self.input.bytes::<8>()?;
-                self.push(Value::Float)
+                let bytes = self.input.bytes()?;
+                self.push(Value::Float(f64::from_be_bytes(bytes)))
             }
             // Strings and bytes.
             b'S' => {
@@ -436,7 +493,10 @@ impl Machine<'_, '_> {
                 let value = self.pop()?;
                 let key = self.pop()?;
                 let target = self.top()?;
-                self.set(target, key, value)
+                let start = self.stack.len();
+                self.push(key)?;
+                self.push(value)?;
+                self.fill(target, start)
             }
             b'u' => {
                 let height = self.close()?;
@@ -487,15 +547,25 @@ impl Machine<'_, '_> {
             // Names and objects: never resolved, never built.
             b'c' => {
                 self.line()?;
+                let standard = self.scratch == b"collections";
                 self.line()?;
-                self.push(Value::Opaque)
+                self.class(standard && is_dictionary(&self.scratch))
             }
             b'P' => {
                 self.line()?;
                 self.push(Value::Opaque)
             }
             b'Q' => self.opaque(1),
-            0x93 | b'R' | 0x81 => self.opaque(2),
+            0x93 => {
+                let (name, module) = (self.pop()?, self.pop()?);
+                let text = |value| match value {
+                    Value::Str(word) => self.arena.text(word).unwrap_or_default(),
+                    _ => &[],
+                };
+                let is_dictionary = text(module) == b"collections" && is_dictionary(text(name));
+                self.class(is_dictionary)
+            }
+            b'R' | 0x81 => self.call(),
             0x92 => self.opaque(3),
             b'b' => self.pop().map(drop),
             b'i' => {
@@ -549,6 +619,21 @@ impl Machine<'_, '_> {
     }
 }
 
+/// Opcodes between two looks at the memory.
+const CHECK: u32 = 1024;
+
+/// Makes room in a full vector, and counts it.
+fn grow_counted<T>(vector: &mut Vec<T>, bytes: &mut u64) {
+    let before = vector.capacity();
+    grow(vector, 64);
+    *bytes += ((vector.capacity() - before) * size_of::<T>()) as u64;
+}
+
+/// Python's own subclasses of a dictionary that need no more than their items to be read.
+fn is_dictionary(name: &[u8]) -> bool {
+    matches!(name, b"OrderedDict" | b"defaultdict")
+}
+
 /// The text between the quotes that protocol 0 puts around a byte string.
 fn unquote(text: &[u8]) -> &[u8] {
     match text {
@@ -560,6 +645,9 @@ fn unquote(text: &[u8]) -> &[u8] {
 /// A decimal integer, or protocol 0's `00` and `01` for bools, perhaps with Python 2's `L` at the end.
 fn integer(text: &[u8]) -> Option<Value> {
     let text = text.strip_suffix(b"L").unwrap_or(text).trim_ascii();
+    if text == b"01" {
+        return Some(Value::True);
+    }
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;

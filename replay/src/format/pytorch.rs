@@ -1,4 +1,4 @@
-//! PyTorch's memory snapshots (`torch.cuda.memory._dump_snapshot`), as events.
+//! PyTorch's memory snapshots (`torch.cuda.memory._dump_snapshot`), pickled or as JSON, as events.
 //!
 //! ```text
 //!   { "device_traces": [ [ {action, addr, size, stream, time_us, frames…}, … ], … one list a device ],
@@ -8,304 +8,498 @@
 //! | action | event |
 //! | --- | --- |
 //! | `alloc` | [`Action::Alloc`] |
-//! | `free_requested` | [`Action::Free`], in the order of the block's stream |
+//! | `free_requested`, then `free_completed` at once | [`Action::Free`] |
+//! | `free_requested` | [`Action::Retire`]: the block is no longer allocated, and active until it is completed |
+//! | `free_completed` | [`Action::Free`], also of a block whose free was never requested: other tools record nothing else |
 //! | `oom` | [`Action::Failure`] |
-//! | `free_completed`, `segment_*`, `snapshot` and other marks | none, counted in [`Notes::ignored_entries`] |
+//! | `segment_*`, `snapshot`, marks, unknown actions | none, counted in [`Notes::ignored_entries`] |
 //!
-//! `free_requested` is the free, since that is when the program gave the block up; `free_completed` comes when PyTorch's
-//! own allocator has seen the last stream that used it, which is for the replayed pool to work out.
+//! Where a trace has no `free_completed` at all, `free_requested` is the free.
 //!
 //! **Blocks from before the trace.** Recording often starts late, or its ring of entries wraps. A block whose first
-//! mention is its free was live at the start, and so was one that the segments list as allocated and the trace never mentions
-//! (weights, most often). They are put first, as allocations at time 0, or the peak would be too low. Their
-//! [`Event::line`] is the entry of their free, or 0. The segments are read as far as they make sense.
+//! mention is its free was there at the start, and so was one that the segments list as in use and the trace never mentions
+//! (weights, most often). They are put first, at time 0, or the peak would be too low. Their
+//! [`Event::line`] is the entry of their free, or 0. Blocks that wait for their free to be completed are [held](Action::Held).
 //!
-//! **Devices.** One is replayed: the one asked for, or the one with the most entries.
+//! **Devices.** One is replayed: the one asked for, or the busiest of those that refused a request, or the busiest.
 //!
-//! Memory: the pickle's arena while reading (limited), then 40 bytes an event. Cost: O(entries).
+//! **State only.** A snapshot without allocations in its trace, or the bare list that `memory_snapshot()` returns, has a [`State`].
+//!
+//! Memory: the arena (less than the file), the addresses of the trace, and one event at a time. Cost: O(entries), and a walk over
+//! the blocks.
+
+mod entry;
+mod refusals;
+mod segments;
 
 use super::error::{ErrorKind, Place, TraceError};
 use super::fields::Clock;
-use super::input::Input;
-use super::pickle::{self, Arena, Value, Word};
+use super::notes::{Circumstances, Holding, Notes};
+use super::pickle::{Arena, List, Value, Word};
+use super::state::State;
 use super::streams::Streams;
-use super::{Notes, ReadOptions};
 use crate::event::{Action, Event};
-use std::collections::HashSet;
+use entry::{Entry, REMEDY};
+use segments::BlockState;
+use std::collections::{BTreeMap, HashSet};
 
-const REMEDY: &str = "write the file with torch.cuda.memory._dump_snapshot, after torch.cuda.memory._record_memory_history()";
+/// The most devices that a snapshot may tell of.
+const MOST_DEVICES: u64 = 1 << 16;
 
-/// Reads a whole snapshot.
-///
-/// # Errors
-/// The pickle is broken or no snapshot, the device is missing, or an entry lacks what its event needs.
-pub(super) fn read(
-    input: &mut Input<'_>,
-    options: &ReadOptions,
-    streams: &mut Streams,
-    notes: &mut Notes,
-) -> Result<Vec<Event>, TraceError> {
-    let (arena, root) = pickle::read(input, options.limits.pickle_bytes)?;
-    let (device, trace) = choose(&arena, root, options.device, notes)?;
-    let list = arena.list(trace);
-    let (items, dropped) = list.map_or((&[][..], 0), |l| (&l.items[..], l.dropped));
-    if dropped > 0 {
-        return Err(not_a_snapshot(
-            format!("{dropped} entries of device {device} without any field of an event"),
-            "entries with `action`, `addr` and `size`",
-        ));
-    }
-    let mut clock = Clock::new(false, options.lenient);
-    let mut events = Vec::new();
-    let mut time_us = 0;
-    for (index, &item) in items.iter().enumerate() {
-        let Ok(line) = u32::try_from(index + 1) else {
-            return Err(TraceError::new(
-                ErrorKind::TooManyEvents,
-                Place::Entry(index as u64 + 1),
-                "one entry more",
-                "at most 2^32 - 1 entries",
-                "record fewer entries",
-            ));
-        };
-        let entry = Entry { arena: &arena, item };
-        let Some(action) = entry.action()? else {
-            notes.ignored_entries += 1;
-            continue;
-        };
-        // Snapshots before PyTorch 2.1 have no times.
-        if entry.get(Word::TIME_US).is_some() {
-            time_us = entry.number(Word::TIME_US, "`time_us`, microseconds from 0")?;
-        }
-        let Some(time) = time_us.checked_mul(1000) else {
-            return Err(entry.error(
-                ErrorKind::Overflow,
-                time_us.to_string(),
-                "a time in microseconds below 2^54",
-            ));
-        };
-        let id = match action {
-            Action::Failure => 0,
-            _ => entry.number(Word::ADDR, "`addr`, an address")?,
-        };
-        events.push(Event {
-            time_ns: clock.advance(time, Place::Entry(line.into()))?,
-            id,
-            size: entry.number(Word::SIZE, "`size`, bytes from 0")?,
-            stream: streams.number(entry.stream()?, Place::Entry(line.into()))?,
-            thread: 0,
-            line,
-            action,
-        });
-    }
-    notes.clamped_times = clock.clamped();
-    let mut before = live_before(&arena, root, device, &events, streams)?;
-    notes.preexisting_blocks = before.len() as u64;
-    if before.is_empty() {
-        return Ok(events);
-    }
-    before.append(&mut events);
-    Ok(before)
+/// The events of a snapshot's device, one at a time.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    arena: Arena,
+    /// The device's list of entries, if it has one.
+    entries: Value,
+    /// The next entry.
+    at: usize,
+    /// A completed free that was told with its request.
+    told: Option<usize>,
+    before: std::vec::IntoIter<Event>,
+    clock: Clock,
+    time_ns: u64,
+    /// Blocks are given back when their free is completed, not when it is requested.
+    completed: bool,
+    state: Option<State>,
+    state_only: bool,
+    circumstances: Vec<(u32, Circumstances)>,
 }
 
-/// The device to replay and its list.
-fn choose(
-    arena: &Arena,
-    root: Value,
-    wanted: Option<u32>,
-    notes: &mut Notes,
-) -> Result<(u32, Value), TraceError> {
-    let traces = arena.get(root, Word::DEVICE_TRACES);
-    let Some(devices) = traces.and_then(|t| arena.list(t)) else {
-        return Err(match traces {
-            None => not_a_snapshot(
-                format!("{} without `device_traces`", arena.describe(Some(root))),
-                "a snapshot: a dictionary with `device_traces`",
+/// What the first look at a device's entries finds.
+#[derive(Debug, Default)]
+struct First {
+    requested: bool,
+    completed: bool,
+    allocs: u64,
+    refused: u64,
+    /// Ids of the trace.
+    mentioned: HashSet<u64>,
+    /// Entries that free what was never allocated, and whether the free is but completed.
+    before: Vec<(usize, bool)>,
+}
+
+impl Snapshot {
+    /// A snapshot that was read into `arena`.
+    ///
+    /// # Errors
+    /// It is no snapshot, the device is missing, or an entry lacks what its event needs.
+    pub(super) fn new(
+        arena: Arena,
+        root: Value,
+        wanted: Option<u32>,
+        streams: &mut Streams,
+        notes: &mut Notes,
+    ) -> Result<Self, TraceError> {
+        let parts = Parts::of(&arena, root)?;
+        let states = match parts.segments {
+            Some(segments) => segments::states(&arena, segments),
+            None => BTreeMap::new(),
+        };
+        notes.holdings = parts.holdings(&arena, &states);
+        notes.devices = notes.holdings.len() as u32;
+        let device = choose(&notes.holdings, wanted)?;
+        notes.device = Some(device);
+        parts.note_what_is_left_out(&arena, root, notes);
+        let entries = parts.entries(&arena, device).unwrap_or(Value::None);
+        let list = arena.list(entries);
+        let first = match list {
+            Some(list) => look(&arena, list, notes)?,
+            None => First::default(),
+        };
+        let completed = first.completed;
+        let circumstances = match list {
+            Some(list) if first.refused > 0 => refusals::circumstances(
+                &arena,
+                parts.segments,
+                list,
+                device,
+                completed,
+                first.refused,
             ),
-            Some(_) => not_a_snapshot(
-                format!("{} as `device_traces`", arena.describe(traces)),
-                "a list with a list for each device",
-            ),
-        });
-    };
-    let length = |value: Value| arena.list(value).map(|l| l.items.len() as u64 + l.dropped);
-    if devices.dropped > 0 || devices.items.iter().any(|&d| length(d).is_none()) {
-        return Err(not_a_snapshot(
-            "a device that is no list",
-            "a list of entries for each device",
-        ));
+            _ => Vec::new(),
+        };
+        let state_only = first.allocs == 0 && first.refused == 0;
+        let before = live_before(&arena, &parts, device, list, first, streams, notes)?;
+        let state = states.get(&device).copied();
+        if state.is_none() && state_only && before.is_empty() && wanted.is_none() {
+            return Err(not_a_snapshot(
+                "a snapshot without an allocation and without a segment",
+                "entries in `device_traces`: memory history was not being recorded",
+            ));
+        }
+        Ok(Self {
+            entries,
+            at: 0,
+            told: None,
+            before: before.into_iter(),
+            clock: Clock::new(false, true),
+            time_ns: 0,
+            completed,
+            state: state.or(state_only.then_some(State { device, ..State::default() })),
+            state_only,
+            circumstances,
+            arena,
+        })
     }
-    notes.devices = devices.items.len() as u32;
-    let longest = (0..devices.items.len())
-        .max_by_key(|&d| (length(devices.items[d]), core::cmp::Reverse(d)))
-        .filter(|&d| length(devices.items[d]) > Some(0));
-    let chosen = match wanted {
-        Some(device) => device as usize,
-        None => match longest {
-            Some(device) => device,
-            None => {
-                return Err(not_a_snapshot(
-                    "a snapshot without a single trace entry",
-                    "entries in `device_traces`: memory history was not being recorded",
-                ));
+
+    /// The state when the snapshot was taken, if it has segments.
+    pub(super) fn state(&self) -> Option<State> {
+        self.state
+    }
+
+    /// Whether there is nothing to play.
+    pub(super) fn is_state_only(&self) -> bool {
+        self.state_only
+    }
+
+    /// Times that went back.
+    pub(super) fn clamped(&self) -> u64 {
+        self.clock.clamped()
+    }
+
+    /// What the file tells of the refusal at an entry.
+    pub(super) fn circumstances(&self, line: u32) -> Circumstances {
+        let at = self.circumstances.iter().find(|(at, _)| *at == line);
+        at.map_or_else(Circumstances::default, |(_, told)| *told)
+    }
+
+    /// The next event.
+    ///
+    /// # Errors
+    /// An entry lacks what its event needs.
+    pub(super) fn next(&mut self, streams: &mut Streams) -> Result<Option<Event>, TraceError> {
+        if let Some(event) = self.before.next() {
+            return Ok(Some(event));
+        }
+        let Some(list) = self.arena.list(self.entries) else { return Ok(None) };
+        while let Some(item) = list.get(self.at) {
+            let index = self.at;
+            self.at += 1;
+            let line = line_of(index)?;
+            let at = Place::Entry(line.into());
+            let entry = Entry::new(&self.arena, item, at);
+            if self.told == Some(index) {
+                self.told = None;
+                continue;
             }
-        },
-    };
-    let Some(&trace) = devices.items.get(chosen) else {
+            let action = match entry.action() {
+                Some(Word::ALLOC) => Action::Alloc,
+                Some(Word::FREE_REQUESTED) if !self.completed => Action::Free,
+                Some(Word::FREE_REQUESTED) => Action::Retire,
+                Some(Word::FREE_COMPLETED) => Action::Free,
+                Some(Word::OOM) => Action::Failure,
+                _ => continue,
+            };
+            if let Some(time) = entry.time_ns()? {
+                self.time_ns = time;
+            }
+            let id = match action {
+                Action::Failure => 0,
+                _ => entry.number(Word::ADDR, "`addr`, an address")?,
+            };
+            let mut event = Event {
+                time_ns: self.clock.advance(self.time_ns, at)?,
+                id,
+                size: entry.number(Word::SIZE, "`size`, bytes from 0")?,
+                thread: 0,
+                stream: streams.number(entry.stream()?, at)?,
+                line,
+                action,
+            };
+            // Nothing was asked for between the request and its completion: one event.
+            if action == Action::Retire
+                && let Some(next) = list.get(self.at)
+            {
+                let next = Entry::new(&self.arena, next, at);
+                let same = next.known(Word::ADDR) == Some(id);
+                if same && next.action() == Some(Word::FREE_COMPLETED) {
+                    event.action = Action::Free;
+                    self.told = Some(self.at);
+                }
+            }
+            return Ok(Some(event));
+        }
+        Ok(None)
+    }
+}
+
+fn line_of(index: usize) -> Result<u32, TraceError> {
+    u32::try_from(index + 1).map_err(|_| {
+        TraceError::new(
+            ErrorKind::TooManyEvents,
+            Place::Entry(index as u64 + 1),
+            "one entry more",
+            "at most 2^32 - 1 entries",
+            "record fewer entries (max_entries)",
+        )
+    })
+}
+
+/// Counts the entries by kind, and finds the blocks that were there before them.
+fn look(arena: &Arena, list: List<'_>, notes: &mut Notes) -> Result<First, TraceError> {
+    let mut first = First::default();
+    let mut kinds: BTreeMap<Option<Word>, u64> = BTreeMap::new();
+    for (index, item) in list.iter().enumerate() {
+        let entry = Entry::new(arena, item, Place::Entry(index as u64 + 1));
+        let action = entry.action();
+        *kinds.entry(action).or_default() += 1;
+        let frees = match action {
+            Some(Word::ALLOC) => {
+                first.allocs += 1;
+                false
+            }
+            Some(Word::FREE_REQUESTED) => {
+                first.requested = true;
+                true
+            }
+            Some(Word::FREE_COMPLETED) => {
+                first.completed = true;
+                true
+            }
+            Some(Word::OOM) => {
+                first.refused += 1;
+                continue;
+            }
+            _ => continue,
+        };
+        let Some(id) = entry.known(Word::ADDR) else { continue };
+        if first.mentioned.insert(id) && frees {
+            first.before.push((index, action == Some(Word::FREE_COMPLETED)));
+        }
+    }
+    let known = [Word::ALLOC, Word::FREE_REQUESTED, Word::FREE_COMPLETED, Word::OOM].map(Some);
+    let mut kinds: Vec<_> = kinds.into_iter().collect();
+    kinds.sort_by_key(|&(_, count)| core::cmp::Reverse(count));
+    for (kind, count) in kinds {
+        if !known.contains(&kind) {
+            notes.ignored_entries += count;
+        }
+        let text = kind.and_then(|word| arena.text(word)).map(String::from_utf8_lossy);
+        let text = text.as_deref().unwrap_or("entries without a known action");
+        let name: String = text.escape_default().take(64).collect();
+        notes.count_many(&name, count);
+    }
+    if list.dropped() > 0 {
+        notes.ignored_entries += list.dropped();
+        notes.count_many("entries without any field of an event", list.dropped());
+    }
+    Ok(first)
+}
+
+/// The parts of a snapshot.
+#[derive(Clone, Copy, Debug)]
+struct Parts {
+    traces: Option<Value>,
+    segments: Option<Value>,
+}
+
+impl Parts {
+    fn of(arena: &Arena, root: Value) -> Result<Self, TraceError> {
+        // What `torch.cuda.memory_snapshot()` returns is the list of segments alone.
+        if let Some(list) = arena.list(root) {
+            let is_segment = |item| {
+                arena.get(item, Word::BLOCKS).is_some() && arena.get(item, Word::ADDRESS).is_some()
+            };
+            if list.len() > 0 && list.iter().all(is_segment) {
+                return Ok(Self { traces: None, segments: Some(root) });
+            }
+        }
+        let traces = arena.get(root, Word::DEVICE_TRACES);
+        let segments = arena.get(root, Word::SEGMENTS);
+        if traces.is_none() && segments.is_none() {
+            return Err(not_a_snapshot(
+                format!("{} without `device_traces`", arena.describe(Some(root))),
+                "a snapshot: a dictionary with `device_traces` or `segments`",
+            ));
+        }
+        let Some(traces) = traces else { return Ok(Self { traces, segments }) };
+        let Some(devices) = arena.list(traces) else {
+            return Err(not_a_snapshot(
+                format!("{} as `device_traces`", arena.describe(Some(traces))),
+                "a list with a list for each device",
+            ));
+        };
+        if devices.dropped() > 0 || devices.iter().any(|device| arena.list(device).is_none()) {
+            return Err(not_a_snapshot(
+                "a device that is no list",
+                "a list of entries for each device",
+            ));
+        }
+        if devices.count() > MOST_DEVICES {
+            return Err(not_a_snapshot(
+                format!("{} devices", devices.count()),
+                "at most 65,536 devices",
+            ));
+        }
+        Ok(Self { traces: Some(traces), segments })
+    }
+
+    fn entries(&self, arena: &Arena, device: u32) -> Option<Value> {
+        arena.list(self.traces?)?.get(device as usize)
+    }
+
+    fn holdings(&self, arena: &Arena, states: &BTreeMap<u32, State>) -> Vec<Holding> {
+        let traces = self.traces.and_then(|traces| arena.list(traces));
+        let count = traces.map_or(0, |traces| traces.len());
+        let of_segments = states.keys().next_back().map_or(0, |&last| u64::from(last) + 1);
+        let devices = (count as u64).max(of_segments.min(MOST_DEVICES));
+        // A list may stand in many places: its kinds are counted once.
+        let mut counted: BTreeMap<Option<u32>, (u64, u64)> = BTreeMap::new();
+        (0..devices as u32)
+            .map(|device| {
+                let trace = traces.and_then(|traces| traces.get(device as usize));
+                let list = trace.and_then(|trace| arena.list(trace));
+                let key = match trace {
+                    Some(Value::List(index)) => Some(index),
+                    _ => None,
+                };
+                let (allocs, refused) = *counted.entry(key).or_insert_with(|| {
+                    let mut counts = (0, 0);
+                    for item in list.iter().flat_map(|list| list.iter()) {
+                        match arena.get(item, Word::ACTION) {
+                            Some(Value::Str(Word::ALLOC)) => counts.0 += 1,
+                            Some(Value::Str(Word::OOM)) => counts.1 += 1,
+                            _ => {}
+                        }
+                    }
+                    counts
+                });
+                let state = states.get(&device).copied().unwrap_or_default();
+                Holding {
+                    device,
+                    entries: list.map_or(0, |list| list.count()),
+                    allocs,
+                    refused,
+                    reserved_bytes: state.reserved_bytes,
+                    active_bytes: state.active_bytes,
+                }
+            })
+            .collect()
+    }
+
+    fn note_what_is_left_out(&self, arena: &Arena, root: Value, notes: &mut Notes) {
+        let count = |key| arena.get(root, key).and_then(|value| arena.list(value));
+        for (key, what) in [
+            (Word::HOST_TRACES, "entries of host memory (`host_traces`)"),
+            (Word::HOST_SEGMENTS, "segments of host memory (`host_segments`)"),
+            (Word::EXTERNAL_ANNOTATIONS, "annotations (`external_annotations`)"),
+        ] {
+            if let Some(list) = count(key).filter(|list| list.count() > 0) {
+                notes.left_out.push(format!("{} {what}", list.count()));
+            }
+        }
+        let overflowed = match arena.get(root, Word::OVERFLOWED) {
+            Some(Value::List(list)) => {
+                let device = notes.device.unwrap_or(0) as usize;
+                let list = arena.list(Value::List(list));
+                // `False` is dropped from lists: with as many flags as devices kept, each stands where it belongs.
+                list.is_some_and(|list| match list.dropped() {
+                    0 => list.get(device) == Some(Value::True),
+                    _ => list.iter().any(|flag| flag == Value::True),
+                })
+            }
+            Some(value) => value == Value::True,
+            None => false,
+        };
+        if overflowed {
+            notes.left_out.push(
+                "the oldest entries: the recording overflowed its ring (`trace_alloc_overflowed`), raise max_entries"
+                    .to_owned(),
+            );
+        }
+    }
+}
+
+/// The device to read: the one asked for, or the busiest of those that refused a request, or the busiest; without any entry, the one
+/// that holds most.
+fn choose(holdings: &[Holding], wanted: Option<u32>) -> Result<u32, TraceError> {
+    if let Some(device) = wanted {
+        if holdings.iter().any(|holding| holding.device == device) {
+            return Ok(device);
+        }
         return Err(TraceError::new(
             ErrorKind::NoSuchDevice,
             Place::Whole,
-            format!("{} devices", devices.items.len()),
-            format!("a device {chosen}"),
+            format!("{} devices", holdings.len()),
+            format!("a device {device}"),
             "ask for a device that the snapshot has, counted from 0",
         ));
-    };
-    notes.device = Some(chosen as u32);
-    Ok((chosen as u32, trace))
+    }
+    let busiest = holdings.iter().max_by_key(|holding| {
+        let trace = if holding.allocs + holding.refused > 0 { holding.entries } else { 0 };
+        (holding.refused > 0, trace, holding.reserved_bytes, core::cmp::Reverse(holding.device))
+    });
+    match busiest {
+        Some(holding) if holding.entries > 0 || holding.reserved_bytes > 0 => Ok(holding.device),
+        _ => Err(not_a_snapshot(
+            "a snapshot without a single trace entry and without a segment",
+            "entries in `device_traces`: memory history was not being recorded",
+        )),
+    }
 }
 
 fn not_a_snapshot(found: impl Into<String>, expected: &'static str) -> TraceError {
     TraceError::new(ErrorKind::NotASnapshot, Place::Whole, found, expected, REMEDY)
 }
 
-/// Allocations of the blocks that were live when the trace began.
+/// The blocks that were there when the trace began.
 fn live_before(
     arena: &Arena,
-    root: Value,
+    parts: &Parts,
     device: u32,
-    events: &[Event],
+    list: Option<List<'_>>,
+    first: First,
     streams: &mut Streams,
+    notes: &mut Notes,
 ) -> Result<Vec<Event>, TraceError> {
-    let mut mentioned = HashSet::new();
+    let First { requested, mut mentioned, before: freed, .. } = first;
     let mut before = Vec::new();
-    for event in events {
-        if event.action != Action::Failure
-            && mentioned.insert(event.id)
-            && event.action == Action::Free
-        {
-            before.push(Event { time_ns: 0, action: Action::Alloc, ..*event });
-        }
+    for (index, completes) in freed {
+        let Some(item) = list.and_then(|list| list.get(index)) else { continue };
+        let line = line_of(index)?;
+        let at = Place::Entry(line.into());
+        let entry = Entry::new(arena, item, at);
+        let id = entry.number(Word::ADDR, "`addr`, an address")?;
+        let size = entry.number(Word::SIZE, "`size`, bytes from 0")?;
+        let stream = streams.number(entry.stream()?, at)?;
+        // Its request came before the trace, if the recorder writes requests at all.
+        let action = if completes && requested { Action::Held } else { Action::Alloc };
+        before.push(Event { time_ns: 0, id, size, thread: 0, stream, line, action });
     }
-    let Some(segments) = arena.get(root, Word::SEGMENTS).and_then(|s| arena.list(s)) else {
-        return Ok(before);
-    };
-    // A list may stand in many places: walked once for each, a small file could keep a reader busy for years.
-    let mut left = arena.dictionaries();
-    for &segment in &segments.items {
-        let segment = Entry { arena, item: segment };
-        let of_device = segment.known(Word::DEVICE).is_none_or(|d| d == u64::from(device));
-        let blocks = segment.get(Word::BLOCKS).and_then(|b| arena.list(b));
-        let (true, Some(base), Some(blocks)) = (of_device, segment.known(Word::ADDRESS), blocks)
-        else {
-            continue;
-        };
-        let mut next = Some(base);
-        for &block in &blocks.items {
-            left = match left.checked_sub(1) {
-                Some(left) => left,
-                None => return Ok(before),
+    let mut failed = None;
+    if let Some(segments) = parts.segments {
+        segments::walk(arena, segments, &mut |_| (), &mut |block| {
+            let size = block.requested.unwrap_or(block.size);
+            let ours = block.device.is_none_or(|of| of == device);
+            let Some(id) = block.address.filter(|&id| id > 0 && size > 0 && ours) else { return };
+            let action = match block.state {
+                BlockState::Free => return,
+                BlockState::Allocated => Action::Alloc,
+                BlockState::Pending => Action::Held,
             };
-            let block = Entry { arena, item: block };
-            // Older snapshots give a block no address: it follows the one before it.
-            let address = block.known(Word::ADDRESS).or(next);
-            let (Some(address), Some(size)) = (address, block.known(Word::SIZE)) else { break };
-            next = address.checked_add(size);
-            let size = block.known(Word::REQUESTED_SIZE).filter(|&s| s > 0).unwrap_or(size);
-            let live = block.get(Word::STATE) == Some(Value::Str(Word::ACTIVE_ALLOCATED));
-            if live && address > 0 && size > 0 && mentioned.insert(address) {
-                let stream = streams.number(segment.stream()?, Place::Whole)?;
-                before.push(Event {
+            if failed.is_some() || !mentioned.insert(id) {
+                return;
+            }
+            match streams.number(block.stream, Place::Whole) {
+                Ok(stream) => before.push(Event {
                     time_ns: 0,
-                    id: address,
+                    id,
                     size,
-                    stream,
                     thread: 0,
+                    stream,
                     line: 0,
-                    action: Action::Alloc,
-                });
+                    action,
+                }),
+                Err(error) => failed = Some(error),
             }
-        }
+        });
     }
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    notes.preexisting_blocks = before.len() as u64;
+    let held = before.iter().filter(|event| event.action == Action::Held);
+    notes.preexisting_pending_blocks = held.count() as u64;
     Ok(before)
-}
-
-/// A dictionary of the snapshot.
-struct Entry<'p> {
-    arena: &'p Arena,
-    item: Value,
-}
-
-impl Entry<'_> {
-    fn get(&self, key: Word) -> Option<Value> {
-        self.arena.get(self.item, key)
-    }
-
-    #[cold]
-    fn error(&self, kind: ErrorKind, found: String, expected: &'static str) -> TraceError {
-        let at = Place::Byte(self.arena.offset(self.item));
-        TraceError::new(kind, at, found, expected, REMEDY)
-    }
-
-    /// A number from 0 to 2^64 - 1, if that is what is there.
-    fn known(&self, key: Word) -> Option<u64> {
-        match self.get(key)? {
-            Value::Int(value) => u64::try_from(value).ok(),
-            Value::Uint(value) => Some(value),
-            _ => None,
-        }
-    }
-
-    /// A number from 0 to 2^64 - 1 that must be there.
-    fn number(&self, key: Word, expected: &'static str) -> Result<u64, TraceError> {
-        if let Some(value) = self.known(key) {
-            return Ok(value);
-        }
-        let found = self.get(key);
-        let kind = match found {
-            Some(Value::Int(_)) => ErrorKind::Negative,
-            Some(Value::Huge) => ErrorKind::Overflow,
-            _ => ErrorKind::NotASnapshot,
-        };
-        Err(self.error(kind, self.arena.describe(found), expected))
-    }
-
-    /// The stream's handle as 64 bits; 0, the default stream, if there is none.
-    fn stream(&self) -> Result<u64, TraceError> {
-        match self.get(Word::STREAM) {
-            None => Ok(0),
-            Some(Value::Int(value)) => Ok(value as u64),
-            Some(Value::Uint(value)) => Ok(value),
-            found => Err(self.error(
-                ErrorKind::NotASnapshot,
-                self.arena.describe(found),
-                "`stream`, a number of 64 bits",
-            )),
-        }
-    }
-
-    /// What the entry asks of an allocator, or None for what PyTorch's allocator did inside.
-    fn action(&self) -> Result<Option<Action>, TraceError> {
-        let action = self.get(Word::ACTION);
-        if let Some(Value::Str(word)) = action {
-            match word {
-                Word::ALLOC => return Ok(Some(Action::Alloc)),
-                Word::FREE_REQUESTED => return Ok(Some(Action::Free)),
-                Word::OOM => return Ok(Some(Action::Failure)),
-                Word::FREE_COMPLETED
-                | Word::SEGMENT_ALLOC
-                | Word::SEGMENT_FREE
-                | Word::SEGMENT_MAP
-                | Word::SEGMENT_UNMAP
-                | Word::SNAPSHOT
-                | Word::WORKSPACE_SNAPSHOT
-                | Word::USER_DEFINED => return Ok(None),
-                _ => {}
-            }
-        }
-        Err(self.error(
-            ErrorKind::BadAction,
-            self.arena.describe(action),
-            "`action`, one that PyTorch records (`alloc`, `free_requested`, …)",
-        ))
-    }
 }

@@ -11,7 +11,7 @@ use super::{Live, Scan, SessionError, TraceFile, engine};
 use crate::build::{Backing, SMALL, Sizes};
 use crate::config::Config;
 use crate::engine::{Engine, Failure, Options, Outcome};
-use crate::format::TraceReader;
+use crate::format::{MOST_REFUSED, Refused, TraceReader};
 use crate::validate::{Step, Steps, What};
 
 /// A trace that is being read to its end for the first time.
@@ -20,7 +20,11 @@ pub struct Scanning {
     trace: TraceFile,
     steps: Steps<TraceReader<'static>>,
     smallest: u64,
+    largest: u64,
+    /// Most bytes needed at once, those of refused requests too.
+    most: u64,
     small: [Live; SMALL.len()],
+    refused: Vec<Refused>,
 }
 
 impl Scanning {
@@ -33,7 +37,10 @@ impl Scanning {
             trace: trace.clone(),
             steps: trace.open()?.steps(),
             smallest: u64::MAX,
+            largest: 0,
+            most: 0,
             small: SMALL.map(Live::up_to),
+            refused: Vec::new(),
         })
     }
 
@@ -45,12 +52,33 @@ impl Scanning {
         for _ in 0..at_most {
             let Some(step) = self.steps.next() else { return Ok(true) };
             let step = step.map_err(|error| self.trace.wrong(error))?;
-            if let What::Alloc(_) = step.what {
+            if let What::Alloc(_) | What::Held(_) | What::Failure = step.what
+                && step.size > 0
+            {
                 self.smallest = self.smallest.min(step.size);
+                self.largest = self.largest.max(step.size);
+            }
+            if step.what == What::Failure {
+                self.refuse(&step);
             }
             self.small.iter_mut().for_each(|live| live.count(&step));
         }
         Ok(false)
+    }
+
+    /// A request that was refused when the trace was recorded.
+    fn refuse(&mut self, step: &Step) {
+        let totals = self.steps.totals();
+        self.most = self.most.max(totals.active_bytes.saturating_add(step.size));
+        if self.refused.len() < MOST_REFUSED {
+            self.refused.push(Refused {
+                line: step.line,
+                event: totals.events,
+                bytes: step.size,
+                live_bytes: totals.live_bytes,
+                circumstances: self.steps.events().circumstances(step.line),
+            });
+        }
     }
 
     /// Events read so far.
@@ -65,22 +93,26 @@ impl Scanning {
     /// It asks for nothing.
     pub fn finish(self) -> Result<Scan, SessionError> {
         let totals = *self.steps.totals();
-        if totals.allocs == 0 {
+        let reader = self.steps.events();
+        let state_only = reader.is_state_only();
+        if totals.allocs == 0 && totals.failures == 0 && !state_only {
             return Err(SessionError::Nothing(self.trace.path));
         }
-        let reader = self.steps.events();
         Ok(Scan {
             format: reader.format(),
             totals,
             streams: (reader.streams().len() as u32).max(1),
             sizes: Sizes {
                 smallest: self.smallest,
-                largest: totals.largest_bytes,
+                largest: self.largest,
                 peak_blocks: totals.peak_live_blocks,
-                peak_bytes: totals.peak_live_bytes,
+                peak_bytes: totals.peak_active_bytes.max(self.most),
                 small: self.small.map(|live| live.small),
             },
             notes: reader.notes(),
+            refused: self.refused,
+            state: reader.state(),
+            state_only,
         })
     }
 }

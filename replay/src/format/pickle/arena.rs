@@ -1,30 +1,39 @@
-//! What a pickle was read into: values of 16 bytes that refer to lists and dictionaries by index.
+//! What a pickle or a JSON text was read into: values that refer to lists and dictionaries by index, packed.
 //!
 //! ```text
-//!   lists   [ items: [Value…], dropped ] …
-//!   dicts   [ first ─┐ , offset ] …
-//!   pairs            └▶ [ key, value, next ─▶ ] …      at most one for each known key
+//!   dicts    [ u32 ─┐ ] …                      one word a dictionary
+//!   records         └▶ [ shape, value, value… ] …   varints: about 16 bytes for an entry of a trace
+//!   shapes   [ (key, kind of value)… ] …       shared by all dictionaries of one form
+//!   lists    [ dropped, body ─▶ [u32…] ] …     one word an element
 //! ```
 //!
-//! Invariant: an index in a value or a chain was handed out by this arena; no value is walked recursively. What may be dropped is
-//! told in the parent module. Cost: O(1), as a dictionary has no more items than there are known keys.
+//! **Numbers.** Addresses and times are large and close together: each key has a base, the first large number seen under it, and
+//! what is stored of a large number is the difference.
+//!
+//! **What is kept** is said when the arena is made: [`Keep::Trace`] keeps the known keys of dictionaries, and lists of lists and
+//! dictionaries, which is all that a replay asks for; [`Keep::Everything`] keeps every key, string and element, stack frames
+//! included, for whoever reads a whole snapshot.
+//!
+//! Invariant: an index in a value was handed out by this arena; no value is walked recursively. Cost: O(k) for a dictionary of k
+//! items. Memory: [`Arena::bytes`], which counts capacities.
 
 use super::super::error::quote;
 use std::collections::HashMap;
 
-/// A string: one of those that matter, or an interned or unknown other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Word(u16);
+/// A string: one of those that matter, or an interned or forgotten other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Word(u32);
 
 macro_rules! words {
     ($($name:ident = $text:literal),* $(,)?) => {
-        #[allow(non_camel_case_types, clippy::upper_case_acronyms, reason = "one name a word")]
-        #[repr(u16)]
+        #[allow(non_camel_case_types, dead_code, clippy::upper_case_acronyms, reason = "one name a word")]
+        #[repr(u32)]
         enum Index { $($name),*, COUNT }
         /// The words that matter, by number.
         const KNOWN: [&str; Index::COUNT as usize] = [$($text),*];
+        #[allow(dead_code, reason = "some are known only so that they can be told by name")]
         impl Word {
-            $(#[doc = concat!("`", $text, "`")] pub(crate) const $name: Self = Self(Index::$name as u16);)*
+            $(#[doc = concat!("`", $text, "`")] pub(crate) const $name: Self = Self(Index::$name as u32);)*
         }
     };
 }
@@ -38,12 +47,19 @@ words! {
     SIZE = "size",
     STREAM = "stream",
     TIME_US = "time_us",
+    DEVICE_FREE = "device_free",
     // Keys of a segment and its blocks.
     DEVICE = "device",
     ADDRESS = "address",
     BLOCKS = "blocks",
     STATE = "state",
     REQUESTED_SIZE = "requested_size",
+    TOTAL_SIZE = "total_size",
+    // Keys of a snapshot that are counted and told.
+    HOST_TRACES = "host_traces",
+    HOST_SEGMENTS = "host_segments",
+    EXTERNAL_ANNOTATIONS = "external_annotations",
+    OVERFLOWED = "trace_alloc_overflowed",
     // Values.
     ALLOC = "alloc",
     FREE_REQUESTED = "free_requested",
@@ -57,21 +73,54 @@ words! {
     OOM = "oom",
     USER_DEFINED = "user_defined",
     ACTIVE_ALLOCATED = "active_allocated",
+    ACTIVE_AWAITING_FREE = "active_awaiting_free",
+    ACTIVE_PENDING_FREE = "active_pending_free",
+    INACTIVE = "inactive",
 }
 
 /// Keys below this number are kept in dictionaries.
-const KEYS: u16 = Index::ALLOC as u16;
-/// Strings up to this long are looked at.
-pub(super) const WORD_BYTES: usize = 32;
-/// Other strings that are remembered, to be quoted.
-const INTERNED: usize = 1024;
+const KEYS: u32 = Index::ALLOC as u32;
 /// A string that is not remembered.
-const FORGOTTEN: Word = Word(u16::MAX);
+const FORGOTTEN: Word = Word(u32::MAX);
+/// Forms that dictionaries may have: more than any honest file shows.
+const SHAPES: usize = 4096;
+/// Numbers from here on are stored as differences.
+const LARGE: i64 = 1 << 28;
+
+/// How much of a pickle an arena keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// What a replay needs: dictionaries keep the known keys, lists keep lists, dictionaries that are not empty,
+    /// and `True`.
+    #[default]
+    Trace,
+    /// Every key, every element, and strings of up to 4 KiB.
+    #[allow(dead_code, reason = "for readers of whole snapshots")]
+    Everything,
+}
+
+impl Keep {
+    /// Strings up to this long are looked at.
+    pub(crate) const fn word_bytes(self) -> usize {
+        match self {
+            Self::Trace => 32,
+            Self::Everything => 4096,
+        }
+    }
+
+    /// Strings that are not known and remembered all the same; of a trace, to be quoted.
+    const fn words(self) -> usize {
+        match self {
+            Self::Trace => 1024,
+            Self::Everything => 1 << 24,
+        }
+    }
+}
 
 impl Word {
-    /// Whether dictionaries keep items of this key.
-    pub(super) fn is_key(self) -> bool {
-        self.0 < KEYS
+    /// Its text, if it is one of the known.
+    pub(crate) fn known(self) -> Option<&'static str> {
+        KNOWN.get(self.0 as usize).copied()
     }
 }
 
@@ -80,113 +129,387 @@ impl Word {
 pub(crate) enum Value {
     /// `None`.
     None,
-    /// An integer of up to 64 bits, or a bool.
+    /// `True`.
+    True,
+    /// An integer of up to 64 bits, or `False`.
     Int(i64),
     /// An integer from 2^63 to 2^64 - 1.
     Uint(u64),
     /// An integer beyond 64 bits.
     Huge,
     /// A float.
-    Float,
+    Float(f64),
     /// A string.
     Str(Word),
     /// A list or tuple in the arena.
     List(u32),
     /// A dictionary in the arena.
     Dict(u32),
+    /// The name of a class whose objects are read as dictionaries.
+    DictClass,
     /// Anything else.
     Opaque,
 }
 
-/// A list: its elements, without those that hold nothing of use.
-#[derive(Debug, Default)]
-pub(crate) struct List {
+/// The kind of a value: what a shape says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    None,
+    True,
+    /// A number, as it is.
+    Int,
+    /// A large number: its difference from the base of its key.
+    Large,
+    Uint,
+    Huge,
+    Float,
+    Str,
+    List,
+    Dict,
+    DictClass,
+    Opaque,
+}
+
+impl Kind {
+    fn of(value: Value) -> Self {
+        match value {
+            Value::None => Self::None,
+            Value::True => Self::True,
+            Value::Int(number) if number >= LARGE => Self::Large,
+            Value::Int(_) => Self::Int,
+            Value::Uint(_) => Self::Uint,
+            Value::Huge => Self::Huge,
+            Value::Float(_) => Self::Float,
+            Value::Str(_) => Self::Str,
+            Value::List(_) => Self::List,
+            Value::Dict(_) => Self::Dict,
+            Value::DictClass => Self::DictClass,
+            Value::Opaque => Self::Opaque,
+        }
+    }
+}
+
+/// The keys of a dictionary in ascending order, and what kinds of values they have.
+type Shape = Box<[(Word, Kind)]>;
+
+/// A list's head.
+#[derive(Clone, Copy, Debug, Default)]
+struct Head {
+    /// Elements that were dropped; stops at the largest number.
+    dropped: u32,
+    /// Its body, counted from 1; 0 for none.
+    body: u32,
+}
+
+/// A list or tuple: its elements, without those that hold nothing of use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct List<'a> {
+    arena: &'a Arena,
+    items: &'a [u32],
+    dropped: u32,
+}
+
+impl<'a> List<'a> {
     /// Kept elements.
-    pub(crate) items: Vec<Value>,
+    pub(crate) fn len(&self) -> usize {
+        self.items.len()
+    }
+
     /// How many were dropped.
-    pub(crate) dropped: u64,
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.into()
+    }
+
+    /// Elements, kept and dropped.
+    pub(crate) fn count(&self) -> u64 {
+        self.len() as u64 + self.dropped()
+    }
+
+    /// The kept element at `index`.
+    pub(crate) fn get(&self, index: usize) -> Option<Value> {
+        self.items.get(index).map(|&item| self.arena.unpack(item))
+    }
+
+    /// The kept elements.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Value> + 'a {
+        let arena = self.arena;
+        self.items.iter().map(|&item| arena.unpack(item))
+    }
 }
 
-/// A dictionary: a chain of pairs in the arena.
-#[derive(Debug)]
-pub(super) struct Dict {
-    first: u32,
-    offset: u64,
-}
+/// The upper two bits of a packed value say what the others are an index of.
+const DICT: u32 = 0;
+const LIST: u32 = 1 << 30;
+const WORD: u32 = 2 << 30;
+const OTHER: u32 = 3 << 30;
+const INDEX: u32 = LIST - 1;
 
-#[derive(Debug)]
-pub(super) struct Pair {
-    key: Word,
-    value: Value,
-    next: u32,
+/// Adds elements by the quarter: a vector that doubles may hold twice what it needs.
+pub(crate) fn grow<T>(vector: &mut Vec<T>, more: usize) {
+    if vector.capacity() - vector.len() < more {
+        vector.reserve_exact(more.max(vector.len() / 4).max(4));
+    }
 }
-
-/// No pair.
-const END: u32 = u32::MAX;
 
 /// The memory of a pickle, once read.
 #[derive(Debug, Default)]
 pub(crate) struct Arena {
-    lists: Vec<List>,
-    dicts: Vec<Dict>,
-    pairs: Vec<Pair>,
+    lists: Vec<Head>,
+    bodies: Vec<Vec<u32>>,
+    /// Where a dictionary's record begins, plus 1; 0 while it is empty.
+    dicts: Vec<u32>,
+    records: Vec<u8>,
+    shapes: Vec<Shape>,
+    shape_numbers: HashMap<Shape, u32>,
+    /// The first large number under each key.
+    bases: HashMap<Word, i64>,
     words: Vec<Box<[u8]>>,
-    word_numbers: HashMap<Box<[u8]>, u16>,
+    word_numbers: HashMap<Box<[u8]>, u32>,
+    /// Packed values that are no dictionary, list or word.
+    others: Vec<Value>,
+    body_bytes: usize,
+    word_bytes: usize,
+    keep: Keep,
+    /// Scratch of [`set`](Self::set).
+    items: Vec<(Word, Value)>,
+    encoded: Vec<u8>,
 }
 
 impl Arena {
     /// An arena that knows the words.
-    pub(super) fn new() -> Self {
-        let numbers = (0u16..).zip(KNOWN).map(|(number, word)| (word.as_bytes().into(), number));
-        Self { word_numbers: numbers.collect(), ..Self::default() }
+    pub(crate) fn new(keep: Keep) -> Self {
+        let numbers = (0u32..).zip(KNOWN).map(|(number, word)| (word.as_bytes().into(), number));
+        let word_numbers = numbers.collect();
+        Self { word_numbers, others: vec![Value::None, Value::Opaque, Value::True], keep, ..Self::default() }
     }
 
-    /// An empty list. None after 2^32.
-    pub(super) fn new_list(&mut self) -> Option<Value> {
-        let index = u32::try_from(self.lists.len()).ok()?;
-        self.lists.push(List::default());
+    /// What it keeps.
+    pub(crate) fn keep(&self) -> Keep {
+        self.keep
+    }
+
+    /// Bytes held, about: the capacity of what grows with the input.
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.lists.capacity() * size_of::<Head>()
+            + self.bodies.capacity() * size_of::<Vec<u32>>()
+            + self.body_bytes
+            + self.dicts.capacity() * size_of::<u32>()
+            + self.records.capacity()
+            + self.others.capacity() * size_of::<Value>()
+            + self.word_bytes
+            + self.shapes.len() * 512) as u64
+    }
+
+    /// A value in 30 bits and a tag. None when there are too many.
+    pub(crate) fn pack(&mut self, value: Value) -> Option<u32> {
+        let (tag, index) = match value {
+            Value::Dict(index) => (DICT, index),
+            Value::List(index) => (LIST, index),
+            Value::Str(FORGOTTEN) => (WORD, INDEX),
+            Value::Str(Word(number)) => (WORD, number),
+            Value::None => (OTHER, 0),
+            Value::Opaque => (OTHER, 1),
+            Value::True => (OTHER, 2),
+            other => {
+                grow(&mut self.others, 1);
+                self.others.push(other);
+                (OTHER, u32::try_from(self.others.len() - 1).ok()?)
+            }
+        };
+        (index <= INDEX).then_some(tag | index)
+    }
+
+    /// The value that was packed.
+    pub(crate) fn unpack(&self, packed: u32) -> Value {
+        let index = packed & INDEX;
+        match packed & !INDEX {
+            DICT => Value::Dict(index),
+            LIST => Value::List(index),
+            WORD if index == INDEX => Value::Str(FORGOTTEN),
+            WORD => Value::Str(Word(index)),
+            _ => self.others.get(index as usize).copied().unwrap_or(Value::Opaque),
+        }
+    }
+
+    /// An empty list. None after 2^30.
+    pub(crate) fn new_list(&mut self) -> Option<Value> {
+        let index = u32::try_from(self.lists.len()).ok().filter(|&index| index <= INDEX)?;
+        grow(&mut self.lists, 1);
+        self.lists.push(Head::default());
         Some(Value::List(index))
     }
 
-    /// An empty dictionary that begins at `offset`. None after 2^32.
-    pub(super) fn new_dict(&mut self, offset: u64) -> Option<Value> {
-        let index = u32::try_from(self.dicts.len()).ok()?;
-        self.dicts.push(Dict { first: END, offset });
+    /// An empty dictionary. None after 2^30.
+    pub(crate) fn new_dict(&mut self) -> Option<Value> {
+        let index = u32::try_from(self.dicts.len()).ok().filter(|&index| index <= INDEX)?;
+        grow(&mut self.dicts, 1);
+        self.dicts.push(0);
         Some(Value::Dict(index))
     }
 
-    /// Adds to a list the values that are of use, and counts the others. Returns how many were added.
-    pub(super) fn extend(&mut self, list: Value, values: &[Value]) -> usize {
-        let Value::List(index) = list else { return 0 };
-        let mut list = match self.lists.get_mut(index as usize) {
-            Some(list) => core::mem::take(list),
-            None => return 0,
-        };
-        let before = list.items.len();
-        list.items.extend(values.iter().copied().filter(|&value| self.useful(value)));
-        let added = list.items.len() - before;
-        list.dropped += (values.len() - added) as u64;
-        self.lists[index as usize] = list;
-        added
+    /// Adds to a list the values that are of use, and counts the others. None when there are too many.
+    pub(crate) fn extend(&mut self, list: Value, values: &[Value]) -> Option<()> {
+        let Value::List(index) = list else { return Some(()) };
+        let mut head = self.lists.get(index as usize).copied()?;
+        let useful = values.iter().filter(|&&value| self.useful(value)).count();
+        let dropped = u32::try_from(values.len() - useful).unwrap_or(u32::MAX);
+        head.dropped = head.dropped.saturating_add(dropped);
+        if useful > 0 {
+            if head.body == 0 {
+                grow(&mut self.bodies, 1);
+                self.bodies.push(Vec::new());
+                head.body = u32::try_from(self.bodies.len()).ok()?;
+            }
+            let mut body = core::mem::take(&mut self.bodies[head.body as usize - 1]);
+            let before = body.capacity();
+            grow(&mut body, useful);
+            self.body_bytes += (body.capacity() - before) * size_of::<u32>();
+            for &value in values {
+                if self.useful(value) {
+                    body.push(self.pack(value)?);
+                }
+            }
+            self.bodies[head.body as usize - 1] = body;
+        }
+        self.lists[index as usize] = head;
+        Some(())
     }
 
-    /// Sets an item of a dictionary, in place of one with that key. Returns whether it is a new one, or None if there are
-    /// 2^32 already.
-    pub(super) fn set(&mut self, dict: Value, key: Word, value: Value) -> Option<bool> {
-        let Value::Dict(index) = dict else { return Some(false) };
-        let Some(dict) = self.dicts.get_mut(index as usize) else { return Some(false) };
-        let mut at = dict.first;
-        while let Some(pair) = self.pairs.get_mut(at as usize) {
-            if pair.key == key {
-                pair.value = value;
-                return Some(false);
+    /// Sets items of a dictionary, in place of those with their keys; keys that do not matter are passed over. None if there is no room:
+    /// 4 GiB of records, or more forms of dictionaries than any honest file has.
+    pub(crate) fn set(
+        &mut self,
+        dict: Value,
+        items: impl IntoIterator<Item = (Value, Value)>,
+    ) -> Option<()> {
+        let Value::Dict(index) = dict else { return Some(()) };
+        let begin = self.dicts.get(index as usize).copied()?;
+        let mut all = core::mem::take(&mut self.items);
+        all.clear();
+        let old_bytes = match begin.checked_sub(1) {
+            Some(at) => self.decode(at as usize, &mut |key, value| all.push((key, value))),
+            None => 0,
+        };
+        let mut changed = false;
+        for (key, value) in items {
+            let Value::Str(key) = key else { continue };
+            let kept = match self.keep {
+                Keep::Trace => key.0 < KEYS,
+                Keep::Everything => key != FORGOTTEN,
+            };
+            if !kept {
+                continue;
             }
-            at = pair.next;
+            changed = true;
+            match all.binary_search_by_key(&key, |&(key, _)| key) {
+                Ok(at) => all[at].1 = value,
+                Err(at) => all.insert(at, (key, value)),
+            }
         }
-        let next = u32::try_from(self.pairs.len()).ok().filter(|&next| next != END)?;
-        self.pairs.push(Pair { key, value, next: dict.first });
-        dict.first = next;
-        Some(true)
+        let done = if changed { self.store(index, &all, begin, old_bytes) } else { Some(()) };
+        self.items = all;
+        done
+    }
+
+    fn store(
+        &mut self,
+        index: u32,
+        items: &[(Word, Value)],
+        begin: u32,
+        old_bytes: usize,
+    ) -> Option<()> {
+        let shape: Shape = items.iter().map(|&(key, value)| (key, Kind::of(value))).collect();
+        let number = match self.shape_numbers.get(&shape) {
+            Some(&number) => number,
+            None if self.shapes.len() < SHAPES => {
+                let number = self.shapes.len() as u32;
+                self.shapes.push(shape.clone());
+                self.shape_numbers.insert(shape, number);
+                number
+            }
+            None => return None,
+        };
+        let mut out = core::mem::take(&mut self.encoded);
+        out.clear();
+        varint(&mut out, number.into());
+        for &(key, value) in items {
+            self.encode(&mut out, key, value);
+        }
+        let old = (begin as usize).wrapping_sub(1);
+        let last = begin > 0 && old + old_bytes == self.records.len();
+        let done = if begin > 0 && (out.len() == old_bytes || last) {
+            // The same place will do.
+            if last {
+                self.records.truncate(old);
+                grow(&mut self.records, out.len());
+                self.records.extend_from_slice(&out);
+            } else {
+                self.records[old..old + old_bytes].copy_from_slice(&out);
+            }
+            Some(())
+        } else {
+            let at = u32::try_from(self.records.len() + 1).ok();
+            if let Some(at) = at {
+                grow(&mut self.records, out.len());
+                self.records.extend_from_slice(&out);
+                self.dicts[index as usize] = at;
+            }
+            at.map(|_| ())
+        };
+        self.encoded = out;
+        done
+    }
+
+    fn encode(&mut self, out: &mut Vec<u8>, key: Word, value: Value) {
+        match value {
+            Value::Int(number) if number >= LARGE => {
+                let base = *self.bases.entry(key).or_insert(number);
+                varint(out, zigzag(number.wrapping_sub(base)));
+            }
+            Value::Int(number) => varint(out, zigzag(number)),
+            Value::Uint(number) => varint(out, number),
+            Value::Float(number) => out.extend_from_slice(&number.to_le_bytes()),
+            Value::Str(word) => varint(out, word.0.into()),
+            Value::List(index) | Value::Dict(index) => varint(out, index.into()),
+            Value::None | Value::True | Value::Huge | Value::DictClass | Value::Opaque => {}
+        }
+    }
+
+    /// Tells the items of the record at `at`, and returns its length.
+    fn decode(&self, at: usize, tell: &mut dyn FnMut(Word, Value)) -> usize {
+        let mut rest = self.records.get(at..).unwrap_or_default();
+        let before = rest.len();
+        let number = take_varint(&mut rest);
+        let shape = self.shapes.get(number as usize).map_or(&[][..], |shape| shape);
+        for &(key, kind) in shape {
+            let value = self.decode_value(&mut rest, key, kind);
+            tell(key, value);
+        }
+        before - rest.len()
+    }
+
+    fn decode_value(&self, rest: &mut &[u8], key: Word, kind: Kind) -> Value {
+        match kind {
+            Kind::Int => Value::Int(unzigzag(take_varint(rest))),
+            Kind::Large => {
+                let base = self.bases.get(&key).copied().unwrap_or(0);
+                Value::Int(unzigzag(take_varint(rest)).wrapping_add(base))
+            }
+            Kind::Uint => Value::Uint(take_varint(rest)),
+            Kind::Float => {
+                let (bytes, after) = rest.split_first_chunk().unwrap_or((&[0; 8], &[]));
+                *rest = after;
+                Value::Float(f64::from_le_bytes(*bytes))
+            }
+            Kind::Str => Value::Str(Word(take_varint(rest) as u32)),
+            Kind::List => Value::List(take_varint(rest) as u32),
+            Kind::Dict => Value::Dict(take_varint(rest) as u32),
+            Kind::None => Value::None,
+            Kind::True => Value::True,
+            Kind::Huge => Value::Huge,
+            Kind::DictClass => Value::DictClass,
+            Kind::Opaque => Value::Opaque,
+        }
     }
 
     /// How many dictionaries there are: no honest walk meets more.
@@ -195,32 +518,35 @@ impl Arena {
     }
 
     /// The list that a value refers to.
-    pub(crate) fn list(&self, value: Value) -> Option<&List> {
-        match value {
-            Value::List(index) => self.lists.get(index as usize),
-            _ => None,
-        }
+    pub(crate) fn list(&self, value: Value) -> Option<List<'_>> {
+        let Value::List(index) = value else { return None };
+        let head = self.lists.get(index as usize)?;
+        let items = match (head.body as usize).checked_sub(1) {
+            Some(body) => self.bodies.get(body)?,
+            None => &[][..],
+        };
+        Some(List { arena: self, items, dropped: head.dropped })
     }
 
     /// The value under `key`; the last one set wins. `None` too if `dict` is no dictionary.
     pub(crate) fn get(&self, dict: Value, key: Word) -> Option<Value> {
         let Value::Dict(index) = dict else { return None };
-        let mut at = self.dicts.get(index as usize)?.first;
-        while let Some(pair) = self.pairs.get(at as usize) {
-            if pair.key == key {
-                return Some(pair.value);
+        let at = self.dicts.get(index as usize)?.checked_sub(1)?;
+        let mut rest = self.records.get(at as usize..)?;
+        let number = take_varint(&mut rest);
+        for &(at, kind) in self.shapes.get(number as usize)? {
+            if at == key {
+                return Some(self.decode_value(&mut rest, key, kind));
             }
-            at = pair.next;
+            match kind {
+                Kind::Float => rest = rest.get(8..)?,
+                Kind::None | Kind::True | Kind::Huge | Kind::DictClass | Kind::Opaque => {}
+                _ => {
+                    take_varint(&mut rest);
+                }
+            }
         }
         None
-    }
-
-    /// Where a dictionary begins in the file.
-    pub(crate) fn offset(&self, dict: Value) -> u64 {
-        match dict {
-            Value::Dict(index) => self.dicts.get(index as usize).map_or(0, |d| d.offset),
-            _ => 0,
-        }
     }
 
     /// Describes a value for a message.
@@ -228,46 +554,138 @@ impl Arena {
         match value {
             None => "nothing".to_owned(),
             Some(Value::None) => "None".to_owned(),
+            Some(Value::True) => "True".to_owned(),
             Some(Value::Int(i)) => i.to_string(),
             Some(Value::Uint(u)) => u.to_string(),
             Some(Value::Huge) => "an integer beyond 64 bits".to_owned(),
-            Some(Value::Float) => "a float".to_owned(),
-            Some(Value::Str(Word(number))) => match KNOWN.get(usize::from(number)) {
-                Some(known) => quote(known.as_bytes()),
-                None => match self.words.get(usize::from(number) - KNOWN.len()) {
-                    Some(word) => quote(word),
-                    None => "another string".to_owned(),
-                },
+            Some(Value::Float(number)) => format!("the float {number}"),
+            Some(Value::Str(word)) => match self.text(word) {
+                Some(text) => quote(text),
+                None => "another string".to_owned(),
             },
             Some(Value::List(_)) => "a list".to_owned(),
             Some(Value::Dict(_)) => "a dictionary".to_owned(),
-            Some(Value::Opaque) => "an object that is not read".to_owned(),
+            Some(Value::DictClass | Value::Opaque) => "an object that is not read".to_owned(),
+        }
+    }
+
+    /// The text of a word, unless it was forgotten.
+    pub(crate) fn text(&self, word: Word) -> Option<&[u8]> {
+        match word.known() {
+            Some(known) => Some(known.as_bytes()),
+            None => self.words.get(word.0 as usize - KNOWN.len()).map(|text| &text[..]),
         }
     }
 
     /// Whether a list would keep the value.
     fn useful(&self, value: Value) -> bool {
         match value {
-            Value::List(_) => true,
-            Value::Dict(index) => self.dicts.get(index as usize).is_some_and(|d| d.first != END),
+            _ if self.keep == Keep::Everything => true,
+            Value::List(_) | Value::True => true,
+            Value::Dict(index) => self.dicts.get(index as usize).is_some_and(|&at| at > 0),
             _ => false,
         }
     }
 
     /// The word for a string, which is interned if it is short and there is room.
-    pub(super) fn word(&mut self, text: &[u8]) -> Word {
-        if text.len() > WORD_BYTES {
+    pub(crate) fn word(&mut self, text: &[u8]) -> Word {
+        if text.len() > self.keep.word_bytes() {
             return FORGOTTEN;
         }
         if let Some(&number) = self.word_numbers.get(text) {
             return Word(number);
         }
-        if self.words.len() == INTERNED {
+        if self.words.len() == self.keep.words() {
             return FORGOTTEN;
         }
-        let number = (KNOWN.len() + self.words.len()) as u16;
+        let number = (KNOWN.len() + self.words.len()) as u32;
+        // Twice the text, and the two tables.
+        self.word_bytes += 2 * text.len() + 64;
         self.words.push(text.into());
         self.word_numbers.insert(text.into(), number);
         Word(number)
+    }
+}
+
+fn zigzag(number: i64) -> u64 {
+    ((number << 1) ^ (number >> 63)) as u64
+}
+
+fn unzigzag(number: u64) -> i64 {
+    (number >> 1) as i64 ^ -((number & 1) as i64)
+}
+
+fn varint(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+/// Reads a varint that [`varint`] wrote; what is missing reads as 0.
+fn take_varint(rest: &mut &[u8]) -> u64 {
+    let (mut number, mut shift) = (0u64, 0);
+    while let Some((&byte, after)) = rest.split_first() {
+        *rest = after;
+        number |= u64::from(byte & 0x7f).wrapping_shl(shift);
+        if byte & 0x80 == 0 {
+            break;
+        }
+        shift += 7;
+    }
+    number
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn varints_and_signs_come_back() {
+        for number in [0, 1, 127, 128, 1 << 20, u64::MAX >> 1, u64::MAX] {
+            let mut out = Vec::new();
+            varint(&mut out, number);
+            assert_eq!(take_varint(&mut &out[..]), number);
+            assert_eq!(zigzag(unzigzag(number)), number);
+        }
+        assert_eq!([zigzag(0), zigzag(-1), zigzag(1)], [0, 1, 2]);
+    }
+
+    /// The base is found while records are there already: what was stored before it must read the same.
+    #[test]
+    fn numbers_come_back_whatever_the_base() {
+        let mut arena = Arena::new(Keep::Trace);
+        let numbers =
+            [0, 7, -1, LARGE - 1, 1 << 47, 5, i64::MIN, i64::MAX, (1 << 47) + 9, -LARGE];
+        let dicts: Vec<Value> = numbers
+            .iter()
+            .map(|&number| {
+                let dict = arena.new_dict().unwrap();
+                arena.set(dict, [(Value::Str(Word::ADDR), Value::Int(number))]).unwrap();
+                dict
+            })
+            .collect();
+        for (dict, number) in dicts.iter().zip(numbers) {
+            assert_eq!(arena.get(*dict, Word::ADDR), Some(Value::Int(number)));
+        }
+    }
+
+    #[test]
+    fn a_dictionary_can_be_changed_in_the_middle_of_others() {
+        let mut arena = Arena::new(Keep::Trace);
+        let [a, b] = [(); 2].map(|()| arena.new_dict().unwrap());
+        let item = |key, number| (Value::Str(key), Value::Int(number));
+        arena.set(a, [item(Word::SIZE, 1), item(Word::ADDR, 300)]).unwrap();
+        arena.set(b, [item(Word::SIZE, 2)]).unwrap();
+        arena.set(a, [item(Word::SIZE, 70_000)]).unwrap();
+        arena.set(b, [(Value::Str(Word::STREAM), Value::Float(0.5))]).unwrap();
+        arena.set(a, [item(Word::ADDR, 301), (Value::Int(3), Value::None)]).unwrap();
+        let of = |dict, key| arena.get(dict, key);
+        assert_eq!(of(a, Word::SIZE), Some(Value::Int(70_000)));
+        assert_eq!(of(a, Word::ADDR), Some(Value::Int(301)));
+        assert_eq!(of(b, Word::SIZE), Some(Value::Int(2)));
+        assert_eq!(of(b, Word::STREAM), Some(Value::Float(0.5)));
+        assert_eq!(of(b, Word::ADDR), None);
     }
 }

@@ -1,0 +1,127 @@
+//! Lifetimes of buffers, as the planners minimalloc and idealloc read and write them.
+//!
+//! ```text
+//!   id,lower,upper,size          [lower, upper): the times at which the buffer is in use; no unit
+//!   b1,0,3,1024
+//! ```
+//!
+//! Each row is an allocation at `lower` and a free at `upper`; at one time frees come first, then allocations in the order of the rows.
+//! A row whose lifetime is empty needs no memory and is counted. Other columns (`alignment`, `offset`, `gaps`) are passed over.
+//!
+//! Memory: 32 bytes a row, held until the end, since rows come in any order; and the buffers live at once. Cost: O(n log n).
+
+use super::error::{ErrorKind, Place, TraceError};
+use super::fields::{self, Columns};
+use super::lines::Lines;
+use crate::event::{Action, Event};
+use core::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// Names of the columns, in the order of the fields.
+pub(super) const COLUMNS: [&[&str]; 4] =
+    [&["id", "buffer_id"], &["lower", "start"], &["upper", "end"], &["size"]];
+
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    lower: u64,
+    upper: u64,
+    size: u64,
+    line: u32,
+}
+
+/// The events of all rows, by time.
+#[derive(Debug)]
+pub(super) struct Lifetimes {
+    /// By their lower ends.
+    rows: Vec<Row>,
+    at: usize,
+    /// Ends of the live ones, and their rows.
+    ends: BinaryHeap<Reverse<(u64, u32)>>,
+    first: u64,
+    /// Rows that need no memory.
+    empty: u64,
+}
+
+impl Lifetimes {
+    /// Reads all rows. Returns whether the last line was cut and left out.
+    ///
+    /// # Errors
+    /// A row is not what it should be.
+    pub(super) fn read(
+        lines: &mut Lines<'_>,
+        columns: &Columns<4>,
+    ) -> Result<(Self, bool), TraceError> {
+        let (mut rows, mut empty, mut cut) = (Vec::new(), 0, false);
+        while let Some((number, line)) = lines.next()? {
+            match parse(columns, line, number) {
+                Ok(row) if row.lower == row.upper || row.size == 0 => empty += 1,
+                Ok(row) => {
+                    super::pickle::grow(&mut rows, 1);
+                    rows.push(row);
+                }
+                Err(_) if lines.is_cut() => cut = true,
+                Err(error) => return Err(error),
+            }
+        }
+        rows.sort_by_key(|row: &Row| row.lower);
+        let first = rows.first().map_or(0, |row| row.lower);
+        Ok((Self { rows, at: 0, ends: BinaryHeap::new(), first, empty }, cut))
+    }
+
+    /// Rows that need no memory.
+    pub(super) fn empty(&self) -> u64 {
+        self.empty
+    }
+}
+
+fn parse(columns: &Columns<4>, line: &[u8], number: u32) -> Result<Row, TraceError> {
+    let at = Place::Line(number.into());
+    let [_, lower, upper, size] = columns.split(line, at)?;
+    let time = "a time (a decimal number below 2^64)";
+    let row = Row {
+        lower: fields::decimal(lower, time, at)?,
+        upper: fields::decimal(upper, time, at)?,
+        size: fields::decimal(size, "a size (a decimal number below 2^64)", at)?,
+        line: number,
+    };
+    if row.upper < row.lower {
+        return Err(TraceError::new(
+            ErrorKind::Unordered,
+            at,
+            format!("a lifetime from {} to {}", row.lower, row.upper),
+            "an upper end that is not below the lower one",
+            "correct or delete the line",
+        ));
+    }
+    Ok(row)
+}
+
+impl Iterator for Lifetimes {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        let next = self.rows.get(self.at);
+        let event = |index: usize, row: &Row, time: u64, action| Event {
+            time_ns: time - self.first,
+            id: index as u64 + 1,
+            size: row.size,
+            thread: 0,
+            stream: 0,
+            line: row.line,
+            action,
+        };
+        if let Some(&Reverse((end, index))) = self.ends.peek()
+            && next.is_none_or(|row| end <= row.lower)
+        {
+            let row = self.rows.get(index as usize)?;
+            let event = event(index as usize, row, end, Action::Free);
+            self.ends.pop();
+            return Some(event);
+        }
+        let row = *next?;
+        let event = event(self.at, &row, row.lower, Action::Alloc);
+        self.ends.push(Reverse((row.upper, self.at as u32)));
+        self.at += 1;
+        Some(event)
+    }
+}
