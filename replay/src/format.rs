@@ -211,8 +211,7 @@ impl<'a> TraceReader<'a> {
                 Parser::PyTorch(Box::new(snapshot(read, &mut streams, &mut notes)?))
             }
             Detected::Rmm { columns, header, foreign } => {
-                let lines =
-                    if header { Lines::new(input) } else { Lines::with_current(input) };
+                let lines = if header { Lines::new(input) } else { Lines::with_current(input) };
                 Parser::Rmm(lines, rmm::Log::new(columns, foreign))
             }
             Detected::RmmFirst(columns) => {
@@ -286,7 +285,9 @@ impl<'a> TraceReader<'a> {
                 notes.clamped_times = log.clamped();
                 notes.ignored_entries = log.other();
                 if log.other() > 0 {
-                    notes.left_out.push(format!("{} lines that tell of no allocation", log.other()));
+                    notes
+                        .left_out
+                        .push(format!("{} lines that tell of no allocation", log.other()));
                 }
             }
             Parser::Compact(..) => notes.clamped_times = self.clock.clamped(),
@@ -382,6 +383,25 @@ impl Iterator for TraceReader<'_> {
         let item = self.step().transpose();
         self.done = !matches!(item, Some(Ok(_)));
         item
+    }
+}
+
+/// Reads a snapshot with everything in it, for [`crate::snapshot`]: a pickle, or the same as JSON.
+pub(crate) fn everything(
+    input: impl Read + Send,
+    limits: Limits,
+) -> Result<(pickle::Arena, pickle::Value), TraceError> {
+    let mut input = Input::new(input, limits.line_bytes.clamp(64, 1 << 20))?;
+    match detect(&mut input)? {
+        Detected::Pickle => pickle::read(&mut input, limits.pickle_bytes, Keep::Everything),
+        Detected::Json => json::read(&mut input, limits.pickle_bytes, Keep::Everything),
+        _ => Err(TraceError::new(
+            ErrorKind::NotASnapshot,
+            Place::Whole,
+            "a trace of another format",
+            "a PyTorch memory snapshot, as a pickle or as JSON",
+            "`strandline compare` and `replay` read other traces; only a snapshot can be explained",
+        )),
     }
 }
 

@@ -10,6 +10,7 @@
 //! ```
 
 pub mod build;
+pub mod certify;
 pub mod clock;
 pub mod config;
 pub mod engine;
@@ -29,6 +30,7 @@ pub mod series;
 pub mod serving;
 pub mod session;
 pub mod size;
+pub mod snapshot;
 pub mod streams;
 pub mod synthetic;
 #[cfg(test)]

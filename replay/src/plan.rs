@@ -86,9 +86,10 @@ pub fn plan(
                 n + 1
             ),
         ),
-        None if capacity.0 < scan.totals.peak_active_bytes => {
-            (0, "sizes differ; the capacity is below peak active, which no pool can serve".to_owned())
-        }
+        None if capacity.0 < scan.totals.peak_active_bytes => (
+            0,
+            "sizes differ; the capacity is below peak active, which no pool can serve".to_owned(),
+        ),
         None => (0, format!("sizes differ; none of {of} configurations fits the capacity")),
     };
     let config = candidates.into_iter().nth(number).unwrap_or_else(|| one(Kind::Tlsf));

@@ -284,7 +284,8 @@ impl Streams {
         // A join that would not fit changes nothing, and the frontier is then merely less than is known.
         let _ = self.queues[stream as usize].frontier.merge(wait);
         for entry in wait.entries() {
-            if let Some(of) = stream_of(entry.axis).filter(|&of| (of as usize) < self.queues.len()) {
+            if let Some(of) = stream_of(entry.axis).filter(|&of| (of as usize) < self.queues.len())
+            {
                 self.complete(of, entry.epoch);
             }
         }

@@ -293,7 +293,8 @@ impl Checker {
         let old_live = if was_retired { 0 } else { old_size };
         let live_bytes = self.totals.live_bytes - old_live;
         let live_bytes = if held { live_bytes } else { live_bytes.saturating_add(event.size) };
-        let Some(active_bytes) = (self.totals.active_bytes - old_size).checked_add(event.size) else {
+        let Some(active_bytes) = (self.totals.active_bytes - old_size).checked_add(event.size)
+        else {
             return Err(TraceError::new(
                 ErrorKind::LiveBytesOverflow,
                 self.place(event.line),

@@ -2,8 +2,8 @@
 //!
 //! Told by the first kilobytes. Cost: a search in those.
 
-use super::error::{ErrorKind, Place, TraceError};
 use super::EXPECTED;
+use super::error::{ErrorKind, Place, TraceError};
 
 const RECORD: &str = "record with torch.cuda.memory._record_memory_history() and write torch.cuda.memory._dump_snapshot(FILE)";
 
@@ -12,9 +12,10 @@ pub(super) fn binary(head: &[u8]) -> Option<TraceError> {
     let (found, remedy) = match head {
         [0x28, 0xb5, 0x2f, 0xfd, ..] => ("zstd data", "unpack the file, or pack it with gzip"),
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => ("UTF-16 text", "save the file as UTF-8"),
-        [b'P', b'K', 3, 4, ..] => {
-            ("a zip archive", "unpack it; a memory snapshot is a pickle or JSON file, not an archive of weights")
-        }
+        [b'P', b'K', 3, 4, ..] => (
+            "a zip archive",
+            "unpack it; a memory snapshot is a pickle or JSON file, not an archive of weights",
+        ),
         [0x1f, 0x8b, ..] => ("gzip inside gzip", "unpack the file once"),
         [b'B', b'Z', b'h', ..] => ("bzip2 data", "unpack the file, or pack it with gzip"),
         [0xfd, b'7', b'z', b'X', b'Z', ..] => ("xz data", "unpack the file, or pack it with gzip"),
@@ -27,7 +28,10 @@ pub(super) fn binary(head: &[u8]) -> Option<TraceError> {
 pub(super) fn json(head: &[u8]) -> Option<TraceError> {
     let has = |text: &str| contains(head, text.as_bytes());
     let (found, remedy) = if has("\"traceEvents\"") {
-        ("a Chrome trace (of the PyTorch profiler or another), which has times and no blocks", RECORD)
+        (
+            "a Chrome trace (of the PyTorch profiler or another), which has times and no blocks",
+            RECORD,
+        )
     } else if has("\"BlockBytes\"") || has("\"blockBytes\"") {
         (
             "statistics of the Vulkan Memory Allocator (vmaBuildStatsString): sums at one moment, without a history",

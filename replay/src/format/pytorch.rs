@@ -482,15 +482,9 @@ fn live_before(
                 return;
             }
             match streams.number(block.stream, Place::Whole) {
-                Ok(stream) => before.push(Event {
-                    time_ns: 0,
-                    id,
-                    size,
-                    thread: 0,
-                    stream,
-                    line: 0,
-                    action,
-                }),
+                Ok(stream) => {
+                    before.push(Event { time_ns: 0, id, size, thread: 0, stream, line: 0, action })
+                }
                 Err(error) => failed = Some(error),
             }
         });

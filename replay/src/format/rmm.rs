@@ -78,7 +78,11 @@ impl Log {
                 return Err(TraceError::new(
                     ErrorKind::FieldCount,
                     at,
-                    format!("{} lines that are no event, the last of them {}", self.foreign, quote(line)),
+                    format!(
+                        "{} lines that are no event, the last of them {}",
+                        self.foreign,
+                        quote(line)
+                    ),
                     "an allocation log with some lines of other programs in between",
                     "check that the file is an allocation log, or take out what is not: `grep -E 'allocate|free'`",
                 ));
@@ -108,11 +112,14 @@ impl Log {
             ));
         };
         let thread = fields::decimal(thread, "a thread id (a decimal number below 2^64)", at)?;
-        let (times, time) = time_of(time).filter(|(times, _)| self.times.is_none_or(|t| t == *times))
+        let (times, time) = time_of(time)
+            .filter(|(times, _)| self.times.is_none_or(|t| t == *times))
             .ok_or_else(|| {
                 let expected = match self.times {
                     None => "a time of day HH:MM:SS.microseconds, or seconds",
-                    Some(Times::OfDay) => "a time of day HH:MM:SS.microseconds, as in the lines above",
+                    Some(Times::OfDay) => {
+                        "a time of day HH:MM:SS.microseconds, as in the lines above"
+                    }
                     Some(Times::Seconds) => "a time in seconds, as in the lines above",
                 };
                 fields::bad_time(time, expected, at)
@@ -184,14 +191,8 @@ pub(super) mod first {
     use super::*;
 
     /// Names of the columns, in the order of the fields.
-    pub(in super::super) const COLUMNS: [&[&str]; 6] = [
-        &["Event Type"],
-        &["Device ID"],
-        &["Address"],
-        &["Stream"],
-        &["Size (bytes)"],
-        &["Start"],
-    ];
+    pub(in super::super) const COLUMNS: [&[&str]; 6] =
+        [&["Event Type"], &["Device ID"], &["Address"], &["Stream"], &["Size (bytes)"], &["Start"]];
 
     /// A log in reading.
     #[derive(Debug)]
@@ -235,7 +236,8 @@ pub(super) mod first {
         ) -> Result<Option<Event>, TraceError> {
             let at = Place::Line(number.into());
             // The last column is a path, which may have commas.
-            let [event, device, pointer, stream, size, start] = self.columns.split_at_least(line, at)?;
+            let [event, device, pointer, stream, size, start] =
+                self.columns.split_at_least(line, at)?;
             let action = match event {
                 b"Alloc" => Action::Alloc,
                 b"Free" => Action::Free,

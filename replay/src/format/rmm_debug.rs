@@ -42,8 +42,11 @@ impl<'l> Line<'l> {
         let (time, rest) = bracket(rest)?;
         let (_level, message) = bracket(rest)?;
         let numbered = !thread.is_empty() && thread.iter().all(u8::is_ascii_digit);
-        (numbered && fields::time_of_day(time).is_some())
-            .then_some(Self { thread, time, message: message.trim_ascii() })
+        (numbered && fields::time_of_day(time).is_some()).then_some(Self {
+            thread,
+            time,
+            message: message.trim_ascii(),
+        })
     }
 }
 

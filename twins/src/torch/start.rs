@@ -162,7 +162,8 @@ impl Torch {
 
     /// The block that covers an address.
     fn covering(&self, address: u64) -> Option<u32> {
-        let holds = |s: &&Segment| s.first != NONE && s.base <= address && address - s.base < s.room;
+        let holds =
+            |s: &&Segment| s.first != NONE && s.base <= address && address - s.base < s.room;
         let segment = self.tables.segments.iter().find(holds)?;
         self.tables
             .blocks_of(segment)
@@ -202,7 +203,9 @@ impl Torch {
         let end = segment.address.checked_add(segment.size).filter(|&end| end > segment.address);
         let free = end.is_some_and(|end| {
             let there = self.tables.segments.iter().filter(|s| s.first != NONE);
-            there.map(|s| (s.base, s.base + s.room)).all(|(from, to)| from >= end || to <= segment.address)
+            there
+                .map(|s| (s.base, s.base + s.room))
+                .all(|(from, to)| from >= end || to <= segment.address)
         });
         free && self.restore(core::slice::from_ref(segment)).1.is_empty()
     }

@@ -280,7 +280,12 @@ impl Arena {
     pub(crate) fn new(keep: Keep) -> Self {
         let numbers = (0u32..).zip(KNOWN).map(|(number, word)| (word.as_bytes().into(), number));
         let word_numbers = numbers.collect();
-        Self { word_numbers, others: vec![Value::None, Value::Opaque, Value::True], keep, ..Self::default() }
+        Self {
+            word_numbers,
+            others: vec![Value::None, Value::Opaque, Value::True],
+            keep,
+            ..Self::default()
+        }
     }
 
     /// What it keeps.
@@ -656,8 +661,7 @@ mod tests {
     #[test]
     fn numbers_come_back_whatever_the_base() {
         let mut arena = Arena::new(Keep::Trace);
-        let numbers =
-            [0, 7, -1, LARGE - 1, 1 << 47, 5, i64::MIN, i64::MAX, (1 << 47) + 9, -LARGE];
+        let numbers = [0, 7, -1, LARGE - 1, 1 << 47, 5, i64::MIN, i64::MAX, (1 << 47) + 9, -LARGE];
         let dicts: Vec<Value> = numbers
             .iter()
             .map(|&number| {

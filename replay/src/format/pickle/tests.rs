@@ -221,27 +221,36 @@ fn memory_is_limited_whatever_grows() {
         (b"N\x940", "memo"),
     ] {
         let bytes = unit.repeat(1 << 20);
-        let error = read(&mut Input::new(&bytes[..], 64).unwrap(), 1 << 20, Keep::Trace).map(drop).unwrap_err();
+        let error = read(&mut Input::new(&bytes[..], 64).unwrap(), 1 << 20, Keep::Trace)
+            .map(drop)
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::PickleTooLarge, "{what}");
     }
     // Setting an item again costs nothing; items of many dictionaries do.
     let mut again = b"}".to_vec();
     again.extend(b"Vsize\nNs".repeat(1 << 18));
     again.push(b'.');
-    let (arena, dict) = read(&mut Input::new(&again[..], 64).unwrap(), 1 << 20, Keep::Trace).unwrap();
+    let (arena, dict) =
+        read(&mut Input::new(&again[..], 64).unwrap(), 1 << 20, Keep::Trace).unwrap();
     assert_eq!(arena.get(dict, Word::SIZE), Some(Value::None));
     let pairs = b"}Vsize\nNs0".repeat(1 << 18);
-    let error = read(&mut Input::new(&pairs[..], 64).unwrap(), 1 << 20, Keep::Trace).map(drop).unwrap_err();
+    let error =
+        read(&mut Input::new(&pairs[..], 64).unwrap(), 1 << 20, Keep::Trace).map(drop).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PickleTooLarge);
     let mut sparse = b"N".to_vec();
     (1..100_000u32).rev().for_each(|i| {
         sparse.push(b'r');
         sparse.extend(i.to_le_bytes());
     });
-    let error = read(&mut Input::new(&sparse[..], 64).unwrap(), 1 << 20, Keep::Trace).map(drop).unwrap_err();
+    let error = read(&mut Input::new(&sparse[..], 64).unwrap(), 1 << 20, Keep::Trace)
+        .map(drop)
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PickleTooLarge);
     // What comes and goes is free: a long pickle of short strings fits.
     let mut long = b"Vxyz\n0".repeat(1 << 18);
     long.extend(b"N.");
-    assert_eq!(read(&mut Input::new(&long[..], 64).unwrap(), 1 << 20, Keep::Trace).unwrap().1, Value::None);
+    assert_eq!(
+        read(&mut Input::new(&long[..], 64).unwrap(), 1 << 20, Keep::Trace).unwrap().1,
+        Value::None
+    );
 }

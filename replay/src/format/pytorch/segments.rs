@@ -99,12 +99,9 @@ pub(super) fn walk(
 pub(super) fn states(arena: &Arena, segments: Value) -> BTreeMap<u32, State> {
     // The walk tells a segment, then its blocks: one device's sums, the current segment's, and its current hole.
     let states = core::cell::RefCell::new(Sums::default());
-    walk(
-        arena,
-        segments,
-        &mut |segment| states.borrow_mut().segment(&segment),
-        &mut |block| states.borrow_mut().block(&block),
-    );
+    walk(arena, segments, &mut |segment| states.borrow_mut().segment(&segment), &mut |block| {
+        states.borrow_mut().block(&block)
+    });
     let mut sums = states.into_inner();
     sums.close();
     sums.states
