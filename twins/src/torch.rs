@@ -150,6 +150,13 @@ impl Torch {
             return self.expand(pool, stream, size, driver);
         }
         match driver.allocate(asked, stream) {
+            // A recorded driver may have said anything.
+            Answer::Granted(base)
+                if base.checked_add(asked).is_none()
+                    || self.tables.reserved.checked_add(asked).is_none() =>
+            {
+                Got::Stopped
+            }
             Answer::Granted(base) => {
                 self.counts.grants += 1;
                 let (room, mapped) = (asked, asked);

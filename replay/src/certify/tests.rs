@@ -13,6 +13,8 @@ const MIB: u64 = 1 << 20;
 /// A device that writes down what the driver did, as PyTorch's recorder does.
 struct Recorder {
     device: Device,
+    /// Where ranges come from: as many addresses as the recorded driver takes them to have.
+    ranges: Device,
     entries: Vec<Entry>,
 }
 
@@ -35,7 +37,7 @@ impl Driver for Recorder {
         self.device.free(address, size, stream)
     }
     fn reserve(&mut self, page: u64, stream: u64) -> Option<(u64, u64)> {
-        self.device.reserve(page, stream)
+        self.ranges.reserve(page, stream)
     }
     fn map(&mut self, address: u64, size: u64, stream: u64) -> Answer {
         let answer = self.device.map(address, size, stream);
@@ -73,7 +75,8 @@ fn op() -> impl Strategy<Value = Op> {
 
 /// Plays a program and records it.
 fn record(settings: &Settings, capacity: u64, program: &[Op]) -> DeviceTrace {
-    let mut recorder = Recorder { device: Device::new(Some(capacity)), entries: Vec::new() };
+    let device = Device::new(Some(capacity));
+    let mut recorder = Recorder { device, ranges: Device::new(None), entries: Vec::new() };
     let mut twin = Torch::new(settings.clone());
     let (mut live, mut deferred) = (Vec::new(), Vec::new());
     for &op in program {
@@ -224,7 +227,8 @@ proptest! {
 #[test]
 fn a_falsified_recording_is_told_where() {
     let program: Vec<Op> = (0..40)
-        .flat_map(|i| [Op::Allocate((i % 7 + 2) * MIB, 0), Op::Free(i as usize * 3)])
+        .map(|i| (i, if i % 2 == 0 { Op::Free(i as usize * 3) } else { Op::Complete(0) }))
+        .flat_map(|(i, op)| [Op::Allocate((i % 7 + 2) * MIB, 0), op])
         .collect();
     let settings = Settings::default();
     let sound = record(&settings, u64::MAX, &program);

@@ -95,6 +95,9 @@ impl Torch {
             .next_multiple_of(page)
             .min(block.address - base + block.size);
         let bytes = base + end - block.address;
+        if self.tables.reserved.checked_add(bytes).is_none() {
+            return Got::Stopped;
+        }
         match driver.map(block.address, bytes, stream) {
             Answer::Granted(_) => {}
             Answer::Refused => {

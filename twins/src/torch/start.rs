@@ -201,7 +201,8 @@ impl Torch {
     /// Correction: a segment that the recording has and the twin did not ask for. False: it cannot be.
     pub fn add_segment(&mut self, segment: &StartSegment) -> bool {
         let end = segment.address.checked_add(segment.size).filter(|&end| end > segment.address);
-        let free = end.is_some_and(|end| {
+        let sum = self.tables.reserved.checked_add(segment.size);
+        let free = sum.and(end).is_some_and(|end| {
             let there = self.tables.segments.iter().filter(|s| s.first != NONE);
             there
                 .map(|s| (s.base, s.base + s.room))
@@ -229,6 +230,7 @@ impl Torch {
         if block.state != State::Unmapped
             || size == 0
             || block.address + block.size - address < size
+            || self.tables.reserved.checked_add(size).is_none()
         {
             return false;
         }
