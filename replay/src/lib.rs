@@ -15,6 +15,7 @@ pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod event;
+pub mod explain;
 pub mod fit;
 pub mod format;
 #[cfg(feature = "wgpu")]
