@@ -21,11 +21,12 @@
 
 mod json;
 mod state;
-mod text;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use crate::certify::{Certificate, Moment, Run, certify};
+use crate::series::{Sample, Timeline};
 use crate::snapshot::{Action, DeviceTrace, Snapshot};
 pub use state::{Holder, Pinner, Unused};
 
@@ -130,8 +131,8 @@ pub struct Explanation {
     pub stacks: Vec<Holder>,
     /// Lines that pin free bytes, most first.
     pub pinners: Vec<Pinner>,
-    /// Moments over the run, at most some thousand, for a picture.
-    pub timeline: Vec<Moment>,
+    /// The run, for a picture: reserved (as committed), active (as reserved), allocated (as live) and pending bytes.
+    pub timeline: Timeline,
 }
 
 /// Explains one device's run: at `entry` (counted from 1) if that is given.
@@ -140,8 +141,7 @@ pub fn explain(snapshot: &Snapshot, device: &DeviceTrace, entry: Option<u32>) ->
     let (mut refusals, mut refusals_total) = (Vec::new(), 0);
     // What the process had at once, the device's free bytes included: the device has at least that.
     let mut had = 0;
-    let mut timeline = Vec::new();
-    let every = (device.entries.len() / 2000).max(1);
+    let mut timeline = Timeline::new();
     let certificate = certify(device, snapshot.recorded.as_ref(), &mut |run, moment| {
         let of = |m: &Moment| [m.allocated, m.active, m.reserved];
         for (index, peak) in peaks.iter_mut().enumerate() {
@@ -150,8 +150,17 @@ pub fn explain(snapshot: &Snapshot, device: &DeviceTrace, entry: Option<u32>) ->
             }
         }
         had = had.max(moment.reserved);
-        if (moment.entry as usize).is_multiple_of(every) {
-            timeline.push(moment);
+        if moment.entry > 0 {
+            timeline.push(
+                moment.entry.into(),
+                Sample {
+                    committed: moment.reserved,
+                    reserved: moment.active,
+                    live: moment.allocated,
+                    pending: moment.active.saturating_sub(moment.allocated),
+                    slabs: 0,
+                },
+            );
         }
         let last = (moment.entry as usize).checked_sub(1).map(|at| device.entries[at]);
         if let Some(entry) = last.filter(|e| e.action == Action::OutOfMemory) {

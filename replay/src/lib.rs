@@ -12,7 +12,9 @@
 pub mod build;
 pub mod certify;
 pub mod clock;
+pub mod compare;
 pub mod config;
+pub mod diff;
 pub mod engine;
 pub mod event;
 pub mod explain;

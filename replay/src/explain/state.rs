@@ -2,8 +2,8 @@
 
 use super::{Moment, Refusal, Run, Verdict};
 use crate::certify::Live;
-use crate::snapshot::stacks::{NO_STACK, Stacks};
 use crate::snapshot::Entry;
+use crate::snapshot::stacks::{NO_STACK, Stacks};
 use std::collections::{BTreeMap, HashMap};
 use strandline_twins::{BlockState, BlockView, SegmentView, Twin};
 
@@ -144,7 +144,9 @@ pub(super) fn unused(run: &Run<'_>, stream: u64) -> Unused {
     for segment in run.twin().segments() {
         for block in &segment.blocks {
             match block.state {
-                BlockState::Allocated => unused.rounding += block.size.saturating_sub(block.requested),
+                BlockState::Allocated => {
+                    unused.rounding += block.size.saturating_sub(block.requested)
+                }
                 BlockState::Pending => unused.waiting += block.size,
                 BlockState::Free if segment.pool > 0 => unused.private_pools += block.size,
                 BlockState::Free if segment.stream != stream => unused.other_streams += block.size,
@@ -159,7 +161,13 @@ pub(super) fn unused(run: &Run<'_>, stream: u64) -> Unused {
     unused
 }
 
-pub(super) fn refusal(run: &Run<'_>, device: u32, moment: Moment, entry: Entry, had: u64) -> Refusal {
+pub(super) fn refusal(
+    run: &Run<'_>,
+    device: u32,
+    moment: Moment,
+    entry: Entry,
+    had: u64,
+) -> Refusal {
     let small = entry.size <= strandline_twins::torch::settings::SMALL_SIZE;
     let (mut largest_hole, mut own_free) = (0, 0u64);
     for segment in run.twin().segments() {
@@ -240,7 +248,12 @@ pub(super) fn pinners(run: &Run<'_>, stacks: &Stacks) -> Vec<Pinner> {
     }
     let mut pinners: Vec<Pinner> = lines
         .into_iter()
-        .map(|(line, (bytes, blocks, free))| Pinner { line, bytes, pinned: free.values().sum(), blocks })
+        .map(|(line, (bytes, blocks, free))| Pinner {
+            line,
+            bytes,
+            pinned: free.values().sum(),
+            blocks,
+        })
         .collect();
     pinners.sort_by(|a, b| b.pinned.cmp(&a.pinned).then_with(|| a.line.cmp(&b.line)));
     pinners

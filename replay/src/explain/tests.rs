@@ -48,11 +48,17 @@ fn holes_that_would_do_together_are_fragmentation() {
     let told = only(&snapshot);
     let refusal = told.refusals[0];
     assert_eq!(refusal.verdict, Verdict::Fragmentation);
-    assert_eq!((refusal.largest_hole, refusal.moment.reserved, refusal.moment.allocated), (2 * GIB, 8 * GIB, 4 * GIB));
+    assert_eq!(
+        (refusal.largest_hole, refusal.moment.reserved, refusal.moment.allocated),
+        (2 * GIB, 8 * GIB, 4 * GIB)
+    );
     assert_eq!(told.unused, Unused { inside_segments: 4 * GIB, ..Unused::default() });
     // The block between the two holes pins both; the last one touches one hole, and is not alone in its segment.
     assert_eq!(told.pinners.len(), 1);
-    assert_eq!((told.pinners[0].line.as_str(), told.pinners[0].pinned), ("train.py:1 step", 4 * GIB));
+    assert_eq!(
+        (told.pinners[0].line.as_str(), told.pinners[0].pinned),
+        ("train.py:1 step", 4 * GIB)
+    );
     assert_eq!(told.holders.iter().map(|h| h.bytes).sum::<u64>(), 4 * GIB);
     assert!(told.to_text("x", 5).starts_with("OUT OF MEMORY at entry 1"));
 }
@@ -74,7 +80,10 @@ fn what_does_not_fit_packed_is_a_shortage_or_somebody_elses() {
         vec![segment(BASE, 8 * GIB, 0, &live)],
     );
     let told = only(&taken);
-    assert_eq!(told.refusals.iter().map(|r| r.verdict).collect::<Vec<_>>(), [Verdict::Shortage, Verdict::OtherProcess]);
+    assert_eq!(
+        told.refusals.iter().map(|r| r.verdict).collect::<Vec<_>>(),
+        [Verdict::Shortage, Verdict::OtherProcess]
+    );
 }
 
 #[test]
@@ -85,7 +94,10 @@ fn free_bytes_of_another_stream_are_another_pools() {
     assert_eq!(told.refusals[0].verdict, Verdict::OtherPool);
     assert_eq!(told.unused, Unused { other_streams: 7 * GIB, ..Unused::default() });
     // Alone in its segment: all of what is free there.
-    assert_eq!((told.pinners[0].line.as_str(), told.pinners[0].pinned), ("train.py:1 step", 7 * GIB));
+    assert_eq!(
+        (told.pinners[0].line.as_str(), told.pinners[0].pinned),
+        ("train.py:1 step", 7 * GIB)
+    );
 }
 
 #[test]
@@ -102,7 +114,8 @@ fn unused_bytes_and_active_ones_make_up_what_is_reserved() {
             for entry in [None, Some(device.entries.len() as u32 / 2)] {
                 let told = explain(&snapshot, device, entry);
                 let requested: u64 = {
-                    let mut run = Run::new(device, &told.certificate.settings, told.certificate.source);
+                    let mut run =
+                        Run::new(device, &told.certificate.settings, told.certificate.source);
                     while run.moment().entry < told.at.entry && run.step() {}
                     let placed = run.live().values().filter(|l| l.block.is_some() && !l.pending);
                     placed.map(|l| l.requested).sum()

@@ -47,14 +47,19 @@ impl Certificate {
             other => format!("settings {}: {}", other.word(), self.settings),
         };
         if self.is_whole() {
-            return format!("certified: the model reproduces the recorded run to the byte ({settings})");
+            return format!(
+                "certified: the model reproduces the recorded run to the byte ({settings})"
+            );
         }
         if self.addresses.of == 0 {
             return format!("not certified: the trace has no allocation to compare ({settings})");
         }
         match &self.first_difference {
             Some(d) => {
-                format!("NOT certified: first difference at entry {}: {} ({settings})", d.entry, d.what)
+                format!(
+                    "NOT certified: first difference at entry {}: {} ({settings})",
+                    d.entry, d.what
+                )
             }
             None => format!("not certified: nothing could be compared ({settings})"),
         }
@@ -91,7 +96,11 @@ impl Explanation {
         let [allocated, active, reserved] = self.peaks;
         match self.refusals.first() {
             Some(refusal) => {
-                writeln!(out, "OUT OF MEMORY at entry {} (device {}): {refusal}.", refusal.moment.entry, self.device)?;
+                writeln!(
+                    out,
+                    "OUT OF MEMORY at entry {} (device {}): {refusal}.",
+                    refusal.moment.entry, self.device
+                )?;
             }
             None => writeln!(
                 out,
@@ -140,7 +149,10 @@ impl Explanation {
         for (bytes, what) in [
             (unused.rounding, "rounding inside blocks"),
             (unused.inside_segments, "holes inside segments"),
-            (unused.whole_segments, "whole cached segments, which empty_cache or a sweep gives back"),
+            (
+                unused.whole_segments,
+                "whole cached segments, which empty_cache or a sweep gives back",
+            ),
             (unused.waiting, "freed, waiting for streams (record_stream)"),
             (unused.other_streams, "free in other streams' pools"),
             (unused.private_pools, "free in private pools (graphs, MemPool)"),
@@ -171,7 +183,10 @@ impl Explanation {
             }
         }
         if !self.pinners.is_empty() {
-            writeln!(out, "\nwho pins the waste: free bytes that would be returned or joined if the line's blocks were elsewhere")?;
+            writeln!(
+                out,
+                "\nwho pins the waste: free bytes that would be returned or joined if the line's blocks were elsewhere"
+            )?;
             for p in self.pinners.iter().take(top) {
                 writeln!(
                     out,
@@ -189,5 +204,9 @@ impl Explanation {
 }
 
 fn more(out: &mut String, all: usize, shown: usize) -> fmt::Result {
-    if all > shown { writeln!(out, "                … and {} more (--top N)", all - shown) } else { Ok(()) }
+    if all > shown {
+        writeln!(out, "                … and {} more (--top N)", all - shown)
+    } else {
+        Ok(())
+    }
 }
