@@ -37,13 +37,20 @@ Examples:
     strandline replay traces/bert_train.csv.gz --streams 8 --in-flight 64 --allow-wait
   The same on a GPU (built with --features wgpu), whichever `strandline info` calls NVIDIA:
     strandline replay traces/bert_train.csv.gz --provider wgpu --adapter nvidia
+  Why did this run out of memory, and would it here?
+    strandline replay snapshot.pickle
   A serving log as a paged KV cache, drawn:
     strandline replay traces/azure_llm_code_2023.csv.gz --max-batch 32 --plot kv.html
 
 Sizes are bytes or have a unit: 4096, 512KiB, 1.5GiB.
 
-Exit status: 0 the trace was satisfied; 1 it was not, and the report says which event failed, with the live bytes, the \
-largest hole and what the free bytes wait for; 2 bad input, with file and line.";
+Words: allocated is what the program holds; active is that and what other streams still use after it was freed; handed out is \
+active with padding; reserved is what the pools took from the provider. In the JSON object `memory` has these words; in the older `pool`, \
+`peak_reserved_bytes` is what was handed out and `committed` what was taken; `live` there is allocated. `pool.peak_reserved_bytes`, \
+`pool.peak_committed_bytes`, `pool.final_committed_bytes`, `trace.peak_live_bytes` and `failure.live_bytes` are old names and will go.
+
+Exit status: 0 the trace was satisfied, refused requests included; 1 it was not, and the report says which event failed, with the \
+allocated bytes, the largest hole and what the free bytes wait for; 2 bad input, with file and line.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -97,20 +104,56 @@ pub(crate) enum Command {
     Run(RunArgs),
 }
 
+impl Command {
+    /// Whether standard output is to have a JSON object, whatever comes.
+    pub(crate) const fn json(&self) -> bool {
+        match self {
+            Self::Replay(args) => args.output.json,
+            Self::Fit(args) => args.output.json,
+            Self::Info(args) => args.json,
+            Self::Load(args) => args.json,
+            Self::Convert(_) | Self::Run(_) => false,
+        }
+    }
+}
+
 /// How a trace is read.
 #[derive(Debug, Args)]
 pub(crate) struct TraceArgs {
-    /// The trace: an RMM log, a PyTorch memory snapshot, an LLM serving log or a compact CSV, plain or gzip, told by content
+    /// The trace: an RMM log, a PyTorch memory snapshot (pickle or JSON), an LLM serving log, lifetimes of buffers or a compact CSV, plain or
+    /// gzip, told by content
     #[arg(value_name = "TRACE")]
     pub(crate) path: PathBuf,
     /// Pass over what a trace cut from a longer run may show (frees of unknown blocks and the like), and count it
     #[arg(long)]
     pub(crate) lenient: bool,
-    /// The device of a PyTorch snapshot [default: the busiest]
-    #[arg(long, value_name = "N")]
-    pub(crate) device: Option<u32>,
+    /// The device of a PyTorch snapshot, or all [default: the busiest of those that refused a request, else the busiest]
+    #[arg(long, value_name = "N|all")]
+    pub(crate) device: Option<DeviceArg>,
     #[command(flatten)]
     pub(crate) serving: ServingArgs,
+}
+
+/// Which device of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DeviceArg {
+    /// One after the other.
+    All,
+    One(u32),
+}
+
+impl core::str::FromStr for DeviceArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "all" => Ok(Self::All),
+            _ => text
+                .parse()
+                .map(Self::One)
+                .map_err(|_| "a device is a number from 0, or all".to_owned()),
+        }
+    }
 }
 
 /// How a serving log is played.
@@ -135,11 +178,24 @@ pub(crate) struct ServingArgs {
 }
 
 impl TraceArgs {
+    /// The same trace, of one device.
+    pub(crate) fn read_options_of(&self, device: u32) -> ReadOptions {
+        ReadOptions { device: Some(device), ..self.read_options() }
+    }
+
+    /// All devices are asked for.
+    pub(crate) fn all_devices(&self) -> bool {
+        self.device == Some(DeviceArg::All)
+    }
+
     pub(crate) fn read_options(&self) -> ReadOptions {
         let serving = &self.serving;
         ReadOptions {
             lenient: self.lenient,
-            device: self.device,
+            device: match self.device {
+                Some(DeviceArg::One(device)) => Some(device),
+                Some(DeviceArg::All) | None => None,
+            },
             serving: ServingOptions {
                 tokens_per_block: serving.tokens_per_block,
                 bytes_per_token: serving.bytes_per_token.0,
@@ -183,6 +239,10 @@ pub(crate) struct StreamArgs {
     /// A request may be answered with memory that its stream has to wait for
     #[arg(long)]
     allow_wait: bool,
+    /// Skip the requests that the recorded allocator refused, as the recorded program had to; by default each is asked for again, with the
+    /// memory of the recorded device where the file tells it
+    #[arg(long, help_heading = "Refused requests")]
+    as_recorded: bool,
 }
 
 impl StreamArgs {
@@ -191,6 +251,7 @@ impl StreamArgs {
             spread: self.streams,
             in_flight: self.in_flight,
             allow_wait: self.allow_wait,
+            as_recorded: self.as_recorded,
             unchecked: false,
         }
     }

@@ -12,6 +12,9 @@ use strandline_replay::format::{ConvertError, WriteFormat, convert};
 use strandline_replay::session::{SessionError, TraceFile};
 
 pub(crate) fn run(args: &ConvertArgs) -> Result<Ending, Error> {
+    if args.trace.all_devices() {
+        return Err("convert takes one device: say which one, as in --device 0".into());
+    }
     let trace = TraceFile::new(&args.trace.path, args.trace.read_options());
     let mut reader = trace.open()?;
     let format = match args.to {
@@ -37,11 +40,13 @@ pub(crate) fn run(args: &ConvertArgs) -> Result<Ending, Error> {
         convert(&mut reader, &part.file, format).map_err(failed)?
     };
     part.keep(&args.out).map_err(|error| failed(error.into()))?;
+    let notes = reader.notes();
+    let cut = if notes.cut_last_line { ", the last line is cut and was left out" } else { "" };
     let skipped = match totals.skipped.total() {
         0 => String::new(),
         n => format!(", {n} faults passed over"),
     };
-    output::print(&format!("{}: {} events{skipped}\n", args.out.display(), totals.events))?;
+    output::print(&format!("{}: {} events{skipped}{cut}\n", args.out.display(), totals.events))?;
     Ok(Ending::Satisfied)
 }
 

@@ -9,13 +9,19 @@ use std::fs;
 use strandline_replay::build::Backing;
 use strandline_replay::fit;
 use strandline_replay::report::Report;
-use strandline_replay::session::TraceFile;
+use strandline_replay::session::{SessionError, TraceFile};
 use strandline_replay::size::Bytes;
 
 pub(crate) fn run(args: &FitArgs) -> Result<Ending, Error> {
     let plot = args.output.plot.as_deref().map(Plot::at).transpose()?;
+    if args.trace.all_devices() {
+        return Err("fit takes one device: say which one, as in --device 0".into());
+    }
     let trace = TraceFile::new(&args.trace.path, args.trace.read_options());
     let scan = scan(&trace)?;
+    if scan.state_only {
+        return Err(SessionError::StateOnly(trace.path().to_owned()).into());
+    }
     let options = args.streams.options();
     let candidates = fit::candidates(&scan);
     let fitted = {
@@ -36,14 +42,15 @@ pub(crate) fn run(args: &FitArgs) -> Result<Ending, Error> {
         choice: &format!("the best of {} configurations: {}", candidates.len(), fitted.config),
         outcome: &outcome,
         fit: Some(&fitted),
+        capacity: Some(fitted.capacity),
         boundary: None,
     };
     show(&report, &args.output)?;
     let toml = format!(
-        "# strandline fit {}: {} of peak live {}\n{}",
+        "# strandline fit {}: {} for peak active {}\n{}",
         trace.path().display(),
         Bytes(fitted.capacity),
-        Bytes(scan.totals.peak_live_bytes),
+        Bytes(scan.totals.peak_active_bytes),
         fitted.config.to_toml()
     );
     match &args.output_config {
@@ -56,5 +63,5 @@ pub(crate) fn run(args: &FitArgs) -> Result<Ending, Error> {
     if let Some(plot) = plot {
         plot.write(&trace, &fitted.config, &report, instants)?;
     }
-    Ok(if outcome.is_ok() { Ending::Satisfied } else { Ending::Unsatisfied })
+    Ok(if report.is_ok() { Ending::Satisfied } else { Ending::Unsatisfied })
 }

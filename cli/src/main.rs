@@ -42,7 +42,10 @@ enum Ending {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     if let Command::Replay(_) | Command::Fit(_) = &cli.command {
         small_pages();
@@ -63,9 +66,24 @@ fn main() -> ExitCode {
         Ok(Ending::Unsatisfied) => ExitCode::from(1),
         Err(error) => {
             output::complain(&error);
+            if cli.command.json() {
+                output::complain_in_json(&error);
+            }
             ExitCode::from(2)
         }
     }
+}
+
+/// What clap says of the command line, help and version included; as an object too where that is asked for.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Nobody is left to tell when this fails.
+    let _ = error.print();
+    let wants_json = std::env::args_os().any(|argument| argument == "--json");
+    if error.use_stderr() && wants_json {
+        let what = error.render().to_string();
+        output::complain_in_json(&what.trim_start_matches("error: ").trim_end().into());
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 /// Replay touches a few pages of each block. Where the system backs memory with huge pages unasked, each touch would make

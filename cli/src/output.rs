@@ -2,6 +2,8 @@
 
 use anstyle::{AnsiColor, Style};
 use std::io::{self, Write};
+use strandline_replay::format::Place;
+use strandline_replay::session::{ErrorParts, SessionError};
 
 /// An error that ends a command with exit status 2.
 pub(crate) type Error = Box<dyn std::error::Error>;
@@ -44,4 +46,41 @@ pub(crate) fn complain(error: &Error) {
     let mut err = anstream::stderr().lock();
     // Nobody is left to tell when this fails.
     let _ = writeln!(err, "{RED}error{RED:#}: {error}");
+}
+
+/// Says in one JSON object on standard output what was wrong with the input.
+pub(crate) fn complain_in_json(error: &Error) {
+    let parts = match error.downcast_ref::<SessionError>() {
+        Some(error) => error.parts(),
+        None => ErrorParts {
+            file: None,
+            place: None,
+            what: error.to_string(),
+            expected: None,
+            remedy: None,
+        },
+    };
+    let at = |wanted: fn(Place) -> Option<u64>| parts.place.and_then(wanted);
+    let mut object = serde_json::json!({
+        "file": parts.file.map(|file| file.display().to_string()),
+        "line": at(|place| if let Place::Line(line) = place { Some(line) } else { None }),
+        "what": parts.what,
+        "expected": parts.expected,
+        "remedy": parts.remedy,
+    });
+    // A binary file has no lines.
+    for (key, number) in [
+        ("byte", at(|place| if let Place::Byte(byte) = place { Some(byte) } else { None })),
+        (
+            "entry",
+            at(|place| if let Place::Entry(entry) = place { entry.checked_sub(1) } else { None }),
+        ),
+    ] {
+        if let Some(number) = number {
+            object[key] = number.into();
+        }
+    }
+    let text = format!("{:#}\n", serde_json::json!({ "error": object }));
+    // Nobody is left to tell when this fails.
+    let _ = print(&text);
 }

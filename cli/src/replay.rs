@@ -14,36 +14,118 @@ use strandline_replay::config::Config;
 use strandline_replay::engine::{Instants, Options, Outcome};
 use strandline_replay::plan::{self, Wish};
 use strandline_replay::plot;
-use strandline_replay::report::{Boundary, Report};
+use strandline_replay::report::{Boundary, Report, StateReport, is_in_use};
 use strandline_replay::session::{Scan, TraceFile};
+use strandline_replay::size::Bytes;
 
 pub(crate) fn run(args: &ReplayArgs) -> Result<Ending, Error> {
     let plot = args.output.plot.as_deref().map(Plot::at).transpose()?;
-    let trace = TraceFile::new(&args.trace.path, args.trace.read_options());
+    if args.trace.all_devices() && plot.is_some() {
+        return Err("a plot is of one device: say which one, as in --device 0".into());
+    }
     let read = args.pool.config.as_deref().map(read_config).transpose()?;
-    let scan = scan(&trace)?;
+    let trace = TraceFile::new(&args.trace.path, args.trace.read_options());
+    let scanned = scan(&trace)?;
+    if !args.trace.all_devices() {
+        let told = one(args, read, &trace, &scanned, plot.as_ref())?;
+        told.show(args.output.json)?;
+        return Ok(told.ending());
+    }
+    let devices: Vec<u32> = scanned
+        .notes
+        .holdings
+        .iter()
+        .filter(|holding| is_in_use(holding))
+        .map(|holding| holding.device)
+        .collect();
+    if devices.is_empty() {
+        return Err("--device all is for PyTorch snapshots: this trace has one device".into());
+    }
+    let mut all = Vec::new();
+    for device in devices {
+        let trace = TraceFile::new(&args.trace.path, args.trace.read_options_of(device));
+        let scanned = scan(&trace)?;
+        let told = one(args, read.clone(), &trace, &scanned, None)?;
+        if !args.output.json {
+            told.show(false)?;
+            output::print("\n")?;
+        }
+        all.push(told);
+    }
+    let ok = all.iter().all(|told| told.ok);
+    if args.output.json {
+        let devices: Vec<_> = all.into_iter().map(|told| told.json).collect();
+        print_json(&serde_json::json!({ "ok": ok, "devices": devices }))?;
+    }
+    Ok(if ok { Ending::Satisfied } else { Ending::Unsatisfied })
+}
+
+/// What a device's trace came to.
+struct Told {
+    ok: bool,
+    text: String,
+    json: serde_json::Value,
+}
+
+impl Told {
+    fn show(&self, json: bool) -> Result<(), Error> {
+        if json { print_json(&self.json) } else { output::print(&output::coloured(&self.text)) }
+    }
+
+    fn ending(&self) -> Ending {
+        if self.ok { Ending::Satisfied } else { Ending::Unsatisfied }
+    }
+}
+
+/// Plays the trace of one device, or tells its state where there is nothing to play.
+fn one(
+    args: &ReplayArgs,
+    read: Option<Config>,
+    trace: &TraceFile,
+    scan: &Scan,
+    plot: Option<&Plot<'_>>,
+) -> Result<Told, Error> {
+    let name = trace.path().display().to_string();
+    if scan.state_only {
+        let report = StateReport { trace: &name, scan };
+        let json = serde_json::to_value(report.to_json())?;
+        return Ok(Told { ok: true, text: report.to_string(), json });
+    }
     let options = args.streams.options();
-    let (config, choice) = choose(&args.pool, read, &trace, &scan, options)?;
+    // What a recorded device refused is judged at the capacity of that device.
+    let of_device = scan.device_bytes().map(Bytes).filter(|_| !options.as_recorded);
+    let limited = args.pool.capacity.or(read.as_ref().and_then(|config| config.capacity));
+    let wanted = limited.or(of_device);
+    let (config, choice) = choose(&args.pool, wanted, read, trace, scan, options)?;
+    let choice = match (limited, of_device) {
+        (None, Some(device)) => format!("{choice}; capacity {device}, the recorded device's"),
+        _ => choice,
+    };
     let via = via(&args.via)?;
     let capacity = config.capacity.map(|bytes| bytes.0);
     let backing = provider::backing(&args.memory, capacity)?.made_by(via.maker());
-    let (outcome, instants) = play(&trace, &scan, &config, &backing, options, plot.as_ref())?;
+    let (outcome, instants) = play(trace, scan, &config, &backing, options, plot)?;
     // What the sandbox died of says more than the event at which that was noticed.
     let boundary = via.boundary()?;
     let report = Report {
-        trace: &trace.path().display().to_string(),
-        scan: &scan,
-        synthesized: synthesized(&scan, options),
+        trace: &name,
+        scan,
+        synthesized: synthesized(scan, options),
         choice: &choice,
         outcome: &outcome,
         fit: None,
+        capacity: capacity.or(config.budget.map(|bytes| bytes.0)),
         boundary,
     };
-    show(&report, &args.output)?;
+    let told = Told {
+        ok: report.is_ok(),
+        text: report.to_string(),
+        json: serde_json::to_value(report.to_json())?,
+    };
     if let Some(plot) = plot {
-        plot.write(&trace, &config, &report, instants)?;
+        plot.write(trace, &config, &report, instants)?;
     }
-    Ok(if outcome.is_ok() { Ending::Satisfied } else { Ending::Unsatisfied })
+    Ok(told)
 }
 
 /// Reads the whole trace once.
@@ -83,19 +165,20 @@ fn read_config(path: &Path) -> Result<Config, Error> {
 /// The configuration, and in a few words why it is this one.
 fn choose(
     args: &PoolArgs,
+    capacity: Option<Bytes>,
     read: Option<Config>,
     trace: &TraceFile,
     scan: &Scan,
     options: Options,
 ) -> Result<(Config, String), Error> {
     if let Some(config) = read {
-        let (capacity, budget) = (args.capacity.or(config.capacity), args.budget.or(config.budget));
+        let budget = args.budget.or(config.budget);
         return Ok((Config { capacity, budget, ..config }, "as configured".to_owned()));
     }
     let wish = Wish {
         kind: args.pool.kind(),
         slab: args.slab,
-        capacity: args.capacity,
+        capacity,
         budget: args.budget,
         policy: args.policy.map(Into::into),
     };
@@ -142,12 +225,17 @@ impl Place {
 /// Prints the report.
 pub(crate) fn show(report: &Report<'_>, args: &OutputArgs) -> Result<(), Error> {
     if args.json {
-        let mut text = serde_json::to_string_pretty(&report.to_json())?;
-        text.push('\n');
-        output::print(&text)
+        print_json(&report.to_json())
     } else {
         output::print(&output::coloured(&report.to_string()))
     }
+}
+
+/// Prints one JSON object.
+fn print_json(value: &impl serde::Serialize) -> Result<(), Error> {
+    let mut text = serde_json::to_string_pretty(value)?;
+    text.push('\n');
+    output::print(&text)
 }
 
 /// A plot to be written.

@@ -87,6 +87,14 @@ const NUMBERS: &[&str] = &[
     "/trace/events",
     "/trace/streams",
     "/trace/peak_live_bytes",
+    "/trace/peak_allocated_bytes",
+    "/trace/peak_active_bytes",
+    "/trace/devices",
+    "/trace/reader/ignored_entries",
+    "/memory/peak_allocated_bytes",
+    "/memory/peak_active_bytes",
+    "/memory/peak_reserved_bytes",
+    "/memory/final_reserved_bytes",
     "/pool/peak_reserved_bytes",
     "/pool/peak_committed_bytes",
     "/pool/final_committed_bytes",
@@ -247,7 +255,7 @@ fn bad_input_names_file_line_and_remedy() {
         ("header.csv", HEADER.into(), "no allocation"),
         ("garbage.csv", garbage.repeat(100_000).into(), "line 1"),
         ("binary.bin", (0..=255u8).cycle().skip(7).take(100_000).collect(), "trace"),
-        ("truncated.csv", line("1,00:00:00.000001,allocate,0x10,64,0\n1,00:00:00.0000").into(), "line 3"),
+        ("broken.csv", line("1,00:00:00.000001,allocate,0x10,64,0\n1,00:00:00.0000\n").into(), "line 3"),
         ("negative.csv", line("1,00:00:00.000001,allocate,0x10,-64,0\n").into(), "line 2"),
         (
             "overflow.csv",
@@ -268,7 +276,7 @@ fn bad_input_names_file_line_and_remedy() {
         ),
         (
             "unordered.csv",
-            line("1,00:00:09.000000,allocate,0x10,64,0\n1,00:00:03.000000,free,0x10,64,0\n").into(),
+            "TIMESTAMP,ContextTokens,GeneratedTokens\n9,1,1\n3,1,1\n".into(),
             "line 3",
         ),
         ("cut.gz", fs::read(vit()).unwrap()[..5000].to_vec(), "cut.gz"),
@@ -283,6 +291,17 @@ fn bad_input_names_file_line_and_remedy() {
             assert!(!said.contains("panicked"), "{said}");
             assert!(said.len() < 2000, "{name}: {said}");
             assert!(output.stdout.is_empty(), "{name}");
+            let error = json(&[command, &path], 2)["error"].clone();
+            assert!(error["file"].as_str().unwrap().ends_with(name), "{error}");
+            for key in ["what", "expected", "remedy"] {
+                assert!(
+                    error[key].as_str().is_some_and(|text| !text.is_empty()),
+                    "{key} in {error}"
+                );
+            }
+            if let Some(line) = part.strip_prefix("line ") {
+                assert_eq!(error["line"].to_string(), line, "{error}");
+            }
         }
     }
     for missing in [files.name("missing.csv"), files.0.path().to_str().unwrap().to_owned()] {
@@ -323,7 +342,137 @@ fn bad_options_are_refused_with_a_reason() {
         let said = stderr(&output);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
         assert!(said.contains(part), "{args:?}: {said}");
+        // Said in an object too, also where the command line itself is wrong.
+        let error = json(&args, 2)["error"].clone();
+        assert!(error["what"].as_str().is_some_and(|what| !what.is_empty()), "{args:?}: {error}");
     }
+}
+
+/// A snapshot of the library's tests.
+fn snapshot(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../replay/tests/formats").join(name);
+    path.to_str().expect("a UTF-8 path").to_owned()
+}
+
+#[test]
+fn out_of_memory_is_reported_judged_and_asked_for_again() {
+    const GIB: u64 = 1 << 30;
+    let path = snapshot("oom.pickle");
+    let report = json(&["replay", &path], 1);
+    check_keys(&report);
+    assert_eq!((count(&report, "/trace/device"), count(&report, "/trace/devices")), (1, 3));
+    let refused = report["trace"]["refused"].as_array().unwrap();
+    assert_eq!(refused.len(), 2);
+    for (refused, entry, bytes, live, reserved, cause) in [
+        (&refused[0], 5, 3 * GIB, 4 * GIB, 8 * GIB, "fragmentation"),
+        (&refused[1], 9, 6 * GIB, 5 * GIB, 9 * GIB, "shortage"),
+    ] {
+        assert_eq!((count(refused, "/entry"), count(refused, "/bytes_requested")), (entry, bytes));
+        assert_eq!(
+            (count(refused, "/live_bytes"), count(refused, "/reserved_bytes")),
+            (live, reserved)
+        );
+        assert_eq!(
+            (count(refused, "/device_free_bytes"), &refused["cause"]),
+            (GIB / 2, &cause.into())
+        );
+    }
+    // The second needs more than the device had, the first does not.
+    assert_eq!((&refused[0]["served"], &refused[1]["served"]), (&true.into(), &false.into()));
+    assert_eq!(count(&report, "/trace/device_bytes"), 9 * GIB + GIB / 2);
+    assert_eq!(count(&report, "/failure/bytes_requested"), 6 * GIB);
+    let text = stdout(&strandline(&["replay", &path]));
+    for part in [
+        "device     1, of 3 devices",
+        "device 0 with 24 entries",
+        "at device_traces[1][5]: live 4.00 GiB, reserved 8.00 GiB, device free 512.00 MiB",
+        "fragmentation: live and asked are 7.00 GiB, which fits into the device's 8.50 GiB if packed",
+        "real shortage: live and asked are 11.00 GiB, and the device had 9.50 GiB",
+        "the recorded allocator refused this request, and so do these pools",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    assert!(!text.contains("every request was satisfied"), "{text}");
+    // With enough it is served, and where it is skipped nothing is left to fail.
+    assert_eq!(json(&["replay", &path, "--capacity", "16GiB"], 0)["ok"], true);
+    let skipped = json(&["replay", &path, "--as-recorded"], 0);
+    assert!(skipped["trace"]["refused"][1]["served"].is_null());
+    let fitted = json(&["fit", &path], 0);
+    assert!(count(&fitted, "/fit/capacity_bytes") >= 11 * GIB);
+}
+
+#[test]
+fn a_log_that_does_not_tell_the_device_is_not_judged() {
+    let files = Files::new();
+    let path = files.with(
+        "fail.csv",
+        format!(
+            "{HEADER}7,10:00:00.1,allocate,0x10,1048576,0x2\n7,10:00:00.2,allocate failure,(nil),2097152,0x2\n"
+        ),
+    );
+    let report = json(&["replay", &path], 1);
+    assert_eq!(report["ok"], false);
+    assert_eq!(count(&report, "/trace/refused/0/line"), 3);
+    assert_eq!(count(&report, "/trace/refused/0/live_bytes"), 1 << 20);
+    assert!(report["failure"]["reason"].as_str().unwrap().contains("--capacity SIZE"));
+    json(&["replay", &path, "--capacity", "3MiB"], 0);
+    json(&["replay", &path, "--capacity", "2MiB"], 1);
+    json(&["replay", &path, "--as-recorded"], 0);
+}
+
+#[test]
+fn every_device_is_played_where_that_is_asked_for() {
+    let report = json(&["replay", &snapshot("oom.pickle"), "--device", "all"], 1);
+    let devices = report["devices"].as_array().unwrap();
+    let played: Vec<_> =
+        devices.iter().map(|one| (count(one, "/trace/device"), &one["ok"])).collect();
+    assert_eq!(played, [(0, &true.into()), (1, &false.into())]);
+    assert_eq!(report["ok"], false);
+    let text = stdout(&strandline(&["replay", &snapshot("oom.pickle"), "--device", "all"]));
+    assert!(text.contains("device     0, of 3") && text.contains("device     1, of 3"), "{text}");
+    for args in [
+        &["replay", &vit(), "--device", "all"][..],
+        &["replay", &snapshot("oom.pickle"), "--device", "7"],
+        &["replay", &snapshot("oom.pickle"), "--device", "most"],
+        &["fit", &snapshot("oom.pickle"), "--device", "all"],
+    ] {
+        json(args, 2);
+    }
+}
+
+#[test]
+fn a_state_without_a_trace_is_reported() {
+    for name in ["state.pickle", "bare.pickle", "bare.json"] {
+        let report = json(&["replay", &snapshot(name)], 0);
+        assert_eq!(report["ok"], true);
+        for key in ["reserved_bytes", "allocated_bytes", "active_bytes", "largest_hole_bytes"] {
+            assert!(report["state"][key].as_u64().is_some_and(|n| n > 0), "{name}: {key}");
+        }
+        let text = stdout(&strandline(&["replay", &snapshot(name)]));
+        assert!(text.contains("largest hole") && text.contains("no history"), "{text}");
+        let error = json(&["fit", &snapshot(name)], 2);
+        assert!(error["error"]["remedy"].as_str().unwrap().contains("_record_memory_history"));
+    }
+    let state = json(&["replay", &snapshot("state.pickle")], 0)["state"].clone();
+    assert_eq!(
+        (count(&state, "/allocated_bytes"), count(&state, "/active_bytes")),
+        (512, 512 + 1024 + 2048)
+    );
+    assert_eq!(
+        (count(&state, "/free_in_segments_bytes"), count(&state, "/free_whole_segments_bytes")),
+        (1024, 2 << 20)
+    );
+}
+
+#[test]
+fn blocks_in_use_after_their_free_are_played_as_pending() {
+    let report = json(&["replay", &snapshot("deferred.pickle")], 0);
+    let (allocated, active) =
+        (count(&report, "/trace/peak_allocated_bytes"), count(&report, "/trace/peak_active_bytes"));
+    assert!(active > allocated, "{active} {allocated}");
+    assert_eq!(count(&report, "/memory/peak_active_bytes"), active);
+    assert_eq!(count(&report, "/memory/peak_allocated_bytes"), allocated);
+    assert!(count(&report, "/pool/peak_pending_bytes") >= 3000);
 }
 
 #[test]
@@ -373,7 +522,7 @@ fn what_fit_finds_replays_with_the_capacity_alone_and_from_its_file() {
 fn a_plot_is_written_on_success_and_on_failure() {
     let files = Files::new();
     for (options, exit, mark) in
-        [(&[][..], 0, "committed"), (&["--capacity", "1MiB"], 1, "failed at event")]
+        [(&[][..], 0, "pending"), (&["--capacity", "1MiB"], 1, "failed at event")]
     {
         for (name, start) in [("plot.svg", "<svg"), ("plot.html", "<!DOCTYPE html>")] {
             let plot = files.name(name);

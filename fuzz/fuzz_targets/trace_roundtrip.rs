@@ -29,8 +29,13 @@ fuzz_target!(|data: &[u8]| {
                 step.expect("what was written");
             }
             let after = steps.totals();
-            assert_eq!(after.peak_live_bytes, before.peak_live_bytes);
-            assert_eq!(after.live_bytes, before.live_bytes);
+            // RMM's log knows no block that is given up before it is over.
+            if format == WriteFormat::Compact {
+                assert_eq!(after.peak_live_bytes, before.peak_live_bytes);
+                assert_eq!(after.live_bytes, before.live_bytes);
+            }
+            assert_eq!(after.peak_active_bytes, before.peak_active_bytes);
+            assert_eq!(after.active_bytes, before.active_bytes);
             assert_eq!((after.allocs, after.failures), (before.allocs, before.failures));
         }
     }

@@ -158,6 +158,16 @@ enum Parser<'a> {
     Serving(Box<Serving<Requests<'a>>>),
 }
 
+/// A trace that had to be read to its end before its first event: it need not be read twice.
+#[derive(Debug)]
+pub(crate) struct Held {
+    snapshot: pytorch::Snapshot,
+    compressed: bool,
+    options: ReadOptions,
+    streams: Streams,
+    notes: Notes,
+}
+
 /// The requests of a serving log.
 #[derive(Debug)]
 struct Requests<'a> {
@@ -237,6 +247,33 @@ impl<'a> TraceReader<'a> {
         };
         let clock = Clock::new(false, true);
         Ok(Self { parser, compressed, options, clock, streams, notes, done: false })
+    }
+
+    /// What was read to the end already, to be read again without the file; the reader must be at its first event.
+    pub(crate) fn hold(&self) -> Option<Held> {
+        match &self.parser {
+            Parser::PyTorch(snapshot) => Some(Held {
+                snapshot: (**snapshot).clone(),
+                compressed: self.compressed,
+                options: self.options,
+                streams: self.streams.clone(),
+                notes: self.notes.clone(),
+            }),
+            _ => None,
+        }
+    }
+
+    /// A reader of what is held, at its first event.
+    pub(crate) fn again(held: &Held) -> Self {
+        Self {
+            parser: Parser::PyTorch(Box::new(held.snapshot.clone())),
+            compressed: held.compressed,
+            options: held.options,
+            clock: Clock::new(false, true),
+            streams: held.streams.clone(),
+            notes: held.notes.clone(),
+            done: false,
+        }
     }
 
     /// The format that was detected.
@@ -440,7 +477,7 @@ fn detect(input: &mut Input<'_>) -> Result<Detected, TraceError> {
     if input.peek(3)?.starts_with(&[0xef, 0xbb, 0xbf]) {
         input.consume(3);
     }
-    let head = input.peek(JSON_HEAD)?;
+    let head = input.peek_some(JSON_HEAD)?;
     match head {
         [] => {
             return Err(TraceError::new(
@@ -451,12 +488,14 @@ fn detect(input: &mut Input<'_>) -> Result<Detected, TraceError> {
                 "check that the recording program ran to its end",
             ));
         }
-        // Protocol 2 and up begin with the opcode that names the protocol; 0 and 1 with a container.
-        [0x80 | b'(' | b'}' | b']', ..] => return Ok(Detected::Pickle),
         _ => {}
     }
     if let Some(error) = foreign::binary(head) {
         return Err(error);
+    }
+    // Protocol 2 and up begin with the opcode that names the protocol; 0 and 1 with a container.
+    if let [0x80 | b'(' | b'}' | b']', ..] = head {
+        return Ok(Detected::Pickle);
     }
     let line = head.split(|&b| b == b'\n').next().unwrap_or_default();
     if !rmm_debug::is_line(line) && matches!(head.trim_ascii_start(), [b'{' | b'[', ..]) {

@@ -5,12 +5,18 @@
 
 use crate::engine::{Failure, Outcome};
 use crate::fit::Fit;
-use crate::format::Place;
+use crate::format::Refused;
 use crate::session::Scan;
 use crate::size::Bytes;
 use core::fmt::{self, Write as _};
 use hdrhistogram::Histogram;
 use serde::Serialize;
+
+mod reader;
+mod state;
+
+pub use reader::{Device, JsonRefused, Reader, is_in_use};
+pub use state::{JsonState, JsonStateReport, JsonTrace, StateReport};
 
 /// All that a report tells.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +33,8 @@ pub struct Report<'a> {
     pub outcome: &'a Outcome,
     /// The fit, if that was asked for.
     pub fit: Option<&'a Fit>,
+    /// The most bytes that the pools may take, if that is limited.
+    pub capacity: Option<u64>,
     /// What the boundary cost, if the pools were behind one.
     pub boundary: Option<Boundary>,
 }
@@ -45,6 +53,7 @@ pub struct Boundary {
 #[expect(missing_docs, reason = "the keys are the interface, described in the command's help")]
 pub struct Json<'a> {
     pub trace: Trace<'a>,
+    pub memory: Memory,
     pub pool: Pool<'a>,
     pub reuse: Reuse,
     pub latency_ns: LatencyNs,
@@ -78,9 +87,27 @@ pub struct Trace<'a> {
     pub streams: u32,
     pub streams_synthesized: bool,
     pub peak_live_bytes: u64,
+    pub peak_allocated_bytes: u64,
+    pub peak_active_bytes: u64,
+    pub device: Option<u32>,
+    pub devices: u32,
+    pub device_bytes: Option<u64>,
+    pub recorded_peak_reserved_bytes: Option<u64>,
+    pub refused: Vec<JsonRefused>,
+    pub reader: Reader,
 }
 
-/// `pool.*`
+/// `memory.*`: what was played, in the words of PyTorch and RMM.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the keys are the interface, described in the command's help")]
+pub struct Memory {
+    pub peak_allocated_bytes: u64,
+    pub peak_active_bytes: u64,
+    pub peak_reserved_bytes: u64,
+    pub final_reserved_bytes: u64,
+}
+
+/// `pool.*`, in older words: `reserved` is what was handed out, `committed` what the pools hold.
 #[derive(Debug, Serialize)]
 #[expect(missing_docs, reason = "the keys are the interface, described in the command's help")]
 pub struct Pool<'a> {
@@ -159,6 +186,7 @@ pub struct JsonFailure {
     pub event: u64,
     pub bytes_requested: u64,
     pub live_bytes: u64,
+    pub allocated_bytes: u64,
     pub largest_hole_bytes: u64,
     pub pending_bytes: u64,
     pub reason: String,
@@ -170,6 +198,7 @@ impl From<&Failure> for JsonFailure {
             event: failure.event,
             bytes_requested: failure.bytes_requested,
             live_bytes: failure.live_bytes,
+            allocated_bytes: failure.live_bytes,
             largest_hole_bytes: failure.free.largest_hole,
             pending_bytes: failure.free.pending,
             reason: failure.to_string(),
@@ -187,15 +216,28 @@ pub struct JsonFit {
 }
 
 impl<'a> Report<'a> {
-    /// Bytes live at the peak, as far as the trace was played.
-    fn peak_live(&self) -> u64 {
-        self.outcome.peaks.live.value
+    /// Bytes active at the peak, as far as the trace was played.
+    fn peak_active(&self) -> u64 {
+        self.outcome.peaks.active.value
     }
 
-    /// Peak committed over peak live. 1 when nothing was live.
+    /// The first request that the recorded allocator refused, if it cannot be judged: it is served here, and nobody says with how much
+    /// memory it would have to be.
+    fn unjudged(&self) -> Option<&'a Refused> {
+        let first = self.scan.refused.first()?;
+        (!self.outcome.served.is_empty() && self.capacity.is_none()).then_some(first)
+    }
+
+    /// The trace was satisfied, and soundly, the requests that the recorded allocator refused included.
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        self.outcome.is_ok() && self.unjudged().is_none()
+    }
+
+    /// What the pools held at most over what was active at most. 1 when nothing was.
     #[must_use]
     pub fn overhead(&self) -> f64 {
-        ratio(self.outcome.peaks.committed.value, self.peak_live())
+        ratio(self.outcome.peaks.committed.value, self.peak_active())
     }
 
     /// The hole that counts: at the failure, else at the peak.
@@ -217,6 +259,20 @@ impl<'a> Report<'a> {
                 streams: self.outcome.streams,
                 streams_synthesized: self.synthesized,
                 peak_live_bytes: self.scan.totals.peak_live_bytes,
+                peak_allocated_bytes: self.scan.totals.peak_live_bytes,
+                peak_active_bytes: self.scan.totals.peak_active_bytes,
+                device: self.scan.notes.device,
+                devices: self.scan.notes.devices,
+                device_bytes: self.scan.device_bytes(),
+                recorded_peak_reserved_bytes: self.scan.notes.recorded_peak_reserved_bytes,
+                refused: reader::refused(self.scan, &self.outcome.served),
+                reader: reader::reader(self.scan),
+            },
+            memory: Memory {
+                peak_allocated_bytes: peaks.live.value,
+                peak_active_bytes: peaks.active.value,
+                peak_reserved_bytes: peaks.committed.value,
+                final_reserved_bytes: stats.committed_bytes,
             },
             pool: Pool {
                 kind: self.outcome.kind,
@@ -249,11 +305,11 @@ impl<'a> Report<'a> {
                 early_reuse: verdict.early_reuse,
                 corruptions: verdict.corruptions,
             },
-            ok: self.outcome.is_ok(),
-            failure: self.outcome.failure.as_ref().map(JsonFailure::from),
+            ok: self.is_ok(),
+            failure: self.failure_of_any_kind(),
             fit: self.fit.map(|fit| JsonFit {
                 capacity_bytes: fit.capacity,
-                overhead: ratio(fit.capacity, self.scan.totals.peak_live_bytes),
+                overhead: ratio(fit.capacity, self.scan.totals.peak_active_bytes),
                 config: fit.config.to_toml(),
             }),
             gpu: self.outcome.device.as_ref().map(|device| JsonGpu {
@@ -265,14 +321,31 @@ impl<'a> Report<'a> {
         }
     }
 
+    fn failure_of_any_kind(&self) -> Option<JsonFailure> {
+        match (&self.outcome.failure, self.unjudged()) {
+            (Some(failure), _) => Some(failure.into()),
+            (None, Some(refused)) => Some(JsonFailure {
+                event: refused.event,
+                bytes_requested: refused.bytes,
+                live_bytes: refused.live_bytes,
+                allocated_bytes: refused.live_bytes,
+                largest_hole_bytes: self.largest_hole(),
+                pending_bytes: 0,
+                reason: UNJUDGED.to_owned(),
+            }),
+            (None, None) => None,
+        }
+    }
+
     fn bytes(&self, f: &mut impl fmt::Write) -> fmt::Result {
         let peaks = &self.outcome.peaks;
         writeln!(f, "bytes                peak        at event")?;
         for (name, peak) in [
-            ("live", peaks.live),
+            ("allocated", peaks.live),
+            ("active", peaks.active),
             ("requested", peaks.requested),
-            ("reserved", peaks.reserved),
-            ("committed", peaks.committed),
+            ("handed out", peaks.reserved),
+            ("reserved", peaks.committed),
             ("pending", peaks.pending),
         ] {
             writeln!(f, "  {name:<10} {:>14} {:>15}", Bytes(peak.value), peak.event)?;
@@ -280,14 +353,14 @@ impl<'a> Report<'a> {
         let over = 100.0 * (self.overhead() - 1.0);
         writeln!(
             f,
-            "  packing overhead {:.4} ({over:+.2} %: peak committed over peak live; 1 is perfect)",
+            "  packing overhead {:.4} ({over:+.2} %: peak reserved over peak active; 1 is perfect)",
             self.overhead()
         )?;
         let free = self.outcome.failure.as_ref().map_or(&peaks.free, |failure| &failure.free);
         let when = if self.outcome.failure.is_some() {
             "when it failed"
         } else {
-            "at the peak of reserved"
+            "at the peak of what was handed out"
         };
         writeln!(f, "\nfree bytes {when} (event {})", free.event)?;
         writeln!(
@@ -356,27 +429,22 @@ impl<'a> Report<'a> {
     }
 
     fn failure(&self, f: &mut impl fmt::Write, failure: &Failure) -> fmt::Result {
-        let place = match self.scan.format {
-            crate::format::Format::PyTorch => Place::Entry(failure.line.into()),
-            _ => Place::Line(failure.line.into()),
+        let place = reader::place(self.scan, failure.line);
+        let again = if failure.refused_before {
+            "the recorded allocator refused this request, and so do these pools; "
+        } else {
+            ""
         };
-        writeln!(f, "FAILED at event {} ({place}): {failure}", failure.event)?;
+        writeln!(f, "FAILED at event {} ({place}): {again}{failure}", failure.event)?;
         writeln!(
             f,
-            "  live {}, largest hole {}, pending {}",
+            "  allocated {}, largest hole {}, pending {}",
             Bytes(failure.live_bytes),
             Bytes(failure.free.largest_hole),
             Bytes(failure.free.pending)
         )?;
         for waited in failure.waited.iter().take(8) {
-            writeln!(
-                f,
-                "  {} wait for {} to reach {} (now {})",
-                Bytes(waited.bytes),
-                waited.axis,
-                waited.epoch,
-                waited.reached
-            )?;
+            writeln!(f, "  {waited}")?;
         }
         if let Some(more @ 1..) = failure.waited.len().checked_sub(8) {
             writeln!(f, "  and {more} other axes")?;
@@ -390,7 +458,9 @@ impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { scan, outcome, .. } = self;
         let totals = &scan.totals;
-        write!(f, "trace      {} ({}): {} events", self.trace, scan.format.name(), totals.events)?;
+        let events = if totals.events == 1 { "event" } else { "events" };
+        let format = scan.format.name();
+        write!(f, "trace      {} ({format}): {} {events}", self.trace, totals.events)?;
         let played = if outcome.events < totals.events {
             format!(", {} played", outcome.events)
         } else {
@@ -402,16 +472,8 @@ impl fmt::Display for Report<'_> {
             (n, true) => format!("{n} streams (synthesized: the trace has 1)"),
         };
         writeln!(f, "{played}, {streams}")?;
-        if totals.failures > 0 {
-            writeln!(
-                f,
-                "           {} requests were refused when it was recorded, and are not played",
-                totals.failures
-            )?;
-        }
-        if totals.skipped.total() > 0 {
-            writeln!(f, "           {} faults passed over", totals.skipped.total())?;
-        }
+        reader::write_notes(f, scan)?;
+        reader::write_refused(f, scan, &outcome.served)?;
         writeln!(f, "pool       {} ({})\n", outcome.kind, self.choice)?;
         self.bytes(f)?;
         let stats = &outcome.stats;
@@ -438,15 +500,27 @@ impl fmt::Display for Report<'_> {
             "oracle     {word}: {} overlaps, {} early reuses, {} corruptions",
             verdict.overlaps, verdict.early_reuse, verdict.corruptions
         )?;
-        match &outcome.failure {
-            Some(failure) => self.failure(f, failure)?,
-            None => writeln!(f, "ok         every request was satisfied")?,
+        match (&outcome.failure, self.unjudged()) {
+            (Some(failure), _) => self.failure(f, failure)?,
+            (None, Some(refused)) => writeln!(
+                f,
+                "FAILED at event {} ({}): {UNJUDGED}",
+                refused.event,
+                reader::place(scan, refused.line)
+            )?,
+            (None, None) if totals.failures > 0 && outcome.served.is_empty() => {
+                writeln!(
+                    f,
+                    "ok         every request was satisfied that was satisfied when recorded"
+                )?;
+            }
+            (None, None) => writeln!(f, "ok         every request was satisfied")?,
         }
         if let Some(fit) = self.fit {
-            let over = ratio(fit.capacity, totals.peak_live_bytes);
+            let over = ratio(fit.capacity, totals.peak_active_bytes);
             writeln!(
                 f,
-                "\nfit        {} bytes ({}) is the smallest capacity found: {over:.4} of peak live ({:+.2} %)",
+                "\nfit        {} bytes ({}) is the smallest capacity found: {over:.4} of peak active ({:+.2} %)",
                 fit.capacity,
                 Bytes(fit.capacity),
                 100.0 * (over - 1.0)
@@ -455,6 +529,10 @@ impl fmt::Display for Report<'_> {
         Ok(())
     }
 }
+
+/// Said of a refused request that is served here, where nobody says how much memory there was.
+const UNJUDGED: &str = "the recorded allocator refused this request, and the file does not tell how much memory it had; say \
+    --capacity SIZE to judge it, or --as-recorded to skip it";
 
 /// `of` over `to`; 1 where there is nothing to compare with.
 fn ratio(of: u64, to: u64) -> f64 {

@@ -6,19 +6,22 @@
 //! ```
 //!
 //! A trace is read twice so that it is never held: memory is bounded by the live set, not by the trace. So it must be a
-//! regular file, or another [`Input`] that can be opened again.
+//! regular file, or another [`Input`] that can be opened again. A snapshot, which has to be read to its end before its first event,
+//! is read once and kept, packed.
 
 use crate::build::{self, Backing, BuildError, DEFAULT_GRANULE, Sizes, Small};
 use crate::config::Config;
 use crate::engine::{Engine, Options, Outcome};
-use crate::format::{Format, Notes, Place, ReadOptions, Refused, State, TraceError, TraceReader};
+use crate::format::{
+    Format, Held, Notes, Place, ReadOptions, Refused, State, TraceError, TraceReader,
+};
 use crate::streams::{MAX_STREAMS, Streams};
 use crate::validate::{Step, Totals, What};
 use core::fmt;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 mod playback;
 
@@ -45,6 +48,8 @@ pub struct TraceFile {
     /// What stands for a file, if something does.
     input: Option<Arc<dyn Input>>,
     options: ReadOptions,
+    /// What was read already and need not be read again.
+    held: Arc<OnceLock<Held>>,
 }
 
 /// Why a trace could not be played. Everything here is about the input; a trace that was played and not satisfied is an
@@ -188,12 +193,12 @@ impl Scan {
 impl TraceFile {
     /// A trace at `path`, read with `options`.
     pub fn new(path: impl Into<PathBuf>, options: ReadOptions) -> Self {
-        Self { path: path.into(), input: None, options }
+        Self { path: path.into(), input: None, options, held: Arc::default() }
     }
 
     /// A trace that is no file: `input`, by a name for messages.
     pub fn of(name: impl Into<PathBuf>, input: Arc<dyn Input>, options: ReadOptions) -> Self {
-        Self { path: name.into(), input: Some(input), options }
+        Self { path: name.into(), input: Some(input), options, held: Arc::default() }
     }
 
     /// Where it is.
@@ -207,6 +212,18 @@ impl TraceFile {
     /// # Errors
     /// The file cannot be read or is no trace.
     pub fn open(&self) -> Result<TraceReader<'static>, SessionError> {
+        if let Some(held) = self.held.get() {
+            return Ok(TraceReader::again(held));
+        }
+        let reader = self.read()?;
+        if let Some(held) = reader.hold() {
+            // Whoever else read it at the same time holds the same.
+            let _ = self.held.set(held);
+        }
+        Ok(reader)
+    }
+
+    fn read(&self) -> Result<TraceReader<'static>, SessionError> {
         let open = |error| SessionError::Open(self.path.clone(), error);
         if let Some(input) = &self.input {
             let bytes = input.open().map_err(open)?;

@@ -351,6 +351,10 @@ impl Checker {
     }
 
     fn retire(&mut self, event: &Event) -> Result<Checked, TraceError> {
+        if event.id == 0 && event.size == 0 {
+            self.totals.zero_sized += 1;
+            return Ok(Checked::ZeroSized { evicted: None });
+        }
         let slot = self.live.get(&event.id).copied();
         let block = slot.and_then(|slot| self.slots.get(slot as usize).copied());
         match (slot, block) {

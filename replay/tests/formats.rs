@@ -133,15 +133,15 @@ fn snapshots_of_every_protocol_read_the_same() {
         assert_eq!(reader.format(), Format::PyTorch);
         let notes = reader.notes();
         assert_eq!((notes.device, notes.devices), (Some(1), 3));
-        assert_eq!((notes.ignored_entries, notes.preexisting_blocks), (5, 2));
-        assert_eq!(reader.streams(), [0, 0x55aa_0000_1000]);
+        assert_eq!((notes.ignored_entries, notes.preexisting_blocks), (3, 2));
         let events: Vec<_> = reader.by_ref().map(Result::unwrap).collect();
+        assert_eq!(reader.streams(), [0, 0x55aa_0000_1000]);
         let first = first.get_or_insert_with(|| events.clone());
         assert_eq!(&events, first, "protocol {protocol}");
         let totals = totals(&bytes, ReadOptions::default()).unwrap();
         assert_eq!((totals.peak_live_bytes, totals.live_bytes), (2000 + 3000 + 512, 2100));
     }
-    use Action::{Alloc, Failure, Free};
+    use Action::{Alloc, Failure, Free, Retire};
     let seen: Vec<_> = first
         .unwrap()
         .iter()
@@ -156,7 +156,8 @@ fn snapshots_of_every_protocol_read_the_same() {
             (0, Free, BASE + 4096, 1000, 0, 1),
             (3000, Alloc, BASE, 512, 0, 4),
             (4000, Alloc, BASE + 512, 3000, 1, 5),
-            (6000, Free, BASE, 512, 0, 7),
+            // Its completion is not recorded: it is over when its address comes up again.
+            (6000, Retire, BASE, 512, 0, 7),
             (7000, Failure, 0, 1 << 40, 0, 8),
             (8000, Alloc, BASE, 100, 0, 9),
             (10000, Free, BASE + 512, 3000, 1, 11),
@@ -181,7 +182,8 @@ fn a_hostile_snapshot_runs_nothing_and_a_shared_one_is_walked_once() {
     assert_eq!(hostile, plain);
     let bytes = file("tests/formats/shared.pickle");
     let reader = TraceReader::new(&bytes[..], ReadOptions::default()).unwrap();
-    assert_eq!((reader.notes().devices, reader.notes().device), (3, Some(0)));
+    // All refuse a request, and none is busier than another: the one that holds most.
+    assert_eq!((reader.notes().devices, reader.notes().device), (3, Some(1)));
     assert_eq!(reader.count(), 9);
 }
 
@@ -217,8 +219,8 @@ fn pickles_that_are_no_snapshot_say_so() {
         (b"\x80\x02}Vdevice_traces\nK\x01s.", ErrorKind::NotASnapshot),
         (b"\x80\x02}Vdevice_traces\n]K\x01as.", ErrorKind::NotASnapshot),
         (b"\x80\x02}Vdevice_traces\n]]K\x01aas.", ErrorKind::NotASnapshot),
-        (b"\x80\x02}Vdevice_traces\n]]}Vaction\nVmalloc\nsaas.", ErrorKind::BadAction),
-        (b"\x80\x02}Vdevice_traces\n]]}Vsize\nK\x01saas.", ErrorKind::BadAction),
+        (b"\x80\x02}Vdevice_traces\n]]}Vaction\nVmalloc\nsaas.", ErrorKind::NotASnapshot),
+        (b"\x80\x02}Vdevice_traces\n]]}Vsize\nK\x01saas.", ErrorKind::NotASnapshot),
         (b"\x80\x02}Vdevice_traces\n]]}Vaction\nValloc\nsaas.", ErrorKind::NotASnapshot),
         (
             b"\x80\x02}Vdevice_traces\n]]}(Vaction\nValloc\nVaddr\nI-5\nVsize\nK\x01uaas.",
@@ -373,8 +375,8 @@ fn garbage_without_end_is_refused_at_once() {
         (b"\0", ErrorKind::LineTooLong),
         (b"garbage, garbage\n", ErrorKind::UnknownFormat),
         (b"N", ErrorKind::LineTooLong),
-        (b"[", ErrorKind::BadJson),
-        (b"[{},", ErrorKind::PickleTooLarge),
+        (b"[", ErrorKind::UnknownFormat),
+        (b"[{\"a\":", ErrorKind::BadJson),
         (b"(", ErrorKind::PickleTooLarge),
         (b"]", ErrorKind::PickleTooLarge),
         (b"\x80\x02}q\x00", ErrorKind::PickleTooLarge),
@@ -385,6 +387,11 @@ fn garbage_without_end_is_refused_at_once() {
             TraceReader::new(endless, ReadOptions { limits, ..Default::default() }).unwrap_err();
         assert_eq!(error.kind(), kind, "{}", pattern.escape_ascii());
     }
+    let limits = Limits { pickle_bytes: 1 << 20, ..Limits::default() };
+    let endless = (&b"["[..]).chain(Endless { pattern: b"{},", at: 0, left: u64::MAX });
+    let error =
+        TraceReader::new(endless, ReadOptions { limits, ..Default::default() }).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PickleTooLarge, "{error}");
     // After a good header.
     for (pattern, kind) in [
         (&b"garbage\n"[..], ErrorKind::FieldCount),
@@ -562,16 +569,24 @@ fn every_format_converts_to_both_text_forms() {
             let counted = convert(&mut reader, &mut out, format).unwrap();
             assert_eq!(counted, before, "{path}");
             let mut after = TraceReader::new(&out[..], ReadOptions::default()).unwrap();
-            assert_eq!(after.by_ref().count() as u64, before.events, "{path}");
+            let retired = if format == WriteFormat::Rmm { before.retired } else { 0 };
+            let written = before.events + mended(&before) - retired;
+            assert_eq!(after.by_ref().count() as u64, written, "{path}");
             assert_eq!(after.streams(), reader.streams(), "{path}");
             let again = totals(&out, ReadOptions::default()).unwrap();
             assert_eq!(again.peak_live_bytes, before.peak_live_bytes, "{path}");
+            assert_eq!(again.peak_active_bytes, before.peak_active_bytes, "{path}");
             assert_eq!(
                 (again.allocs, again.frees, again.failures),
-                (before.allocs, before.frees, before.failures)
+                (before.allocs, before.frees + mended(&before), before.failures)
             );
         }
     }
+}
+
+/// Frees that a conversion writes where the trace has none.
+fn mended(totals: &Totals) -> u64 {
+    totals.implied_frees + totals.skipped.missed_frees
 }
 
 #[test]

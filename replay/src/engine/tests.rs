@@ -50,6 +50,80 @@ fn peaks_say_when() {
     assert_eq!(outcome.timeline.last_event(), 5);
 }
 
+/// An engine for traces in which blocks are given up before they are over.
+fn deferring(capacity: u64, deferred: u32, options: Options) -> Engine {
+    let heap = Arc::new(Heap::new(capacity));
+    let memory: Arc<dyn Tags> = heap.clone();
+    let streams = Streams::deferring(1, deferred, options.in_flight, Some(memory.clone())).unwrap();
+    let pool = FirstFit::new(PoolHost::new(heap, streams.progress()), capacity, Flaw::None);
+    Engine::new(Pools::one(Arc::new(pool)).unwrap(), streams, Some(memory), options)
+}
+
+/// Two blocks fill the memory; one is given up, and is over when its free comes.
+fn given_up(over_before_the_third: bool) -> Vec<Step> {
+    let mut steps =
+        vec![step(Alloc(0), 2048, 0), step(Alloc(1), 2048, 0), step(What::Retire(0), 2048, 0)];
+    let third = step(Alloc(2), 2048, 0);
+    let over = step(Release(0), 2048, 0);
+    steps.extend(if over_before_the_third { [over, third] } else { [third, over] });
+    steps
+}
+
+#[test]
+fn a_block_that_is_given_up_is_pending_until_it_is_over() {
+    // With and without a queue to defer it on.
+    for deferred in [1, 0] {
+        let options = Options::default();
+        let outcome = run(deferring(4096, deferred, options), &given_up(true));
+        assert!(outcome.is_ok(), "{deferred}: {:?}", outcome.failure);
+        assert_eq!((outcome.peaks.live.value, outcome.peaks.active.value), (4096, 4096));
+        assert_eq!(outcome.peaks.pending.value, if deferred > 0 { 2048 } else { 0 });
+        let outcome = run(deferring(4096, deferred, options), &given_up(false));
+        let failure = outcome.failure.as_ref().expect("the bytes are in use");
+        assert_eq!((failure.event, failure.live_bytes), (4, 2048), "{deferred}");
+        let text = failure.to_string();
+        assert_eq!(
+            text.contains("2048 B wait for the recorded completion"),
+            deferred > 0,
+            "{text}"
+        );
+    }
+    // Who may wait does.
+    let waiting = Options { allow_wait: true, ..Options::default() };
+    let outcome = run(deferring(4096, 1, waiting), &given_up(false));
+    assert!(outcome.is_ok(), "{:?}", outcome.failure);
+    assert_eq!((outcome.waits, outcome.live_blocks), (1, 2));
+}
+
+#[test]
+fn blocks_held_from_before_are_active_and_never_live() {
+    let steps = [step(What::Held(0), 2048, 0), step(Alloc(1), 1024, 0), step(Release(0), 2048, 0)];
+    let outcome = run(deferring(4096, 1, Options::default()), &steps);
+    assert!(outcome.is_ok(), "{:?}", outcome.failure);
+    assert_eq!((outcome.peaks.live.value, outcome.peaks.active.value), (1024, 3072));
+}
+
+#[test]
+fn what_was_refused_is_asked_for_again_and_given_back() {
+    let steps = [
+        step(Alloc(0), 1024, 0),
+        step(What::Failure, 8192, 0),
+        step(What::Failure, 3072, 0),
+        step(Alloc(1), 3072, 0),
+        step(Release(1), 3072, 0),
+        step(Release(0), 1024, 0),
+    ];
+    let outcome = run(engine(4096, 1, Options::default(), Flaw::None), &steps);
+    assert_eq!(outcome.served, [false, true]);
+    assert_eq!((outcome.events, outcome.live_blocks), (6, 0), "the run goes on");
+    let failure = outcome.failure.as_ref().unwrap();
+    assert_eq!((failure.event, failure.bytes_requested), (2, 8192));
+    assert!(failure.refused_before && !outcome.is_ok());
+    let skipping = Options { as_recorded: true, ..Options::default() };
+    let outcome = run(engine(4096, 1, skipping, Flaw::None), &steps);
+    assert!(outcome.is_ok() && outcome.served.is_empty());
+}
+
 /// Two streams share 4096 bytes: the second must wait for the first.
 fn handover() -> [Step; 4] {
     [

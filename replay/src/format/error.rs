@@ -167,6 +167,13 @@ impl TraceError {
         )
     }
 
+    /// The same error, elsewhere.
+    #[cold]
+    pub(crate) fn at(mut self, place: Place) -> Self {
+        self.0.place = place;
+        self
+    }
+
     /// The class of the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

@@ -8,6 +8,9 @@
 //! Nothing here allocates except to describe an error.
 
 use super::error::{ErrorKind, Place, TraceError, quote};
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 
 /// Nanoseconds in a day.
 pub(crate) const DAY_NS: u64 = 86_400 * 1_000_000_000;
@@ -186,36 +189,18 @@ pub(crate) fn time_of_day(text: &[u8]) -> Option<u64> {
 }
 
 /// Parses `YYYY-MM-DD HH:MM:SS[.fraction][Z|±HH:MM]` (or with `T`), or plain seconds `12.5`, to nanoseconds since
-/// 1970 or since the trace's own zero.
+/// 1970 or since the trace's own zero. Without an offset a time is taken as UTC.
 pub(crate) fn timestamp(text: &[u8]) -> Option<u64> {
     if text.len() < 19 || text[4] != b'-' {
         return seconds(text);
     }
-    if text[7] != b'-' || !matches!(text[10], b' ' | b'T') {
-        return None;
-    }
-    let year = two(&text[0..2], 100)? * 100 + two(&text[2..4], 100)?;
-    let (month, day) = (two(&text[5..7], 13)?, two(&text[8..10], 32)?);
-    if year < 1970 || month == 0 || day == 0 || day > days_in_month(year, month) {
-        return None;
-    }
-    let mut clock = &text[11..];
-    let mut offset_ns: i64 = 0;
-    if let Some(rest) = clock.strip_suffix(b"Z") {
-        clock = rest;
-    } else if clock.len() > 6 {
-        let (rest, zone) = clock.split_at(clock.len() - 6);
-        if let [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] = zone {
-            let minutes = two(&[*h1, *h2], 24)? * 60 + two(&[*m1, *m2], 60)?;
-            let ns = minutes as i64 * 60_000_000_000;
-            offset_ns = if *sign == b'+' { -ns } else { ns };
-            clock = rest;
-        }
-    }
-    let days = days_before_year(year) - days_before_year(1970)
-        + (1..month).map(|m| days_in_month(year, m)).sum::<u64>()
-        + (day - 1);
-    days.checked_mul(DAY_NS)?.checked_add(time_of_day(clock)?)?.checked_add_signed(offset_ns)
+    let text = core::str::from_utf8(text).ok()?;
+    // A civil time would be read with its offset ignored: the other way round.
+    let time = match text.parse::<Timestamp>() {
+        Ok(time) => time,
+        Err(_) => text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp(),
+    };
+    u64::try_from(time.as_nanosecond()).ok()
 }
 
 /// Parses plain seconds `12.5` to nanoseconds.
@@ -224,22 +209,6 @@ pub(crate) fn seconds(text: &[u8]) -> Option<u64> {
     let seconds = number(parts.next()?, 10).ok()?;
     let fraction = parts.next().map_or(Some(0), fraction_ns)?;
     seconds.checked_mul(1_000_000_000)?.checked_add(fraction)
-}
-
-fn days_before_year(year: u64) -> u64 {
-    let y = year - 1;
-    y * 365 + y / 4 - y / 100 + y / 400
-}
-
-fn days_in_month(year: u64, month: u64) -> u64 {
-    match month {
-        4 | 6 | 9 | 11 => 30,
-        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => {
-            29
-        }
-        2 => 28,
-        _ => 31,
-    }
 }
 
 #[cold]

@@ -2,10 +2,11 @@
 //!
 //! Told by the first kilobytes. Cost: a search in those.
 
-use super::EXPECTED;
 use super::error::{ErrorKind, Place, TraceError};
 
 const RECORD: &str = "record with torch.cuda.memory._record_memory_history() and write torch.cuda.memory._dump_snapshot(FILE)";
+
+const EXPECTED: &str = "a history of allocations and frees";
 
 /// Binary files, archives and encodings, by their first bytes.
 pub(super) fn binary(head: &[u8]) -> Option<TraceError> {

@@ -37,6 +37,8 @@ pub(crate) struct Input<'a> {
     line_is_cut: bool,
     line_bytes: usize,
     ended: bool,
+    /// An error that was met while looking ahead.
+    failed: Option<TraceError>,
     /// Bytes that came from underneath, before decompression.
     file: Arc<AtomicU64>,
 }
@@ -98,6 +100,7 @@ impl<'a> Input<'a> {
             line_is_cut: false,
             line_bytes,
             ended: false,
+            failed: None,
             file,
         })
     }
@@ -128,6 +131,9 @@ impl<'a> Input<'a> {
 
     /// Reads more behind the unread bytes. Returns false at the end of the input.
     fn refill(&mut self, place: Place) -> Result<bool, TraceError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error.at(place));
+        }
         if self.ended {
             return Ok(false);
         }
@@ -160,6 +166,27 @@ impl<'a> Input<'a> {
     pub(crate) fn peek(&mut self, want: usize) -> Result<&[u8], TraceError> {
         while self.unread().len() < want && self.refill(Place::Whole)? {}
         let end = self.len.min(self.pos + want);
+        Ok(&self.buffer[self.pos..end])
+    }
+
+    /// Up to `most` of the first unread bytes: at least one unless the input ends, and what comes without an error.
+    ///
+    /// # Errors
+    /// Nothing can be read at all.
+    pub(crate) fn peek_some(&mut self, most: usize) -> Result<&[u8], TraceError> {
+        while self.unread().len() < most {
+            match self.refill(Place::Whole) {
+                Ok(true) => {}
+                Ok(false) => break,
+                // Said again when the reading comes to it, with its place.
+                Err(error) if !self.unread().is_empty() => {
+                    self.failed = Some(error);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let end = self.len.min(self.pos + most);
         Ok(&self.buffer[self.pos..end])
     }
 

@@ -31,6 +31,8 @@ pub struct Notes {
     pub device: Option<u32>,
     /// Devices that the trace tells of.
     pub devices: u32,
+    /// The most bytes that the recorded allocator had taken from the device at once, where the file tells.
+    pub recorded_peak_reserved_bytes: Option<u64>,
     /// What each device of a snapshot holds.
     pub holdings: Vec<Holding>,
     /// What else was left out: one phrase each.

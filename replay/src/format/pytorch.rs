@@ -42,23 +42,33 @@ use crate::event::{Action, Event};
 use entry::{Entry, REMEDY};
 use segments::BlockState;
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 /// The most devices that a snapshot may tell of.
 const MOST_DEVICES: u64 = 1 << 16;
 
-/// The events of a snapshot's device, one at a time.
+/// The events of a snapshot's device, one at a time. A clone begins again at the first, over the same arena.
 #[derive(Debug)]
 pub(super) struct Snapshot {
+    read: Arc<Read>,
+    /// The next entry.
+    at: usize,
+    /// The next event from before the entries.
+    before: usize,
+    /// A completed free that was told with its request.
+    told: Option<usize>,
+    clock: Clock,
+    time_ns: u64,
+}
+
+/// A snapshot that was read.
+#[derive(Debug)]
+struct Read {
     arena: Arena,
     /// The device's list of entries, if it has one.
     entries: Value,
-    /// The next entry.
-    at: usize,
-    /// A completed free that was told with its request.
-    told: Option<usize>,
-    before: std::vec::IntoIter<Event>,
-    clock: Clock,
-    time_ns: u64,
+    /// The blocks that were there before them.
+    before: Vec<Event>,
     /// Blocks are given back when their free is completed, not when it is requested.
     completed: bool,
     state: Option<State>,
@@ -77,6 +87,12 @@ struct First {
     mentioned: HashSet<u64>,
     /// Entries that free what was never allocated, and whether the free is but completed.
     before: Vec<(usize, bool)>,
+}
+
+impl Clone for Snapshot {
+    fn clone(&self) -> Self {
+        Self::of(Arc::clone(&self.read))
+    }
 }
 
 impl Snapshot {
@@ -119,6 +135,8 @@ impl Snapshot {
             ),
             _ => Vec::new(),
         };
+        notes.recorded_peak_reserved_bytes =
+            list.and_then(|list| refusals::most_reserved(&arena, parts.segments, list, device));
         let state_only = first.allocs == 0 && first.refused == 0;
         let before = live_before(&arena, &parts, device, list, first, streams, notes)?;
         let state = states.get(&device).copied();
@@ -128,29 +146,29 @@ impl Snapshot {
                 "entries in `device_traces`: memory history was not being recorded",
             ));
         }
-        Ok(Self {
+        Ok(Self::of(Arc::new(Read {
             entries,
-            at: 0,
-            told: None,
-            before: before.into_iter(),
-            clock: Clock::new(false, true),
-            time_ns: 0,
+            before,
             completed,
             state: state.or(state_only.then_some(State { device, ..State::default() })),
             state_only,
             circumstances,
             arena,
-        })
+        })))
+    }
+
+    fn of(read: Arc<Read>) -> Self {
+        Self { read, at: 0, before: 0, told: None, clock: Clock::new(false, true), time_ns: 0 }
     }
 
     /// The state when the snapshot was taken, if it has segments.
     pub(super) fn state(&self) -> Option<State> {
-        self.state
+        self.read.state
     }
 
     /// Whether there is nothing to play.
     pub(super) fn is_state_only(&self) -> bool {
-        self.state_only
+        self.read.state_only
     }
 
     /// Times that went back.
@@ -160,7 +178,7 @@ impl Snapshot {
 
     /// What the file tells of the refusal at an entry.
     pub(super) fn circumstances(&self, line: u32) -> Circumstances {
-        let at = self.circumstances.iter().find(|(at, _)| *at == line);
+        let at = self.read.circumstances.iter().find(|(at, _)| *at == line);
         at.map_or_else(Circumstances::default, |(_, told)| *told)
     }
 
@@ -169,23 +187,25 @@ impl Snapshot {
     /// # Errors
     /// An entry lacks what its event needs.
     pub(super) fn next(&mut self, streams: &mut Streams) -> Result<Option<Event>, TraceError> {
-        if let Some(event) = self.before.next() {
-            return Ok(Some(event));
+        let Read { arena, entries, completed, .. } = &*self.read;
+        if let Some(event) = self.read.before.get(self.before) {
+            self.before += 1;
+            return Ok(Some(*event));
         }
-        let Some(list) = self.arena.list(self.entries) else { return Ok(None) };
+        let Some(list) = arena.list(*entries) else { return Ok(None) };
         while let Some(item) = list.get(self.at) {
             let index = self.at;
             self.at += 1;
             let line = line_of(index)?;
             let at = Place::Entry(line.into());
-            let entry = Entry::new(&self.arena, item, at);
+            let entry = Entry::new(arena, item, at);
             if self.told == Some(index) {
                 self.told = None;
                 continue;
             }
             let action = match entry.action() {
                 Some(Word::ALLOC) => Action::Alloc,
-                Some(Word::FREE_REQUESTED) if !self.completed => Action::Free,
+                Some(Word::FREE_REQUESTED) if !completed => Action::Free,
                 Some(Word::FREE_REQUESTED) => Action::Retire,
                 Some(Word::FREE_COMPLETED) => Action::Free,
                 Some(Word::OOM) => Action::Failure,
@@ -211,7 +231,7 @@ impl Snapshot {
             if action == Action::Retire
                 && let Some(next) = list.get(self.at)
             {
-                let next = Entry::new(&self.arena, next, at);
+                let next = Entry::new(arena, next, at);
                 let same = next.known(Word::ADDR) == Some(id);
                 if same && next.action() == Some(Word::FREE_COMPLETED) {
                     event.action = Action::Free;

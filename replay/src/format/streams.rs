@@ -7,7 +7,7 @@ use super::error::{ErrorKind, Place, TraceError};
 use std::collections::HashMap;
 
 /// Names to dense numbers.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Streams {
     names: Vec<u64>,
     numbers: HashMap<u64, u32>,

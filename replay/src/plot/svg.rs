@@ -16,6 +16,8 @@ const BOTTOM: f64 = 56.0;
 /// A line of the picture.
 struct Line {
     name: &'static str,
+    /// Of its style.
+    class: &'static str,
     /// What it means, in a few words.
     meaning: &'static str,
     of: fn(&Sample) -> u64,
@@ -27,28 +29,32 @@ struct Line {
 /// In the order in which they are drawn: later ones lie above.
 const LINES: [Line; 4] = [
     Line {
-        name: "committed",
-        meaning: "slabs held",
+        name: "reserved",
+        class: "committed",
+        meaning: "held by the pools",
         of: |s| s.committed,
         filled: true,
         wide: false,
     },
     Line {
-        name: "reserved",
+        name: "handed out",
+        class: "reserved",
         meaning: "handed out, with padding",
         of: |s| s.reserved,
         filled: false,
         wide: true,
     },
     Line {
-        name: "live",
-        meaning: "asked for by live blocks",
+        name: "allocated",
+        class: "live",
+        meaning: "asked for by the program",
         of: |s| s.live,
         filled: true,
         wide: false,
     },
     Line {
         name: "pending",
+        class: "pending",
         meaning: "freed, last use not over",
         of: |s| s.pending,
         filled: false,
@@ -149,11 +155,11 @@ fn write(plot: &Plot<'_>, frame: &Frame, out: &mut String) -> std::fmt::Result {
 fn legend(plot: &Plot<'_>, out: &mut String) -> std::fmt::Result {
     let max = plot.timeline.max();
     let width = (WIDTH - LEFT - RIGHT) / LINES.len() as f64;
-    for (i, Line { name, meaning, of, .. }) in LINES.iter().enumerate() {
+    for (i, Line { name, class, meaning, of, .. }) in LINES.iter().enumerate() {
         let x = LEFT + width * i as f64;
         write!(
             out,
-            "<rect x=\"{x:.1}\" y=\"42\" width=\"12\" height=\"12\" rx=\"2\" class=\"f-{name}\"/>\
+            "<rect x=\"{x:.1}\" y=\"42\" width=\"12\" height=\"12\" rx=\"2\" class=\"f-{class}\"/>\
              <text x=\"{:.1}\" y=\"53\"><title>{meaning}</title><tspan class=\"name\">{name}</tspan> \u{2264} {}</text>",
             x + 18.0,
             Bytes(of(&max))
@@ -206,7 +212,7 @@ fn draw_line(
     out: &mut String,
 ) -> std::fmt::Result {
     let Some(first) = buckets.first() else { return Ok(()) };
-    let Line { name, of, filled, wide, .. } = line;
+    let Line { class, of, filled, wide, .. } = line;
     let mut path = String::with_capacity(buckets.len() * 16);
     for bucket in buckets {
         let x = frame.x(bucket.event);
@@ -221,8 +227,8 @@ fn draw_line(
     write!(path, "H{end:.1}")?;
     if *filled {
         let (start, bottom) = (frame.x(first.event), HEIGHT - BOTTOM);
-        write!(out, "<path class=\"area f-{name}\" d=\"{path}V{bottom}H{start:.1}Z\"/>")?;
+        write!(out, "<path class=\"area f-{class}\" d=\"{path}V{bottom}H{start:.1}Z\"/>")?;
     }
     let wide = if *wide { " wide" } else { "" };
-    write!(out, "<path class=\"line{wide} s-{name}\" d=\"{path}\"/>")
+    write!(out, "<path class=\"line{wide} s-{class}\" d=\"{path}\"/>")
 }

@@ -31,7 +31,9 @@ fn a_long_run_makes_a_small_picture() {
         assert!(points <= 2 * BUCKETS + 4, "{points}");
     }
     assert!(svg.len() < 200_000, "{}", svg.len());
-    for part in ["committed", "reserved", "live", "pending", "event", "memory in KiB", "capacity"] {
+    for part in
+        ["reserved", "handed out", "allocated", "pending", "event", "memory in KiB", "capacity"]
+    {
         assert!(svg.contains(part), "{part}");
     }
 }

@@ -29,7 +29,7 @@ pub(crate) struct Trace {
     file: TraceFile,
     synthetic: bool,
     scanning: RefCell<Option<Scanning>>,
-    scan: Cell<Option<Scan>>,
+    scan: RefCell<Option<Scan>>,
     events: Cell<u64>,
 }
 
@@ -47,7 +47,7 @@ impl GuestTrace for Trace {
             }
         };
         let scanning = RefCell::new(Some(told(Scanning::new(&file))?));
-        let (scan, events) = (Cell::new(None), Cell::new(0));
+        let (scan, events) = (RefCell::new(None), Cell::new(0));
         Ok(TraceHandle::new(Self { file, synthetic, scanning, scan, events }))
     }
 
@@ -57,7 +57,7 @@ impl GuestTrace for Trace {
         let ended = told(reading.advance(steps.into()))?;
         self.events.set(reading.events());
         if ended && let Some(read) = scanning.take() {
-            self.scan.set(Some(told(read.finish())?));
+            *self.scan.borrow_mut() = Some(told(read.finish())?);
         }
         Ok(ended)
     }
@@ -67,18 +67,19 @@ impl GuestTrace for Trace {
     }
 
     fn about(&self) -> Option<About> {
-        let scan = self.scan.get()?;
+        let scan = self.scan.borrow();
+        let scan = scan.as_ref()?;
         let format = if self.synthetic { "synthetic" } else { scan.format.name() };
         Some(About { format: format.to_owned(), events: scan.totals.events, streams: scan.streams })
     }
 
     fn play(&self, options: Options, shown: bool, live: bool) -> Result<RunHandle, String> {
-        let Some(scan) = self.scan.get() else {
+        let Some(scan) = self.scan.borrow().clone() else {
             return Err("the trace was not read to its end".to_owned());
         };
         let Options { kind, slab, capacity, budget, policy, streams, in_flight, allow_wait } =
             options;
-        let options = engine::Options { spread: streams, in_flight, allow_wait, unchecked: false };
+        let options = engine::Options { spread: streams, in_flight, allow_wait, ..engine::Options::default() };
         let wish = Wish {
             kind: kind.map(|kind| match kind {
                 Kind::Tlsf => config::Kind::Tlsf,
@@ -217,7 +218,7 @@ impl GuestRun for Run {
     }
 
     fn finish(run: RunHandle) -> String {
-        let Run { playback, scan, choice, synthesized, clock, .. } = run.into_inner();
+        let Run { playback, scan, config, choice, synthesized, clock, .. } = run.into_inner();
         clock.show();
         let outcome = playback.into_inner().finish();
         let report = Report {
@@ -227,6 +228,7 @@ impl GuestRun for Run {
             choice: &choice,
             outcome: &outcome,
             fit: None,
+            capacity: config.capacity.map(|bytes| bytes.0),
             boundary: None,
         };
         let mut json = serde_json::to_value(report.to_json()).unwrap_or_default();

@@ -104,7 +104,7 @@ fn memory_is_bounded_by_the_file() {
     let units = [&b"N"[..], b"(", b"]", b"}", b"N\x940", b"]0", b"G\0\0\0\0\0\0\0\0\x94", b"2"];
     for unit in units {
         let mut bytes = b"N".to_vec();
-        bytes.extend(unit.repeat((20 << 20) / unit.len()));
+        bytes.extend(unit.repeat((8 << 20) / unit.len()));
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         std::io::Write::write_all(&mut packed, &bytes).unwrap();
         for file in [bytes, packed.finish().unwrap()] {

@@ -21,6 +21,40 @@ use std::collections::BTreeMap;
 /// PyTorch rounds blocks up to this.
 const ROUND: u64 = 512;
 
+/// The most that the recorded allocator had reserved at once, as far as the trace reaches back. None if the snapshot has no segments.
+/// Cost: O(entries), and what each of them undoes is one number.
+pub(super) fn most_reserved(
+    arena: &Arena,
+    snapshot_segments: Option<Value>,
+    entries: List<'_>,
+    device: u32,
+) -> Option<u64> {
+    let (mut now, mut any) = (0i128, false);
+    segments::walk(
+        arena,
+        snapshot_segments?,
+        &mut |segment| {
+            if segment.device.is_none_or(|of| of == device) {
+                now += i128::from(segment.size);
+                any = true;
+            }
+        },
+        &mut |_| (),
+    );
+    let mut most = now;
+    for item in (0..entries.len()).rev().filter_map(|index| entries.get(index)) {
+        let entry = Entry::new(arena, item, Place::Whole);
+        let size = || i128::from(entry.known(Word::SIZE).unwrap_or(0));
+        match entry.action() {
+            Some(Word::SEGMENT_ALLOC | Word::SEGMENT_MAP) => now -= size(),
+            Some(Word::SEGMENT_FREE | Word::SEGMENT_UNMAP) => now += size(),
+            _ => continue,
+        }
+        most = most.max(now);
+    }
+    any.then(|| u64::try_from(most).unwrap_or(u64::MAX))
+}
+
 /// The circumstances of the refusals in `entries`, a trace of `device`, by [`Event::line`](crate::event::Event::line), last first.
 /// `completed`: blocks are given back when their free is completed. `ordinal`: how many refusals there are.
 pub(super) fn circumstances(
@@ -55,10 +89,6 @@ pub(super) fn circumstances(
         );
         held.blocks = blocks;
     }
-    if !found {
-        // Nothing to walk back from. What was taken from the device since the recording began is a lower bound, which is no answer.
-        held = Held::default();
-    }
     let mut out = Vec::new();
     for index in (0..entries.len()).rev() {
         let Some(item) = entries.get(index) else { break };
@@ -73,6 +103,7 @@ pub(super) fn circumstances(
                 out.push((
                     u32::try_from(index + 1).unwrap_or(u32::MAX),
                     Circumstances {
+                        // Without segments there is nothing to walk back from.
                         reserved_bytes: found.then(|| held.reserved()),
                         device_free_bytes: entry.known(Word::DEVICE_FREE),
                         largest_hole_bytes: found.then(|| held.largest_hole()),
