@@ -15,6 +15,8 @@
 //! | twin | its allocator |
 //! | --- | --- |
 //! | [`torch::Torch`] | PyTorch's CUDA caching allocator, expandable segments included |
+//! | [`rmm::Pool`] | RMM's `pool_memory_resource` |
+//! | [`bfc::Bfc`] | BFC, as TensorFlow, XLA and ONNX Runtime have it |
 //!
 //! Each file states its rules and where they were read. No twin contains its allocator's code.
 //!
@@ -33,9 +35,11 @@
 //! # Ok::<(), strandline_twins::OutOfMemory>(())
 //! ```
 
+pub mod bfc;
 mod driver;
 #[cfg(test)]
 mod laws;
+pub mod rmm;
 pub mod torch;
 
 pub use driver::{Answer, Device, Driver};
