@@ -112,6 +112,9 @@ impl Command {
             Self::Fit(args) => args.output.json,
             Self::Info(args) => args.json,
             Self::Load(args) => args.json,
+            Self::Explain(args) => args.json,
+            Self::Compare(args) => args.json,
+            Self::Diff(args) => args.json,
             Self::Convert(_) | Self::Run(_) => false,
         }
     }

@@ -35,7 +35,7 @@ pub(crate) struct CompareArgs {
     sweep: bool,
     /// Print one JSON object
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 pub(crate) fn run(args: &CompareArgs) -> Result<Ending, Error> {
@@ -45,7 +45,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Ending, Error> {
     let told = if reader.format() == Format::PyTorch {
         drop(reader);
         let snapshot = open(&args.trace.path)?;
-        let device = device(&snapshot, &args.trace.path, args.trace.device)?;
+        let device = device(&snapshot, &args.trace.path, args.trace.read_options().device)?;
         compare_device(&snapshot, device, options)
     } else {
         let mut requests = Requests::default();

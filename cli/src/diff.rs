@@ -34,7 +34,7 @@ pub(crate) struct DiffArgs {
     top: usize,
     /// Print one JSON object
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 pub(crate) fn run(args: &DiffArgs) -> Result<Ending, Error> {

@@ -39,7 +39,7 @@ pub(crate) struct ExplainArgs {
     top: usize,
     /// Print one JSON object
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
     /// Draw reserved, active and allocated bytes over the entries
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,

@@ -1,7 +1,8 @@
 //! BFC, the best-fit allocator with coalescing: as TensorFlow and XLA have it, and as ONNX Runtime has it.
 //!
 //! Source: tensorflow/tensorflow, `third_party/xla/xla/tsl/framework/bfc_allocator.{h,cc}` (2.16) and microsoft/onnxruntime,
-//! `onnxruntime/core/framework/bfc_arena.{h,cc}` (1.20). Written from knowledge of these files. The rules, in our words:
+//! `onnxruntime/core/framework/bfc_arena.{h,cc}` (1.20). Written from memory of these files: not
+//! compared with them line by line, nor with a recording. The rules, in our words:
 //!
 //! 1. Sizes round up to 256 bytes. Free chunks are in 21 bins by powers of two from 256 bytes; in a bin by (size, address). The first chunk
 //!    that holds the request in its own bin or a larger one is the smallest that does.

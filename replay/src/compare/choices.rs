@@ -1,6 +1,10 @@
 //! Which allocators and settings are compared, and what one would paste to get each.
 
+use crate::size::Bytes;
 use strandline_twins::Twin;
+use strandline_twins::bfc::{Bfc, Growth};
+use strandline_twins::rmm::{Pool, PoolSettings};
+use strandline_twins::torch::settings::MIB;
 use strandline_twins::torch::{Settings, Torch};
 
 /// An allocator to be tried.
@@ -98,6 +102,51 @@ pub fn choices(
             tried.push(settings);
         }
     }
-    let _ = peak_active;
+    others(&mut choices, capacity, peak_active);
     choices
+}
+
+/// Allocators of other libraries.
+fn others(choices: &mut Vec<Choice>, capacity: Option<u64>, peak_active: u64) {
+    // A pool that begins with what is needed at least; its maximum is the device, where that is known.
+    let initial = peak_active.checked_next_multiple_of(MIB).filter(|&b| capacity.is_none_or(|c| b <= c));
+    let maximum = capacity.map(|bytes| bytes / MIB * MIB);
+    for initial in [Some(0), initial].into_iter().flatten() {
+        let of = |name: &str| match (name, maximum) {
+            ("python", Some(maximum)) => format!(", maximum_pool_size={maximum}"),
+            (_, Some(maximum)) => format!(", {maximum}"),
+            (_, None) => String::new(),
+        };
+        choices.push(Choice {
+            allocator: "RMM pool",
+            settings: format!("initial_pool_size {}", Bytes(initial)),
+            paste: vec![
+                format!(
+                    "rmm.mr.PoolMemoryResource(rmm.mr.CudaMemoryResource(), initial_pool_size={initial}{})",
+                    of("python")
+                ),
+                format!("rmm::mr::pool_memory_resource pool{{&cuda, {initial}{}}};", of("c++")),
+            ],
+            twin: Box::new(Pool::new(PoolSettings { initial, maximum })),
+            recorded: false,
+            current: false,
+        });
+    }
+    for (growth, settings, paste) in [
+        (
+            Growth::NextPowerOfTwo,
+            "kNextPowerOfTwo (TensorFlow, XLA)",
+            "arena_extend_strategy: kNextPowerOfTwo",
+        ),
+        (Growth::SameAsRequested, "kSameAsRequested", "arena_extend_strategy: kSameAsRequested"),
+    ] {
+        choices.push(Choice {
+            allocator: "BFC",
+            settings: settings.to_owned(),
+            paste: vec![paste.to_owned()],
+            twin: Box::new(Bfc::new(growth)),
+            recorded: false,
+            current: false,
+        });
+    }
 }

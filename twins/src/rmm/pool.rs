@@ -2,7 +2,8 @@
 //!
 //! Source: rapidsai/rmm, `cpp/include/rmm/mr/detail/stream_ordered_memory_resource.hpp` (`get_block`,
 //! `get_block_from_other_stream`, `merge_lists`), `coalescing_free_list.hpp`, and `pool_memory_resource`
-//! (`size_to_grow`, `try_to_expand`, `allocate_from_block`), as of 26.02. The rules, in our words:
+//! (`size_to_grow`, `try_to_expand`, `allocate_from_block`), as of 26.02 (the first file was read; the
+//! growth and the list are from memory of the others). The rules, in our words:
 //!
 //! 1. Sizes round up to 256 bytes. A block's first fit is the best fit: the smallest free block that holds the request, the lowest address
 //!    first.
