@@ -206,6 +206,9 @@ pub fn compare_device(snapshot: &Snapshot, device: &DeviceTrace, options: Option
     let mut counts = Counts::default();
     let certificate = certify(device, snapshot.recorded.as_ref(), &mut |run, moment| {
         peak = peak.max(moment.reserved);
+        if options.capacity.is_some_and(|bytes| moment.reserved > bytes) {
+            refused = refused.or(Some(moment.entry));
+        }
         counts = run.twin().counts();
         let last = (moment.entry as usize).checked_sub(1).map(|at| device.entries[at]);
         if let Some(entry) = last.filter(|e| e.action == Action::OutOfMemory) {

@@ -115,8 +115,13 @@ impl Bfc {
         self.counts.grants += 1;
         self.reserved += bytes;
         self.regions.insert(address, bytes);
-        let chunk =
-            Chunk { size: bytes, requested: 0, region: address, id: u32::MAX, state: BlockState::Free };
+        let chunk = Chunk {
+            size: bytes,
+            requested: 0,
+            region: address,
+            id: u32::MAX,
+            state: BlockState::Free,
+        };
         self.chunks.insert(address, chunk);
         self.free.insert((bytes, address));
         Some(address)
@@ -153,7 +158,9 @@ impl Twin for Bfc {
         let rest = chunk.size - size;
         let split = match self.growth {
             Growth::NextPowerOfTwo => chunk.size >= size * 2 || rest >= MAX_DEAD,
-            Growth::SameAsRequested => cached.is_some() && (chunk.size >= size * 2 || rest >= MAX_DEAD),
+            Growth::SameAsRequested => {
+                cached.is_some() && (chunk.size >= size * 2 || rest >= MAX_DEAD)
+            }
         };
         if split && rest > 0 {
             self.chunks.insert(address + size, Chunk { size: rest, ..chunk });

@@ -109,7 +109,8 @@ pub fn choices(
 /// Allocators of other libraries.
 fn others(choices: &mut Vec<Choice>, capacity: Option<u64>, peak_active: u64) {
     // A pool that begins with what is needed at least; its maximum is the device, where that is known.
-    let initial = peak_active.checked_next_multiple_of(MIB).filter(|&b| capacity.is_none_or(|c| b <= c));
+    let initial =
+        peak_active.checked_next_multiple_of(MIB).filter(|&b| capacity.is_none_or(|c| b <= c));
     let maximum = capacity.map(|bytes| bytes / MIB * MIB);
     for initial in [Some(0), initial].into_iter().flatten() {
         let of = |name: &str| match (name, maximum) {

@@ -366,16 +366,30 @@ mod tests {
             // All of the initial size, and not a byte more when that is the maximum.
             (GIB, Some(GIB), None, &[(GIB, true), (256, false)][..]),
             // Growth to the maximum: half of what is left, and then what is asked.
-            (1000 * 256, Some(4000 * 256), None, &[(1000 * 256, true), (3000 * 256, true), (256, false)]),
+            (
+                1000 * 256,
+                Some(4000 * 256),
+                None,
+                &[(1000 * 256, true), (3000 * 256, true), (256, false)],
+            ),
             // More than the maximum at once.
             (0, Some(GIB), None, &[(GIB + 256, false), (GIB, true)]),
             // Without a maximum the device is the limit: doubling is refused, the request itself is not.
-            (8 * MIB, None, Some(20 * MIB), &[(8 * MIB, true), (8 * MIB, true), (8 * MIB, false), (4 * MIB, true)]),
+            (
+                8 * MIB,
+                None,
+                Some(20 * MIB),
+                &[(8 * MIB, true), (8 * MIB, true), (8 * MIB, false), (4 * MIB, true)],
+            ),
         ] {
             let mut device = Device::new(capacity);
             let mut pool = Pool::new(PoolSettings { initial, maximum });
             for &(size, met) in sizes {
-                assert_eq!(ask(&mut pool, &mut device, size, 0).is_some(), met, "{initial} {maximum:?} {size}");
+                assert_eq!(
+                    ask(&mut pool, &mut device, size, 0).is_some(),
+                    met,
+                    "{initial} {maximum:?} {size}"
+                );
             }
         }
     }
