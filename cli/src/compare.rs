@@ -5,10 +5,14 @@ use crate::args::TraceArgs;
 use crate::explain::{device, open};
 use crate::output::{self, Error};
 use clap::Args;
-use strandline_replay::compare::{Options, Requests, compare, compare_device};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+use strandline_replay::compare::{Options, Requests, compare, compare_device, export};
 use strandline_replay::format::Format;
 use strandline_replay::session::{SessionError, TraceFile};
 use strandline_replay::size::Bytes;
+use strandline_twins::torch::Settings;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -18,6 +22,8 @@ Examples:
     strandline compare snapshot.pickle --capacity 16GiB
   More values of numeric settings, for a program:
     strandline compare snapshot.pickle --sweep --json
+  The run as it would have been, for PyTorch's own viewer:
+    strandline compare snapshot.pickle --export better.pickle
   An RMM log, by the rules of each allocator alone:
     strandline compare rmm_log.csv
 
@@ -33,6 +39,9 @@ pub(crate) struct CompareArgs {
     /// Try more values of numeric settings
     #[arg(long)]
     sweep: bool,
+    /// Write the run as PyTorch would have had it with the recommended settings: a snapshot for its own viewer (only of a snapshot)
+    #[arg(long, value_name = "FILE.pickle")]
+    export: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
@@ -46,7 +55,22 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Ending, Error> {
         drop(reader);
         let snapshot = open(&args.trace.path)?;
         let device = device(&snapshot, &args.trace.path, args.trace.read_options().device)?;
-        compare_device(&snapshot, device, options)
+        let told = compare_device(&snapshot, device, options);
+        if let (Some(path), Some(certificate)) = (&args.export, &told.certificate) {
+            let best = told.best().filter(|row| row.certified).and_then(|row| row.paste.first());
+            let line = best.and_then(|line| line.split_once('=')).map(|(_, conf)| conf);
+            let settings = match line {
+                Some(conf) => Settings::parse(conf)?,
+                None => certificate.settings.clone(),
+            };
+            let requests = Requests::of_device(device, certificate);
+            let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+            let mut file = BufWriter::new(File::create(path).map_err(failed)?);
+            export(&snapshot, device, &requests, &settings, options.capacity, &mut file)
+                .and_then(|()| file.flush())
+                .map_err(failed)?;
+        }
+        told
     } else {
         let mut requests = Requests::default();
         for event in reader.by_ref() {

@@ -15,6 +15,7 @@
 //! Cost: O(requests) a row, and one at a time in memory.
 
 mod choices;
+mod export;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -23,6 +24,7 @@ use crate::certify::{Certificate, Run, certify};
 use crate::event::{self, Event};
 use crate::snapshot::{Action, DeviceTrace, Snapshot};
 pub use choices::{Choice, choices};
+pub use export::export;
 use std::collections::HashMap;
 use strandline_twins::{Allocation, Counts, Device, Request, Twin};
 

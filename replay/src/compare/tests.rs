@@ -53,3 +53,19 @@ fn a_capacity_is_kept_and_a_failure_is_told_where() {
     assert!(too_small.rows.iter().all(|row| row.failed_at.is_some_and(|at| at > 0 && at <= 120)));
     assert!(too_small.to_text("x").starts_with("FAILED"));
 }
+
+/// What is exported is read back, and explained: the twin reproduces its own run.
+#[test]
+fn an_exported_run_is_a_snapshot() {
+    let snapshot = crate::snapshot::Snapshot::default();
+    let device = DeviceTrace::default();
+    for conf in ["", "expandable_segments:True"] {
+        let settings = strandline_twins::torch::Settings::parse(conf).unwrap();
+        let mut file = Vec::new();
+        export(&snapshot, &device, &growing(), &settings, None, &mut file).unwrap();
+        let read = crate::snapshot::read(&file[..], crate::format::Limits::default()).unwrap();
+        let certificate = certify(&read.devices[0], None, &mut |_, _| {});
+        assert!(certificate.is_whole(), "{certificate:#?}");
+        assert_eq!(certificate.addresses.of, 80);
+    }
+}
