@@ -6,6 +6,9 @@ use std::process::Command;
 
 const GIB: u64 = 1 << 30;
 
+/// A file, the exit status, and values of the report.
+type Case = (&'static str, i32, &'static [(&'static str, u64)]);
+
 #[test]
 fn files_that_people_have_give_the_right_values() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/cases");
@@ -13,8 +16,8 @@ fn files_that_people_have_give_the_right_values() {
         println!("not here: {}", folder.display());
         return;
     }
-    let one: &[(&str, u64)] = &[("/trace/peak_active_bytes", 1 << 20)];
-    let cases: &[(&str, i32, &[(&str, u64)])] = &[
+    let one: &'static [(&str, u64)] = &[("/trace/peak_active_bytes", 1 << 20)];
+    let cases: &[Case] = &[
         (
             "pt/oom_device1.pickle",
             1,
