@@ -337,7 +337,7 @@ pub(crate) struct PoolArgs {
     /// The provider refuses slabs beyond this many bytes in all; given alone, the first of fit's configurations that plays is used
     #[arg(long, value_name = "SIZE")]
     pub(crate) capacity: Option<Bytes>,
-    /// The most bytes that may be reserved at once
+    /// The most bytes that may be handed out at once, padding included
     #[arg(long, value_name = "SIZE")]
     pub(crate) budget: Option<Bytes>,
     /// What merges with what when a block is freed; eager is there to be compared with
@@ -398,7 +398,7 @@ pub(crate) struct OutputArgs {
     /// Print the report as one JSON object on standard output, on success and on failure alike
     #[arg(long)]
     pub(crate) json: bool,
-    /// Draw committed, reserved, live and pending bytes over time
+    /// Draw reserved, handed-out, allocated and pending bytes over time
     #[arg(long, value_name = "FILE.svg|FILE.html")]
     pub(crate) plot: Option<PathBuf>,
 }

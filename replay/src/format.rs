@@ -478,17 +478,14 @@ fn detect(input: &mut Input<'_>) -> Result<Detected, TraceError> {
         input.consume(3);
     }
     let head = input.peek_some(JSON_HEAD)?;
-    match head {
-        [] => {
-            return Err(TraceError::new(
-                ErrorKind::Empty,
-                Place::Whole,
-                "an empty file",
-                EXPECTED,
-                "check that the recording program ran to its end",
-            ));
-        }
-        _ => {}
+    if head.is_empty() {
+        return Err(TraceError::new(
+            ErrorKind::Empty,
+            Place::Whole,
+            "an empty file",
+            EXPECTED,
+            "check that the recording program ran to its end",
+        ));
     }
     if let Some(error) = foreign::binary(head) {
         return Err(error);
