@@ -2,8 +2,9 @@
 
 use crate::{module, wasm};
 
-/// Bytes that the component may have: what it has, and a little room.
-const LARGEST: usize = 200 << 10;
+/// Bytes that the component may have: what it has, and a little room. It was 202 KB before pools looked at everything that is
+/// ready before they refuse; that a refusal is right is worth the 37 KB.
+const LARGEST: usize = 256 << 10;
 
 #[test]
 fn it_imports_exactly_its_world() {
