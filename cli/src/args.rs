@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use std::time::Duration;
 use strandline_replay::config::{Kind, Policy};
 use strandline_replay::engine::Options;
 use strandline_replay::format::ReadOptions;
@@ -68,6 +69,7 @@ large to compile, or this strandline was built without the feature `component`."
 const FIT_EXAMPLES: &str = "\
 Examples:
   strandline fit traces/vit_infer.csv.gz
+  strandline fit traces/vit_infer.csv.gz --for 5
   strandline fit traces/vit_infer.csv.gz --output vit.toml && strandline replay traces/vit_infer.csv.gz --config vit.toml";
 
 const LOAD_EXAMPLES: &str = "\
@@ -425,12 +427,24 @@ fn named_number(text: &str) -> Result<(String, u64), String> {
     Ok((name.to_owned(), number))
 }
 
+/// A time that is not negative and that a clock can hold.
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a number of seconds is expected".to_owned())?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(_) => Ok(seconds),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct FitArgs {
     #[command(flatten)]
     pub(crate) trace: TraceArgs,
     #[command(flatten)]
     pub(crate) streams: StreamArgs,
+    /// Answer within this time: the best found until then counts, and the report says what was not tried
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = 60.0, value_parser = seconds)]
+    pub(crate) limit: f64,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     /// Write the pool configuration here, for replay --config [default: standard output, below the report]

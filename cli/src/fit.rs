@@ -6,8 +6,9 @@ use crate::meter::Meter;
 use crate::output::{self, Error};
 use crate::replay::{Plot, play, scan, show, synthesized};
 use std::fs;
+use std::time::{Duration, Instant};
 use strandline_replay::build::Backing;
-use strandline_replay::fit;
+use strandline_replay::fit::{self, Effort};
 use strandline_replay::report::Report;
 use strandline_replay::session::{SessionError, TraceFile};
 use strandline_replay::size::Bytes;
@@ -17,6 +18,7 @@ pub(crate) fn run(args: &FitArgs) -> Result<Ending, Error> {
     if args.trace.all_devices() {
         return Err("fit takes one device: say which one, as in --device 0".into());
     }
+    let start = Instant::now();
     let trace = TraceFile::new(&args.trace.path, args.trace.read_options());
     let scan = scan(&trace)?;
     if scan.state_only {
@@ -26,9 +28,11 @@ pub(crate) fn run(args: &FitArgs) -> Result<Ending, Error> {
     let candidates = fit::candidates(&scan);
     let fitted = {
         let meter = Meter::new("fitting", candidates.len() as u64);
-        fit::fit(&trace, &scan, &candidates, options, &mut |replays, number| {
-            meter.at(number as u64);
-            meter.say(format!("{replays} replays"));
+        let effort = Effort::from_now(Some(left(args.limit, start.elapsed())));
+        fit::fit(&trace, &scan, &candidates, options, &effort, &mut |at| {
+            meter.at(at.judged as u64);
+            let best = at.best.map_or_else(String::new, |best| format!(", best {}", Bytes(best)));
+            meter.say(format!("{} replays{best}", at.replays));
         })?
     };
     // The search was over numbers; the report is of a replay over memory, with every byte checked.
@@ -64,4 +68,14 @@ pub(crate) fn run(args: &FitArgs) -> Result<Ending, Error> {
         plot.write(&trace, &fitted.config, &report, instants)?;
     }
     Ok(if report.is_ok() { Ending::Satisfied } else { Ending::Unsatisfied })
+}
+
+/// A replay with every byte checked takes this many times as long as reading the trace, at most about.
+const REPLAY: u32 = 6;
+
+/// How much of `limit` seconds is left for the search, when reading took `reading` and the report's replay is still to come.
+fn left(limit: f64, reading: Duration) -> Duration {
+    // The command line has none that a clock cannot hold.
+    let limit = Duration::try_from_secs_f64(limit).unwrap_or(Duration::MAX);
+    limit.saturating_sub(reading * (1 + REPLAY))
 }

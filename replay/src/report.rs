@@ -6,6 +6,7 @@
 use crate::engine::{Failure, Outcome};
 use crate::fit::Fit;
 use crate::format::Refused;
+use crate::memory::Unchecked;
 use crate::session::Scan;
 use crate::size::Bytes;
 use core::fmt::{self, Write as _};
@@ -59,6 +60,7 @@ pub struct Json<'a> {
     pub latency_ns: LatencyNs,
     pub throughput: Throughput,
     pub oracle: Oracle,
+    pub checked: Checked,
     pub ok: bool,
     pub failure: Option<JsonFailure>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -180,6 +182,24 @@ pub struct Oracle {
     pub missed_fits: u64,
 }
 
+/// `checked.*`: whether every block's bytes were written and checked, or only its placement.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the keys are the interface, described in the command's help")]
+pub struct Checked {
+    /// `bytes` or `placement`.
+    pub what: &'static str,
+    pub unmapped_bytes: u64,
+    pub untagged_blocks: u64,
+}
+
+impl From<Unchecked> for Checked {
+    fn from(unchecked: Unchecked) -> Self {
+        let Unchecked { unmapped_bytes, untagged_blocks } = unchecked;
+        let what = if unchecked == Unchecked::default() { "bytes" } else { "placement" };
+        Self { what, unmapped_bytes, untagged_blocks }
+    }
+}
+
 /// `failure.*`, or null.
 #[derive(Debug, Serialize)]
 #[expect(missing_docs, reason = "the keys are the interface, described in the command's help")]
@@ -214,6 +234,11 @@ pub struct JsonFit {
     pub capacity_bytes: u64,
     pub overhead: f64,
     pub config: String,
+    /// The time was up: see `judged` and `candidates`.
+    pub stopped: bool,
+    pub judged: usize,
+    pub candidates: usize,
+    pub replays: u32,
 }
 
 impl<'a> Report<'a> {
@@ -307,12 +332,17 @@ impl<'a> Report<'a> {
                 corruptions: verdict.corruptions,
                 missed_fits: verdict.missed_fits,
             },
+            checked: self.outcome.unchecked.into(),
             ok: self.is_ok(),
             failure: self.failure_of_any_kind(),
             fit: self.fit.map(|fit| JsonFit {
                 capacity_bytes: fit.capacity,
                 overhead: ratio(fit.capacity, self.scan.totals.peak_active_bytes),
                 config: fit.config.to_toml(),
+                stopped: fit.stopped,
+                judged: fit.judged,
+                candidates: fit.candidates,
+                replays: fit.replays,
             }),
             gpu: self.outcome.device.as_ref().map(|device| JsonGpu {
                 adapter: device.adapter.clone(),
@@ -502,6 +532,7 @@ impl fmt::Display for Report<'_> {
             "oracle     {word}: {} overlaps, {} early reuses, {} corruptions; {} missed fits",
             verdict.overlaps, verdict.early_reuse, verdict.corruptions, verdict.missed_fits
         )?;
+        write_unchecked(f, outcome.unchecked)?;
         match (&outcome.failure, self.unjudged()) {
             (Some(failure), _) => self.failure(f, failure)?,
             (None, Some(refused)) => writeln!(
@@ -527,8 +558,32 @@ impl fmt::Display for Report<'_> {
                 Bytes(fit.capacity),
                 100.0 * (over - 1.0)
             )?;
+            if fit.stopped {
+                writeln!(
+                    f,
+                    "stopped    time was up (--for): {} of {} configurations were judged, {} were not tried",
+                    fit.judged,
+                    fit.candidates,
+                    fit.candidates - fit.judged.min(fit.candidates)
+                )?;
+            }
         }
         Ok(())
+    }
+}
+
+/// A line about what was played without bytes, if anything was.
+fn write_unchecked(f: &mut impl fmt::Write, unchecked: Unchecked) -> fmt::Result {
+    let Unchecked { unmapped_bytes, untagged_blocks } = unchecked;
+    match (unmapped_bytes, untagged_blocks) {
+        (0, 0) => Ok(()),
+        (0, blocks) => writeln!(
+            f,
+            "checked    placement only of {blocks} blocks, whose tags would not fit in the memory for them"
+        ),
+        (bytes, _) => {
+            writeln!(f, "checked    placement only, {} could not be mapped here", Bytes(bytes))
+        }
     }
 }
 
