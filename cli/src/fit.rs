@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use strandline_replay::build::Backing;
 use strandline_replay::fit::{self, Effort};
 use strandline_replay::report::Report;
-use strandline_replay::session::{SessionError, TraceFile};
+use strandline_replay::session::{Scan, SessionError, TraceFile};
 use strandline_replay::size::Bytes;
 
 pub(crate) fn run(args: &FitArgs) -> Result<Ending, Error> {
@@ -19,14 +19,13 @@ pub(crate) fn run(args: &FitArgs) -> Result<Ending, Error> {
         return Err("fit takes one device: say which one, as in --device 0".into());
     }
     let start = Instant::now();
-    let trace = TraceFile::new(&args.trace.path, args.trace.read_options());
-    let scan = scan(&trace)?;
+    let (trace, scan, served) = read(args)?;
     if scan.state_only {
         return Err(SessionError::StateOnly(trace.path().to_owned()).into());
     }
     let options = args.streams.options();
     let candidates = fit::candidates(&scan);
-    let fitted = {
+    let mut fitted = {
         let meter = Meter::new("fitting", candidates.len() as u64);
         let effort = Effort::from_now(Some(left(args.limit, start.elapsed())));
         fit::fit(&trace, &scan, &candidates, options, &effort, &mut |at| {
@@ -35,6 +34,11 @@ pub(crate) fn run(args: &FitArgs) -> Result<Ending, Error> {
             meter.say(format!("{} replays{best}", at.replays));
         })?
     };
+    if let Some(capacity) = served {
+        // With less than what was found for the queue, others would wait.
+        fitted.capacity = capacity.0;
+        fitted.config.capacity = Some(capacity);
+    }
     // The search was over numbers; the report is of a replay over memory, with every byte checked.
     let backing = Backing::mmap(fitted.config.capacity.map(|bytes| bytes.0))?;
     let (outcome, instants) =
@@ -68,6 +72,23 @@ pub(crate) fn run(args: &FitArgs) -> Result<Ending, Error> {
         plot.write(&trace, &fitted.config, &report, instants)?;
     }
     Ok(if report.is_ok() { Ending::Satisfied } else { Ending::Unsatisfied })
+}
+
+/// Reads the trace: of a serving log, within the capacity at which as few requests queue as they shall, if that is asked.
+fn read(args: &FitArgs) -> Result<(TraceFile, Scan, Option<Bytes>), Error> {
+    let open = |capacity| TraceFile::new(&args.trace.path, args.trace.read_options(capacity));
+    let trace = open(None);
+    let unlimited = scan(&trace)?;
+    let Some(share) = args.at_most_queued else { return Ok((trace, unlimited, None)) };
+    let options = args.trace.read_options(None).serving;
+    let meter = Meter::new("queueing", 0);
+    let capacity = fit::least_for_queue(&options, &unlimited, share, &mut |capacity, scans| {
+        meter.at(scans);
+        open(Some(Bytes(capacity))).scan(&mut |_| ())
+    })?;
+    let trace = open(Some(Bytes(capacity)));
+    let within = scan(&trace)?;
+    Ok((trace, within, Some(Bytes(capacity))))
 }
 
 /// A replay with every byte checked takes this many times as long as reading the trace, at most about.

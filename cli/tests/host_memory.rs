@@ -47,7 +47,7 @@ fn more_than_the_machine_has_is_judged_as_on_any_other() {
         let output = strandline(limit, &replay);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert_eq!(output.status.code(), Some(0), "{limit:?}: {text}");
-        let line = "placement only, 48 GiB could not be mapped here";
+        let line = "placement only, 48.00 GiB could not be mapped here";
         assert_eq!(text.contains(line), unmapped > 0, "{text}");
         for (args, capacity) in [(replay.as_slice(), None), (&["fit", trace], Some(48u64 << 30))] {
             let output = strandline(limit, &[args, &["--json"]].concat());

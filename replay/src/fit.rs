@@ -28,7 +28,10 @@ use core::time::Duration;
 use search::Search;
 use strandline_core::offset::tlsf::{Carve, Placement, Search as Pick, Tie};
 
+mod queue;
 mod search;
+
+pub use queue::least_for_queue;
 
 /// Capacities are multiples of this: slabs are whole pages.
 pub const STEP: u64 = 4096;

@@ -14,9 +14,11 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 mod reader;
+mod serving;
 mod state;
 
 pub use reader::{Device, JsonRefused, Reader, is_in_use};
+pub use serving::JsonServing;
 pub use state::{JsonState, JsonStateReport, JsonTrace, StateReport};
 
 /// All that a report tells.
@@ -54,6 +56,8 @@ pub struct Boundary {
 #[expect(missing_docs, reason = "the keys are the interface, described in the command's help")]
 pub struct Json<'a> {
     pub trace: Trace<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serving: Option<JsonServing>,
     pub memory: Memory,
     pub pool: Pool<'a>,
     pub reuse: Reuse,
@@ -254,10 +258,15 @@ impl<'a> Report<'a> {
         (!self.outcome.served.is_empty() && self.capacity.is_none()).then_some(first)
     }
 
-    /// The trace was satisfied, and soundly, the requests that the recorded allocator refused included.
+    /// Requests of a serving log that were left out, because each needs more than the capacity.
+    fn rejected(&self) -> u64 {
+        self.scan.notes.serving.map_or(0, |serving| serving.rejected)
+    }
+
+    /// The trace was satisfied, and soundly, the requests that the recorded allocator refused included; of a serving log, none was left out.
     #[must_use]
     pub fn is_ok(&self) -> bool {
-        self.outcome.is_ok() && self.unjudged().is_none()
+        self.outcome.is_ok() && self.unjudged().is_none() && self.rejected() == 0
     }
 
     /// What the pools held at most over what was active at most. 1 when nothing was.
@@ -294,6 +303,7 @@ impl<'a> Report<'a> {
                 refused: reader::refused(self.scan, &self.outcome.served),
                 reader: reader::reader(self.scan),
             },
+            serving: self.scan.notes.serving.map(Into::into),
             memory: Memory {
                 peak_allocated_bytes: peaks.live.value,
                 peak_active_bytes: peaks.active.value,
@@ -506,6 +516,9 @@ impl fmt::Display for Report<'_> {
         writeln!(f, "{played}, {streams}")?;
         reader::write_notes(f, scan)?;
         reader::write_refused(f, scan, &outcome.served)?;
+        if let Some(report) = &scan.notes.serving {
+            serving::write(f, report)?;
+        }
         writeln!(f, "pool       {} ({})\n", outcome.kind, self.choice)?;
         self.bytes(f)?;
         let stats = &outcome.stats;
@@ -546,6 +559,9 @@ impl fmt::Display for Report<'_> {
                     f,
                     "ok         every request was satisfied that was satisfied when recorded"
                 )?;
+            }
+            (None, None) if self.rejected() > 0 => {
+                writeln!(f, "FAILED: {} requests need more than the capacity", self.rejected())?;
             }
             (None, None) => writeln!(f, "ok         every request was satisfied")?,
         }
