@@ -98,6 +98,21 @@ impl Engine {
         either!(self, heap => heap.add_region(bytes))
     }
 
+    /// The heap that keeps blocks by readiness, if it is that one.
+    pub(super) fn heap(&self) -> Option<&Heap> {
+        match self {
+            Self::Readiness(heap) => Some(heap),
+            Self::Eager(_) => None,
+        }
+    }
+
+    pub(super) fn heap_mut(&mut self) -> Option<&mut Heap> {
+        match self {
+            Self::Readiness(heap) => Some(heap),
+            Self::Eager(_) => None,
+        }
+    }
+
     /// Nothing of a region is fresh any more.
     pub(super) fn touch_region(&mut self, region: RegionId) {
         either!(self, heap => heap.touch_region(region));
@@ -286,6 +301,9 @@ impl Engine {
         for block in offsets.blocks(region) {
             let (offset, size) = (offsets.offset(block), offsets.size(block));
             if offsets.shelf_of(block).is_none() {
+                if self.heap().is_some_and(|heap| heap.is_hole(block)) {
+                    continue;
+                }
                 let requested = offsets.label(block).requested();
                 visit(offset, size, BlockState::Live { requested });
                 continue;

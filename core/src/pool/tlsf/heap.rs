@@ -30,6 +30,7 @@
 mod acquire;
 mod compact;
 mod filing;
+mod holes;
 mod pieces;
 mod progress;
 mod ready;
@@ -290,7 +291,7 @@ impl Heap {
         &self.tlsf
     }
 
-    /// Bytes in regions.
+    /// Bytes in regions, without holes.
     #[must_use]
     pub const fn committed_bytes(&self) -> u64 {
         self.committed
@@ -331,15 +332,19 @@ impl Heap {
         let (region, block) = self.tlsf.add_region(bytes, Slip::CLEAN)?;
         let size = self.tlsf.size(block);
         self.committed += size;
-        let virgin = Virgin::new(size);
+        self.set_virgin(region, Virgin::new(size));
+        self.tlsf.insert(block, CLEAN, Slip::CLEAN);
+        Ok(region)
+    }
+
+    /// Of a new region.
+    fn set_virgin(&mut self, region: RegionId, virgin: Virgin) {
         let index = region.index() as usize;
         if index == self.virgins.len() {
             self.virgins.push(virgin);
         } else {
             self.virgins[index] = virgin;
         }
-        self.tlsf.insert(block, CLEAN, Slip::CLEAN);
-        Ok(region)
     }
 
     /// Nothing of a region is fresh any more.
