@@ -22,6 +22,8 @@ Examples:
   strandline fit traces/resnet50_train.csv.gz --output resnet50.toml
   strandline replay traces/resnet50_train.csv.gz --config resnet50.toml --plot resnet50.html
   strandline convert snapshot.pickle trace.csv.gz
+  strandline explain snapshot.pickle
+  strandline compare snapshot.pickle
 
 Exit status: 0 the trace was satisfied; 1 it was not; 2 bad input.";
 
@@ -80,6 +82,15 @@ Exit status: 0 every byte was loaded and verified; 1 there was no memory for it,
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Explain a PyTorch memory snapshot: is it fragmentation, who holds the memory, who pins the waste
+    #[command(after_help = crate::explain::EXAMPLES)]
+    Explain(crate::explain::ExplainArgs),
+    /// Compare what other settings and other allocators would have needed for a trace, with the line to paste
+    #[command(after_help = crate::compare::EXAMPLES)]
+    Compare(crate::compare::CompareArgs),
+    /// Tell what grew, shrank or is new between two PyTorch memory snapshots, by source line
+    #[command(after_help = crate::diff::EXAMPLES)]
+    Diff(crate::diff::DiffArgs),
     /// Play a trace through real pools over real memory, checking every range and byte
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(ReplayArgs),
@@ -110,6 +121,9 @@ impl Command {
             Self::Info(args) => args.json,
             Self::Load(args) => args.json,
             Self::Convert(_) | Self::Run(_) | Self::CompileGuest => false,
+            Self::Explain(args) => args.json,
+            Self::Compare(args) => args.json,
+            Self::Diff(args) => args.json,
         }
     }
 }
@@ -323,7 +337,7 @@ pub(crate) struct PoolArgs {
     /// The provider refuses slabs beyond this many bytes in all; given alone, the first of fit's configurations that plays is used
     #[arg(long, value_name = "SIZE")]
     pub(crate) capacity: Option<Bytes>,
-    /// The most bytes that may be reserved at once
+    /// The most bytes that may be handed out at once, padding included
     #[arg(long, value_name = "SIZE")]
     pub(crate) budget: Option<Bytes>,
     /// What merges with what when a block is freed; eager is there to be compared with
@@ -384,7 +398,7 @@ pub(crate) struct OutputArgs {
     /// Print the report as one JSON object on standard output, on success and on failure alike
     #[arg(long)]
     pub(crate) json: bool,
-    /// Draw committed, reserved, live and pending bytes over time
+    /// Draw reserved, handed-out, allocated and pending bytes over time
     #[arg(long, value_name = "FILE.svg|FILE.html")]
     pub(crate) plot: Option<PathBuf>,
 }

@@ -1,13 +1,16 @@
 //! `strandline`: replays real allocation traces through pools, and sizes memory.
 //!
 //! ```text
-//!   args ─▶ replay │ fit │ info │ load │ convert │ run ─▶ standard output: the report   exit 0: satisfied
+//!   args ─▶ replay │ fit │ explain │ compare │ diff │ … ─▶ standard output: the report   exit 0: satisfied
 //!                                       └─▶ standard error: progress, errors       1: not satisfied
 //!                                                                                  2: bad input
 //! ```
 
 mod args;
+mod compare;
 mod convert;
+mod diff;
+mod explain;
 mod fit;
 mod info;
 #[cfg_attr(not(target_os = "linux"), path = "load/absent.rs")]
@@ -55,6 +58,9 @@ fn main() -> ExitCode {
         Command::Convert(args) => convert::run(args),
         Command::Run(args) => run::run(args),
         Command::CompileGuest => return run::compile_guest(),
+        Command::Explain(args) => explain::run(args),
+        Command::Compare(args) => compare::run(args),
+        Command::Diff(args) => diff::run(args),
     };
     match ended {
         Ok(Ending::Satisfied) => ExitCode::SUCCESS,

@@ -364,8 +364,8 @@ fn out_of_memory_is_reported_judged_and_asked_for_again() {
     let refused = report["trace"]["refused"].as_array().unwrap();
     assert_eq!(refused.len(), 2);
     for (refused, entry, bytes, live, reserved, cause) in [
-        (&refused[0], 5, 3 * GIB, 4 * GIB, 8 * GIB, "fragmentation"),
-        (&refused[1], 9, 6 * GIB, 5 * GIB, 9 * GIB, "shortage"),
+        (&refused[0], 6, 3 * GIB, 5 * GIB, 8 * GIB, "fragmentation"),
+        (&refused[1], 12, 6 * GIB, 5 * GIB, 9 * GIB, "shortage"),
     ] {
         assert_eq!((count(refused, "/entry"), count(refused, "/bytes_requested")), (entry, bytes));
         assert_eq!(
@@ -385,8 +385,8 @@ fn out_of_memory_is_reported_judged_and_asked_for_again() {
     for part in [
         "device     1, of 3 devices",
         "device 0 with 24 entries",
-        "at device_traces[1][5]: live 4.00 GiB, reserved 8.00 GiB, device free 512.00 MiB",
-        "fragmentation: live and asked are 7.00 GiB, which fits into the device's 8.50 GiB if packed",
+        "at device_traces[1][6]: live 5.00 GiB, reserved 8.00 GiB, device free 512.00 MiB",
+        "fragmentation: live and asked are 8.00 GiB, which fits into the device's 8.50 GiB if packed",
         "real shortage: live and asked are 11.00 GiB, and the device had 9.50 GiB",
         "the recorded allocator refused this request, and so do these pools",
     ] {

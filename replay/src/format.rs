@@ -423,6 +423,25 @@ impl Iterator for TraceReader<'_> {
     }
 }
 
+/// Reads a snapshot with everything in it, for [`crate::snapshot`]: a pickle, or the same as JSON.
+pub(crate) fn everything(
+    input: impl Read + Send,
+    limits: Limits,
+) -> Result<(pickle::Arena, pickle::Value), TraceError> {
+    let mut input = Input::new(input, limits.line_bytes.clamp(64, 1 << 20))?;
+    match detect(&mut input)? {
+        Detected::Pickle => pickle::read(&mut input, limits.pickle_bytes, Keep::Everything),
+        Detected::Json => json::read(&mut input, limits.pickle_bytes, Keep::Everything),
+        _ => Err(TraceError::new(
+            ErrorKind::NotASnapshot,
+            Place::Whole,
+            "a trace of another format",
+            "a PyTorch memory snapshot, as a pickle or as JSON",
+            "`strandline compare` and `replay` read other traces; only a snapshot can be explained",
+        )),
+    }
+}
+
 /// Where an event of a format stands.
 pub(crate) fn place(format: Format, line: u32) -> Place {
     match format {
@@ -459,17 +478,14 @@ fn detect(input: &mut Input<'_>) -> Result<Detected, TraceError> {
         input.consume(3);
     }
     let head = input.peek_some(JSON_HEAD)?;
-    match head {
-        [] => {
-            return Err(TraceError::new(
-                ErrorKind::Empty,
-                Place::Whole,
-                "an empty file",
-                EXPECTED,
-                "check that the recording program ran to its end",
-            ));
-        }
-        _ => {}
+    if head.is_empty() {
+        return Err(TraceError::new(
+            ErrorKind::Empty,
+            Place::Whole,
+            "an empty file",
+            EXPECTED,
+            "check that the recording program ran to its end",
+        ));
     }
     if let Some(error) = foreign::binary(head) {
         return Err(error);

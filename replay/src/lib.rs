@@ -10,10 +10,14 @@
 //! ```
 
 pub mod build;
+pub mod certify;
 pub mod clock;
+pub mod compare;
 pub mod config;
+pub mod diff;
 pub mod engine;
 pub mod event;
+pub mod explain;
 pub mod fit;
 pub mod format;
 #[cfg(feature = "wgpu")]
@@ -29,6 +33,7 @@ pub mod series;
 pub mod serving;
 pub mod session;
 pub mod size;
+pub mod snapshot;
 pub mod streams;
 pub mod synthetic;
 #[cfg(test)]

@@ -17,7 +17,7 @@ fn read(text: &str) -> Read {
     let mut reader = TraceReader::new(text.as_bytes(), ReadOptions::default()).unwrap();
     let events = reader.by_ref().collect::<Result<Vec<_>, _>>().unwrap();
     let mut steps = TraceReader::new(text.as_bytes(), ReadOptions::default()).unwrap().steps();
-    steps.by_ref().for_each(|step| drop(step.unwrap()));
+    assert!(steps.by_ref().all(|step| step.is_ok()));
     Read {
         format: reader.format(),
         events,

@@ -412,6 +412,3 @@ impl Record {
 
 #[cfg(all(test, not(loom)))]
 mod tests;
-
-#[cfg(all(test, not(loom)))]
-mod tests;

@@ -95,7 +95,7 @@ impl Laws {
 
     /// Of the TLSF pool.
     pub(crate) fn tlsf() -> Self {
-        Self::in_force(Self { growth_required: true, peaks: true, ..Self::NONE })
+        Self::in_force(Self::ALL)
     }
 
     /// Of the TLSF pool with eager merging, which joins deaths of neighbours and is there to be compared with.

@@ -79,7 +79,12 @@ impl GuestTrace for Trace {
         };
         let Options { kind, slab, capacity, budget, policy, streams, in_flight, allow_wait } =
             options;
-        let options = engine::Options { spread: streams, in_flight, allow_wait, ..engine::Options::default() };
+        let options = engine::Options {
+            spread: streams,
+            in_flight,
+            allow_wait,
+            ..engine::Options::default()
+        };
         let wish = Wish {
             kind: kind.map(|kind| match kind {
                 Kind::Tlsf => config::Kind::Tlsf,

@@ -1,5 +1,6 @@
 use super::*;
 use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
 use core::cell::Cell;
 use proptest::prelude::*;
 
@@ -81,21 +82,21 @@ proptest! {
         let mut model: BTreeMap<u32, Frontier> = BTreeMap::new();
         let mut now = [0; AXES as usize];
         for op in ops {
-            let reached = |e: Entry| now[e.axis.to_bits() as usize] >= e.epoch;
+            let reached = |e: crate::Entry| now[e.axis.to_bits() as usize] >= e.epoch;
             match op {
                 Op::File { block, death } => {
-                    if !model.contains_key(&block) {
+                    if let Entry::Vacant(place) = model.entry(block) {
                         let death = frontier(&death);
                         let filed = side.file(block, Death::After(death.as_ref()), &reached);
                         prop_assert_eq!(filed, !death.as_ref().entries().iter().all(|e| reached(*e)));
                         if filed {
-                            model.insert(block, unreached(death.as_ref(), &reached));
+                            place.insert(unreached(death.as_ref(), &reached));
                         }
                     }
                 }
                 Op::Reach { axis, epoch } => {
                     now[axis as usize] = epoch.max(now[axis as usize]);
-                    let reached = |e: Entry| now[e.axis.to_bits() as usize] >= e.epoch;
+                    let reached = |e: crate::Entry| now[e.axis.to_bits() as usize] >= e.epoch;
                     let mut clean = Vec::new();
                     let moved = side.advance(&reached, &mut |block| clean.push(block));
                     let mut changed = false;

@@ -52,7 +52,7 @@ impl<'p> Entry<'p> {
         let time = match found {
             None | Some(Value::None) => return Ok(None),
             // Below 2^63 a product of a thousand is exact enough: a float holds 53 bits.
-            Some(Value::Float(us)) if us >= 0.0 && us < 9.0e15 => Some((us * 1000.0) as u64),
+            Some(Value::Float(us)) if (0.0..9.0e15).contains(&us) => Some((us * 1000.0) as u64),
             Some(value) => number(value).and_then(|us| us.checked_mul(1000)),
         };
         match (time, found) {
@@ -100,7 +100,7 @@ fn number(value: Value) -> Option<u64> {
         Value::Int(value) => u64::try_from(value).ok(),
         Value::Uint(value) => Some(value),
         // A number that went through JavaScript or a data frame.
-        Value::Float(value) if value >= 0.0 && value < 9.0e15 && value.fract() == 0.0 => {
+        Value::Float(value) if (0.0..9.0e15).contains(&value) && value.fract() == 0.0 => {
             Some(value as u64)
         }
         _ => None,

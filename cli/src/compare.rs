@@ -1,0 +1,89 @@
+//! `strandline compare`: what other settings and allocators would have needed, and the line to paste.
+
+use crate::Ending;
+use crate::args::TraceArgs;
+use crate::explain::{device, open};
+use crate::output::{self, Error};
+use clap::Args;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+use strandline_replay::compare::{Options, Requests, compare, compare_device, export};
+use strandline_replay::format::Format;
+use strandline_replay::session::{SessionError, TraceFile};
+use strandline_replay::size::Bytes;
+use strandline_twins::torch::Settings;
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  Which setting would need less memory for the run that this snapshot recorded?
+    strandline compare snapshot.pickle
+  Would it have fitted into 16 GiB, and with which setting?
+    strandline compare snapshot.pickle --capacity 16GiB
+  More values of numeric settings, for a program:
+    strandline compare snapshot.pickle --sweep --json
+  The run as it would have been, for PyTorch's own viewer:
+    strandline compare snapshot.pickle --export better.pickle
+  An RMM log, by the rules of each allocator alone:
+    strandline compare rmm_log.csv
+
+Exit status: 0 something fits; 1 nothing that was tried does; 2 bad input.";
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    #[command(flatten)]
+    trace: TraceArgs,
+    /// The device's memory [default: what a snapshot tells at its out-of-memory, or no limit]
+    #[arg(long, value_name = "SIZE")]
+    capacity: Option<Bytes>,
+    /// Try more values of numeric settings
+    #[arg(long)]
+    sweep: bool,
+    /// Write the run as PyTorch would have had it with the recommended settings: a snapshot for its own viewer (only of a snapshot)
+    #[arg(long, value_name = "FILE.pickle")]
+    export: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+pub(crate) fn run(args: &CompareArgs) -> Result<Ending, Error> {
+    let options = Options { capacity: args.capacity.map(|bytes| bytes.0), sweep: args.sweep };
+    let trace = TraceFile::new(&args.trace.path, args.trace.read_options());
+    let mut reader = trace.open()?;
+    let told = if reader.format() == Format::PyTorch {
+        drop(reader);
+        let snapshot = open(&args.trace.path)?;
+        let device = device(&snapshot, &args.trace.path, args.trace.read_options().device)?;
+        let told = compare_device(&snapshot, device, options);
+        if let (Some(path), Some(certificate)) = (&args.export, &told.certificate) {
+            let best = told.best().filter(|row| row.certified).and_then(|row| row.paste.first());
+            let line = best.and_then(|line| line.split_once('=')).map(|(_, conf)| conf);
+            let settings = match line {
+                Some(conf) => Settings::parse(conf)?,
+                None => certificate.settings.clone(),
+            };
+            let requests = Requests::of_device(device, certificate);
+            let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+            let mut file = BufWriter::new(File::create(path).map_err(failed)?);
+            export(&snapshot, device, &requests, &settings, options.capacity, &mut file)
+                .and_then(|()| file.flush())
+                .map_err(failed)?;
+        }
+        told
+    } else {
+        let mut requests = Requests::default();
+        for event in reader.by_ref() {
+            let event = event.map_err(|e| SessionError::Trace(trace.path().to_owned(), e))?;
+            requests.push(&event);
+        }
+        let capacity = options.capacity.map(|bytes| (bytes, "as given"));
+        compare(&requests, capacity, None, args.sweep)
+    };
+    if args.json {
+        output::print(&(serde_json::to_string_pretty(&told.to_json())? + "\n"))?;
+    } else {
+        output::print(&output::coloured(&told.to_text(&args.trace.path.display().to_string())))?;
+    }
+    Ok(if told.is_hopeless() { Ending::Unsatisfied } else { Ending::Satisfied })
+}

@@ -1,0 +1,107 @@
+//! `strandline explain`: what happened in the run that a PyTorch memory snapshot recorded.
+
+use crate::Ending;
+use crate::output::{self, Error};
+use clap::Args;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use strandline_replay::explain::explain;
+use strandline_replay::format::Limits;
+use strandline_replay::plot::Plot;
+use strandline_replay::snapshot::{self, DeviceTrace, Snapshot};
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  Is this fragmentation, or do I need a larger device? Which line holds the memory?
+    strandline explain snapshot.pickle
+  What was live at entry 12345, the 20 largest holders?
+    strandline explain snapshot.pickle --at 12345 --top 20
+  For a program, and a picture:
+    strandline explain snapshot.pickle --json --plot run.svg
+
+A snapshot is what torch.cuda.memory._dump_snapshot writes, after torch.cuda.memory._record_memory_history().
+
+Exit status: 0 the snapshot is explained, whatever the verdict; 2 bad input.";
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The snapshot, plain or gzip
+    #[arg(value_name = "SNAPSHOT")]
+    path: PathBuf,
+    /// The device [default: one with an out-of-memory, or the busiest]
+    #[arg(long, value_name = "N")]
+    device: Option<u32>,
+    /// The entry to look at, counted from 1 [default: the first out-of-memory, or the peak]
+    #[arg(long, value_name = "ENTRY")]
+    at: Option<u32>,
+    /// How many holders and pinners are shown
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    top: usize,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Draw reserved, active and allocated bytes over the entries
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+}
+
+/// Reads a snapshot. Errors name the file.
+pub(crate) fn open(path: &Path) -> Result<Snapshot, Error> {
+    let failed = |error: &dyn core::fmt::Display| format!("{}: {error}", path.display());
+    let file = File::open(path).map_err(|error| failed(&error))?;
+    let limits = Limits { pickle_bytes: 64 << 30, ..Limits::default() };
+    snapshot::read(file, limits).map_err(|error| failed(&error).into())
+}
+
+/// The device that is meant.
+pub(crate) fn device<'s>(
+    snapshot: &'s Snapshot,
+    path: &Path,
+    number: Option<u32>,
+) -> Result<&'s DeviceTrace, Error> {
+    snapshot.device(number).ok_or_else(|| {
+        let known: Vec<String> = snapshot.devices.iter().map(|d| d.number.to_string()).collect();
+        let asked = number.map_or("a device".to_owned(), |n| format!("device {n}"));
+        format!(
+            "{}: {asked} is not in the snapshot, which has: {}",
+            path.display(),
+            known.join(", ")
+        )
+        .into()
+    })
+}
+
+pub(crate) fn run(args: &ExplainArgs) -> Result<Ending, Error> {
+    let snapshot = open(&args.path)?;
+    let device = device(&snapshot, &args.path, args.device)?;
+    if let Some(at) = args.at
+        && at as usize > device.entries.len()
+    {
+        let entries = device.entries.len();
+        return Err(format!(
+            "{}: device {} has no entry {at}: there are {entries}",
+            args.path.display(),
+            device.number
+        )
+        .into());
+    }
+    let told = explain(&snapshot, device, args.at);
+    if let Some(path) = &args.plot {
+        let title = args.path.file_name().unwrap_or_default().to_string_lossy();
+        let plot = Plot {
+            title: &title,
+            timeline: &told.timeline,
+            capacity: None,
+            events: told.entries as u64,
+            failure: told.refusals.first().map(|r| r.moment.entry.into()),
+        };
+        fs::write(path, plot.to_svg()).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    if args.json {
+        let text = serde_json::to_string_pretty(&told.to_json(args.top))?;
+        output::print(&(text + "\n"))?;
+    } else {
+        output::print(&told.to_text(&args.path.display().to_string(), args.top))?;
+    }
+    Ok(Ending::Satisfied)
+}

@@ -1,0 +1,303 @@
+//! Recorded runs: those that a twin made itself, whole, cut and falsified; and those of GPUs, where they are at hand.
+
+use super::*;
+use crate::format::Limits;
+use crate::snapshot::{Block, BlockState, DeviceTrace, Entry, Segment, read};
+use proptest::prelude::*;
+use std::fs::{self, File};
+use strandline_twins::torch::{Settings, Torch};
+use strandline_twins::{Answer, Device, Driver, Request, Twin};
+
+const MIB: u64 = 1 << 20;
+
+/// A device that writes down what the driver did, as PyTorch's recorder does.
+struct Recorder {
+    device: Device,
+    /// Where ranges come from: as many addresses as the recorded driver takes them to have.
+    ranges: Device,
+    entries: Vec<Entry>,
+}
+
+impl Recorder {
+    fn note(&mut self, action: Action, address: u64, size: u64, stream: u64) {
+        self.entries.push(Entry { action, address, size, stream, time_us: 0, stack: 0 });
+    }
+}
+
+impl Driver for Recorder {
+    fn allocate(&mut self, size: u64, stream: u64) -> Answer {
+        let answer = self.device.allocate(size, stream);
+        if let Answer::Granted(address) = answer {
+            self.note(Action::SegmentAlloc, address, size, stream);
+        }
+        answer
+    }
+    fn free(&mut self, address: u64, size: u64, stream: u64) -> bool {
+        self.note(Action::SegmentFree, address, size, stream);
+        self.device.free(address, size, stream)
+    }
+    fn reserve(&mut self, page: u64, stream: u64) -> Option<(u64, u64)> {
+        self.ranges.reserve(page, stream)
+    }
+    fn map(&mut self, address: u64, size: u64, stream: u64) -> Answer {
+        let answer = self.device.map(address, size, stream);
+        if answer != Answer::Refused {
+            self.note(Action::SegmentMap, address, size, stream);
+        }
+        answer
+    }
+    fn unmap(&mut self, address: u64, size: u64, stream: u64) -> bool {
+        self.note(Action::SegmentUnmap, address, size, stream);
+        self.device.unmap(address, size, stream)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    Allocate(u64, u64),
+    Free(usize),
+    Defer(usize),
+    Complete(usize),
+    EmptyCache,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let size =
+        prop_oneof![3 => 1..5000u64, 3 => 1..MIB, 5 => MIB..30 * MIB, 1 => 30 * MIB..150 * MIB];
+    prop_oneof![
+        10 => (size, 0..3u64).prop_map(|(size, stream)| Op::Allocate(size, stream)),
+        8 => any::<usize>().prop_map(Op::Free),
+        1 => any::<usize>().prop_map(Op::Defer),
+        1 => any::<usize>().prop_map(Op::Complete),
+        1 => Just(Op::EmptyCache),
+    ]
+}
+
+/// Plays a program and records it.
+fn record(settings: &Settings, capacity: u64, program: &[Op]) -> DeviceTrace {
+    let device = Device::new(Some(capacity));
+    let mut recorder = Recorder { device, ranges: Device::new(None), entries: Vec::new() };
+    let mut twin = Torch::new(settings.clone());
+    let (mut live, mut deferred) = (Vec::new(), Vec::new());
+    for &op in program {
+        match op {
+            Op::Allocate(size, stream) => {
+                match twin.allocate(Request { size, stream, pool: 0 }, &mut recorder) {
+                    Ok(block) => {
+                        recorder.note(Action::Alloc, block.address, size, stream);
+                        live.push((block, size, stream));
+                    }
+                    Err(_) => recorder.note(Action::OutOfMemory, 0, size, stream),
+                }
+            }
+            Op::Free(which) | Op::Defer(which) if !live.is_empty() => {
+                let (block, size, stream) = live.swap_remove(which % live.len());
+                twin.free_requested(block.id, stream);
+                recorder.note(Action::FreeRequested, block.address, size, stream);
+                if matches!(op, Op::Free(_)) {
+                    twin.free_completed(block.id);
+                    recorder.note(Action::FreeCompleted, block.address, size, stream);
+                } else {
+                    deferred.push((block, size, stream));
+                }
+            }
+            Op::Complete(which) if !deferred.is_empty() => {
+                let (block, size, stream) = deferred.swap_remove(which % deferred.len());
+                twin.free_completed(block.id);
+                recorder.note(Action::FreeCompleted, block.address, size, stream);
+            }
+            Op::EmptyCache => twin.empty_cache(&mut recorder),
+            _ => {}
+        }
+    }
+    let segments = twin.segments().into_iter().map(|s| Segment {
+        address: s.address,
+        size: s.size,
+        stream: s.stream,
+        small: s.small,
+        pool: 0,
+        expandable: s.page > 0,
+        blocks: s
+            .blocks
+            .iter()
+            .map(|b| Block {
+                address: b.address,
+                size: b.size,
+                requested: b.requested,
+                state: match b.state {
+                    strandline_twins::BlockState::Allocated => BlockState::Allocated,
+                    strandline_twins::BlockState::Pending => BlockState::Pending,
+                    strandline_twins::BlockState::Free => BlockState::Free,
+                },
+                stack: 0,
+            })
+            .collect(),
+    });
+    DeviceTrace { number: 0, segments: segments.collect(), entries: recorder.entries }
+}
+
+fn certificate(device: &DeviceTrace, settings: &Settings) -> Certificate {
+    let recorded = crate::snapshot::Recorded {
+        settings: settings.clone(),
+        conf: String::new(),
+        faults: Vec::new(),
+    };
+    certify(device, Some(&recorded), &mut |_, _| {})
+}
+
+proptest! {
+    #[test]
+    fn what_a_twin_recorded_is_reproduced(
+        expandable in any::<bool>(),
+        capacity in prop_oneof![Just(u64::MAX), Just(300 * MIB)],
+        program in prop::collection::vec(op(), 1..200),
+    ) {
+        let settings = Settings { expandable, ..Settings::default() };
+        let device = record(&settings, capacity, &program);
+        let certificate = certificate(&device, &settings);
+        let allocations = device.entries.iter().filter(|e| e.action == Action::Alloc).count();
+        prop_assert!(certificate.is_whole() || allocations == 0, "{certificate:#?}");
+        prop_assert_eq!(certificate.addresses.of, allocations as u64);
+    }
+
+    /// The ring of entries forgets the oldest. With pages that are split to the byte, nothing is lost with them.
+    #[test]
+    fn a_recording_without_its_beginning_is_reproduced(
+        program in prop::collection::vec(op(), 1..200),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let settings = Settings { expandable: true, ..Settings::default() };
+        let mut device = record(&settings, u64::MAX, &program);
+        // Cut after an allocation: in the middle of one, its mapping serves no request.
+        let cuts: Vec<usize> = (0..device.entries.len())
+            .filter(|&at| !device.entries[at].action.is_driver())
+            .collect();
+        if cuts.is_empty() {
+            return Ok(());
+        }
+        device.entries.drain(..=cuts[cut.index(cuts.len())]);
+        let certificate = certificate(&device, &settings);
+        let allocations = device.entries.iter().any(|e| e.action == Action::Alloc);
+        prop_assert!(certificate.is_whole() || !allocations, "{certificate:#?}");
+    }
+
+    /// Whatever a file claims: an answer, no panic, and scores that do not exceed what there is.
+    #[test]
+    fn nonsense_is_no_panic(
+        entries in prop::collection::vec(
+            (0..9usize, prop_oneof![Just(0u64), 0..64u64, Just(u64::MAX)], prop_oneof![0..8u64, Just(1 << 50), Just(u64::MAX)], 0..2u64),
+            0..60,
+        ),
+        segments in prop::collection::vec((0..64u64, 0..40u64, any::<bool>(), any::<bool>(), 0..2u32), 0..6),
+        expandable in any::<bool>(),
+    ) {
+        const ACTIONS: [Action; 9] = [
+            Action::Alloc, Action::FreeRequested, Action::FreeCompleted, Action::SegmentAlloc,
+            Action::SegmentFree, Action::SegmentMap, Action::SegmentUnmap, Action::OutOfMemory, Action::Mark,
+        ];
+        let scale = |n: u64| n.saturating_mul(MIB);
+        let device = DeviceTrace {
+            number: 0,
+            entries: entries
+                .iter()
+                .map(|&(action, address, size, stream)| Entry {
+                    action: ACTIONS[action], address: scale(address), size: scale(size), stream, time_us: 0, stack: 0,
+                })
+                .collect(),
+            segments: segments
+                .iter()
+                .map(|&(address, size, small, expandable, pool)| Segment {
+                    address: scale(address), size: scale(size), stream: 0, small, expandable, pool,
+                    blocks: vec![Block {
+                        address: scale(address), size: scale(size / 2), requested: 1, state: BlockState::Allocated, stack: 0,
+                    }],
+                })
+                .collect(),
+        };
+        let settings = Settings { expandable, ..Settings::default() };
+        let certificate = certificate(&device, &settings);
+        for score in [certificate.addresses, certificate.segments, certificate.maps, certificate.sweeps] {
+            prop_assert!(score.reproduced <= score.of);
+        }
+        certify(&device, None, &mut |_, _| {});
+    }
+}
+
+/// A certificate that says yes whatever it sees would pass the tests above.
+#[test]
+fn a_falsified_recording_is_told_where() {
+    let program: Vec<Op> = (0..40)
+        .map(|i| (i, if i % 2 == 0 { Op::Free(i as usize * 3) } else { Op::Complete(0) }))
+        .flat_map(|(i, op)| [Op::Allocate((i % 7 + 2) * MIB, 0), op])
+        .collect();
+    let settings = Settings::default();
+    let sound = record(&settings, u64::MAX, &program);
+    assert!(certificate(&sound, &settings).is_whole());
+    let allocations = |d: &DeviceTrace| -> Vec<usize> {
+        let at = (0..d.entries.len()).filter(|&i| d.entries[i].action == Action::Alloc);
+        at.collect()
+    };
+    let at = allocations(&sound)[20];
+
+    let mut moved = sound.clone();
+    moved.entries[at].address += 512;
+    let told = certificate(&moved, &settings);
+    assert_eq!(told.first_difference.as_ref().map(|d| d.entry as usize), Some(at + 1), "{told:#?}");
+    assert!(told.addresses.reproduced < told.addresses.of);
+
+    let mut larger = sound.clone();
+    let segment = larger.entries.iter().position(|e| e.action == Action::SegmentAlloc).unwrap();
+    larger.entries[segment].size += 2 * MIB;
+    let told = certificate(&larger, &settings);
+    assert_eq!(told.first_difference.as_ref().map(|d| d.entry as usize), Some(segment + 1));
+    assert!(
+        told.addresses.reproduced > told.addresses.of / 2,
+        "what follows still counts: {told:#?}"
+    );
+
+    let other = Settings::parse("roundup_power2_divisions:2").unwrap();
+    assert!(!certificate(&sound, &other).is_whole(), "other settings place blocks elsewhere");
+}
+
+#[test]
+fn settings_that_a_file_does_not_state_are_inferred() {
+    let program: Vec<Op> = (0..60)
+        .flat_map(|i| [Op::Allocate(5 * MIB + i * 700_000, 0), Op::Free(i as usize * 5)])
+        .collect();
+    let settings = Settings::parse("roundup_power2_divisions:4").unwrap();
+    let device = record(&settings, u64::MAX, &program);
+    let certificate = certify(&device, None, &mut |_, _| {});
+    assert_eq!(certificate.source, Source::Inferred);
+    assert_eq!(certificate.settings, settings);
+    assert!(certificate.is_whole());
+}
+
+/// Every snapshot of a GPU beside the project that has a trace of PyTorch's own allocator.
+#[test]
+fn recordings_of_gpus_are_reproduced_to_the_byte() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/snapshots");
+    let Ok(files) = fs::read_dir(folder) else {
+        println!("skipped: no {folder}");
+        return;
+    };
+    let mut compared = 0;
+    for file in files.map(|f| f.unwrap().path()) {
+        let snapshot = read(File::open(&file).unwrap(), Limits::default()).unwrap();
+        for device in &snapshot.devices {
+            let inside = device.entries.iter().any(|e| {
+                e.action == Action::Alloc
+                    && device
+                        .segments
+                        .iter()
+                        .any(|s| s.address <= e.address && e.address - s.address < s.size)
+            });
+            let certificate = certify(device, snapshot.recorded.as_ref(), &mut |_, _| {});
+            // One file is another tool's: its addresses are in no segment, and it has no frees to wait for.
+            if inside {
+                assert!(certificate.is_whole(), "{}: {certificate:#?}", file.display());
+                compared += certificate.addresses.of;
+            }
+        }
+    }
+    println!("{compared} addresses reproduced");
+}

@@ -1,0 +1,325 @@
+//! What would the same requests have needed elsewhere? A trace is played through the twins, one row for each allocator and setting.
+//!
+//! ```text
+//!   snapshot ─▶ certificate, start, entries ─┐
+//!   any other trace ─▶ events ───────────────┴─▶ requests ─▶ each twin over a device of the given capacity ─▶ rows
+//! ```
+//!
+//! Every row but the recorded one begins with an unused allocator, which first gets the blocks that were live before the trace: what
+//! the recorded process had cached by then is its past, and another setting would have had another. A request that was refused
+//! in the recording is tried, and given back at once if it can be met: the program that made it had ended there.
+//!
+//! **Certified** are rows of the allocator that was recorded, if its twin reproduced the recording to the byte. Others are "rules
+//! only": played by the rules of the source, never compared with this run.
+//!
+//! Cost: O(requests) a row, and one at a time in memory.
+
+mod choices;
+mod export;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use crate::certify::{Certificate, Run, certify};
+use crate::event::{self, Event};
+use crate::snapshot::{Action, DeviceTrace, Snapshot};
+pub use choices::{Choice, choices};
+pub use export::export;
+use std::collections::HashMap;
+use strandline_twins::{Allocation, Counts, Device, Request, Twin};
+
+/// A step of a run, with blocks numbered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A block is asked for.
+    Allocate {
+        /// Its number.
+        block: u32,
+        /// Bytes.
+        size: u64,
+        /// The stream's handle.
+        stream: u64,
+    },
+    /// The program gives a block back, in the order of a stream.
+    Retire {
+        /// Its number.
+        block: u32,
+        /// The stream's handle.
+        stream: u64,
+    },
+    /// The last stream is done with a block; it is given back now if it was not before.
+    Free {
+        /// Its number.
+        block: u32,
+        /// The stream's handle.
+        stream: u64,
+    },
+    /// A request that the recorded allocator refused.
+    Refused {
+        /// Bytes.
+        size: u64,
+        /// The stream's handle.
+        stream: u64,
+    },
+}
+
+/// The requests of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Requests {
+    /// In order, each with its entry, line or event, counted from 1; 0: before the recording.
+    pub steps: Vec<(u32, Step)>,
+    /// Most bytes that were asked for and active at once: no allocator can be below.
+    pub peak_active: u64,
+    blocks: u32,
+    live: HashMap<u64, (u32, u64, u64)>,
+    active: u64,
+}
+
+impl Requests {
+    fn allocate(&mut self, at: u32, id: u64, size: u64, stream: u64) {
+        if self.live.contains_key(&id) {
+            self.free(at, id, stream);
+        }
+        let block = self.blocks;
+        self.blocks += 1;
+        self.live.insert(id, (block, size, stream));
+        self.active = self.active.saturating_add(size);
+        self.peak_active = self.peak_active.max(self.active);
+        self.steps.push((at, Step::Allocate { block, size, stream }));
+    }
+
+    fn retire(&mut self, at: u32, id: u64, stream: u64) {
+        if let Some(&(block, ..)) = self.live.get(&id) {
+            self.steps.push((at, Step::Retire { block, stream }));
+        }
+    }
+
+    fn free(&mut self, at: u32, id: u64, stream: u64) {
+        if let Some((block, size, _)) = self.live.remove(&id) {
+            self.active = self.active.saturating_sub(size);
+            self.steps.push((at, Step::Free { block, stream }));
+        }
+    }
+
+    /// The requests of a recorded device, the blocks that were live before its first entry first.
+    #[must_use]
+    pub fn of_device(device: &DeviceTrace, certificate: &Certificate) -> Self {
+        let mut requests = Self::default();
+        let start = Run::new(device, &certificate.settings, certificate.source);
+        let mut before: Vec<_> = start.live().iter().collect();
+        before.sort_by_key(|&(&address, _)| address);
+        for (&address, live) in before {
+            requests.allocate(0, address, live.requested, live.stream);
+            if live.pending {
+                requests.retire(0, address, live.stream);
+            }
+        }
+        for (index, entry) in device.entries.iter().enumerate() {
+            let at = u32::try_from(index + 1).unwrap_or(u32::MAX);
+            match entry.action {
+                Action::Alloc => requests.allocate(at, entry.address, entry.size, entry.stream),
+                Action::FreeRequested => requests.retire(at, entry.address, entry.stream),
+                Action::FreeCompleted => requests.free(at, entry.address, entry.stream),
+                Action::OutOfMemory => requests
+                    .steps
+                    .push((at, Step::Refused { size: entry.size, stream: entry.stream })),
+                _ => {}
+            }
+        }
+        requests
+    }
+
+    /// Adds an event of another trace.
+    pub fn push(&mut self, event: &Event) {
+        let (at, id, stream) = (event.line, event.id, u64::from(event.stream));
+        match event.action {
+            event::Action::Alloc | event::Action::Held => {
+                self.allocate(at, id, event.size, stream);
+            }
+            event::Action::Retire => self.retire(at, id, stream),
+            event::Action::Free => self.free(at, id, stream),
+            event::Action::Failure => {
+                self.steps.push((at, Step::Refused { size: event.size, stream }));
+            }
+        }
+    }
+}
+
+/// How one allocator did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// The allocator.
+    pub allocator: &'static str,
+    /// Its settings, in short.
+    pub settings: String,
+    /// What to paste, line by line; empty if there is nothing to set.
+    pub paste: Vec<String>,
+    /// Most bytes that it took from the device.
+    pub peak_reserved: u64,
+    /// Those, over the most bytes active.
+    pub over_active: f64,
+    /// Where a request was refused: the entry or line.
+    pub failed_at: Option<u32>,
+    /// What it did.
+    pub counts: Counts,
+    /// Whether its twin reproduced this recording.
+    pub certified: bool,
+    /// Whether these are the settings that the run was recorded with.
+    pub current: bool,
+}
+
+impl Row {
+    /// Whether every request was met.
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        self.failed_at.is_none()
+    }
+}
+
+/// A comparison.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    /// The certificate, if the trace is a snapshot.
+    pub certificate: Option<Certificate>,
+    /// The device's memory, if it is known, and how.
+    pub capacity: Option<(u64, &'static str)>,
+    /// Most bytes active at once.
+    pub peak_active: u64,
+    /// Requests.
+    pub steps: usize,
+    /// The rows, in the order of what the user can do today.
+    pub rows: Vec<Row>,
+}
+
+/// What a comparison is asked to do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// The device's memory in bytes.
+    pub capacity: Option<u64>,
+    /// Try values of numeric settings.
+    pub sweep: bool,
+}
+
+/// Compares allocators on a recorded device.
+#[must_use]
+pub fn compare_device(snapshot: &Snapshot, device: &DeviceTrace, options: Options) -> Comparison {
+    let mut peak = 0;
+    let (mut refused, mut memory) = (None, None);
+    let mut counts = Counts::default();
+    let certificate = certify(device, snapshot.recorded.as_ref(), &mut |run, moment| {
+        peak = peak.max(moment.reserved);
+        if options.capacity.is_some_and(|bytes| moment.reserved > bytes) {
+            refused = refused.or(Some(moment.entry));
+        }
+        counts = run.twin().counts();
+        let last = (moment.entry as usize).checked_sub(1).map(|at| device.entries[at]);
+        if let Some(entry) = last.filter(|e| e.action == Action::OutOfMemory) {
+            refused = refused.or(Some(moment.entry));
+            let had = moment.reserved.saturating_add(entry.address);
+            memory = memory.max((had > 0).then_some(had));
+        }
+    });
+    let requests = Requests::of_device(device, &certificate);
+    let capacity = match options.capacity {
+        Some(bytes) => Some((bytes, "as given")),
+        None => memory.map(|bytes| (bytes, "reserved and free at the recorded out-of-memory")),
+    };
+    let mut comparison = compare(&requests, capacity, Some(&certificate), options.sweep);
+    let recorded = Row {
+        allocator: "recorded run",
+        settings: certificate.settings.to_string(),
+        paste: Vec::new(),
+        peak_reserved: peak,
+        over_active: ratio(peak, requests.peak_active),
+        failed_at: refused,
+        counts,
+        certified: certificate.is_whole(),
+        current: true,
+    };
+    comparison.rows.insert(0, recorded);
+    comparison.certificate = Some(certificate);
+    comparison
+}
+
+/// Compares allocators on requests.
+#[must_use]
+pub fn compare(
+    requests: &Requests,
+    capacity: Option<(u64, &'static str)>,
+    certificate: Option<&Certificate>,
+    sweep: bool,
+) -> Comparison {
+    let bytes = capacity.map(|(bytes, _)| bytes);
+    let rows = choices(certificate.map(|c| &c.settings), bytes, requests.peak_active, sweep)
+        .into_iter()
+        .map(|mut choice| {
+            let mut device = Device::new(bytes);
+            let (peak_reserved, failed_at) = play(&mut *choice.twin, &mut device, requests);
+            Row {
+                allocator: choice.allocator,
+                settings: choice.settings,
+                paste: choice.paste,
+                peak_reserved,
+                over_active: ratio(peak_reserved, requests.peak_active),
+                failed_at,
+                counts: choice.twin.counts(),
+                certified: choice.recorded && certificate.is_some_and(Certificate::is_whole),
+                current: choice.current,
+            }
+        })
+        .collect();
+    Comparison {
+        certificate: None,
+        capacity,
+        peak_active: requests.peak_active,
+        steps: requests.steps.len(),
+        rows,
+    }
+}
+
+fn ratio(bytes: u64, of: u64) -> f64 {
+    if of == 0 { 1.0 } else { bytes as f64 / of as f64 }
+}
+
+/// Plays requests. Returns the most bytes reserved, and where the first request was refused; the run goes on without that block.
+fn play(twin: &mut dyn Twin, device: &mut Device, requests: &Requests) -> (u64, Option<u32>) {
+    let mut blocks: Vec<Option<Allocation>> = vec![None; requests.blocks as usize];
+    let mut retired = vec![false; requests.blocks as usize];
+    let (mut peak, mut failed) = (0, None);
+    for &(at, step) in &requests.steps {
+        match step {
+            Step::Allocate { block, size, stream } => {
+                match twin.allocate(Request { size, stream, pool: 0 }, device) {
+                    Ok(got) => blocks[block as usize] = Some(got),
+                    Err(_) => failed = failed.or(Some(at)),
+                }
+            }
+            Step::Refused { size, stream } => {
+                match twin.allocate(Request { size, stream, pool: 0 }, device) {
+                    Ok(got) => {
+                        peak = peak.max(twin.reserved());
+                        twin.free_requested(got.id, stream);
+                        twin.free_completed(got.id);
+                    }
+                    Err(_) => failed = failed.or(Some(at)),
+                }
+            }
+            Step::Retire { block, stream } => {
+                if let Some(got) = blocks[block as usize] {
+                    retired[block as usize] = true;
+                    twin.free_requested(got.id, stream);
+                }
+            }
+            Step::Free { block, stream } => {
+                if let Some(got) = blocks[block as usize].take() {
+                    if !retired[block as usize] {
+                        twin.free_requested(got.id, stream);
+                    }
+                    twin.free_completed(got.id);
+                }
+            }
+        }
+        peak = peak.max(twin.reserved());
+    }
+    (peak, failed)
+}

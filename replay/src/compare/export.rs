@@ -1,0 +1,237 @@
+//! A replayed run as a snapshot that PyTorch's own viewer reads: a pickle of protocol 2 with `segments` and `device_traces`.
+//!
+//! Entries carry the call stacks of the recorded entries that they replay. Frames are written once and referred to by the memo.
+
+use super::{Requests, Step};
+use crate::snapshot::{Action, DeviceTrace, Entry, Snapshot};
+use std::io::{self, Write};
+use strandline_twins::torch::{Settings, Torch};
+use strandline_twins::{
+    Allocation, Answer, BlockState, Device, Driver, Request, SegmentView, Twin,
+};
+
+/// A simulated device that writes down what it was asked.
+struct Recorder {
+    device: Device,
+    entries: Vec<Entry>,
+    stack: u32,
+}
+
+impl Recorder {
+    fn note(&mut self, action: Action, address: u64, size: u64, stream: u64) {
+        let time_us = self.entries.len() as u64;
+        self.entries.push(Entry { action, address, size, stream, time_us, stack: self.stack });
+    }
+}
+
+impl Driver for Recorder {
+    fn allocate(&mut self, size: u64, stream: u64) -> Answer {
+        let answer = self.device.allocate(size, stream);
+        if let Answer::Granted(address) = answer {
+            self.note(Action::SegmentAlloc, address, size, stream);
+        }
+        answer
+    }
+
+    fn free(&mut self, address: u64, size: u64, stream: u64) -> bool {
+        self.note(Action::SegmentFree, address, size, stream);
+        self.device.free(address, size, stream)
+    }
+
+    fn reserve(&mut self, page: u64, stream: u64) -> Option<(u64, u64)> {
+        self.device.reserve(page, stream)
+    }
+
+    fn map(&mut self, address: u64, size: u64, stream: u64) -> Answer {
+        let answer = self.device.map(address, size, stream);
+        if answer == Answer::Granted(address) {
+            self.note(Action::SegmentMap, address, size, stream);
+        }
+        answer
+    }
+
+    fn unmap(&mut self, address: u64, size: u64, stream: u64) -> bool {
+        self.note(Action::SegmentUnmap, address, size, stream);
+        self.device.unmap(address, size, stream)
+    }
+}
+
+/// Replays requests with PyTorch's twin and writes the run as a snapshot.
+///
+/// # Errors
+/// Writing fails.
+pub fn export(
+    snapshot: &Snapshot,
+    device: &DeviceTrace,
+    requests: &Requests,
+    settings: &Settings,
+    capacity: Option<u64>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let mut twin = Torch::new(settings.clone());
+    let mut driver = Recorder { device: Device::new(capacity), entries: Vec::new(), stack: 0 };
+    let mut blocks: Vec<Option<(Allocation, u64)>> = vec![None; requests.blocks as usize];
+    for &(at, step) in &requests.steps {
+        let recorded = (at as usize).checked_sub(1).and_then(|at| device.entries.get(at));
+        driver.stack = recorded.map_or(0, |entry| entry.stack);
+        match step {
+            Step::Allocate { size, stream, .. } | Step::Refused { size, stream } => {
+                match (twin.allocate(Request { size, stream, pool: 0 }, &mut driver), step) {
+                    (Ok(got), Step::Allocate { block, .. }) => {
+                        driver.note(Action::Alloc, got.address, size, stream);
+                        blocks[block as usize] = Some((got, size));
+                    }
+                    (Ok(got), _) => twin.free_completed(got.id),
+                    (Err(_), _) => driver.note(Action::OutOfMemory, 0, size, stream),
+                }
+            }
+            Step::Retire { block, stream } => {
+                if let Some((got, size)) = blocks[block as usize] {
+                    twin.free_requested(got.id, stream);
+                    driver.note(Action::FreeRequested, got.address, size, stream);
+                }
+            }
+            Step::Free { block, stream } => {
+                if let Some((got, size)) = blocks[block as usize].take() {
+                    twin.free_completed(got.id);
+                    driver.note(Action::FreeCompleted, got.address, size, stream);
+                }
+            }
+        }
+    }
+    let mut pickle = Pickle { out, memo: vec![None; snapshot.stacks.len()], next: 0 };
+    pickle.snapshot(snapshot, device.number, &driver.entries, &twin.segments())
+}
+
+struct Pickle<'w> {
+    out: &'w mut dyn Write,
+    /// Memo numbers of the lists of frames.
+    memo: Vec<Option<u32>>,
+    next: u32,
+}
+
+impl Pickle<'_> {
+    fn text(&mut self, text: &str) -> io::Result<()> {
+        let length = u32::try_from(text.len()).unwrap_or(0).to_le_bytes();
+        self.out.write_all(b"X")?;
+        self.out.write_all(&length)?;
+        self.out.write_all(text.as_bytes())
+    }
+
+    fn number(&mut self, value: u64) -> io::Result<()> {
+        // Nine bytes: two's complement, and never negative.
+        self.out.write_all(&[0x8a, 9])?;
+        self.out.write_all(&value.to_le_bytes())?;
+        self.out.write_all(&[0])
+    }
+
+    fn item(&mut self, key: &str, value: u64) -> io::Result<()> {
+        self.text(key)?;
+        self.number(value)
+    }
+
+    fn frames(&mut self, snapshot: &Snapshot, stack: u32) -> io::Result<()> {
+        self.text("frames")?;
+        if let Some(Some(memo)) = self.memo.get(stack as usize) {
+            self.out.write_all(b"j")?;
+            return self.out.write_all(&memo.to_le_bytes());
+        }
+        self.out.write_all(b"](")?;
+        for frame in snapshot.stacks.frames(stack) {
+            self.out.write_all(b"}(")?;
+            self.text("filename")?;
+            self.text(&frame.file)?;
+            self.item("line", frame.line.into())?;
+            self.text("name")?;
+            self.text(&frame.function)?;
+            self.out.write_all(b"u")?;
+        }
+        self.out.write_all(b"er")?;
+        self.out.write_all(&self.next.to_le_bytes())?;
+        if let Some(slot) = self.memo.get_mut(stack as usize) {
+            *slot = Some(self.next);
+        }
+        self.next += 1;
+        Ok(())
+    }
+
+    fn snapshot(
+        &mut self,
+        snapshot: &Snapshot,
+        device: u32,
+        entries: &[Entry],
+        segments: &[SegmentView],
+    ) -> io::Result<()> {
+        self.out.write_all(&[0x80, 2, b'}', b'('])?;
+        self.text("segments")?;
+        self.out.write_all(b"](")?;
+        for segment in segments {
+            self.segment(snapshot, device, segment)?;
+        }
+        self.out.write_all(b"e")?;
+        self.text("device_traces")?;
+        self.out.write_all(b"](")?;
+        for _ in 0..device {
+            self.out.write_all(b"]")?;
+        }
+        self.out.write_all(b"](")?;
+        for entry in entries {
+            self.out.write_all(b"}(")?;
+            self.text("action")?;
+            self.text(entry.action.word())?;
+            let of_oom = entry.action == Action::OutOfMemory;
+            self.item(if of_oom { "device_free" } else { "addr" }, entry.address)?;
+            self.item("size", entry.size)?;
+            self.item("stream", entry.stream)?;
+            self.item("time_us", entry.time_us)?;
+            self.frames(snapshot, entry.stack)?;
+            self.out.write_all(b"u")?;
+        }
+        self.out.write_all(b"eeu.")
+    }
+
+    fn segment(
+        &mut self,
+        snapshot: &Snapshot,
+        device: u32,
+        segment: &SegmentView,
+    ) -> io::Result<()> {
+        let sum =
+            |state| segment.blocks.iter().filter(|b| b.state == state).map(|b| b.size).sum::<u64>();
+        let allocated = sum(BlockState::Allocated);
+        self.out.write_all(b"}(")?;
+        self.item("device", device.into())?;
+        self.item("address", segment.address)?;
+        self.item("total_size", segment.size)?;
+        self.item("allocated_size", allocated)?;
+        self.item("active_size", allocated + sum(BlockState::Pending))?;
+        self.item("requested_size", segment.blocks.iter().map(|b| b.requested).sum())?;
+        self.item("stream", segment.stream)?;
+        self.text("segment_type")?;
+        self.text(if segment.small { "small" } else { "large" })?;
+        self.text("segment_pool_id")?;
+        self.number(0)?;
+        self.number(0)?;
+        self.out.write_all(&[0x86])?;
+        self.text("is_expandable")?;
+        self.out.write_all(&[if segment.page > 0 { 0x88 } else { 0x89 }])?;
+        self.frames(snapshot, 0)?;
+        self.text("blocks")?;
+        self.out.write_all(b"](")?;
+        for block in &segment.blocks {
+            self.out.write_all(b"}(")?;
+            self.item("address", block.address)?;
+            self.item("size", block.size)?;
+            self.item("requested_size", block.requested)?;
+            self.text("state")?;
+            self.text(match block.state {
+                BlockState::Allocated => "active_allocated",
+                BlockState::Pending => "active_pending_free",
+                BlockState::Free => "inactive",
+            })?;
+            self.frames(snapshot, 0)?;
+            self.out.write_all(b"u")?;
+        }
+        self.out.write_all(b"eu")
+    }
+}

@@ -1,0 +1,183 @@
+//! The comparison for people and programs: a table, the line to paste, and what it is worth.
+
+use super::{Comparison, Row};
+use crate::size::Bytes;
+use core::fmt::Write;
+use serde_json::{Value, json};
+
+impl Comparison {
+    /// The row to recommend: of those that meet every request, the one with the fewest bytes; certified ones go before others, and nothing
+    /// is recommended that takes as much as the current settings do.
+    #[must_use]
+    pub fn best(&self) -> Option<&Row> {
+        let current = self.current();
+        let better = |row: &&Row| {
+            !row.current
+                && !row.paste.is_empty()
+                && row.is_ok()
+                && current.is_none_or(|c| !c.is_ok() || row.peak_reserved < c.peak_reserved)
+        };
+        self.rows.iter().filter(better).min_by_key(|row| (!row.certified, row.peak_reserved))
+    }
+
+    /// What the run would have taken with the settings it had: from an unused allocator, as all other rows.
+    #[must_use]
+    pub fn current(&self) -> Option<&Row> {
+        self.rows.iter().rev().find(|row| row.current)
+    }
+
+    /// Whether nothing fits: neither the current settings nor any other row.
+    #[must_use]
+    pub fn is_hopeless(&self) -> bool {
+        !self.rows.iter().any(Row::is_ok)
+    }
+
+    /// As JSON: the keys are stable.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        json!({
+            "certificate": self.certificate.as_ref().map_or_else(
+                || json!({ "whole": false, "settings": null, "notes": ["rules only: the trace carries no segments"] }),
+                crate::certify::Certificate::to_json,
+            ),
+            "compare": {
+                "capacity_bytes": self.capacity.map(|(bytes, _)| bytes),
+                "peak_active_bytes": self.peak_active,
+                "steps": self.steps,
+                "best": self.best().map(|row| json!({ "allocator": row.allocator, "settings": row.settings, "paste": row.paste.join("\n") })),
+                "rows": self.rows.iter().map(|row| json!({
+                    "allocator": row.allocator,
+                    "settings": row.settings,
+                    "paste": row.paste.join("\n"),
+                    "peak_reserved_bytes": row.peak_reserved,
+                    "over_active": row.over_active,
+                    "ok": row.is_ok(),
+                    "failed_at": row.failed_at,
+                    "certified": row.certified,
+                    "current": row.current,
+                    "grants": row.counts.grants,
+                    "returns": row.counts.returns,
+                    "sweeps": row.counts.sweeps,
+                    "moved": row.counts.moved,
+                    "waits": row.counts.waits,
+                })).collect::<Vec<_>>(),
+            },
+        })
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn to_text(&self, file: &str) -> String {
+        let mut out = String::new();
+        // Writing to a string does not fail.
+        let _ = self.write(&mut out, file);
+        out
+    }
+
+    fn write(&self, out: &mut String, file: &str) -> core::fmt::Result {
+        self.recommend(out)?;
+        match &self.certificate {
+            Some(certificate) => writeln!(out, "{}.\n", certificate.verdict())?,
+            None => writeln!(
+                out,
+                "rules only: this trace carries no segments, so no model could be compared with the recorded run.\n"
+            )?,
+        }
+        writeln!(out, "trace       {file}: {} requests and frees", self.steps)?;
+        if let Some((bytes, how)) = self.capacity {
+            writeln!(out, "device      {} ({how})", Bytes(bytes))?;
+        }
+        writeln!(out, "peak active {}: no allocator can be below\n", Bytes(self.peak_active))?;
+        let settings = self.rows.iter().map(|row| row.settings.len()).max().unwrap_or(8).min(52);
+        writeln!(
+            out,
+            "{:<14}{:<settings$}  {:>12} {:>7}  {:<16}{:>9}{:>8}{:>7}{:>8}",
+            "allocator", "settings", "reserved", "over", "", "segments", "sweeps", "waits", "moved"
+        )?;
+        for row in &self.rows {
+            let fits = match row.failed_at {
+                Some(at) => format!("fails at {at}"),
+                None => "fits".to_owned(),
+            };
+            writeln!(
+                out,
+                "{:<14}{:<settings$}  {:>12} {:>6.2}x  {fits:<16}{:>9}{:>8}{:>7}{:>8}{}{}",
+                row.allocator,
+                row.settings,
+                Bytes(row.peak_reserved).to_string(),
+                row.over_active,
+                row.counts.grants,
+                row.counts.sweeps,
+                row.counts.waits,
+                row.counts.moved,
+                if row.certified { "" } else { "  rules only" },
+                if row.current { "  (current)" } else { "" },
+            )?;
+        }
+        if self.certificate.is_some() {
+            writeln!(
+                out,
+                "\nThe recorded run begins with what was cached before its first entry; the other rows begin with an unused allocator."
+            )?;
+        }
+        Ok(())
+    }
+
+    fn recommend(&self, out: &mut String) -> core::fmt::Result {
+        let Some(best) = self.best() else {
+            return match self.current() {
+                Some(row) if row.is_ok() => {
+                    writeln!(
+                        out,
+                        "nothing to change: no setting that was tried takes less than the current ones."
+                    )
+                }
+                _ if self.is_hopeless() => {
+                    writeln!(out, "FAILED: nothing that was tried fits.")
+                }
+                _ => writeln!(out, "nothing to recommend."),
+            };
+        };
+        let against = match self.current() {
+            Some(now) if !now.is_ok() => format!(
+                "where the current settings fail at entry {}",
+                now.failed_at.unwrap_or_default()
+            ),
+            Some(now) => format!(
+                "{} less than the current settings, {:.1} %",
+                Bytes(now.peak_reserved - best.peak_reserved),
+                100.0 * (1.0 - best.peak_reserved as f64 / now.peak_reserved.max(1) as f64)
+            ),
+            None => format!("{:.2}x of what was active", best.over_active),
+        };
+        writeln!(
+            out,
+            "{}: {} reserved, {against}. To paste:",
+            best.allocator,
+            Bytes(best.peak_reserved)
+        )?;
+        for line in &best.paste {
+            writeln!(out, "    {line}")?;
+        }
+        if let Some(now) = self.current() {
+            let calls = |row: &Row| row.counts.grants + row.counts.returns;
+            writeln!(
+                out,
+                "It costs {} calls of the driver (now {}), {} sweeps (now {}) and {} waits (now {}).",
+                calls(best),
+                calls(now),
+                best.counts.sweeps,
+                now.counts.sweeps,
+                best.counts.waits,
+                now.counts.waits
+            )?;
+        }
+        if !best.certified {
+            writeln!(
+                out,
+                "NOT certified: by the rules of its source alone; try it before you rely on it."
+            )?;
+        }
+        Ok(())
+    }
+}

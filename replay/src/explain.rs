@@ -1,0 +1,202 @@
+//! What happened in a recorded run: the peaks, each out-of-memory, who held the memory, and who kept the rest from being of use.
+//!
+//! ```text
+//!   Run ─▶ moments ─▶ peaks, refusals with a verdict each
+//!    └──▶ again, up to the entry in question ─▶ unused bytes by kind, holders, pinners
+//! ```
+//!
+//! **Unused bytes** are reserved and nobody's: `rounding` within allocated blocks, `waiting` for streams, and free blocks, which are
+//! seen from the stream of the entry in question: of `private_pools`, of `other_streams`, `whole_segments` (whole pages of
+//! expandable ones) that could go back to the device at once, or `inside_segments` beside something live.
+//!
+//! **Verdicts.** A request was refused for *shortage* if live and asked bytes exceed what the process had and the device had free. It
+//! was *another process* if they do so now and did not before: the process itself has had more of this device. Otherwise
+//! they would have fitted, packed: *fragmentation*, or *another pool* if the free bytes of its own stream's pool with those of the
+//! device are too few.
+//!
+//! **A line pins** free bytes if they would be returned or joined were its blocks elsewhere: all free bytes of a segment that
+//! nothing else lives in, and free blocks on both sides of a run of its blocks.
+//!
+//! Cost: two runs; O(blocks) for each of the first [`MOST_REFUSALS`] refusals.
+
+mod json;
+mod state;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use crate::certify::{Certificate, Moment, Run, certify};
+use crate::series::{Sample, Timeline};
+use crate::snapshot::{Action, DeviceTrace, Snapshot};
+pub use state::{Holder, Pinner, Unused};
+
+/// Refusals that are looked at one by one.
+pub const MOST_REFUSALS: usize = 64;
+
+/// Why a request was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// Live and asked bytes exceed the memory there was.
+    Shortage,
+    /// They would have fitted, packed.
+    Fragmentation,
+    /// The free bytes are in other streams' pools, or private ones.
+    OtherPool,
+    /// Somebody else took memory that the process had before.
+    OtherProcess,
+}
+
+impl Verdict {
+    /// The key's value.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Shortage => "shortage",
+            Self::Fragmentation => "fragmentation",
+            Self::OtherPool => "other_pool",
+            Self::OtherProcess => "other_process",
+        }
+    }
+}
+
+/// A request that was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The device.
+    pub device: u32,
+    /// Bytes at that moment; its entry is the refusal's.
+    pub moment: Moment,
+    /// Bytes asked for.
+    pub requested: u64,
+    /// Bytes that the device had free, as recorded.
+    pub device_free: u64,
+    /// The largest free block of any pool.
+    pub largest_hole: u64,
+    /// Free bytes that the request's own stream and pool had.
+    pub own_free: u64,
+    /// Why.
+    pub verdict: Verdict,
+}
+
+/// Which entry is looked at closely, and why that one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Focus {
+    /// The one that was asked for.
+    Asked,
+    /// The first refusal.
+    Refusal,
+    /// The peak of the allocated bytes.
+    Peak,
+    /// The end: there is no trace.
+    End,
+}
+
+impl Focus {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Asked => "as asked for",
+            Self::Refusal => "the first out-of-memory",
+            Self::Peak => "the peak of the allocated bytes",
+            Self::End => "the state at the end; there is no trace",
+        }
+    }
+}
+
+/// A recorded run, explained.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// The device.
+    pub device: u32,
+    /// Devices in the file.
+    pub devices: usize,
+    /// Entries of the device's trace.
+    pub entries: usize,
+    /// How far the twin reproduces the run.
+    pub certificate: Certificate,
+    /// The moments of the most allocated, active and reserved bytes.
+    pub peaks: [Moment; 3],
+    /// Refusals, the first [`MOST_REFUSALS`].
+    pub refusals: Vec<Refusal>,
+    /// All refusals.
+    pub refusals_total: u64,
+    /// The moment that is looked at closely.
+    pub at: Moment,
+    /// Why that one.
+    pub focus: Focus,
+    /// Reserved bytes that nobody used then.
+    pub unused: Unused,
+    /// Bytes by source line, most first.
+    pub holders: Vec<Holder>,
+    /// Bytes by call stack, most first.
+    pub stacks: Vec<Holder>,
+    /// Lines that pin free bytes, most first.
+    pub pinners: Vec<Pinner>,
+    /// The run, for a picture: reserved (as committed), active (as reserved), allocated (as live) and pending bytes.
+    pub timeline: Timeline,
+}
+
+/// Explains one device's run: at `entry` (counted from 1) if that is given.
+pub fn explain(snapshot: &Snapshot, device: &DeviceTrace, entry: Option<u32>) -> Explanation {
+    let mut peaks = [Moment::default(); 3];
+    let (mut refusals, mut refusals_total) = (Vec::new(), 0);
+    // What the process had at once, the device's free bytes included: the device has at least that.
+    let mut had = 0;
+    let mut timeline = Timeline::new();
+    let certificate = certify(device, snapshot.recorded.as_ref(), &mut |run, moment| {
+        let of = |m: &Moment| [m.allocated, m.active, m.reserved];
+        for (index, peak) in peaks.iter_mut().enumerate() {
+            if of(&moment)[index] > of(peak)[index] {
+                *peak = moment;
+            }
+        }
+        had = had.max(moment.reserved);
+        if moment.entry > 0 {
+            timeline.push(
+                moment.entry.into(),
+                Sample {
+                    committed: moment.reserved,
+                    reserved: moment.active,
+                    live: moment.allocated,
+                    pending: moment.active.saturating_sub(moment.allocated),
+                    slabs: 0,
+                },
+            );
+        }
+        let last = (moment.entry as usize).checked_sub(1).map(|at| device.entries[at]);
+        if let Some(entry) = last.filter(|e| e.action == Action::OutOfMemory) {
+            refusals_total += 1;
+            if refusals.len() < MOST_REFUSALS {
+                refusals.push(state::refusal(run, device.number, moment, entry, had));
+            }
+            had = had.max(moment.reserved.saturating_add(entry.address));
+        }
+    });
+    let (focus, at) = match (entry, refusals.first()) {
+        (Some(entry), _) => (Focus::Asked, entry),
+        // The refusal's own entry changes nothing.
+        (None, Some(refusal)) => (Focus::Refusal, refusal.moment.entry),
+        (None, None) if device.entries.is_empty() => (Focus::End, 0),
+        (None, None) => (Focus::Peak, peaks[0].entry),
+    };
+    let mut run = Run::new(device, &certificate.settings, certificate.source);
+    while run.moment().entry < at && run.step() {}
+    let at = run.moment();
+    let stream = device.entries.get((at.entry as usize).saturating_sub(1)).map_or(0, |e| e.stream);
+    let (holders, stacks) = state::holders(&run, &snapshot.stacks);
+    Explanation {
+        device: device.number,
+        devices: snapshot.devices.len(),
+        entries: device.entries.len(),
+        peaks,
+        refusals,
+        refusals_total,
+        at,
+        focus,
+        unused: state::unused(&run, stream),
+        holders,
+        stacks,
+        pinners: state::pinners(&run, &snapshot.stacks),
+        timeline,
+        certificate,
+    }
+}

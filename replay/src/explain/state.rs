@@ -1,0 +1,260 @@
+//! What a run's state at one moment tells: unused bytes, holders, pinners, and why a request was refused.
+
+use super::{Moment, Refusal, Run, Verdict};
+use crate::certify::Live;
+use crate::snapshot::Entry;
+use crate::snapshot::stacks::{NO_STACK, Stacks};
+use std::collections::{BTreeMap, HashMap};
+use strandline_twins::{BlockState, BlockView, SegmentView, Twin};
+
+/// Reserved bytes that nobody uses, by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unused {
+    /// Within allocated blocks: what they exceed their requests by.
+    pub rounding: u64,
+    /// Free, beside something live.
+    pub inside_segments: u64,
+    /// Free, and could go back to the device.
+    pub whole_segments: u64,
+    /// Given back by the program, in use by a stream.
+    pub waiting: u64,
+    /// Free, for other streams only.
+    pub other_streams: u64,
+    /// Free, for private pools only.
+    pub private_pools: u64,
+}
+
+impl Unused {
+    /// All of it.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        [
+            self.rounding,
+            self.inside_segments,
+            self.whole_segments,
+            self.waiting,
+            self.other_streams,
+            self.private_pools,
+        ]
+        .iter()
+        .fold(0, |sum, &bytes| sum.saturating_add(bytes))
+    }
+}
+
+/// Who holds memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The source line; of a stack, all its frames, the innermost first.
+    pub line: String,
+    /// Bytes of its blocks.
+    pub bytes: u64,
+    /// How many.
+    pub blocks: u64,
+    /// Its largest block, in bytes.
+    pub largest: u64,
+    /// The entry of its oldest block's allocation; 0: before the recording.
+    pub oldest: u32,
+    /// The entry of its youngest block's allocation.
+    pub youngest: u32,
+}
+
+/// Who keeps free bytes from being returned or joined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pinner {
+    /// The source line.
+    pub line: String,
+    /// Bytes of its blocks that do so.
+    pub bytes: u64,
+    /// Bytes that would come free.
+    pub pinned: u64,
+    /// How many blocks do so.
+    pub blocks: u64,
+}
+
+/// What is known of memory that the recording found allocated.
+const BEFORE: &str = "(allocated before the recording began)";
+
+/// A holder's identity: a line or stack, or why there is none.
+fn name(live: &Live, number: Option<u32>, text: impl FnOnce(u32) -> String) -> String {
+    match number {
+        Some(number) => text(number),
+        None if live.entry == 0 => BEFORE.to_owned(),
+        None => NO_STACK.to_owned(),
+    }
+}
+
+pub(super) fn holders(run: &Run<'_>, stacks: &Stacks) -> (Vec<Holder>, Vec<Holder>) {
+    let mut lines: HashMap<(Option<u32>, bool), (Holder, Live)> = HashMap::new();
+    let mut whole: HashMap<(Option<u32>, bool), (Holder, Live)> = HashMap::new();
+    for live in run.live().values().filter(|live| !live.pending) {
+        let line = stacks.line(live.stack);
+        let stack = (live.stack > 0).then_some(live.stack);
+        for (table, key) in [(&mut lines, line), (&mut whole, stack)] {
+            let nameless = key.is_none() && live.entry == 0;
+            let (holder, _) = table.entry((key, nameless)).or_insert_with(|| {
+                let new = Holder {
+                    line: String::new(),
+                    bytes: 0,
+                    blocks: 0,
+                    largest: 0,
+                    oldest: live.entry,
+                    youngest: live.entry,
+                };
+                (new, *live)
+            });
+            holder.bytes = holder.bytes.saturating_add(live.size);
+            holder.blocks += 1;
+            holder.largest = holder.largest.max(live.size);
+            holder.oldest = holder.oldest.min(live.entry);
+            holder.youngest = holder.youngest.max(live.entry);
+        }
+    }
+    let lines = lines.into_iter().map(|((key, _), (holder, live))| {
+        let line = name(&live, key, |line| stacks.line_name(Some(line)));
+        Holder { line, ..holder }
+    });
+    let whole = whole.into_iter().map(|((key, _), (holder, live))| {
+        let line = name(&live, key, |stack| {
+            let frames: Vec<String> = stacks.frames(stack).map(ToString::to_string).collect();
+            frames.join("\n")
+        });
+        Holder { line, ..holder }
+    });
+    let sorted = |holders: &mut Vec<Holder>| {
+        holders.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.line.cmp(&b.line)));
+    };
+    let (mut lines, mut whole): (Vec<Holder>, Vec<Holder>) = (lines.collect(), whole.collect());
+    sorted(&mut lines);
+    sorted(&mut whole);
+    (lines, whole)
+}
+
+/// The bytes of a free block that could go back to the device.
+fn returnable(segment: &SegmentView, block: &BlockView) -> u64 {
+    if segment.page == 0 {
+        return if segment.blocks.len() == 1 { block.size } else { 0 };
+    }
+    let begin = (block.address - segment.base).next_multiple_of(segment.page);
+    let end = (block.address + block.size - segment.base) / segment.page * segment.page;
+    end.saturating_sub(begin)
+}
+
+pub(super) fn unused(run: &Run<'_>, stream: u64) -> Unused {
+    let mut unused = Unused::default();
+    for segment in run.twin().segments() {
+        for block in &segment.blocks {
+            match block.state {
+                BlockState::Allocated => {
+                    unused.rounding += block.size.saturating_sub(block.requested)
+                }
+                BlockState::Pending => unused.waiting += block.size,
+                BlockState::Free if segment.pool > 0 => unused.private_pools += block.size,
+                BlockState::Free if segment.stream != stream => unused.other_streams += block.size,
+                BlockState::Free => {
+                    let whole = returnable(&segment, block);
+                    unused.whole_segments += whole;
+                    unused.inside_segments += block.size - whole;
+                }
+            }
+        }
+    }
+    unused
+}
+
+pub(super) fn refusal(
+    run: &Run<'_>,
+    device: u32,
+    moment: Moment,
+    entry: Entry,
+    had: u64,
+) -> Refusal {
+    let small = entry.size <= strandline_twins::torch::settings::SMALL_SIZE;
+    let (mut largest_hole, mut own_free) = (0, 0u64);
+    for segment in run.twin().segments() {
+        for block in segment.blocks.iter().filter(|b| b.state == BlockState::Free) {
+            largest_hole = largest_hole.max(block.size);
+            if (segment.stream, segment.pool, segment.small) == (entry.stream, 0, small) {
+                own_free = own_free.saturating_add(block.size);
+            }
+        }
+    }
+    let (requested, device_free) = (entry.size, entry.address);
+    let need = moment.active.saturating_add(requested);
+    let have = moment.reserved.saturating_add(device_free);
+    let verdict = if need > have {
+        if need <= had { Verdict::OtherProcess } else { Verdict::Shortage }
+    } else if own_free.saturating_add(device_free) < requested {
+        Verdict::OtherPool
+    } else {
+        Verdict::Fragmentation
+    };
+    Refusal { device, moment, requested, device_free, largest_hole, own_free, verdict }
+}
+
+pub(super) fn pinners(run: &Run<'_>, stacks: &Stacks) -> Vec<Pinner> {
+    // Per line: its pinning blocks, and the free blocks that they pin, each counted once.
+    let mut lines: HashMap<String, (u64, u64, BTreeMap<u64, u64>)> = HashMap::new();
+    for segment in run.twin().segments() {
+        let owner = |block: &BlockView| {
+            let live = run.live().get(&block.address);
+            live.map_or_else(
+                || NO_STACK.to_owned(),
+                |live| name(live, stacks.line(live.stack), |line| stacks.line_name(Some(line))),
+            )
+        };
+        // Runs of live blocks of one line, with what is free before and after.
+        let mut free_before: Option<&BlockView> = None;
+        let mut run_of: Option<(String, u64, u64, Option<&BlockView>)> = None;
+        let mut runs = Vec::new();
+        for block in &segment.blocks {
+            if block.state == BlockState::Free {
+                if let Some(run) = run_of.take() {
+                    runs.push((run, Some(block)));
+                }
+                free_before = Some(block);
+                continue;
+            }
+            let line = owner(block);
+            run_of = match run_of.take() {
+                Some((of, bytes, blocks, before)) if of == line => {
+                    Some((of, bytes + block.size, blocks + 1, before))
+                }
+                Some(other) => {
+                    runs.push((other, None));
+                    Some((line, block.size, 1, None))
+                }
+                None => Some((line, block.size, 1, free_before.take())),
+            };
+            free_before = None;
+        }
+        if let Some(run) = run_of {
+            runs.push((run, None));
+        }
+        let alone = runs.iter().all(|(run, _)| run.0 == runs[0].0.0) && segment.page == 0;
+        for ((line, bytes, blocks, before), after) in runs {
+            let pinned: Vec<&BlockView> = match (before, after) {
+                (before, after) if alone => before.into_iter().chain(after).collect(),
+                (Some(before), Some(after)) => vec![before, after],
+                _ => continue,
+            };
+            if pinned.is_empty() {
+                continue;
+            }
+            let entry = lines.entry(line).or_default();
+            entry.0 += bytes;
+            entry.1 += blocks;
+            entry.2.extend(pinned.iter().map(|block| (block.address, block.size)));
+        }
+    }
+    let mut pinners: Vec<Pinner> = lines
+        .into_iter()
+        .map(|(line, (bytes, blocks, free))| Pinner {
+            line,
+            bytes,
+            pinned: free.values().sum(),
+            blocks,
+        })
+        .collect();
+    pinners.sort_by(|a, b| b.pinned.cmp(&a.pinned).then_with(|| a.line.cmp(&b.line)));
+    pinners
+}

@@ -1,0 +1,212 @@
+//! The explanation for people: the verdict first.
+
+use super::{Explanation, Refusal, Verdict};
+use crate::certify::Certificate;
+use crate::size::Bytes;
+use core::fmt::{self, Write};
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (asked, free) = (Bytes(self.requested), Bytes(self.device_free));
+        let (active, reserved) = (Bytes(self.moment.active), Bytes(self.moment.reserved));
+        let hole = Bytes(self.largest_hole);
+        match self.verdict {
+            Verdict::Shortage => write!(
+                f,
+                "shortage: {asked} were asked for with {active} in use; the process had {reserved} and the device {free} more. \
+                 No setting helps: use less, or a larger device"
+            ),
+            Verdict::Fragmentation => write!(
+                f,
+                "fragmentation: {asked} were asked for, {} of the {reserved} reserved were free, but in pieces of at most {hole}; \
+                 the device had {free} more. `strandline compare` shows which setting would have saved it",
+                Bytes(self.moment.reserved.saturating_sub(self.moment.active))
+            ),
+            Verdict::OtherPool => write!(
+                f,
+                "held by another pool: {asked} were asked for; {} were free, of which only {} in the pool of the request's stream; \
+                 the device had {free} more",
+                Bytes(self.moment.reserved.saturating_sub(self.moment.active)),
+                Bytes(self.own_free)
+            ),
+            Verdict::OtherProcess => write!(
+                f,
+                "held by another process: {asked} were asked for with {active} in use; the process had {reserved} and the device only \
+                 {free} more, though this process has had more of it before"
+            ),
+        }
+    }
+}
+
+impl Certificate {
+    /// One line: what the model is worth on this recording.
+    #[must_use]
+    pub fn verdict(&self) -> String {
+        let settings = match self.source {
+            crate::certify::Source::File => format!("settings of the file: {}", self.settings),
+            other => format!("settings {}: {}", other.word(), self.settings),
+        };
+        if self.is_whole() {
+            return format!(
+                "certified: the model reproduces the recorded run to the byte ({settings})"
+            );
+        }
+        if self.addresses.of == 0 {
+            return format!("not certified: the trace has no allocation to compare ({settings})");
+        }
+        match &self.first_difference {
+            Some(d) => {
+                format!(
+                    "NOT certified: first difference at entry {}: {} ({settings})",
+                    d.entry, d.what
+                )
+            }
+            None => format!("not certified: nothing could be compared ({settings})"),
+        }
+    }
+
+    fn scores(&self) -> String {
+        let mut parts = vec![format!("addresses {}", self.addresses)];
+        for (what, score) in [
+            ("new segments", self.segments),
+            ("maps", self.maps),
+            ("freed segments", self.frees),
+            ("unmaps", self.unmaps),
+            ("sweeps", self.sweeps),
+        ] {
+            if score.of > 0 {
+                parts.push(format!("{what} {score}"));
+            }
+        }
+        parts.join(", ")
+    }
+}
+
+impl Explanation {
+    /// The report, with at most `top` holders and pinners.
+    #[must_use]
+    pub fn to_text(&self, file: &str, top: usize) -> String {
+        let mut out = String::new();
+        // Writing to a string does not fail.
+        let _ = self.write(&mut out, file, top);
+        out
+    }
+
+    fn write(&self, out: &mut String, file: &str, top: usize) -> fmt::Result {
+        let [allocated, active, reserved] = self.peaks;
+        match self.refusals.first() {
+            Some(refusal) => {
+                writeln!(
+                    out,
+                    "OUT OF MEMORY at entry {} (device {}): {refusal}.",
+                    refusal.moment.entry, self.device
+                )?;
+            }
+            None => writeln!(
+                out,
+                "no out-of-memory: at most {} allocated, {} reserved (device {}).",
+                Bytes(allocated.allocated),
+                Bytes(reserved.reserved),
+                self.device
+            )?,
+        }
+        writeln!(out, "{}.\n", self.certificate.verdict())?;
+        writeln!(
+            out,
+            "snapshot    {file}: device {} of {}, {} entries",
+            self.device, self.devices, self.entries
+        )?;
+        writeln!(out, "reproduced  {}", self.certificate.scores())?;
+        for note in &self.certificate.notes {
+            writeln!(out, "            note: {note}")?;
+        }
+        writeln!(out, "\nbytes                 peak    at entry")?;
+        for (name, bytes, entry) in [
+            ("allocated", allocated.allocated, allocated.entry),
+            ("active", active.active, active.entry),
+            ("reserved", reserved.reserved, reserved.entry),
+        ] {
+            writeln!(out, "  {name:<12}{:>12}{entry:>12}", Bytes(bytes).to_string())?;
+        }
+        if self.refusals_total > 1 {
+            writeln!(out, "\n{} requests were refused:", self.refusals_total)?;
+            for refusal in self.refusals.iter().take(top) {
+                writeln!(out, "  entry {}: {refusal}", refusal.moment.entry)?;
+            }
+        }
+        let at = self.at;
+        writeln!(
+            out,
+            "\nat entry {} ({}): {} allocated, {} active, {} reserved",
+            at.entry,
+            self.focus.words(),
+            Bytes(at.allocated),
+            Bytes(at.active),
+            Bytes(at.reserved)
+        )?;
+        let unused = self.unused;
+        writeln!(out, "\nreserved and unused: {}", Bytes(unused.total()))?;
+        for (bytes, what) in [
+            (unused.rounding, "rounding inside blocks"),
+            (unused.inside_segments, "holes inside segments"),
+            (
+                unused.whole_segments,
+                "whole cached segments, which empty_cache or a sweep gives back",
+            ),
+            (unused.waiting, "freed, waiting for streams (record_stream)"),
+            (unused.other_streams, "free in other streams' pools"),
+            (unused.private_pools, "free in private pools (graphs, MemPool)"),
+        ] {
+            if bytes > 0 {
+                writeln!(out, "  {:>12}  {what}", Bytes(bytes).to_string())?;
+            }
+        }
+        writeln!(out, "\nwho holds it, by source line")?;
+        for h in self.holders.iter().take(top) {
+            writeln!(
+                out,
+                "  {:>12}  {} blocks, the largest {}, allocated at entries {} to {}  {}",
+                Bytes(h.bytes).to_string(),
+                h.blocks,
+                Bytes(h.largest),
+                h.oldest,
+                h.youngest,
+                h.line
+            )?;
+        }
+        more(out, self.holders.len(), top)?;
+        writeln!(out, "\nby call stack, innermost first")?;
+        for h in self.stacks.iter().take(top.min(3)) {
+            writeln!(out, "  {:>12}  {} blocks", Bytes(h.bytes).to_string(), h.blocks)?;
+            for frame in h.line.lines().take(12) {
+                writeln!(out, "                {frame}")?;
+            }
+        }
+        if !self.pinners.is_empty() {
+            writeln!(
+                out,
+                "\nwho pins the waste: free bytes that would be returned or joined if the line's blocks were elsewhere"
+            )?;
+            for p in self.pinners.iter().take(top) {
+                writeln!(
+                    out,
+                    "  {:>12}  by {} in {} blocks  {}",
+                    Bytes(p.pinned).to_string(),
+                    Bytes(p.bytes),
+                    p.blocks,
+                    p.line
+                )?;
+            }
+            more(out, self.pinners.len(), top)?;
+        }
+        Ok(())
+    }
+}
+
+fn more(out: &mut String, all: usize, shown: usize) -> fmt::Result {
+    if all > shown {
+        writeln!(out, "                … and {} more (--top N)", all - shown)
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,5 @@
+//! RMM, the RAPIDS Memory Manager: `pool_memory_resource`.
+
+mod pool;
+
+pub use pool::{Pool, PoolSettings};
