@@ -54,7 +54,7 @@ mod pending;
 pub use batch::{Answers, Held};
 
 use elastic::Holes;
-use engine::{Ask, Engine, Seek};
+use engine::{Ask, Engine, Seek, Untouched};
 use heap::{BlockDeath, Taken};
 
 /// What may merge with what when a block is freed.
@@ -237,7 +237,7 @@ impl TlsfPool {
     }
 
     /// Gives a slab back that is out of the heap. What the provider does not take serves on.
-    fn give_slab_back(&self, slab: Slab) -> Result<(), SlabError> {
+    fn give_slab_back(&self, (slab, untouched): (Slab, Untouched)) -> Result<(), SlabError> {
         match self.host.provider.release(slab.id) {
             Ok(()) => {
                 self.emit(&Event::SlabReleased { pool: self.id, slab: slab.id });
@@ -247,7 +247,7 @@ impl TlsfPool {
                 // There was room for it before.
                 let mut state = self.state.lock();
                 if let Ok(region) = state.engine.add_region(slab.size) {
-                    state.engine.touch_region(region);
+                    state.engine.set_untouched(region, untouched);
                     state.add_slab(region, slab);
                 }
                 Err(error)
@@ -760,13 +760,14 @@ impl Pool for TlsfPool {
                 continue;
             }
             if engine.is_empty(region) {
-                if keeps(slab.size) {
-                    // It stays.
-                } else if engine.remove_region(region, &*self.host.progress).is_some() {
-                    *slot = None;
-                    stats.slabs -= 1;
-                    empty.push(slab);
-                    continue;
+                if !keeps(slab.size) {
+                    let untouched = engine.untouched(region);
+                    if engine.remove_region(region, &*self.host.progress).is_some() {
+                        *slot = None;
+                        stats.slabs -= 1;
+                        empty.push((slab, untouched));
+                        continue;
+                    }
                 }
             }
             largest = largest.max(slab.size);
@@ -774,8 +775,9 @@ impl Pool for TlsfPool {
         *largest_slab = largest;
         drop(state);
         for slab in empty {
+            let size = slab.0.size;
             match self.give_slab_back(slab) {
-                Ok(()) => bytes += slab.size,
+                Ok(()) => bytes += size,
                 Err(error) => failure = failure.or(Some(error)),
             }
         }

@@ -300,10 +300,11 @@ impl Oracle {
     /// The most bytes that have memory side by side in a slab at hand.
     pub(crate) fn largest_slab(&self) -> u64 {
         let stretches = self.slabs.iter().flat_map(|slab| {
-            let (mut start, mut begin) = (0, 0);
+            let mut begin = 0;
             slab.segments.iter().map(move |segment| {
-                begin = if segment.holder == HOLE { segment.end } else { start.max(begin) };
-                start = segment.end;
+                if segment.holder == HOLE {
+                    begin = segment.end;
+                }
                 segment.end - begin
             })
         });

@@ -19,7 +19,8 @@
 //! Linear in the holes, and, where granules are given back, in the clean blocks that have any. A request that finds memory
 //! comes nowhere near here.
 
-use super::heap::{CLEAN, Heap};
+use super::engine::Untouched;
+use super::heap::{CLEAN, Heap, Virgin};
 use super::{Found, MAX_GROWTHS, Slab, State, TlsfPool};
 use crate::inspect::Event;
 use crate::offset::tlsf::{BlockId, Need, RegionId};
@@ -225,7 +226,8 @@ impl Holes {
             let at = clean.partition_point(|&(units, ..)| u64::from(units) < left);
             let (units, _, from, block) = clean.remove(at.min(clean.len() - 1));
             // The end of it: what is free stays one with what is below.
-            let some = left.next_multiple_of(u64::from(self.step)).min(u64::from(units)) as u32;
+            let some = left.min(u64::from(units)) as u32;
+            let some = some.next_multiple_of(self.step);
             let Some(hole) = heap.hollow(block, from + units - some, some) else { break };
             made.push(hole);
             left = left.saturating_sub(u64::from(some));
@@ -266,7 +268,7 @@ impl State {
     }
 
     /// The largest slab that is empty, elastic ones aside, taken out of the heap.
-    pub(super) fn take_empty(&mut self, host: &super::PoolHost) -> Option<Slab> {
+    pub(super) fn take_empty(&mut self, host: &super::PoolHost) -> Option<(Slab, Untouched)> {
         let mut empty: Vec<(u64, usize)> = Vec::new();
         for (index, slab) in self.slabs.iter().enumerate() {
             let region = RegionId::from_index(index as u32);
@@ -280,8 +282,9 @@ impl State {
         empty.sort_unstable_by(|a, b| b.cmp(a));
         empty.into_iter().find_map(|(_, index)| {
             let region = RegionId::from_index(index as u32);
+            let untouched = self.engine.untouched(region);
             self.engine.remove_region(region, &*host.progress)?;
-            self.removed(index)
+            Some((self.removed(index)?, untouched))
         })
     }
 
@@ -297,19 +300,20 @@ impl State {
     }
 
     /// An elastic slab that is one hole, taken out of the heap.
-    fn take_hollow(&mut self) -> Option<Slab> {
+    fn take_hollow(&mut self) -> Option<(Slab, Virgin)> {
         let (holes, heap) = self.elastic()?;
         let whole = |hole: &Hole| holes.regions.contains(&(hole.region, hole.units));
         let at = holes.list.iter().position(whole)?;
         let hole = holes.list.remove(at);
         holes.regions.retain(|&(region, _)| region != hole.region);
+        let virgin = heap.virgin(hole.region);
         heap.remove_hollow_region(hole.block);
-        self.removed(hole.region.index() as usize)
+        Some((self.removed(hole.region.index() as usize)?, virgin))
     }
 
     /// Adds an elastic slab: one hole.
-    fn add_elastic(&mut self, slab: Slab) -> Result<(), PoolError> {
-        let Some((holes, heap)) = self.elastic() else { return Ok(()) };
+    fn add_elastic(&mut self, slab: Slab) -> Result<Option<RegionId>, PoolError> {
+        let Some((holes, heap)) = self.elastic() else { return Ok(None) };
         // What is left over at the end could not be committed.
         let bytes = slab.size / (holes.granule * u64::from(holes.step));
         let bytes = bytes * holes.granule * u64::from(holes.step);
@@ -320,7 +324,7 @@ impl State {
         let largest = self.largest_slab;
         self.add_slab(region, slab);
         self.largest_slab = largest;
-        Ok(())
+        Ok(Some(region))
     }
 }
 
@@ -494,7 +498,7 @@ impl TlsfPool {
         &'a self,
         mut state: MutexGuard<'a, State>,
     ) -> (MutexGuard<'a, State>, Result<bool, SlabError>) {
-        let Some(slab) = state.take_hollow() else { return (state, Ok(false)) };
+        let Some((slab, virgin)) = state.take_hollow() else { return (state, Ok(false)) };
         drop(state);
         let released = self.host.provider.release(slab.id);
         state = self.state.lock();
@@ -502,7 +506,11 @@ impl TlsfPool {
             Ok(()) => self.emit(&Event::SlabReleased { pool: self.id, slab: slab.id }),
             Err(_) => {
                 // Still held. There was room for it before.
-                let _ = state.add_elastic(slab);
+                if let Ok(Some(region)) = state.add_elastic(slab)
+                    && let Some(heap) = state.engine.heap_mut()
+                {
+                    heap.set_virgin(region, virgin);
+                }
             }
         }
         (state, released.map(|()| true))

@@ -2,7 +2,7 @@
 
 use super::Coalescing;
 use super::eager::EagerHeap;
-use super::heap::{BlockDeath, CLEAN, Heap, Taken};
+use super::heap::{BlockDeath, CLEAN, Heap, Taken, Virgin};
 use crate::Epoch;
 use crate::death::Death;
 use crate::frontier::{Entry, Frontier, FrontierRef, Merge};
@@ -44,6 +44,13 @@ pub(super) enum Engine {
     Readiness(Heap),
     // Boxed, as it is there to be compared with: the other must not pay for its size.
     Eager(Box<EagerHeap>),
+}
+
+/// What of a region was never handed out, as its heap knows it.
+#[derive(Debug)]
+pub(super) enum Untouched {
+    Readiness(Virgin),
+    Eager(u64),
 }
 
 /// Calls the same method of whichever heap it is.
@@ -113,9 +120,21 @@ impl Engine {
         }
     }
 
-    /// Nothing of a region is fresh any more.
-    pub(super) fn touch_region(&mut self, region: RegionId) {
-        either!(self, heap => heap.touch_region(region));
+    /// What of a region was never handed out, for a region that is about to be removed.
+    pub(super) fn untouched(&mut self, region: RegionId) -> Untouched {
+        match self {
+            Self::Readiness(heap) => Untouched::Readiness(heap.virgin(region)),
+            Self::Eager(heap) => Untouched::Eager(*heap.untouched_from(region)),
+        }
+    }
+
+    /// A region that was removed is back under this name.
+    pub(super) fn set_untouched(&mut self, region: RegionId, untouched: Untouched) {
+        match (self, untouched) {
+            (Self::Readiness(heap), Untouched::Readiness(virgin)) => heap.set_virgin(region, virgin),
+            (Self::Eager(heap), Untouched::Eager(from)) => *heap.untouched_from(region) = from,
+            _ => {}
+        }
     }
 
     /// Nothing of the region is in use or pending on anything that is not merged with the rest.

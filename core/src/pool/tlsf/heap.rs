@@ -136,7 +136,7 @@ struct Class {
 
 /// The untouched bytes of a region: what was never handed out.
 #[derive(Clone, Debug)]
-struct Virgin {
+pub(super) struct Virgin {
     low: u64,
     high: u64,
     /// What alignment left untouched outside of `low..high`, in order; touched bytes stand between. Usually nothing.
@@ -338,7 +338,7 @@ impl Heap {
     }
 
     /// Of a new region.
-    fn set_virgin(&mut self, region: RegionId, virgin: Virgin) {
+    pub(super) fn set_virgin(&mut self, region: RegionId, virgin: Virgin) {
         let index = region.index() as usize;
         if index == self.virgins.len() {
             self.virgins.push(virgin);
@@ -347,11 +347,9 @@ impl Heap {
         }
     }
 
-    /// Nothing of a region is fresh any more.
-    pub fn touch_region(&mut self, region: RegionId) {
-        if let Some(virgin) = self.virgins.get_mut(region.index() as usize) {
-            *virgin = Virgin::new(0);
-        }
+    /// What of a region was never handed out, for a region that is about to be removed.
+    pub(super) fn virgin(&self, region: RegionId) -> Virgin {
+        self.virgins.get(region.index() as usize).cloned().unwrap_or(Virgin::new(0))
     }
 
     /// Removes a region that is wholly clean. Returns its bytes, `None` when something of it is in use
