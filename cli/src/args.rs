@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use std::time::Duration;
 use strandline_replay::config::{Kind, Policy};
 use strandline_replay::engine::Options;
 use strandline_replay::format::ReadOptions;
@@ -39,6 +40,8 @@ Examples:
     strandline replay traces/bert_train.csv.gz --provider wgpu --adapter nvidia
   Why did this run out of memory, and would it here?
     strandline replay snapshot.pickle
+  How many requests of a serving log fit into 16 GiB, and who has to wait?
+    strandline replay traces/azure_llm_code_2023.csv.gz --capacity 16GiB
   A serving log as a paged KV cache, drawn:
     strandline replay traces/azure_llm_code_2023.csv.gz --max-batch 32 --plot kv.html
 
@@ -70,6 +73,8 @@ large to compile, or this strandline was built without the feature `component`."
 const FIT_EXAMPLES: &str = "\
 Examples:
   strandline fit traces/vit_infer.csv.gz
+  strandline fit traces/vit_infer.csv.gz --for 5
+  strandline fit traces/azure_llm_code_2023.csv.gz --at-most-queued 0.05
   strandline fit traces/vit_infer.csv.gz --output vit.toml && strandline replay traces/vit_infer.csv.gz --config vit.toml";
 
 const LOAD_EXAMPLES: &str = "\
@@ -186,12 +191,15 @@ pub(crate) struct ServingArgs {
     /// Requests served at once
     #[arg(long, value_name = "N", default_value_t = ServingOptions::default().max_batch)]
     max_batch: u32,
+    /// Tokens of the prompt that one of the log's hash_ids stands for [default: 512 or 16, whichever explains the first request]
+    #[arg(long, value_name = "N")]
+    tokens_per_hash: Option<u32>,
 }
 
 impl TraceArgs {
     /// The same trace, of one device.
     pub(crate) fn read_options_of(&self, device: u32) -> ReadOptions {
-        ReadOptions { device: Some(device), ..self.read_options() }
+        ReadOptions { device: Some(device), ..self.read_options(None) }
     }
 
     /// All devices are asked for.
@@ -199,7 +207,8 @@ impl TraceArgs {
         self.device == Some(DeviceArg::All)
     }
 
-    pub(crate) fn read_options(&self) -> ReadOptions {
+    /// A serving log is played within `capacity`, if there is one: its requests wait and are preempted.
+    pub(crate) fn read_options(&self, capacity: Option<Bytes>) -> ReadOptions {
         let serving = &self.serving;
         ReadOptions {
             lenient: self.lenient,
@@ -213,6 +222,8 @@ impl TraceArgs {
                 prefill_tokens_per_s: serving.prefill_tokens_per_s,
                 decode_tokens_per_s: serving.decode_tokens_per_s,
                 max_batch: serving.max_batch,
+                capacity: capacity.map(|bytes| bytes.0),
+                tokens_per_hash: serving.tokens_per_hash,
             },
             ..ReadOptions::default()
         }
@@ -439,12 +450,35 @@ fn named_number(text: &str) -> Result<(String, u64), String> {
     Ok((name.to_owned(), number))
 }
 
+/// A time that is not negative and that a clock can hold.
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a number of seconds is expected".to_owned())?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(_) => Ok(seconds),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A number from 0 to 1.
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("a share from 0 to 1 is expected, as 0.05".to_owned()),
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct FitArgs {
     #[command(flatten)]
     pub(crate) trace: TraceArgs,
     #[command(flatten)]
     pub(crate) streams: StreamArgs,
+    /// Of a serving log: find the capacity at which at most this share of the requests, 0 to 1, has to wait for memory
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub(crate) at_most_queued: Option<f64>,
+    /// Answer within this time: the best found until then counts, and the report says what was not tried
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = 60.0, value_parser = seconds)]
+    pub(crate) limit: f64,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     /// Write the pool configuration here, for replay --config [default: standard output, below the report]

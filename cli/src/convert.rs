@@ -15,7 +15,7 @@ pub(crate) fn run(args: &ConvertArgs) -> Result<Ending, Error> {
     if args.trace.all_devices() {
         return Err("convert takes one device: say which one, as in --device 0".into());
     }
-    let trace = TraceFile::new(&args.trace.path, args.trace.read_options());
+    let trace = TraceFile::new(&args.trace.path, args.trace.read_options(None));
     let mut reader = trace.open()?;
     let format = match args.to {
         WriteKind::Compact => WriteFormat::Compact,

@@ -6,10 +6,11 @@ use crate::meter::Meter;
 use crate::output::{self, Error};
 use crate::replay::{Plot, play, scan, show, synthesized};
 use std::fs;
+use std::time::{Duration, Instant};
 use strandline_replay::build::Backing;
-use strandline_replay::fit;
+use strandline_replay::fit::{self, Effort};
 use strandline_replay::report::Report;
-use strandline_replay::session::{SessionError, TraceFile};
+use strandline_replay::session::{Scan, SessionError, TraceFile};
 use strandline_replay::size::Bytes;
 
 pub(crate) fn run(args: &FitArgs) -> Result<Ending, Error> {
@@ -17,20 +18,27 @@ pub(crate) fn run(args: &FitArgs) -> Result<Ending, Error> {
     if args.trace.all_devices() {
         return Err("fit takes one device: say which one, as in --device 0".into());
     }
-    let trace = TraceFile::new(&args.trace.path, args.trace.read_options());
-    let scan = scan(&trace)?;
+    let start = Instant::now();
+    let (trace, scan, served) = read(args)?;
     if scan.state_only {
         return Err(SessionError::StateOnly(trace.path().to_owned()).into());
     }
     let options = args.streams.options();
     let candidates = fit::candidates(&scan);
-    let fitted = {
+    let mut fitted = {
         let meter = Meter::new("fitting", candidates.len() as u64);
-        fit::fit(&trace, &scan, &candidates, options, &mut |replays, number| {
-            meter.at(number as u64);
-            meter.say(format!("{replays} replays"));
+        let effort = Effort::from_now(Some(left(args.limit, start.elapsed())));
+        fit::fit(&trace, &scan, &candidates, options, &effort, &mut |at| {
+            meter.at(at.judged as u64);
+            let best = at.best.map_or_else(String::new, |best| format!(", best {}", Bytes(best)));
+            meter.say(format!("{} replays{best}", at.replays));
         })?
     };
+    if let Some(capacity) = served {
+        // With less than what was found for the queue, others would wait.
+        fitted.capacity = capacity.0;
+        fitted.config.capacity = Some(capacity);
+    }
     // The search was over numbers; the report is of a replay over memory, with every byte checked.
     let backing = Backing::mmap(fitted.config.capacity.map(|bytes| bytes.0))?;
     let (outcome, instants) =
@@ -64,4 +72,31 @@ pub(crate) fn run(args: &FitArgs) -> Result<Ending, Error> {
         plot.write(&trace, &fitted.config, &report, instants)?;
     }
     Ok(if report.is_ok() { Ending::Satisfied } else { Ending::Unsatisfied })
+}
+
+/// Reads the trace: of a serving log, within the capacity at which as few requests queue as they shall, if that is asked.
+fn read(args: &FitArgs) -> Result<(TraceFile, Scan, Option<Bytes>), Error> {
+    let open = |capacity| TraceFile::new(&args.trace.path, args.trace.read_options(capacity));
+    let trace = open(None);
+    let unlimited = scan(&trace)?;
+    let Some(share) = args.at_most_queued else { return Ok((trace, unlimited, None)) };
+    let options = args.trace.read_options(None).serving;
+    let meter = Meter::new("queueing", 0);
+    let capacity = fit::least_for_queue(&options, &unlimited, share, &mut |capacity, scans| {
+        meter.at(scans);
+        open(Some(Bytes(capacity))).scan(&mut |_| ())
+    })?;
+    let trace = open(Some(Bytes(capacity)));
+    let within = scan(&trace)?;
+    Ok((trace, within, Some(Bytes(capacity))))
+}
+
+/// A replay with every byte checked takes this many times as long as reading the trace, at most about.
+const REPLAY: u32 = 6;
+
+/// How much of `limit` seconds is left for the search, when reading took `reading` and the report's replay is still to come.
+fn left(limit: f64, reading: Duration) -> Duration {
+    // The command line has none that a clock cannot hold.
+    let limit = Duration::try_from_secs_f64(limit).unwrap_or(Duration::MAX);
+    limit.saturating_sub(reading * (1 + REPLAY))
 }

@@ -24,7 +24,8 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Ending, Error> {
         return Err("a plot is of one device: say which one, as in --device 0".into());
     }
     let read = args.pool.config.as_deref().map(read_config).transpose()?;
-    let trace = TraceFile::new(&args.trace.path, args.trace.read_options());
+    let limited = limit(&args.pool, read.as_ref());
+    let trace = TraceFile::new(&args.trace.path, args.trace.read_options(limited));
     let scanned = scan(&trace)?;
     if !args.trace.all_devices() {
         let told = one(args, read, &trace, &scanned, plot.as_ref())?;
@@ -94,7 +95,7 @@ fn one(
     let options = args.streams.options();
     // What a recorded device refused is judged at the capacity of that device.
     let of_device = scan.device_bytes().map(Bytes).filter(|_| !options.as_recorded);
-    let limited = args.pool.capacity.or(read.as_ref().and_then(|config| config.capacity));
+    let limited = limit(&args.pool, read.as_ref());
     let wanted = limited.or(of_device);
     let (config, choice) = choose(&args.pool, wanted, read, trace, scan, options)?;
     let choice = match (limited, of_device) {
@@ -126,6 +127,11 @@ fn one(
         plot.write(trace, &config, &report, instants)?;
     }
     Ok(told)
+}
+
+/// The capacity that was asked for.
+fn limit(args: &PoolArgs, read: Option<&Config>) -> Option<Bytes> {
+    args.capacity.or(read.and_then(|config| config.capacity))
 }
 
 /// Reads the whole trace once.

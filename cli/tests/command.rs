@@ -275,9 +275,9 @@ fn bad_input_names_file_line_and_remedy() {
             "line 4",
         ),
         (
-            "unordered.csv",
-            "TIMESTAMP,ContextTokens,GeneratedTokens\n9,1,1\n3,1,1\n".into(),
-            "line 3",
+            "negative.jsonl",
+            "{\"timestamp\": 5, \"input_length\": 1, \"output_length\": -1}\n".into(),
+            "line 1",
         ),
         ("cut.gz", fs::read(vit()).unwrap()[..5000].to_vec(), "cut.gz"),
     ];

@@ -3,12 +3,16 @@
 
 use libfuzzer_sys::fuzz_target;
 use strandline_replay::format::{Limits, ReadOptions, TraceReader};
+use strandline_replay::serving::ServingOptions;
 use strandline_replay::validate::What;
 
 fuzz_target!(|data: &[u8]| {
     for lenient in [false, true] {
         let limits = Limits { pickle_bytes: 1 << 22, live_blocks: 1 << 12, ..Limits::default() };
-        let options = ReadOptions { lenient, limits, ..ReadOptions::default() };
+        // Once with all the memory that a log of requests asks for, and once with little.
+        let capacity = lenient.then_some(64 << 20);
+        let serving = ServingOptions { capacity, ..ServingOptions::default() };
+        let options = ReadOptions { lenient, limits, serving, ..ReadOptions::default() };
         let Ok(reader) = TraceReader::new(data, options) else { continue };
         let mut steps = reader.steps();
         let mut slots: Vec<Option<u64>> = Vec::new();

@@ -36,6 +36,12 @@ use std::sync::Arc;
 
 const WORD: usize = size_of::<AtomicU64>();
 
+/// What asks the system not to count a mapping against its memory.
+#[cfg(target_os = "linux")]
+const UNCOUNTED: MapFlags = MapFlags::NORESERVE;
+#[cfg(not(target_os = "linux"))]
+const UNCOUNTED: MapFlags = MapFlags::empty();
+
 /// Bytes mapped by one provider, shared with its mappings so that a mapping can outlive its slab.
 #[derive(Debug)]
 pub(crate) struct Account {
@@ -126,12 +132,13 @@ struct Region {
 }
 
 impl Region {
-    /// Reserves `len` inaccessible bytes.
-    fn reserve(len: usize) -> Result<Self, MapError> {
+    /// Reserves `len` inaccessible bytes. `uncounted` memory is not held against what the system has when it is committed later, where
+    /// the system's policy permits that.
+    fn reserve(len: usize, uncounted: bool) -> Result<Self, MapError> {
         let access = ProtFlags::empty();
+        let flags = if uncounted { MapFlags::PRIVATE | UNCOUNTED } else { MapFlags::PRIVATE };
         // SAFETY: a mapping at an address of the kernel's choice touches no memory that exists.
-        let mapped =
-            unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), len, access, MapFlags::PRIVATE) };
+        let mapped = unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), len, access, flags) };
         let base = mapped.map_err(|error| MapError::of(error, "mmap"))?;
         match NonNull::new(base.cast()) {
             Some(base) => Ok(Self { base, len }),
@@ -229,11 +236,12 @@ unsafe impl Sync for Mapping {}
 
 impl Mapping {
     /// Maps memory according to `layout`: that of `file`, which is as long as the body, or anonymous
-    /// memory.
+    /// memory, [`uncounted`](crate::MmapBuilder::uncounted) or not.
     pub(crate) fn new(
         layout: Layout,
         account: &Arc<Account>,
         mut file: Option<Memfd>,
+        uncounted: bool,
     ) -> Result<Self, MapError> {
         let share = Share::take(account, &layout).ok_or(MapError::NoCapacity)?;
         // No guard and no alignment: nothing around the body is needed.
@@ -241,7 +249,7 @@ impl Mapping {
             let region = Region::of_file(&file, layout.body)?;
             return Ok(Self { region, layout, file: Some(file), _share: share });
         }
-        let mut region = Region::reserve(layout.reserve)?;
+        let mut region = Region::reserve(layout.reserve, uncounted)?;
         let (head, tail) = layout.surplus(region.base.as_ptr().addr());
         region.shrink(head, tail)?;
         match &file {
@@ -315,6 +323,30 @@ impl Mapping {
                 Ok(())
             }
             result => result,
+        }
+    }
+
+    /// Gives the whole pages within `[offset, offset + len)` back to the system; they read as zero then. The range must lie in the
+    /// body. A body that other processes share keeps its pages.
+    pub(crate) fn discard(&self, offset: usize, len: usize) -> Result<(), Errno> {
+        let page = self.layout.page;
+        let start = offset.next_multiple_of(page);
+        let end = (offset + len) / page * page;
+        if start >= end || self.file.is_some() {
+            return Ok(());
+        }
+        #[cfg(target_os = "linux")]
+        {
+            // SAFETY: the range lies in the body of this mapping. Its bytes become zeros, as if another thread had stored them: whoever
+            // borrows them has atomics.
+            unsafe {
+                let at = self.body().add(start).as_ptr().cast();
+                rustix::mm::madvise(at, end - start, Advice::LinuxDontNeed)
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            Err(Errno::NOSYS)
         }
     }
 

@@ -166,10 +166,11 @@ impl SharedSlab {
         let no_room = || SharedSlabError::Os(Errno::NOMEM.into());
         let layout = Layout::new(file.len(), page, page, false).ok_or_else(no_room)?;
         let account = Arc::new(Account::new(u64::MAX));
-        let mapping = Mapping::new(layout, &account, Some(file)).map_err(|error| match error {
-            MapError::NoCapacity => no_room(),
-            MapError::Os(error, _) => SharedSlabError::Os(error.into()),
-        })?;
+        let mapping =
+            Mapping::new(layout, &account, Some(file), false).map_err(|error| match error {
+                MapError::NoCapacity => no_room(),
+                MapError::Os(error, _) => SharedSlabError::Os(error.into()),
+            })?;
         let len = mapping.len() as u64;
         MmapBuffer::new(Arc::new(mapping), 0, len).ok_or_else(no_room)
     }

@@ -238,7 +238,7 @@ mod tests {
     fn the_kernel_binds_what_it_is_told_to() {
         let page = rustix::param::page_size();
         let layout = Layout::new(4 * page as u64, page, page, true).unwrap();
-        let mapping = Mapping::new(layout, &Arc::new(Account::new(u64::MAX)), None).unwrap();
+        let mapping = Mapping::new(layout, &Arc::new(Account::new(u64::MAX)), None, false).unwrap();
         let node = memory_nodes()[0];
         match bind(&mapping, node) {
             Ok(()) => {}

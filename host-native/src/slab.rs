@@ -73,6 +73,7 @@ pub struct MmapBuilder {
     huge_pages: bool,
     prefault: bool,
     guard_pages: bool,
+    uncounted: bool,
     pub(crate) shared: bool,
     pub(crate) node: Option<u32>,
 }
@@ -121,6 +122,14 @@ impl MmapBuilder {
         self
     }
 
+    /// Does not have slabs counted against the system's memory: they are addresses until they are touched, so more can be handed
+    /// out than the machine has. Whoever touches more than there is gets the process killed; for those who touch little of much, and
+    /// [give back](MmapSlabProvider::discard) what they touched. A system that forbids overcommitment counts them all the same.
+    pub const fn uncounted(mut self, yes: bool) -> Self {
+        self.uncounted = yes;
+        self
+    }
+
     /// The provider.
     ///
     /// # Errors
@@ -142,6 +151,7 @@ impl MmapBuilder {
             huge_pages: self.huge_pages,
             prefault: self.prefault,
             guard_pages: self.guard_pages,
+            uncounted: self.uncounted,
             shared: self.shared,
             placement: Placement::choose(self.node)?,
             account: Arc::new(Account::new(self.capacity)),
@@ -179,6 +189,7 @@ pub struct MmapSlabProvider {
     huge_pages: bool,
     prefault: bool,
     guard_pages: bool,
+    uncounted: bool,
     shared: bool,
     pub(crate) placement: Placement,
     account: Arc<Account>,
@@ -196,6 +207,7 @@ impl MmapSlabProvider {
             huge_pages: false,
             prefault: false,
             guard_pages: false,
+            uncounted: false,
             shared: false,
             node: None,
         }
@@ -219,6 +231,23 @@ impl MmapSlabProvider {
         self.account.guards()
     }
 
+    /// Gives the memory of the whole pages within a range of a slab back to the system: they hold none until they are touched again, and
+    /// read as zero. Slabs that are shared with other processes keep theirs. One system call.
+    ///
+    /// # Errors
+    /// The slab is unknown, the range does not lie in it, or the system cannot.
+    pub fn discard(&self, id: SlabId, offset: u64, len: u64) -> Result<(), SlabError> {
+        let mapping = self.mapping(id)?;
+        match offset.checked_add(len) {
+            Some(end) if end <= mapping.len() as u64 => {}
+            _ => return Err(SlabError::InvalidRange),
+        }
+        // Both are at most the mapping's length, a usize.
+        mapping
+            .discard(offset as usize, len as usize)
+            .map_err(|error| os(error, "madvise(MADV_DONTNEED)"))
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics between two writes that belong together.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -238,7 +267,7 @@ impl MmapSlabProvider {
         let layout = Layout::new(size, self.page, self.alignment, self.guard_pages)
             .ok_or(MapError::NoCapacity)?;
         let file = if self.shared { Some(Memfd::new(layout.body)?) } else { None };
-        let mapping = Mapping::new(layout, &self.account, file)?;
+        let mapping = Mapping::new(layout, &self.account, file, self.uncounted)?;
         // Before the first page is had.
         self.placement.apply(&mapping).map_err(|error| MapError::Os(error, "mbind"))?;
         if self.huge_pages

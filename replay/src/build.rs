@@ -30,6 +30,8 @@ use strandline_core::{Grant, Pool, PoolError, Progress, Slab, SlabError, SlabId,
 
 #[cfg(feature = "native")]
 mod mmap;
+#[cfg(feature = "native")]
+pub use mmap::RESIDENT;
 
 /// Bytes of an ordinary slab when nothing says otherwise.
 pub const DEFAULT_SLAB: u64 = 32 << 20;
@@ -196,8 +198,7 @@ impl Backing {
     /// No memory at all, only slabs' numbers: for searching. Grants and refuses as the feature `native`'s `mmap` does.
     #[must_use]
     pub fn numbers(capacity: Option<u64>) -> Self {
-        let capacity = capacity.unwrap_or(u64::MAX);
-        let provider = Arc::new(Numbers { capacity, state: Mutex::default() });
+        let provider = Arc::new(Numbers::new(capacity.unwrap_or(u64::MAX)));
         Self { provider, memory: None, maker: Arc::new(Native) }
     }
 
@@ -337,6 +338,19 @@ struct Numbers {
 const PAGE: u64 = 4096;
 
 impl Numbers {
+    fn new(capacity: u64) -> Self {
+        let stats = SlabStats { identity: SlabStats::next_identity(), ..SlabStats::default() };
+        Self { capacity, state: Mutex::new((SlabTable::new(), stats)) }
+    }
+
+    /// As [`release`](SlabProvider::release); returns the slab's bytes.
+    fn release_bytes(&self, id: SlabId) -> Result<u64, SlabError> {
+        let (slabs, stats) = &mut *self.lock();
+        let size = slabs.remove(id).ok_or(SlabError::UnknownSlab(id))?;
+        stats.count_release(size);
+        Ok(size)
+    }
+
     fn lock(&self) -> MutexGuard<'_, (SlabTable<u64>, SlabStats)> {
         // Nothing panics between two writes that belong together.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -370,10 +384,7 @@ impl SlabProvider for Numbers {
     }
 
     fn release(&self, id: SlabId) -> Result<(), SlabError> {
-        let (slabs, stats) = &mut *self.lock();
-        let size = slabs.remove(id).ok_or(SlabError::UnknownSlab(id))?;
-        stats.count_release(size);
-        Ok(())
+        self.release_bytes(id).map(drop)
     }
 
     fn stats(&self) -> SlabStats {

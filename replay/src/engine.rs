@@ -31,7 +31,7 @@
 
 use crate::clock::Instant;
 use crate::format::MOST_REFUSED;
-use crate::memory::{DeviceReport, Tagged, Tags};
+use crate::memory::{DeviceReport, Tagged, Tags, Unchecked};
 use crate::oracle::{Demand, Oracle, Range, Slabs, Verdict};
 use crate::pools::Pools;
 use crate::series::{Sample, Timeline};
@@ -163,6 +163,8 @@ pub struct Outcome {
     pub elapsed: Duration,
     /// The device whose memory it was, if it was a device's.
     pub device: Option<DeviceReport>,
+    /// What was played without bytes.
+    pub unchecked: Unchecked,
 }
 
 impl Outcome {
@@ -677,6 +679,7 @@ impl Engine {
             failure,
             elapsed,
             device: self.memory.as_deref().and_then(Tags::device),
+            unchecked: self.memory.as_deref().map(Tags::unchecked).unwrap_or_default(),
         }
     }
 }

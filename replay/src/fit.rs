@@ -6,18 +6,32 @@
 //!                         bisect (peak active, that capacity) ─▶ the new best
 //! ```
 //!
-//! Candidates are online policies: none knows the future. A candidate that cannot beat the best costs one replay. Replays
-//! are over numbers only (no memory, no oracle); whoever reports a fit plays it once more for real.
+//! Candidates are online policies: none knows the future. A candidate that cannot beat the best costs one replay, up to its first
+//! refusal, and several are judged [side by side](search). Replays are over numbers only (no memory, no oracle); whoever reports a fit
+//! plays it once more for real.
+//!
+//! **Time.** A search may be limited ([`Effort`]); then the best so far is the answer, and says so. On a trace of half a million events
+//! or more, candidates are tried in an order that is spread over all of them, a candidate has to be better by a 1024th of peak
+//! active, and only the best one is narrowed down to a page.
 //!
 //! Whether a trace plays is not strictly monotone in the capacity. The bisection finds a capacity at which it plays, one
-//! page below which it does not.
+//! page below which it does not, unless it was stopped.
 
-use crate::build::{Backing, DEFAULT_GRANULE, DEFAULT_PLACEMENT, Small};
+use crate::build::{DEFAULT_GRANULE, DEFAULT_PLACEMENT, Small};
+use crate::clock::Instant;
 use crate::config::{Config, Kind, PoolSpec};
 use crate::engine::Options;
 use crate::session::{Scan, SessionError, Tape, TraceFile};
 use crate::size::Bytes;
-use strandline_core::offset::tlsf::{Carve, Placement, Search, Tie};
+use core::num::NonZero;
+use core::time::Duration;
+use search::Search;
+use strandline_core::offset::tlsf::{Carve, Placement, Search as Pick, Tie};
+
+mod queue;
+mod search;
+
+pub use queue::least_for_queue;
 
 /// Capacities are multiples of this: slabs are whole pages.
 pub const STEP: u64 = 4096;
@@ -31,6 +45,12 @@ pub struct Fit {
     pub config: Config,
     /// Replays that it took.
     pub replays: u32,
+    /// Candidates that were judged.
+    pub judged: usize,
+    /// Candidates that there were.
+    pub candidates: usize,
+    /// Time was up before all were judged, and narrowed down to a page.
+    pub stopped: bool,
 }
 
 /// Configurations worth trying, the default first: what `--pool auto` stands for.
@@ -50,7 +70,7 @@ pub fn candidates(scan: &Scan) -> Vec<Config> {
         }
     };
     let packed = Placement::PACKED;
-    let searches = [Search::Head, BEST_LOW, BEST_LAST];
+    let searches = [Pick::Head, BEST_LOW, BEST_LAST];
     for (large, small, classes) in FAMILIES {
         for search in searches {
             for threshold in thresholds() {
@@ -61,7 +81,7 @@ pub fn candidates(scan: &Scan) -> Vec<Config> {
     }
     for granule in [DEFAULT_GRANULE, 256] {
         for classes in [32, 64] {
-            for search in [Search::Head, BEST_LOW] {
+            for search in [Pick::Head, BEST_LOW] {
                 for threshold in [1 << 20, 3 << 20, 8 << 20] {
                     add(one(tlsf(Placement { search, threshold, ..packed }, granule, classes)));
                 }
@@ -79,8 +99,8 @@ pub fn candidates(scan: &Scan) -> Vec<Config> {
     configs
 }
 
-const BEST_LOW: Search = Search::Best { scan: 16, tie: Tie::Low };
-const BEST_LAST: Search = Search::Best { scan: 16, tie: Tie::Last };
+const BEST_LOW: Pick = Pick::Best { scan: 16, tie: Tie::Low };
+const BEST_LAST: Pick = Pick::Best { scan: 16, tie: Tie::Last };
 
 /// Where large and small requests are cut from, and size classes for each power of two.
 const FAMILIES: [(Carve, Carve, u32); 4] = [
@@ -146,8 +166,56 @@ fn pairs(scan: &Scan, small: &Small, add: &mut dyn FnMut(Config)) {
     }
 }
 
-/// Searches the smallest capacity over `candidates`. `progress` is told how far it is: replays done, and the candidate's
-/// number.
+/// How much a search may do.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    start: Instant,
+    limit: Option<Duration>,
+    threads: usize,
+}
+
+impl Effort {
+    /// From now on for `limit`, if there is one, on as many threads as there are processors.
+    #[must_use]
+    pub fn from_now(limit: Option<Duration>) -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Self { start: Instant::now(), limit, threads }
+    }
+
+    /// The same on `threads` threads, at least one. What is found does not depend on it, unless time is up.
+    #[must_use]
+    pub const fn on_threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    fn is_spent(&self) -> bool {
+        self.limit.is_some_and(|limit| self.start.elapsed() >= limit)
+    }
+}
+
+/// How far a search is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Replays done.
+    pub replays: u32,
+    /// Candidates judged.
+    pub judged: usize,
+    /// The smallest capacity found so far, in bytes.
+    pub best: Option<u64>,
+}
+
+/// Steps from which on a trace is long: then capacities are told apart by a part of peak active, and in the end the best one's is
+/// narrowed down.
+const LONG: u64 = 1 << 19;
+
+/// The part of peak active, of a long trace.
+const COARSE: u64 = 1024;
+
+/// Searches the smallest capacity over `candidates`. `progress` is told how far it is.
+///
+/// When the effort is spent, the best so far is the answer. There is always one if any candidate plays at all: the first that does is
+/// looked for without a limit.
 ///
 /// # Errors
 /// The trace, a configuration or the options are not sound, or no candidate plays the trace at any capacity.
@@ -156,52 +224,122 @@ pub fn fit(
     scan: &Scan,
     candidates: &[Config],
     options: Options,
-    progress: &mut dyn FnMut(u32, usize),
+    effort: &Effort,
+    progress: &mut dyn FnMut(&Progress),
 ) -> Result<Fit, SessionError> {
     let tape = Tape::new(trace, scan)?;
-    let mut replays = 0;
-    let mut best: Option<Fit> = None;
+    let is_long = scan.totals.events >= LONG;
     let least = scan.totals.peak_active_bytes.next_multiple_of(STEP).max(STEP);
-    for (number, candidate) in candidates.iter().enumerate() {
-        let mut plays = |capacity| {
-            replays += 1;
-            progress(replays, number);
-            plays_at(&tape, candidate, capacity, options)
-        };
-        let mut high = match &best {
-            Some(best) if best.capacity == least => break,
-            Some(best) => {
-                let below = best.capacity - STEP;
-                if !plays(below)? {
-                    continue;
+    let grain = if is_long { (least / COARSE).next_multiple_of(STEP) } else { STEP };
+    let order = if is_long { spread(candidates.len()) } else { (0..candidates.len()).collect() };
+    let search = Search { tape: &tape, candidates, order: &order, options, effort };
+    let mut so_far = Progress::default();
+    // The best so far: its position, and its capacity.
+    let mut best: Option<(usize, u64)> = None;
+    let mut stopped = false;
+    let mut from = 0;
+    while from < order.len() && !stopped {
+        let (position, mut high) = match best {
+            Some((_, capacity)) if capacity < least + grain => break,
+            Some((_, capacity)) => {
+                let below = capacity - grain;
+                let before = so_far;
+                let found = search.first(from, below, &mut |replays, position| {
+                    progress(&Progress {
+                        replays: before.replays + replays,
+                        judged: position,
+                        ..before
+                    });
+                })?;
+                so_far.replays += found.replays;
+                so_far.judged += found.judged;
+                stopped = found.stopped;
+                match found.first {
+                    Some(position) => (position, below),
+                    None => break,
                 }
-                below
             }
-            None => match some_capacity(least, &mut plays)? {
-                Some(capacity) => capacity,
-                None => continue,
-            },
+            None => {
+                so_far.judged += 1;
+                let mut plays = |capacity| {
+                    so_far.replays += 1;
+                    progress(&so_far);
+                    let played = search.plays_at(from, capacity, &|| false)?;
+                    Ok(played == Some(true))
+                };
+                match some_capacity(least, &mut plays)? {
+                    Some(capacity) => (from, capacity),
+                    None => {
+                        from += 1;
+                        continue;
+                    }
+                }
+            }
         };
-        // Below peak active nothing plays; `high` does.
-        let mut low = least - STEP;
-        while high - low > STEP {
-            let middle = low + (high - low) / STEP / 2 * STEP;
-            if plays(middle)? {
-                high = middle;
-            } else {
-                low = middle;
-            }
-        }
-        let config = Config { capacity: Some(Bytes(high)), ..candidate.clone() };
-        best = Some(Fit { capacity: high, config, replays: 0 });
+        so_far.best = Some(high);
+        stopped |=
+            !narrow(&search, position, least - STEP, &mut high, grain, &mut so_far, progress)?;
+        best = Some((position, high));
+        from = position + 1;
     }
-    match best {
-        Some(fit) => Ok(Fit { replays, ..fit }),
-        None => Err(SessionError::Options(
+    let Some((position, mut high)) = best else {
+        return Err(SessionError::Options(
             "no candidate plays this trace at any capacity; with --in-flight, try --allow-wait"
                 .to_owned(),
-        )),
+        ));
+    };
+    if !stopped && grain > STEP {
+        let low = high.saturating_sub(grain).max(least - STEP);
+        stopped = !narrow(&search, position, low, &mut high, STEP, &mut so_far, progress)?;
     }
+    let config = &candidates[order[position]];
+    Ok(Fit {
+        capacity: high,
+        config: Config { capacity: Some(Bytes(high)), ..config.clone() },
+        replays: so_far.replays,
+        judged: so_far.judged,
+        candidates: candidates.len(),
+        stopped,
+    })
+}
+
+/// Bisects between `low`, which does not play, and `high`, which does, until they are `grain` apart. False if there was no time to.
+fn narrow(
+    search: &Search<'_>,
+    position: usize,
+    mut low: u64,
+    high: &mut u64,
+    grain: u64,
+    so_far: &mut Progress,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<bool, SessionError> {
+    while *high - low > grain {
+        let middle = low + (*high - low) / STEP / 2 * STEP;
+        progress(so_far);
+        match search.plays_at(position, middle, &|| search.effort.is_spent())? {
+            Some(true) => *high = middle,
+            Some(false) => low = middle,
+            None => return Ok(false),
+        }
+        so_far.replays += 1;
+        so_far.best = Some(*high);
+    }
+    Ok(true)
+}
+
+/// All positions below `count`, the first one first, so that any beginning of them is spread over all: families differ more than their
+/// members.
+fn spread(count: usize) -> Vec<usize> {
+    // Near the golden section, and without a common factor, so that it comes by all of them.
+    let gcd = |mut a: usize, mut b: usize| {
+        while b > 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    let golden = count * 618 / 1000;
+    let stride = (golden.max(1)..).find(|&stride| gcd(stride, count) == 1).unwrap_or(1);
+    (0..count).map(|i| i * stride % count).collect()
 }
 
 /// A capacity that plays: peak active and a little, then more and more.
@@ -223,19 +361,6 @@ fn some_capacity(
     Ok(None)
 }
 
-/// Whether a trace plays at a capacity, without touching memory.
-fn plays_at(
-    tape: &Tape<'_>,
-    config: &Config,
-    capacity: u64,
-    options: Options,
-) -> Result<bool, SessionError> {
-    let config = Config { capacity: Some(Bytes(capacity)), ..config.clone() };
-    let options = Options { unchecked: true, ..options };
-    let outcome = tape.play(&config, &Backing::numbers(Some(capacity)), options)?;
-    Ok(outcome.failure.is_none())
-}
-
 /// The first of `candidates` that plays at a capacity, if any does. None is tried below peak active.
 ///
 /// # Errors
@@ -252,19 +377,19 @@ pub fn first_that_plays(
         return Ok(None);
     }
     let tape = Tape::new(trace, scan)?;
-    for (number, candidate) in candidates.iter().enumerate() {
-        progress(number);
-        if plays_at(&tape, candidate, capacity, options)? {
-            return Ok(Some(number));
-        }
-    }
-    Ok(None)
+    let order: Vec<usize> = (0..candidates.len()).collect();
+    let effort = &Effort::from_now(None);
+    let search = Search { tape: &tape, candidates, order: &order, options, effort };
+    let found = search.first(0, capacity, &mut |_, position| progress(position))?;
+    Ok(found.first)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::build::Backing;
     use crate::format::ReadOptions;
+    use crate::synthetic::Synthetic;
     use std::collections::HashSet;
 
     fn shipped(name: &str) -> (TraceFile, Scan) {
@@ -297,10 +422,103 @@ mod tests {
         let sets: Vec<_> = candidates.iter().filter(|config| config.pools.len() == 2).collect();
         assert!(!sets.is_empty());
         for config in sets {
-            let plays = plays_at(&tape, config, 2 * live, Options::default());
-            assert!(plays.unwrap(), "{config}");
-            assert!(!plays_at(&tape, config, live / 2, Options::default()).unwrap(), "{config}");
+            assert!(plays_at(&tape, config, 2 * live), "{config}");
+            assert!(!plays_at(&tape, config, live / 2), "{config}");
         }
+    }
+
+    fn plays_at(tape: &Tape<'_>, config: &Config, capacity: u64) -> bool {
+        let config = Config { capacity: Some(Bytes(capacity)), ..config.clone() };
+        let options = Options { unchecked: true, ..Options::default() };
+        let backing = Backing::numbers(Some(capacity));
+        let outcome = tape.play_until(&config, &backing, options, &|| false).unwrap();
+        outcome.unwrap().failure.is_none()
+    }
+
+    fn load(events: u64) -> (TraceFile, Scan) {
+        let load = Synthetic { events, max_bytes: 1 << 20, ..Synthetic::default() };
+        let trace = TraceFile::of("load", load.into_input().unwrap(), ReadOptions::default());
+        let scan = trace.scan(&mut |_| ()).unwrap();
+        (trace, scan)
+    }
+
+    /// The plain search: one after the other, each to its end.
+    fn plainly(trace: &TraceFile, scan: &Scan, candidates: &[Config]) -> (u64, Config) {
+        let tape = Tape::new(trace, scan).unwrap();
+        let least = scan.totals.peak_active_bytes.next_multiple_of(STEP);
+        let mut best: Option<(u64, Config)> = None;
+        for candidate in candidates {
+            let mut high = match &best {
+                Some((capacity, _)) => capacity - STEP,
+                None => some_capacity(least, &mut |at| Ok(plays_at(&tape, candidate, at)))
+                    .unwrap()
+                    .unwrap(),
+            };
+            if high < least || !plays_at(&tape, candidate, high) {
+                continue;
+            }
+            let mut low = least - STEP;
+            while high - low > STEP {
+                let middle = low + (high - low) / STEP / 2 * STEP;
+                let end = if plays_at(&tape, candidate, middle) { &mut high } else { &mut low };
+                *end = middle;
+            }
+            best = Some((high, Config { capacity: Some(Bytes(high)), ..candidate.clone() }));
+        }
+        best.unwrap()
+    }
+
+    #[test]
+    fn threads_and_early_ends_change_nothing() {
+        let (trace, scan) = load(3000);
+        let candidates: Vec<Config> = candidates(&scan).into_iter().step_by(5).collect();
+        let (capacity, config) = plainly(&trace, &scan, &candidates);
+        for threads in [1, 2, 5] {
+            let effort = Effort::from_now(None).on_threads(threads);
+            let options = Options::default();
+            let found = fit(&trace, &scan, &candidates, options, &effort, &mut |_| ()).unwrap();
+            assert_eq!((found.capacity, &found.config), (capacity, &config), "{threads}");
+            assert_eq!((found.judged, found.stopped), (candidates.len(), false));
+        }
+    }
+
+    #[test]
+    fn when_time_is_up_the_best_so_far_plays_and_says_so() {
+        let (trace, scan) = load(3000);
+        let candidates = candidates(&scan);
+        let effort = Effort::from_now(Some(Duration::ZERO));
+        let mut told = Vec::new();
+        let mut progress = |at: &Progress| told.push(*at);
+        let found =
+            fit(&trace, &scan, &candidates, Options::default(), &effort, &mut progress).unwrap();
+        assert!(found.stopped && found.judged < candidates.len(), "{found:?}");
+        let tape = Tape::new(&trace, &scan).unwrap();
+        assert!(plays_at(&tape, &found.config, found.capacity));
+        assert_eq!(told.last().unwrap().best, Some(found.capacity));
+    }
+
+    /// A long trace is searched coarsely, then narrowed down: a page less does not play.
+    #[test]
+    fn a_long_trace_is_narrowed_down_in_the_end() {
+        let (trace, scan) = load(LONG);
+        let candidates = &candidates(&scan)[..3];
+        let effort = Effort::from_now(None);
+        let options = Options::default();
+        let found = fit(&trace, &scan, candidates, options, &effort, &mut |_| ()).unwrap();
+        let tape = Tape::new(&trace, &scan).unwrap();
+        assert!(!found.stopped && plays_at(&tape, &found.config, found.capacity));
+        assert!(!plays_at(&tape, &found.config, found.capacity - STEP));
+    }
+
+    #[test]
+    fn an_order_that_is_spread_has_each_once_and_the_first_first() {
+        for count in [1, 2, 3, 10, 385, 618] {
+            let mut order = spread(count);
+            assert_eq!(order[0], 0);
+            order.sort_unstable();
+            assert!(order.into_iter().eq(0..count), "{count}");
+        }
+        assert!(spread(0).is_empty());
     }
 
     #[test]
@@ -314,7 +532,9 @@ mod tests {
         for capacity in [scan.totals.peak_live_bytes * 2, scan.totals.peak_live_bytes / 2] {
             let play = |tape: &Tape<'_>| {
                 let backing = Backing::numbers(Some(capacity));
-                let outcome = tape.play(&config, &backing, Options::default()).unwrap();
+                let options = Options::default();
+                let outcome = tape.play_until(&config, &backing, options, &|| false).unwrap();
+                let outcome = outcome.unwrap();
                 (outcome.events, outcome.stats, outcome.failure)
             };
             assert_eq!(play(&held), play(&read));
@@ -332,7 +552,9 @@ mod tests {
             let config = Config { capacity: Some(Bytes(capacity)), ..config.clone() };
             let play = |unchecked| {
                 let options = Options { unchecked, ..Options::default() };
-                tape.play(&config, &Backing::numbers(Some(capacity)), options).unwrap().failure
+                let backing = Backing::numbers(Some(capacity));
+                let outcome = tape.play_until(&config, &backing, options, &|| false).unwrap();
+                outcome.unwrap().failure
             };
             let checked = play(false);
             assert!(checked.is_some());

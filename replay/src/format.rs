@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   any Read ─▶ gzip? ─▶ ┬ 0x80, `(`, `}`, `]`    PyTorch snapshot        (pickle → pytorch)
-//!                        ├ `{`, `[`               the same as JSON        (json → pytorch)
+//!                        ├ `{`, `[`               the same as JSON        (json → pytorch), or requests in JSON lines
 //!                        ├ a header line names    RMM log, compact CSV, lifetimes, serving log
 //!                        │                        (rmm, compact, lifetimes, requests → crate::serving)
 //!                        └ lines look like        RMM log without header, RMM debug log
@@ -45,13 +45,14 @@ pub use notes::{Circumstances, Holding, MOST_REFUSED, Notes, Refused, Shortage};
 pub use state::State;
 
 use crate::event::Event;
-use crate::serving::{Request, Serving, ServingOptions};
+use crate::serving::{Serving, ServingOptions};
 use error::quote;
 use fields::{Clock, Columns};
 use input::Input;
 use lifetimes::Lifetimes;
 use lines::Lines;
 use pickle::Keep;
+use requests::{Form, Requests};
 use std::io::Read;
 use streams::Streams;
 
@@ -110,8 +111,7 @@ impl Default for Limits {
 /// How a trace is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReadOptions {
-    /// Read past what a trace cut from a longer run may show: see [`crate::validate`]. Of a log of requests, times that go back are taken as the
-    /// latest seen.
+    /// Read past what a trace cut from a longer run may show: see [`crate::validate`].
     pub lenient: bool,
     /// The device of a PyTorch snapshot; none is the busiest of those that refused a request, or the busiest. RMM's first logs name
     /// devices too; none is the first one met. Other formats have one device.
@@ -168,32 +168,6 @@ pub(crate) struct Held {
     notes: Notes,
 }
 
-/// The requests of a serving log.
-#[derive(Debug)]
-struct Requests<'a> {
-    lines: Lines<'a>,
-    columns: Columns<3>,
-    clock: Clock,
-    cut: bool,
-}
-
-impl Iterator for Requests<'_> {
-    type Item = Result<Request, TraceError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let (number, line) = match self.lines.next().transpose()? {
-            Ok(line) => line,
-            Err(error) => return Some(Err(error)),
-        };
-        let request = requests::parse(&self.columns, line, number, &mut self.clock);
-        if request.is_err() && self.lines.is_cut() {
-            self.cut = true;
-            return None;
-        }
-        Some(request)
-    }
-}
-
 impl<'a> TraceReader<'a> {
     /// Detects the format of `input` and reads as far as the first event needs (snapshots and lifetimes: all of it).
     ///
@@ -237,11 +211,13 @@ impl<'a> TraceReader<'a> {
                 notes.cut_last_line = cut;
                 Parser::Lifetimes(rows)
             }
-            Detected::Serving(columns) => {
+            Detected::Serving(form) => {
                 // Every block of the cache is on one stream, the engine's.
                 streams.number(0, Place::Whole)?;
-                let clock = Clock::new(false, options.lenient);
-                let requests = Requests { lines: Lines::new(input), columns, clock, cut: false };
+                if let Form::Json = form {
+                    input.allow_lines_of(requests::JSON_LINE_BYTES);
+                }
+                let requests = Requests::new(Lines::new(input), form);
                 Parser::Serving(Box::new(Serving::new(requests, options.serving)?))
             }
         };
@@ -338,8 +314,9 @@ impl<'a> TraceReader<'a> {
             Parser::PyTorch(snapshot) => notes.clamped_times = snapshot.clamped(),
             Parser::Serving(serving) => {
                 let requests = serving.requests();
-                notes.clamped_times = requests.clock.clamped();
-                notes.cut_last_line = requests.cut;
+                notes.clamped_times = requests.clamped();
+                notes.cut_last_line = requests.cut();
+                notes.serving = Some(serving.report());
             }
         }
         notes
@@ -464,7 +441,7 @@ enum Detected {
     RmmDebug,
     Compact(Columns<6>),
     Lifetimes(Columns<4>),
-    Serving(Columns<3>),
+    Serving(Form),
 }
 
 /// Lines in which an RMM log may begin, after those of other programs.
@@ -494,6 +471,9 @@ fn detect(input: &mut Input<'_>) -> Result<Detected, TraceError> {
     if let [0x80 | b'(' | b'}' | b']', ..] = head {
         return Ok(Detected::Pickle);
     }
+    if requests::is_json(head) {
+        return Ok(Detected::Serving(Form::Json));
+    }
     let line = head.split(|&b| b == b'\n').next().unwrap_or_default();
     if !rmm_debug::is_line(line) && matches!(head.trim_ascii_start(), [b'{' | b'[', ..]) {
         return foreign::json(head).map_or(Ok(Detected::Json), Err);
@@ -522,7 +502,7 @@ fn detect(input: &mut Input<'_>) -> Result<Detected, TraceError> {
                 return Ok(Detected::Lifetimes(columns));
             }
             if let Some(columns) = Columns::find(line, &requests::COLUMNS) {
-                return Ok(Detected::Serving(columns));
+                return Ok(Detected::Serving(Form::Table(columns)));
             }
             if let Some(error) = foreign::text(line) {
                 return Err(error);
@@ -541,4 +521,4 @@ fn detect(input: &mut Input<'_>) -> Result<Detected, TraceError> {
 
 const EXPECTED: &str = "an RMM log (`Thread,Time,Action,Pointer,Size,Stream`), a compact trace \
     (`time_ns,action,id,size,stream,thread`), lifetimes (`id,lower,upper,size`), a serving log \
-    (`TIMESTAMP,ContextTokens,GeneratedTokens`) or a PyTorch snapshot (a pickle or JSON), plain or gzip";
+    (`TIMESTAMP,ContextTokens,GeneratedTokens`, or JSON lines with `timestamp`, `input_length`, `output_length`) or a PyTorch snapshot (a pickle or JSON), plain or gzip";

@@ -36,7 +36,8 @@ pub trait Tags: core::fmt::Debug + Send + Sync {
     /// The block does not lie in its slab, or the device is gone.
     fn tag(&self, block: &Tagged) -> Result<(), SlabError>;
 
-    /// Whether the block still holds its pattern; true as well when that will be told by [`settle`](Self::settle).
+    /// Whether the block still holds its pattern; true as well when that will be told by [`settle`](Self::settle), or when there is no
+    /// pattern, which [`unchecked`](Self::unchecked) tells. The block is over then: it is not asked for again.
     ///
     /// # Errors
     /// The block does not lie in its slab, or the device is gone.
@@ -48,6 +49,11 @@ pub trait Tags: core::fmt::Debug + Send + Sync {
     /// The device is gone.
     fn settle(&self) -> Result<u64, SlabError> {
         Ok(0)
+    }
+
+    /// What was played without bytes.
+    fn unchecked(&self) -> Unchecked {
+        Unchecked::default()
     }
 
     /// What the device that does it has to say about itself.
@@ -64,6 +70,15 @@ impl<M: Memory> Tags for M {
     fn verify(&self, block: &Tagged) -> Result<bool, SlabError> {
         block.check(self)
     }
+}
+
+/// What was played without bytes: of it, only the placement was checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unchecked {
+    /// The most bytes of slabs at once that this machine did not map.
+    pub unmapped_bytes: u64,
+    /// Blocks in mapped slabs that have no tag, because tags would have taken too much memory.
+    pub untagged_blocks: u64,
 }
 
 /// A device that took part in a replay.
@@ -130,6 +145,14 @@ impl Tagged {
             Ok(())
         })?;
         Ok(same)
+    }
+
+    /// The places that are touched: offset in the block, and length.
+    pub(crate) fn places(&self, visit: &mut dyn FnMut(u64, usize)) {
+        let _ = self.pieces(|at, len| {
+            visit(at, len);
+            Ok(())
+        });
     }
 
     /// Visits the places that are touched: offset in the block, and length.

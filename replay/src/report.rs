@@ -6,6 +6,7 @@
 use crate::engine::{Failure, Outcome};
 use crate::fit::Fit;
 use crate::format::Refused;
+use crate::memory::Unchecked;
 use crate::session::Scan;
 use crate::size::Bytes;
 use core::fmt::{self, Write as _};
@@ -13,9 +14,11 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 mod reader;
+mod serving;
 mod state;
 
 pub use reader::{Device, JsonRefused, Reader, is_in_use};
+pub use serving::JsonServing;
 pub use state::{JsonState, JsonStateReport, JsonTrace, StateReport};
 
 /// All that a report tells.
@@ -53,12 +56,15 @@ pub struct Boundary {
 #[expect(missing_docs, reason = "the keys are the interface, described in the command's help")]
 pub struct Json<'a> {
     pub trace: Trace<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serving: Option<JsonServing>,
     pub memory: Memory,
     pub pool: Pool<'a>,
     pub reuse: Reuse,
     pub latency_ns: LatencyNs,
     pub throughput: Throughput,
     pub oracle: Oracle,
+    pub checked: Checked,
     pub ok: bool,
     pub failure: Option<JsonFailure>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -180,6 +186,24 @@ pub struct Oracle {
     pub missed_fits: u64,
 }
 
+/// `checked.*`: whether every block's bytes were written and checked, or only its placement.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the keys are the interface, described in the command's help")]
+pub struct Checked {
+    /// `bytes` or `placement`.
+    pub what: &'static str,
+    pub unmapped_bytes: u64,
+    pub untagged_blocks: u64,
+}
+
+impl From<Unchecked> for Checked {
+    fn from(unchecked: Unchecked) -> Self {
+        let Unchecked { unmapped_bytes, untagged_blocks } = unchecked;
+        let what = if unchecked == Unchecked::default() { "bytes" } else { "placement" };
+        Self { what, unmapped_bytes, untagged_blocks }
+    }
+}
+
 /// `failure.*`, or null.
 #[derive(Debug, Serialize)]
 #[expect(missing_docs, reason = "the keys are the interface, described in the command's help")]
@@ -214,6 +238,11 @@ pub struct JsonFit {
     pub capacity_bytes: u64,
     pub overhead: f64,
     pub config: String,
+    /// The time was up: see `judged` and `candidates`.
+    pub stopped: bool,
+    pub judged: usize,
+    pub candidates: usize,
+    pub replays: u32,
 }
 
 impl<'a> Report<'a> {
@@ -229,10 +258,15 @@ impl<'a> Report<'a> {
         (!self.outcome.served.is_empty() && self.capacity.is_none()).then_some(first)
     }
 
-    /// The trace was satisfied, and soundly, the requests that the recorded allocator refused included.
+    /// Requests of a serving log that were left out, because each needs more than the capacity.
+    fn rejected(&self) -> u64 {
+        self.scan.notes.serving.map_or(0, |serving| serving.rejected)
+    }
+
+    /// The trace was satisfied, and soundly, the requests that the recorded allocator refused included; of a serving log, none was left out.
     #[must_use]
     pub fn is_ok(&self) -> bool {
-        self.outcome.is_ok() && self.unjudged().is_none()
+        self.outcome.is_ok() && self.unjudged().is_none() && self.rejected() == 0
     }
 
     /// What the pools held at most over what was active at most. 1 when nothing was.
@@ -269,6 +303,7 @@ impl<'a> Report<'a> {
                 refused: reader::refused(self.scan, &self.outcome.served),
                 reader: reader::reader(self.scan),
             },
+            serving: self.scan.notes.serving.map(Into::into),
             memory: Memory {
                 peak_allocated_bytes: peaks.live.value,
                 peak_active_bytes: peaks.active.value,
@@ -307,12 +342,17 @@ impl<'a> Report<'a> {
                 corruptions: verdict.corruptions,
                 missed_fits: verdict.missed_fits,
             },
+            checked: self.outcome.unchecked.into(),
             ok: self.is_ok(),
             failure: self.failure_of_any_kind(),
             fit: self.fit.map(|fit| JsonFit {
                 capacity_bytes: fit.capacity,
                 overhead: ratio(fit.capacity, self.scan.totals.peak_active_bytes),
                 config: fit.config.to_toml(),
+                stopped: fit.stopped,
+                judged: fit.judged,
+                candidates: fit.candidates,
+                replays: fit.replays,
             }),
             gpu: self.outcome.device.as_ref().map(|device| JsonGpu {
                 adapter: device.adapter.clone(),
@@ -476,6 +516,9 @@ impl fmt::Display for Report<'_> {
         writeln!(f, "{played}, {streams}")?;
         reader::write_notes(f, scan)?;
         reader::write_refused(f, scan, &outcome.served)?;
+        if let Some(report) = &scan.notes.serving {
+            serving::write(f, report)?;
+        }
         writeln!(f, "pool       {} ({})\n", outcome.kind, self.choice)?;
         self.bytes(f)?;
         let stats = &outcome.stats;
@@ -502,6 +545,7 @@ impl fmt::Display for Report<'_> {
             "oracle     {word}: {} overlaps, {} early reuses, {} corruptions; {} missed fits",
             verdict.overlaps, verdict.early_reuse, verdict.corruptions, verdict.missed_fits
         )?;
+        write_unchecked(f, outcome.unchecked)?;
         match (&outcome.failure, self.unjudged()) {
             (Some(failure), _) => self.failure(f, failure)?,
             (None, Some(refused)) => writeln!(
@@ -516,6 +560,9 @@ impl fmt::Display for Report<'_> {
                     "ok         every request was satisfied that was satisfied when recorded"
                 )?;
             }
+            (None, None) if self.rejected() > 0 => {
+                writeln!(f, "FAILED: {} requests need more than the capacity", self.rejected())?;
+            }
             (None, None) => writeln!(f, "ok         every request was satisfied")?,
         }
         if let Some(fit) = self.fit {
@@ -527,8 +574,32 @@ impl fmt::Display for Report<'_> {
                 Bytes(fit.capacity),
                 100.0 * (over - 1.0)
             )?;
+            if fit.stopped {
+                writeln!(
+                    f,
+                    "stopped    time was up (--for): {} of {} configurations were judged, {} were not tried",
+                    fit.judged,
+                    fit.candidates,
+                    fit.candidates - fit.judged.min(fit.candidates)
+                )?;
+            }
         }
         Ok(())
+    }
+}
+
+/// A line about what was played without bytes, if anything was.
+fn write_unchecked(f: &mut impl fmt::Write, unchecked: Unchecked) -> fmt::Result {
+    let Unchecked { unmapped_bytes, untagged_blocks } = unchecked;
+    match (unmapped_bytes, untagged_blocks) {
+        (0, 0) => Ok(()),
+        (0, blocks) => writeln!(
+            f,
+            "checked    placement only of {blocks} blocks, whose tags would not fit in the memory for them"
+        ),
+        (bytes, _) => {
+            writeln!(f, "checked    placement only, {} could not be mapped here", Bytes(bytes))
+        }
     }
 }
 

@@ -274,8 +274,8 @@ impl TraceFile {
     }
 }
 
-/// The most steps that a [`Tape`] holds: 40 MiB of them.
-pub const HELD: u64 = 1 << 20;
+/// The most steps that a [`Tape`] holds: 160 MiB of them.
+pub const HELD: u64 = 1 << 22;
 
 /// A trace that is played many times over: its steps are held if there are at most [`HELD`], else read each time.
 #[derive(Debug)]
@@ -314,26 +314,41 @@ impl<'a> Tape<'a> {
         self.scan
     }
 
-    /// As [`TraceFile::play`].
+    /// As [`TraceFile::play`], and asks now and then whether to stop. None if it was to.
     ///
     /// # Errors
     /// As of [`TraceFile::play`].
-    pub fn play(
+    pub fn play_until(
         &self,
         config: &Config,
         backing: &Backing,
         options: Options,
-    ) -> Result<Outcome, SessionError> {
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<Outcome>, SessionError> {
+        if stop() {
+            return Ok(None);
+        }
         let Some(held) = &self.held else {
-            return self.trace.play(self.scan, config, backing, options, &mut |_| ());
+            let mut playback = Playback::new(self.trace, self.scan, config, backing, options)?;
+            while playback.advance(u64::MAX, TICK)? {
+                if stop() {
+                    return Ok(None);
+                }
+            }
+            return Ok(Some(playback.finish()));
         };
         let mut engine = engine(self.scan, config, backing, options)?;
-        for (event, step) in held {
-            if let Err(failure) = engine.play(*event, step) {
-                return Ok(engine.finish(Some(failure)));
+        for steps in held.chunks(TICK as usize) {
+            for (event, step) in steps {
+                if let Err(failure) = engine.play(*event, step) {
+                    return Ok(Some(engine.finish(Some(failure))));
+                }
+            }
+            if stop() {
+                return Ok(None);
             }
         }
-        Ok(engine.finish(None))
+        Ok(Some(engine.finish(None)))
     }
 }
 

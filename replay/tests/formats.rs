@@ -520,7 +520,6 @@ fn serving_logs_vary() {
         ("2023-11-16 18:17:03.97,12,-1\n", ErrorKind::Negative, 2),
         ("2023-11-16 18:17:03.97,12,4294967296\n", ErrorKind::Overflow, 2),
         ("2023-11-31 18:17:03.97,12,1\n", ErrorKind::BadTime, 2),
-        ("2023-11-16 18:17:03,1,1\n2023-11-16 18:17:02,1,1\n", ErrorKind::Unordered, 3),
         ("2023-11-16 18:17:03,4000000000,1\n", ErrorKind::Overflow, 2),
     ] {
         let error = fails(format!("{head}{lines}"));

@@ -54,7 +54,9 @@ fn open(name: &str) -> Result<(TraceFile, Scan), SessionError> {
 fn fitted(name: &str, goal: Option<f64>) -> Result<Figure, SessionError> {
     let (trace, scan) = open(name)?;
     let candidates = fit::candidates(&scan);
-    let found = fit::fit(&trace, &scan, &candidates, Options::default(), &mut |_, _| ())?;
+    let effort = fit::Effort::from_now(None);
+    let options = Options::default();
+    let found = fit::fit(&trace, &scan, &candidates, options, &effort, &mut |_| ())?;
     let live = scan.totals.peak_live_bytes;
     let detail = format!(
         "{} bytes for {live} live, the best of {} configurations",

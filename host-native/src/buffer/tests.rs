@@ -7,7 +7,7 @@ use proptest::prelude::*;
 fn mapping(size: u64) -> Arc<Mapping> {
     let page = rustix::param::page_size();
     let layout = Layout::new(size, page, page, true).unwrap();
-    Arc::new(Mapping::new(layout, &Arc::new(Account::new(u64::MAX)), None).unwrap())
+    Arc::new(Mapping::new(layout, &Arc::new(Account::new(u64::MAX)), None, false).unwrap())
 }
 
 fn buffer(mapping: &Arc<Mapping>, offset: usize, len: usize) -> MmapBuffer {

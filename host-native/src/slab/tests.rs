@@ -198,7 +198,8 @@ fn prefault_makes_the_pages_of_the_range_present() {
 fn touching_is_as_good_as_populating_and_leaves_the_contents() {
     let page = page() as usize;
     let layout = Layout::new(4 * page as u64, page, page, false).unwrap();
-    let mapping = Arc::new(Mapping::new(layout, &Arc::new(Account::new(u64::MAX)), None).unwrap());
+    let mapping =
+        Arc::new(Mapping::new(layout, &Arc::new(Account::new(u64::MAX)), None, false).unwrap());
     let buffer = MmapBuffer::new(mapping.clone(), 0, 4 * page as u64).unwrap();
     buffer.slice(0, page as u64).unwrap().fill_u64(0x77);
     mapping.touch(0, 4 * page);
@@ -207,6 +208,33 @@ fn touching_is_as_good_as_populating_and_leaves_the_contents() {
     if let Some(pages) = present(&buffer) {
         assert_eq!(pages, [true; 4]);
     }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn uncounted_slabs_may_exceed_the_machine_and_discarded_pages_are_zero() {
+    let provider = MmapSlabProvider::builder().uncounted(true).guard_pages(true).build().unwrap();
+    // A terabyte, unless the system forbids overcommitment.
+    let grant = provider.acquire(1 << 40).unwrap();
+    let forbidden = std::fs::read_to_string("/proc/sys/vm/overcommit_memory")
+        .is_ok_and(|policy| policy.trim() == "2");
+    let slab = match grant {
+        Grant::Slab(slab) => slab,
+        Grant::NoCapacity if forbidden || cfg!(miri) => return,
+        Grant::NoCapacity => panic!("a terabyte of addresses was refused"),
+    };
+    let page = page();
+    let last = provider.map(slab.id, slab.size - 2 * page, 2 * page).unwrap();
+    last.fill_u64(7);
+    assert_eq!(last.find_mismatch(7), None);
+    // Half a page more than the last one: that one alone lies in the range.
+    provider.discard(slab.id, slab.size - page - page / 2, page + page / 2).unwrap();
+    assert_eq!(last.slice(0, page).unwrap().find_mismatch(7), None);
+    assert_eq!(last.slice(page, page).unwrap().find_mismatch(0), None);
+    assert_eq!(provider.pages().unwrap().resident_bytes, page);
+    assert_eq!(provider.discard(slab.id, slab.size, 1), Err(SlabError::InvalidRange));
+    provider.release(slab.id).unwrap();
+    assert!(matches!(provider.discard(slab.id, 0, 1), Err(SlabError::UnknownSlab(_))));
 }
 
 #[test]

@@ -1,51 +1,170 @@
-//! Real memory of this machine, with bytes that can be written and read.
+//! Addresses of this machine, with bytes that can be written and read where the machine has them.
+//!
+//! ```text
+//!   acquire ─▶ Numbers: is there capacity? ─▶ map it, uncounted ─┬─ mapped: blocks are tagged, within RESIDENT
+//!                        └ the verdict                           └─ refused by this machine: numbers only, and told
+//! ```
+//!
+//! **The verdict does not depend on this machine.** Whether a slab is granted is decided by the capacity alone. A slab is addresses, not
+//! memory, until it is touched; and what is touched is bounded by [`RESIDENT`]. What this machine refuses to map, or what would
+//! exceed that bound, is played without bytes: placement is checked all the same, and the report [says so](Unchecked).
 
-use super::{Backing, BuildError, Native};
-use crate::memory::Memory;
-use std::sync::Arc;
+use super::{Backing, BuildError, Native, Numbers};
+use crate::memory::{Memory, Tagged, Tags, Unchecked};
+use resident::Resident;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use strandline_core::slab::{SlabMap, SlabProperties, SlabStats};
 use strandline_core::{Grant, SlabError, SlabId, SlabProvider};
-use strandline_host_native::{MmapBuilder, MmapSlabProvider};
+use strandline_host_native::MmapSlabProvider;
+
+mod resident;
+
+/// The most memory that tags may keep, in bytes.
+pub const RESIDENT: u64 = 2 << 30;
 
 impl Backing {
-    /// Real memory: anonymous mappings, up to `capacity` bytes.
+    /// This machine's memory: anonymous mappings, up to `capacity` bytes, which may be more than the machine has.
     ///
     /// # Errors
     /// The provider could not be made.
     pub fn mmap(capacity: Option<u64>) -> Result<Self, BuildError> {
-        let builder: MmapBuilder = MmapSlabProvider::builder();
-        let provider = builder
-            .capacity(capacity.unwrap_or(u64::MAX))
+        let host = MmapSlabProvider::builder()
+            .uncounted(true)
             .build()
             .map_err(|error| BuildError::Provider(error.to_string()))?;
-        let provider = Arc::new(Mapped(provider));
+        let provider = Arc::new(Mapped::new(host, capacity.unwrap_or(u64::MAX), RESIDENT));
         Ok(Self { provider: provider.clone(), memory: Some(provider), maker: Arc::new(Native) })
     }
 }
 
-/// [`MmapSlabProvider`] with bytes that can be written and read in place.
+/// Slabs by numbers, mapped as far as the host maps them.
 #[derive(Debug)]
-struct Mapped(MmapSlabProvider);
+struct Mapped {
+    numbers: Numbers,
+    host: Host,
+    state: Mutex<State>,
+}
 
-impl SlabProvider for Mapped {
-    fn properties(&self) -> SlabProperties {
-        self.0.properties()
+#[derive(Debug)]
+struct State {
+    /// Where each slab is mapped, if the host did.
+    places: HashMap<SlabId, Option<SlabId>>,
+    resident: Resident,
+    /// Blocks without a tag: slab, offset, and the tag that was not written.
+    untagged: HashSet<(SlabId, u64, u64)>,
+    unmapped_bytes: u64,
+    unchecked: Unchecked,
+}
+
+impl Mapped {
+    fn new(host: MmapSlabProvider, capacity: u64, resident: u64) -> Self {
+        let page = host.properties().granularity;
+        let resident = Resident::new(page, usize::try_from(resident / page).unwrap_or(usize::MAX));
+        Self {
+            numbers: Numbers::new(capacity),
+            host: Host(host),
+            state: Mutex::new(State {
+                places: HashMap::new(),
+                resident,
+                untagged: HashSet::new(),
+                unmapped_bytes: 0,
+                unchecked: Unchecked::default(),
+            }),
+        }
     }
 
-    fn acquire(&self, size: u64) -> Result<Grant, SlabError> {
-        self.0.acquire(size)
-    }
-
-    fn release(&self, id: SlabId) -> Result<(), SlabError> {
-        self.0.release(id)
-    }
-
-    fn stats(&self) -> SlabStats {
-        self.0.stats()
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics between two writes that belong together.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Memory for Mapped {
+impl SlabProvider for Mapped {
+    fn properties(&self) -> SlabProperties {
+        let numbers = self.numbers.properties();
+        SlabProperties { memory_type: self.host.0.properties().memory_type, ..numbers }
+    }
+
+    fn acquire(&self, size: u64) -> Result<Grant, SlabError> {
+        let Grant::Slab(slab) = self.numbers.acquire(size)? else { return Ok(Grant::NoCapacity) };
+        // Why the host refuses makes no difference: it is not the one that is judged.
+        let place = match self.host.0.acquire(slab.size) {
+            Ok(Grant::Slab(mapped)) => Some(mapped.id),
+            Ok(Grant::NoCapacity) | Err(_) => None,
+        };
+        let state = &mut *self.lock();
+        state.places.insert(slab.id, place);
+        if place.is_none() {
+            state.unmapped_bytes += slab.size;
+            let most = &mut state.unchecked.unmapped_bytes;
+            *most = state.unmapped_bytes.max(*most);
+        }
+        Ok(Grant::Slab(slab))
+    }
+
+    fn release(&self, id: SlabId) -> Result<(), SlabError> {
+        let bytes = self.numbers.release_bytes(id)?;
+        let state = &mut *self.lock();
+        match state.places.remove(&id).flatten() {
+            Some(mapped) => {
+                state.resident.forget(id);
+                self.host.0.release(mapped)
+            }
+            None => {
+                state.unmapped_bytes -= bytes;
+                Ok(())
+            }
+        }
+    }
+
+    fn stats(&self) -> SlabStats {
+        self.numbers.stats()
+    }
+}
+
+impl Tags for Mapped {
+    fn tag(&self, block: &Tagged) -> Result<(), SlabError> {
+        let state = &mut *self.lock();
+        let place = *state.places.get(&block.slab).ok_or(SlabError::UnknownSlab(block.slab))?;
+        let Some(mapped) = place else { return Ok(()) };
+        let places = &state.places;
+        let tagged = state.resident.enter(block, &mut |slab, offset, len| {
+            if let Some(&Some(mapped)) = places.get(&slab) {
+                // A system that cannot keeps the pages: more memory than is counted, and nothing wrong.
+                let _ = self.host.0.discard(mapped, offset, len);
+            }
+        });
+        if tagged {
+            return Tagged { slab: mapped, ..*block }.write(&self.host);
+        }
+        state.untagged.insert((block.slab, block.offset, block.tag));
+        state.unchecked.untagged_blocks += 1;
+        Ok(())
+    }
+
+    fn verify(&self, block: &Tagged) -> Result<bool, SlabError> {
+        let state = &mut *self.lock();
+        let place = *state.places.get(&block.slab).ok_or(SlabError::UnknownSlab(block.slab))?;
+        let Some(mapped) = place else { return Ok(true) };
+        if state.untagged.remove(&(block.slab, block.offset, block.tag)) {
+            return Ok(true);
+        }
+        let found = Tagged { slab: mapped, ..*block }.check(&self.host);
+        state.resident.leave(block);
+        found
+    }
+
+    fn unchecked(&self) -> Unchecked {
+        self.lock().unchecked
+    }
+}
+
+/// The host's mappings, with bytes that can be written and read in place.
+#[derive(Debug)]
+struct Host(MmapSlabProvider);
+
+impl Memory for Host {
     fn write(&self, slab: SlabId, offset: u64, bytes: &[u8]) -> Result<(), SlabError> {
         let buffer = self.0.map(slab, offset, bytes.len() as u64)?;
         buffer.write(0, bytes).map_err(|_| SlabError::InvalidRange)
@@ -58,40 +177,4 @@ impl Memory for Mapped {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_grant_and_refuse_as_real_memory_does() {
-        let backings = [Backing::numbers(Some(10_000)), Backing::mmap(Some(10_000)).unwrap()];
-        for backing in backings {
-            let provider = &backing.provider;
-            let Ok(Grant::Slab(slab)) = provider.acquire(1) else { panic!("{backing:?}") };
-            assert_eq!(slab.size, 4096);
-            assert_eq!(provider.acquire(4097), Ok(Grant::NoCapacity));
-            let Ok(Grant::Slab(_)) = provider.acquire(4096) else { panic!("{backing:?}") };
-            assert_eq!(
-                provider.acquire(1),
-                Ok(Grant::NoCapacity),
-                "8192 of 8192 whole pages are out"
-            );
-            assert_eq!(provider.release(slab.id), Ok(()));
-            assert!(matches!(provider.release(slab.id), Err(SlabError::UnknownSlab(_))));
-            assert_eq!(provider.stats().committed_bytes, 4096);
-            assert!(matches!(provider.acquire(0), Err(SlabError::InvalidSize { .. })));
-        }
-    }
-
-    #[test]
-    fn mapped_bytes_are_read_back_and_ranges_are_checked() {
-        let memory = Mapped(MmapSlabProvider::builder().build().unwrap());
-        let Ok(Grant::Slab(slab)) = memory.acquire(4096) else { panic!("no memory") };
-        memory.write(slab.id, 4090, b"strand").unwrap();
-        let mut read = [0; 6];
-        memory.read(slab.id, 4090, &mut read).unwrap();
-        assert_eq!(&read, b"strand");
-        assert!(memory.write(slab.id, 4091, b"strand").is_err());
-        memory.release(slab.id).unwrap();
-        assert!(memory.read(slab.id, 0, &mut read).is_err());
-    }
-}
+mod tests;

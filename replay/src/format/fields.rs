@@ -217,7 +217,7 @@ pub(crate) fn bad_time(field: &[u8], expected: &'static str, at: Place) -> Trace
 }
 
 /// Turns a trace's times into nanoseconds since its first event. Where a time goes back, the order of the lines is the truth: the latest
-/// time seen counts, and the step is counted. A log of requests is refused then, unless it is read leniently: its order is its times.
+/// time seen counts, and the step is counted.
 ///
 /// A time of day names no date. The day is chosen so that a step back of more than 12 hours is midnight, and a step
 /// forward of more than 23 hours is a late line from before midnight (a step back). A gap of a day or more leaves no

@@ -43,11 +43,6 @@ pub(super) fn json(head: &[u8]) -> Option<TraceError> {
             "a memory timeline of the PyTorch profiler (export_memory_timeline): sums by category, without blocks",
             RECORD,
         )
-    } else if has("\"input_length\"") && has("\"output_length\"") {
-        (
-            "a log of requests in JSON lines",
-            "convert it to the columns TIMESTAMP,ContextTokens,GeneratedTokens",
-        )
     } else {
         return None;
     };

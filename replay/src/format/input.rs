@@ -105,6 +105,17 @@ impl<'a> Input<'a> {
         })
     }
 
+    /// Lines may have up to `line_bytes` from now on, if that is more than they may have now.
+    pub(crate) fn allow_lines_of(&mut self, line_bytes: usize) {
+        if line_bytes > self.line_bytes {
+            self.line_bytes = line_bytes;
+            let size = self.buffer.len().max(line_bytes.saturating_mul(4));
+            let mut buffer = core::mem::take(&mut self.buffer).into_vec();
+            buffer.resize(size, 0);
+            self.buffer = buffer.into_boxed_slice();
+        }
+    }
+
     /// Whether a gzip layer is unpacked.
     pub(crate) fn gzip(&self) -> bool {
         self.gzip

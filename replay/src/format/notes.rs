@@ -2,6 +2,7 @@
 //!
 //! Cost: a counter an event. Memory: bounded, whatever the trace.
 
+use crate::serving::ServingReport;
 use core::fmt;
 
 /// Requests that were refused when the trace was recorded, of which the circumstances are kept.
@@ -35,6 +36,8 @@ pub struct Notes {
     pub recorded_peak_reserved_bytes: Option<u64>,
     /// What each device of a snapshot holds.
     pub holdings: Vec<Holding>,
+    /// Of a log of requests, what they went through.
+    pub serving: Option<ServingReport>,
     /// What else was left out: one phrase each.
     pub left_out: Vec<String>,
 }

@@ -12,6 +12,7 @@ use crate::build::{Backing, SMALL, Sizes};
 use crate::config::Config;
 use crate::engine::{Engine, Failure, Options, Outcome};
 use crate::format::{MOST_REFUSED, Refused, TraceReader};
+use crate::serving::ServingReport;
 use crate::validate::{Step, Steps, What};
 
 /// A trace that is being read to its end for the first time.
@@ -95,6 +96,17 @@ impl Scanning {
         let totals = *self.steps.totals();
         let reader = self.steps.events();
         let state_only = reader.is_state_only();
+        let notes = reader.notes();
+        if let Some(ServingReport {
+            requests, rejected: 1.., capacity_blocks: Some(blocks), ..
+        }) = notes.serving
+            && totals.allocs == 0
+        {
+            let error = format!(
+                "the capacity has room for {blocks} blocks, and each of the {requests} requests needs more or none"
+            );
+            return Err(SessionError::Options(error));
+        }
         if totals.allocs == 0 && totals.failures == 0 && !state_only {
             return Err(SessionError::Nothing(self.trace.path));
         }
@@ -109,7 +121,7 @@ impl Scanning {
                 peak_bytes: totals.peak_active_bytes.max(self.most),
                 small: self.small.map(|live| live.small),
             },
-            notes: reader.notes(),
+            notes,
             refused: self.refused,
             state: reader.state(),
             state_only,
