@@ -17,6 +17,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 pub mod cache;
+pub mod extents;
 pub mod retain;
 
 /// Values under [`SlabId`]s that never resolve to another value once removed: what providers keep slabs in.
@@ -256,6 +257,16 @@ pub struct SlabProperties {
     pub max_slab_size: u64,
 }
 
+/// How a provider's elastic slabs are used: slabs of addresses into which memory is put piece by piece, and taken out again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elastic {
+    /// Memory comes and goes in multiples of this many bytes, at multiples of it from the slab's start: a power of two, and
+    /// a multiple of the provider's granularity.
+    pub granule: u64,
+    /// Bytes of addresses that a pool reserves at once, as far as it can count them; more for a larger request.
+    pub reserve: u64,
+}
+
 /// A provider's counters. `identity` is equal for two handles to one provider, so that sums over pools
 /// count a shared provider once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -296,6 +307,19 @@ impl SlabStats {
         if self.peak_committed_bytes < self.committed_bytes {
             self.peak_committed_bytes = self.committed_bytes;
         }
+    }
+
+    /// Counts `bytes` put into an elastic slab.
+    pub const fn count_commit(&mut self, bytes: u64) {
+        self.committed_bytes += bytes;
+        if self.peak_committed_bytes < self.committed_bytes {
+            self.peak_committed_bytes = self.committed_bytes;
+        }
+    }
+
+    /// Counts `bytes` taken out of an elastic slab. They were counted by [`count_commit`](Self::count_commit).
+    pub const fn count_decommit(&mut self, bytes: u64) {
+        self.committed_bytes -= bytes;
     }
 
     /// Counts a slab of `bytes` given back. It was counted by [`count_acquire`](Self::count_acquire).
@@ -372,6 +396,42 @@ pub trait SlabProvider: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`SlabError::UnknownSlab`] when the id is not a live slab of this provider.
     fn release(&self, id: SlabId) -> Result<(), SlabError>;
+
+    /// Whether slabs can be elastic, and how. Constant over the provider's life. `None`: slabs are what
+    /// [`acquire`](Self::acquire) makes them, and the next three are never called.
+    fn elastic(&self) -> Option<Elastic> {
+        None
+    }
+
+    /// An elastic slab of at least `size` bytes of addresses, without memory: none of it may be used before it was
+    /// [committed](Self::commit). [`release`](Self::release) gives it back with all memory in it.
+    ///
+    /// # Errors
+    /// A broken request or infrastructure. Nothing is handed out then.
+    fn reserve(&self, size: u64) -> Result<Grant, SlabError> {
+        let _ = size;
+        Ok(Grant::NoCapacity)
+    }
+
+    /// Puts memory into `len` bytes of an elastic slab from `offset`, whole [granules](Elastic::granule) that have none.
+    /// `false`: there is no capacity for all of it, and nothing has changed.
+    ///
+    /// # Errors
+    /// [`SlabError::UnknownSlab`], [`SlabError::InvalidRange`], or as the system reports it. Nothing has changed then.
+    fn commit(&self, id: SlabId, offset: u64, len: u64) -> Result<bool, SlabError> {
+        let _ = (offset, len);
+        Err(SlabError::UnknownSlab(id))
+    }
+
+    /// Takes the memory out of `len` bytes of an elastic slab from `offset`, whole [granules](Elastic::granule) that have
+    /// some. What was in it is lost; the addresses stay reserved.
+    ///
+    /// # Errors
+    /// [`SlabError::UnknownSlab`], [`SlabError::InvalidRange`], or as the system reports it. The memory stays then.
+    fn decommit(&self, id: SlabId, offset: u64, len: u64) -> Result<(), SlabError> {
+        let _ = (offset, len);
+        Err(SlabError::UnknownSlab(id))
+    }
 
     /// Touches `len` bytes from `offset` so that first use does not fault. A provider that has nothing
     /// to do does nothing.

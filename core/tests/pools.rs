@@ -27,7 +27,7 @@ use strandline_core::pool::growth::Growth;
 use strandline_core::pool::passthrough::PassthroughPoolConfig;
 use strandline_core::pool::tlsf::{Coalescing, TlsfPoolConfig, Waiting};
 use strandline_core::pool::{PoolHost, Request};
-use strandline_core::slab::Trim;
+use strandline_core::slab::{Elastic, Trim};
 use strandline_core::slab::retain::Retention;
 use strandline_core::{Acquire, Death, Entry, Frontier, Pool, SlabId};
 use support::generate::op;
@@ -133,6 +133,20 @@ fn tlsf_programs_waiting_to_pack() {
     run(&tlsf(Placement::PACKED, Coalescing::Readiness, Waiting::ToPack));
 }
 
+/// Few addresses of a slab at once, so that there are several, and so many that there is one.
+fn elastic(subject: Subject) -> [Subject; 2] {
+    [64, 512].map(|reserve| subject.over(Elastic { granule: 4 * KIB, reserve: reserve * KIB }))
+}
+
+#[test]
+fn tlsf_programs_elastic() {
+    for waiting in [Waiting::LastResort, Waiting::ToPack] {
+        for subject in elastic(tlsf(Placement::PACKED, Coalescing::Readiness, waiting)) {
+            run(&subject);
+        }
+    }
+}
+
 #[test]
 fn tlsf_programs_eager() {
     run(&tlsf(Placement::FAST, Coalescing::Eager, Waiting::LastResort));
@@ -141,7 +155,15 @@ fn tlsf_programs_eager() {
 #[test]
 fn tlsf_shaken() {
     let subject = tlsf(Placement::FAST, Coalescing::Readiness, Waiting::LastResort);
-    shake(30 * KIB, |host| subject.make(host).pool);
+    shake(30 * KIB, None, |host| subject.make(host).pool);
+}
+
+#[test]
+fn tlsf_shaken_elastic() {
+    let subject = tlsf(Placement::FAST, Coalescing::Readiness, Waiting::LastResort);
+    for elastic in elastic(subject) {
+        shake(30 * KIB, elastic.elastic, |host| subject.make(host).pool);
+    }
 }
 
 /// Numbers below what is asked for, the same in each run (Marsaglia's xorshift64).
@@ -167,21 +189,28 @@ const THREADS: usize = 4;
 
 /// Threads acquire, use and release; none may ever see bytes of another's, or bytes whose death neither its
 /// frontier nor progress covers. Cells are relaxed atomics, so all order comes from the pool.
-fn shake(largest: u64, make: impl Fn(PoolHost) -> Arc<dyn Pool>) {
+fn shake(largest: u64, elastic: Option<Elastic>, make: impl Fn(PoolHost) -> Arc<dyn Pool>) {
     let rounds = scaled(20_000);
     let runs = Runs::from_env(1);
     let begin = Instant::now();
     let mut done = 0;
     while !runs.are_over(begin.elapsed(), done) {
-        shake_once(largest, runs.seed.wrapping_add(done), rounds, &make);
+        shake_once(largest, elastic, runs.seed.wrapping_add(done), rounds, &make);
         done += 1;
     }
     let operations = done * u64::from(rounds) * THREADS as u64;
     println!("{operations} rounds on {THREADS} threads in {:?}", begin.elapsed());
 }
 
-fn shake_once(largest: u64, seed: u64, rounds: u32, make: &impl Fn(PoolHost) -> Arc<dyn Pool>) {
-    let provider = Arc::new(MockProvider::new(4096, 8192, 512 * KIB, 2048 * KIB));
+fn shake_once(
+    largest: u64,
+    elastic: Option<Elastic>,
+    seed: u64,
+    rounds: u32,
+    make: &impl Fn(PoolHost) -> Arc<dyn Pool>,
+) {
+    let provider = MockProvider::new(4096, 8192, 512 * KIB, 2048 * KIB).with_elastic(elastic);
+    let provider = Arc::new(provider);
     let dial = Arc::new(Dial::new(THREADS));
     let pool = make(PoolHost::new(provider.clone(), dial.clone()));
     let slabs: Mutex<HashMap<SlabId, Arc<Vec<Cells>>>> = Mutex::default();
@@ -395,13 +424,13 @@ fn passthrough_while_axes_move() {
 #[test]
 fn fixed_block_shaken() {
     for budget in [Budget::UNLIMITED, Budget::bytes(48 * KIB)] {
-        shake(1000, |host| fixed(budget).make(host).pool);
+        shake(1000, None, |host| fixed(budget).make(host).pool);
     }
 }
 
 #[test]
 fn arena_shaken() {
-    shake(8 * KIB, |host| {
+    shake(8 * KIB, None, |host| {
         let config = ArenaPoolConfig {
             generations: 5,
             generation_size: 128 * KIB,
@@ -414,5 +443,5 @@ fn arena_shaken() {
 #[test]
 fn passthrough_shaken() {
     let subject = Subject::passthrough(KIB, PassthroughPoolConfig::default());
-    shake(30 * KIB, |host| subject.make(host).pool);
+    shake(30 * KIB, None, |host| subject.make(host).pool);
 }

@@ -370,7 +370,7 @@ impl Need {
 
     /// Alignment in granules, a power of two.
     #[inline(always)]
-    const fn align(self) -> u32 {
+    pub(crate) const fn align(self) -> u32 {
         1 << ((self.0 >> Self::ALIGN_SHIFT) as u32 & 31)
     }
 

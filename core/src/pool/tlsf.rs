@@ -34,7 +34,7 @@ use crate::inspect::{BlockView, Event};
 use crate::notification::{Notification, Observation};
 use crate::offset::tlsf::{BlockId, Config, Need, RegionId, TlsfError};
 use crate::slab::retain::Retention;
-use crate::slab::{Grant, Slab, SlabProperties, SlabProvider, Trim};
+use crate::slab::{Grant, Slab, SlabError, SlabProperties, SlabProvider, Trim};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use alloc::boxed::Box;
@@ -44,6 +44,7 @@ use core::fmt;
 
 mod batch;
 mod eager;
+mod elastic;
 mod engine;
 mod exchange;
 pub mod heap;
@@ -52,7 +53,8 @@ mod pending;
 
 pub use batch::{Answers, Held};
 
-use engine::{Ask, Engine, Seek};
+use elastic::Holes;
+use engine::{Ask, Engine, Seek, Untouched};
 use heap::{BlockDeath, Taken};
 
 /// What may merge with what when a block is freed.
@@ -134,7 +136,10 @@ struct State {
     engine: Engine,
     /// By region.
     slabs: Vec<Option<Slab>>,
+    /// Of those that are not elastic.
     largest_slab: u64,
+    /// Where slabs can be elastic.
+    holes: Option<Holes>,
     /// Tickets to go out with the next reservations.
     #[expect(clippy::vec_box, reason = "the boxes travel; their addresses must not change")]
     tickets: Vec<Box<Ticket>>,
@@ -150,6 +155,9 @@ impl TlsfPool {
     pub fn new(host: PoolHost, config: TlsfPoolConfig) -> Result<Self, PoolError> {
         let engine = Engine::new(config.offsets, config.coalescing).map_err(config_error)?;
         let provider = host.provider.properties();
+        let granule = config.offsets.granule;
+        let elastic = host.provider.elastic().filter(|_| engine.heap().is_some());
+        let holes = Holes::new(elastic, granule, provider.max_slab_size);
         Ok(Self {
             id: PoolId::next(),
             notification: Arc::new(Notification::new(host.wake.clone())),
@@ -162,6 +170,7 @@ impl TlsfPool {
                 engine,
                 slabs: Vec::new(),
                 largest_slab: 0,
+                holes,
                 tickets: Vec::new(),
                 stats: PoolStats::default(),
             }),
@@ -197,6 +206,53 @@ impl TlsfPool {
             }
         }
         Ok(None)
+    }
+
+    /// A slab for so many bytes, for which empty ones are given back as long as the pool holds as many as it may, or the
+    /// provider has no capacity: the fewest that make room.
+    fn grow_or_make_room<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        size: u64,
+    ) -> Result<(MutexGuard<'a, State>, Option<Slab>), PoolError> {
+        let growth = &self.config.growth;
+        if growth.candidates(size, 0, &self.provider) == [None; 2] {
+            return Ok((state, None));
+        }
+        loop {
+            let sizes = growth.candidates(size, state.stats.slabs, &self.provider);
+            drop(state);
+            let granted = self.grow(sizes)?;
+            state = self.state.lock();
+            self.settle(&mut state);
+            if granted.is_some() {
+                return Ok((state, granted));
+            }
+            let (after, made_room) = self.give_one_back(state)?;
+            state = after;
+            if !made_room {
+                return Ok((state, None));
+            }
+        }
+    }
+
+    /// Gives a slab back that is out of the heap. What the provider does not take serves on.
+    fn give_slab_back(&self, (slab, untouched): (Slab, Untouched)) -> Result<(), SlabError> {
+        match self.host.provider.release(slab.id) {
+            Ok(()) => {
+                self.emit(&Event::SlabReleased { pool: self.id, slab: slab.id });
+                Ok(())
+            }
+            Err(error) => {
+                // There was room for it before.
+                let mut state = self.state.lock();
+                if let Ok(region) = state.engine.add_region(slab.size) {
+                    state.engine.set_untouched(region, untouched);
+                    state.add_slab(region, slab);
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Makes a granted slab a region, or gives it back.
@@ -315,11 +371,16 @@ impl TlsfPool {
             }
             // The worst that alignment can cost inside a slab, whose start is aligned: nothing.
             let size = state.engine.reserve_size(need);
-            let sizes = self.config.growth.candidates(size, state.stats.slabs, &self.provider);
-            drop(state);
-            let granted = self.grow(sizes)?;
-            state = self.state.lock();
-            self.settle(&mut state);
+            if state.holes.is_some() {
+                let (after, found) = self.grow_in_place(state, need, request)?;
+                state = after;
+                if let Some(found) = found {
+                    drop(state);
+                    return Ok(self.reserved(found, request, wait));
+                }
+            }
+            let (after, granted) = self.grow_or_make_room(state, size)?;
+            state = after;
             let Some(slab) = granted else {
                 // What was released in the meantime may do.
                 let found = state.find_ready_again(Seek::Ready, need, request, &self.host);
@@ -334,7 +395,8 @@ impl TlsfPool {
             self.emit(&Event::SlabAcquired { pool: self.id, slab: slab.id, size: slab.size });
         }
         state.stats.exhausted += 1;
-        let growth_required = state.engine.reserve_size(need) > state.largest_slab;
+        let elastic = state.holes.as_ref().map_or(0, Holes::largest_stretch);
+        let growth_required = state.engine.reserve_size(need) > state.largest_slab.max(elastic);
         Ok(Acquire::Exhausted { observed, growth_required })
     }
 
@@ -679,44 +741,44 @@ impl Pool for TlsfPool {
         let mut state = self.state.lock();
         self.settle(&mut state);
         state.engine.poll_all(&*self.host.progress, &*self.host.provider);
-        let State { engine, slabs, stats, largest_slab, .. } = &mut *state;
         let (mut kept, mut kept_bytes, mut largest) = (0, 0, 0);
+        let mut keeps = |size| {
+            let keep = how == Trim::Excess && self.config.retention.keeps(kept, kept_bytes, size);
+            if keep {
+                kept += 1;
+                kept_bytes += size;
+            }
+            keep
+        };
+        let (mut bytes, mut failure);
+        (state, bytes, failure) = self.trim_elastic(state, &mut keeps);
+        let State { engine, slabs, stats, largest_slab, holes, .. } = &mut *state;
         for (index, slot) in slabs.iter_mut().enumerate() {
             let Some(slab) = *slot else { continue };
             let region = RegionId::from_index(index as u32);
+            if holes.as_ref().is_some_and(|holes| holes.is_elastic(region)) {
+                continue;
+            }
             if engine.is_empty(region) {
-                let keep =
-                    how == Trim::Excess && self.config.retention.keeps(kept, kept_bytes, slab.size);
-                if keep {
-                    kept += 1;
-                    kept_bytes += slab.size;
-                } else if engine.remove_region(region, &*self.host.progress).is_some() {
-                    *slot = None;
-                    stats.slabs -= 1;
-                    empty.push(slab);
-                    continue;
+                if !keeps(slab.size) {
+                    let untouched = engine.untouched(region);
+                    if engine.remove_region(region, &*self.host.progress).is_some() {
+                        *slot = None;
+                        stats.slabs -= 1;
+                        empty.push((slab, untouched));
+                        continue;
+                    }
                 }
             }
             largest = largest.max(slab.size);
         }
         *largest_slab = largest;
         drop(state);
-        let (mut bytes, mut failure) = (0, None);
         for slab in empty {
-            match self.host.provider.release(slab.id) {
-                Ok(()) => {
-                    bytes += slab.size;
-                    self.emit(&Event::SlabReleased { pool: self.id, slab: slab.id });
-                }
-                Err(error) => {
-                    failure = failure.or(Some(error));
-                    // Still held: it serves on. There was room for it before.
-                    let mut state = self.state.lock();
-                    if let Ok(region) = state.engine.add_region(slab.size) {
-                        state.engine.touch_region(region);
-                        state.add_slab(region, slab);
-                    }
-                }
+            let size = slab.0.size;
+            match self.give_slab_back(slab) {
+                Ok(()) => bytes += size,
+                Err(error) => failure = failure.or(Some(error)),
             }
         }
         match failure {

@@ -10,6 +10,9 @@
 //! and no more than that. Of a refusal, of growth and of a wait it asks whether there was a range that the requester
 //! might have used ([`Oracle::could_serve`]).
 //!
+//! Bytes of an elastic slab without memory are held by nobody who could give them back ([`HOLE`]): a pool that hands them out, or
+//! takes the memory of bytes that are in use or waited for, is found out.
+//!
 //! Pools hand out different things, so it is told what ([`Unit`]), and by which of the laws to judge ([`Laws`]).
 //!
 //! Cost: a step is linear in the segments of a slab, which are merged whenever they are looked through.
@@ -43,6 +46,9 @@ impl Fate {
     const UNKNOWN: Self = Self(u32::MAX);
 }
 
+/// The holder of bytes of an elastic slab that have no memory.
+const HOLE: u32 = u32::MAX;
+
 /// Whether a byte was ever handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hands {
@@ -72,7 +78,7 @@ impl End {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Segment {
     end: u64,
-    /// Who holds them, 0 for nobody.
+    /// Who holds them, 0 for nobody; [`HOLE`] if they have no memory.
     holder: u32,
     hands: Hands,
     fate: Fate,
@@ -243,13 +249,66 @@ impl Oracle {
         self.slabs.insert(at, slab);
     }
 
+    /// An elastic slab came from the provider, without memory.
+    pub(crate) fn add_elastic(&mut self, id: SlabId, size: u64) {
+        self.add_slab(id, size);
+        let at = self.find(id).expect("it was just added");
+        self.slabs[at].segments[0].holder = HOLE;
+    }
+
+    /// The provider put memory into an elastic slab.
+    pub(crate) fn commit(&mut self, id: SlabId, start: u64, end: u64) -> Verdict {
+        let Some(at) = self.find(id) else { return Err(format!("{id:?} is not at hand")) };
+        let slab = &mut self.slabs[at];
+        let range = slab.cut(start, end);
+        for segment in &mut slab.segments[range] {
+            ensure!(segment.holder == HOLE, "{id:?} {start}..{end} had memory: {segment:?}");
+            segment.holder = 0;
+        }
+        Ok(())
+    }
+
+    /// The provider took memory out of an elastic slab: nobody held it, and no work is left that may touch it.
+    pub(crate) fn decommit(
+        &mut self,
+        id: SlabId,
+        start: u64,
+        end: u64,
+        progress: &dyn Progress,
+    ) -> Verdict {
+        let Some(at) = self.find(id) else { return Err(format!("{id:?} is not at hand")) };
+        let range = self.slabs[at].cut(start, end);
+        for index in range {
+            let segment = self.slabs[at].segments[index];
+            ensure!(segment.holder != HOLE, "{id:?} {start}..{end} had no memory: {segment:?}");
+            self.check_over(id, &segment, progress)?;
+            self.slabs[at].segments[index].holder = HOLE;
+        }
+        Ok(())
+    }
+
+    /// None of these bytes of a slab has memory.
+    pub(crate) fn is_hole(&self, id: SlabId, start: u64, end: u64) -> bool {
+        let slab = self.find(id).map(|at| &self.slabs[at]);
+        slab.is_some_and(|s| s.overlapping(start, end).all(|(_, segment)| segment.holder == HOLE))
+    }
+
     pub(crate) fn slab_size(&self, id: SlabId) -> Option<u64> {
         self.find(id).map(|at| self.slabs[at].size())
     }
 
-    /// The most bytes of a slab at hand.
+    /// The most bytes that have memory side by side in a slab at hand.
     pub(crate) fn largest_slab(&self) -> u64 {
-        self.slabs.iter().map(Slab::size).max().unwrap_or(0)
+        let stretches = self.slabs.iter().flat_map(|slab| {
+            let mut begin = 0;
+            slab.segments.iter().map(move |segment| {
+                if segment.holder == HOLE {
+                    begin = segment.end;
+                }
+                segment.end - begin
+            })
+        });
+        stretches.max().unwrap_or(0)
     }
 
     pub(crate) fn has_slab_of(&self, size: u64) -> bool {
@@ -487,13 +546,17 @@ impl Oracle {
     pub(crate) fn return_slab(&mut self, id: SlabId, progress: &dyn Progress) -> Verdict {
         let Some(at) = self.find(id) else { return Ok(()) };
         let slab = self.slabs.remove(at);
-        for segment in &slab.segments {
-            ensure!(segment.holder == 0, "{id:?} went back with a live range: {segment:?}");
-            ensure!(segment.fate != Fate::UNKNOWN, "{id:?} went back in spite of {segment:?}");
-            let End { frontier: death, over, .. } = &self.deaths[segment.fate.0 as usize];
-            let over = *over || death.as_ref().is_satisfied(progress);
-            ensure!(over, "{id:?} went back while {segment:?} waits for {death}");
-        }
+        let with_memory = slab.segments.iter().filter(|segment| segment.holder != HOLE);
+        with_memory.into_iter().try_for_each(|segment| self.check_over(id, segment, progress))
+    }
+
+    /// Nobody holds these bytes, and nothing is left to wait for.
+    fn check_over(&self, id: SlabId, segment: &Segment, progress: &dyn Progress) -> Verdict {
+        ensure!(segment.holder == 0, "{id:?} went back with a live range: {segment:?}");
+        ensure!(segment.fate != Fate::UNKNOWN, "{id:?} went back in spite of {segment:?}");
+        let End { frontier: death, over, .. } = &self.deaths[segment.fate.0 as usize];
+        let over = *over || death.as_ref().is_satisfied(progress);
+        ensure!(over, "{id:?} went back while {segment:?} waits for {death}");
         Ok(())
     }
 

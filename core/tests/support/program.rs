@@ -8,6 +8,7 @@ use super::oracle::{Handed, Known, Need, Oracle, Place, Verdict, ensure};
 use super::progress::Dial;
 use super::provider::{MockProvider, Moved};
 use super::subject::{Made, Subject};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use strandline_core::inspect::{BlockState, BlockView};
@@ -377,7 +378,7 @@ impl Machine {
         };
         ensure!(answers.len() == count, "{} answers to {count} requests", answers.len());
         let moved = self.provider.take_moved();
-        let granted = moved.iter().any(|moved| matches!(moved, Moved::Out(..)));
+        let granted = moved.iter().any(Moved::is_grant);
         self.moved(&moved)?;
         for answer in answers {
             let call = Call { before: None, granted, ..call };
@@ -414,7 +415,7 @@ impl Machine {
         let need = Need { size: request.size, alignment: request.alignment, footprint };
         // Before what came from the provider is known of: was there no other way?
         let moved = self.provider.take_moved();
-        let granted = moved.iter().any(|moved| matches!(moved, Moved::Out(..)));
+        let granted = moved.iter().any(Moved::is_grant);
         call.granted |= granted;
         ensure!(!granted || ask.grow, "grew without permission");
         let tried_to_grow = granted || self.provider.failed() > call.failed;
@@ -682,6 +683,15 @@ impl Machine {
             match *moved {
                 Moved::Out(id, size) => self.oracle.add_slab(id, size),
                 Moved::Back(id) => self.oracle.return_slab(id, &*self.dial)?,
+                Moved::Reserved(id, size) => self.oracle.add_elastic(id, size),
+                Moved::Committed(id, start, end) => {
+                    self.note(id, || format!("{id:?} {start}..{end} has memory"));
+                    self.oracle.commit(id, start, end)?;
+                }
+                Moved::Decommitted(id, start, end) => {
+                    self.note(id, || format!("{id:?} {start}..{end} has none any more"));
+                    self.oracle.decommit(id, start, end, &*self.dial)?;
+                }
             }
         }
         if !moved.is_empty() {
@@ -739,26 +749,25 @@ impl Machine {
         let implied = |by: FrontierRef<'_>, entry| is_after(&self.streams, &self.dial, by, entry);
         let known =
             Known { frontier: FrontierRef::EMPTY, implied: &implied, progress: &*self.dial };
-        let mut slabs = self.provider.out();
+        let slabs = self.provider.out();
         let mut verdict = Ok(());
-        let mut at: Option<(SlabId, u64)> = None;
+        // In whatever order of slabs, but each in one piece.
+        let mut at: Option<SlabId> = None;
+        let mut ends: BTreeMap<SlabId, u64> = BTreeMap::new();
+        let gap = |slab, from, to| from == to || self.oracle.is_hole(slab, from, to);
         let (mut live, mut reserved, mut requested) = (0, 0, 0);
         let (mut clean, mut pending, mut tainted) = (0, 0, 0);
         let mut step = |block: &BlockView<'_>| -> Verdict {
-            match at {
-                Some((slab, end)) if slab == block.slab => {
-                    ensure!(block.offset == end, "{block:?} does not start at {end}");
-                }
-                // In whatever order of slabs, but each in one piece: see the removal below.
-                _ => ensure!(block.offset == 0, "{block:?} is the first of its slab"),
-            }
+            let seen = ends.get(&block.slab).copied();
+            ensure!(at == Some(block.slab) || seen.is_none(), "{block:?} stands apart");
+            let begin = seen.unwrap_or(0);
+            let follows = block.offset >= begin && gap(block.slab, begin, block.offset);
+            ensure!(follows, "{block:?} does not start at {begin}");
             let end = block.offset + block.size;
-            at = Some((block.slab, end));
+            at = Some(block.slab);
+            ends.insert(block.slab, end);
             let size = slabs.get(&block.slab).copied().unwrap_or(0);
             ensure!(end <= size && block.size > 0, "{block:?} in a slab of {size}");
-            if end == size {
-                slabs.remove(&block.slab);
-            }
             match block.state {
                 BlockState::Live { requested: asked } => {
                     live += 1;
@@ -777,7 +786,10 @@ impl Machine {
             }
         });
         verdict?;
-        ensure!(slabs.is_empty(), "slabs not shown, or not whole: {slabs:?}");
+        for (slab, size) in slabs {
+            let end = ends.get(&slab).copied().unwrap_or(0);
+            ensure!(gap(slab, end, size), "{slab:?} is shown up to {end} of {size}");
+        }
         let s = self.pool.stats();
         let shown = (live, reserved, requested, clean + pending + tainted);
         let told = (s.live, s.reserved_bytes, s.requested_bytes, s.free_bytes);

@@ -16,6 +16,7 @@ use strandline_core::pool::fixed_block::{FixedBlockPool, FixedBlockPoolConfig};
 use strandline_core::pool::growth::Growth;
 use strandline_core::pool::passthrough::{PassthroughPool, PassthroughPoolConfig};
 use strandline_core::pool::tlsf::{Coalescing, TlsfPool, TlsfPoolConfig, Waiting};
+use strandline_core::slab::Elastic;
 use strandline_core::slab::retain::Retention;
 
 /// The kinds of pools.
@@ -55,6 +56,8 @@ pub(crate) struct Subject {
     pub(crate) scale: u64,
     pub(crate) config: Config,
     pub(crate) laws: Laws,
+    /// How the provider's slabs are elastic, if they are.
+    pub(crate) elastic: Option<Elastic>,
 }
 
 /// A pool, and as what it is more than any pool.
@@ -76,19 +79,19 @@ impl Subject {
             Coalescing::Readiness => Laws::tlsf(),
             Coalescing::Eager => Laws::tlsf_eager(),
         };
-        Self { scale, config: Config::Tlsf(config), laws }
+        Self { scale, config: Config::Tlsf(config), laws, elastic: None }
     }
 
     pub(crate) fn fixed_block(scale: u64, config: FixedBlockPoolConfig) -> Self {
-        Self { scale, config: Config::FixedBlock(config), laws: Laws::fixed_block() }
+        Self { scale, config: Config::FixedBlock(config), laws: Laws::fixed_block(), elastic: None }
     }
 
     pub(crate) fn arena(scale: u64, config: ArenaPoolConfig) -> Self {
-        Self { scale, config: Config::Arena(config), laws: Laws::arena() }
+        Self { scale, config: Config::Arena(config), laws: Laws::arena(), elastic: None }
     }
 
     pub(crate) fn passthrough(scale: u64, config: PassthroughPoolConfig) -> Self {
-        Self { scale, config: Config::Passthrough(config), laws: Laws::passthrough() }
+        Self { scale, config: Config::Passthrough(config), laws: Laws::passthrough(), elastic: None }
     }
 
     /// A configuration of a kind.
@@ -160,9 +163,19 @@ impl Subject {
                         Waiting::ToPack,
                     ]),
                 };
-                Self::tlsf(scale, config)
+                let subject = Self::tlsf(scale, config);
+                let elastic = Elastic {
+                    granule: draw.pick(&[4, 8, 32]) * k,
+                    reserve: draw.pick(&[512, 64, 200]) * k,
+                };
+                if draw.below(2) == 0 { subject } else { subject.over(elastic) }
             }
         }
+    }
+
+    /// The same pool on a provider whose slabs are elastic.
+    pub(crate) const fn over(self, elastic: Elastic) -> Self {
+        Self { elastic: Some(elastic), ..self }
     }
 
     /// The largest size of interest, in bytes.
@@ -202,7 +215,7 @@ impl Subject {
 
     pub(crate) fn provider(&self) -> MockProvider {
         let k = self.scale;
-        MockProvider::new(4 * k, 8 * k, 512 * k, 512 * k)
+        MockProvider::new(4 * k, 8 * k, 512 * k, 512 * k).with_elastic(self.elastic)
     }
 
     /// The provider's capacity in bad times and in good, in bytes.

@@ -105,6 +105,14 @@ impl<L: Label> Tlsf<L> {
         node.shelf = LOOSE;
     }
 
+    /// Makes a loose block live under another label.
+    pub(crate) fn hold(&mut self, block: BlockId, label: L) {
+        let node = self.nodes.at_mut(block.0);
+        debug_assert!(node.shelf == LOOSE, "held a block that is not loose");
+        node.shelf = LIVE;
+        *self.nodes.label_mut(block.0) = label;
+    }
+
     /// The free neighbour on one side and its shelf, if there is one on any shelf.
     #[inline]
     #[must_use]

@@ -6,7 +6,7 @@
 use super::placement::{self, Carve, Search, Tie};
 use super::runs::RunId;
 use super::shelf::{NONE, Shelf};
-use super::{Beside, BlockId, EDGE, LIVE, Label, Need, Node, Place, Side, Tlsf};
+use super::{Beside, BlockId, EDGE, LIVE, LOOSE, Label, Need, Node, Place, Side, Tlsf};
 use alloc::vec::Vec;
 
 impl<L: Label> Tlsf<L> {
@@ -192,6 +192,30 @@ impl<L: Label> Tlsf<L> {
             }
             bin = found + 1;
         }
+    }
+
+    /// The free blocks of a shelf that have at least so many granules, by ascending size class. O(blocks that have as many, or
+    /// are of the same class).
+    pub(crate) fn at_least(&self, shelf: u32, units: u32) -> impl Iterator<Item = BlockId> + '_ {
+        let shelf = &self.shelves[shelf as usize];
+        let bins = core::iter::successors(shelf.next_bin(self.classes.floor(units)), |&bin| {
+            shelf.next_bin(bin + 1)
+        });
+        let blocks = bins.flat_map(move |bin| {
+            let id = |id: u32| (id != NONE).then_some(id);
+            core::iter::successors(id(shelf.head(bin)), move |&at| id(self.nodes.at(at).link.next))
+        });
+        blocks.filter(move |&at| self.nodes.at(at).units >= units).map(BlockId)
+    }
+
+    /// So many granules of a free block, from a granule that is counted from the region's start. `None` when they are not all
+    /// in the block, or it is not free.
+    pub(crate) fn place_at(&self, block: BlockId, start: u32, units: u32) -> Option<Place> {
+        let &Node { offset, units: all, shelf, .. } = self.nodes.at(block.0);
+        let end = start.checked_add(units)?;
+        let fits = shelf < LOOSE && offset <= start && end <= offset + all;
+        let tightness = self.classes.floor(all);
+        fits.then_some(Place { block, start, units, tightness })
     }
 
     /// Runs whose blocks sum up to at least the request, tightest first, at most `limit`.

@@ -97,9 +97,9 @@ impl EagerHeap {
         Ok(region)
     }
 
-    /// Of a region without live blocks, nothing is fresh any more.
-    pub(super) fn touch_region(&mut self, region: RegionId) {
-        self.untouched_from[region.index() as usize] = u64::MAX;
+    /// The first byte of a region's end that was never handed out.
+    pub(super) fn untouched_from(&mut self, region: RegionId) -> &mut u64 {
+        &mut self.untouched_from[region.index() as usize]
     }
 
     pub(super) fn remove_region(

@@ -2,7 +2,7 @@
 
 use super::Coalescing;
 use super::eager::EagerHeap;
-use super::heap::{BlockDeath, CLEAN, Heap, Taken};
+use super::heap::{BlockDeath, CLEAN, Heap, Taken, Virgin};
 use crate::Epoch;
 use crate::death::Death;
 use crate::frontier::{Entry, Frontier, FrontierRef, Merge};
@@ -44,6 +44,13 @@ pub(super) enum Engine {
     Readiness(Heap),
     // Boxed, as it is there to be compared with: the other must not pay for its size.
     Eager(Box<EagerHeap>),
+}
+
+/// What of a region was never handed out, as its heap knows it.
+#[derive(Debug)]
+pub(super) enum Untouched {
+    Readiness(Virgin),
+    Eager(u64),
 }
 
 /// Calls the same method of whichever heap it is.
@@ -98,9 +105,36 @@ impl Engine {
         either!(self, heap => heap.add_region(bytes))
     }
 
-    /// Nothing of a region is fresh any more.
-    pub(super) fn touch_region(&mut self, region: RegionId) {
-        either!(self, heap => heap.touch_region(region));
+    /// The heap that keeps blocks by readiness, if it is that one.
+    pub(super) fn heap(&self) -> Option<&Heap> {
+        match self {
+            Self::Readiness(heap) => Some(heap),
+            Self::Eager(_) => None,
+        }
+    }
+
+    pub(super) fn heap_mut(&mut self) -> Option<&mut Heap> {
+        match self {
+            Self::Readiness(heap) => Some(heap),
+            Self::Eager(_) => None,
+        }
+    }
+
+    /// What of a region was never handed out, for a region that is about to be removed.
+    pub(super) fn untouched(&mut self, region: RegionId) -> Untouched {
+        match self {
+            Self::Readiness(heap) => Untouched::Readiness(heap.virgin(region)),
+            Self::Eager(heap) => Untouched::Eager(*heap.untouched_from(region)),
+        }
+    }
+
+    /// A region that was removed is back under this name.
+    pub(super) fn set_untouched(&mut self, region: RegionId, untouched: Untouched) {
+        match (self, untouched) {
+            (Self::Readiness(heap), Untouched::Readiness(virgin)) => heap.set_virgin(region, virgin),
+            (Self::Eager(heap), Untouched::Eager(from)) => *heap.untouched_from(region) = from,
+            _ => {}
+        }
     }
 
     /// Nothing of the region is in use or pending on anything that is not merged with the rest.
@@ -286,6 +320,9 @@ impl Engine {
         for block in offsets.blocks(region) {
             let (offset, size) = (offsets.offset(block), offsets.size(block));
             if offsets.shelf_of(block).is_none() {
+                if self.heap().is_some_and(|heap| heap.is_hole(block)) {
+                    continue;
+                }
                 let requested = offsets.label(block).requested();
                 visit(offset, size, BlockState::Live { requested });
                 continue;

@@ -30,6 +30,7 @@
 mod acquire;
 mod compact;
 mod filing;
+mod holes;
 mod pieces;
 mod progress;
 mod ready;
@@ -135,7 +136,7 @@ struct Class {
 
 /// The untouched bytes of a region: what was never handed out.
 #[derive(Clone, Debug)]
-struct Virgin {
+pub(super) struct Virgin {
     low: u64,
     high: u64,
     /// What alignment left untouched outside of `low..high`, in order; touched bytes stand between. Usually nothing.
@@ -290,7 +291,7 @@ impl Heap {
         &self.tlsf
     }
 
-    /// Bytes in regions.
+    /// Bytes in regions, without holes.
     #[must_use]
     pub const fn committed_bytes(&self) -> u64 {
         self.committed
@@ -331,22 +332,24 @@ impl Heap {
         let (region, block) = self.tlsf.add_region(bytes, Slip::CLEAN)?;
         let size = self.tlsf.size(block);
         self.committed += size;
-        let virgin = Virgin::new(size);
+        self.set_virgin(region, Virgin::new(size));
+        self.tlsf.insert(block, CLEAN, Slip::CLEAN);
+        Ok(region)
+    }
+
+    /// Of a new region.
+    pub(super) fn set_virgin(&mut self, region: RegionId, virgin: Virgin) {
         let index = region.index() as usize;
         if index == self.virgins.len() {
             self.virgins.push(virgin);
         } else {
             self.virgins[index] = virgin;
         }
-        self.tlsf.insert(block, CLEAN, Slip::CLEAN);
-        Ok(region)
     }
 
-    /// Nothing of a region is fresh any more.
-    pub fn touch_region(&mut self, region: RegionId) {
-        if let Some(virgin) = self.virgins.get_mut(region.index() as usize) {
-            *virgin = Virgin::new(0);
-        }
+    /// What of a region was never handed out, for a region that is about to be removed.
+    pub(super) fn virgin(&self, region: RegionId) -> Virgin {
+        self.virgins.get(region.index() as usize).cloned().unwrap_or(Virgin::new(0))
     }
 
     /// Removes a region that is wholly clean. Returns its bytes, `None` when something of it is in use

@@ -1,0 +1,563 @@
+//! Elastic slabs: regions of addresses that have memory where it is needed.
+//!
+//! ```text
+//!   │ live │ clean │ hole │ live │ clean │ hole ─────────────────────▶ end of the reserved addresses
+//!            └─────────┘ a request that needs both: only the hole is committed
+//! ```
+//!
+//! A pool whose provider [can](crate::slab::SlabProvider::elastic) reserves addresses, all of them a hole at first, and commits
+//! what a request lacks: of all places the one that lacks least, the lowest of these. So the last block grows at its end, and what
+//! is free beside a hole is used. Whole granules that are clean become holes again when the pool is trimmed, when the provider has
+//! no capacity, and before more would be committed than ever was: a peak of committed bytes is one of bytes in use, but for free
+//! parts of granules and for what waits.
+//!
+//! # Invariants
+//! - Holes in the list are the holes of the heap, but for those in transit: their memory comes or goes while no lock is held.
+//! - Holes begin and end at multiples of the provider's granule, and no two in the list touch.
+//!
+//! # Cost
+//! Linear in the holes, and, where granules are given back, in the clean blocks that have any. A request that finds memory
+//! comes nowhere near here.
+
+use super::engine::Untouched;
+use super::heap::{CLEAN, Heap, Virgin};
+use super::{Found, MAX_GROWTHS, Slab, State, TlsfPool};
+use crate::inspect::Event;
+use crate::offset::tlsf::{BlockId, Need, RegionId};
+use crate::pool::{PoolError, Request};
+use crate::slab::{Elastic, Grant, SlabError, SlabId};
+use crate::sync::MutexGuard;
+use alloc::vec::Vec;
+
+#[derive(Clone, Copy, Debug)]
+struct Hole {
+    region: RegionId,
+    /// In granules of the heap, from the region's start.
+    start: u32,
+    units: u32,
+    block: BlockId,
+}
+
+impl Hole {
+    const fn end(&self) -> u32 {
+        self.start + self.units
+    }
+}
+
+/// The elastic regions of a heap and their holes.
+#[derive(Debug)]
+pub(super) struct Holes {
+    /// The provider's granule, in granules of the heap.
+    step: u32,
+    /// Bytes of a heap's granule.
+    granule: u64,
+    /// Bytes of addresses of a region.
+    reserve: u64,
+    /// With their granules.
+    regions: Vec<(RegionId, u32)>,
+    /// By region and start.
+    list: Vec<Hole>,
+}
+
+/// Where a request will lie, and what it lacks.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    /// In the list.
+    hole: usize,
+    region: RegionId,
+    /// First granule of the request.
+    start: u32,
+    /// What is to be committed; nothing if they are equal.
+    from: u32,
+    to: u32,
+}
+
+/// Memory on its way: bytes of a slab, and the hole in transit.
+#[derive(Clone, Copy, Debug)]
+struct Transit {
+    block: BlockId,
+    slab: SlabId,
+    offset: u64,
+    len: u64,
+}
+
+impl Holes {
+    /// `None` when the provider is not elastic, or its granule is too large for this heap.
+    pub(super) fn new(elastic: Option<Elastic>, granule: u64, max_slab_size: u64) -> Option<Self> {
+        let Elastic { granule: step, reserve } = elastic?;
+        if !step.is_power_of_two() || !granule.is_power_of_two() {
+            return None;
+        }
+        let units = step.max(granule) / granule;
+        // A heap counts a region's granules in 32 bits.
+        let most = max_slab_size.min((u64::from(u32::MAX) - units) * granule);
+        let step = u32::try_from(units).ok().filter(|&units| units < 1 << 31)?;
+        Some(Self { step, granule, reserve: reserve.min(most), regions: Vec::new(), list: Vec::new() })
+    }
+
+    pub(super) fn is_elastic(&self, region: RegionId) -> bool {
+        self.regions.iter().any(|&(elastic, _)| elastic == region)
+    }
+
+    /// The most bytes that stand side by side without a hole.
+    pub(super) fn largest_stretch(&self) -> u64 {
+        let mut largest = 0;
+        for &(region, units) in &self.regions {
+            let mut end = 0;
+            for hole in self.list.iter().filter(|hole| hole.region == region) {
+                largest = largest.max(hole.start - end);
+                end = hole.end();
+            }
+            largest = largest.max(units - end);
+        }
+        u64::from(largest) * self.granule
+    }
+
+    fn position(&self, region: RegionId, start: u32) -> usize {
+        self.list.partition_point(|hole| (hole.region, hole.start) < (region, start))
+    }
+
+    /// The place that lacks the least memory.
+    fn plan(&self, heap: &Heap, need: Need) -> Option<Plan> {
+        let (units, mask) = (need.units(), need.align() - 1);
+        let mut best: Option<Plan> = None;
+        for (index, hole) in self.list.iter().enumerate() {
+            let [left, right] = heap.clean_beside(hole.block);
+            let (low, high) = (hole.start - left, hole.end() + right);
+            let lowest = low.checked_add(mask).map(|start| start & !mask);
+            let highest = high.checked_sub(units).map(|start| start & !mask);
+            for start in [lowest, highest].into_iter().flatten() {
+                let fits = start >= low && start.checked_add(units).is_some_and(|end| end <= high);
+                if !fits {
+                    continue;
+                }
+                let from = start.max(hole.start) / self.step * self.step;
+                let to = (start + units).min(hole.end()).next_multiple_of(self.step).max(from);
+                if best.is_none_or(|best| to - from < best.to - best.from) {
+                    best = Some(Plan { hole: index, region: hole.region, start, from, to });
+                }
+            }
+        }
+        best
+    }
+
+    /// Takes part of a hole out of the list. `None` when no more blocks can be numbered.
+    fn lift(&mut self, heap: &mut Heap, plan: Plan) -> Option<BlockId> {
+        let whole = self.list[plan.hole];
+        let (splits_left, splits_right) = (plan.from > whole.start, plan.to < whole.end());
+        let part =
+            if splits_left { heap.split_hole(whole.block, plan.from)? } else { whole.block };
+        if splits_right {
+            let Some(block) = heap.split_hole(part, plan.to) else {
+                if splits_left {
+                    heap.join_holes(whole.block, part);
+                }
+                return None;
+            };
+            let rest = Hole { start: plan.to, units: whole.end() - plan.to, block, ..whole };
+            self.list.insert(plan.hole + 1, rest);
+        }
+        if splits_left {
+            self.list[plan.hole].units = plan.from - whole.start;
+        } else {
+            self.list.remove(plan.hole);
+        }
+        Some(part)
+    }
+
+    /// Puts a hole into the list; it is one with those that it touches.
+    fn lay(&mut self, heap: &mut Heap, block: BlockId) {
+        let (region, (start, units)) = (heap.offsets().region(block), heap.offsets().extent(block));
+        let hole = Hole { region, start, units, block };
+        let touch = |left: &Hole, right: &Hole| {
+            left.region == right.region && left.end() == right.start
+        };
+        let mut at = self.position(region, start);
+        if at > 0 && touch(&self.list[at - 1], &hole) {
+            at -= 1;
+            heap.join_holes(self.list[at].block, block);
+            self.list[at].units += units;
+        } else {
+            self.list.insert(at, hole);
+        }
+        if let Some(&right) = self.list.get(at + 1)
+            && touch(&self.list[at], &right)
+        {
+            heap.join_holes(self.list[at].block, right.block);
+            self.list[at].units += right.units;
+            self.list.remove(at + 1);
+        }
+    }
+
+    /// Makes holes, in transit, of so many granules at least, as far as whole ones are clean: of few blocks, the smallest that do.
+    /// What the plan is for stays.
+    fn hollow(
+        &self,
+        heap: &mut Heap,
+        wanted: u64,
+        spare: Option<(Plan, Need)>,
+        region: Option<RegionId>,
+    ) -> Vec<BlockId> {
+        let mut made = Vec::new();
+        if wanted == 0 {
+            return made;
+        }
+        // Granules, first granule, block: from the smallest.
+        let mut clean: Vec<(u32, RegionId, u32, BlockId)> = Vec::new();
+        let offsets = heap.offsets();
+        for block in offsets.at_least(CLEAN, self.step) {
+            let at = offsets.region(block);
+            let (offset, units) = offsets.extent(block);
+            let (from, to) = (
+                offset.next_multiple_of(self.step),
+                (offset + units) / self.step * self.step,
+            );
+            let spared = spare.is_some_and(|(plan, need)| {
+                plan.region == at && offset < plan.start + need.units() && plan.start < offset + units
+            });
+            let here = region.map_or_else(|| self.is_elastic(at), |region| region == at);
+            if from < to && !spared && here {
+                clean.push((to - from, at, from, block));
+            }
+        }
+        clean.sort_unstable();
+        let mut left = wanted;
+        while left > 0 && !clean.is_empty() {
+            let at = clean.partition_point(|&(units, ..)| u64::from(units) < left);
+            let (units, _, from, block) = clean.remove(at.min(clean.len() - 1));
+            // The end of it: what is free stays one with what is below.
+            let some = left.min(u64::from(units)) as u32;
+            let some = some.next_multiple_of(self.step);
+            let Some(hole) = heap.hollow(block, from + units - some, some) else { break };
+            made.push(hole);
+            left = left.saturating_sub(u64::from(some));
+        }
+        made
+    }
+}
+
+impl State {
+    /// The elastic regions with the heap that they are in.
+    fn elastic(&mut self) -> Option<(&mut Holes, &mut Heap)> {
+        Some((self.holes.as_mut()?, self.engine.heap_mut()?))
+    }
+
+    /// What the provider is to be told of a hole in transit.
+    fn transit(&self, heap: &Heap, block: BlockId) -> Option<Transit> {
+        let offsets = heap.offsets();
+        let slab = self.slabs.get(offsets.region(block).index() as usize).copied().flatten()?;
+        let (offset, len) = (offsets.offset(block), offsets.size(block));
+        Some(Transit { block, slab: slab.id, offset, len })
+    }
+
+    fn transits(&self, blocks: &[BlockId]) -> Vec<Transit> {
+        let Some(heap) = self.engine.heap() else { return Vec::new() };
+        blocks.iter().filter_map(|&block| self.transit(heap, block)).collect()
+    }
+
+    /// Makes holes, in transit, as [`Holes::hollow`] does; `wanted` are bytes.
+    fn hollow(
+        &mut self,
+        wanted: u64,
+        spare: Option<(Plan, Need)>,
+        region: Option<RegionId>,
+    ) -> Vec<Transit> {
+        let Some((holes, heap)) = self.elastic() else { return Vec::new() };
+        let made = holes.hollow(heap, wanted.div_ceil(holes.granule), spare, region);
+        self.transits(&made)
+    }
+
+    /// The largest slab that is empty, elastic ones aside, taken out of the heap.
+    pub(super) fn take_empty(&mut self, host: &super::PoolHost) -> Option<(Slab, Untouched)> {
+        let mut empty: Vec<(u64, usize)> = Vec::new();
+        for (index, slab) in self.slabs.iter().enumerate() {
+            let region = RegionId::from_index(index as u32);
+            if let Some(slab) = slab
+                && !self.holes.as_ref().is_some_and(|holes| holes.is_elastic(region))
+                && self.engine.is_empty(region)
+            {
+                empty.push((slab.size, index));
+            }
+        }
+        empty.sort_unstable_by(|a, b| b.cmp(a));
+        empty.into_iter().find_map(|(_, index)| {
+            let region = RegionId::from_index(index as u32);
+            let untouched = self.engine.untouched(region);
+            self.engine.remove_region(region, &*host.progress)?;
+            Some((self.removed(index)?, untouched))
+        })
+    }
+
+    /// A region is gone from the heap: so is its slab.
+    fn removed(&mut self, index: usize) -> Option<Slab> {
+        let slab = self.slabs[index].take();
+        self.stats.slabs -= 1;
+        let holes = self.holes.as_ref();
+        let elastic = |index| holes.is_some_and(|h| h.is_elastic(RegionId::from_index(index)));
+        let slabs = (0..).zip(&self.slabs).filter(|&(index, _)| !elastic(index));
+        self.largest_slab = slabs.filter_map(|(_, slab)| *slab).map(|s| s.size).max().unwrap_or(0);
+        slab
+    }
+
+    /// An elastic slab that is one hole, taken out of the heap.
+    fn take_hollow(&mut self) -> Option<(Slab, Virgin)> {
+        let (holes, heap) = self.elastic()?;
+        let whole = |hole: &Hole| holes.regions.contains(&(hole.region, hole.units));
+        let at = holes.list.iter().position(whole)?;
+        let hole = holes.list.remove(at);
+        holes.regions.retain(|&(region, _)| region != hole.region);
+        let virgin = heap.virgin(hole.region);
+        heap.remove_hollow_region(hole.block);
+        Some((self.removed(hole.region.index() as usize)?, virgin))
+    }
+
+    /// Adds an elastic slab: one hole.
+    fn add_elastic(&mut self, slab: Slab) -> Result<Option<RegionId>, PoolError> {
+        let Some((holes, heap)) = self.elastic() else { return Ok(None) };
+        // What is left over at the end could not be committed.
+        let bytes = slab.size / (holes.granule * u64::from(holes.step));
+        let bytes = bytes * holes.granule * u64::from(holes.step);
+        let (region, block) = heap.add_hollow_region(bytes).map_err(super::config_error)?;
+        let units = heap.offsets().extent(block).1;
+        holes.regions.push((region, units));
+        holes.lay(heap, block);
+        let largest = self.largest_slab;
+        self.add_slab(region, slab);
+        self.largest_slab = largest;
+        Ok(Some(region))
+    }
+}
+
+impl TlsfPool {
+    /// Takes memory out of holes in transit, without a lock. Those that keep it are told apart, with the first reason.
+    fn decommit(&self, out: &[Transit]) -> (Vec<bool>, Option<SlabError>) {
+        let mut failure = None;
+        let gone = out.iter().map(|t| {
+            let done = self.host.provider.decommit(t.slab, t.offset, t.len);
+            failure = failure.or(done.err());
+            done.is_ok()
+        });
+        (gone.collect(), failure)
+    }
+
+    /// Holes in transit arrive: without memory in the list, with it among what is clean.
+    fn arrive(&self, state: &mut State, out: &[Transit], gone: &[bool]) -> u64 {
+        let Some((holes, heap)) = state.elastic() else { return 0 };
+        let mut bytes = 0;
+        for (transit, gone) in out.iter().zip(gone) {
+            if *gone {
+                holes.lay(heap, transit.block);
+                bytes += transit.len;
+            } else {
+                heap.fill(transit.block);
+            }
+        }
+        bytes
+    }
+
+    /// Commits what the request lacks, and takes it. `None`: the provider has nothing, or no addresses to put it to.
+    pub(super) fn grow_in_place<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        need: Need,
+        request: &Request<'_>,
+    ) -> Result<(MutexGuard<'a, State>, Option<Found>), PoolError> {
+        // Bytes that the provider is known to lack.
+        let mut lacks = 0;
+        for _ in 0..=MAX_GROWTHS {
+            let Some((holes, heap)) = state.elastic() else { break };
+            let Some(plan) = holes.plan(heap, need) else {
+                let granule = holes.granule * u64::from(holes.step);
+                let sizes = [holes.reserve, u64::from(need.units()) * holes.granule];
+                if state.stats.slabs >= u64::from(self.config.growth.max_slabs) {
+                    break;
+                }
+                drop(state);
+                let reserved = self.reserve(sizes.map(|size| size.checked_next_multiple_of(granule)));
+                state = self.state.lock();
+                self.settle(&mut state);
+                let Some(slab) = reserved? else { break };
+                if let Err(error) = state.add_elastic(slab) {
+                    drop(state);
+                    self.host.provider.release(slab.id)?;
+                    return Err(error);
+                }
+                self.emit(&Event::SlabAcquired { pool: self.id, slab: slab.id, size: slab.size });
+                continue;
+            };
+            let mut arrived = None;
+            if plan.from < plan.to {
+                let Some(part) = holes.lift(heap, plan) else { break };
+                let bytes = heap.offsets().size(part);
+                let committed = state.engine.committed_bytes() + bytes;
+                let over = committed.saturating_sub(state.stats.peak_committed_bytes);
+                let out = state.hollow(lacks.max(over), Some((plan, need)), None);
+                let Some(&into) = state.transits(&[part]).first() else { break };
+                drop(state);
+                let (gone, failure) = self.decommit(&out);
+                let granted = self.host.provider.commit(into.slab, into.offset, into.len);
+                state = self.state.lock();
+                let freed = self.arrive(&mut state, &out, &gone);
+                let Some((holes, heap)) = state.elastic() else { break };
+                match granted {
+                    Ok(true) => arrived = Some(heap.fill(part)),
+                    Ok(false) => {
+                        holes.lay(heap, part);
+                        if lacks != 0 && freed == 0 {
+                            self.settle(&mut state);
+                            // Nothing is lost; but had the provider taken it, there might have been enough.
+                            return failure.map_or(Ok((state, None)), |error| Err(error.into()));
+                        }
+                        lacks = into.len;
+                        continue;
+                    }
+                    Err(error) => {
+                        holes.lay(heap, part);
+                        return Err(error.into());
+                    }
+                }
+                let committed = state.engine.committed_bytes();
+                let peak = &mut state.stats.peak_committed_bytes;
+                *peak = committed.max(*peak);
+            }
+            if let Some(found) = state.take_planned(plan, arrived, need, request, &self.host) {
+                return Ok((state, Some(found)));
+            }
+            // Another has taken what was beside the hole.
+            self.settle(&mut state);
+        }
+        Ok((state, None))
+    }
+
+    fn reserve(&self, sizes: [Option<u64>; 2]) -> Result<Option<Slab>, PoolError> {
+        let [ordinary, least] = sizes;
+        let largest = self.provider.max_slab_size;
+        let sizes = [ordinary.max(least), least];
+        for size in sizes.into_iter().flatten().filter(|&size| size <= largest) {
+            if let Grant::Slab(slab) = self.host.provider.reserve(size)? {
+                return Ok(Some(slab));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Gives back the memory of whole clean granules of one elastic region, or of all. Returns the bytes.
+    fn vacate<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        region: Option<RegionId>,
+    ) -> (MutexGuard<'a, State>, u64, Option<SlabError>) {
+        let out = state.hollow(u64::MAX, None, region);
+        if out.is_empty() {
+            return (state, 0, None);
+        }
+        drop(state);
+        let (gone, failure) = self.decommit(&out);
+        state = self.state.lock();
+        let bytes = self.arrive(&mut state, &out, &gone);
+        (state, bytes, failure)
+    }
+
+    /// [`trim`](crate::Pool::trim)s elastic slabs. `keeps` says of a region's clean bytes whether they stay.
+    pub(super) fn trim_elastic<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        keeps: &mut dyn FnMut(u64) -> bool,
+    ) -> (MutexGuard<'a, State>, u64, Option<SlabError>) {
+        let (mut bytes, mut failure) = (0, None);
+        let regions: Vec<_> = match &state.holes {
+            Some(holes) => holes.regions.iter().map(|&(region, _)| region).collect(),
+            None => return (state, 0, None),
+        };
+        for region in regions {
+            let Some((_, heap)) = state.elastic() else { break };
+            let offsets = heap.offsets();
+            let clean = offsets.at_least(CLEAN, 1).filter(|&block| offsets.region(block) == region);
+            let clean: u64 = clean.map(|block| offsets.size(block)).sum();
+            if clean != 0 && keeps(clean) {
+                continue;
+            }
+            let (after, more, failed) = self.vacate(state, Some(region));
+            state = after;
+            bytes += more;
+            failure = failure.or(failed);
+        }
+        loop {
+            let (after, released) = self.release_hollow(state);
+            state = after;
+            match released {
+                Ok(true) => {}
+                Ok(false) => return (state, bytes, failure),
+                Err(error) => return (state, bytes, failure.or(Some(error))),
+            }
+        }
+    }
+
+    /// Gives back the addresses of an elastic slab that has no memory. Whether there was one.
+    fn release_hollow<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+    ) -> (MutexGuard<'a, State>, Result<bool, SlabError>) {
+        let Some((slab, virgin)) = state.take_hollow() else { return (state, Ok(false)) };
+        drop(state);
+        let released = self.host.provider.release(slab.id);
+        state = self.state.lock();
+        match released {
+            Ok(()) => self.emit(&Event::SlabReleased { pool: self.id, slab: slab.id }),
+            Err(_) => {
+                // Still held. There was room for it before.
+                if let Ok(Some(region)) = state.add_elastic(slab)
+                    && let Some(heap) = state.engine.heap_mut()
+                {
+                    heap.set_virgin(region, virgin);
+                }
+            }
+        }
+        (state, released.map(|()| true))
+    }
+
+    /// Gives one empty slab back, the largest, to make room. Whether there was one.
+    pub(super) fn give_one_back<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+    ) -> Result<(MutexGuard<'a, State>, bool), PoolError> {
+        if let Some(slab) = state.take_empty(&self.host) {
+            drop(state);
+            let released = self.give_slab_back(slab);
+            state = self.state.lock();
+            released?;
+            return Ok((state, true));
+        }
+        let (state, bytes, failure) = self.vacate(state, None);
+        if let Some(error) = failure {
+            return Err(error.into());
+        }
+        let (state, released) = self.release_hollow(state);
+        Ok((state, released? || bytes != 0))
+    }
+}
+
+impl State {
+    /// Takes what was planned, if it is clean still. `arrived` bears what was committed for it.
+    fn take_planned(
+        &mut self,
+        plan: Plan,
+        arrived: Option<BlockId>,
+        need: Need,
+        request: &Request<'_>,
+        host: &super::PoolHost,
+    ) -> Option<Found> {
+        // Nothing was to be committed: it lies in a block beside the hole.
+        let block = arrived.or_else(|| {
+            let (holes, heap) = self.elastic()?;
+            let hole = holes.list.get(plan.hole)?;
+            heap.clean_block_beside(hole.block, plan.start)
+        })?;
+        let (taken, ticket) =
+            self.take(super::Seek::Ready, need, request, host, |engine, ask, death| {
+                engine.heap_mut()?.take_at(block, plan.start, need, ask.requested, death)
+            })?;
+        let origin = self.origin(taken, &ticket, host);
+        self.found(taken, request, ticket, Some(origin))
+    }
+}
