@@ -49,6 +49,7 @@ mod exchange;
 pub mod heap;
 mod newcomers;
 mod pending;
+mod virgin;
 
 pub use batch::{Answers, Held};
 
@@ -62,8 +63,9 @@ pub enum Coalescing {
     /// several axes merges with what dies alike. A ready byte never waits for its neighbours.
     #[default]
     Readiness,
-    /// Every free neighbour, joining what they wait for; candidates are tried one by one. Answers are true, but bytes wait
-    /// for their neighbours, so that requests are refused that could be served. Here to be compared with.
+    /// Every free neighbour, joining what they wait for; candidates are tried one by one. Bytes then wait for their neighbours:
+    /// requests are refused that could be served, and [`ReuseProof::Dominance`] may be due to a neighbour's death alone.
+    /// What is called complete is so. Here to be compared with.
     Eager,
 }
 
@@ -135,6 +137,10 @@ struct State {
     /// By region.
     slabs: Vec<Option<Slab>>,
     largest_slab: u64,
+    /// The engine's moves that those who wait were told of.
+    told: u64,
+    /// They are to be told of something else.
+    untold: bool,
     /// Tickets to go out with the next reservations.
     #[expect(clippy::vec_box, reason = "the boxes travel; their addresses must not change")]
     tickets: Vec<Box<Ticket>>,
@@ -162,6 +168,8 @@ impl TlsfPool {
                 engine,
                 slabs: Vec::new(),
                 largest_slab: 0,
+                told: 0,
+                untold: false,
                 tickets: Vec::new(),
                 stats: PoolStats::default(),
             }),
@@ -276,66 +284,102 @@ impl TlsfPool {
         mut state: MutexGuard<'a, State>,
         need: Need,
         request: &Request<'_>,
-        observed: Observation,
+        mut observed: Observation,
         mut searched: bool,
     ) -> Result<Acquire, PoolError> {
         let mut missed = false;
-        let mut wait = None;
-        for growths in 0..=MAX_GROWTHS {
-            if !self.allows(&state, need) {
-                state.stats.over_budget += 1;
-                return Ok(Acquire::OverBudget { observed });
-            }
-            let mut found = None;
-            if !searched {
-                if self.packs(request) {
-                    found = state.find(Seek::Tightest, need, request, &self.host, &mut wait);
-                }
-                if found.is_none() {
-                    found = state.find_ready_again(Seek::Ready, need, request, &self.host);
+        let mut may_grow = request.may_grow;
+        let mut growths = 0;
+        loop {
+            let allowed = self.allows(&state, need);
+            if allowed {
+                let mut wait = None;
+                let found = self.look(&mut state, need, request, searched, &mut missed, &mut wait);
+                if let Some(found) = found {
+                    self.unlock(state);
+                    return Ok(self.reserved(found, request, wait));
                 }
             }
             searched = false;
-            if found.is_none() {
-                if !missed {
-                    missed = true;
-                    state.stats.missed += 1;
+            if allowed && may_grow {
+                // The worst that alignment can cost inside a slab, whose start is aligned: nothing.
+                let size = state.engine.reserve_size(need);
+                let sizes = self.config.growth.candidates(size, state.stats.slabs, &self.provider);
+                self.unlock(state);
+                let granted = self.grow(sizes)?;
+                growths += 1;
+                // If it was refused, what was released in the meantime may do.
+                may_grow = granted.is_some() && growths < MAX_GROWTHS;
+                observed = self.notification.observe();
+                state = self.state.lock();
+                self.settle(&mut state);
+                if let Some(slab) = granted {
+                    self.add_slab(&mut state, slab)?;
+                    state.untold |= slab.size > size;
+                    self.emit(&Event::SlabAcquired {
+                        pool: self.id,
+                        slab: slab.id,
+                        size: slab.size,
+                    });
                 }
-                found = state.find_everywhere(need, request, &self.host);
+            } else if state.is_news() {
+                // The signal was for this requester too: it looks again, from a later observation.
+                self.unlock(state);
+                observed = self.notification.observe();
+                state = self.state.lock();
+                self.settle(&mut state);
+            } else if allowed {
+                state.stats.exhausted += 1;
+                let growth_required = state.engine.reserve_size(need) > state.largest_slab;
+                return Ok(Acquire::Exhausted { observed, growth_required });
+            } else {
+                state.stats.over_budget += 1;
+                return Ok(Acquire::OverBudget { observed });
             }
-            if found.is_none() && request.may_wait {
-                found = state.find(Seek::Soonest, need, request, &self.host, &mut wait);
-            }
-            if let Some(found) = found {
-                drop(state);
-                return Ok(self.reserved(found, request, wait));
-            }
-            if !request.may_grow || growths == MAX_GROWTHS {
-                break;
-            }
-            // The worst that alignment can cost inside a slab, whose start is aligned: nothing.
-            let size = state.engine.reserve_size(need);
-            let sizes = self.config.growth.candidates(size, state.stats.slabs, &self.provider);
-            drop(state);
-            let granted = self.grow(sizes)?;
-            state = self.state.lock();
-            self.settle(&mut state);
-            let Some(slab) = granted else {
-                // What was released in the meantime may do.
-                let found = state.find_ready_again(Seek::Ready, need, request, &self.host);
-                let found = found.or_else(|| state.find_everywhere(need, request, &self.host));
-                if let Some(found) = found {
-                    drop(state);
-                    return Ok(self.reserved(found, request, wait));
-                }
-                break;
-            };
-            self.add_slab(&mut state, slab)?;
-            self.emit(&Event::SlabAcquired { pool: self.id, slab: slab.id, size: slab.size });
         }
-        state.stats.exhausted += 1;
-        let growth_required = state.engine.reserve_size(need) > state.largest_slab;
-        Ok(Acquire::Exhausted { observed, growth_required })
+    }
+
+    /// Every way to an answer but growth. `searched`: the first was tried already.
+    fn look(
+        &self,
+        state: &mut State,
+        need: Need,
+        request: &Request<'_>,
+        searched: bool,
+        missed: &mut bool,
+        wait: &mut Option<Frontier>,
+    ) -> Option<Found> {
+        if !searched {
+            if self.packs(request)
+                && let Some(found) = state.find(Seek::Tightest, need, request, &self.host, wait)
+            {
+                return Some(found);
+            }
+            let found = state.find_ready_again(Seek::Ready, need, request, &self.host);
+            if found.is_some() {
+                return found;
+            }
+        }
+        if !*missed {
+            *missed = true;
+            state.stats.missed += 1;
+        }
+        let found = state.find_everywhere(need, request, &self.host);
+        if found.is_none() && request.may_wait {
+            return state.find(Seek::Soonest, need, request, &self.host, wait);
+        }
+        found
+    }
+
+    /// Ends a look at the state. Those who wait are told if it found out that there is memory which they may be able to use.
+    #[inline(always)]
+    fn unlock(&self, mut state: MutexGuard<'_, State>) {
+        let is_news = state.is_news();
+        state.tell();
+        drop(state);
+        if is_news {
+            self.notification.signal_if_observed();
+        }
     }
 
     #[inline]
@@ -431,6 +475,18 @@ impl State {
                 self.free(ticket, host);
             }
         }
+    }
+
+    /// There may be memory for those who wait, and they were not told.
+    #[inline(always)]
+    fn is_news(&self) -> bool {
+        self.untold | (self.engine.moves() != self.told)
+    }
+
+    /// They are about to be.
+    #[inline(always)]
+    fn tell(&mut self) {
+        (self.told, self.untold) = (self.engine.moves(), false);
     }
 
     #[inline(always)]
@@ -623,7 +679,7 @@ impl Pool for TlsfPool {
         self.settle(&mut state);
         match self.find_first(&mut state, need, request) {
             Ok(found) => {
-                drop(state);
+                self.unlock(state);
                 Ok(self.reserved(found, request, None))
             }
             Err(searched) => self.acquire_otherwise(state, need, request, observed, searched),
@@ -664,12 +720,14 @@ impl Pool for TlsfPool {
         let mut state = self.state.lock();
         self.settle(&mut state);
         state.engine.poll_all(&*self.host.progress, &*self.host.provider);
+        self.unlock(state);
     }
 
     fn quiesce(&self) {
         let mut state = self.state.lock();
         self.settle(&mut state);
         state.engine.quiesce();
+        state.tell();
         drop(state);
         self.notification.signal_if_observed();
     }
@@ -690,19 +748,24 @@ impl Pool for TlsfPool {
                 if keep {
                     kept += 1;
                     kept_bytes += slab.size;
-                } else if engine.remove_region(region, &*self.host.progress).is_some() {
-                    *slot = None;
-                    stats.slabs -= 1;
-                    empty.push(slab);
-                    continue;
+                } else {
+                    let untouched = engine.untouched(region);
+                    if engine.remove_region(region, &*self.host.progress).is_some() {
+                        *slot = None;
+                        stats.slabs -= 1;
+                        empty.push((slab, untouched));
+                        continue;
+                    }
                 }
             }
             largest = largest.max(slab.size);
         }
         *largest_slab = largest;
-        drop(state);
+        // There will be room to grow, or a slab back that was out of sight for a moment.
+        state.untold |= !empty.is_empty();
         let (mut bytes, mut failure) = (0, None);
-        for slab in empty {
+        drop(state);
+        for (slab, untouched) in empty {
             match self.host.provider.release(slab.id) {
                 Ok(()) => {
                     bytes += slab.size;
@@ -713,12 +776,13 @@ impl Pool for TlsfPool {
                     // Still held: it serves on. There was room for it before.
                     let mut state = self.state.lock();
                     if let Ok(region) = state.engine.add_region(slab.size) {
-                        state.engine.touch_region(region);
+                        state.engine.set_untouched(region, untouched);
                         state.add_slab(region, slab);
                     }
                 }
             }
         }
+        self.unlock(self.state.lock());
         match failure {
             Some(error) => Err(error.into()),
             None => Ok(bytes),
@@ -729,7 +793,7 @@ impl Pool for TlsfPool {
         let mut state = self.state.lock();
         self.settle(&mut state);
         let engine = &state.engine;
-        PoolStats {
+        let stats = PoolStats {
             reserved_bytes: engine.reserved_bytes(),
             free_bytes: engine.committed_bytes() - engine.reserved_bytes(),
             pending_bytes: engine.pending_bytes(),
@@ -737,7 +801,9 @@ impl Pool for TlsfPool {
             committed_bytes: engine.committed_bytes(),
             tainted: self.taints.load(Ordering::Relaxed) + engine.taints(),
             ..state.stats
-        }
+        };
+        self.unlock(state);
+        stats
     }
 
     fn provider(&self) -> Option<&Arc<dyn SlabProvider>> {
@@ -761,6 +827,7 @@ impl Pool for TlsfPool {
                 visit(&BlockView { slab: slab.id, offset, size, state: block });
             });
         }
+        self.unlock(state);
     }
 }
 

@@ -3,6 +3,7 @@
 use super::Coalescing;
 use super::eager::EagerHeap;
 use super::heap::{BlockDeath, CLEAN, Heap, Taken};
+use super::virgin::Virgin;
 use crate::Epoch;
 use crate::death::Death;
 use crate::frontier::{Entry, Frontier, FrontierRef, Merge};
@@ -94,13 +95,24 @@ impl Engine {
         }
     }
 
+    /// How often free bytes were found to be usable by more requesters than before, without a release.
+    #[inline(always)]
+    pub(super) fn moves(&self) -> u64 {
+        either!(self, heap => heap.moves())
+    }
+
     pub(super) fn add_region(&mut self, bytes: u64) -> Result<RegionId, TlsfError> {
         either!(self, heap => heap.add_region(bytes))
     }
 
-    /// Nothing of a region is fresh any more.
-    pub(super) fn touch_region(&mut self, region: RegionId) {
-        either!(self, heap => heap.touch_region(region));
+    /// What of a region was never handed out.
+    pub(super) fn untouched(&self, region: RegionId) -> Virgin {
+        either!(self, heap => heap.untouched(region))
+    }
+
+    /// The region is of bytes that were known before: so much of it was never handed out.
+    pub(super) fn set_untouched(&mut self, region: RegionId, untouched: Virgin) {
+        either!(self, heap => heap.set_untouched(region, untouched));
     }
 
     /// Nothing of the region is in use or pending on anything that is not merged with the rest.
@@ -258,14 +270,13 @@ impl Engine {
         either!(self, heap => (heap.offsets().region(block), heap.offsets().offset(block)))
     }
 
-    /// Whether blocks turned clean.
+    /// Whether free bytes were found to be usable by more requesters than before.
     pub(super) fn poll_all(&mut self, progress: &dyn Progress, device: &dyn SlabProvider) -> bool {
         match self {
             Self::Readiness(heap) => {
                 heap.poll_all(progress, |axis, epoch| device.query_epoch(axis, epoch))
             }
-            // Its search asks progress itself.
-            Self::Eager(_) => false,
+            Self::Eager(heap) => heap.poll(progress),
         }
     }
 
