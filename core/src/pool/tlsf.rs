@@ -50,11 +50,12 @@ mod exchange;
 pub mod heap;
 mod newcomers;
 mod pending;
+mod virgin;
 
 pub use batch::{Answers, Held};
 
 use elastic::Holes;
-use engine::{Ask, Engine, Seek, Untouched};
+use engine::{Ask, Engine, Seek};
 use heap::{BlockDeath, Taken};
 
 /// What may merge with what when a block is freed.
@@ -64,8 +65,9 @@ pub enum Coalescing {
     /// several axes merges with what dies alike. A ready byte never waits for its neighbours.
     #[default]
     Readiness,
-    /// Every free neighbour, joining what they wait for; candidates are tried one by one. Answers are true, but bytes wait
-    /// for their neighbours, so that requests are refused that could be served. Here to be compared with.
+    /// Every free neighbour, joining what they wait for; candidates are tried one by one. Bytes then wait for their neighbours:
+    /// requests are refused that could be served, and [`ReuseProof::Dominance`] may be due to a neighbour's death alone.
+    /// What is called complete is so. Here to be compared with.
     Eager,
 }
 
@@ -140,6 +142,10 @@ struct State {
     largest_slab: u64,
     /// Where slabs can be elastic.
     holes: Option<Holes>,
+    /// The engine's moves that those who wait were told of.
+    told: u64,
+    /// They are to be told of something else.
+    untold: bool,
     /// Tickets to go out with the next reservations.
     #[expect(clippy::vec_box, reason = "the boxes travel; their addresses must not change")]
     tickets: Vec<Box<Ticket>>,
@@ -171,6 +177,8 @@ impl TlsfPool {
                 slabs: Vec::new(),
                 largest_slab: 0,
                 holes,
+                told: 0,
+                untold: false,
                 tickets: Vec::new(),
                 stats: PoolStats::default(),
             }),
@@ -221,7 +229,7 @@ impl TlsfPool {
         }
         loop {
             let sizes = growth.candidates(size, state.stats.slabs, &self.provider);
-            drop(state);
+            self.unlock(state);
             let granted = self.grow(sizes)?;
             state = self.state.lock();
             self.settle(&mut state);
@@ -237,7 +245,7 @@ impl TlsfPool {
     }
 
     /// Gives a slab back that is out of the heap. What the provider does not take serves on.
-    fn give_slab_back(&self, (slab, untouched): (Slab, Untouched)) -> Result<(), SlabError> {
+    fn give_slab_back(&self, (slab, untouched): (Slab, virgin::Virgin)) -> Result<(), SlabError> {
         match self.host.provider.release(slab.id) {
             Ok(()) => {
                 self.emit(&Event::SlabReleased { pool: self.id, slab: slab.id });
@@ -332,72 +340,110 @@ impl TlsfPool {
         mut state: MutexGuard<'a, State>,
         need: Need,
         request: &Request<'_>,
-        observed: Observation,
+        mut observed: Observation,
         mut searched: bool,
     ) -> Result<Acquire, PoolError> {
         let mut missed = false;
-        let mut wait = None;
-        for growths in 0..=MAX_GROWTHS {
-            if !self.allows(&state, need) {
-                state.stats.over_budget += 1;
-                return Ok(Acquire::OverBudget { observed });
-            }
-            let mut found = None;
-            if !searched {
-                if self.packs(request) {
-                    found = state.find(Seek::Tightest, need, request, &self.host, &mut wait);
-                }
-                if found.is_none() {
-                    found = state.find_ready_again(Seek::Ready, need, request, &self.host);
+        let mut may_grow = request.may_grow;
+        let mut growths = 0;
+        loop {
+            let allowed = self.allows(&state, need);
+            if allowed {
+                let mut wait = None;
+                let found = self.look(&mut state, need, request, searched, &mut missed, &mut wait);
+                if let Some(found) = found {
+                    self.unlock(state);
+                    return Ok(self.reserved(found, request, wait));
                 }
             }
             searched = false;
-            if found.is_none() {
-                if !missed {
-                    missed = true;
-                    state.stats.missed += 1;
+            if allowed && may_grow {
+                if state.holes.is_some() {
+                    let (after, found) = self.grow_in_place(state, need, request)?;
+                    state = after;
+                    if let Some(found) = found {
+                        self.unlock(state);
+                        return Ok(self.reserved(found, request, None));
+                    }
                 }
-                found = state.find_everywhere(need, request, &self.host);
-            }
-            if found.is_none() && request.may_wait {
-                found = state.find(Seek::Soonest, need, request, &self.host, &mut wait);
-            }
-            if let Some(found) = found {
-                drop(state);
-                return Ok(self.reserved(found, request, wait));
-            }
-            if !request.may_grow || growths == MAX_GROWTHS {
-                break;
-            }
-            // The worst that alignment can cost inside a slab, whose start is aligned: nothing.
-            let size = state.engine.reserve_size(need);
-            if state.holes.is_some() {
-                let (after, found) = self.grow_in_place(state, need, request)?;
+                // The worst that alignment can cost inside a slab, whose start is aligned: nothing.
+                let size = state.engine.reserve_size(need);
+                let (after, granted) = self.grow_or_make_room(state, size)?;
                 state = after;
-                if let Some(found) = found {
-                    drop(state);
-                    return Ok(self.reserved(found, request, wait));
+                growths += 1;
+                // If it was refused, what was released in the meantime may do.
+                may_grow = granted.is_some() && growths < MAX_GROWTHS;
+                if let Some(slab) = granted {
+                    self.add_slab(&mut state, slab)?;
+                    state.untold |= slab.size > size;
+                    self.emit(&Event::SlabAcquired {
+                        pool: self.id,
+                        slab: slab.id,
+                        size: slab.size,
+                    });
                 }
+                observed = self.notification.observe();
+                self.settle(&mut state);
+            } else if state.is_news() {
+                // The signal was for this requester too: it looks again, from a later observation.
+                self.unlock(state);
+                observed = self.notification.observe();
+                state = self.state.lock();
+                self.settle(&mut state);
+            } else if allowed {
+                state.stats.exhausted += 1;
+                let elastic = state.holes.as_ref().map_or(0, Holes::largest_stretch);
+                let largest = state.largest_slab.max(elastic);
+                let growth_required = state.engine.reserve_size(need) > largest;
+                return Ok(Acquire::Exhausted { observed, growth_required });
+            } else {
+                state.stats.over_budget += 1;
+                return Ok(Acquire::OverBudget { observed });
             }
-            let (after, granted) = self.grow_or_make_room(state, size)?;
-            state = after;
-            let Some(slab) = granted else {
-                // What was released in the meantime may do.
-                let found = state.find_ready_again(Seek::Ready, need, request, &self.host);
-                let found = found.or_else(|| state.find_everywhere(need, request, &self.host));
-                if let Some(found) = found {
-                    drop(state);
-                    return Ok(self.reserved(found, request, wait));
-                }
-                break;
-            };
-            self.add_slab(&mut state, slab)?;
-            self.emit(&Event::SlabAcquired { pool: self.id, slab: slab.id, size: slab.size });
         }
-        state.stats.exhausted += 1;
-        let elastic = state.holes.as_ref().map_or(0, Holes::largest_stretch);
-        let growth_required = state.engine.reserve_size(need) > state.largest_slab.max(elastic);
-        Ok(Acquire::Exhausted { observed, growth_required })
+    }
+
+    /// Every way to an answer but growth. `searched`: the first was tried already.
+    fn look(
+        &self,
+        state: &mut State,
+        need: Need,
+        request: &Request<'_>,
+        searched: bool,
+        missed: &mut bool,
+        wait: &mut Option<Frontier>,
+    ) -> Option<Found> {
+        if !searched {
+            if self.packs(request)
+                && let Some(found) = state.find(Seek::Tightest, need, request, &self.host, wait)
+            {
+                return Some(found);
+            }
+            let found = state.find_ready_again(Seek::Ready, need, request, &self.host);
+            if found.is_some() {
+                return found;
+            }
+        }
+        if !*missed {
+            *missed = true;
+            state.stats.missed += 1;
+        }
+        let found = state.find_everywhere(need, request, &self.host);
+        if found.is_none() && request.may_wait {
+            return state.find(Seek::Soonest, need, request, &self.host, wait);
+        }
+        found
+    }
+
+    /// Ends a look at the state. Those who wait are told if it found out that there is memory which they may be able to use.
+    #[inline(always)]
+    fn unlock(&self, mut state: MutexGuard<'_, State>) {
+        let is_news = state.is_news();
+        state.tell();
+        drop(state);
+        if is_news {
+            self.notification.signal_if_observed();
+        }
     }
 
     #[inline]
@@ -493,6 +539,18 @@ impl State {
                 self.free(ticket, host);
             }
         }
+    }
+
+    /// There may be memory for those who wait, and they were not told.
+    #[inline(always)]
+    fn is_news(&self) -> bool {
+        self.untold | (self.engine.moves() != self.told)
+    }
+
+    /// They are about to be.
+    #[inline(always)]
+    fn tell(&mut self) {
+        (self.told, self.untold) = (self.engine.moves(), false);
     }
 
     #[inline(always)]
@@ -685,7 +743,7 @@ impl Pool for TlsfPool {
         self.settle(&mut state);
         match self.find_first(&mut state, need, request) {
             Ok(found) => {
-                drop(state);
+                self.unlock(state);
                 Ok(self.reserved(found, request, None))
             }
             Err(searched) => self.acquire_otherwise(state, need, request, observed, searched),
@@ -726,12 +784,14 @@ impl Pool for TlsfPool {
         let mut state = self.state.lock();
         self.settle(&mut state);
         state.engine.poll_all(&*self.host.progress, &*self.host.provider);
+        self.unlock(state);
     }
 
     fn quiesce(&self) {
         let mut state = self.state.lock();
         self.settle(&mut state);
         state.engine.quiesce();
+        state.tell();
         drop(state);
         self.notification.signal_if_observed();
     }
@@ -773,6 +833,8 @@ impl Pool for TlsfPool {
             largest = largest.max(slab.size);
         }
         *largest_slab = largest;
+        // There will be room to grow, or a slab back that was out of sight for a moment.
+        state.untold |= !empty.is_empty() || bytes != 0;
         drop(state);
         for slab in empty {
             let size = slab.0.size;
@@ -781,6 +843,7 @@ impl Pool for TlsfPool {
                 Err(error) => failure = failure.or(Some(error)),
             }
         }
+        self.unlock(self.state.lock());
         match failure {
             Some(error) => Err(error.into()),
             None => Ok(bytes),
@@ -791,7 +854,7 @@ impl Pool for TlsfPool {
         let mut state = self.state.lock();
         self.settle(&mut state);
         let engine = &state.engine;
-        PoolStats {
+        let stats = PoolStats {
             reserved_bytes: engine.reserved_bytes(),
             free_bytes: engine.committed_bytes() - engine.reserved_bytes(),
             pending_bytes: engine.pending_bytes(),
@@ -799,7 +862,9 @@ impl Pool for TlsfPool {
             committed_bytes: engine.committed_bytes(),
             tainted: self.taints.load(Ordering::Relaxed) + engine.taints(),
             ..state.stats
-        }
+        };
+        self.unlock(state);
+        stats
     }
 
     fn provider(&self) -> Option<&Arc<dyn SlabProvider>> {
@@ -823,6 +888,7 @@ impl Pool for TlsfPool {
                 visit(&BlockView { slab: slab.id, offset, size, state: block });
             });
         }
+        self.unlock(state);
     }
 }
 

@@ -430,6 +430,10 @@ impl Oracle {
                     ensure!(open.is_some(), "{}, but all is reached", range());
                     return Ok(());
                 }
+                // Where neighbours share their deaths, those of the others may not be reached.
+                if !self.laws.exact_deaths {
+                    return Ok(());
+                }
                 // Each axis covered, or some not reached: what is both may be called either.
                 if slab.overlapping(start, end).any(|(_, s)| s.fate == Fate::OVER) {
                     return Ok(());

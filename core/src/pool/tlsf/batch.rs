@@ -80,7 +80,7 @@ impl TlsfPool {
                 Ok(need) => need,
                 Err(error) => match answers.other(Err(error)) {
                     ControlFlow::Continue(()) => continue,
-                    ControlFlow::Break(()) => return,
+                    ControlFlow::Break(()) => break,
                 },
             };
             let flow = match self.find_first(&mut state, need, request) {
@@ -100,9 +100,10 @@ impl TlsfPool {
                 }
             };
             if flow.is_break() {
-                return;
+                break;
             }
         }
+        self.unlock(state);
     }
 
     /// A reservation without its place.

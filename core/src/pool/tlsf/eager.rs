@@ -14,6 +14,7 @@
 //! `free` O(1); `acquire` O(free blocks that would fit and are not ready).
 
 use super::heap::{BlockDeath, Slip, Taken};
+use super::virgin::Virgin;
 use crate::death::Death;
 use crate::frontier::{FrontierRef, Merge};
 use crate::offset::tlsf::{BlockId, Config, Need, RegionId, Side, Tlsf, TlsfError};
@@ -28,8 +29,7 @@ pub(super) struct EagerHeap {
     tlsf: Tlsf<Slip>,
     deaths: Vec<StoredDeath>,
     vacant: Vec<u32>,
-    /// Bytes of every region that were never handed out.
-    untouched_from: Vec<u64>,
+    virgins: Vec<Virgin>,
     committed: u64,
     reserved: u64,
     /// Free bytes with a death other than idle, and those of unknown death.
@@ -37,6 +37,8 @@ pub(super) struct EagerHeap {
     tainted: u64,
     /// Joins that had more axes than a block holds.
     pub(super) taints: u64,
+    /// Deaths that were found to be reached on an axis.
+    moves: u64,
 }
 
 impl EagerHeap {
@@ -47,12 +49,13 @@ impl EagerHeap {
             tlsf,
             deaths: Vec::new(),
             vacant: Vec::new(),
-            untouched_from: Vec::new(),
+            virgins: Vec::new(),
             committed: 0,
             reserved: 0,
             pending: 0,
             tainted: 0,
             taints: 0,
+            moves: 0,
         })
     }
 
@@ -86,20 +89,26 @@ impl EagerHeap {
                 return Err(error);
             }
         };
+        let size = self.tlsf.size(block);
         let index = region.index() as usize;
-        if index == self.untouched_from.len() {
-            self.untouched_from.push(0);
+        if index == self.virgins.len() {
+            self.virgins.push(Virgin::new(size));
         } else {
-            self.untouched_from[index] = 0;
+            self.virgins[index] = Virgin::new(size);
         }
-        self.committed += self.tlsf.size(block);
+        self.committed += size;
         self.tlsf.insert(block, 0, slip);
         Ok(region)
     }
 
-    /// The first byte of a region's end that was never handed out.
-    pub(super) fn untouched_from(&mut self, region: RegionId) -> &mut u64 {
-        &mut self.untouched_from[region.index() as usize]
+    /// What of a region was never handed out.
+    pub(super) fn untouched(&self, region: RegionId) -> Virgin {
+        self.virgins[region.index() as usize].clone()
+    }
+
+    /// The region is of bytes that were known before: so much of it was never handed out.
+    pub(super) fn set_untouched(&mut self, region: RegionId, untouched: Virgin) {
+        self.virgins[region.index() as usize] = untouched;
     }
 
     pub(super) fn remove_region(
@@ -168,9 +177,7 @@ impl EagerHeap {
         debug_assert!(size <= before);
         self.reserved += size;
         let (region, offset) = (self.tlsf.region(taken.block), self.tlsf.offset(taken.block));
-        let untouched_from = &mut self.untouched_from[region.index() as usize];
-        let fresh = offset >= *untouched_from;
-        *untouched_from = (*untouched_from).max(offset + size);
+        let fresh = self.virgins[region.index() as usize].touch(offset, offset + size);
         let (block, pending) = (taken.block, !death.is_empty());
         Some(Taken { block, region, offset, fresh, pending, overflow: false })
     }
@@ -196,6 +203,36 @@ impl EagerHeap {
         let row = self.new_row(joined);
         self.count(row, size);
         self.tlsf.insert(block, 0, Slip::in_row(row, 0));
+    }
+
+    pub(super) const fn moves(&self) -> u64 {
+        self.moves
+    }
+
+    /// Forgets what free blocks wait for no more. Whether there was any. O(blocks).
+    pub(super) fn poll(&mut self, progress: &dyn Progress) -> bool {
+        let before = self.moves;
+        let blocks = self.tlsf.regions().flat_map(|region| self.tlsf.blocks(region));
+        let free: Vec<_> = blocks.filter(|&block| self.tlsf.shelf_of(block).is_some()).collect();
+        for block in free {
+            let row = self.tlsf.label(block).row();
+            let size = self.tlsf.size(block);
+            let mut left = BlockDeath::new();
+            let death = &self.deaths[row as usize];
+            for entry in death.after.as_ref().entries() {
+                if !progress.has_reached(entry.axis, entry.epoch) {
+                    // It has room for as many as were there.
+                    let _ = left.advance(entry.axis, entry.epoch);
+                }
+            }
+            if left.as_ref().len() < death.after.as_ref().len() {
+                self.moves += 1;
+                self.uncount(row, size);
+                self.deaths[row as usize].after = left;
+                self.count(row, size);
+            }
+        }
+        self.moves != before
     }
 
     pub(super) fn quiesce(&mut self) {

@@ -19,8 +19,8 @@
 //! Linear in the holes, and, where granules are given back, in the clean blocks that have any. A request that finds memory
 //! comes nowhere near here.
 
-use super::engine::Untouched;
-use super::heap::{CLEAN, Heap, Virgin};
+use super::heap::{CLEAN, Heap};
+use super::virgin::Virgin;
 use super::{Found, MAX_GROWTHS, Slab, State, TlsfPool};
 use crate::inspect::Event;
 use crate::offset::tlsf::{BlockId, Need, RegionId};
@@ -92,7 +92,13 @@ impl Holes {
         // A heap counts a region's granules in 32 bits.
         let most = max_slab_size.min((u64::from(u32::MAX) - units) * granule);
         let step = u32::try_from(units).ok().filter(|&units| units < 1 << 31)?;
-        Some(Self { step, granule, reserve: reserve.min(most), regions: Vec::new(), list: Vec::new() })
+        Some(Self {
+            step,
+            granule,
+            reserve: reserve.min(most),
+            regions: Vec::new(),
+            list: Vec::new(),
+        })
     }
 
     pub(super) fn is_elastic(&self, region: RegionId) -> bool {
@@ -145,8 +151,7 @@ impl Holes {
     fn lift(&mut self, heap: &mut Heap, plan: Plan) -> Option<BlockId> {
         let whole = self.list[plan.hole];
         let (splits_left, splits_right) = (plan.from > whole.start, plan.to < whole.end());
-        let part =
-            if splits_left { heap.split_hole(whole.block, plan.from)? } else { whole.block };
+        let part = if splits_left { heap.split_hole(whole.block, plan.from)? } else { whole.block };
         if splits_right {
             let Some(block) = heap.split_hole(part, plan.to) else {
                 if splits_left {
@@ -169,9 +174,8 @@ impl Holes {
     fn lay(&mut self, heap: &mut Heap, block: BlockId) {
         let (region, (start, units)) = (heap.offsets().region(block), heap.offsets().extent(block));
         let hole = Hole { region, start, units, block };
-        let touch = |left: &Hole, right: &Hole| {
-            left.region == right.region && left.end() == right.start
-        };
+        let touch =
+            |left: &Hole, right: &Hole| left.region == right.region && left.end() == right.start;
         let mut at = self.position(region, start);
         if at > 0 && touch(&self.list[at - 1], &hole) {
             at -= 1;
@@ -208,12 +212,12 @@ impl Holes {
         for block in offsets.at_least(CLEAN, self.step) {
             let at = offsets.region(block);
             let (offset, units) = offsets.extent(block);
-            let (from, to) = (
-                offset.next_multiple_of(self.step),
-                (offset + units) / self.step * self.step,
-            );
+            let (from, to) =
+                (offset.next_multiple_of(self.step), (offset + units) / self.step * self.step);
             let spared = spare.is_some_and(|(plan, need)| {
-                plan.region == at && offset < plan.start + need.units() && plan.start < offset + units
+                plan.region == at
+                    && offset < plan.start + need.units()
+                    && plan.start < offset + units
             });
             let here = region.map_or_else(|| self.is_elastic(at), |region| region == at);
             if from < to && !spared && here {
@@ -268,7 +272,7 @@ impl State {
     }
 
     /// The largest slab that is empty, elastic ones aside, taken out of the heap.
-    pub(super) fn take_empty(&mut self, host: &super::PoolHost) -> Option<(Slab, Untouched)> {
+    pub(super) fn take_empty(&mut self, host: &super::PoolHost) -> Option<(Slab, Virgin)> {
         let mut empty: Vec<(u64, usize)> = Vec::new();
         for (index, slab) in self.slabs.iter().enumerate() {
             let region = RegionId::from_index(index as u32);
@@ -306,7 +310,7 @@ impl State {
         let at = holes.list.iter().position(whole)?;
         let hole = holes.list.remove(at);
         holes.regions.retain(|&(region, _)| region != hole.region);
-        let virgin = heap.virgin(hole.region);
+        let virgin = heap.untouched(hole.region);
         heap.remove_hollow_region(hole.block);
         Some((self.removed(hole.region.index() as usize)?, virgin))
     }
@@ -372,13 +376,14 @@ impl TlsfPool {
                 if state.stats.slabs >= u64::from(self.config.growth.max_slabs) {
                     break;
                 }
-                drop(state);
-                let reserved = self.reserve(sizes.map(|size| size.checked_next_multiple_of(granule)));
+                self.unlock(state);
+                let reserved =
+                    self.reserve(sizes.map(|size| size.checked_next_multiple_of(granule)));
                 state = self.state.lock();
                 self.settle(&mut state);
                 let Some(slab) = reserved? else { break };
                 if let Err(error) = state.add_elastic(slab) {
-                    drop(state);
+                    self.unlock(state);
                     self.host.provider.release(slab.id)?;
                     return Err(error);
                 }
@@ -393,14 +398,18 @@ impl TlsfPool {
                 let over = committed.saturating_sub(state.stats.peak_committed_bytes);
                 let out = state.hollow(lacks.max(over), Some((plan, need)), None);
                 let Some(&into) = state.transits(&[part]).first() else { break };
-                drop(state);
+                self.unlock(state);
                 let (gone, failure) = self.decommit(&out);
                 let granted = self.host.provider.commit(into.slab, into.offset, into.len);
                 state = self.state.lock();
                 let freed = self.arrive(&mut state, &out, &gone);
                 let Some((holes, heap)) = state.elastic() else { break };
                 match granted {
-                    Ok(true) => arrived = Some(heap.fill(part)),
+                    Ok(true) => {
+                        arrived = Some(heap.fill(part));
+                        // Whole granules are committed: others may find use for the rest.
+                        state.untold = true;
+                    }
                     Ok(false) => {
                         holes.lay(heap, part);
                         if lacks != 0 && freed == 0 {
@@ -451,7 +460,7 @@ impl TlsfPool {
         if out.is_empty() {
             return (state, 0, None);
         }
-        drop(state);
+        self.unlock(state);
         let (gone, failure) = self.decommit(&out);
         state = self.state.lock();
         let bytes = self.arrive(&mut state, &out, &gone);
@@ -499,7 +508,7 @@ impl TlsfPool {
         mut state: MutexGuard<'a, State>,
     ) -> (MutexGuard<'a, State>, Result<bool, SlabError>) {
         let Some((slab, virgin)) = state.take_hollow() else { return (state, Ok(false)) };
-        drop(state);
+        self.unlock(state);
         let released = self.host.provider.release(slab.id);
         state = self.state.lock();
         match released {
@@ -509,7 +518,7 @@ impl TlsfPool {
                 if let Ok(Some(region)) = state.add_elastic(slab)
                     && let Some(heap) = state.engine.heap_mut()
                 {
-                    heap.set_virgin(region, virgin);
+                    heap.set_untouched(region, virgin);
                 }
             }
         }
@@ -522,7 +531,7 @@ impl TlsfPool {
         mut state: MutexGuard<'a, State>,
     ) -> Result<(MutexGuard<'a, State>, bool), PoolError> {
         if let Some(slab) = state.take_empty(&self.host) {
-            drop(state);
+            self.unlock(state);
             let released = self.give_slab_back(slab);
             state = self.state.lock();
             released?;

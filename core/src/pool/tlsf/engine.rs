@@ -2,7 +2,8 @@
 
 use super::Coalescing;
 use super::eager::EagerHeap;
-use super::heap::{BlockDeath, CLEAN, Heap, Taken, Virgin};
+use super::heap::{BlockDeath, CLEAN, Heap, Taken};
+use super::virgin::Virgin;
 use crate::Epoch;
 use crate::death::Death;
 use crate::frontier::{Entry, Frontier, FrontierRef, Merge};
@@ -44,13 +45,6 @@ pub(super) enum Engine {
     Readiness(Heap),
     // Boxed, as it is there to be compared with: the other must not pay for its size.
     Eager(Box<EagerHeap>),
-}
-
-/// What of a region was never handed out, as its heap knows it.
-#[derive(Debug)]
-pub(super) enum Untouched {
-    Readiness(Virgin),
-    Eager(u64),
 }
 
 /// Calls the same method of whichever heap it is.
@@ -101,6 +95,12 @@ impl Engine {
         }
     }
 
+    /// How often free bytes were found to be usable by more requesters than before, without a release.
+    #[inline(always)]
+    pub(super) fn moves(&self) -> u64 {
+        either!(self, heap => heap.moves())
+    }
+
     pub(super) fn add_region(&mut self, bytes: u64) -> Result<RegionId, TlsfError> {
         either!(self, heap => heap.add_region(bytes))
     }
@@ -120,21 +120,14 @@ impl Engine {
         }
     }
 
-    /// What of a region was never handed out, for a region that is about to be removed.
-    pub(super) fn untouched(&mut self, region: RegionId) -> Untouched {
-        match self {
-            Self::Readiness(heap) => Untouched::Readiness(heap.virgin(region)),
-            Self::Eager(heap) => Untouched::Eager(*heap.untouched_from(region)),
-        }
+    /// What of a region was never handed out.
+    pub(super) fn untouched(&self, region: RegionId) -> Virgin {
+        either!(self, heap => heap.untouched(region))
     }
 
-    /// A region that was removed is back under this name.
-    pub(super) fn set_untouched(&mut self, region: RegionId, untouched: Untouched) {
-        match (self, untouched) {
-            (Self::Readiness(heap), Untouched::Readiness(virgin)) => heap.set_virgin(region, virgin),
-            (Self::Eager(heap), Untouched::Eager(from)) => *heap.untouched_from(region) = from,
-            _ => {}
-        }
+    /// The region is of bytes that were known before: so much of it was never handed out.
+    pub(super) fn set_untouched(&mut self, region: RegionId, untouched: Virgin) {
+        either!(self, heap => heap.set_untouched(region, untouched));
     }
 
     /// Nothing of the region is in use or pending on anything that is not merged with the rest.
@@ -292,14 +285,13 @@ impl Engine {
         either!(self, heap => (heap.offsets().region(block), heap.offsets().offset(block)))
     }
 
-    /// Whether blocks turned clean.
+    /// Whether free bytes were found to be usable by more requesters than before.
     pub(super) fn poll_all(&mut self, progress: &dyn Progress, device: &dyn SlabProvider) -> bool {
         match self {
             Self::Readiness(heap) => {
                 heap.poll_all(progress, |axis, epoch| device.query_epoch(axis, epoch))
             }
-            // Its search asks progress itself.
-            Self::Eager(_) => false,
+            Self::Eager(heap) => heap.poll(progress),
         }
     }
 

@@ -70,6 +70,7 @@ impl TlsfPool {
             Ok(need) => self.find_first(&mut state, need, request),
             Err(_) => Err(false),
         };
+        state.tell();
         drop(state);
         self.notification.signal_if_observed();
         found

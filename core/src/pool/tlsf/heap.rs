@@ -39,6 +39,7 @@ mod tables;
 
 use super::newcomers::Newcomers;
 use super::pending::{Listed, NONE, PendingIndex};
+use super::virgin::Virgin;
 use crate::frontier::FixedFrontier;
 use crate::offset::tlsf::{BlockId, Config, Label, Need, RegionId, Tlsf, TlsfError};
 use crate::pool::MAX_DEATH_AXES;
@@ -129,67 +130,10 @@ struct Class {
     ceiling: [Epoch; MAX_DEATH_AXES],
     /// Of each axis, an epoch that no block waits for less than; of several axes only.
     floor: [Epoch; MAX_DEATH_AXES],
-    /// The latest epoch of the first axis that blocks were told of.
-    reached: Epoch,
+    /// Of each axis, the latest epoch that was looked at: of the first by the blocks, which wait for more; of the others by
+    /// [`poll_all`](Heap::poll_all).
+    reached: [Epoch; MAX_DEATH_AXES],
     index: PendingIndex,
-}
-
-/// The untouched bytes of a region: what was never handed out.
-#[derive(Clone, Debug)]
-pub(super) struct Virgin {
-    low: u64,
-    high: u64,
-    /// What alignment left untouched outside of `low..high`, in order; touched bytes stand between. Usually nothing.
-    rest: Vec<(u64, u64)>,
-}
-
-impl Virgin {
-    const fn new(size: u64) -> Self {
-        Self { low: 0, high: size, rest: Vec::new() }
-    }
-
-    /// Bytes are handed out. Whether none of them was before.
-    #[inline(always)]
-    fn touch(&mut self, from: u64, to: u64) -> bool {
-        let mut fresh = false;
-        if to > self.low && from < self.high {
-            fresh = from >= self.low && to <= self.high;
-            let (below, above) = (from.saturating_sub(self.low), self.high.saturating_sub(to));
-            if below != 0 && above != 0 {
-                self.keep_apart(from, to);
-            } else if below < above {
-                self.low = to;
-            } else {
-                self.high = from.max(self.low);
-            }
-        }
-        if self.rest.is_empty() { fresh } else { self.touch_rest(from, to) | fresh }
-    }
-
-    /// Of the untouched bytes on both sides, the larger part stays the main one.
-    #[cold]
-    fn keep_apart(&mut self, from: u64, to: u64) {
-        let (below, above) = ((self.low, from), (to, self.high));
-        let (main, rest) =
-            if below.1 - below.0 < above.1 - above.0 { (above, below) } else { (below, above) };
-        (self.low, self.high) = main;
-        let at = self.rest.partition_point(|&(low, _)| low < rest.0);
-        self.rest.insert(at, rest);
-    }
-
-    #[cold]
-    fn touch_rest(&mut self, from: u64, to: u64) -> bool {
-        let first = self.rest.partition_point(|&(_, high)| high <= from);
-        let count = self.rest[first..].iter().take_while(|&&(low, _)| low < to).count();
-        let touched = &self.rest[first..first + count];
-        let (Some(&(low, _)), Some(&(_, high))) = (touched.first(), touched.last()) else {
-            return false;
-        };
-        let fresh = count == 1 && low <= from && to <= high;
-        let left = [(low, from), (to, high)].into_iter().filter(|&(low, high)| low < high);
-        self.rest.splice(first..first + count, left);
-        fresh
-    }
 }
 
 /// What [`Heap::acquire`] found.
@@ -230,7 +174,7 @@ pub struct Heap {
     /// Where the rotating looks at shelves go on.
     poll_cursor: usize,
     ticks: u32,
-    /// Blocks that an axis' progress moved.
+    /// How often an axis' progress made blocks usable by more requesters.
     moves: u64,
     taints: u64,
     recycle_cursor: usize,
@@ -258,7 +202,7 @@ impl Heap {
             axes: Vec::new(),
             ceiling: [0; MAX_DEATH_AXES],
             floor: [0; MAX_DEATH_AXES],
-            reached: 0,
+            reached: [0; MAX_DEATH_AXES],
             index: PendingIndex::new(shelf),
         };
         Ok(Self {
@@ -324,6 +268,12 @@ impl Heap {
         self.taints
     }
 
+    /// How often an axis' progress made free blocks usable by more requesters than before.
+    #[inline(always)]
+    pub(super) const fn moves(&self) -> u64 {
+        self.moves
+    }
+
     /// Adds a region of `bytes` clean, untouched bytes.
     ///
     /// # Errors
@@ -332,24 +282,24 @@ impl Heap {
         let (region, block) = self.tlsf.add_region(bytes, Slip::CLEAN)?;
         let size = self.tlsf.size(block);
         self.committed += size;
-        self.set_virgin(region, Virgin::new(size));
+        self.set_untouched(region, Virgin::new(size));
         self.tlsf.insert(block, CLEAN, Slip::CLEAN);
         Ok(region)
     }
 
-    /// Of a new region.
-    pub(super) fn set_virgin(&mut self, region: RegionId, virgin: Virgin) {
-        let index = region.index() as usize;
-        if index == self.virgins.len() {
-            self.virgins.push(virgin);
-        } else {
-            self.virgins[index] = virgin;
-        }
+    /// What of a region was never handed out.
+    pub(super) fn untouched(&self, region: RegionId) -> Virgin {
+        self.virgins[region.index() as usize].clone()
     }
 
-    /// What of a region was never handed out, for a region that is about to be removed.
-    pub(super) fn virgin(&self, region: RegionId) -> Virgin {
-        self.virgins.get(region.index() as usize).cloned().unwrap_or(Virgin::new(0))
+    /// What of a region was never handed out: of a new one, or of one whose bytes were known before.
+    pub(super) fn set_untouched(&mut self, region: RegionId, untouched: Virgin) {
+        let index = region.index() as usize;
+        if index == self.virgins.len() {
+            self.virgins.push(untouched);
+        } else {
+            self.virgins[index] = untouched;
+        }
     }
 
     /// Removes a region that is wholly clean. Returns its bytes, `None` when something of it is in use
@@ -409,7 +359,7 @@ impl Heap {
                 let block = BlockId::from_index(id);
                 listed += self.tlsf.size(block);
                 assert!(epoch <= self.earliest(block), "listed too late");
-                assert!(self.earliest(block) > class.reached, "reached and not clean");
+                assert!(self.earliest(block) > class.reached[0], "reached and not clean");
                 for i in 0..class.axes.len() {
                     assert!(self.epoch_of(block, i) <= class.ceiling[i], "above the ceiling");
                     assert!(self.epoch_of(block, i) >= class.floor[i], "below the floor");

@@ -265,7 +265,7 @@ impl Heap {
             let reached = progress.reached(axes[0]);
             self.advance(shelf, reached, progress);
             match self.known_shelf(axes) {
-                Some(shelf) if self.classes[shelf as usize].reached >= epochs[0] => {
+                Some(shelf) if self.classes[shelf as usize].reached[0] >= epochs[0] => {
                     (axes, epochs) = (&axes[1..], &epochs[1..]);
                 }
                 _ => break,

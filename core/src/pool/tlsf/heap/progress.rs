@@ -50,6 +50,7 @@ impl Heap {
                 if answer == Some(true) {
                     reached = ceiling;
                 }
+                self.look_at_others(shelf, progress);
                 self.advance(shelf, reached, progress);
                 if answer == Some(false) {
                     self.deal_newcomers();
@@ -65,6 +66,19 @@ impl Heap {
             }
         }
         self.moves != before
+    }
+
+    /// Blocks are filed by the first axis of their shelf. If another has got to where one may wait for, who knows the rest may use
+    /// it, though it does not move.
+    fn look_at_others(&mut self, shelf: u32, progress: &dyn Progress) {
+        let class = &mut self.classes[shelf as usize];
+        for (i, &axis) in class.axes.iter().enumerate().skip(1) {
+            let reached = progress.reached(axis);
+            if reached > class.reached[i] {
+                class.reached[i] = reached;
+                self.moves += u64::from(reached >= class.floor[i]);
+            }
+        }
     }
 
     /// Everything free becomes clean: the device is quiescent. O(blocks).
@@ -99,7 +113,7 @@ impl Heap {
             return if reached >= epoch { Standing::Reached } else { Standing::Unlisted };
         };
         // A host may have vouched for more than progress knows.
-        let known = class.reached;
+        let known = class.reached[0];
         if reached > known {
             self.advance(shelf, reached, progress);
         }
@@ -109,10 +123,10 @@ impl Heap {
     /// An axis of a shelf got somewhere: what waited for no more than that turns clean, or moves on to
     /// the shelf of the axes that it still waits for.
     pub(super) fn advance(&mut self, shelf: u32, to: Epoch, progress: &dyn Progress) {
-        if to <= self.classes[shelf as usize].reached {
+        if to <= self.classes[shelf as usize].reached[0] {
             return;
         }
-        self.classes[shelf as usize].reached = to;
+        self.classes[shelf as usize].reached[0] = to;
         self.deal_newcomers();
         // What moves on may make another shelf advance, so the scratch goes along.
         let mut ready = core::mem::take(&mut self.ready);
@@ -194,7 +208,7 @@ impl Heap {
         if !self.tlsf.shelf_is_empty(shelf as u32) {
             let class = &self.classes[shelf];
             let reached = progress.reached(class.axis);
-            if reached > class.reached {
+            if reached > class.reached[0] {
                 self.advance(shelf as u32, reached, progress);
             }
         }

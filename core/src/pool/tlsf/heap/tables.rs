@@ -48,7 +48,7 @@ impl Heap {
             axes: axes.to_vec(),
             ceiling: [0; MAX_DEATH_AXES],
             floor: [0; MAX_DEATH_AXES],
-            reached: 0,
+            reached: [0; MAX_DEATH_AXES],
             index: PendingIndex::new(shelf),
         };
         let shelf = match self.empty_shelf() {
