@@ -49,12 +49,12 @@ pub(crate) struct CompareArgs {
 
 pub(crate) fn run(args: &CompareArgs) -> Result<Ending, Error> {
     let options = Options { capacity: args.capacity.map(|bytes| bytes.0), sweep: args.sweep };
-    let trace = TraceFile::new(&args.trace.path, args.trace.read_options());
+    let trace = TraceFile::new(&args.trace.path, args.trace.read_options(None));
     let mut reader = trace.open()?;
     let told = if reader.format() == Format::PyTorch {
         drop(reader);
         let snapshot = open(&args.trace.path)?;
-        let device = device(&snapshot, &args.trace.path, args.trace.read_options().device)?;
+        let device = device(&snapshot, &args.trace.path, args.trace.read_options(None).device)?;
         let told = compare_device(&snapshot, device, options);
         if let (Some(path), Some(certificate)) = (&args.export, &told.certificate) {
             let best = told.best().filter(|row| row.certified).and_then(|row| row.paste.first());

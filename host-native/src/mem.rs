@@ -81,25 +81,44 @@ impl Account {
 #[derive(Debug)]
 struct Share {
     account: Arc<Account>,
-    bytes: u64,
+    /// Those of an elastic mapping come and go.
+    bytes: AtomicU64,
     guards: u64,
 }
 
 impl Share {
     fn take(account: &Arc<Account>, layout: &Layout) -> Option<Self> {
-        let (bytes, guards) = (layout.body as u64, 2 * layout.guard as u64);
-        if !account.take(bytes) {
-            return None;
-        }
+        let share = Self::empty(account, layout);
+        share.more(layout.body as u64).then_some(share)
+    }
+
+    /// Only the guards.
+    fn empty(account: &Arc<Account>, layout: &Layout) -> Self {
+        let guards = 2 * layout.guard as u64;
         account.guards.fetch_add(guards, Ordering::Relaxed);
-        Some(Self { account: account.clone(), bytes, guards })
+        Self { account: account.clone(), bytes: AtomicU64::new(0), guards }
+    }
+
+    /// Takes `bytes` more, or nothing.
+    fn more(&self, bytes: u64) -> bool {
+        let taken = self.account.take(bytes);
+        if taken {
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    /// Gives back `bytes` of those taken.
+    fn less(&self, bytes: u64) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.account.mapped.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
         self.account.guards.fetch_sub(self.guards, Ordering::Relaxed);
-        self.account.mapped.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.account.mapped.fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
     }
 }
 
@@ -226,7 +245,7 @@ pub(crate) struct Mapping {
     /// What the body is, unless it is anonymous.
     file: Option<Memfd>,
     /// Dropped after the region, so the capacity is free only once the memory is.
-    _share: Share,
+    share: Share,
 }
 
 // SAFETY: the mapping is memory of the process, not of a thread; any thread may unmap it.
@@ -247,7 +266,7 @@ impl Mapping {
         // No guard and no alignment: nothing around the body is needed.
         if let Some(file) = file.take_if(|_| layout.reserve == layout.body) {
             let region = Region::of_file(&file, layout.body)?;
-            return Ok(Self { region, layout, file: Some(file), _share: share });
+            return Ok(Self { region, layout, file: Some(file), share });
         }
         let mut region = Region::reserve(layout.reserve, uncounted)?;
         let (head, tail) = layout.surplus(region.base.as_ptr().addr());
@@ -261,7 +280,28 @@ impl Mapping {
             }
             None => region.commit(layout.guard, layout.body)?,
         }
-        Ok(Self { region, layout, file, _share: share })
+        Ok(Self { region, layout, file, share })
+    }
+
+    /// Maps addresses according to `layout`, uncounted: readable and writable, but nothing of the account's capacity is taken
+    /// before [`commit`](Self::commit).
+    pub(crate) fn elastic(layout: Layout, account: &Arc<Account>) -> Result<Self, MapError> {
+        let share = Share::empty(account, &layout);
+        let mut region = Region::reserve(layout.reserve, true)?;
+        let (head, tail) = layout.surplus(region.base.as_ptr().addr());
+        region.shrink(head, tail)?;
+        region.commit(layout.guard, layout.body)?;
+        Ok(Self { region, layout, file: None, share })
+    }
+
+    /// Takes `bytes` of the account's capacity for this elastic mapping, or nothing.
+    pub(crate) fn commit(&self, bytes: u64) -> bool {
+        self.share.more(bytes)
+    }
+
+    /// Gives back `bytes` that [`commit`](Self::commit) took.
+    pub(crate) fn decommit(&self, bytes: u64) {
+        self.share.less(bytes);
     }
 
     /// What other processes can map.

@@ -10,6 +10,9 @@
 //! Each slab is a mapping of its own, so giving it back gives the memory back to the system at once.
 //! The provider hands out zeroed memory and never hands the same mapping out twice.
 //!
+//! An [elastic](MmapBuilder::elastic) slab is a mapping too, of which memory is counted where pools put it, and given back to the
+//! system where they take it out. A buffer over memory that was taken out reads zeros.
+//!
 //! # Invariants
 //! - The bytes mapped never exceed the capacity. A released slab whose [`MmapBuffer`]s still live counts
 //!   until the last of them is dropped, because its memory does.
@@ -26,9 +29,11 @@ use crate::memfd::Memfd;
 use crate::numa::Placement;
 use core::fmt;
 use rustix::io::Errno;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use strandline_core::slab::extents::Extents;
 use strandline_core::slab::{
-    BufferUsage, Grant, MemoryType, Slab, SlabError, SlabId, SlabMap, SlabProperties, SlabProvider,
+    BufferUsage, Elastic, Grant, MemoryType, Slab, SlabError, SlabId, SlabMap, SlabProperties, SlabProvider,
     SlabStats, SlabTable,
 };
 
@@ -74,6 +79,7 @@ pub struct MmapBuilder {
     prefault: bool,
     guard_pages: bool,
     uncounted: bool,
+    elastic: Option<u64>,
     pub(crate) shared: bool,
     pub(crate) node: Option<u32>,
 }
@@ -130,6 +136,16 @@ impl MmapBuilder {
         self
     }
 
+    /// Lets pools that can make [elastic](SlabProvider::elastic) slabs of `reserve` bytes of addresses, or more for a larger
+    /// request: memory is put into them where it is needed, page by page, or huge page by huge page where those are asked for.
+    /// Only memory that was put in counts against the capacity. Addresses are not counted against the system's memory; a system
+    /// that forbids overcommitment counts them all the same, and refuses. Memory that is shared with other processes is not
+    /// elastic.
+    pub const fn elastic(mut self, reserve: u64) -> Self {
+        self.elastic = Some(reserve);
+        self
+    }
+
     /// The provider.
     ///
     /// # Errors
@@ -152,11 +168,13 @@ impl MmapBuilder {
             prefault: self.prefault,
             guard_pages: self.guard_pages,
             uncounted: self.uncounted,
+            elastic: self.elastic.filter(|_| cfg!(target_os = "linux") && !self.shared),
             shared: self.shared,
             placement: Placement::choose(self.node)?,
             account: Arc::new(Account::new(self.capacity)),
             state: Mutex::new(State {
                 slabs: SlabTable::new(),
+                memory: BTreeMap::new(),
                 stats: SlabStats { identity: SlabStats::next_identity(), ..Default::default() },
             }),
         })
@@ -166,6 +184,8 @@ impl MmapBuilder {
 #[derive(Debug)]
 struct State {
     slabs: SlabTable<Arc<Mapping>>,
+    /// What of elastic slabs has memory.
+    memory: BTreeMap<SlabId, Extents>,
     stats: SlabStats,
 }
 
@@ -190,6 +210,8 @@ pub struct MmapSlabProvider {
     prefault: bool,
     guard_pages: bool,
     uncounted: bool,
+    /// Bytes of addresses of an elastic slab.
+    elastic: Option<u64>,
     shared: bool,
     pub(crate) placement: Placement,
     account: Arc<Account>,
@@ -208,6 +230,7 @@ impl MmapSlabProvider {
             prefault: false,
             guard_pages: false,
             uncounted: false,
+            elastic: None,
             shared: false,
             node: None,
         }
@@ -260,6 +283,63 @@ impl MmapSlabProvider {
     /// The mappings of all slabs.
     pub(crate) fn mappings(&self) -> Vec<Arc<Mapping>> {
         self.lock().slabs.iter().map(|(_, mapping)| mapping.clone()).collect()
+    }
+
+    /// Bytes of which an elastic slab's memory is a multiple.
+    const fn granule(&self) -> u64 {
+        if self.huge_pages { self.alignment as u64 } else { self.page as u64 }
+    }
+
+    /// Addresses for an elastic slab.
+    fn make_elastic(&self, size: u64) -> Result<Mapping, MapError> {
+        let layout = Layout::new(size, self.page, self.alignment, self.guard_pages)
+            .ok_or(MapError::NoCapacity)?;
+        let mapping = Mapping::elastic(layout, &self.account)?;
+        self.placement.apply(&mapping).map_err(|error| MapError::Os(error, "mbind"))?;
+        if self.huge_pages
+            && let Err(error) = mapping.advise_huge_pages()
+        {
+            log::debug!("no huge pages for an elastic slab of {size} bytes: {error}");
+        }
+        Ok(mapping)
+    }
+
+    /// Files what was made as a slab; `elastic` has no memory yet.
+    fn file(&self, made: Result<Mapping, MapError>, elastic: bool) -> Result<Grant, SlabError> {
+        let mut state = self.lock();
+        let mapping = match made {
+            Ok(mapping) => mapping,
+            Err(MapError::NoCapacity) => {
+                state.stats.refusals += 1;
+                return Ok(Grant::NoCapacity);
+            }
+            Err(MapError::Os(error, operation)) => return Err(os(error, operation)),
+        };
+        let size = mapping.len() as u64;
+        let id = match state.slabs.insert(Arc::new(mapping)) {
+            Ok(id) => id,
+            Err(mapping) => {
+                state.stats.refusals += 1;
+                drop((state, mapping));
+                return Ok(Grant::NoCapacity);
+            }
+        };
+        if elastic {
+            state.memory.insert(id, Extents::new());
+        }
+        state.stats.count_acquire(if elastic { 0 } else { size });
+        Ok(Grant::Slab(Slab { id, size }))
+    }
+
+    /// An elastic slab, and the end of a range of whole granules in it.
+    fn granules(&self, id: SlabId, offset: u64, len: u64) -> Result<(Arc<Mapping>, u64), SlabError> {
+        let mapping = self.mapping(id)?;
+        let granule = self.granule();
+        let whole = offset.is_multiple_of(granule) && len.is_multiple_of(granule) && len > 0;
+        match offset.checked_add(len) {
+            Some(end) if whole && end <= mapping.len() as u64 => Ok((mapping, end)),
+            _ => Err(SlabError::InvalidRange),
+        }
     }
 
     /// A mapping of at least `size` bytes, made ready as configured.
@@ -315,38 +395,82 @@ impl SlabProvider for MmapSlabProvider {
         if size == 0 || size > self.max_slab_size {
             return Err(SlabError::InvalidSize { size });
         }
-        let made = self.make(size);
-        let mut state = self.lock();
-        let mapping = match made {
-            Ok(mapping) => mapping,
-            Err(MapError::NoCapacity) => {
-                state.stats.refusals += 1;
-                return Ok(Grant::NoCapacity);
-            }
-            Err(MapError::Os(error, operation)) => return Err(os(error, operation)),
-        };
-        let size = mapping.len() as u64;
-        let id = match state.slabs.insert(Arc::new(mapping)) {
-            Ok(id) => id,
-            Err(mapping) => {
-                state.stats.refusals += 1;
-                drop((state, mapping));
-                return Ok(Grant::NoCapacity);
-            }
-        };
-        state.stats.count_acquire(size);
-        Ok(Grant::Slab(Slab { id, size }))
+        self.file(self.make(size), false)
     }
 
     fn release(&self, id: SlabId) -> Result<(), SlabError> {
         let mapping = {
             let mut state = self.lock();
             let mapping = state.slabs.remove(id).ok_or(SlabError::UnknownSlab(id))?;
-            state.stats.count_release(mapping.len() as u64);
+            let memory = state.memory.remove(&id);
+            state.stats.count_release(memory.map_or(mapping.len() as u64, |memory| memory.bytes()));
             mapping
         };
         // Unmapping takes a while: not under the lock.
         drop(mapping);
+        Ok(())
+    }
+
+    fn elastic(&self) -> Option<Elastic> {
+        Some(Elastic { granule: self.granule(), reserve: self.elastic? })
+    }
+
+    fn reserve(&self, size: u64) -> Result<Grant, SlabError> {
+        if self.elastic.is_none() {
+            return Ok(Grant::NoCapacity);
+        }
+        if size == 0 || size > self.max_slab_size {
+            return Err(SlabError::InvalidSize { size });
+        }
+        self.file(self.make_elastic(size), true)
+    }
+
+    fn commit(&self, id: SlabId, offset: u64, len: u64) -> Result<bool, SlabError> {
+        let (mapping, end) = self.granules(id, offset, len)?;
+        {
+            let state = &mut *self.lock();
+            let memory = state.memory.get_mut(&id).ok_or(SlabError::InvalidRange)?;
+            if !memory.insert(offset, end) {
+                return Err(SlabError::InvalidRange);
+            }
+            if !mapping.commit(len) {
+                // It was just inserted.
+                let _ = memory.remove(offset, end);
+                state.stats.refusals += 1;
+                return Ok(false);
+            }
+            state.stats.count_commit(len);
+        }
+        if !self.prefault {
+            return Ok(true);
+        }
+        // Both are at most the mapping's length, a usize.
+        let failure = match mapping.prefault(offset as usize, len as usize) {
+            Ok(()) => return Ok(true),
+            Err(Errno::NOMEM | Errno::AGAIN | Errno::FAULT) => None,
+            Err(error) => Some(os(error, "madvise(MADV_POPULATE_WRITE)")),
+        };
+        self.decommit(id, offset, len)?;
+        failure.map_or(Ok(false), Err)
+    }
+
+    fn decommit(&self, id: SlabId, offset: u64, len: u64) -> Result<(), SlabError> {
+        let (mapping, end) = self.granules(id, offset, len)?;
+        let has_memory = |state: &State| {
+            state.memory.get(&id).is_some_and(|memory| memory.contains(offset, end))
+        };
+        if !has_memory(&self.lock()) {
+            return Err(SlabError::InvalidRange);
+        }
+        // Takes a while: not under the lock.
+        mapping
+            .discard(offset as usize, len as usize)
+            .map_err(|error| os(error, "madvise(MADV_DONTNEED)"))?;
+        let state = &mut *self.lock();
+        if state.memory.get_mut(&id).is_some_and(|memory| memory.remove(offset, end)) {
+            mapping.decommit(len);
+            state.stats.count_decommit(len);
+        }
         Ok(())
     }
 
@@ -371,7 +495,15 @@ impl SlabMap for MmapSlabProvider {
     type Buffer = MmapBuffer;
 
     fn map(&self, id: SlabId, offset: u64, len: u64) -> Result<MmapBuffer, SlabError> {
-        MmapBuffer::new(self.mapping(id)?, offset, len).ok_or(SlabError::InvalidRange)
+        let mapping = {
+            let state = self.lock();
+            let elastic = state.memory.get(&id);
+            if elastic.is_some_and(|memory| !memory.contains(offset, offset.saturating_add(len))) {
+                return Err(SlabError::InvalidRange);
+            }
+            state.slabs.get(id).cloned().ok_or(SlabError::UnknownSlab(id))?
+        };
+        MmapBuffer::new(mapping, offset, len).ok_or(SlabError::InvalidRange)
     }
 }
 

@@ -6,7 +6,8 @@
 //!
 //! What the configuration leaves open follows from what is asked: with a capacity, a slab is as large as the capacity
 //! (rounded down to pages) less one slab of each pool whose slabs have a size, so that all of it is used and what a pool gets
-//! is one region; without one, slabs are [`DEFAULT_SLAB`], and a larger request gets a slab of its own.
+//! is one region; without one, a TLSF pool's slabs are [elastic](SlabProvider::elastic) where the provider can, so that it takes
+//! what it needs, and elsewhere slabs are [`DEFAULT_SLAB`], and a larger request gets a slab of its own.
 
 use crate::config::{Config, Kind, Policy, PoolSpec};
 use crate::memory::Tags;
@@ -25,7 +26,11 @@ use strandline_core::pool::passthrough::{PassthroughPool, PassthroughPoolConfig}
 use strandline_core::pool::tlsf::{Coalescing, TlsfPool, TlsfPoolConfig, Waiting};
 use strandline_core::pool_set::PoolSetError;
 use strandline_core::slab::retain::Retention;
-use strandline_core::slab::{BufferUsage, MemoryType, SlabProperties, SlabStats, SlabTable};
+use strandline_core::slab::extents::Extents;
+use strandline_core::slab::{
+    BufferUsage, Elastic, MemoryType, SlabProperties, SlabStats, SlabTable, Trim,
+};
+use strandline_core::{Axis, Epoch};
 use strandline_core::{Grant, Pool, PoolError, Progress, Slab, SlabError, SlabId, SlabProvider};
 
 #[cfg(feature = "native")]
@@ -35,6 +40,9 @@ pub use mmap::RESIDENT;
 
 /// Bytes of an ordinary slab when nothing says otherwise.
 pub const DEFAULT_SLAB: u64 = 32 << 20;
+
+/// Bytes of addresses of an elastic slab.
+const RESERVE: u64 = 64 << 30;
 
 /// TLSF's granule when nothing says otherwise: a cache line.
 pub const DEFAULT_GRANULE: u64 = 64;
@@ -252,6 +260,10 @@ fn pool(
         (None, None) => DEFAULT_SLAB,
     };
     let growth = Growth::slabs_of(slab);
+    let host = match spec.slab {
+        Some(_) => PoolHost { provider: Arc::new(Rigid(host.provider)), ..host },
+        None => host,
+    };
     match spec.kind {
         Kind::Tlsf => {
             let classes = spec.size_classes.unwrap_or(32);
@@ -331,7 +343,14 @@ fn pool(
 #[derive(Debug)]
 struct Numbers {
     capacity: u64,
-    state: Mutex<(SlabTable<u64>, SlabStats)>,
+    state: Mutex<(SlabTable<Numbered>, SlabStats)>,
+}
+
+/// A slab's size, and what of it has memory if it is elastic.
+#[derive(Debug)]
+struct Numbered {
+    size: u64,
+    memory: Option<Extents>,
 }
 
 /// Pages of the machines that this runs on, and the least that a mapping can be.
@@ -343,15 +362,16 @@ impl Numbers {
         Self { capacity, state: Mutex::new((SlabTable::new(), stats)) }
     }
 
-    /// As [`release`](SlabProvider::release); returns the slab's bytes.
+    /// As [`release`](SlabProvider::release); returns the bytes of its memory.
     fn release_bytes(&self, id: SlabId) -> Result<u64, SlabError> {
         let (slabs, stats) = &mut *self.lock();
-        let size = slabs.remove(id).ok_or(SlabError::UnknownSlab(id))?;
+        let slab = slabs.remove(id).ok_or(SlabError::UnknownSlab(id))?;
+        let size = slab.memory.map_or(slab.size, |memory| memory.bytes());
         stats.count_release(size);
         Ok(size)
     }
 
-    fn lock(&self) -> MutexGuard<'_, (SlabTable<u64>, SlabStats)> {
+    fn lock(&self) -> MutexGuard<'_, (SlabTable<Numbered>, SlabStats)> {
         // Nothing panics between two writes that belong together.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -378,7 +398,9 @@ impl SlabProvider for Numbers {
             stats.refusals += 1;
             return Ok(Grant::NoCapacity);
         }
-        let Ok(id) = slabs.insert(size) else { return Ok(Grant::NoCapacity) };
+        let Ok(id) = slabs.insert(Numbered { size, memory: None }) else {
+            return Ok(Grant::NoCapacity);
+        };
         stats.count_acquire(size);
         Ok(Grant::Slab(Slab { id, size }))
     }
@@ -387,8 +409,99 @@ impl SlabProvider for Numbers {
         self.release_bytes(id).map(drop)
     }
 
+    /// Without a capacity: with one, a slab is all of it.
+    fn elastic(&self) -> Option<Elastic> {
+        (self.capacity == u64::MAX).then_some(Elastic { granule: PAGE, reserve: RESERVE })
+    }
+
+    fn reserve(&self, size: u64) -> Result<Grant, SlabError> {
+        if size == 0 || size > 1 << 62 {
+            return Err(SlabError::InvalidSize { size });
+        }
+        let size = size.next_multiple_of(PAGE);
+        let (slabs, stats) = &mut *self.lock();
+        let Ok(id) = slabs.insert(Numbered { size, memory: Some(Extents::new()) }) else {
+            return Ok(Grant::NoCapacity);
+        };
+        stats.count_acquire(0);
+        Ok(Grant::Slab(Slab { id, size }))
+    }
+
+    fn commit(&self, id: SlabId, offset: u64, len: u64) -> Result<bool, SlabError> {
+        let (slabs, stats) = &mut *self.lock();
+        if stats.committed_bytes.checked_add(len).is_none_or(|sum| sum > self.capacity) {
+            stats.refusals += 1;
+            return Ok(false);
+        }
+        let (memory, end) = range_of(slabs, id, offset, len)?;
+        if !memory.insert(offset, end) {
+            return Err(SlabError::InvalidRange);
+        }
+        stats.count_commit(len);
+        Ok(true)
+    }
+
+    fn decommit(&self, id: SlabId, offset: u64, len: u64) -> Result<(), SlabError> {
+        let (slabs, stats) = &mut *self.lock();
+        let (memory, end) = range_of(slabs, id, offset, len)?;
+        if !memory.remove(offset, end) {
+            return Err(SlabError::InvalidRange);
+        }
+        stats.count_decommit(len);
+        Ok(())
+    }
+
     fn stats(&self) -> SlabStats {
         self.lock().1
+    }
+}
+
+/// What of an elastic slab has memory, and the end of a range of whole pages of it.
+fn range_of(
+    slabs: &mut SlabTable<Numbered>,
+    id: SlabId,
+    offset: u64,
+    len: u64,
+) -> Result<(&mut Extents, u64), SlabError> {
+    let Numbered { size, memory } = slabs.get_mut(id).ok_or(SlabError::UnknownSlab(id))?;
+    let whole = offset.is_multiple_of(PAGE) && len.is_multiple_of(PAGE);
+    match (memory, offset.checked_add(len)) {
+        (Some(memory), Some(end)) if whole && end <= *size => Ok((memory, end)),
+        _ => Err(SlabError::InvalidRange),
+    }
+}
+
+/// A provider whose slabs are not elastic, whatever it can do: for pools that were told how large their slabs are.
+#[derive(Debug)]
+struct Rigid(Arc<dyn SlabProvider>);
+
+impl SlabProvider for Rigid {
+    fn properties(&self) -> SlabProperties {
+        self.0.properties()
+    }
+
+    fn acquire(&self, size: u64) -> Result<Grant, SlabError> {
+        self.0.acquire(size)
+    }
+
+    fn release(&self, id: SlabId) -> Result<(), SlabError> {
+        self.0.release(id)
+    }
+
+    fn prefault(&self, id: SlabId, offset: u64, len: u64) -> Result<(), SlabError> {
+        self.0.prefault(id, offset, len)
+    }
+
+    fn trim(&self, how: Trim) -> u64 {
+        self.0.trim(how)
+    }
+
+    fn stats(&self) -> SlabStats {
+        self.0.stats()
+    }
+
+    fn query_epoch(&self, axis: Axis, epoch: Epoch) -> Option<bool> {
+        self.0.query_epoch(axis, epoch)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::memory::{Memory, Tagged, Tags, Unchecked};
 use resident::Resident;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use strandline_core::slab::{SlabMap, SlabProperties, SlabStats};
+use strandline_core::slab::{Elastic, Slab, SlabMap, SlabProperties, SlabStats};
 use strandline_core::{Grant, SlabError, SlabId, SlabProvider};
 use strandline_host_native::MmapSlabProvider;
 
@@ -80,6 +80,26 @@ impl Mapped {
     }
 }
 
+impl State {
+    fn add_unmapped(&mut self, bytes: u64) {
+        self.unmapped_bytes += bytes;
+        let most = &mut self.unchecked.unmapped_bytes;
+        *most = self.unmapped_bytes.max(*most);
+    }
+}
+
+impl Mapped {
+    /// Maps a slab, if the host does. Why it refuses makes no difference: it is not the one that is judged.
+    fn place(&self, slab: Slab) -> Option<SlabId> {
+        let place = match self.host.0.acquire(slab.size) {
+            Ok(Grant::Slab(mapped)) => Some(mapped.id),
+            Ok(Grant::NoCapacity) | Err(_) => None,
+        };
+        self.lock().places.insert(slab.id, place);
+        place
+    }
+}
+
 impl SlabProvider for Mapped {
     fn properties(&self) -> SlabProperties {
         let numbers = self.numbers.properties();
@@ -88,17 +108,8 @@ impl SlabProvider for Mapped {
 
     fn acquire(&self, size: u64) -> Result<Grant, SlabError> {
         let Grant::Slab(slab) = self.numbers.acquire(size)? else { return Ok(Grant::NoCapacity) };
-        // Why the host refuses makes no difference: it is not the one that is judged.
-        let place = match self.host.0.acquire(slab.size) {
-            Ok(Grant::Slab(mapped)) => Some(mapped.id),
-            Ok(Grant::NoCapacity) | Err(_) => None,
-        };
-        let state = &mut *self.lock();
-        state.places.insert(slab.id, place);
-        if place.is_none() {
-            state.unmapped_bytes += slab.size;
-            let most = &mut state.unchecked.unmapped_bytes;
-            *most = state.unmapped_bytes.max(*most);
+        if self.place(slab).is_none() {
+            self.lock().add_unmapped(slab.size);
         }
         Ok(Grant::Slab(slab))
     }
@@ -116,6 +127,39 @@ impl SlabProvider for Mapped {
                 Ok(())
             }
         }
+    }
+
+    fn elastic(&self) -> Option<Elastic> {
+        self.numbers.elastic()
+    }
+
+    fn reserve(&self, size: u64) -> Result<Grant, SlabError> {
+        let Grant::Slab(slab) = self.numbers.reserve(size)? else { return Ok(Grant::NoCapacity) };
+        // Addresses, as any slab: see above.
+        let _ = self.place(slab);
+        Ok(Grant::Slab(slab))
+    }
+
+    fn commit(&self, id: SlabId, offset: u64, len: u64) -> Result<bool, SlabError> {
+        let granted = self.numbers.commit(id, offset, len)?;
+        let state = &mut *self.lock();
+        if granted && state.places.get(&id) == Some(&None) {
+            state.add_unmapped(len);
+        }
+        Ok(granted)
+    }
+
+    fn decommit(&self, id: SlabId, offset: u64, len: u64) -> Result<(), SlabError> {
+        self.numbers.decommit(id, offset, len)?;
+        let state = &mut *self.lock();
+        match state.places.get(&id) {
+            Some(&Some(mapped)) => {
+                // A system that cannot keeps the pages: more memory than is counted, and nothing wrong.
+                let _ = self.host.0.discard(mapped, offset, len);
+            }
+            _ => state.unmapped_bytes -= len,
+        }
+        Ok(())
     }
 
     fn stats(&self) -> SlabStats {
