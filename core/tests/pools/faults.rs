@@ -11,10 +11,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use strandline_core::inspect::BlockView;
 use strandline_core::notification::Notification;
 use strandline_core::pool::{
-    Origin, PoolError, PoolId, PoolProperties, ReleaseError, Request, ReuseProof,
+    MAX_DEATH_AXES, Origin, PoolError, PoolId, PoolProperties, ReleaseError, Request, ReuseProof,
 };
 use strandline_core::slab::Trim;
-use strandline_core::{Acquire, Axis, Death, Pool, PoolStats, Reservation, SlabId};
+use strandline_core::{
+    Acquire, Axis, Death, Frontier, Merge, Pool, PoolStats, Reservation, SlabId,
+};
 
 /// What is wrong with a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,8 @@ enum Fault {
     DoubleDelivery,
     /// A cancel counts as a release by the requester, idle.
     CancelCleans,
+    /// A block waits for what the one released before it waits for as well, as if the two had been merged.
+    RaisesDeath,
     /// `growth_required` is the opposite.
     WrongGrowth,
     /// Nobody is woken.
@@ -53,6 +57,8 @@ struct Faulty {
     struck: Arc<AtomicBool>,
     silent: Arc<Notification>,
     last: std::sync::Mutex<Option<(SlabId, u64, u64)>>,
+    /// The death released before.
+    before: std::sync::Mutex<Frontier>,
 }
 
 impl Faulty {
@@ -159,6 +165,17 @@ impl Pool for Faulty {
 
     fn release(&self, reservation: Reservation, death: Death<'_>) -> Result<(), ReleaseError> {
         *self.last.lock().unwrap() = None;
+        if let (Fault::RaisesDeath, Death::After(after)) = (self.fault, death) {
+            let mut before = self.before.lock().unwrap();
+            let mut joined = before.clone();
+            *before = after.to_frontier();
+            let merged = joined.merge(after);
+            // Of more axes it would be unknown.
+            if merged == Merge::Done && joined.len() <= MAX_DEATH_AXES {
+                self.strike();
+                return self.inner.release(reservation, Death::After(joined.as_ref()));
+            }
+        }
         self.inner.release(reservation, death)
     }
 
@@ -221,8 +238,9 @@ fn plant(kind: Kind, fault: Fault, laws: Laws) -> String {
                 let Some(fault) = fault else { return Made::new(inner) };
                 let (requests, struck) = (AtomicU64::new(0), struck.clone());
                 let silent = Arc::new(Notification::new(None));
-                let last = std::sync::Mutex::default();
-                Made::new(Arc::new(Faulty { inner, fault, requests, struck, silent, last }))
+                let (last, before) = Default::default();
+                let faulty = Faulty { inner, fault, requests, struck, silent, last, before };
+                Made::new(Arc::new(faulty))
             })
         };
         // What the pool itself gets wrong shows nothing of the fault.
@@ -292,6 +310,17 @@ fn a_cancel_that_forgets_the_death() {
 }
 
 #[test]
+fn a_death_that_is_raised() {
+    let laws = Laws { exact_deaths: true, ..Laws::NONE };
+    for kind in [Kind::Tlsf, Kind::FixedBlock, Kind::Passthrough] {
+        let what = plant(kind, Fault::RaisesDeath, laws);
+        // Of a block that the pool shows, or in the sum.
+        let is_it = what.contains("was raised to") || what.contains("told to be pending");
+        assert!(is_it, "{kind:?}: {what}");
+    }
+}
+
+#[test]
 fn wrong_growth_and_peaks() {
     let laws = Laws { growth_required: true, ..Laws::NONE };
     for kind in [Kind::Tlsf, Kind::FixedBlock] {
@@ -303,5 +332,7 @@ fn wrong_growth_and_peaks() {
 #[test]
 fn a_wake_that_never_comes() {
     let laws = Laws { wakes: true, ..Laws::NONE };
-    found(Kind::FixedBlock, Fault::NeverWakes, laws, "never woken");
+    for kind in KINDS {
+        found(kind, Fault::NeverWakes, laws, "never woken");
+    }
 }

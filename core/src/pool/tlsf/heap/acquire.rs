@@ -164,7 +164,14 @@ impl Heap {
         let block = place.block;
         if self.is_pieced(block) {
             let (start, units) = place.part();
-            return self.take_range(block, block, start, units, requested, death);
+            let (from, all) = self.tlsf.extent(block);
+            if start != from && start + units != from + all {
+                return self.take_range(block, block, start, units, requested, death);
+            }
+            let row = self.tlsf.label(block).row;
+            let live = self.tlsf.take(place, Slip::live(requested))?.block;
+            self.deal_pieces(block, row, live, death);
+            return Some(self.took_block(live, true, false));
         }
         death.clear();
         let merged = self.join_death(block, death);

@@ -190,12 +190,7 @@ impl Heap {
         };
         if !alike {
             let extent = (start, start + units);
-            let units = merged.units();
-            if self.write_pieces(merged.block, extent, units, shelf, epoch, sides) {
-                self.tlsf.put_down(merged, shelf);
-                self.part(merged.block);
-                return None;
-            }
+            self.write_pieces(merged.block, extent, merged.units(), shelf, epoch, sides);
         }
         // The neighbour's entry stays good, if nothing that merged waits for less.
         if stamp == NONE {

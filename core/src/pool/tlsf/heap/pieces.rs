@@ -13,10 +13,11 @@
 //! # Invariants
 //! - The pieces of a block tile it in order of offset; two neighbours differ in their deaths.
 //! - A free block has pieces only on a shelf of one axis, and then at least two. Its word is at least the latest epoch.
-//! - A free block has at most [`MOST`] pieces: one of more is parted at once.
 //!
 //! # Cost
-//! Linear in the pieces of the block at hand, for a merge in those of the right part.
+//! Of a cut, linear in the pieces that are cut off; of a merge, in those of the part that has fewer; else in those of the
+//! block at hand. Pieces come one with each release, and are gone when they are taken: a merge moves each of them
+//! logarithmically often.
 
 use super::super::pending::{NONE, PendingIndex};
 use super::{BlockDeath, Heap, Slip};
@@ -28,8 +29,8 @@ use crate::{Axis, Epoch};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-/// The most pieces of a free block.
-const MOST: usize = 64;
+/// Pieces that a row which is not used keeps room for.
+const KEPT: usize = 256;
 
 /// Bytes that wait for an epoch, from `start` to where the next piece begins. Several of one start are the axes of one piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,8 +76,26 @@ impl Pieces {
         let pieces = &mut self.rows[row as usize];
         pieces.clear();
         // What joined a very long stretch does not hold its memory for ever.
-        pieces.shrink_to(4 * MOST);
+        if pieces.capacity() > KEPT {
+            pieces.shrink_to(KEPT);
+        }
         self.vacant.push(row);
+    }
+
+    /// The pieces of two rows, one behind the other. Which of the rows bears them all.
+    fn join(&mut self, left: u32, right: u32) -> u32 {
+        let is_left = self.of(left).len() >= self.of(right).len();
+        let (into, from) = if is_left { (left, right) } else { (right, left) };
+        let mut more = core::mem::take(self.of_mut(from));
+        let pieces = self.of_mut(into);
+        if is_left {
+            more.drain(..).for_each(|piece| push(pieces, piece));
+        } else {
+            more.drain(..).rev().for_each(|piece| push_front(pieces, piece));
+        }
+        *self.of_mut(from) = more;
+        self.close(from);
+        into
     }
 }
 
@@ -85,6 +104,16 @@ fn push(pieces: &mut VecDeque<Piece>, piece: Piece) {
     let same = |last: &Piece| (last.axis, last.epoch) == (piece.axis, piece.epoch);
     if !pieces.back().is_some_and(same) {
         pieces.push_back(piece);
+    }
+}
+
+/// Puts a piece before the first, or lets that one begin with it, if it has the same death.
+fn push_front(pieces: &mut VecDeque<Piece>, piece: Piece) {
+    match pieces.front_mut() {
+        Some(first) if (first.axis, first.epoch) == (piece.axis, piece.epoch) => {
+            first.start = piece.start;
+        }
+        _ => pieces.push_front(piece),
     }
 }
 
@@ -120,24 +149,20 @@ impl Heap {
         shelf: u32,
         epoch: Epoch,
         sides: [Beside; 2],
-    ) -> bool {
+    ) {
         let axis = self.classes[shelf as usize].axis;
         let (low, _) = self.tlsf.extent(merged);
         let left = (low < from).then_some(sides[0]);
         let right = (low + units > to).then_some(sides[usize::from(left.is_some())]);
         let own = Piece { start: from, axis, epoch };
         let table = &mut self.pieces;
-        let row = match (left, right) {
+        let mut row = match (left, right) {
             (Some(left), _) if left.row != NONE => {
                 push(table.of_mut(left.row), own);
                 left.row
             }
             (None, Some(right)) if right.row != NONE => {
-                let pieces = table.of_mut(right.row);
-                match pieces.front_mut() {
-                    Some(first) if first.epoch == epoch => first.start = from,
-                    _ => pieces.push_front(own),
-                }
+                push_front(table.of_mut(right.row), own);
                 right.row
             }
             _ => {
@@ -156,11 +181,7 @@ impl Heap {
             if right.row == NONE {
                 push(table.of_mut(row), Piece { start: to, axis, epoch: right.word });
             } else {
-                let mut more = core::mem::take(table.of_mut(right.row));
-                let pieces = table.of_mut(row);
-                more.drain(..).for_each(|piece| push(pieces, piece));
-                *table.of_mut(right.row) = more;
-                table.close(right.row);
+                row = table.join(row, right.row);
             }
         }
         let pieces = self.pieces.of(row);
@@ -172,7 +193,6 @@ impl Heap {
         } else {
             slip.row = row;
         }
-        len > MOST
     }
 
     /// `live` was cut from one end of a free block, `source`, that had pieces in `row`, or is all of it. Deals them out, and
@@ -187,12 +207,11 @@ impl Heap {
     ) {
         let (from, units) = self.tlsf.extent(live);
         let to = from + units;
-        let mut kept = core::mem::take(self.pieces.of_mut(row));
+        let kept = self.pieces.of_mut(row);
         let Some(&Piece { axis, epoch, start }) = kept.front() else { return };
         if live == source {
             let latest = kept.iter().fold(epoch, |latest, piece| latest.max(piece.epoch));
             death.become_entry(axis, latest);
-            *self.pieces.of_mut(row) = kept;
             self.tlsf.label_mut(live).row = row;
             return;
         }
@@ -215,44 +234,8 @@ impl Heap {
             }
             last.map(|last| last.epoch)
         };
-        let latest = single.unwrap_or_else(|| {
-            let of_live = self.pieces.open();
-            let taken = self.pieces.of_mut(of_live);
-            let mut latest = 0;
-            // The piece that lies across the cut is in both.
-            if is_low {
-                let mut across = epoch;
-                while let Some(&piece) = kept.front()
-                    && piece.start < to
-                {
-                    kept.pop_front();
-                    taken.push_back(piece);
-                    across = piece.epoch;
-                    latest = latest.max(across);
-                }
-                if kept.front().is_none_or(|next| next.start > to) {
-                    kept.push_front(Piece { start: to, axis, epoch: across });
-                }
-            } else {
-                while let Some(&piece) = kept.back()
-                    && piece.start >= from
-                {
-                    kept.pop_back();
-                    taken.push_front(piece);
-                    latest = latest.max(piece.epoch);
-                }
-                if let Some(&across) = kept.back()
-                    && taken.front().is_none_or(|next| next.start > from)
-                {
-                    taken.push_front(Piece { start: from, ..across });
-                    latest = latest.max(across.epoch);
-                }
-            }
-            self.tlsf.label_mut(live).row = of_live;
-            latest
-        });
+        let latest = single.unwrap_or_else(|| self.deal_several(row, live, (from, to), is_low));
         death.become_entry(axis, latest);
-        *self.pieces.of_mut(row) = kept;
         // What remains.
         let kept = self.pieces.of(row);
         let (first, len) = (kept.front().map_or(0, |first| first.epoch), kept.len());
@@ -261,6 +244,53 @@ impl Heap {
             (slip.word, slip.row) = (first, NONE);
             self.pieces.close(row);
         }
+    }
+
+    /// Moves the pieces between `from` and `to`, an end of what `row` bears, to a row of the live block's own. The latest epoch
+    /// of them. The piece that lies across the cut is in both.
+    #[inline(never)]
+    fn deal_several(
+        &mut self,
+        row: u32,
+        live: BlockId,
+        (from, to): (u32, u32),
+        is_low: bool,
+    ) -> Epoch {
+        let of_live = self.pieces.open();
+        let mut taken = core::mem::take(self.pieces.of_mut(of_live));
+        let kept = self.pieces.of_mut(row);
+        let mut latest = 0;
+        if is_low {
+            while let Some(&piece) = kept.front()
+                && piece.start < to
+            {
+                kept.pop_front();
+                taken.push_back(piece);
+                latest = latest.max(piece.epoch);
+            }
+            if let Some(&across) = taken.back()
+                && kept.front().is_none_or(|next| next.start > to)
+            {
+                kept.push_front(Piece { start: to, ..across });
+            }
+        } else {
+            while let Some(&piece) = kept.back()
+                && piece.start >= from
+            {
+                kept.pop_back();
+                taken.push_front(piece);
+                latest = latest.max(piece.epoch);
+            }
+            if let Some(&across) = kept.back()
+                && taken.front().is_none_or(|next| next.start > from)
+            {
+                taken.push_front(Piece { start: from, ..across });
+                latest = latest.max(across.epoch);
+            }
+        }
+        *self.pieces.of_mut(of_live) = taken;
+        self.tlsf.label_mut(live).row = of_live;
+        latest
     }
 
     /// Makes blocks of a free block's pieces, on the same shelf; they are in `parted` then, in order of offset, and the
@@ -457,7 +487,7 @@ impl Heap {
         let starts = pieces.iter().map(|piece| piece.start);
         assert!(starts.clone().is_sorted() && starts.clone().all(|at| at < start + units));
         if let Some(shelf) = self.tlsf.shelf_of(block) {
-            assert!(pieces.len() <= MOST && starts.is_sorted_by(|a, b| a < b));
+            assert!(starts.is_sorted_by(|a, b| a < b));
             let axis = self.classes[shelf as usize].axis;
             assert!(pieces.iter().all(|piece| piece.axis == axis && piece.epoch <= slip.word));
         }
