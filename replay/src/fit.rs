@@ -17,6 +17,7 @@ use crate::config::{Config, Kind, PoolSpec};
 use crate::engine::Options;
 use crate::session::{Scan, SessionError, Tape, TraceFile};
 use crate::size::Bytes;
+use core::cell::Cell;
 use strandline_core::offset::tlsf::{Carve, Placement, Search, Tie};
 
 /// Capacities are multiples of this: slabs are whole pages.
@@ -158,18 +159,37 @@ pub fn fit(
     options: Options,
     progress: &mut dyn FnMut(u32, usize),
 ) -> Result<Fit, SessionError> {
+    fit_while(trace, scan, candidates, options, &mut |replays, number| {
+        progress(replays, number);
+        true
+    })
+}
+
+/// As [`fit`], for as long as `go_on` says so: it is told how far the search is before each replay. Once something plays, the search
+/// ends at the first no, with the best so far.
+///
+/// # Errors
+/// As of [`fit`].
+pub fn fit_while(
+    trace: &TraceFile,
+    scan: &Scan,
+    candidates: &[Config],
+    options: Options,
+    go_on: &mut dyn FnMut(u32, usize) -> bool,
+) -> Result<Fit, SessionError> {
     let tape = Tape::new(trace, scan)?;
+    let enough = Cell::new(false);
     let mut replays = 0;
     let mut best: Option<Fit> = None;
     let least = scan.totals.peak_active_bytes.next_multiple_of(STEP).max(STEP);
     for (number, candidate) in candidates.iter().enumerate() {
         let mut plays = |capacity| {
             replays += 1;
-            progress(replays, number);
+            enough.set(enough.get() | !go_on(replays, number));
             plays_at(&tape, candidate, capacity, options)
         };
         let mut high = match &best {
-            Some(best) if best.capacity == least => break,
+            Some(best) if best.capacity == least || enough.get() => break,
             Some(best) => {
                 let below = best.capacity - STEP;
                 if !plays(below)? {
@@ -184,7 +204,7 @@ pub fn fit(
         };
         // Below peak active nothing plays; `high` does.
         let mut low = least - STEP;
-        while high - low > STEP {
+        while high - low > STEP && !enough.get() {
             let middle = low + (high - low) / STEP / 2 * STEP;
             if plays(middle)? {
                 high = middle;
