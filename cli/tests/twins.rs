@@ -276,16 +276,14 @@ fn compare_says_what_to_paste_and_what_it_is_worth() {
     let file = files.with("run.json", snapshot(true, false));
     let words = text(&["compare", &file, "--fit-seconds", "0"], 0);
     let lines: Vec<&str> = words.lines().collect();
+    // No setting of PyTorch helps this run. What does was never held against it, and the advice says so.
     assert!(
-        lines[0].starts_with("PyTorch: ") && lines[0].contains("less than the current settings"),
+        lines[0].starts_with("RMM pool: 24.00 MiB reserved, 8.00 MiB less than the current"),
         "{words}"
     );
-    assert!(lines[1].starts_with("    PYTORCH_CUDA_ALLOC_CONF="), "{words}");
-    assert!(
-        !words.contains("strandline    fitted") && words.contains("nobody can be below"),
-        "{words}"
-    );
-
+    assert!(lines[1].starts_with("    rmm.mr.PoolMemoryResource("), "{words}");
+    assert!(lines[2].contains("rmm::mr::pool_memory_resource"), "{words}");
+    assert!(words.contains("\nNOT certified: ") && words.contains("\ncertified: "), "{words}");
     // A device that is too small for anything: exit status 1, and the first word says so.
     let failed = text(&["compare", &file, "--capacity", "10MiB", "--fit-seconds", "0"], 1);
     assert!(failed.starts_with("FAILED: nothing that was tried fits."), "{failed}");
@@ -400,7 +398,17 @@ fn snapshots_of_others_are_explained() {
         has_keys(&told, CERTIFICATE);
         has_keys(&told, EXPLAIN);
         let allocations = told["certificate"]["addresses"]["of"].as_u64();
-        assert_eq!(told["certificate"]["whole"], allocations > Some(0), "{file}");
+        // One file contradicts itself: the blocks of its trace lie in none of its segments. The certificate says so.
+        let contradicts = told["certificate"]["notes"].to_string().contains("lie in no segment");
+        let whole = allocations > Some(0) && !contradicts;
+        assert_eq!(told["certificate"]["whole"], whole, "{file}");
+        // Where a setting helps a certified run, it is what is recommended.
+        if file.ends_with("transformer_train.pickle.gz") {
+            let words = text(&["compare", file, "--fit-seconds", "0"], 0);
+            let line = "    PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True";
+            assert_eq!(words.lines().nth(1), Some(line), "{words}");
+            assert!(words.starts_with("PyTorch: ") && !words.contains("NOT certified"), "{words}");
+        }
         has_keys(&object(&["diff", file, file], 0), &[("/diff/lines", '_')]);
     }
 }
