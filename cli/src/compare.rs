@@ -8,7 +8,10 @@ use clap::Args;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
-use strandline_replay::compare::{Options, Requests, compare, compare_device, export};
+use std::time::Duration;
+use strandline_replay::compare::{
+    Options, Recorded, Requests, compare, compare_device, export, fitted,
+};
 use strandline_replay::format::Format;
 use strandline_replay::session::{SessionError, TraceFile};
 use strandline_replay::size::Bytes;
@@ -27,6 +30,9 @@ Examples:
   An RMM log, by the rules of each allocator alone:
     strandline compare rmm_log.csv
 
+Rows are sorted by what you can do today: the current settings, each setting of the recorded allocator, other allocators, Strandline \
+(--fit-seconds), and what no allocator can be below.
+
 Exit status: 0 something fits; 1 nothing that was tried does; 2 bad input.";
 
 #[derive(Debug, Args)]
@@ -42,6 +48,9 @@ pub(crate) struct CompareArgs {
     /// Write the run as PyTorch would have had it with the recommended settings: a snapshot for its own viewer (only of a snapshot)
     #[arg(long, value_name = "FILE.pickle")]
     export: Option<PathBuf>,
+    /// How long a configuration of Strandline is searched for; 0: not at all
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    fit_seconds: u32,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
@@ -51,7 +60,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Ending, Error> {
     let options = Options { capacity: args.capacity.map(|bytes| bytes.0), sweep: args.sweep };
     let trace = TraceFile::new(&args.trace.path, args.trace.read_options(None));
     let mut reader = trace.open()?;
-    let told = if reader.format() == Format::PyTorch {
+    let mut told = if reader.format() == Format::PyTorch {
         drop(reader);
         let snapshot = open(&args.trace.path)?;
         let device = device(&snapshot, &args.trace.path, args.trace.read_options(None).device)?;
@@ -72,14 +81,33 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Ending, Error> {
         }
         told
     } else {
+        if args.export.is_some() {
+            return Err(
+                "--export writes a run of a PyTorch snapshot, and this trace is none".into()
+            );
+        }
+        let recorded = match reader.format() {
+            Format::Rmm | Format::RmmDebug => Recorded::Rmm,
+            _ => Recorded::Unknown,
+        };
         let mut requests = Requests::default();
         for event in reader.by_ref() {
             let event = event.map_err(|e| SessionError::Trace(trace.path().to_owned(), e))?;
             requests.push(&event);
         }
         let capacity = options.capacity.map(|bytes| (bytes, "as given"));
-        compare(&requests, capacity, None, args.sweep)
+        compare(&requests, capacity, recorded, false, args.sweep)
     };
+    if args.fit_seconds > 0 {
+        let time = Duration::from_secs(args.fit_seconds.into());
+        let capacity = told.capacity.map(|(bytes, _)| bytes);
+        match fitted(&trace, capacity, told.peak_active, time) {
+            Ok(Some(row)) => told.add_fitted(row),
+            Ok(None) => {}
+            // The other rows are worth having without it.
+            Err(error) => log::warn!("no row for strandline: {error}"),
+        }
+    }
     if args.json {
         output::print(&(serde_json::to_string_pretty(&told.to_json())? + "\n"))?;
     } else {

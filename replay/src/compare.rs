@@ -10,12 +10,14 @@
 //! in the recording is tried, and given back at once if it can be met: the program that made it had ended there.
 //!
 //! **Certified** are rows of the allocator that was recorded, if its twin reproduced the recording to the byte. Others are "rules
-//! only": played by the rules of the source, never compared with this run.
+//! only": played by the rules of the source, never compared with this run. Strandline's own row is no model: its pools play the run.
 //!
-//! Cost: O(requests) a row, and one at a time in memory.
+//! Cost: O(requests) a row; as many rows at a time as there are processors.
 
+mod bounds;
 mod choices;
 mod export;
+mod fitted;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -23,9 +25,12 @@ mod text;
 use crate::certify::{Certificate, Run, certify};
 use crate::event::{self, Event};
 use crate::snapshot::{Action, DeviceTrace, Snapshot};
-pub use choices::{Choice, choices};
+pub use choices::{Choice, Recorded, choices};
 pub use export::export;
+pub use fitted::fitted;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use strandline_twins::{Allocation, Counts, Device, Request, Twin};
 
 /// A step of a run, with blocks numbered.
@@ -145,6 +150,19 @@ impl Requests {
     }
 }
 
+/// What a row is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The allocator that was recorded: what its user can set today.
+    Own,
+    /// Another allocator, by the rules of its source.
+    Other,
+    /// Strandline's own pools, played.
+    Strandline,
+    /// What no allocator can be below.
+    Bound,
+}
+
 /// How one allocator did.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
@@ -166,6 +184,8 @@ pub struct Row {
     pub certified: bool,
     /// Whether these are the settings that the run was recorded with.
     pub current: bool,
+    /// What it is about.
+    pub kind: Kind,
 }
 
 impl Row {
@@ -224,7 +244,9 @@ pub fn compare_device(snapshot: &Snapshot, device: &DeviceTrace, options: Option
         Some(bytes) => Some((bytes, "as given")),
         None => memory.map(|bytes| (bytes, "reserved and free at the recorded out-of-memory")),
     };
-    let mut comparison = compare(&requests, capacity, Some(&certificate), options.sweep);
+    let recorded = Recorded::Torch(&certificate.settings);
+    let certified = certificate.is_whole();
+    let mut comparison = compare(&requests, capacity, recorded, certified, options.sweep);
     let recorded = Row {
         allocator: "recorded run",
         settings: certificate.settings.to_string(),
@@ -233,41 +255,43 @@ pub fn compare_device(snapshot: &Snapshot, device: &DeviceTrace, options: Option
         over_active: ratio(peak, requests.peak_active),
         failed_at: refused,
         counts,
-        certified: certificate.is_whole(),
+        certified,
         current: true,
+        kind: Kind::Own,
     };
     comparison.rows.insert(0, recorded);
     comparison.certificate = Some(certificate);
     comparison
 }
 
-/// Compares allocators on requests.
+/// Compares allocators on requests. `certified`: the twin of the recorded allocator reproduced the recording.
 #[must_use]
 pub fn compare(
     requests: &Requests,
     capacity: Option<(u64, &'static str)>,
-    certificate: Option<&Certificate>,
+    recorded: Recorded<'_>,
+    certified: bool,
     sweep: bool,
 ) -> Comparison {
     let bytes = capacity.map(|(bytes, _)| bytes);
-    let rows = choices(certificate.map(|c| &c.settings), bytes, requests.peak_active, sweep)
-        .into_iter()
-        .map(|mut choice| {
-            let mut device = Device::new(bytes);
-            let (peak_reserved, failed_at) = play(&mut *choice.twin, &mut device, requests);
-            Row {
-                allocator: choice.allocator,
-                settings: choice.settings,
-                paste: choice.paste,
-                peak_reserved,
-                over_active: ratio(peak_reserved, requests.peak_active),
-                failed_at,
-                counts: choice.twin.counts(),
-                certified: choice.recorded && certificate.is_some_and(Certificate::is_whole),
-                current: choice.current,
-            }
-        })
-        .collect();
+    let choices = choices(recorded, bytes, requests.peak_active, sweep);
+    let mut rows = in_parallel(choices, |mut choice: Choice| {
+        let mut device = Device::new(bytes);
+        let (peak_reserved, failed_at) = play(&mut *choice.twin, &mut device, requests);
+        Row {
+            allocator: choice.allocator,
+            settings: choice.settings,
+            paste: choice.paste,
+            peak_reserved,
+            over_active: ratio(peak_reserved, requests.peak_active),
+            failed_at,
+            counts: choice.twin.counts(),
+            certified: certified && choice.kind == Kind::Own,
+            current: choice.current,
+            kind: choice.kind,
+        }
+    });
+    rows.extend(bounds::bounds(requests, bytes));
     Comparison {
         certificate: None,
         capacity,
@@ -275,6 +299,42 @@ pub fn compare(
         steps: requests.steps.len(),
         rows,
     }
+}
+
+impl Comparison {
+    /// Adds Strandline's own row, before the bounds.
+    pub fn add_fitted(&mut self, row: Row) {
+        let at = self.rows.iter().position(|row| row.kind == Kind::Bound);
+        self.rows.insert(at.unwrap_or(self.rows.len()), row);
+    }
+}
+
+/// Does `work` on each of `items`, on as many threads as there are processors, or on this one where no thread can be had. The
+/// results are in the order of the items.
+fn in_parallel<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(items.len());
+    let slots: Vec<Mutex<(Option<T>, Option<R>)>> =
+        items.into_iter().map(|item| Mutex::new((Some(item), None))).collect();
+    let next = AtomicUsize::new(0);
+    let run = || {
+        while let Some(slot) = slots.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(item) = slot.0.take() {
+                slot.1 = Some(work(item));
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            // Where none can be started, this thread does all of it.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, run);
+        }
+        run();
+    });
+    let done = |slot: Mutex<(Option<T>, Option<R>)>| {
+        slot.into_inner().unwrap_or_else(PoisonError::into_inner).1
+    };
+    slots.into_iter().filter_map(done).collect()
 }
 
 fn ratio(bytes: u64, of: u64) -> f64 {

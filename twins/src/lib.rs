@@ -15,7 +15,7 @@
 //! | twin | its allocator |
 //! | --- | --- |
 //! | [`torch::Torch`] | PyTorch's CUDA caching allocator, expandable segments included |
-//! | [`rmm::Pool`] | RMM's `pool_memory_resource` |
+//! | [`rmm::Pool`], [`rmm::Arena`], [`rmm::Binning`] | RMM's `pool_memory_resource`, `arena_memory_resource`, `binning_memory_resource` |
 //! | [`bfc::Bfc`] | BFC, as TensorFlow, XLA and ONNX Runtime have it |
 //!
 //! Each file states its rules and where they were read. No twin contains its allocator's code.

@@ -1,9 +1,10 @@
 //! Which allocators and settings are compared, and what one would paste to get each.
 
+use super::Kind;
 use crate::size::Bytes;
 use strandline_twins::Twin;
 use strandline_twins::bfc::{Bfc, Growth};
-use strandline_twins::rmm::{Pool, PoolSettings};
+use strandline_twins::rmm::{Arena, ArenaSettings, Binning, BinningSettings, Pool, PoolSettings};
 use strandline_twins::torch::settings::MIB;
 use strandline_twins::torch::{Settings, Torch};
 
@@ -16,9 +17,9 @@ pub struct Choice {
     /// What to paste.
     pub paste: Vec<String>,
     /// Its model, unused.
-    pub twin: Box<dyn Twin>,
-    /// Whether it is the recorded allocator, whatever its settings.
-    pub recorded: bool,
+    pub twin: Box<dyn Twin + Send>,
+    /// Whether it is the recorded allocator, whatever its settings, or another one.
+    pub kind: Kind,
     /// Whether the settings are the recorded ones, too.
     pub current: bool,
 }
@@ -60,28 +61,54 @@ const SWEEP: [&str; 12] = [
     "expandable_segments:True,roundup_power2_divisions:8",
 ];
 
-/// Everything that is compared: the recorded settings first, then each other setting of the recorded allocator, then others.
+/// Which allocator a trace was recorded from, as far as its format tells.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Recorded<'a> {
+    /// PyTorch, with these settings.
+    Torch(&'a Settings),
+    /// RMM: its logs do not tell the resource.
+    Rmm,
+    /// Unknown.
+    Unknown,
+}
+
+/// Everything that is compared, in the order of what a user can do today: the recorded settings, each other setting of the recorded
+/// allocator, other allocators.
 #[must_use]
 pub fn choices(
-    recorded: Option<&Settings>,
+    recorded: Recorded<'_>,
     capacity: Option<u64>,
     peak_active: u64,
     sweep: bool,
 ) -> Vec<Choice> {
-    let torch = |settings: &Settings, current| Choice {
+    let mut choices = match recorded {
+        Recorded::Torch(settings) => torch(Some(settings), capacity, sweep),
+        Recorded::Rmm => rmm(capacity, peak_active, sweep, Kind::Own),
+        Recorded::Unknown => Vec::new(),
+    };
+    if !matches!(recorded, Recorded::Torch(_)) {
+        choices.extend(torch(None, capacity, sweep));
+    }
+    if recorded != Recorded::Rmm {
+        choices.extend(rmm(capacity, peak_active, sweep, Kind::Other));
+    }
+    choices.extend(bfc(capacity));
+    choices
+}
+
+/// PyTorch: with the recorded settings first, if it is what was recorded.
+fn torch(recorded: Option<&Settings>, capacity: Option<u64>, sweep: bool) -> Vec<Choice> {
+    let choice = |settings: &Settings, current| Choice {
         allocator: "PyTorch",
         settings: settings.to_string(),
         paste: vec![format!("PYTORCH_CUDA_ALLOC_CONF={}", settings.conf())],
         twin: Box::new(Torch::new(settings.clone())),
-        recorded: recorded.is_some(),
+        kind: if recorded.is_some() { Kind::Own } else { Kind::Other },
         current,
     };
-    let mut choices = Vec::new();
-    let mut tried: Vec<Settings> = Vec::new();
-    if let Some(settings) = recorded {
-        choices.push(torch(settings, true));
-        tried.push(settings.clone());
-    }
+    let mut tried: Vec<Settings> = recorded.cloned().into_iter().collect();
+    let mut choices: Vec<Choice> =
+        recorded.map(|settings| choice(settings, true)).into_iter().collect();
     let mut lines = TORCH.to_vec();
     if sweep {
         lines.extend(SWEEP);
@@ -98,56 +125,116 @@ pub fn choices(
     }
     for settings in parsed {
         if !tried.contains(&settings) {
-            choices.push(torch(&settings, false));
+            choices.push(choice(&settings, false));
             tried.push(settings);
         }
     }
-    others(&mut choices, capacity, peak_active);
     choices
 }
 
-/// Allocators of other libraries.
-fn others(choices: &mut Vec<Choice>, capacity: Option<u64>, peak_active: u64) {
-    // A pool that begins with what is needed at least; its maximum is the device, where that is known.
-    let initial =
-        peak_active.checked_next_multiple_of(MIB).filter(|&b| capacity.is_none_or(|c| b <= c));
+/// RMM's resources, over CUDA's own allocations.
+fn rmm(capacity: Option<u64>, peak_active: u64, sweep: bool, kind: Kind) -> Vec<Choice> {
+    const CUDA: &str = "rmm::mr::cuda_memory_resource cuda;";
     let maximum = capacity.map(|bytes| bytes / MIB * MIB);
-    for initial in [Some(0), initial].into_iter().flatten() {
-        let of = |name: &str| match (name, maximum) {
-            ("python", Some(maximum)) => format!(", maximum_pool_size={maximum}"),
-            (_, Some(maximum)) => format!(", {maximum}"),
-            (_, None) => String::new(),
-        };
-        choices.push(Choice {
-            allocator: "RMM pool",
-            settings: format!("initial_pool_size {}", Bytes(initial)),
-            paste: vec![
-                format!(
-                    "rmm.mr.PoolMemoryResource(rmm.mr.CudaMemoryResource(), initial_pool_size={initial}{})",
-                    of("python")
-                ),
-                format!("rmm::mr::pool_memory_resource pool{{&cuda, {initial}{}}};", of("c++")),
-            ],
-            twin: Box::new(Pool::new(PoolSettings { initial, maximum })),
-            recorded: false,
-            current: false,
-        });
+    // What begins with a size begins with what is needed at least; its maximum is the device, where that is known.
+    let fits = |&bytes: &u64| capacity.is_none_or(|c| bytes <= c);
+    let initial = peak_active.checked_next_multiple_of(MIB).filter(fits);
+    let larger = |percent: u64| {
+        (peak_active / 100).checked_mul(percent)?.checked_next_multiple_of(MIB).filter(fits)
+    };
+    let python = |initial: u64| {
+        let maximum = maximum.map_or(String::new(), |m| format!(", maximum_pool_size={m}"));
+        format!(
+            "rmm.mr.PoolMemoryResource(rmm.mr.CudaMemoryResource(), initial_pool_size={initial}{maximum})"
+        )
+    };
+    let cpp = |initial: u64| {
+        let maximum = maximum.map_or(String::new(), |m| format!(", {m}"));
+        format!("{CUDA} rmm::mr::pool_memory_resource pool{{&cuda, {initial}{maximum}}};")
+    };
+    let pool = |initial| PoolSettings { initial, maximum, reclaims: false };
+    let mut choices = Vec::new();
+    let mut add = |allocator, settings, paste, twin| {
+        choices.push(Choice { allocator, settings, paste, twin, kind, current: false });
+    };
+    let mut initials = vec![Some(0), initial];
+    if sweep {
+        initials.extend([larger(110), larger(125)]);
     }
-    for (growth, settings, paste) in [
+    for initial in initials.into_iter().flatten() {
+        let paste = vec![python(initial), cpp(initial)];
+        let twin = Box::new(Pool::new(pool(initial)));
+        add("RMM pool", format!("initial_pool_size {}", Bytes(initial)), paste, twin);
+    }
+    for size in [maximum, initial, larger(110), larger(125)].into_iter().flatten().take(if sweep {
+        4
+    } else {
+        2
+    }) {
+        let size = size.max(MIB);
+        let paste = vec![
+            format!("rmm.mr.ArenaMemoryResource(rmm.mr.CudaMemoryResource(), arena_size={size})"),
+            format!("{CUDA} rmm::mr::arena_memory_resource arena{{&cuda, {size}}};"),
+        ];
+        let twin: Box<dyn Twin + Send> = Box::new(Arena::new(ArenaSettings { size }));
+        add("RMM arena", format!("arena_size {}", Bytes(size)), paste, twin);
+    }
+    let exponents: &[(u32, u32)] = if sweep { &[(8, 12), (8, 16), (12, 20)] } else { &[(8, 16)] };
+    for &(smallest, largest) in exponents {
+        let paste = vec![
+            format!("rmm.mr.BinningMemoryResource({}, {smallest}, {largest})", python(0)),
+            format!(
+                "{} rmm::mr::binning_memory_resource bins{{&pool, {smallest}, {largest}}};",
+                cpp(0)
+            ),
+        ];
+        let settings = BinningSettings { smallest, largest, pool: pool(0) };
+        let twin = Box::new(Binning::new(settings));
+        add("RMM binning", format!("bins 2^{smallest} to 2^{largest}, over a pool"), paste, twin);
+    }
+    choices
+}
+
+/// BFC arenas.
+fn bfc(capacity: Option<u64>) -> Vec<Choice> {
+    let ort = |strategy: u32, name: &str| {
+        let limit = capacity.unwrap_or(0);
+        vec![
+            format!(
+                "onnxruntime.OrtArenaCfg({{\"max_mem\": {limit}, \"arena_extend_strategy\": {strategy}, \
+                 \"initial_chunk_size_bytes\": {MIB}, \"max_dead_bytes_per_chunk\": {}, \
+                 \"initial_growth_chunk_size_bytes\": {}}})",
+                128 * MIB,
+                2 * MIB
+            ),
+            format!(
+                "providers=[(\"CUDAExecutionProvider\", {{\"arena_extend_strategy\": \"{name}\"{}}})]",
+                capacity.map_or(String::new(), |c| format!(", \"gpu_mem_limit\": {c}"))
+            ),
+        ]
+    };
+    [
         (
-            Growth::NextPowerOfTwo,
-            "kNextPowerOfTwo (TensorFlow, XLA)",
-            "arena_extend_strategy: kNextPowerOfTwo",
+            Growth::Xla,
+            "TensorFlow",
+            "BFC, allow_growth (XLA alike)",
+            vec!["TF_FORCE_GPU_ALLOW_GROWTH=true".to_owned()],
         ),
-        (Growth::SameAsRequested, "kSameAsRequested", "arena_extend_strategy: kSameAsRequested"),
-    ] {
-        choices.push(Choice {
-            allocator: "BFC",
-            settings: settings.to_owned(),
-            paste: vec![paste.to_owned()],
-            twin: Box::new(Bfc::new(growth)),
-            recorded: false,
-            current: false,
-        });
-    }
+        (Growth::NextPowerOfTwo, "ONNX Runtime", "BFC, kNextPowerOfTwo", ort(0, "kNextPowerOfTwo")),
+        (
+            Growth::SameAsRequested,
+            "ONNX Runtime",
+            "BFC, kSameAsRequested",
+            ort(1, "kSameAsRequested"),
+        ),
+    ]
+    .map(|(growth, allocator, settings, paste)| Choice {
+        allocator,
+        settings: settings.to_owned(),
+        paste,
+        twin: Box::new(Bfc::new(growth)),
+        kind: Kind::Other,
+        current: false,
+    })
+    .into()
 }

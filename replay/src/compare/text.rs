@@ -1,13 +1,14 @@
 //! The comparison for people and programs: a table, the line to paste, and what it is worth.
 
-use super::{Comparison, Row};
+use super::{Comparison, Kind, Row};
 use crate::size::Bytes;
 use core::fmt::Write;
 use serde_json::{Value, json};
 
 impl Comparison {
-    /// The row to recommend: of those that meet every request, the one with the fewest bytes; certified ones go before others, and nothing
-    /// is recommended that takes as much as the current settings do.
+    /// The row to recommend: of those that meet every request, what the user can do today. Certified rows go first, then other
+    /// settings of the recorded allocator, other allocators, Strandline; among equals the fewest bytes, and then the fewest calls of
+    /// the driver. Nothing is recommended that takes as much as the current settings do.
     #[must_use]
     pub fn best(&self) -> Option<&Row> {
         let current = self.current();
@@ -17,7 +18,15 @@ impl Comparison {
                 && row.is_ok()
                 && current.is_none_or(|c| !c.is_ok() || row.peak_reserved < c.peak_reserved)
         };
-        self.rows.iter().filter(better).min_by_key(|row| (!row.certified, row.peak_reserved))
+        let rank = |kind| match kind {
+            Kind::Own => 0,
+            Kind::Other => 1,
+            Kind::Strandline | Kind::Bound => 2,
+        };
+        self.rows.iter().filter(better).min_by_key(|row| {
+            let calls = row.counts.grants + row.counts.returns;
+            (!row.certified, rank(row.kind), row.peak_reserved, calls)
+        })
     }
 
     /// What the run would have taken with the settings it had: from an unused allocator, as all other rows.
@@ -29,7 +38,7 @@ impl Comparison {
     /// Whether nothing fits: neither the current settings nor any other row.
     #[must_use]
     pub fn is_hopeless(&self) -> bool {
-        !self.rows.iter().any(Row::is_ok)
+        !self.rows.iter().any(|row| row.kind != Kind::Bound && row.is_ok())
     }
 
     /// As JSON: the keys are stable.
@@ -37,7 +46,15 @@ impl Comparison {
     pub fn to_json(&self) -> Value {
         json!({
             "certificate": self.certificate.as_ref().map_or_else(
-                || json!({ "whole": false, "settings": null, "notes": ["rules only: the trace carries no segments"] }),
+                || json!({
+                    "addresses": { "reproduced": 0, "of": 0 },
+                    "segments": { "reproduced": 0, "of": 0 },
+                    "sweeps": { "reproduced": 0, "of": 0 },
+                    "first_difference": null,
+                    "whole": false,
+                    "settings": null,
+                    "notes": ["rules only: the trace carries no segments"],
+                }),
                 crate::certify::Certificate::to_json,
             ),
             "compare": {
@@ -83,6 +100,12 @@ impl Comparison {
                 "rules only: this trace carries no segments, so no model could be compared with the recorded run.\n"
             )?,
         }
+        if self.certificate.as_ref().is_some_and(|certificate| certificate.addresses.of == 0) {
+            writeln!(
+                out,
+                "The snapshot holds no allocation: the rows are about the blocks that were live when it was written, one after the other.\n"
+            )?;
+        }
         writeln!(out, "trace       {file}: {} requests and frees", self.steps)?;
         if let Some((bytes, how)) = self.capacity {
             writeln!(out, "device      {} ({how})", Bytes(bytes))?;
@@ -96,23 +119,32 @@ impl Comparison {
         )?;
         for row in &self.rows {
             let fits = match row.failed_at {
+                Some(0) => "fails".to_owned(),
                 Some(at) => format!("fails at {at}"),
                 None => "fits".to_owned(),
             };
-            writeln!(
+            write!(
                 out,
-                "{:<14}{:<settings$}  {:>12} {:>6.2}x  {fits:<16}{:>9}{:>8}{:>7}{:>8}{}{}",
+                "{:<14}{:<settings$}  {:>12} {:>6.2}x  {fits:<16}",
                 row.allocator,
                 row.settings,
                 Bytes(row.peak_reserved).to_string(),
                 row.over_active,
-                row.counts.grants,
-                row.counts.sweeps,
-                row.counts.waits,
-                row.counts.moved,
-                if row.certified { "" } else { "  rules only" },
-                if row.current { "  (current)" } else { "" },
             )?;
+            match row.kind {
+                Kind::Own | Kind::Other => writeln!(
+                    out,
+                    "{:>9}{:>8}{:>7}{:>8}  {}{}",
+                    row.counts.grants,
+                    row.counts.sweeps,
+                    row.counts.waits,
+                    row.counts.moved,
+                    if row.certified { "certified" } else { "rules only" },
+                    if row.current { "  (current)" } else { "" },
+                )?,
+                Kind::Strandline => writeln!(out, "{:>34}played by Strandline's own pools", "")?,
+                Kind::Bound => writeln!(out, "{:>34}nobody can be below", "")?,
+            }
         }
         if self.certificate.is_some() {
             writeln!(
@@ -159,7 +191,7 @@ impl Comparison {
         for line in &best.paste {
             writeln!(out, "    {line}")?;
         }
-        if let Some(now) = self.current() {
+        if let Some(now) = self.current().filter(|_| best.kind != Kind::Strandline) {
             let calls = |row: &Row| row.counts.grants + row.counts.returns;
             writeln!(
                 out,
@@ -172,11 +204,16 @@ impl Comparison {
                 now.counts.waits
             )?;
         }
-        if !best.certified {
-            writeln!(
+        match best.kind {
+            Kind::Strandline => writeln!(
+                out,
+                "Played by Strandline's own pools, which the program has to use in place of its allocator."
+            )?,
+            _ if !best.certified => writeln!(
                 out,
                 "NOT certified: by the rules of its source alone; try it before you rely on it."
-            )?;
+            )?,
+            _ => {}
         }
         Ok(())
     }

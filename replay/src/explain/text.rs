@@ -165,19 +165,17 @@ impl Explanation {
         for h in self.holders.iter().take(top) {
             writeln!(
                 out,
-                "  {:>12}  {} blocks, the largest {}, allocated at entries {} to {}  {}",
+                "  {:>12}  {}, {}  {}",
                 Bytes(h.bytes).to_string(),
-                h.blocks,
-                Bytes(h.largest),
-                h.oldest,
-                h.youngest,
+                blocks(h.blocks, h.largest),
+                ages(h.oldest, h.youngest),
                 h.line
             )?;
         }
         more(out, self.holders.len(), top)?;
         writeln!(out, "\nby call stack, innermost first")?;
         for h in self.stacks.iter().take(top.min(3)) {
-            writeln!(out, "  {:>12}  {} blocks", Bytes(h.bytes).to_string(), h.blocks)?;
+            writeln!(out, "  {:>12}  {}", Bytes(h.bytes).to_string(), blocks(h.blocks, h.largest))?;
             for frame in h.line.lines().take(12) {
                 writeln!(out, "                {frame}")?;
             }
@@ -190,10 +188,10 @@ impl Explanation {
             for p in self.pinners.iter().take(top) {
                 writeln!(
                     out,
-                    "  {:>12}  by {} in {} blocks  {}",
+                    "  {:>12}  by {} in {}  {}",
                     Bytes(p.pinned).to_string(),
                     Bytes(p.bytes),
-                    p.blocks,
+                    count(p.blocks),
                     p.line
                 )?;
             }
@@ -208,5 +206,27 @@ fn more(out: &mut String, all: usize, shown: usize) -> fmt::Result {
         writeln!(out, "                … and {} more (--top N)", all - shown)
     } else {
         Ok(())
+    }
+}
+
+fn count(blocks: u64) -> String {
+    if blocks == 1 { "1 block".to_owned() } else { format!("{blocks} blocks") }
+}
+
+/// How many blocks, and the largest of several.
+fn blocks(blocks: u64, largest: u64) -> String {
+    match blocks {
+        1 => count(blocks),
+        _ => format!("{} up to {}", count(blocks), Bytes(largest)),
+    }
+}
+
+/// When blocks were allocated. Entry 0 is before the recording.
+fn ages(oldest: u32, youngest: u32) -> String {
+    match (oldest, youngest) {
+        (0, 0) => "before the recording".to_owned(),
+        (0, last) => format!("before the recording to entry {last}"),
+        (first, last) if first == last => format!("entry {first}"),
+        (first, last) => format!("entries {first} to {last}"),
     }
 }

@@ -1,19 +1,22 @@
 //! RMM's `pool_memory_resource`: one pool, with a free list for each stream.
 //!
-//! Source: rapidsai/rmm, `cpp/include/rmm/mr/detail/stream_ordered_memory_resource.hpp` (`get_block`,
-//! `get_block_from_other_stream`, `merge_lists`), `coalescing_free_list.hpp`, and `pool_memory_resource`
-//! (`size_to_grow`, `try_to_expand`, `allocate_from_block`), as of 26.02 (the first file was read; the
-//! growth and the list are from memory of the others). The rules, in our words:
+//! Source: rapidsai/rmm, read file by file: `cpp/include/rmm/mr/detail/stream_ordered_memory_resource.hpp` (`get_block`,
+//! `get_block_from_other_stream`, `merge_lists`), `coalescing_free_list.hpp` and `cpp/src/mr/detail/pool_memory_resource_impl.cpp`
+//! (`size_to_grow`, `try_to_expand`, `allocate_from_block`, `reclaim_free_blocks`), as of mid 2026. The rules, in our words:
 //!
 //! 1. Sizes round up to 256 bytes. A block's first fit is the best fit: the smallest free block that holds the request, the lowest address
 //!    first.
 //! 2. The stream's own list is looked at first; then each other stream's, in the order in which streams appeared: the stream waits for
 //!    the other one's event, and the rest of the block stays with the other stream.
 //! 3. None: the lists of other streams are merged into its own, one after the other, with a wait each, until a block holds the request.
-//! 4. None: the pool grows. With a maximum by half of what is left to it, at least by the request, less and less by halves when the
-//!    driver refuses; without one by as much as it has (it doubles), and then by the request alone.
+//! 4. None: the pool grows. With a maximum by half of what is left to it, at least by the request (and not at all if the request is more
+//!    than what is left); without one by as much as it has (it doubles). When the driver refuses, half as much is asked, and half of that,
+//!    down to the request itself.
 //! 5. A freed block goes to the list of the stream that frees it, and joins its free neighbours in that list; never beyond the
-//!    segment it came from. The pool gives nothing back.
+//!    segment it came from. The pool gives nothing back; since 2026 it does when its maximum is in the way: whole free segments go,
+//!    the lowest addresses first, until there is room to grow ([`PoolSettings::reclaims`]).
+//! 6. The initial size is taken when the pool is made, and belongs to the default stream. If it is refused there is no pool: here every
+//!    request is refused then.
 //!
 //! The order of streams is that of their events' addresses in the source; it is taken to be that of their first use.
 //!
@@ -29,6 +32,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Sizes are multiples of this, in bytes.
 const ALIGNMENT: u64 = 256;
 
+/// The stream that the initial size belongs to.
+const DEFAULT_STREAM: u64 = 0;
+
 /// How a pool is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolSettings {
@@ -36,6 +42,8 @@ pub struct PoolSettings {
     pub initial: u64,
     /// The most bytes that it may take.
     pub maximum: Option<u64>,
+    /// Whether whole free segments make room under the maximum, as in RMM's source since 2026; releases before keep them.
+    pub reclaims: bool,
 }
 
 /// A free list: blocks by address, and by (size, address).
@@ -176,14 +184,15 @@ impl Pool {
         driver: &mut dyn Driver,
         tried: &mut Tried,
     ) -> Option<(u64, u64, usize)> {
+        if self.settings.reclaims && size > self.left() {
+            self.reclaim(own, size, driver);
+        }
+        let left = self.left();
+        if size > left {
+            return None;
+        }
         let mut wanted = match self.settings.maximum {
-            Some(maximum) => {
-                let left = maximum.saturating_sub(self.reserved) / ALIGNMENT * ALIGNMENT;
-                if size > left {
-                    return None;
-                }
-                size.max((left / 2).next_multiple_of(ALIGNMENT))
-            }
+            Some(_) => size.max(left / 2),
             None => size.max(self.reserved),
         };
         loop {
@@ -201,10 +210,37 @@ impl Pool {
             if wanted <= size {
                 return None;
             }
-            wanted = match self.settings.maximum {
-                Some(_) => size.max((wanted / 2).next_multiple_of(ALIGNMENT)),
-                None => size,
-            };
+            wanted = size.max(wanted / 2);
+        }
+    }
+
+    /// Bytes that the maximum leaves.
+    fn left(&self) -> u64 {
+        self.settings.maximum.map_or(u64::MAX, |maximum| maximum.saturating_sub(self.reserved))
+    }
+
+    /// Rule 5, its end: all lists are merged into `own` by now.
+    fn reclaim(&mut self, own: usize, size: u64, driver: &mut dyn Driver) {
+        if self.settings.maximum.is_none_or(|maximum| size > maximum) {
+            return;
+        }
+        let list = &self.lists[own].1;
+        let whole: Vec<(u64, u64)> = self
+            .heads
+            .iter()
+            .filter(|(at, size)| list.by_address.get(at) == Some(size))
+            .map(|(&at, &size)| (at, size))
+            .collect();
+        for (address, bytes) in whole {
+            if self.left() >= size {
+                return;
+            }
+            if driver.free(address, bytes, self.lists[own].0) {
+                self.lists[own].1.remove(address);
+                self.heads.remove(&address);
+                self.reserved -= bytes;
+                self.counts.returns += 1;
+            }
         }
     }
 
@@ -222,23 +258,24 @@ impl Twin for Pool {
         driver: &mut dyn Driver,
     ) -> Result<Allocation, OutOfMemory> {
         let mut tried = Tried::default();
-        let own = self.list(request.stream);
-        if !core::mem::replace(&mut self.started, true) && self.settings.initial > 0 {
-            let initial = self.settings.initial.next_multiple_of(ALIGNMENT);
-            match driver.allocate(initial, request.stream) {
-                Answer::Granted(address) => {
-                    self.add(address, initial);
-                    self.lists[own].1.insert(address, initial, &self.heads);
-                }
-                _ => tried.refusals += 1,
-            }
-        }
         let refused = |rounded, tried| OutOfMemory {
             requested: request.size,
             rounded,
             asked: rounded,
             tried,
         };
+        if !self.started && self.settings.initial > 0 {
+            let initial = self.settings.initial.next_multiple_of(ALIGNMENT);
+            let Answer::Granted(address) = driver.allocate(initial, DEFAULT_STREAM) else {
+                tried.refusals += 1;
+                return Err(refused(initial, tried));
+            };
+            self.add(address, initial);
+            let list = self.list(DEFAULT_STREAM);
+            self.lists[list].1.insert(address, initial, &self.heads);
+        }
+        self.started = true;
+        let own = self.list(request.stream);
         let size = request.size.max(1);
         let Some(size) = size.checked_next_multiple_of(ALIGNMENT).filter(|&size| size < 1 << 60)
         else {
@@ -350,46 +387,102 @@ mod tests {
         fn the_laws_hold(
             initial in prop_oneof![Just(0), Just(64 * MIB)],
             maximum in prop_oneof![Just(None), Just(Some(256 * MIB))],
+            reclaims in any::<bool>(),
             capacity in prop_oneof![Just(None), Just(Some(200 * MIB))],
             program in laws::program(),
         ) {
-            let mut pool = Pool::new(PoolSettings { initial, maximum });
+            let mut pool = Pool::new(PoolSettings { initial, maximum, reclaims });
             laws::run(&mut pool, &mut Device::new(capacity), &program);
         }
     }
 
-    /// As RMM's own tests have it: initial size, maximum size, then requests, each of which succeeds or does not.
+    /// A scenario of RMM's own tests or of its issues: the pool, the device's bytes, requests of the default stream in order, and
+    /// whether each is met.
+    type Scenario = (&'static str, PoolSettings, Option<u64>, &'static [(u64, bool)]);
+
+    const fn of(initial: u64, maximum: Option<u64>) -> PoolSettings {
+        PoolSettings { initial, maximum, reclaims: false }
+    }
+
+    const SCENARIOS: &[Scenario] = &[
+        // A limit of 6000 bytes below the pool: it doubles while it may, and asks for less by halves.
+        (
+            "forced growth",
+            of(0, None),
+            Some(6000),
+            &[(1000, true), (4000, true), (500, true), (2000, false)],
+        ),
+        // Half of the maximum is taken first, so that the other half is refused by the device.
+        (
+            "forced growth to a maximum",
+            of(0, Some(8192)),
+            Some(6000),
+            &[(1000, true), (4000, false), (500, true), (2000, true)],
+        ),
+        ("initial is maximum (527)", of(1_000_192, Some(1_000_192)), None, &[(1000, true)]),
+        (
+            "more than the maximum",
+            of(0, Some(1 << 30)),
+            None,
+            &[((1 << 30) + 256, false), (1 << 30, true)],
+        ),
+        (
+            "two large buffers",
+            of(50 * MIB, None),
+            Some(100 * MIB),
+            &[(25 * MIB, true), (25 * MIB, true)],
+        ),
+        ("no pool at all", of(200 * MIB, None), Some(100 * MIB), &[(MIB, false)]),
+        // Two buffers of 8 GiB on a device of 32 GiB (496).
+        (
+            "expansion by too much (496)",
+            of(0, None),
+            Some(32_510 * MIB),
+            &[(8 << 30, true), (8 << 30, true)],
+        ),
+        // The initial segment is in the way of a request for all of the maximum.
+        ("all of the maximum (1957)", of(256, Some(1024)), None, &[(1024, false)]),
+        (
+            "all of the maximum, without an initial size (1957)",
+            of(0, Some(1024)),
+            None,
+            &[(1024, true)],
+        ),
+        (
+            "all of the maximum, reclaimed (1957, later source)",
+            PoolSettings { initial: 256, maximum: Some(1024), reclaims: true },
+            None,
+            &[(1024, true)],
+        ),
+        // Pieces of a half, a quarter and so on: rests that do not hold another block.
+        (
+            "eight blocks of an eighth (1664)",
+            of(1_000_192, Some(64 * MIB)),
+            None,
+            &[
+                (8 * MIB, true),
+                (8 * MIB, true),
+                (8 * MIB, true),
+                (8 * MIB, true),
+                (8 * MIB, true),
+                (8 * MIB, false),
+            ],
+        ),
+        (
+            "two blocks of a half (1664)",
+            of(1_000_192, Some(64 * MIB)),
+            None,
+            &[(32 * MIB, true), (32 * MIB, false)],
+        ),
+    ];
+
     #[test]
-    fn pools_grow_up_to_their_maximum() {
-        const GIB: u64 = 1 << 30;
-        for (initial, maximum, capacity, sizes) in [
-            // All of the initial size, and not a byte more when that is the maximum.
-            (GIB, Some(GIB), None, &[(GIB, true), (256, false)][..]),
-            // Growth to the maximum: half of what is left, and then what is asked.
-            (
-                1000 * 256,
-                Some(4000 * 256),
-                None,
-                &[(1000 * 256, true), (3000 * 256, true), (256, false)],
-            ),
-            // More than the maximum at once.
-            (0, Some(GIB), None, &[(GIB + 256, false), (GIB, true)]),
-            // Without a maximum the device is the limit: doubling is refused, the request itself is not.
-            (
-                8 * MIB,
-                None,
-                Some(20 * MIB),
-                &[(8 * MIB, true), (8 * MIB, true), (8 * MIB, false), (4 * MIB, true)],
-            ),
-        ] {
-            let mut device = Device::new(capacity);
-            let mut pool = Pool::new(PoolSettings { initial, maximum });
-            for &(size, met) in sizes {
-                assert_eq!(
-                    ask(&mut pool, &mut device, size, 0).is_some(),
-                    met,
-                    "{initial} {maximum:?} {size}"
-                );
+    fn scenarios_of_rmm_come_out_as_recorded() {
+        for &(name, settings, capacity, requests) in SCENARIOS {
+            let (mut device, mut pool) = (Device::new(capacity), Pool::new(settings));
+            for &(size, met) in requests {
+                let got = ask(&mut pool, &mut device, size, 0).is_some();
+                assert_eq!(got, met, "{name}: {size} bytes");
             }
         }
     }
@@ -397,16 +490,16 @@ mod tests {
     #[test]
     fn streams_take_from_each_other_with_a_wait_and_merge_when_they_must() {
         let mut device = Device::new(None);
-        let mut pool = Pool::new(PoolSettings { initial: 4 * MIB, maximum: Some(4 * MIB) });
-        let a = ask(&mut pool, &mut device, 2 * MIB, 1).unwrap();
-        pool.free_requested(a.id, 1);
+        let mut pool = Pool::new(of(4 * MIB, Some(4 * MIB)));
+        let a = ask(&mut pool, &mut device, 2 * MIB, 0).unwrap();
+        pool.free_requested(a.id, 0);
         assert_eq!(pool.counts().waits, 0);
-        // Stream 2 has no list yet: it takes from stream 1, whose list keeps the rest.
+        // Stream 2 has no list yet: it takes from the default stream, whose list keeps the rest.
         let b = ask(&mut pool, &mut device, MIB, 2).unwrap();
         assert_eq!((b.address, pool.counts().waits), (a.address, 1));
         pool.free_requested(b.id, 2);
         // 1 MiB is in one list and 3 MiB in the other: together they are 4.
-        let c = ask(&mut pool, &mut device, 4 * MIB, 1).unwrap();
+        let c = ask(&mut pool, &mut device, 4 * MIB, 0).unwrap();
         assert_eq!((c.address, c.size, pool.counts().waits), (a.address, 4 * MIB, 2));
     }
 

@@ -1,0 +1,414 @@
+//! `explain`, `compare` and `diff` as their users meet them: the JSON keys, exit statuses, first lines, and what bad input gets.
+//!
+//! The snapshots are the project's own, written as JSON in the shape that PyTorch's `_snapshot()` dumps. Those of others are read where
+//! they lie beside the project.
+
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+const MIB: u64 = 1 << 20;
+
+fn strandline(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_strandline"))
+        .args(args)
+        .env_remove("RUST_LOG")
+        .output()
+        .expect("the command starts")
+}
+
+#[track_caller]
+fn text(args: &[&str], exit: i32) -> String {
+    let output = strandline(args);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(exit), "{args:?}: {error}");
+    String::from_utf8(output.stdout).expect("UTF-8") + &error
+}
+
+#[track_caller]
+fn object(args: &[&str], exit: i32) -> Value {
+    let output = strandline(&[args, &["--json"]].concat());
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(exit), "{args:?}: {error}");
+    serde_json::from_slice(&output.stdout).expect("one JSON object")
+}
+
+/// The keys that the project promises: each must be there, with a value of its type (`n` number, `b` truth, `s` text, `_` any).
+#[track_caller]
+fn has_keys(of: &Value, keys: &[(&str, char)]) {
+    for (pointer, kind) in keys {
+        let value = of.pointer(pointer).unwrap_or_else(|| panic!("{pointer} is missing in {of:#}"));
+        let sound = match kind {
+            'n' => value.is_number(),
+            'b' => value.is_boolean(),
+            's' => value.is_string(),
+            _ => true,
+        };
+        assert!(sound, "{pointer} is {value}");
+    }
+}
+
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Self(TempDir::new().expect("a folder"))
+    }
+
+    fn name(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().expect("UTF-8").to_owned()
+    }
+
+    fn with(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+        fs::write(self.0.path().join(name), content).expect("written");
+        self.name(name)
+    }
+}
+
+const BASE: u64 = 0x7f00_0000_0000;
+
+fn entry(action: &str, address: u64, size: u64, line: u64) -> Value {
+    json!({
+        "action": action, "addr": address, "size": size, "stream": 0, "time_us": 0,
+        "frames": [
+            { "filename": "train.py", "name": "step", "line": line },
+            { "filename": "train.py", "name": "<module>", "line": 1 },
+        ],
+    })
+}
+
+/// Three blocks of 6 MiB share a segment of 20 MiB; the first and the last go; 14 MiB of the rest are pinned by the second. `grown`: a
+/// fourth block, of 12 MiB and of a line of its own, in a segment of its own. `refused`: the device has no more.
+fn snapshot(grown: bool, refused: bool) -> String {
+    let at = |index: u64| BASE + index * 6 * MIB;
+    let mut trace = vec![entry("segment_alloc", BASE, 20 * MIB, 10)];
+    for index in 0..3 {
+        trace.push(entry("alloc", at(index), 6 * MIB, 10 + index));
+    }
+    for index in [0, 2] {
+        trace.push(entry("free_requested", at(index), 6 * MIB, 20));
+        trace.push(entry("free_completed", at(index), 6 * MIB, 20));
+    }
+    let block = |address, size, state, line: u64| {
+        json!({
+            "address": address, "size": size, "requested_size": size, "state": state,
+            "frames": [{ "filename": "train.py", "name": "step", "line": line }],
+        })
+    };
+    let segment = |address, total: u64, blocks: Value| {
+        json!({
+            "device": 0, "address": address, "total_size": total, "stream": 0, "segment_type": "large",
+            "allocated_size": 0, "active_size": 0, "segment_pool_id": [0, 0], "is_expandable": false,
+            "blocks": blocks,
+        })
+    };
+    let mut segments = vec![segment(
+        BASE,
+        20 * MIB,
+        json!([
+            block(BASE, 6 * MIB, "inactive", 0),
+            block(at(1), 6 * MIB, "active_allocated", 11),
+            block(at(2), 8 * MIB, "inactive", 0),
+        ]),
+    )];
+    if grown {
+        let other = BASE + (1 << 30);
+        trace.push(entry("segment_alloc", other, 12 * MIB, 30));
+        trace.push(entry("alloc", other, 12 * MIB, 30));
+        segments.push(segment(
+            other,
+            12 * MIB,
+            json!([block(other, 12 * MIB, "active_allocated", 30)]),
+        ));
+    }
+    if refused {
+        // An out-of-memory states what the device has free in place of an address.
+        let mut failed = entry("oom", 0, 12 * MIB, 40);
+        failed["device_free"] = json!(2 * MIB);
+        trace.push(failed);
+    }
+    let settings = json!({
+        "PYTORCH_CUDA_ALLOC_CONF": "", "max_split_size": -1, "garbage_collection_threshold": 0.0,
+        "expandable_segments": false, "roundup_power2_divisions": {},
+    });
+    json!({ "segments": segments, "device_traces": [trace], "allocator_settings": settings })
+        .to_string()
+}
+
+const CERTIFICATE: &[(&str, char)] = &[
+    ("/certificate/addresses/reproduced", 'n'),
+    ("/certificate/addresses/of", 'n'),
+    ("/certificate/segments/reproduced", 'n'),
+    ("/certificate/segments/of", 'n'),
+    ("/certificate/sweeps/reproduced", 'n'),
+    ("/certificate/sweeps/of", 'n'),
+    ("/certificate/settings", '_'),
+    ("/certificate/first_difference", '_'),
+];
+
+const EXPLAIN: &[(&str, char)] = &[
+    ("/explain/peak_allocated_bytes", 'n'),
+    ("/explain/peak_active_bytes", 'n'),
+    ("/explain/peak_reserved_bytes", 'n'),
+    ("/explain/unused/rounding", 'n'),
+    ("/explain/unused/inside_segments", 'n'),
+    ("/explain/unused/whole_segments", 'n'),
+    ("/explain/unused/waiting", 'n'),
+    ("/explain/unused/other_streams", 'n'),
+    ("/explain/unused/private_pools", 'n'),
+    ("/explain/out_of_memory", '_'),
+    ("/explain/holders/0/line", 's'),
+    ("/explain/holders/0/bytes", 'n'),
+    ("/explain/holders/0/blocks", 'n'),
+    ("/explain/pinners", '_'),
+];
+
+const REFUSAL: &[(&str, char)] = &[
+    ("/explain/out_of_memory/0/device", 'n'),
+    ("/explain/out_of_memory/0/entry", 'n'),
+    ("/explain/out_of_memory/0/requested_bytes", 'n'),
+    ("/explain/out_of_memory/0/allocated_bytes", 'n'),
+    ("/explain/out_of_memory/0/reserved_bytes", 'n'),
+    ("/explain/out_of_memory/0/device_free_bytes", 'n'),
+    ("/explain/out_of_memory/0/largest_hole_bytes", 'n'),
+    ("/explain/out_of_memory/0/verdict", 's'),
+];
+
+#[test]
+fn explain_tells_what_its_keys_promise() {
+    let files = Files::new();
+    let file = files.with("run.json", snapshot(false, true));
+    let told = object(&["explain", &file], 0);
+    has_keys(&told, CERTIFICATE);
+    has_keys(&told, EXPLAIN);
+    has_keys(&told, REFUSAL);
+    let refusal = &told["explain"]["out_of_memory"][0];
+    assert_eq!(refusal["verdict"], "fragmentation", "{refusal}");
+    assert_eq!(refusal["requested_bytes"], 12 * MIB);
+    assert_eq!(refusal["allocated_bytes"], 6 * MIB);
+    assert_eq!(refusal["reserved_bytes"], 20 * MIB);
+    assert_eq!(refusal["largest_hole_bytes"], 8 * MIB);
+    assert_eq!(told["certificate"]["addresses"], json!({ "reproduced": 3, "of": 3 }));
+    // At the failure one block is live, and pins all that is free.
+    assert_eq!(told["explain"]["unused"]["inside_segments"], 14 * MIB);
+    assert_eq!(told["explain"]["holders"][0]["line"], "train.py:11 step");
+    assert_eq!(told["explain"]["pinners"][0]["line"], "train.py:11 step");
+    assert_eq!(told["explain"]["pinners"][0]["bytes"], 6 * MIB);
+    assert_eq!(told["explain"]["pinners"][0]["pinned_bytes"], 14 * MIB);
+
+    let words = text(&["explain", &file], 0);
+    let first = words.lines().next().unwrap_or_default();
+    assert!(first.starts_with("OUT OF MEMORY at entry 9 (device 0): "), "{first}");
+    assert!(words.lines().nth(1).is_some_and(|line| line.starts_with("certified: ")), "{words}");
+    assert!(words.contains("14.00 MiB  by 6.00 MiB in 1 block  train.py:11 step"), "{words}");
+    let fine = text(&["explain", &files.with("fine.json", snapshot(true, false))], 0);
+    assert!(
+        fine.starts_with("no out-of-memory: at most 18.00 MiB allocated, 32.00 MiB reserved"),
+        "{fine}"
+    );
+}
+
+#[test]
+fn explain_looks_at_an_entry_and_draws() {
+    let files = Files::new();
+    let file = files.with("run.json", snapshot(true, false));
+    let picture = files.name("run.svg");
+    let told = object(&["explain", &file, "--at", "4", "--plot", &picture], 0);
+    assert_eq!(told["explain"]["holders"].as_array().map(Vec::len), Some(3), "{told:#}");
+    assert!(fs::read_to_string(&picture).expect("drawn").starts_with("<svg"));
+    let words = text(&["explain", &file, "--at", "4", "--top", "1"], 0);
+    assert!(words.contains("at entry 4 ") && words.contains("… and 2 more (--top N)"), "{words}");
+}
+
+#[test]
+fn compare_tells_what_its_keys_promise() {
+    let files = Files::new();
+    let file = files.with("run.json", snapshot(true, false));
+    let told = object(&["compare", &file, "--fit-seconds", "1"], 0);
+    has_keys(&told, CERTIFICATE);
+    let rows = told["compare"]["rows"].as_array().expect("rows");
+    for row in rows {
+        has_keys(
+            row,
+            &[
+                ("/allocator", 's'),
+                ("/settings", 's'),
+                ("/paste", 's'),
+                ("/peak_reserved_bytes", 'n'),
+                ("/over_active", 'n'),
+                ("/ok", 'b'),
+                ("/certified", 'b'),
+            ],
+        );
+    }
+    let named = |name: &str| rows.iter().filter(|row| row["allocator"] == name).collect::<Vec<_>>();
+    assert_eq!(rows[0]["allocator"], "recorded run");
+    assert_eq!(rows[0]["peak_reserved_bytes"], 32 * MIB);
+    assert_eq!(rows[0]["certified"], true);
+    assert!(named("PyTorch").iter().all(|row| row["certified"] == true), "{rows:?}");
+    for other in ["RMM pool", "RMM arena", "RMM binning", "TensorFlow", "ONNX Runtime"] {
+        let rows = named(other);
+        assert!(!rows.is_empty() && rows.iter().all(|row| row["certified"] == false), "{other}");
+        assert!(
+            rows.iter().all(|row| row["paste"].as_str().is_some_and(|p| !p.is_empty())),
+            "{other}"
+        );
+    }
+    // The bound is below every row, and strandline's row is near it.
+    let bound = named("bound")[0]["peak_reserved_bytes"].as_u64().expect("bytes");
+    assert_eq!(bound, 18 * MIB);
+    for row in rows.iter().filter(|row| row["ok"] == true) {
+        assert!(row["peak_reserved_bytes"].as_u64() >= Some(bound), "{row}");
+    }
+    let fitted = named("strandline")[0];
+    assert!(fitted["peak_reserved_bytes"].as_u64() < Some(20 * MIB), "{fitted}");
+    // What is pasted is a configuration that the replay takes, and the capacity it names holds the run.
+    let config = files.with("pool.toml", fitted["paste"].as_str().expect("text"));
+    let replayed = object(&["replay", &file, "--config", &config], 0);
+    assert_eq!(replayed["ok"], true, "{replayed:#}");
+}
+
+#[test]
+fn compare_says_what_to_paste_and_what_it_is_worth() {
+    let files = Files::new();
+    let file = files.with("run.json", snapshot(true, false));
+    let words = text(&["compare", &file, "--fit-seconds", "0"], 0);
+    let lines: Vec<&str> = words.lines().collect();
+    // No setting of PyTorch helps this run. What does was never held against it, and the advice says so.
+    assert!(
+        lines[0].starts_with("RMM pool: 24.00 MiB reserved, 8.00 MiB less than the current"),
+        "{words}"
+    );
+    assert!(lines[1].starts_with("    rmm.mr.PoolMemoryResource("), "{words}");
+    assert!(lines[2].contains("rmm::mr::pool_memory_resource"), "{words}");
+    assert!(words.contains("\nNOT certified: ") && words.contains("\ncertified: "), "{words}");
+    // A device that is too small for anything: exit status 1, and the first word says so.
+    let failed = text(&["compare", &file, "--capacity", "10MiB", "--fit-seconds", "0"], 1);
+    assert!(failed.starts_with("FAILED: nothing that was tried fits."), "{failed}");
+
+    // What is exported is a snapshot, and the run that it tells is certified.
+    let better = files.name("better.pickle");
+    let _ = text(&["compare", &file, "--fit-seconds", "0", "--export", &better], 0);
+    let told = object(&["explain", &better], 0);
+    assert_eq!(told["certificate"]["whole"], true, "{told:#}");
+}
+
+/// A log of RMM carries no segments: by rules only, its own resources first.
+#[test]
+fn compare_of_an_rmm_log_is_rules_only() {
+    let files = Files::new();
+    let mut log = "Thread,Time,Action,Pointer,Size,Stream\n".to_owned();
+    for round in 0..20u64 {
+        log +=
+            &format!("1,00:00:00.{round:06},allocate,{:#x},{},0\n", round + 1, (round + 1) * MIB);
+        if round > 1 {
+            let old = round - 1;
+            log += &format!("1,00:00:00.{round:06},free,{old:#x},{},0\n", old * MIB);
+        }
+    }
+    let file = files.with("rmm.csv", log);
+    let told = object(&["compare", &file, "--fit-seconds", "0"], 0);
+    has_keys(&told, CERTIFICATE);
+    let rows = told["compare"]["rows"].as_array().expect("rows");
+    assert!(rows.iter().all(|row| row["certified"] == false));
+    assert!(
+        rows[0]["allocator"].as_str().is_some_and(|name| name.starts_with("RMM")),
+        "{}",
+        rows[0]
+    );
+    let words = text(&["compare", &file, "--fit-seconds", "0"], 0);
+    assert!(words.starts_with("RMM"), "{words}");
+    assert!(words.contains("NOT certified") && words.contains("\nrules only: "), "{words}");
+    assert!(words.contains("rmm.mr.") && words.contains("rmm::mr::"), "Python and C++: {words}");
+    let refused = text(&["compare", &file, "--export", &files.name("x.pickle")], 2);
+    assert!(refused.contains("--export"), "{refused}");
+}
+
+#[test]
+fn diff_tells_which_lines_grew() {
+    let files = Files::new();
+    let (a, b) =
+        (files.with("a.json", snapshot(false, false)), files.with("b.json", snapshot(true, false)));
+    let told = object(&["diff", &a, &b], 0);
+    let lines = told["diff"]["lines"].as_array().expect("lines");
+    for line in lines {
+        has_keys(line, &[("/line", 's'), ("/a_bytes", 'n'), ("/b_bytes", 'n')]);
+    }
+    assert_eq!(told["diff"]["allocations"], json!({ "matched": 3, "only_a": 0, "only_b": 1 }));
+    let words = text(&["diff", &a, &b], 0);
+    assert!(words.starts_with("peak allocated went from 18.00 MiB to 18.00 MiB."), "{words}");
+    let same = text(&["diff", &a, &a], 0);
+    assert!(!same.contains("grew") && !same.contains("new "), "{same}");
+}
+
+#[test]
+fn bad_input_is_refused_and_says_which_file() {
+    let files = Files::new();
+    let good = files.with("good.json", snapshot(false, false));
+    let empty = files.with("empty.pickle", "");
+    let torn = files.with("torn.json", &snapshot(true, true)[..700]);
+    let absent = files.name("absent.pickle");
+    for bad in [&empty, &torn, &absent] {
+        for args in [
+            vec!["explain", bad],
+            vec!["compare", bad],
+            vec!["diff", &good, bad],
+            vec!["diff", bad, &good],
+        ] {
+            let said = text(&args, 2);
+            assert!(said.contains(bad.as_str()), "{args:?}: {said}");
+            let told = object(&args, 2);
+            assert!(told["error"]["what"].as_str().is_some_and(|what| !what.is_empty()), "{told}");
+        }
+    }
+    for (args, word) in [
+        (["explain", &good, "--at", "999"], "999"),
+        (["explain", &good, "--device", "7"], "device 7"),
+        (["compare", &good, "--capacity", "much"], "much"),
+    ] {
+        assert!(text(&args, 2).contains(word), "{args:?}");
+    }
+}
+
+#[test]
+fn help_has_examples() {
+    for command in ["explain", "compare", "diff"] {
+        let help = text(&[command, "--help"], 0);
+        assert!(
+            help.contains("Examples:") && help.contains(&format!("strandline {command} ")),
+            "{help}"
+        );
+        assert!(help.contains("Exit status:"), "{help}");
+    }
+}
+
+/// Files of others, where they are: nothing fails, and what has a trace is certified.
+#[test]
+fn snapshots_of_others_are_explained() {
+    let folder: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/snapshots");
+    let Ok(entries) = fs::read_dir(&folder) else {
+        println!("skipped: there are no snapshots of others beside the project");
+        return;
+    };
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        let file = path.to_str().expect("UTF-8");
+        let told = object(&["explain", file], 0);
+        has_keys(&told, CERTIFICATE);
+        has_keys(&told, EXPLAIN);
+        let allocations = told["certificate"]["addresses"]["of"].as_u64();
+        // One file contradicts itself: the blocks of its trace lie in none of its segments. The certificate says so.
+        let contradicts = told["certificate"]["notes"].to_string().contains("lie in no segment");
+        let whole = allocations > Some(0) && !contradicts;
+        assert_eq!(told["certificate"]["whole"], whole, "{file}");
+        // Where a setting helps a certified run, it is what is recommended.
+        if file.ends_with("transformer_train.pickle.gz") {
+            let words = text(&["compare", file, "--fit-seconds", "0"], 0);
+            let line = "    PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True";
+            assert_eq!(words.lines().nth(1), Some(line), "{words}");
+            assert!(words.starts_with("PyTorch: ") && !words.contains("NOT certified"), "{words}");
+        }
+        has_keys(&object(&["diff", file, file], 0), &[("/diff/lines", '_')]);
+    }
+}

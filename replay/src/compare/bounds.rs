@@ -1,0 +1,61 @@
+//! What no allocator can be below: rows that are arithmetic, not models.
+//!
+//! - **peak active**: the most bytes that were asked for and in use at once. No allocator without compression needs less.
+//! - **a pool for each stream**: the sum of what each stream had in use at its own peak. An allocator that keeps a pool a stream, and moves
+//!   nothing between them, cannot be below; the difference to the first is what one pool for all streams can save at most.
+//!
+//! Cost: O(requests).
+
+use super::{Kind, Requests, Row, Step, ratio};
+use std::collections::HashMap;
+use strandline_twins::Counts;
+
+/// The bounds: the second one only where there are several streams.
+pub(super) fn bounds(requests: &Requests, capacity: Option<u64>) -> Vec<Row> {
+    let mut blocks: Vec<(u64, u64)> = vec![(0, 0); requests.blocks as usize];
+    let mut streams: HashMap<u64, (u64, u64)> = HashMap::new();
+    let (mut active, mut pools) = (0u64, 0u64);
+    let mut failed = [None; 2];
+    for &(at, step) in &requests.steps {
+        match step {
+            Step::Allocate { block, size, stream } => {
+                blocks[block as usize] = (size, stream);
+                active = active.saturating_add(size);
+                let (now, peak) = streams.entry(stream).or_default();
+                *now = now.saturating_add(size);
+                pools = pools.saturating_add(now.saturating_sub(*peak));
+                *peak = (*peak).max(*now);
+                for (failed, bytes) in failed.iter_mut().zip([active, pools]) {
+                    if failed.is_none() && capacity.is_some_and(|capacity| bytes > capacity) {
+                        *failed = Some(at);
+                    }
+                }
+            }
+            Step::Free { block, .. } => {
+                let (size, stream) = blocks[block as usize];
+                active = active.saturating_sub(size);
+                if let Some((now, _)) = streams.get_mut(&stream) {
+                    *now = now.saturating_sub(size);
+                }
+            }
+            Step::Retire { .. } | Step::Refused { .. } => {}
+        }
+    }
+    let row = |settings: &str, bytes, failed_at| Row {
+        allocator: "bound",
+        settings: settings.to_owned(),
+        paste: Vec::new(),
+        peak_reserved: bytes,
+        over_active: ratio(bytes, requests.peak_active),
+        failed_at,
+        counts: Counts::default(),
+        certified: false,
+        current: false,
+        kind: Kind::Bound,
+    };
+    let mut rows = vec![row("peak active", requests.peak_active, failed[0])];
+    if streams.len() > 1 {
+        rows.push(row("a pool for each stream, packed", pools, failed[1]));
+    }
+    rows
+}
