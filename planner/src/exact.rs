@@ -70,6 +70,8 @@ pub(crate) struct Exact<'p> {
     now: u32,
     capacity: u64,
     rank: Rank,
+    /// Widths are counted in sections, not in the problem's times.
+    by_sections: bool,
     nodes: u64,
 }
 
@@ -80,7 +82,7 @@ const MOST_BLOCKS: usize = 2500;
 
 impl<'p> Exact<'p> {
     /// Prepares searches, unless the part is too large for them.
-    pub(crate) fn new(part: &'p Part) -> Option<Self> {
+    pub(crate) fn new(part: &'p Part, by_sections: bool) -> Option<Self> {
         let count = part.blocks.len();
         let widths: u64 = part.blocks.iter().map(Block::width).sum();
         if count > MOST_BLOCKS || widths > MOST_PAIRS {
@@ -127,6 +129,7 @@ impl<'p> Exact<'p> {
             now: 0,
             capacity: 0,
             rank: Rank::Wat,
+            by_sections,
             nodes: 0,
         })
     }
@@ -171,8 +174,8 @@ impl<'p> Exact<'p> {
             let block = &self.part.blocks[number as usize];
             let range = block.first as usize..block.end as usize;
             let total = self.total[range].iter().copied().max().unwrap_or(0).into();
-            let area = u128::from(block.width()) * u128::from(block.size);
-            let width = u128::from(block.width());
+            let width = u128::from(if self.by_sections { block.width() } else { block.duration });
+            let area = width * u128::from(block.size);
             match self.rank {
                 Rank::Wat => [width, area, total],
                 Rank::Taw => [total, area, width],
@@ -312,9 +315,7 @@ impl<'p> Exact<'p> {
     fn fits(&self, sections: &Range<usize>, offset: u64) -> bool {
         let floors = &self.floor[sections.clone()];
         let totals = &self.total[sections.clone()];
-        floors.iter().zip(totals).all(|(&floor, &total)| {
-            floor.max(offset) + total <= self.capacity
-        })
+        floors.iter().zip(totals).all(|(&floor, &total)| floor.max(offset) + total <= self.capacity)
     }
 
     /// Goes on behind a placed block, apart on both sides of every edge that nothing waiting crosses any more.

@@ -83,6 +83,8 @@ pub(crate) struct Block {
     pub(crate) end: u32,
     pub(crate) size: u64,
     pub(crate) alignment: u64,
+    /// The lifetime in the problem's own times.
+    pub(crate) duration: u64,
 }
 
 impl Block {
@@ -208,7 +210,13 @@ fn compress(lifetimes: &[Lifetime]) -> (Vec<Block>, usize) {
     events.sort_unstable();
     let mut blocks: Vec<Block> = lifetimes
         .iter()
-        .map(|b| Block { first: 0, end: 0, size: b.size, alignment: b.alignment })
+        .map(|b| Block {
+            first: 0,
+            end: 0,
+            size: b.size,
+            alignment: b.alignment,
+            duration: b.upper - b.lower,
+        })
         .collect();
     let (mut section, mut ended, mut any) = (0_u32, false, false);
     for (_, begins, number) in events {

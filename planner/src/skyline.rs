@@ -27,8 +27,7 @@ pub(crate) fn place(part: &Part, order: &[u32]) -> (Vec<u64>, u64) {
     let mut waiting = Waiting::new(part, order);
     let mut offsets = alloc::vec![0; part.blocks.len()];
     let mut top = 0;
-    let mut line =
-        alloc::vec![Stretch { start: 0, end: part.live.len() as u32, height: 0 }];
+    let mut line = alloc::vec![Stretch { start: 0, end: part.live.len() as u32, height: 0 }];
     let mut left = part.blocks.len();
     while left > 0 {
         let Some(lowest) = (0..line.len()).min_by_key(|&index| line[index].height) else { break };
@@ -137,7 +136,8 @@ impl Waiting {
         best: &mut (u32, usize),
     ) {
         let (earliest, rank) = self.nodes[node];
-        if span.end <= wanted.start || wanted.end <= span.start || earliest > end || rank >= best.0 {
+        if span.end <= wanted.start || wanted.end <= span.start || earliest > end || rank >= best.0
+        {
             return;
         }
         if node >= self.leaves {

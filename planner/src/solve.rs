@@ -62,10 +62,11 @@ pub fn plan(problem: &Problem, options: &Options, go_on: &dyn Fn(u64) -> bool) -
         enough: options.enough,
         step: problem.step(),
         random: Random::new(options.seed),
+        odd: options.seed % 2 == 1,
         go_on,
     };
     planner.greedy();
-    planner.search(options.seed % 2 == 1);
+    planner.search();
     let mut offsets = alloc::vec![0; problem.lifetimes().len()];
     for work in &planner.works {
         for (&number, &offset) in work.part.members.iter().zip(&work.offsets) {
@@ -82,6 +83,8 @@ struct Planner<'p> {
     enough: u64,
     step: u64,
     random: Random,
+    /// Of an odd seed: begins with local search and ranks by other widths than its neighbour.
+    odd: bool,
     go_on: &'p dyn Fn(u64) -> bool,
 }
 
@@ -135,9 +138,9 @@ impl<'p> Planner<'p> {
     }
 
     /// Rounds of exact and local search until nothing is above the goal or `go_on` says no.
-    fn search(&mut self, local_first: bool) {
-        let mut nodes = 2000_u64;
-        for round in u64::from(local_first).. {
+    fn search(&mut self) {
+        let mut nodes = 1000_u64;
+        for round in 0_u64.. {
             if !self.go_on() {
                 return;
             }
@@ -145,27 +148,24 @@ impl<'p> Planner<'p> {
                 if self.works[index].height <= self.goal() || !self.go_on() {
                     continue;
                 }
-                if round % 2 == 0 && self.works[index].prepare() {
-                    self.exact(index, nodes);
+                let local = round % 4 == if self.odd { 0 } else { 3 };
+                if !local && self.works[index].prepare(self.odd) {
+                    self.exact(index, nodes, round % 4 == 2);
                 } else {
                     self.local(index, nodes);
                 }
             }
-            nodes += nodes / 2;
+            nodes *= 2;
         }
     }
 
-    fn exact(&mut self, index: usize, nodes: u64) {
+    fn exact(&mut self, index: usize, nodes: u64, half_way: bool) {
         for rank in Rank::ALL {
             let goal = self.goal();
             let (go_on, step, best) = (self.go_on, self.step, self.height());
             let work = &mut self.works[index];
-            // First at the goal; where that was cut short, half way to it.
-            for capacity in [goal, goal + (work.height.saturating_sub(goal)) / 2] {
-                let Some(exact) = work.exact.as_mut() else { return };
-                if capacity >= work.height {
-                    break;
-                }
+            let capacity = goal + if half_way { (work.height - goal) / 2 } else { 0 };
+            if let Some(exact) = work.exact.as_mut() {
                 let (found, offsets) = exact.search(capacity, rank, nodes, &|| go_on(best));
                 match found {
                     Found::Yes => {
@@ -176,9 +176,6 @@ impl<'p> Planner<'p> {
                     Found::No => work.bound = work.bound.max(next(capacity, step)).min(work.height),
                     Found::CutShort => {}
                 }
-                if found != Found::CutShort {
-                    break;
-                }
             }
             if self.works[index].height <= self.goal() || !self.go_on() {
                 return;
@@ -188,7 +185,7 @@ impl<'p> Planner<'p> {
 
     fn local(&mut self, index: usize, nodes: u64) {
         // A first fit looks at all blocks, a node at about as many.
-        let steps = nodes.div_ceil(8);
+        let steps = nodes.div_ceil(32);
         for _ in 0..steps {
             let goal = self.goal();
             if self.works[index].height <= goal || !self.go_on() {
@@ -201,12 +198,15 @@ impl<'p> Planner<'p> {
                 None => {
                     let order = work.best_order.1.clone();
                     let order = if order.is_empty() { work.order(Key::ALL[0]) } else { order };
-                    let Some(height) = work.fit.place(&order, u64::MAX, &|| go_on(best)) else { return };
+                    let Some(height) = work.fit.place(&order, u64::MAX, &|| go_on(best)) else {
+                        return;
+                    };
                     let offsets = work.fit.offsets.clone();
                     Local::new(order, offsets, height)
                 }
             };
-            let better = local.step(work.part, &mut work.fit, goal, &mut self.random, &|| go_on(best));
+            let better =
+                local.step(work.part, &mut work.fit, goal, &mut self.random, &|| go_on(best));
             let better = better.map(<[u64]>::to_vec);
             let (height, stale) = (local.height, local.stale());
             work.local = Some(local);
@@ -277,10 +277,10 @@ impl<'p> Work<'p> {
     }
 
     /// Whether exact search can be used.
-    fn prepare(&mut self) -> bool {
+    fn prepare(&mut self, by_sections: bool) -> bool {
         if !self.prepared {
             self.prepared = true;
-            self.exact = Exact::new(self.part);
+            self.exact = Exact::new(self.part, by_sections);
         }
         self.exact.is_some()
     }
