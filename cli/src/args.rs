@@ -25,6 +25,7 @@ Examples:
   strandline convert snapshot.pickle trace.csv.gz
   strandline explain snapshot.pickle
   strandline compare snapshot.pickle
+  strandline plan traces/resnet50_train.csv.gz --out resnet50.plan
 
 Exit status: 0 the trace was satisfied; 1 it was not; 2 bad input.";
 
@@ -102,6 +103,9 @@ pub(crate) enum Command {
     /// Find the smallest capacity at which a trace succeeds, and the configuration that gets there
     #[command(after_help = FIT_EXAMPLES)]
     Fit(FitArgs),
+    /// Place the blocks of a recorded step, whose lifetimes are known, in the least memory
+    #[command(after_help = crate::plan::EXAMPLES)]
+    Plan(crate::plan::PlanArgs),
     /// Show the providers of memory that are available here, and their properties
     Info(InfoArgs),
     /// Load a model's tensors into a pool through the kernel's I/O ring, verify them, and compare with plain reads
@@ -129,6 +133,7 @@ impl Command {
             Self::Explain(args) => args.json,
             Self::Compare(args) => args.json,
             Self::Diff(args) => args.json,
+            Self::Plan(args) => args.json,
         }
     }
 }

@@ -17,6 +17,7 @@ mod info;
 mod load;
 mod meter;
 mod output;
+mod plan;
 #[cfg_attr(not(target_os = "linux"), path = "proactor/absent.rs")]
 mod proactor;
 mod provider;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Diff(args) => diff::run(args),
+        Command::Plan(args) => plan::run(args),
     };
     match ended {
         Ok(Ending::Satisfied) => ExitCode::SUCCESS,

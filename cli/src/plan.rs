@@ -1,0 +1,297 @@
+//! `strandline plan`: the least memory for a recorded step, and where each block stands in it.
+//!
+//! ```text
+//!   trace, CSV ─▶ lifetimes ─▶ two workers, until optimal, enough or out of time ─▶ check ─▶ report, plan file, CSV, picture
+//! ```
+
+mod svg;
+
+use crate::Ending;
+use crate::args::TraceArgs;
+use crate::output::{self, Error};
+use clap::Args;
+use flate2::read::MultiGzDecoder;
+use serde_json::json;
+use std::fs;
+use std::io::Read as _;
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use strandline_planner::csv::{self, Rows};
+use strandline_planner::file::PlanFile;
+use strandline_planner::streams::{Waits, frontiers, plan_streams};
+use strandline_planner::{Lifetime, Options, Plan, Problem, check};
+use strandline_replay::format::Format;
+use strandline_replay::lifetimes;
+use strandline_replay::session::TraceFile;
+use strandline_replay::size::Bytes;
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  How little memory would this step need, if its future were known?
+    strandline plan traces/bert_train.csv.gz
+  A plan file, and a picture of it:
+    strandline plan traces/bert_train.csv.gz --out bert.plan --plot bert.svg
+  A minimalloc problem: does it fit, and where does each buffer stand?
+    strandline plan problem.csv --capacity 1MiB --out solution.csv
+  A plan file as text, checked:
+    strandline plan bert.plan --out bert.txt
+
+The plan file is binary, or text where its name ends in .txt, or minimalloc's CSV with an offset column where it ends in .csv.
+
+Exit status: 0 planned, and it fits into --capacity; 1 it does not fit; 2 bad input.";
+
+/// Blocks of a trace start at multiples of this many bytes unless told otherwise: a cache line, as pools place them.
+const ALIGNMENT: u64 = 64;
+/// The stack of a worker: exact search goes as deep as a problem has blocks.
+const STACK: usize = 64 << 20;
+const WORKERS: u64 = 2;
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    trace: TraceArgs,
+    /// Write the plan here: binary, .txt for text, .csv for minimalloc's format
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// A plan of at most this size is good enough; exit status 1 if none was found
+    #[arg(long, value_name = "SIZE")]
+    capacity: Option<Bytes>,
+    /// Search that long at most; it ends earlier when a plan is proved to be the smallest
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = 10.0)]
+    seconds: f64,
+    /// Offsets are multiples of this [default: 64 for a trace, and what the file says for minimalloc's CSV]
+    #[arg(long, value_name = "BYTES")]
+    alignment: Option<NonZeroU64>,
+    /// Where streams are many: no block takes bytes that another stream had, so that nothing waits
+    #[arg(long, conflicts_with = "wait_price")]
+    no_waits: bool,
+    /// What a wait for another stream is worth in bytes: the cheaper plan is taken, with waits or without
+    #[arg(long, value_name = "SIZE")]
+    wait_price: Option<Bytes>,
+    /// Of the local search
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Draw lifetimes over addresses
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &PlanArgs) -> Result<Ending, Error> {
+    let path = &args.trace.path;
+    let named =
+        |error: &dyn core::fmt::Display| -> Error { format!("{}: {error}", path.display()).into() };
+    if args.trace.all_devices() {
+        return Err("plan takes one device: say which one, as in --device 0".into());
+    }
+    if !(args.seconds >= 0.0 && args.seconds <= 1e9) {
+        return Err("--for is a number of seconds from 0 to 1e9".into());
+    }
+    let start = Instant::now();
+    if let Some(file) = plan_file(path).map_err(|error| named(&error))? {
+        let plan = PlanFile::decode(&file).map_err(|error| named(&error))?;
+        let offsets = plan.blocks.iter().map(|block| block.offset).collect();
+        let (bytes, bound) = (plan.bytes, plan.bound);
+        let rows = rows(plan.lifetimes(), (0..plan.blocks.len()).map(|n| n.to_string()).collect());
+        let plan = Plan { offsets, bytes, bound, optimal: bytes == bound };
+        return report(args, &rows, &plan, start);
+    }
+    let rows = read(args)?;
+    let plan = search(args, &rows.lifetimes, start).map_err(|error| named(&error))?;
+    report(args, &rows, &plan, start)
+}
+
+/// The file's bytes if it is a plan.
+fn plan_file(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
+    let mut begin = Vec::new();
+    fs::File::open(path)?.take(15).read_to_end(&mut begin)?;
+    let is_plan = begin.starts_with(b"STRANDPL") || begin == b"strandline-plan";
+    if is_plan { fs::read(path).map(Some) } else { Ok(None) }
+}
+
+fn rows(lifetimes: Vec<Lifetime>, ids: Vec<String>) -> Rows {
+    Rows { ids, aligned: lifetimes.iter().any(|block| block.alignment > 1), lifetimes }
+}
+
+/// The blocks to plan: of a trace, or of a file of lifetimes with its own names and alignments.
+fn read(args: &PlanArgs) -> Result<Rows, Error> {
+    let path = &args.trace.path;
+    let trace = TraceFile::new(path, args.trace.read_options());
+    let reader = trace.open()?;
+    if reader.format() == Format::Lifetimes {
+        let file = fs::File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let mut text = String::new();
+        let read = if reader.compressed() {
+            MultiGzDecoder::new(file).read_to_string(&mut text)
+        } else {
+            { file }.read_to_string(&mut text)
+        };
+        read.map_err(|error| format!("{}: {error}", path.display()))?;
+        let mut rows = csv::read(&text).map_err(|error| format!("{}, {error}", path.display()))?;
+        if rows.lifetimes.is_empty() {
+            return Err(format!("{}: no block to place", path.display()).into());
+        }
+        if let Some(alignment) = args.alignment {
+            rows.lifetimes.iter_mut().for_each(|block| block.alignment = alignment.get());
+        }
+        return Ok(rows);
+    }
+    drop(reader);
+    let (blocks, _) = lifetimes::of(&trace)?;
+    let alignment = args.alignment.map_or(ALIGNMENT, NonZeroU64::get);
+    let ids = blocks.iter().map(|block| block.line.to_string()).collect();
+    let life = |block: &lifetimes::BlockLife| Lifetime {
+        lower: block.lower,
+        upper: block.upper,
+        size: block.size,
+        alignment,
+        stream: block.stream,
+    };
+    Ok(rows(blocks.iter().map(life).collect(), ids))
+}
+
+/// Two workers beside each other; what one finds ends the other when it is good enough.
+fn search(args: &PlanArgs, lifetimes: &[Lifetime], start: Instant) -> Result<Plan, Error> {
+    let problem = Problem::new(lifetimes)?;
+    let limit = Duration::from_secs_f64(args.seconds);
+    let enough = args.capacity.map_or(0, |capacity| capacity.0);
+    let waits = match args.wait_price {
+        Some(price) => Waits::Priced(price.0),
+        None if args.no_waits => Waits::Forbidden,
+        None => Waits::Allowed,
+    };
+    let best = AtomicU64::new(u64::MAX);
+    let goal = enough.max(problem.bound());
+    let go_on = |bytes: u64| {
+        let best = best.fetch_min(bytes, Ordering::Relaxed).min(bytes);
+        start.elapsed() < limit && best > goal
+    };
+    let work = |worker: u64| {
+        // Seeds of two runs do not meet, and each run has an even and an odd one.
+        let seed = args.seed.wrapping_mul(2).wrapping_add(worker);
+        let plan = plan_streams(lifetimes, waits, &Options { seed, enough }, &go_on)?;
+        if plan.optimal {
+            // Proved by search, perhaps, above the goal: the other worker cannot do better.
+            best.fetch_min(0, Ordering::Relaxed);
+        }
+        go_on(plan.bytes);
+        Ok::<Plan, Error>(plan)
+    };
+    let plans: Vec<Result<Plan, String>> = std::thread::scope(|scope| {
+        let started: Vec<_> = (0..WORKERS)
+            .map(|worker| {
+                let builder =
+                    std::thread::Builder::new().name("planner".to_owned()).stack_size(STACK);
+                let work = &work;
+                builder.spawn_scoped(scope, move || work(worker).map_err(|error| error.to_string()))
+            })
+            .collect();
+        let ended = |worker: std::io::Result<std::thread::ScopedJoinHandle<'_, _>>| match worker {
+            Ok(worker) => {
+                worker.join().unwrap_or_else(|_| Err("a planner's worker failed".to_owned()))
+            }
+            Err(error) => Err(format!("a planner's worker could not start: {error}")),
+        };
+        started.into_iter().map(ended).collect()
+    });
+    let mut chosen: Option<Plan> = None;
+    let mut bound = 0;
+    for plan in plans {
+        let plan = plan?;
+        bound = bound.max(plan.bound);
+        if chosen
+            .as_ref()
+            .is_none_or(|best| cost(&plan, lifetimes, waits) < cost(best, lifetimes, waits))
+        {
+            chosen = Some(plan);
+        }
+    }
+    let mut plan = chosen.ok_or("no worker ran")?;
+    if waits == Waits::Allowed {
+        plan.bound = bound;
+        plan.optimal = plan.bytes == bound;
+    }
+    Ok(plan)
+}
+
+/// What a plan costs under the rule for waits, in bytes.
+fn cost(plan: &Plan, lifetimes: &[Lifetime], waits: Waits) -> u128 {
+    let price = if let Waits::Priced(price) = waits { price } else { 0 };
+    let count = if price > 0 { wait_count(lifetimes, plan) } else { 0 };
+    u128::from(plan.bytes) + u128::from(price) * count as u128
+}
+
+fn wait_count(lifetimes: &[Lifetime], plan: &Plan) -> usize {
+    frontiers(lifetimes, &plan.offsets).iter().map(Vec::len).sum()
+}
+
+fn report(args: &PlanArgs, rows: &Rows, plan: &Plan, start: Instant) -> Result<Ending, Error> {
+    let seconds = start.elapsed().as_secs_f64();
+    let lifetimes = &rows.lifetimes;
+    // Nothing is told of a plan that does not hold, whoever made it.
+    check::check(lifetimes, &plan.offsets, plan.bytes).map_err(|fault| {
+        format!("the plan is not sound, which is a fault of strandline: {fault}")
+    })?;
+    let fits = args.capacity.is_none_or(|capacity| plan.bytes <= capacity.0);
+    let write = |path: &Path, bytes: &[u8]| {
+        fs::write(path, bytes).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    let mut file_bytes = None;
+    if let Some(out) = &args.out {
+        let file = || PlanFile::new(lifetimes, &plan.offsets, plan.bytes, plan.bound);
+        let bytes = match out.extension().and_then(|extension| extension.to_str()) {
+            Some("csv") => csv::write(rows, &plan.offsets).into_bytes(),
+            Some("txt") => file().to_text().into_bytes(),
+            _ => file().encode(),
+        };
+        write(out, &bytes)?;
+        file_bytes = Some(bytes.len());
+    }
+    if let Some(path) = &args.plot {
+        let title = args.trace.path.file_name().unwrap_or_default().to_string_lossy();
+        write(path, svg::draw(&title, lifetimes, plan).as_bytes())?;
+    }
+    let waits = wait_count(lifetimes, plan);
+    let over = plan.bytes as f64 / plan.bound.max(1) as f64 - 1.0;
+    if args.json {
+        let object = json!({
+            "plan": {
+                "bytes": plan.bytes,
+                "bound_bytes": plan.bound,
+                "blocks": lifetimes.len(),
+                "seconds": seconds,
+                "optimal": plan.optimal,
+                "waits": waits,
+                "file_bytes": file_bytes,
+                "capacity_bytes": args.capacity.map(|capacity| capacity.0),
+            },
+            "ok": fits,
+        });
+        output::print(&format!("{object:#}\n"))?;
+    } else {
+        let optimal = if plan.optimal { ", which is optimal" } else { "" };
+        let verdict = match args.capacity {
+            Some(capacity) if fits => format!("ok         it fits into {capacity}\n"),
+            Some(capacity) => format!("FAILED     no plan was found that fits into {capacity}\n"),
+            None => String::new(),
+        };
+        let text = format!(
+            "plan       {} ({} bytes): {:+.3} % over the bound{optimal}\n\
+             bound      {} ({} bytes): no plan is smaller\n\
+             blocks     {}, {waits} waits for another stream\n\
+             time       {seconds:.2} s\n{verdict}",
+            Bytes(plan.bytes),
+            plan.bytes,
+            over * 100.0,
+            Bytes(plan.bound),
+            plan.bound,
+            lifetimes.len(),
+        );
+        output::print(&output::coloured(&text))?;
+    }
+    Ok(if fits { Ending::Satisfied } else { Ending::Unsatisfied })
+}

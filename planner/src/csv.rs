@@ -1,0 +1,116 @@
+//! Problems as minimalloc writes them: `id,lower,upper,size`, with `alignment` where blocks have one; plans add `offset`.
+//!
+//! Columns come in any order. `start` is `lower`; `end`, as minimalloc has it, is the *last* time of use, one before `upper`. Other
+//! columns are passed over (`gaps`: the block counts as in use throughout, which is sound and may need more). An `offset` column of the
+//! input is replaced.
+//!
+//! Cost: O(bytes). Memory: the rows.
+
+use crate::Lifetime;
+use alloc::format;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+use core::fmt::{self, Write as _};
+
+/// A problem from a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rows {
+    /// What the file calls the blocks.
+    pub ids: Vec<String>,
+    /// The blocks.
+    pub lifetimes: Vec<Lifetime>,
+    /// Some alignment is stated, so `alignment` is written too.
+    pub aligned: bool,
+}
+
+/// What is wrong with a file, and in which line, counted from 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CsvError {
+    /// The line.
+    pub line: usize,
+    /// What was found and expected.
+    pub what: String,
+}
+
+impl fmt::Display for CsvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.what)
+    }
+}
+
+impl core::error::Error for CsvError {}
+
+/// Reads a problem. Rows without bytes or lifetime need no memory and are refused, as minimalloc does.
+///
+/// # Errors
+/// A column is missing, or a value is not what it should be.
+pub fn read(text: &str) -> Result<Rows, CsvError> {
+    let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let Some((_, header)) = lines.next() else {
+        return Err(CsvError { line: 1, what: "nothing; a header is expected".into() });
+    };
+    let names: Vec<&str> =
+        header.split(',').map(|name| name.trim().trim_start_matches('\u{feff}')).collect();
+    let find = |wanted: &[&str]| names.iter().position(|name| wanted.contains(name));
+    let need = |wanted: &[&str]| {
+        let what = || format!("no column `{}` in the header", wanted[0]);
+        find(wanted).ok_or_else(|| CsvError { line: 1, what: what() })
+    };
+    let id = need(&["id", "buffer", "buffer_id"])?;
+    let (lower, size) = (need(&["lower", "start"])?, need(&["size"])?);
+    let upper = need(&["upper", "end"])?;
+    let inclusive = u64::from(names[upper] == "end");
+    let alignment = find(&["alignment"]);
+    let mut rows = Rows { aligned: alignment.is_some(), ..Rows::default() };
+    for (index, line) in lines {
+        let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+        let failed = |what: String| CsvError { line: index + 1, what };
+        let number = |column: usize, name: &str| {
+            let field = fields.get(column).copied().unwrap_or("");
+            field.parse::<u64>().map_err(|_| {
+                let found: String = field.chars().take(40).collect();
+                failed(format!("{name} is {found:?}; a whole number below 2^64 is expected"))
+            })
+        };
+        let block = Lifetime {
+            lower: number(lower, "lower")?,
+            upper: number(upper, "upper")?
+                .checked_add(inclusive)
+                .ok_or_else(|| failed("end is 2^64 - 1, the last time there is".into()))?,
+            size: number(size, "size")?,
+            alignment: alignment.map_or(Ok(1), |column| number(column, "alignment"))?,
+            stream: 0,
+        };
+        let fault = match block {
+            Lifetime { lower, upper, .. } if lower >= upper => {
+                "it ends before it begins, or at once"
+            }
+            Lifetime { size: 0, .. } => "it has no bytes",
+            Lifetime { alignment: 0, .. } => "its alignment is 0",
+            _ => {
+                let name = fields.get(id).copied().unwrap_or("");
+                rows.ids.push(name.to_string());
+                rows.lifetimes.push(block);
+                continue;
+            }
+        };
+        return Err(failed(format!("a block that cannot be placed: {fault}")));
+    }
+    Ok(rows)
+}
+
+/// The problem with an `offset` for each block, as minimalloc writes it.
+#[must_use]
+pub fn write(rows: &Rows, offsets: &[u64]) -> String {
+    let mut text = String::from("id,lower,upper,size");
+    text.push_str(if rows.aligned { ",alignment,offset\n" } else { ",offset\n" });
+    for ((id, block), offset) in rows.ids.iter().zip(&rows.lifetimes).zip(offsets) {
+        // Writing into a string does not fail.
+        let _ = write!(text, "{id},{},{},{}", block.lower, block.upper, block.size);
+        if rows.aligned {
+            let _ = write!(text, ",{}", block.alignment);
+        }
+        let _ = writeln!(text, ",{offset}");
+    }
+    text
+}
