@@ -819,15 +819,13 @@ impl Pool for TlsfPool {
             if holes.as_ref().is_some_and(|holes| holes.is_elastic(region)) {
                 continue;
             }
-            if engine.is_empty(region) {
-                if !keeps(slab.size) {
-                    let untouched = engine.untouched(region);
-                    if engine.remove_region(region, &*self.host.progress).is_some() {
-                        *slot = None;
-                        stats.slabs -= 1;
-                        empty.push((slab, untouched));
-                        continue;
-                    }
+            if engine.is_empty(region) && !keeps(slab.size) {
+                let untouched = engine.untouched(region);
+                if engine.remove_region(region, &*self.host.progress).is_some() {
+                    *slot = None;
+                    stats.slabs -= 1;
+                    empty.push((slab, untouched));
+                    continue;
                 }
             }
             largest = largest.max(slab.size);
