@@ -120,7 +120,7 @@ fn rows(lifetimes: Vec<Lifetime>, ids: Vec<String>) -> Rows {
 /// The blocks to plan: of a trace, or of a file of lifetimes with its own names and alignments.
 fn read(args: &PlanArgs) -> Result<Rows, Error> {
     let path = &args.trace.path;
-    let trace = TraceFile::new(path, args.trace.read_options());
+    let trace = TraceFile::new(path, args.trace.read_options(None));
     let reader = trace.open()?;
     if reader.format() == Format::Lifetimes {
         let file = fs::File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
