@@ -78,7 +78,11 @@ impl MockProvider {
     }
 
     /// Whether a call fails, or finds no capacity, on command: `None` if neither.
-    fn commanded(&self, state: &mut State, operation: &'static str) -> Option<Result<(), SlabError>> {
+    fn commanded(
+        &self,
+        state: &mut State,
+        operation: &'static str,
+    ) -> Option<Result<(), SlabError>> {
         if state.fail_acquires > 0 {
             state.fail_acquires -= 1;
             self.failed.fetch_add(1, Ordering::Relaxed);
@@ -92,7 +96,11 @@ impl MockProvider {
         refuse.then_some(Ok(()))
     }
 
-    fn commanded_to_keep(&self, state: &mut State, operation: &'static str) -> Result<(), SlabError> {
+    fn commanded_to_keep(
+        &self,
+        state: &mut State,
+        operation: &'static str,
+    ) -> Result<(), SlabError> {
         if state.fail_releases > 0 {
             state.fail_releases -= 1;
             self.failed.fetch_add(1, Ordering::Relaxed);

@@ -91,7 +91,12 @@ impl Subject {
     }
 
     pub(crate) fn passthrough(scale: u64, config: PassthroughPoolConfig) -> Self {
-        Self { scale, config: Config::Passthrough(config), laws: Laws::passthrough(), elastic: None }
+        Self {
+            scale,
+            config: Config::Passthrough(config),
+            laws: Laws::passthrough(),
+            elastic: None,
+        }
     }
 
     /// A configuration of a kind.

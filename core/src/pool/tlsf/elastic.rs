@@ -92,7 +92,13 @@ impl Holes {
         // A heap counts a region's granules in 32 bits.
         let most = max_slab_size.min((u64::from(u32::MAX) - units) * granule);
         let step = u32::try_from(units).ok().filter(|&units| units < 1 << 31)?;
-        Some(Self { step, granule, reserve: reserve.min(most), regions: Vec::new(), list: Vec::new() })
+        Some(Self {
+            step,
+            granule,
+            reserve: reserve.min(most),
+            regions: Vec::new(),
+            list: Vec::new(),
+        })
     }
 
     pub(super) fn is_elastic(&self, region: RegionId) -> bool {
@@ -145,8 +151,7 @@ impl Holes {
     fn lift(&mut self, heap: &mut Heap, plan: Plan) -> Option<BlockId> {
         let whole = self.list[plan.hole];
         let (splits_left, splits_right) = (plan.from > whole.start, plan.to < whole.end());
-        let part =
-            if splits_left { heap.split_hole(whole.block, plan.from)? } else { whole.block };
+        let part = if splits_left { heap.split_hole(whole.block, plan.from)? } else { whole.block };
         if splits_right {
             let Some(block) = heap.split_hole(part, plan.to) else {
                 if splits_left {
@@ -169,9 +174,8 @@ impl Holes {
     fn lay(&mut self, heap: &mut Heap, block: BlockId) {
         let (region, (start, units)) = (heap.offsets().region(block), heap.offsets().extent(block));
         let hole = Hole { region, start, units, block };
-        let touch = |left: &Hole, right: &Hole| {
-            left.region == right.region && left.end() == right.start
-        };
+        let touch =
+            |left: &Hole, right: &Hole| left.region == right.region && left.end() == right.start;
         let mut at = self.position(region, start);
         if at > 0 && touch(&self.list[at - 1], &hole) {
             at -= 1;
@@ -208,12 +212,12 @@ impl Holes {
         for block in offsets.at_least(CLEAN, self.step) {
             let at = offsets.region(block);
             let (offset, units) = offsets.extent(block);
-            let (from, to) = (
-                offset.next_multiple_of(self.step),
-                (offset + units) / self.step * self.step,
-            );
+            let (from, to) =
+                (offset.next_multiple_of(self.step), (offset + units) / self.step * self.step);
             let spared = spare.is_some_and(|(plan, need)| {
-                plan.region == at && offset < plan.start + need.units() && plan.start < offset + units
+                plan.region == at
+                    && offset < plan.start + need.units()
+                    && plan.start < offset + units
             });
             let here = region.map_or_else(|| self.is_elastic(at), |region| region == at);
             if from < to && !spared && here {
@@ -373,7 +377,8 @@ impl TlsfPool {
                     break;
                 }
                 drop(state);
-                let reserved = self.reserve(sizes.map(|size| size.checked_next_multiple_of(granule)));
+                let reserved =
+                    self.reserve(sizes.map(|size| size.checked_next_multiple_of(granule)));
                 state = self.state.lock();
                 self.settle(&mut state);
                 let Some(slab) = reserved? else { break };

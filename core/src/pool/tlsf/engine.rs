@@ -131,7 +131,9 @@ impl Engine {
     /// A region that was removed is back under this name.
     pub(super) fn set_untouched(&mut self, region: RegionId, untouched: Untouched) {
         match (self, untouched) {
-            (Self::Readiness(heap), Untouched::Readiness(virgin)) => heap.set_virgin(region, virgin),
+            (Self::Readiness(heap), Untouched::Readiness(virgin)) => {
+                heap.set_virgin(region, virgin)
+            }
             (Self::Eager(heap), Untouched::Eager(from)) => *heap.untouched_from(region) = from,
             _ => {}
         }

@@ -103,10 +103,16 @@ impl Heap {
     }
 
     /// The clean block beside a hole that has the granule.
-    pub(in super::super) fn clean_block_beside(&self, hole: BlockId, granule: u32) -> Option<BlockId> {
+    pub(in super::super) fn clean_block_beside(
+        &self,
+        hole: BlockId,
+        granule: u32,
+    ) -> Option<BlockId> {
         let beside = [Side::Left, Side::Right].map(|side| self.tlsf.neighbour(hole, side));
         let mut blocks = beside.into_iter().flatten();
-        blocks.find(|&(block, on)| on == CLEAN && self.holds(block, granule)).map(|(block, _)| block)
+        blocks
+            .find(|&(block, on)| on == CLEAN && self.holds(block, granule))
+            .map(|(block, _)| block)
     }
 
     /// The granules of clean blocks on both sides of a block: left, then right.
