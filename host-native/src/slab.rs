@@ -33,8 +33,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use strandline_core::slab::extents::Extents;
 use strandline_core::slab::{
-    BufferUsage, Elastic, Grant, MemoryType, Slab, SlabError, SlabId, SlabMap, SlabProperties, SlabProvider,
-    SlabStats, SlabTable,
+    BufferUsage, Elastic, Grant, MemoryType, Slab, SlabError, SlabId, SlabMap, SlabProperties,
+    SlabProvider, SlabStats, SlabTable,
 };
 
 /// Why a provider cannot be built as asked.
@@ -332,7 +332,12 @@ impl MmapSlabProvider {
     }
 
     /// An elastic slab, and the end of a range of whole granules in it.
-    fn granules(&self, id: SlabId, offset: u64, len: u64) -> Result<(Arc<Mapping>, u64), SlabError> {
+    fn granules(
+        &self,
+        id: SlabId,
+        offset: u64,
+        len: u64,
+    ) -> Result<(Arc<Mapping>, u64), SlabError> {
         let mapping = self.mapping(id)?;
         let granule = self.granule();
         let whole = offset.is_multiple_of(granule) && len.is_multiple_of(granule) && len > 0;

@@ -25,8 +25,8 @@ use strandline_core::pool::growth::Growth;
 use strandline_core::pool::passthrough::{PassthroughPool, PassthroughPoolConfig};
 use strandline_core::pool::tlsf::{Coalescing, TlsfPool, TlsfPoolConfig, Waiting};
 use strandline_core::pool_set::PoolSetError;
-use strandline_core::slab::retain::Retention;
 use strandline_core::slab::extents::Extents;
+use strandline_core::slab::retain::Retention;
 use strandline_core::slab::{
     BufferUsage, Elastic, MemoryType, SlabProperties, SlabStats, SlabTable, Trim,
 };

@@ -446,7 +446,10 @@ impl Engine {
         let moved = slabs != self.slabs;
         let kind = pool.properties().kind;
         let in_question = match answer {
-            Acquire::Ready { .. } => moved,
+            // Free ranges of an elastic slab may have no memory, which the oracle is not told of.
+            Acquire::Ready { .. } => {
+                moved && pool.provider().is_none_or(|provider| provider.elastic().is_none())
+            }
             // That of a TLSF pool is chosen to keep memory compact, ready or not.
             Acquire::AfterWait { .. } => kind != "tlsf",
             Acquire::Exhausted { .. } => true,
