@@ -28,6 +28,7 @@ extern crate alloc;
 
 pub mod check;
 pub mod csv;
+mod equal;
 mod exact;
 pub mod file;
 mod first_fit;

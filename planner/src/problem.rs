@@ -160,7 +160,7 @@ impl Problem {
         Ok(Self {
             lifetimes: lifetimes.to_vec(),
             bound: live.iter().copied().max().unwrap_or(0),
-            parts: parts(&blocks, &live),
+            parts: parts(&blocks, &live, lifetimes.iter().fold(0, |all, b| gcd(all, b.alignment))),
             step: step.max(1),
         })
     }
@@ -250,7 +250,7 @@ fn live(blocks: &[Block], sections: usize) -> Vec<u64> {
 }
 
 /// Cuts where no block lives across.
-fn parts(blocks: &[Block], live: &[u64]) -> Vec<Part> {
+fn parts(blocks: &[Block], live: &[u64], alignment: u64) -> Vec<Part> {
     let mut order: Vec<u32> = (0..blocks.len() as u32).collect();
     order.sort_by_key(|&number| blocks[number as usize].first);
     let mut parts = Vec::new();
@@ -259,28 +259,44 @@ fn parts(blocks: &[Block], live: &[u64]) -> Vec<Part> {
         let block = blocks[number as usize];
         if block.first >= range.end {
             if at < place {
-                parts.push(part(&order[at..place], &range, blocks, live));
+                parts.push(part(&order[at..place], &range, blocks, live, alignment));
             }
             (at, range) = (place, block.first..block.end);
         }
         range.end = range.end.max(block.end);
     }
     if at < order.len() {
-        parts.push(part(&order[at..], &range, blocks, live));
+        parts.push(part(&order[at..], &range, blocks, live, alignment));
     }
     parts
 }
 
-fn part(members: &[u32], sections: &Range<u32>, blocks: &[Block], live: &[u64]) -> Part {
+fn part(
+    members: &[u32],
+    sections: &Range<u32>,
+    blocks: &[Block],
+    live: &[u64],
+    alignment: u64,
+) -> Part {
     let shifted = |&number: &u32| {
         let block = blocks[number as usize];
         Block { first: block.first - sections.start, end: block.end - sections.start, ..block }
     };
     let live = &live[sections.start as usize..sections.end as usize];
-    Part {
-        members: members.to_vec(),
-        blocks: members.iter().map(shifted).collect(),
-        live: live.to_vec(),
-        bound: live.iter().copied().max().unwrap_or(0),
+    let blocks: Vec<Block> = members.iter().map(shifted).collect();
+    let bound = bound(&blocks, live, alignment);
+    Part { members: members.to_vec(), blocks, live: live.to_vec(), bound }
+}
+
+/// What no placement is below. Of the blocks live together all but the topmost fill whole multiples of `alignment`, which divides every
+/// alignment; the topmost may save the largest padding of the part.
+fn bound(blocks: &[Block], live: &[u64], alignment: u64) -> u64 {
+    let most = |live: &[u64]| live.iter().copied().max().unwrap_or(0);
+    if alignment <= 1 {
+        return most(live);
     }
+    let padded = |block: &Block| Block { size: block.size.next_multiple_of(alignment), ..*block };
+    let whole: Vec<Block> = blocks.iter().map(padded).collect();
+    let padding = whole.iter().zip(blocks).map(|(whole, block)| whole.size - block.size).max();
+    most(live).max(most(&self::live(&whole, live.len())).saturating_sub(padding.unwrap_or(0)))
 }

@@ -3,6 +3,7 @@
 //! A part is done when its height is at the goal: the plan's bound, or what the caller is content with. Parts far below the highest need
 //! no work. In each round an exact search gets twice the nodes of the round before, and local search a like share of time.
 
+use crate::equal;
 use crate::exact::{Exact, Found, Rank};
 use crate::first_fit::FirstFit;
 use crate::local::Local;
@@ -109,8 +110,9 @@ impl<'p> Planner<'p> {
     /// The greedy orders, cheap ones first, until a part is at the goal.
     fn greedy(&mut self) {
         for work in &mut self.works {
-            let order = work.order(Key::Wat);
-            let (offsets, height) = skyline::place(work.part, &order);
+            let order = || work.order(Key::Wat);
+            let (offsets, height) =
+                equal::place(work.part).unwrap_or_else(|| skyline::place(work.part, &order()));
             work.take(&offsets, height);
         }
         let attempts = Key::ALL.into_iter().skip(1).map(|key| (false, key));
