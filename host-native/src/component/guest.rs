@@ -26,7 +26,7 @@
 //!   call. [`TenantLimits`](crate::tenant::TenantLimits): pool memory, operations and bytes in flight.
 //! - **The host's compiler.** [`CompileLimits`], counted before it starts; and a [`CompileProcess`] that ends with its time or memory.
 //! - **The host's time.** A deadline, checked in loops and in waits. No host function blocks.
-//! - **The host's terminal.** What a guest says goes through [`printable`]; errors do by themselves.
+//! - **The host's terminal.** What a guest says goes through [`printable()`]; errors do by themselves.
 //! - **Tenants from each other.** See [`crate::tenant`].
 //! - **What the guest held.** It is the tenant's, and comes back when the tenant is dropped, however the
 //!   guest ended.

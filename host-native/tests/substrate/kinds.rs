@@ -1,13 +1,16 @@
 //! Every kind of pool, in both places at once, runs generated programs against the oracle: outcomes, offsets,
 //! counters, blocks, events and questions to the provider are the same at every step.
 
+use crate::bytes::Bytes;
 use crate::module;
-use crate::support::generate::programs;
-use crate::support::program::{Machine, Promises};
-use crate::support::provider::MockProvider;
+use crate::support::generate::op;
+use crate::support::program::{self, Op};
 use crate::support::scaled;
+use crate::support::subject::{Made, Subject};
 use crate::twin::Twin;
+use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use std::sync::Arc;
 use strandline_core::Pool;
 use strandline_core::offset::tlsf::{self, Placement, Search, Tie};
 use strandline_core::pool::PoolHost;
@@ -21,20 +24,16 @@ use strandline_core::slab::retain::Retention;
 
 const KIB: u64 = 1024;
 const LEN: usize = 400;
-const BUDGET: u64 = 1 << 20;
 
-fn run(largest: u64, budget: u64, make: impl Fn(PoolHost) -> Box<dyn Pool>) {
-    let promises = Promises {
-        budget,
-        scarce: 96 * KIB,
-        plenty: 2048 * KIB,
-        finds_every_block: false,
-        readiness_adds_up: true,
-    };
-    let provider = || MockProvider::new(4096, 8192, 512 * KIB, 512 * KIB);
+fn run(subject: &Subject, make: impl Fn(PoolHost) -> Arc<dyn Pool>) {
     let config = Config { cases: scaled(40), failure_persistence: None, ..Config::default() };
-    let outcome = TestRunner::new(config).run(&programs(LEN, largest), |program| {
-        Machine::new(provider(), promises, &make).run(&program).map_err(TestCaseError::fail)
+    let bytes = prop::collection::vec(any::<[u8; 8]>(), LEN);
+    let largest = subject.largest();
+    let programs = bytes.prop_map(move |bytes| -> Vec<Op> {
+        bytes.iter().map(|bytes| op(&mut Bytes(bytes), largest)).collect()
+    });
+    let outcome = TestRunner::new(config).run(&programs, |program| {
+        program::run(subject, &program, |host| Made::new(make(host))).map_err(TestCaseError::fail)
     });
     if let Err(failure) = outcome {
         panic!("{failure}");
@@ -44,10 +43,10 @@ fn run(largest: u64, budget: u64, make: impl Fn(PoolHost) -> Box<dyn Pool>) {
 /// A twin of a kind: its native constructor, the substrate's, and the configuration of both.
 macro_rules! twin {
     ($native:ty, $sandbox:ident, $config:expr) => {
-        |host| -> Box<dyn Pool> {
+        |host| -> Arc<dyn Pool> {
             let config = $config;
             let substrate = module().instantiate().unwrap();
-            Box::new(Twin::new(
+            Arc::new(Twin::new(
                 host,
                 |host| Box::new(<$native>::new(host, config).unwrap()),
                 |host| Box::new(substrate.$sandbox(host, config).unwrap()),
@@ -70,12 +69,12 @@ fn tlsf_programs() {
         let config = TlsfPoolConfig {
             offsets: tlsf::Config { granule: 64, second_level_bits: 4, placement },
             growth: Growth::slabs_of(128 * KIB),
-            budget: Budget::bytes(BUDGET),
+            budget: Budget::bytes(1 << 20),
             retention: Retention::slabs(1),
             coalescing,
             waiting,
         };
-        run(60 * KIB, BUDGET, twin!(TlsfPool, tlsf, config));
+        run(&Subject::tlsf(KIB, config), twin!(TlsfPool, tlsf, config));
     }
 }
 
@@ -90,7 +89,7 @@ fn fixed_block_programs() {
             budget,
             retention: Retention::slabs(1),
         };
-        run(1000, budget.limit(), twin!(FixedBlockPool, fixed_block, config));
+        run(&Subject::fixed_block(KIB, config), twin!(FixedBlockPool, fixed_block, config));
     }
 }
 
@@ -99,14 +98,14 @@ fn arena_programs() {
     let config = ArenaPoolConfig {
         generations: 4,
         generation_size: 64 * KIB,
-        budget: Budget::bytes(BUDGET),
+        budget: Budget::bytes(1 << 20),
         retention: Retention::slabs(1),
     };
-    run(24 * KIB, BUDGET, twin!(ArenaPool, arena, config));
+    run(&Subject::arena(KIB, config), twin!(ArenaPool, arena, config));
 }
 
 #[test]
 fn passthrough_programs() {
-    let config = PassthroughPoolConfig { max_slabs: 60, budget: Budget::bytes(BUDGET) };
-    run(60 * KIB, BUDGET, twin!(PassthroughPool, passthrough, config));
+    let config = PassthroughPoolConfig { max_slabs: 60, budget: Budget::bytes(1 << 20) };
+    run(&Subject::passthrough(KIB, config), twin!(PassthroughPool, passthrough, config));
 }

@@ -1,7 +1,10 @@
 //! The core in a sandbox against the core itself: generated programs, step by step.
 
+#[path = "../../../core/tests/support/bytes.rs"]
+mod bytes;
 mod faults;
 mod kinds;
+#[allow(dead_code, reason = "core's own tests use the rest")]
 #[path = "../../../core/tests/support/mod.rs"]
 mod support;
 mod twin;

@@ -44,7 +44,8 @@ const TEXT: u64 = 16 << 10;
 /// How often a worker that has answered is asked whether it has ended.
 const END_POLL: Duration = Duration::from_millis(1);
 
-/// Compiles guests in a process of its own; see the [module](self).
+/// Compiles guests in a process of its own, which can be ended when it takes too long or too much memory: the limits that are checked
+/// beforehand cannot foresee how long a compiler takes.
 ///
 /// A program calls [`serve`] when it is started as the worker, before it does anything else, and makes the worker's command
 /// otherwise:
