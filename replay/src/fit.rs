@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Candidates are online policies: none knows the future. A candidate that cannot beat the best costs one replay, up to its first
-//! refusal, and several are judged [side by side](search). Replays are over numbers only (no memory, no oracle); whoever reports a fit
+//! refusal, and several are judged side by side. Replays are over numbers only (no memory, no oracle); whoever reports a fit
 //! plays it once more for real.
 //!
 //! **Time.** A search may be limited ([`Effort`]); then the best so far is the answer, and says so. On a trace of half a million events

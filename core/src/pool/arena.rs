@@ -8,7 +8,7 @@
 //!
 //! Each generation is one slab, taken when it is first needed. A release counts down; with the last part the batch is over,
 //! and the generation is filled again from its start. What each byte waits for *before* it may be used again is the death
-//! that its part left, see [`past`]. A requester gets bytes of a generation when its frontier or progress covers that, or is
+//! that its part left, see `past.rs`. A requester gets bytes of a generation when its frontier or progress covers that, or is
 //! told to wait for it.
 //!
 //! A request goes behind the last part of a generation, the current one first. Where that is not ready in any, it
@@ -17,7 +17,7 @@
 //!
 //! # Invariants
 //! - Released bytes of a batch that is still in flight belong to nobody: they count as pending.
-//! - A generation all of whose bytes are released and ready is found, and so is a gap. What [`past`] says of a byte covers
+//! - A generation all of whose bytes are released and ready is found, and so is a gap. What `past.rs` says of a byte covers
 //!   every use of it that is not known to be over, and as long as runs need not be joined, no other.
 //!
 //! # Cost

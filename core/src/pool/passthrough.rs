@@ -14,7 +14,7 @@
 //! never handed out in its place, and growth is what a request needs when no slab of its size is held.
 //!
 //! Invariants: every slab is in one slot; a slot is live, filed in the side of its size, or clean there.
-//! Cost: a search is that of [`side`](super::side) among kept slabs of the size; otherwise the provider's.
+//! Cost: a search is that of `side.rs` among kept slabs of the size; otherwise the provider's.
 
 use crate::index::Index;
 use crate::inspect::{BlockState, BlockView, Event};
