@@ -443,6 +443,7 @@ fn what_completes_outside_is_waited_for_and_stays_sound() {
         assert!(waited > 100, "{in_flight}: {waited}");
         let outcome = engine.finish(None);
         assert!(outcome.is_ok(), "{:?} {:?}", outcome.verdict, outcome.failure);
-        assert!(outcome.stats.dominated > 0);
+        // With one in flight, what a stream freed is over before the stream asks again.
+        assert_eq!(outcome.stats.dominated > 0, in_flight > 1, "{in_flight}");
     }
 }
