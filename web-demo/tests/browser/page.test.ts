@@ -26,7 +26,11 @@ after(async () => {
 
 type Report = Record<string, unknown> & { trace: { events: number }; failure: null | { event: number; reason: string } };
 
-const native = async (...args: string[]) => JSON.parse(await strandline("replay", ...args, "--json")) as Report;
+/** Without a slab's size the command takes elastic slabs; a page has none. */
+const native = async (...args: string[]) => {
+  const sized = args.some((arg) => ["--slab", "--capacity", "passthrough", "arena", "fixed"].includes(arg));
+  return JSON.parse(await strandline("replay", ...args, "--json", ...(sized ? [] : ["--slab", "32MiB"]))) as Report;
+};
 const trace = (name: string) => join(REPOSITORY, "traces", name);
 
 /** The page, with the first trace open. */
