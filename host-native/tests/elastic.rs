@@ -104,7 +104,7 @@ fn any_order_of_commits_and_decommits_counts_as_a_set_of_granules_does() {
 fn a_pool_holds_what_it_needs_and_gives_all_of_it_back() {
     let page = rustix::param::page_size() as u64;
     let provider =
-        Arc::new(MmapSlabProvider::builder().capacity(16 * page).elastic(1 << 40).build().unwrap());
+        Arc::new(MmapSlabProvider::builder().capacity(16 * page).elastic(1 << 30).build().unwrap());
     let pool = TlsfPool::new(
         PoolHost::new(provider.clone(), Arc::new(Tracker::new(1))),
         TlsfPoolConfig::default(),
