@@ -142,11 +142,12 @@ impl Peaks {
         self.slabs.raise(stats.slabs, event);
     }
 
-    /// Before a release: if the last events brought a peak of reserved bytes, this is still its state.
+    /// Before a release: if the last events brought a peak of reserved bytes, this is still its state, and the release ends it.
     pub(crate) fn before_release(&mut self, pools: &Pools) {
         if self.due && self.credit >= self.last_blocks {
             self.look(pools);
         }
+        self.due = false;
     }
 
     fn look(&mut self, pools: &Pools) {

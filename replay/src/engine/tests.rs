@@ -447,3 +447,20 @@ fn what_completes_outside_is_waited_for_and_stays_sound() {
         assert_eq!(outcome.stats.dominated > 0, in_flight > 1, "{in_flight}");
     }
 }
+
+#[test]
+fn where_free_bytes_were_at_a_peak_is_what_they_were_then() {
+    for seed in 0..20 {
+        let steps = mixed(3000, 2, seed);
+        let outcome = run(tlsf(2, Options { in_flight: 8, ..Options::default() }), &steps);
+        let (free, peaks) = (&outcome.peaks.free, &outcome.peaks);
+        assert!(free.event > 0, "there was a look");
+        // Up to that event, and not beyond it, the trace played by itself has its peak there.
+        let before = &steps[..usize::try_from(free.event).unwrap()];
+        let then = run(tlsf(2, Options { in_flight: 8, ..Options::default() }), before);
+        assert_eq!(then.peaks.reserved.event, free.event, "seed {seed}");
+        assert_eq!(then.peaks.reserved.value, free.reserved, "seed {seed}");
+        assert!(free.reserved <= peaks.reserved.value);
+        assert_eq!(free.reserved + free.clean + free.pending + free.tainted, free.committed);
+    }
+}
