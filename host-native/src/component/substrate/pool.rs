@@ -12,6 +12,7 @@ use super::returns::{Returned, Returns};
 use super::state::State;
 use super::{Instance, SubstrateError, convert, snapshot};
 use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use strandline_core::inspect::{BlockView, Event, EventSink};
 use strandline_core::pool::{
@@ -32,6 +33,8 @@ pub struct SandboxPool {
     properties: PoolProperties,
     provider: Arc<dyn SlabProvider>,
     notification: Arc<Notification>,
+    /// The word of the notification inside that came with the last refusal.
+    inside: AtomicU32,
     sink: Option<Arc<dyn EventSink>>,
     /// Only of pools whose releases change nothing before the next look at them.
     returns: Option<Returns>,
@@ -94,6 +97,7 @@ impl SandboxPool {
             properties: convert::pool_properties(properties),
             provider: host.provider,
             notification: Arc::new(Notification::new(host.wake)),
+            inside: AtomicU32::new(0),
             sink: host.sink,
             returns: (properties.kind == pools::PoolKind::Tlsf).then(Returns::default),
             last: Mutex::new(convert::pool_stats(stats)),
@@ -207,6 +211,20 @@ impl SandboxPool {
         })
     }
 
+    /// Signals what the acquire may have found out inside: completions, and room that growth left. A refusal says whether there
+    /// was a signal; who is refused then looks again at once, and sleeps the next time.
+    fn pass_on(&self, moved: bool, outcome: &Result<pools::Outcome, types::PoolError>) {
+        let word = match outcome {
+            Ok(pools::Outcome::Exhausted(pools::Exhausted { observed, .. })) => Some(*observed),
+            Ok(pools::Outcome::OverBudget(observed)) => Some(*observed),
+            Ok(_) | Err(_) => None,
+        };
+        // Relaxed: only a change counts, and whoever sees one twice signals twice.
+        if moved || word.is_none_or(|word| self.inside.swap(word, Ordering::Relaxed) != word) {
+            self.notification.signal_if_observed();
+        }
+    }
+
     pub(super) fn observe(&self) -> Observation {
         self.notification.observe()
     }
@@ -260,7 +278,7 @@ impl SandboxPool {
         after: &types::Frontier,
         common: &Request<'_>,
     ) -> Result<pools::Answers, PoolError> {
-        let (answers, moved) = self.enter(|store, world| {
+        let answers = self.enter(|store, world| {
             let ledger = world.strandline_substrate_pools().ledger();
             let answers = ledger.call_acquire_batch(
                 &mut *store,
@@ -269,11 +287,10 @@ impl SandboxPool {
                 after,
                 permissions(common),
             )?;
-            Ok((answers, store.data().slabs_moved))
+            Ok(answers)
         })?;
-        if moved {
-            self.notification.signal_if_observed();
-        }
+        // What the batch found out inside, it does not say.
+        self.notification.signal_if_observed();
         answers.map_err(|error| self.error(error))
     }
 
@@ -365,9 +382,7 @@ impl Pool for SandboxPool {
             Ok((outcome, store.data().slabs_moved))
         });
         let (outcome, moved) = entered.ok_or(PoolError::Lost)?;
-        if moved {
-            self.notification.signal_if_observed();
-        }
+        self.pass_on(moved, &outcome);
         match outcome.map_err(|error| self.error(error))? {
             pools::Outcome::Ready(pools::Held { key, slab, offset, origin }) => {
                 let reservation = self.hold(key, SlabId::from_bits(slab), offset, request.size);
@@ -434,6 +449,7 @@ impl Pool for SandboxPool {
         let stats = self.enter(|store, world| {
             world.strandline_substrate_pools().pool().call_stats(store, self.pool)
         });
+        self.notification.signal_if_observed();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Ok(stats) = stats {
             *last = convert::pool_stats(stats);
@@ -453,6 +469,7 @@ impl Pool for SandboxPool {
         let words = self.enter(|store, world| {
             world.strandline_substrate_inspect().call_snapshot(store, self.pool)
         });
+        self.notification.signal_if_observed();
         let Ok(words) = words else { return };
         if snapshot::unpack(&words, visit).is_none() {
             self.nonsense("a snapshot that cannot be read");
