@@ -113,6 +113,7 @@ impl GuestTrace for Trace {
         let playback = told(Playback::new(&self.file, &scan, &plan.config, &backing, options))?;
         let playback = if shown { playback.remembering() } else { playback };
         let playback = if live { playback.completing_outside() } else { playback };
+        let synthesized = scan.streams == 1 && streams.is_some_and(|streams| streams > 1);
         Ok(RunHandle::new(Run {
             playback: RefCell::new(playback),
             link,
@@ -120,7 +121,7 @@ impl GuestTrace for Trace {
             config: plan.config,
             choice: plan.choice,
             streams: count,
-            synthesized: scan.streams == 1 && streams.is_some_and(|streams| streams > 1),
+            synthesized,
             clock,
         }))
     }
