@@ -147,16 +147,8 @@ impl Tagged {
         Ok(same)
     }
 
-    /// The places that are touched: offset in the block, and length.
-    pub(crate) fn places(&self, visit: &mut dyn FnMut(u64, usize)) {
-        let _ = self.pieces(|at, len| {
-            visit(at, len);
-            Ok(())
-        });
-    }
-
     /// Visits the places that are touched: offset in the block, and length.
-    fn pieces(
+    pub(crate) fn pieces(
         &self,
         mut visit: impl FnMut(u64, usize) -> Result<(), SlabError>,
     ) -> Result<(), SlabError> {
