@@ -212,6 +212,10 @@ impl Pool for Twin {
         self.id
     }
 
+    fn footprint(&self, size: u64, alignment: u64) -> u64 {
+        self.native.footprint(size, alignment)
+    }
+
     fn properties(&self) -> PoolProperties {
         assert_eq!(self.native.properties(), self.sandbox.properties());
         self.native.properties()
