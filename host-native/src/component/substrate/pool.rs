@@ -211,14 +211,10 @@ impl SandboxPool {
         })
     }
 
-    /// Signals what the acquire may have found out inside: completions, and room that growth left. A refusal says whether there
-    /// was a signal; who is refused then looks again at once, and sleeps the next time.
-    fn pass_on(&self, moved: bool, outcome: &Result<pools::Outcome, types::PoolError>) {
-        let word = match outcome {
-            Ok(pools::Outcome::Exhausted(pools::Exhausted { observed, .. })) => Some(*observed),
-            Ok(pools::Outcome::OverBudget(observed)) => Some(*observed),
-            Ok(_) | Err(_) => None,
-        };
+    /// Signals what the acquire may have found out inside: completions, and room that growth left. `word` is that of the notification
+    /// inside after a refusal, which says whether there was a signal; who is refused then looks again at once, and sleeps the
+    /// next time.
+    fn pass_on(&self, moved: bool, word: Option<u32>) {
         // Relaxed: only a change counts, and whoever sees one twice signals twice.
         if moved || word.is_none_or(|word| self.inside.swap(word, Ordering::Relaxed) != word) {
             self.notification.signal_if_observed();
@@ -379,10 +375,19 @@ impl Pool for SandboxPool {
         let observed = self.observe();
         let entered = self.instance.enter(self.stand, |store, world| {
             let outcome = self.ask(store, world, request)?;
-            Ok((outcome, store.data().slabs_moved))
+            let refused =
+                matches!(outcome, Ok(pools::Outcome::Exhausted(_) | pools::Outcome::OverBudget(_)));
+            let word = if refused {
+                self.instance.crossed();
+                let pools = world.strandline_substrate_pools().pool();
+                Some(pools.call_observe(&mut *store, self.pool)?)
+            } else {
+                None
+            };
+            Ok((outcome, word, store.data().slabs_moved))
         });
-        let (outcome, moved) = entered.ok_or(PoolError::Lost)?;
-        self.pass_on(moved, &outcome);
+        let (outcome, word, moved) = entered.ok_or(PoolError::Lost)?;
+        self.pass_on(moved, word);
         match outcome.map_err(|error| self.error(error))? {
             pools::Outcome::Ready(pools::Held { key, slab, offset, origin }) => {
                 let reservation = self.hold(key, SlabId::from_bits(slab), offset, request.size);
