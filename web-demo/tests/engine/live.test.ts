@@ -180,7 +180,7 @@ test("a live run comes to its end and has a report; begun again it is another ru
   const end = decodeFrame(await session.frame(3000));
   const report = (await session.report()) as { ok: boolean; oracle: object; reuse: { dominated: number; completed: number } };
   assert.ok(report.ok, JSON.stringify(report));
-  assert.deepEqual(report.oracle, { overlaps: 0, early_reuse: 0, corruptions: 0 });
+  assert.deepEqual(report.oracle, { overlaps: 0, early_reuse: 0, corruptions: 0, missed_fits: 0 });
   assert.deepEqual([report.reuse.dominated, report.reuse.completed], [end.counters.dominated, end.counters.completed]);
   assert.deepEqual(decodeFrame(await session.frame(5000)).counters, end.counters, "the end stays");
   assert.equal(decodeFrame(await session.frame(1000)).event, 1000);
