@@ -83,6 +83,8 @@ impl GuestTrace for Trace {
             spread: streams,
             in_flight,
             allow_wait,
+            // A page has no device whose capacity would decide on what was refused.
+            as_recorded: true,
             ..engine::Options::default()
         };
         let wish = Wish {

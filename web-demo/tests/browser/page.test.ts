@@ -29,7 +29,7 @@ type Report = Record<string, unknown> & { trace: { events: number }; failure: nu
 /** Without a slab's size the command takes elastic slabs; a page has none. */
 const native = async (...args: string[]) => {
   const sized = args.some((arg) => ["--slab", "--capacity", "passthrough", "arena", "fixed"].includes(arg));
-  return JSON.parse(await strandline("replay", ...args, "--json", ...(sized ? [] : ["--slab", "32MiB"]))) as Report;
+  return JSON.parse(await strandline("replay", ...args, "--as-recorded", "--json", ...(sized ? [] : ["--slab", "32MiB"]))) as Report;
 };
 const trace = (name: string) => join(REPOSITORY, "traces", name);
 
