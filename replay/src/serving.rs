@@ -414,16 +414,22 @@ impl<I: Iterator<Item = Result<Request, TraceError>>> Serving<I> {
     /// Sends a request back to the head of the queue.
     fn preempt(&mut self, victim: Running) {
         let Running { mut waiting, prefilled_ns, held } = victim;
+        let held_tokens = held.len() as u64 * u64::from(self.options.tokens_per_block);
         let freed = self.blocks.give_back(held);
         self.burst(Action::Free, freed, waiting.request.line);
         self.report.preemptions += 1;
         self.report.preempted += u64::from(!waiting.preempted);
         self.report.waited_for_memory += u64::from(!waiting.for_memory);
         waiting.for_memory = true;
-        let decoding = u128::from(self.now_ns.saturating_sub(prefilled_ns));
-        let decoded = decoding * u128::from(self.options.decode_tokens_per_s) / 1_000_000_000;
-        let left = waiting.request.generated_tokens - waiting.generated;
-        waiting.generated += u32::try_from(decoded).map_or(left, |decoded| decoded.min(left));
+        // Only tokens whose blocks were there; a decoded token that were not counted would be decoded again and again.
+        let room = held_tokens.saturating_sub(waiting.context());
+        let left = u64::from(waiting.request.generated_tokens - waiting.generated).min(room);
+        let decoded = match self.now_ns.checked_sub(prefilled_ns) {
+            Some(decoding) => tokens_within(decoding, self.options.decode_tokens_per_s).min(left),
+            None => 0,
+        };
+        // At most `generated_tokens`.
+        waiting.generated += decoded as u32;
         waiting.preempted = true;
         waiting.since_ns = self.now_ns;
         self.preempted.push_front(waiting);
@@ -447,6 +453,13 @@ impl<I: Iterator<Item = Result<Request, TraceError>>> Iterator for Serving<I> {
 fn duration(tokens: u64, rate: u32) -> u64 {
     // At most 2^33 × 10^9 < 2^63.
     tokens * 1_000_000_000 / u64::from(rate)
+}
+
+/// The most tokens whose [`duration`] is at most `ns`.
+fn tokens_within(ns: u64, rate: u32) -> u64 {
+    let more = (u128::from(ns) + 1) * u128::from(rate);
+    // Below 2^96 / 10^9 < 2^67: saturates where nobody has so many.
+    u64::try_from(more.div_ceil(1_000_000_000) - 1).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -115,8 +115,34 @@ fn within(blocks: u64) -> ServingOptions {
 
 fn report(requests: &[Request], options: ServingOptions) -> (Vec<Event>, ServingReport) {
     let mut serving = Serving::new(requests.iter().cloned().map(Ok), options).unwrap();
-    let events = serving.by_ref().map(Result::unwrap).collect();
+    // Far more than any log here has: a simulation that does not end fails.
+    let events: Vec<_> = serving.by_ref().map(Result::unwrap).take(1 << 20).collect();
+    assert!(events.len() < 1 << 20, "the simulation does not end: {:?}", serving.report());
     (events, serving.report())
+}
+
+/// A token takes whole nanoseconds; what is lost by rounding must not be decoded again and again.
+#[test]
+fn tokens_of_any_rate_are_counted_when_their_request_is_preempted() {
+    for rate in [1, 3, 7, 999_999_999, 1_000_000_001, u32::MAX] {
+        for tokens in 0..100 {
+            let ns = duration(tokens, rate);
+            assert!(tokens_within(ns, rate) >= tokens, "{tokens} tokens at {rate}");
+            assert!(duration(tokens_within(ns, rate), rate) == ns, "{tokens} tokens at {rate}");
+        }
+        let options = ServingOptions {
+            tokens_per_block: 1,
+            decode_tokens_per_s: rate,
+            prefill_tokens_per_s: u32::MAX,
+            bytes_per_token: 1024,
+            max_batch: 3,
+            ..options()
+        };
+        let capacity = Some(options.capacity_for(8).unwrap());
+        let log = [request(0, 1, 7, 2), request(0, 1, 7, 3), request(0, 1, 7, 4)];
+        let (_, report) = report(&log, ServingOptions { capacity, ..options });
+        assert!(report.preemptions > 0 && report.preemptions <= 3 * 7, "{report:?}");
+    }
 }
 
 #[test]
