@@ -1,7 +1,7 @@
 //! Developer commands, called as `cargo xtask COMMAND`.
 //!
-//! `cargo xtask test` is the one that everybody needs: all tests, and the tools they want
-//! installed where that is possible without asking. `cargo xtask test --list` shows its steps.
+//! `cargo xtask test` is the one that everybody needs: it takes minutes, wants nothing but stable Rust and installs nothing.
+//! `cargo xtask test --all --install` is everything. `cargo xtask test --list` shows the steps.
 
 mod provision;
 mod shell;
@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use step::{Outcome, Stop};
-use steps::{FuzzRun, Part, SoakRun, Span, Step, TestOptions};
+use steps::{FuzzRun, Part, SoakRun, Span, Step, TestOptions, Tier};
 
 /// Developer commands of Strandline.
 #[derive(Debug, Parser)]
@@ -21,13 +21,17 @@ use steps::{FuzzRun, Part, SoakRun, Span, Step, TestOptions};
 struct Cli {
     #[command(subcommand)]
     command: Task,
-    /// Fetch missing toolchain parts (nightly, miri) through rustup.
+    /// Install what is missing: Debian packages as root, cargo-fuzz through cargo.
+    #[arg(long, global = true)]
+    install: bool,
+    /// Fetch missing parts of a Rust toolchain (nightly, miri, a target) through rustup.
     #[arg(long, global = true)]
     rustup: bool,
 }
 
 const EXAMPLES: &str = "Examples:
-  cargo xtask test                      all tests; what cannot run here is listed with the reason
+  cargo xtask test                      the tests that need nothing but stable Rust: minutes
+  cargo xtask test --all --install      every test, after installing what the steps need
   cargo xtask test --list               the steps and what each needs
   cargo xtask test --only loom          one step
   cargo xtask test --skip tsan --skip fuzz
@@ -40,16 +44,21 @@ const EXAMPLES: &str = "Examples:
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Run all tests, then print a table of what passed, failed or was skipped, and why.
+    /// Run the tests, then print a table of what passed, failed or was skipped, why, and what was left out.
     ///
-    /// Installs what the steps need where it may: Debian packages as root, cargo-fuzz through cargo,
-    /// toolchain parts with --rustup. With CI=true in the environment a missing tool fails its step
-    /// (except miri); otherwise it skips it.
+    /// Without an option: the steps that need nothing but stable Rust. A step that lacks a tool is skipped, and the table names the
+    /// command that brings the tool; with CI=true in the environment the step fails instead (except miri).
     #[command(after_help = EXAMPLES)]
     Test {
         /// List the steps and stop.
         #[arg(long)]
         list: bool,
+        /// Run every step.
+        #[arg(long)]
+        all: bool,
+        /// Run the steps that are left out without --all.
+        #[arg(long, conflicts_with = "all")]
+        rest: bool,
         /// Run only this step; may be given again.
         #[arg(long, value_name = "STEP")]
         only: Vec<Step>,
@@ -128,16 +137,19 @@ enum Task {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if cli.rustup {
-        provision::allow_rustup();
-    }
+    provision::allow(cli.install, cli.rustup);
     match cli.command {
         Task::Test { list: true, .. } => {
             steps::list();
             ExitCode::SUCCESS
         }
-        Task::Test { only, skip, fail_fast, fuzz_runs, .. } => {
-            steps::test(&TestOptions { only, skip, fail_fast, fuzz_runs })
+        Task::Test { all, rest, only, skip, fail_fast, fuzz_runs, .. } => {
+            let tier = match (all, rest) {
+                (true, _) => Tier::All,
+                (_, true) => Tier::Rest,
+                _ => Tier::Quick,
+            };
+            steps::test(&TestOptions { tier, only, skip, fail_fast, fuzz_runs })
         }
         Task::Lint => steps::lint(),
         Task::Component => single(steps::component()),

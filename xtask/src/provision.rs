@@ -1,9 +1,9 @@
 //! What a step needs beyond stable Rust: is it here, may it be installed, and if not, what exactly is missing.
 //!
-//! Three sources, each used only where it needs no question to the user:
-//! - `apt-get`, as root on a machine that has it;
-//! - `cargo install`, for cargo's own subcommands;
-//! - `rustup`, only with `--rustup`: it changes toolchains that other projects use too.
+//! Three sources, none of which is used unasked:
+//! - `apt-get`, with `--install`, as root on a machine that has it;
+//! - `cargo install`, with `--install`, for cargo's own subcommands;
+//! - `rustup`, with `--rustup`: it changes toolchains that other projects use too.
 //!
 //! Whatever stays missing becomes one sentence with the command that would bring it. In CI it
 //! fails the step, elsewhere it skips it.
@@ -17,12 +17,18 @@ use crate::shell::{self, Cmd};
 use crate::step::Stop;
 
 /// Set once from the command line, before any step runs.
+static INSTALL_ALLOWED: AtomicBool = AtomicBool::new(false);
 static RUSTUP_ALLOWED: AtomicBool = AtomicBool::new(false);
 
-/// Lets the steps fetch missing toolchain parts through rustup.
-pub(crate) fn allow_rustup() {
+/// Lets the steps install packages and subcommands, or fetch missing toolchain parts through rustup.
+pub(crate) fn allow(install: bool, rustup: bool) {
     // One thread, set before the steps start: no ordering to keep.
-    RUSTUP_ALLOWED.store(true, Ordering::Relaxed);
+    INSTALL_ALLOWED.store(install, Ordering::Relaxed);
+    RUSTUP_ALLOWED.store(rustup, Ordering::Relaxed);
+}
+
+fn may_install() -> bool {
+    INSTALL_ALLOWED.load(Ordering::Relaxed)
 }
 
 /// A step cannot run for want of something: fails it in CI, skips it elsewhere.
@@ -45,6 +51,9 @@ pub(crate) fn debian_packages(packages: &[&str]) -> Result<(), Stop> {
         let names = absent.join(" ");
         missing(&format!("Debian packages ({why}); run: sudo apt-get install {names}"))
     };
+    if !may_install() {
+        return Err(lacking("--install was not given"));
+    }
     if !Cmd::new("apt-get").arg("--version").succeeds() {
         return Err(lacking("there is no apt-get on this machine"));
     }
@@ -75,7 +84,10 @@ pub(crate) fn cargo_subcommand(name: &str) -> Result<(), Stop> {
         return Ok(());
     }
     let install = Cmd::cargo().args(["install", "--quiet", "--locked", &package]);
-    install.run().map_err(|_| missing(&format!("{package}; run: {install}")))
+    if may_install() && install.run().is_ok() {
+        return Ok(());
+    }
+    Err(missing(&format!("{package}; run: {install} (or pass --install)")))
 }
 
 /// Makes sure that the nightly toolchain is there.

@@ -61,10 +61,53 @@ impl TestCount {
     }
 }
 
+/// A test program that cargo has built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TestProgram {
+    /// The package's folder.
+    folder: PathBuf,
+    /// What the program tests: a library or program by its name, or an integration test by its own.
+    target: String,
+    /// What cargo calls that: `lib`, `bin`, `test` or `example`.
+    kind: String,
+    file: PathBuf,
+}
+
+impl TestProgram {
+    /// Reads one of cargo's messages; `None` where that tells of something else.
+    fn read(message: &serde_json::Value) -> Option<Self> {
+        let text = |pointer: &str| message.pointer(pointer)?.as_str();
+        let is_test = message.pointer("/profile/test")?.as_bool()?;
+        if text("/reason") != Some("compiler-artifact") || !is_test {
+            return None;
+        }
+        Some(Self {
+            folder: Path::new(text("/manifest_path")?).parent()?.to_owned(),
+            target: text("/target/name")?.to_owned(),
+            kind: text("/target/kind/0")?.to_owned(),
+            file: text("/executable")?.into(),
+        })
+    }
+
+    /// Whether it is of the package in this folder, and this target of it: `lib`, `bin`, or the name of a test or an example.
+    pub(crate) fn is(&self, folder: &str, target: &str) -> bool {
+        self.folder.ends_with(folder) && (self.kind == target || self.target == target)
+    }
+
+    /// Runs it where `cargo test` would.
+    pub(crate) fn cmd(&self) -> Cmd {
+        let cmd = Cmd::new(&self.file.to_string_lossy());
+        Cmd { folder: Some(self.folder.clone()), ..cmd }
+            .env("CARGO_MANIFEST_DIR", self.folder.to_string_lossy().as_ref())
+    }
+}
+
 /// One program to run, in the repository's root.
 #[derive(Debug, Clone)]
 pub(crate) struct Cmd {
     program: String,
+    /// Where it runs instead.
+    folder: Option<PathBuf>,
     args: Vec<String>,
     envs: Vec<(String, String)>,
     removed: Vec<&'static str>,
@@ -74,6 +117,7 @@ impl Cmd {
     pub(crate) fn new(program: &str) -> Self {
         Self {
             program: program.to_owned(),
+            folder: None,
             args: Vec::new(),
             envs: Vec::new(),
             removed: Vec::new(),
@@ -114,7 +158,10 @@ impl Cmd {
 
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command.current_dir(root()).args(&self.args).stdin(Stdio::null());
+        command
+            .current_dir(self.folder.clone().unwrap_or_else(root))
+            .args(&self.args)
+            .stdin(Stdio::null());
         for key in &self.removed {
             command.env_remove(key);
         }
@@ -177,6 +224,28 @@ impl Cmd {
         Ok(count)
     }
 
+    /// Builds with `cargo test --no-run` and hands back the test programs that it made.
+    ///
+    /// # Errors
+    /// As [`Cmd::run`]; also when there is none.
+    pub(crate) fn build_tests(self) -> Result<Vec<TestProgram>, Stop> {
+        let cmd = self.args(["--no-run", "--message-format=json-render-diagnostics"]);
+        cmd.announce();
+        let output = cmd.command().stderr(Stdio::inherit()).output();
+        let output = output.map_err(|error| cmd.not_started(&error))?;
+        if !output.status.success() {
+            return Err(cmd.failed(&output.status.to_string()));
+        }
+        let programs: Vec<_> = String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .filter_map(|line| TestProgram::read(&serde_json::from_str(line).ok()?))
+            .collect();
+        if programs.is_empty() {
+            return Err(Stop::Failed(format!("no test program was built: {cmd}")));
+        }
+        Ok(programs)
+    }
+
     /// Runs silently and hands back the exit status and all output.
     ///
     /// # Errors
@@ -236,6 +305,23 @@ mod tests {
             count.read_line(line);
         }
         assert_eq!(count, TestCount { ran: 9 });
+    }
+
+    #[test]
+    fn test_programs_are_told_apart() {
+        let message = |kind: &str, name: &str, test: bool| {
+            serde_json::json!({
+                "reason": "compiler-artifact", "manifest_path": "/r/host-native/Cargo.toml", "profile": {"test": test},
+                "target": {"name": name, "kind": [kind]}, "executable": "/r/target/x"
+            })
+        };
+        let read = |kind, name| TestProgram::read(&message(kind, name, true));
+        let library = read("lib", "strandline_host_native");
+        assert!(library.is_some_and(|it| it.is("host-native", "lib") && !it.is("native", "lib")));
+        let wakes = read("test", "wakes");
+        assert!(wakes.is_some_and(|it| it.is("host-native", "wakes") && !it.is("cli", "wakes")));
+        assert_eq!(TestProgram::read(&message("bin", "strandline", false)), None);
+        assert_eq!(TestProgram::read(&serde_json::json!({"reason": "build-finished"})), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The steps of `cargo xtask test` and `cargo xtask lint`, each a function that runs cargo with the right flags.
 //!
 //! ```text
-//! default flags   target/         unit, replay, wgpu, tracy, bench, lint
+//! default flags   target/         unit, sandbox, replay, wgpu, tracy, bench, lint
 //! --cfg loom      target/loom     loom
 //! sanitizers      target/{asan,tsan}
 //! no std          target/no-std   no-std
@@ -15,12 +15,10 @@ mod c_guest;
 mod component;
 mod fuzz;
 mod guests;
-mod replay;
 mod soak;
 mod web;
 mod wgpu;
 
-use std::collections::HashSet;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
@@ -70,7 +68,7 @@ pub(crate) enum Step {
     Python,
     /// Model checking of every lock-free file (modules `model`, core/tests/loom_*.rs).
     Loom,
-    /// The command over every shipped trace, its exit status and JSON checked.
+    /// The command over every shipped trace, optimized: exit status, JSON and files checked.
     Replay,
     /// The GPU host, the command on a GPU; without one, on Mesa's lavapipe.
     Wgpu,
@@ -118,6 +116,12 @@ impl Step {
         }
     }
 
+    /// Whether `cargo xtask test` runs it without `--all`: it needs nothing but stable Rust, and a change of a pool is most
+    /// often found by it.
+    fn is_quick(self) -> bool {
+        matches!(self, Self::Unit)
+    }
+
     fn run(self, options: &TestOptions) -> Outcome {
         match self {
             Self::Unit => unit(),
@@ -126,7 +130,7 @@ impl Step {
             Self::Web => web::test(),
             Self::Python => component::python(),
             Self::Loom => loom(),
-            Self::Replay => replay::replay(),
+            Self::Replay => replay(),
             Self::Wgpu => wgpu::wgpu(),
             Self::Tracy => tracy(),
             Self::Bench => bench_compiles(),
@@ -138,10 +142,33 @@ impl Step {
     }
 }
 
+/// Which steps to choose from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tier {
+    /// Those that need nothing but stable Rust, minutes in all.
+    Quick,
+    /// The others.
+    Rest,
+    /// Every one.
+    All,
+}
+
+impl Tier {
+    fn has(self, step: Step) -> bool {
+        match self {
+            Self::Quick => step.is_quick(),
+            Self::Rest => !step.is_quick(),
+            Self::All => true,
+        }
+    }
+}
+
 /// What `cargo xtask test` was asked for.
 #[derive(Debug)]
 pub(crate) struct TestOptions {
-    /// Only these; all when empty.
+    /// Which to choose from.
+    pub(crate) tier: Tier,
+    /// Only these of all; the tier when empty.
     pub(crate) only: Vec<Step>,
     /// All but these.
     pub(crate) skip: Vec<Step>,
@@ -153,18 +180,38 @@ pub(crate) struct TestOptions {
 
 impl TestOptions {
     fn chosen(&self) -> Vec<Step> {
-        let only: HashSet<Step> = self.only.iter().copied().collect();
-        let wanted =
-            |step: &Step| (only.is_empty() || only.contains(step)) && !self.skip.contains(step);
+        let wanted = |step: &Step| {
+            let asked =
+                if self.only.is_empty() { self.tier.has(*step) } else { self.only.contains(step) };
+            asked && !self.skip.contains(step)
+        };
         Step::value_variants().iter().copied().filter(wanted).collect()
+    }
+
+    /// What was not asked for, and how to ask for it; `None` where everything was.
+    fn left_out(&self) -> Option<String> {
+        let chosen = self.chosen();
+        let names: Vec<String> = Step::value_variants()
+            .iter()
+            .filter(|step| !chosen.contains(step))
+            .map(|step| step.name())
+            .collect();
+        if names.is_empty() {
+            return None;
+        }
+        Some(format!(
+            "left out: {}; to run them: cargo xtask test --all --install",
+            names.join(", ")
+        ))
     }
 }
 
 /// Prints the steps, what each does and what it needs.
 pub(crate) fn list() {
-    println!("{:<8}{:<72}needs", "step", "does");
+    println!("{:<8}{:<7}{:<86}needs", "step", "runs", "does");
     for step in Step::value_variants() {
-        println!("{:<8}{:<72}{}", step.name(), step.about(), step.needs());
+        let runs = if step.is_quick() { "always" } else { "--all" };
+        println!("{:<8}{runs:<7}{:<86}{}", step.name(), step.about(), step.needs());
     }
 }
 
@@ -177,7 +224,11 @@ pub(crate) fn test(options: &TestOptions) -> ExitCode {
             break;
         }
     }
-    report.finish()
+    let code = report.finish();
+    if let Some(left_out) = options.left_out() {
+        println!("{left_out}");
+    }
+    code
 }
 
 /// Format, clippy and documentation, every warning an error, and reports.
@@ -196,6 +247,14 @@ fn unit() -> Outcome {
         .args(UNIT)
         .arg("--no-fail-fast")
         .env("STRANDLINE_SOAK_SECONDS", "20")
+        .run_tests()
+        .map(Some)
+}
+
+/// The command over the shipped traces; a debug build would take minutes.
+fn replay() -> Outcome {
+    Cmd::cargo()
+        .args(["test", "--release", "-p", "strandline", "--no-fail-fast", "--test", "shipped"])
         .run_tests()
         .map(Some)
 }
@@ -379,18 +438,32 @@ fn host() -> Result<String, Stop> {
 mod tests {
     use super::*;
 
-    fn options(only: &[Step], skip: &[Step]) -> TestOptions {
-        TestOptions { only: only.to_vec(), skip: skip.to_vec(), fail_fast: false, fuzz_runs: 1 }
+    fn options(tier: Tier, only: &[Step], skip: &[Step]) -> TestOptions {
+        TestOptions {
+            tier,
+            only: only.to_vec(),
+            skip: skip.to_vec(),
+            fail_fast: false,
+            fuzz_runs: 1,
+        }
     }
 
     #[test]
-    fn without_a_choice_every_step_runs() {
-        assert_eq!(options(&[], &[]).chosen(), Step::value_variants());
+    fn the_quick_steps_and_the_rest_are_all() {
+        let chosen = |tier| options(tier, &[], &[]).chosen();
+        assert_eq!(chosen(Tier::All), Step::value_variants());
+        let (quick, rest) = (chosen(Tier::Quick), chosen(Tier::Rest));
+        assert!(quick.contains(&Step::Unit) && quick.iter().all(|step| !rest.contains(step)));
+        assert_eq!(quick.len() + rest.len(), Step::value_variants().len());
+        assert_eq!(options(Tier::All, &[], &[]).left_out(), None);
+        let left_out = options(Tier::Quick, &[], &[]).left_out().unwrap_or_default();
+        assert!(left_out.contains("loom, replay") && left_out.contains("--all --install"));
     }
 
     #[test]
     fn only_and_skip_combine_and_keep_the_order() {
-        let chosen = options(&[Step::Tsan, Step::Unit, Step::Loom], &[Step::Loom]).chosen();
+        let only = [Step::Tsan, Step::Unit, Step::Loom];
+        let chosen = options(Tier::Quick, &only, &[Step::Loom]).chosen();
         assert_eq!(chosen, [Step::Unit, Step::Tsan]);
     }
 

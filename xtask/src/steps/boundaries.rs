@@ -1,10 +1,11 @@
-//! The tests that bring wasmtime and wgpu: one set of packages and features for the sandbox's step and the GPU's, so that
-//! cargo builds both libraries once. With other packages or features it would build them again.
+//! The tests that bring wasmtime and wgpu: one build for the sandbox's step and the GPU's, so that cargo compiles both libraries once.
+//! With other packages or features it would compile them again. Each step runs the test programs that are its own; what needs
+//! neither library is the unit step's.
 
 use std::path::PathBuf;
 
 use super::{c_guest, component, guests};
-use crate::shell::Cmd;
+use crate::shell::{Cmd, TestCount, TestProgram};
 use crate::step::Stop;
 
 const PACKAGES: [&str; 10] = [
@@ -22,6 +23,11 @@ const PACKAGES: [&str; 10] = [
 const GPU: &str = "strandline/wgpu,strandline-guest-tests/wgpu";
 const COMPONENTS: &str =
     "strandline-host-native/component,strandline/component,strandline-guest-tests/guests";
+
+/// What both steps build, whichever of it there is.
+const TARGETS: [&str; 2] = ["--lib", "--bins"];
+const TESTS: [&str; 5] = ["suite", "command", "gpu", "substrate", "via_component"];
+const EXAMPLES: [&str; 2] = ["embed", "transformer"];
 
 /// Features, and what the tests are told of the components that they run: where they are, mostly.
 pub(super) struct Boundaries {
@@ -63,12 +69,67 @@ impl Boundaries {
 
     /// A cargo command over all that belongs here; which targets is for the caller to add.
     pub(super) fn cargo(&self, command: &str) -> Cmd {
-        let cargo = Cmd::cargo().arg(command).args(PACKAGES).args(["--features", &self.features]);
-        self.components.iter().fold(cargo, |cargo, (variable, file)| cargo.env(variable, file))
+        self.told(Cmd::cargo().arg(command).args(PACKAGES).args(["--features", &self.features]))
     }
 
-    /// `cargo test`, to the end whatever fails.
-    pub(super) fn test(&self) -> Cmd {
-        self.cargo("test").arg("--no-fail-fast")
+    fn told(&self, cmd: Cmd) -> Cmd {
+        self.components.iter().fold(cmd, |cmd, (variable, file)| cmd.env(variable, file))
+    }
+
+    /// Builds every test program and the examples.
+    ///
+    /// # Errors
+    /// Something does not build.
+    pub(super) fn build(&self) -> Result<Vec<TestProgram>, Stop> {
+        let named = |cmd: Cmd, option: &str, names: &[&str]| {
+            names.iter().fold(cmd, |cmd, name| cmd.args([option, name]))
+        };
+        let mut cmd = named(self.cargo("test").args(TARGETS), "--example", &EXAMPLES);
+        let components = !self.components.is_empty();
+        // Cargo refuses a test whose features are not there.
+        let without = |name: &&str| components || !["substrate", "via_component"].contains(name);
+        for test in TESTS.iter().copied().filter(without) {
+            cmd = cmd.args(["--test", test]);
+        }
+        if components {
+            cmd = cmd.args(["--test", "guests"]);
+        }
+        cmd.build_tests()
+    }
+
+    /// Runs one program's tests of these names; all where there is none.
+    ///
+    /// # Errors
+    /// A test failed, no test ran, or there is no such program.
+    pub(super) fn run(
+        &self,
+        programs: &[TestProgram],
+        (folder, target): (&str, &str),
+        names: &[&str],
+    ) -> Result<TestCount, Stop> {
+        let program = programs.iter().find(|program| program.is(folder, target));
+        let program = program
+            .ok_or_else(|| Stop::Failed(format!("no test program {target} of {folder}/")))?;
+        self.told(program.cmd()).args(names).run_tests()
+    }
+
+    /// Runs several; all of them, even after one failed.
+    ///
+    /// # Errors
+    /// As [`Boundaries::run`], all of them.
+    pub(super) fn run_all(
+        &self,
+        programs: &[TestProgram],
+        runs: &[((&str, &str), &[&str])],
+    ) -> Result<TestCount, Stop> {
+        let mut count = TestCount::default();
+        let mut failures = Vec::new();
+        for (program, names) in runs {
+            match self.run(programs, *program, names) {
+                Ok(ran) => count = count + ran,
+                Err(Stop::Failed(why) | Stop::Skipped(why)) => failures.push(why),
+            }
+        }
+        if failures.is_empty() { Ok(count) } else { Err(Stop::Failed(failures.join("; "))) }
     }
 }

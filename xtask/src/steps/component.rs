@@ -88,15 +88,23 @@ pub(crate) fn component() -> Outcome {
     Ok(None)
 }
 
-/// The component, then its pools against the core's.
+/// The component, then its pools against the core's; guests, and every conformance case over every boundary but the GPU's.
 pub(super) fn sandbox() -> Outcome {
-    Boundaries::with_components()?
-        .test()
-        .args(["--lib", "--test", "substrate", "--test", "via_component", "--test", "suite"])
-        .args(["--example", "embed"])
-        // The conformance cases on a GPU have a step that sees to one.
-        .args(["--", "--skip", "::gpu"])
-        .run_tests()
+    let boundaries = Boundaries::with_components()?;
+    let programs = boundaries.build()?;
+    boundaries
+        .run_all(
+            &programs,
+            &[
+                (("host-native", "lib"), &["component::"]),
+                (("host-native", "substrate"), &[]),
+                (("guest-tests", "suite"), &["--skip", "::gpu"]),
+                (("cli", "bin"), &[]),
+                (("cli", "command"), &[]),
+                (("cli", "guests"), &[]),
+                (("cli", "via_component"), &[]),
+            ],
+        )
         .map(Some)
 }
 

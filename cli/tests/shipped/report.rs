@@ -77,7 +77,7 @@ pub(crate) fn count(report: &Value, key: &str) -> Result<u64, String> {
 }
 
 /// A number of the report.
-pub(super) fn number(report: &Value, key: &str) -> Result<f64, String> {
+pub(crate) fn number(report: &Value, key: &str) -> Result<f64, String> {
     get(report, key)?.as_f64().ok_or_else(|| format!("{key} is not a number"))
 }
 
