@@ -45,21 +45,19 @@ fn rows<'a>(page: &'a str, header: &str) -> Vec<Vec<&'a str>> {
     rows
 }
 
-/// Manifests of the repository, built folders left out.
+/// Manifests of the repository, without what is hidden, built, installed, or shared from outside.
 fn manifests(folder: &Path, found: &mut Vec<PathBuf>) {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) => panic!("{}: {error}", folder.display()),
     };
     for entry in entries.filter_map(Result::ok) {
-        let (path, name) = (entry.path(), entry.file_name());
+        let (path, name) = (entry.path(), entry.file_name().into_string().unwrap_or_default());
+        let left_out =
+            name.starts_with('.') || ["target", "node_modules", "shared"].contains(&&*name);
         if name == "Cargo.toml" {
             found.push(path);
-        } else if path.is_dir()
-            && !["target", "node_modules", "shared", ".git"]
-                .iter()
-                .any(|left_out| name == *left_out)
-        {
+        } else if path.is_dir() && !left_out {
             manifests(&path, found);
         }
     }
