@@ -39,7 +39,7 @@ Examples:
     strandline replay traces/bert_train.csv.gz --streams 8 --in-flight 64 --allow-wait
   The same on a GPU (built with --features wgpu), whichever `strandline info` calls NVIDIA:
     strandline replay traces/bert_train.csv.gz --provider wgpu --adapter nvidia
-  Why did this run out of memory, and would it here?
+  Why was this recorded run out of memory, and would it fit here?
     strandline replay snapshot.pickle
   How many requests of a serving log fit into 16 GiB, and who has to wait?
     strandline replay traces/azure_llm_code_2023.csv.gz --capacity 16GiB
@@ -64,9 +64,9 @@ Examples:
 A guest is a WebAssembly component of the world `guest` in wit/. What it says goes to standard output, with control \
 characters but line feed and tab spelled out.
 
-It is compiled in a process of its own, which ends with --timeout or --compile-memory. What would take the compiler too long or \
-too much is refused before, by limits on its size, nesting, instances, functions, code, loops and more; what refuses it names \
-the limit, which --compile-limit changes: --compile-limit function_bytes=1000000.
+A process of its own compiles it, and is ended when --timeout or --compile-memory is used up. A guest that would take the compiler \
+too long, or too much memory, is refused before that, by limits on its size, nesting, instances, functions, code, loops and more. \
+The refusal names the limit, and --compile-limit changes it: --compile-limit function_bytes=1000000.
 
 Exit status: 0 it ended well; 1 it failed, trapped, or ran out of time or of memory to compile it; 2 it is not a guest, is too \
 large to compile, or this strandline was built without the feature `component`.";
@@ -108,7 +108,7 @@ pub(crate) enum Command {
     Plan(crate::plan::PlanArgs),
     /// Show the providers of memory that are available here, and their properties
     Info(InfoArgs),
-    /// Load a model's tensors into a pool through the kernel's I/O ring, verify them, and compare with plain reads
+    /// Load a model's tensors into a pool through event loops, verify every byte, and compare with plain reads
     #[command(after_help = LOAD_EXAMPLES)]
     Load(LoadArgs),
     /// Convert a trace to another format
@@ -145,7 +145,7 @@ pub(crate) struct TraceArgs {
     /// gzip, told by content
     #[arg(value_name = "TRACE")]
     pub(crate) path: PathBuf,
-    /// Pass over what a trace cut from a longer run may show (frees of unknown blocks and the like), and count it
+    /// Skip and count the faults of a trace that was cut from a longer run, such as frees of unknown blocks
     #[arg(long)]
     pub(crate) lenient: bool,
     /// The device of a PyTorch snapshot, or all [default: the busiest of those that refused a request, else the busiest]
@@ -181,7 +181,7 @@ impl core::str::FromStr for DeviceArg {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Serving logs, played as a paged KV cache")]
 pub(crate) struct ServingArgs {
-    /// Tokens of a block
+    /// Tokens in a block of the KV cache
     #[arg(long, value_name = "N", default_value_t = ServingOptions::default().tokens_per_block)]
     tokens_per_block: u32,
     /// Bytes of a token's keys and values
@@ -193,7 +193,7 @@ pub(crate) struct ServingArgs {
     /// Tokens that a request writes in a second
     #[arg(long, value_name = "N", default_value_t = ServingOptions::default().decode_tokens_per_s)]
     decode_tokens_per_s: u32,
-    /// Requests served at once
+    /// The most requests served at once
     #[arg(long, value_name = "N", default_value_t = ServingOptions::default().max_batch)]
     max_batch: u32,
     /// Tokens of the prompt that one of the log's hash_ids stands for [default: 512 or 16, whichever explains the first request]
@@ -260,14 +260,14 @@ pub(crate) struct StreamArgs {
     /// Spread a trace of one stream over N, 16 allocations in a row to each; the report says that they are synthesized
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
     streams: Option<u32>,
-    /// Completion trails submission by N operations on each stream
+    /// Complete each operation N operations after its submission, on each stream
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=1 << 24))]
     in_flight: u64,
-    /// A request may be answered with memory that its stream has to wait for
+    /// Let a request take memory that its stream has to wait for
     #[arg(long)]
     allow_wait: bool,
-    /// Skip the requests that the recorded allocator refused, as the recorded program had to; by default each is asked for again, with the
-    /// memory of the recorded device where the file tells it
+    /// Skip the requests that the recorded allocator refused, as the recorded program had to; by default the replay asks for each again,
+    /// within the memory of the recorded device where the file names it
     #[arg(long, help_heading = "Refused requests")]
     as_recorded: bool,
 }
@@ -307,7 +307,7 @@ pub(crate) struct MemoryArgs {
     /// Where slabs come from; on a GPU the tags are written and checked there, and the report has its completion latency
     #[arg(long, value_enum, default_value_t = ProviderKind::Mmap)]
     pub(crate) provider: ProviderKind,
-    /// The GPU: the first whose name contains this, upper or lower case [default: the fastest]
+    /// The GPU whose name contains this, in upper or lower case; of several the first [default: the fastest]
     #[arg(long, value_name = "NAME")]
     pub(crate) adapter: Option<String>,
 }
@@ -350,13 +350,13 @@ pub(crate) struct PoolArgs {
     /// Bytes of an ordinary slab [default: the capacity, or 32MiB]
     #[arg(long, value_name = "SIZE")]
     pub(crate) slab: Option<Bytes>,
-    /// The provider refuses slabs beyond this many bytes in all; given alone, the first of fit's configurations that plays is used
+    /// Take at most this many bytes from the provider; without other pool options, use the first of fit's configurations that fits
     #[arg(long, value_name = "SIZE")]
     pub(crate) capacity: Option<Bytes>,
     /// The most bytes that may be handed out at once, padding included
     #[arg(long, value_name = "SIZE")]
     pub(crate) budget: Option<Bytes>,
-    /// What merges with what when a block is freed; eager is there to be compared with
+    /// Which neighbours a freed block merges with; eager merging is there for comparison
     #[arg(long, value_enum)]
     pub(crate) policy: Option<PolicyArg>,
     /// A pool configuration file (TOML or JSON), as fit writes it
@@ -366,7 +366,7 @@ pub(crate) struct PoolArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PoolKind {
-    /// Picked by the trace
+    /// Chosen by the sizes in the trace
     Auto,
     /// Any size
     Tlsf,
@@ -425,25 +425,25 @@ pub(crate) struct RunArgs {
     /// The guest: a component
     #[arg(value_name = "GUEST.wasm")]
     pub(crate) path: PathBuf,
-    /// The memory of the device, lent through one pool
+    /// The device's memory, lent to the guest through one pool
     #[arg(long, value_name = "SIZE", default_value = "256MiB")]
     pub(crate) memory: Bytes,
-    /// The most of it that the guest may have at once [default: all]
+    /// The most device memory that the guest may hold at once [default: all of --memory]
     #[arg(long, value_name = "SIZE")]
     pub(crate) budget: Option<Bytes>,
-    /// How long compiling and running it may take, waits included, in seconds
+    /// How long compiling and running the guest may take, waits included, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
     pub(crate) timeout: f64,
-    /// The address space of the process that compiles it
+    /// The most address space that the process which compiles the guest may use
     #[arg(long, value_name = "SIZE", default_value = "4GiB")]
     pub(crate) compile_memory: Bytes,
-    /// Change a limit that is checked before it is compiled: what refuses a guest names its limit
+    /// Change a limit that is checked before the guest is compiled; a refusal names its limit
     #[arg(long, value_name = "NAME=N", value_parser = named_number)]
     pub(crate) compile_limit: Vec<(String, u64)>,
-    /// The most that is printed of what it says
+    /// Print at most this much of the guest's output
     #[arg(long, value_name = "SIZE", default_value = "1MiB")]
     pub(crate) output_limit: Bytes,
-    /// Passed on to the guest
+    /// Arguments for the guest
     #[arg(last = true)]
     pub(crate) arguments: Vec<String>,
 }
@@ -478,10 +478,10 @@ pub(crate) struct FitArgs {
     pub(crate) trace: TraceArgs,
     #[command(flatten)]
     pub(crate) streams: StreamArgs,
-    /// Of a serving log: find the capacity at which at most this share of the requests, 0 to 1, has to wait for memory
+    /// For a serving log: find the capacity at which at most this share of the requests, 0 to 1, waits for memory
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub(crate) at_most_queued: Option<f64>,
-    /// Answer within this time: the best found until then counts, and the report says what was not tried
+    /// Stop the search after this time with the best configuration so far; the report says how many were not tried
     #[arg(long = "for", value_name = "SECONDS", default_value_t = 60.0, value_parser = seconds)]
     pub(crate) limit: f64,
     #[command(flatten)]
@@ -493,7 +493,7 @@ pub(crate) struct FitArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct InfoArgs {
-    /// Show whether this kernel interface can be had [default: which one an event loop gets]
+    /// Show whether event loops can use this kernel interface [default: show the one that they use]
     #[arg(long, value_enum)]
     pub(crate) proactor: Option<ProactorArg>,
     /// Print one JSON object
@@ -506,7 +506,7 @@ pub(crate) struct LoadArgs {
     /// A file of tensors in the safetensors format
     #[arg(value_name = "FILE.safetensors")]
     pub(crate) path: PathBuf,
-    /// The kernel interface to load by [default: io_uring, and poll where that is refused]
+    /// The kernel interface to load through [default: io_uring; poll where io_uring is refused]
     #[arg(long, value_enum)]
     pub(crate) proactor: Option<ProactorArg>,
     /// Event loops that load side by side, each on a thread of its own [default: as many as processors, at most 4]
@@ -515,7 +515,7 @@ pub(crate) struct LoadArgs {
     /// The pool takes at most this many bytes from the system
     #[arg(long, value_name = "SIZE")]
     pub(crate) capacity: Option<Bytes>,
-    /// Ask the system to forget the file before each way of reading it, so that all of them read the disk
+    /// Ask the system to drop the file from its page cache before each measurement, so that each one reads the disk
     #[arg(long)]
     pub(crate) cold: bool,
     /// Print one JSON object
@@ -528,7 +528,7 @@ pub(crate) enum ProactorArg {
     /// The kernel's submission and completion rings
     #[value(name = "io_uring")]
     IoUring,
-    /// poll(2), and threads that read
+    /// poll(2), with threads that read files
     Poll,
 }
 
@@ -540,10 +540,10 @@ Examples:
 pub(crate) struct ConvertArgs {
     #[command(flatten)]
     pub(crate) trace: TraceArgs,
-    /// The file to write; packed if its name ends in .gz
+    /// The file to write; compressed with gzip if its name ends in .gz
     #[arg(value_name = "OUT")]
     pub(crate) out: PathBuf,
-    /// The format to write; rmm is read by RMM's own tools, compact loses nothing
+    /// The format to write: compact keeps everything, rmm is for RMM's own tools
     #[arg(long, value_enum, default_value_t = WriteKind::Compact)]
     pub(crate) to: WriteKind,
 }

@@ -33,6 +33,9 @@
 //!   inspect       what people, pictures and tracers see
 //! ```
 //!
+//! The [`glossary`] has every word, and what PyTorch, RMM, wgpu and wasmtime call the same thing. The model is that of IREE's
+//! allocation pools and async frontier substrate (iree-org/iree, pull request 24236).
+//!
 //! # A pool at work
 //!
 //! ```
@@ -115,6 +118,9 @@ pub mod axis;
 pub mod death;
 pub mod failure;
 pub mod frontier;
+#[cfg(doc)]
+#[doc = include_str!("../../docs/glossary.md")]
+pub mod glossary {}
 pub(crate) mod index;
 pub mod inspect;
 pub mod notification;
