@@ -450,14 +450,14 @@ pub(crate) struct RunArgs {
 
 /// A name and a number with `=` between.
 fn named_number(text: &str) -> Result<(String, u64), String> {
-    let (name, number) = text.split_once('=').ok_or("NAME=N is expected")?;
+    let (name, number) = text.split_once('=').ok_or("expected NAME=N, such as loops=128")?;
     let number = number.parse().map_err(|error| format!("{number:?}: {error}"))?;
     Ok((name.to_owned(), number))
 }
 
 /// A time that is not negative and that a clock can hold.
 fn seconds(text: &str) -> Result<f64, String> {
-    let seconds: f64 = text.parse().map_err(|_| "a number of seconds is expected".to_owned())?;
+    let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds, such as 60".to_owned())?;
     match Duration::try_from_secs_f64(seconds) {
         Ok(_) => Ok(seconds),
         Err(error) => Err(error.to_string()),
@@ -468,7 +468,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 fn share(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
-        _ => Err("a share from 0 to 1 is expected, as 0.05".to_owned()),
+        _ => Err("expected a share from 0 to 1, such as 0.05".to_owned()),
     }
 }
 

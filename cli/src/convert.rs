@@ -13,7 +13,7 @@ use strandline_replay::session::{SessionError, TraceFile};
 
 pub(crate) fn run(args: &ConvertArgs) -> Result<Ending, Error> {
     if args.trace.all_devices() {
-        return Err("convert takes one device: say which one, as in --device 0".into());
+        return Err("convert handles one device; choose it, for instance with --device 0".into());
     }
     let trace = TraceFile::new(&args.trace.path, args.trace.read_options(None));
     let mut reader = trace.open()?;

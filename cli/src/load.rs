@@ -326,7 +326,7 @@ impl Report<'_> {
             format!(", {} of it in huge pages", Bytes(pages.huge_bytes))
         });
         let verdict = match &self.wrong {
-            None => "ok         every byte is as a plain read gives it\n".to_owned(),
+            None => "ok         every byte equals that of a plain read\n".to_owned(),
             Some(Wrong { tensor, offset }) => {
                 format!(
                     "FAILED     tensor {} differs from a plain read at byte {offset}\n",

@@ -94,6 +94,6 @@ fn usage(error: &clap::Error) -> ExitCode {
 fn small_pages() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
-        log::debug!("huge pages stay as the system has them: {error}");
+        log::debug!("cannot turn transparent huge pages off for this process: {error}");
     }
 }

@@ -86,7 +86,7 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Ending, Error> {
     let named =
         |error: &dyn core::fmt::Display| -> Error { format!("{}: {error}", path.display()).into() };
     if args.trace.all_devices() {
-        return Err("plan takes one device: say which one, as in --device 0".into());
+        return Err("plan handles one device; choose it, for instance with --device 0".into());
     }
     if !(args.seconds >= 0.0 && args.seconds <= 1e9) {
         return Err("--for is a number of seconds from 0 to 1e9".into());
@@ -133,7 +133,7 @@ fn read(args: &PlanArgs) -> Result<Rows, Error> {
         read.map_err(|error| format!("{}: {error}", path.display()))?;
         let mut rows = csv::read(&text).map_err(|error| format!("{}, {error}", path.display()))?;
         if rows.lifetimes.is_empty() {
-            return Err(format!("{}: no block to place", path.display()).into());
+            return Err(format!("{}: the problem has no blocks", path.display()).into());
         }
         if let Some(alignment) = args.alignment {
             rows.lifetimes.iter_mut().for_each(|block| block.alignment = alignment.get());
@@ -192,9 +192,9 @@ fn search(args: &PlanArgs, lifetimes: &[Lifetime], start: Instant) -> Result<Pla
             .collect();
         let ended = |worker: std::io::Result<std::thread::ScopedJoinHandle<'_, _>>| match worker {
             Ok(worker) => {
-                worker.join().unwrap_or_else(|_| Err("a planner's worker failed".to_owned()))
+                worker.join().unwrap_or_else(|_| Err("a planning thread panicked".to_owned()))
             }
-            Err(error) => Err(format!("a planner's worker could not start: {error}")),
+            Err(error) => Err(format!("cannot start a planning thread: {error}")),
         };
         started.into_iter().map(ended).collect()
     });
@@ -276,7 +276,7 @@ fn report(args: &PlanArgs, rows: &Rows, plan: &Plan, start: Instant) -> Result<E
         let optimal = if plan.optimal { ", which is optimal" } else { "" };
         let verdict = match args.capacity {
             Some(capacity) if fits => format!("ok         it fits into {capacity}\n"),
-            Some(capacity) => format!("FAILED     no plan was found that fits into {capacity}\n"),
+            Some(capacity) => format!("FAILED     found no plan that fits into {capacity}\n"),
             None => String::new(),
         };
         let text = format!(

@@ -18,7 +18,7 @@ pub(crate) fn backing(args: &MemoryArgs, capacity: Option<u64>) -> Result<Backin
         (ProviderKind::Wgpu, adapter) => gpu::backing(adapter.as_deref(), capacity),
         (ProviderKind::Mmap, None) => Ok(Backing::mmap(capacity)?),
         (ProviderKind::Mmap, Some(_)) => {
-            Err("--adapter chooses a GPU: it goes with --provider wgpu".into())
+            Err("--adapter needs --provider wgpu".into())
         }
     }
 }

@@ -55,7 +55,7 @@ fn compiler(args: &RunArgs, timeout: Duration) -> Result<CompileProcess, Error> 
     for (name, value) in &args.compile_limit {
         if !process.limits.set(name, *value) {
             let names = CompileLimits::NAMES.join(", ");
-            return Err(format!("--compile-limit {name}: there are {names}").into());
+            return Err(format!("no compile limit is named {name}; the limits are {names}").into());
         }
     }
     Ok(process)
@@ -136,7 +136,7 @@ fn print(said: &str, most: u64, time: Duration) -> Result<Ending, Error> {
             Ok(Ending::Satisfied)
         }
         None => {
-            let why = format!("nobody reads what the guest says: given up after {time:?}");
+            let why = format!("could not write the guest's output within {time:?}: its reader does not read");
             output::complain(&why.into());
             Ok(Ending::Unsatisfied)
         }
