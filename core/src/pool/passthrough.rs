@@ -344,8 +344,14 @@ impl PassthroughPool {
         self.revive_waiting(state, block, request)
     }
 
-    /// What to do about a request.
-    fn search(&self, bytes: u64, request: &Request<'_>, first: bool, moved: &mut bool) -> Next {
+    /// What to do about a request. `first`: it was not looked for before.
+    fn search(
+        &self,
+        bytes: u64,
+        request: &Request<'_>,
+        (first, may_grow): (bool, bool),
+        moved: &mut bool,
+    ) -> Next {
         let state = &mut *self.state.lock();
         self.sort_inbox(state);
         if !self.allows(state, bytes) {
@@ -367,11 +373,9 @@ impl PassthroughPool {
             return Next::Answer(found);
         }
         let full = state.held >= self.config.max_slabs;
-        if !request.may_grow || full {
-            return Next::Refuse {
-                growth_required: state.lacks(bytes),
-                full: request.may_grow && full,
-            };
+        if !may_grow || full {
+            let growth_required = state.lacks(bytes);
+            return Next::Refuse { growth_required, full: may_grow && full };
         }
         state.held += 1;
         state.promised += bytes;
@@ -563,10 +567,11 @@ impl Pool for PassthroughPool {
         let gauges = &self.gauges;
         let mut first = true;
         let mut may_make_room = true;
+        let mut may_grow = request.may_grow;
         loop {
             let observed = self.notification.observe();
             let mut moved = false;
-            let next = self.search(bytes, request, first, &mut moved);
+            let next = self.search(bytes, request, (first, may_grow), &mut moved);
             first = false;
             if moved {
                 self.notification.signal_if_observed();
@@ -583,9 +588,8 @@ impl Pool for PassthroughPool {
                         let origin = Origin::Fresh;
                         return Ok(self.reserved(Acquire::Ready { reservation, origin }));
                     }
-                    bump(&gauges.exhausted);
-                    let growth_required = self.state.lock().lacks(bytes);
-                    return Ok(Acquire::Exhausted { observed, growth_required });
+                    // What was released and reached in the meantime may do; and this requester was told of it with the others.
+                    may_grow = false;
                 }
                 Next::Refuse { full: true, .. } if may_make_room => {
                     may_make_room = false;

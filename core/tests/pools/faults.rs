@@ -5,17 +5,18 @@ use crate::support::generate::op;
 use crate::support::laws::Laws;
 use crate::support::program::{Op, run};
 use crate::support::scaled;
-use crate::support::subject::{Kind, Made, Subject};
+use crate::support::subject::{Config, Kind, Made, Subject};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use strandline_core::inspect::BlockView;
 use strandline_core::notification::Notification;
 use strandline_core::pool::{
-    MAX_DEATH_AXES, Origin, PoolError, PoolId, PoolProperties, ReleaseError, Request, ReuseProof,
+    MAX_DEATH_AXES, Origin, PoolError, PoolHost, PoolId, PoolProperties, ReleaseError, Request,
+    ReuseProof,
 };
-use strandline_core::slab::Trim;
+use strandline_core::slab::{Elastic, Grant, SlabError, SlabProperties, SlabStats, Trim};
 use strandline_core::{
-    Acquire, Axis, Death, Frontier, Merge, Pool, PoolStats, Reservation, SlabId,
+    Acquire, Axis, Death, Frontier, Merge, Pool, PoolStats, Reservation, SlabId, SlabProvider,
 };
 
 /// What is wrong with a pool.
@@ -326,6 +327,82 @@ fn wrong_growth_and_peaks() {
     for kind in [Kind::Tlsf, Kind::FixedBlock] {
         found(kind, Fault::WrongGrowth, laws, "growth_required");
         found(kind, Fault::PeakTooHigh, Laws { peaks: true, ..Laws::NONE }, "reserved at most");
+    }
+}
+
+/// A provider that says its granules are twice as large as they are: a pool on it grows by more than is needed.
+#[derive(Debug)]
+struct Coarse(Arc<dyn SlabProvider>);
+
+impl SlabProvider for Coarse {
+    fn properties(&self) -> SlabProperties {
+        self.0.properties()
+    }
+
+    fn acquire(&self, size: u64) -> Result<Grant, SlabError> {
+        self.0.acquire(size)
+    }
+
+    fn release(&self, id: SlabId) -> Result<(), SlabError> {
+        self.0.release(id)
+    }
+
+    fn elastic(&self) -> Option<Elastic> {
+        let twice = |elastic: Elastic| Elastic { granule: 2 * elastic.granule, ..elastic };
+        self.0.elastic().map(twice)
+    }
+
+    fn reserve(&self, size: u64) -> Result<Grant, SlabError> {
+        self.0.reserve(size)
+    }
+
+    fn commit(&self, id: SlabId, offset: u64, len: u64) -> Result<bool, SlabError> {
+        self.0.commit(id, offset, len)
+    }
+
+    fn decommit(&self, id: SlabId, offset: u64, len: u64) -> Result<(), SlabError> {
+        self.0.decommit(id, offset, len)
+    }
+
+    fn stats(&self) -> SlabStats {
+        self.0.stats()
+    }
+}
+
+/// What the oracle says of pools of a kind that are made by `make`, the first that it finds wrong.
+fn greedy(kind: Kind, make: impl Fn(&Subject, PoolHost) -> Made) -> String {
+    for seed in 1..100 {
+        let mut dice = Dice::new(seed);
+        let mut subject = Subject::draw(kind, 64, &mut dice);
+        subject.laws = Laws { minimal_growth: true, ..Laws::NONE };
+        let program: Vec<Op> = (0..300).map(|_| op(&mut dice, subject.largest())).collect();
+        let right = run(&subject, &program, |host| subject.make(host));
+        assert_eq!(right, Ok(()), "seed {seed}");
+        if let Err(what) = run(&subject, &program, |host| make(&subject, host)) {
+            return what;
+        }
+    }
+    panic!("growth beyond the need of {kind:?} was not found")
+}
+
+#[test]
+fn growth_beyond_the_need() {
+    let what = greedy(Kind::Tlsf, |subject, mut host| {
+        host.provider = Arc::new(Coarse(host.provider));
+        subject.make(host)
+    });
+    assert!(what.contains("committed, where"), "{what}");
+    for kind in [Kind::FixedBlock, Kind::Arena] {
+        let what = greedy(kind, |subject, host| {
+            let mut more = *subject;
+            match &mut more.config {
+                Config::FixedBlock(config) => config.growth.slab_size *= 2,
+                Config::Arena(config) => config.generation_size *= 2,
+                Config::Tlsf(_) | Config::Passthrough(_) => {}
+            }
+            more.make(host)
+        });
+        assert!(what.contains("are enough"), "{what}");
     }
 }
 

@@ -40,6 +40,9 @@ pub(crate) struct Laws {
     pub(crate) complete_wait: bool,
     /// `growth_required` says whether everything released would be enough.
     pub(crate) growth_required: bool,
+    /// Growth takes no more than is needed: into an elastic slab the least that any place lacks, elsewhere an ordinary slab
+    /// or one of the request's size.
+    pub(crate) minimal_growth: bool,
     /// Peaks are of what was.
     pub(crate) peaks: bool,
     /// The pool shows no byte to wait for more than it does.
@@ -55,6 +58,7 @@ impl Laws {
         complete: true,
         complete_wait: true,
         growth_required: true,
+        minimal_growth: true,
         peaks: true,
         exact_deaths: true,
         wakes: true,
@@ -66,6 +70,7 @@ impl Laws {
         complete: false,
         complete_wait: false,
         growth_required: false,
+        minimal_growth: false,
         peaks: false,
         exact_deaths: false,
         wakes: false,
@@ -84,6 +89,7 @@ impl Laws {
                 "complete" => laws.complete = true,
                 "complete_wait" => laws.complete_wait = true,
                 "growth_required" => laws.growth_required = true,
+                "minimal_growth" => laws.minimal_growth = true,
                 "peaks" => laws.peaks = true,
                 "exact_deaths" => laws.exact_deaths = true,
                 "wakes" => laws.wakes = true,
@@ -100,8 +106,8 @@ impl Laws {
 
     /// Of the TLSF pool with eager merging, which joins deaths of neighbours and is there to be compared with.
     pub(crate) fn tlsf_eager() -> Self {
-        let Self { growth_required, peaks, labels, .. } = Self::tlsf();
-        Self { growth_required, peaks, labels, ..Self::NONE }
+        let Self { growth_required, minimal_growth, peaks, labels, .. } = Self::tlsf();
+        Self { growth_required, minimal_growth, peaks, labels, ..Self::NONE }
     }
 
     /// Of the fixed-block pool.

@@ -17,6 +17,8 @@
 //!
 //! Cost: a step is linear in the segments of a slab, which are merged whenever they are looked through.
 
+mod growth;
+
 use super::laws::{Laws, Unit};
 use std::fmt;
 use strandline_core::inspect::{BlockState, BlockView};

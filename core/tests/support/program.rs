@@ -379,7 +379,7 @@ impl Machine {
         ensure!(answers.len() == count, "{} answers to {count} requests", answers.len());
         let moved = self.provider.take_moved();
         let granted = moved.iter().any(Moved::is_grant);
-        self.moved(&moved)?;
+        self.moved(&moved, None)?;
         for answer in answers {
             let call = Call { before: None, granted, ..call };
             self.answered(ask, &frontier, answer, call)?;
@@ -425,7 +425,7 @@ impl Machine {
                 self.nothing_else("grew", need, frontier.as_ref(), true)?;
             }
         }
-        self.moved(&moved)?;
+        self.moved(&moved, call.alone.then_some(need))?;
         let nothing = Frontier::new();
         let (reservation, handed) = match &answer {
             Ok(Acquire::Ready { reservation, origin }) => (reservation, Handed::Ready(*origin)),
@@ -507,6 +507,11 @@ impl Machine {
         }
     }
 
+    /// Nobody was told anything since this observation: whoever was refused with it does not look again in vain.
+    fn is_current(&self, observed: Observation) -> bool {
+        !self.pool.notification().changed_since(observed)
+    }
+
     /// Nothing was handed out: rightly, and without a trace?
     fn refused(
         &mut self,
@@ -524,15 +529,17 @@ impl Machine {
         }
         let properties = self.pool.properties();
         match answer {
-            Ok(Acquire::OverBudget { .. }) => {
+            Ok(Acquire::OverBudget { observed }) => {
+                // What others of a batch find out later is told to those that were refused before.
+                let current = !call.alone || self.is_current(observed);
+                ensure!(current, "the search itself spoilt the observation");
                 let (budget, reserved) = (self.subject.budget(), self.pool.stats().reserved_bytes);
                 let over = reserved.saturating_add(need.footprint) > budget;
                 ensure!(over, "{reserved} and {need:?} are not over a budget of {budget}");
             }
             Ok(Acquire::Exhausted { observed, growth_required }) => {
-                let notification = self.pool.notification();
-                let stale = notification.changed_since(observed);
-                ensure!(!stale || request.may_grow, "the search itself spoilt the observation");
+                let current = !call.alone || self.is_current(observed);
+                ensure!(current, "the search itself spoilt the observation");
                 if call.alone || !call.granted {
                     self.nothing_else("exhausted", need, request.frontier, false)?;
                     if request.may_wait {
@@ -677,9 +684,13 @@ impl Machine {
         Ok(())
     }
 
-    /// Slabs came and went.
-    fn moved(&mut self, moved: &[Moved]) -> Verdict {
+    /// Slabs came and went; what came was for one request, if `need` is given.
+    fn moved(&mut self, moved: &[Moved], need: Option<Need>) -> Verdict {
+        let need = need.filter(|_| self.laws.minimal_growth);
         for moved in moved {
+            if let Some(need) = need {
+                self.no_more_than_needed(moved, need)?;
+            }
             match *moved {
                 Moved::Out(id, size) => self.oracle.add_slab(id, size),
                 Moved::Back(id) => self.oracle.return_slab(id, &*self.dial)?,
@@ -702,10 +713,38 @@ impl Machine {
         Ok(())
     }
 
+    /// What the provider granted for a request is no more than it needs.
+    fn no_more_than_needed(&mut self, moved: &Moved, need: Need) -> Verdict {
+        let properties = self.provider.properties();
+        match *moved {
+            Moved::Out(id, size) => {
+                let most =
+                    self.subject.largest_growth(need.footprint).min(properties.max_slab_size);
+                let most = most.next_multiple_of(properties.granularity);
+                ensure!(size <= most, "{id:?} of {size} bytes, where {most} are enough: {need:?}");
+            }
+            Moved::Committed(id, start, end) => {
+                let (Some(elastic), Unit::Range { granule }) = (self.subject.elastic, self.unit)
+                else {
+                    return Err(format!("{id:?} is not elastic"));
+                };
+                let need = Need { alignment: need.alignment.max(granule), ..need };
+                let step = elastic.granule.max(granule);
+                let least = self.oracle.least_growth(need, step, &*self.dial);
+                ensure!(
+                    least == Some(end - start),
+                    "{id:?} {start}..{end} committed, where {least:?} bytes are enough: {need:?}"
+                );
+            }
+            Moved::Back(_) | Moved::Reserved(..) | Moved::Decommitted(..) => {}
+        }
+        Ok(())
+    }
+
     /// What holds after every operation.
     fn check(&mut self) -> Verdict {
         let moved = self.provider.take_moved();
-        self.moved(&moved)?;
+        self.moved(&moved, None)?;
         if self.looks {
             self.look()?;
         }

@@ -202,6 +202,17 @@ impl Subject {
         }
     }
 
+    /// The largest slab to ask a provider for, when a request comes to so many bytes: before it is rounded up to what the
+    /// provider grants.
+    pub(crate) fn largest_growth(&self, footprint: u64) -> u64 {
+        match self.config {
+            Config::Tlsf(config) => config.growth.slab_size.max(footprint),
+            Config::FixedBlock(config) => config.growth.slab_size.max(footprint),
+            Config::Arena(config) => config.generation_size,
+            Config::Passthrough(_) => footprint,
+        }
+    }
+
     /// Who may wait is given what lies tightest, ready or not: a wait then says nothing of what is ready.
     pub(crate) const fn packs(&self) -> bool {
         matches!(self.config, Config::Tlsf(config) if matches!(config.waiting, Waiting::ToPack))

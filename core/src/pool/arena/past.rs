@@ -14,15 +14,17 @@
 //! joining neighbours would give more axes than a frontier holds, or make bytes of a known death unknown.
 //!
 //! # Cost
-//! A byte's run is found by a binary search; the rest is linear in the runs that are asked about.
+//! A byte's run is found by a binary search; the rest is linear in the runs that are asked about. The end of a batch also moves
+//! the runs behind it, if it leaves more or fewer than there were.
 
 use crate::pool::gauges::Kind;
 use crate::pool::inbox::{to_wait_for, unreached};
 use crate::{Death, Entry, Frontier, FrontierRef, Merge};
 use alloc::vec::Vec;
 
-/// Runs of a generation, above which neighbours are joined.
-const MOST_RUNS: usize = 256;
+/// Runs of a generation, above which neighbours are joined: some hundred KiB of them. A batch that comes to its end, and a poll,
+/// may have to look at all.
+const MOST_RUNS: usize = 4096;
 
 /// What bytes wait for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,16 +181,33 @@ impl Past {
 
     /// A batch is over: each of its parts, in order of their starts, leaves its death on its bytes.
     pub(super) fn succeed(&mut self, parts: impl Iterator<Item = (u64, u64, Fate)>) {
+        let mut parts = parts.peekable();
+        let Some(&(mut at, ..)) = parts.peek() else { return };
         let mut runs = core::mem::take(&mut self.spare);
-        let mut at = 0;
+        let touched = self.runs.partition_point(|run| run.end < at);
+        // The run before the first part ends there, and may be one with it.
+        if let Some(before) = self.runs.get(touched).filter(|_| at > 0) {
+            push(&mut runs, at, before.fate.clone());
+        }
         for (start, end, fate) in parts {
             self.copy(at, start, &mut runs);
             push(&mut runs, end, fate);
             at = end;
         }
-        self.copy(at, self.runs.last().map_or(0, |run| run.end), &mut runs);
-        self.spare = core::mem::replace(&mut self.runs, runs);
-        self.spare.clear();
+        // What is left of the run at the end begins where the last part ends, or is one with it.
+        let behind = self.runs.partition_point(|run| run.end <= at);
+        if self.runs.get(behind).is_some_and(|next| is_of(&runs, &next.fate)) {
+            runs.pop();
+        }
+        if touched == 0 && self.runs.len() - behind <= runs.len() {
+            // What is behind is the lesser part to move.
+            runs.extend(self.runs.drain(behind..));
+            core::mem::swap(&mut self.runs, &mut runs);
+            runs.clear();
+        } else {
+            self.runs.splice(touched..behind, runs.drain(..));
+        }
+        self.spare = runs;
     }
 
     /// [`succeed`](Self::succeed) of one part, should a run be just its bytes: in place. `false`: not done.
@@ -293,6 +312,11 @@ impl Past {
     pub(super) fn is_clean(&self) -> bool {
         self.runs.iter().all(|run| matches!(run.fate, Fate::Fresh | Fate::Over))
     }
+}
+
+/// Whether a list of runs ends with one of this fate.
+fn is_of(runs: &[Run], fate: &Fate) -> bool {
+    runs.last().is_some_and(|last| last.fate == *fate)
 }
 
 /// Lengthens a list of runs up to `end`.
