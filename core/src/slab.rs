@@ -433,6 +433,12 @@ pub trait SlabProvider: fmt::Debug + Send + Sync {
         Err(SlabError::UnknownSlab(id))
     }
 
+    /// Bytes that it would grant yet, if its capacity is limited and it keeps count. A pool then does not break up an empty slab
+    /// for a block where that would leave no room for another like it.
+    fn room(&self) -> Option<u64> {
+        None
+    }
+
     /// Touches `len` bytes from `offset` so that first use does not fault. A provider that has nothing
     /// to do does nothing.
     ///

@@ -416,6 +416,11 @@ impl SlabProvider for MmapSlabProvider {
         Ok(())
     }
 
+    fn room(&self) -> Option<u64> {
+        let capacity = self.capacity();
+        (capacity != u64::MAX).then(|| capacity.saturating_sub(self.account.mapped()))
+    }
+
     fn elastic(&self) -> Option<Elastic> {
         Some(Elastic { granule: self.granule(), reserve: self.elastic? })
     }

@@ -1,6 +1,6 @@
 //! Problems as minimalloc writes them: `id,lower,upper,size`, with `alignment` where blocks have one; plans add `offset`.
 //!
-//! Columns come in any order. `start` is `lower`; `end`, as minimalloc has it, is the *last* time of use, one before `upper`. Other
+//! Columns come in any order. `start` and `begin` are `lower`; `end`, as minimalloc has it, is the *last* time of use, one before `upper`. Other
 //! columns are passed over (`gaps`: the block counts as in use throughout, which is sound and may need more). An `offset` column of the
 //! input is replaced.
 //!
@@ -57,7 +57,7 @@ pub fn read(text: &str) -> Result<Rows, CsvError> {
         find(wanted).ok_or_else(|| CsvError { line: 1, what: what() })
     };
     let id = need(&["id", "buffer", "buffer_id"])?;
-    let (lower, size) = (need(&["lower", "start"])?, need(&["size"])?);
+    let (lower, size) = (need(&["lower", "start", "begin"])?, need(&["size"])?);
     let upper = need(&["upper", "end"])?;
     let inclusive = u64::from(names[upper] == "end");
     let alignment = find(&["alignment"]);

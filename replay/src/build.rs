@@ -14,7 +14,8 @@ use crate::memory::Tags;
 use crate::pools::{Member, Pools};
 use crate::streams::Listener;
 use core::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use numbers::Numbers;
+use std::sync::Arc;
 use strandline_core::offset::fixed_block::MAX_BLOCKS;
 use strandline_core::offset::tlsf::{self, Placement};
 use strandline_core::pool::PoolHost;
@@ -25,16 +26,14 @@ use strandline_core::pool::growth::Growth;
 use strandline_core::pool::passthrough::{PassthroughPool, PassthroughPoolConfig};
 use strandline_core::pool::tlsf::{Coalescing, TlsfPool, TlsfPoolConfig, Waiting};
 use strandline_core::pool_set::PoolSetError;
-use strandline_core::slab::extents::Extents;
 use strandline_core::slab::retain::Retention;
-use strandline_core::slab::{
-    BufferUsage, Elastic, MemoryType, SlabProperties, SlabStats, SlabTable, Trim,
-};
+use strandline_core::slab::{SlabProperties, SlabStats, Trim};
 use strandline_core::{Axis, Epoch};
-use strandline_core::{Grant, Pool, PoolError, Progress, Slab, SlabError, SlabId, SlabProvider};
+use strandline_core::{Grant, Pool, PoolError, Progress, SlabError, SlabId, SlabProvider};
 
 #[cfg(feature = "native")]
 mod mmap;
+mod numbers;
 #[cfg(feature = "native")]
 pub use mmap::RESIDENT;
 
@@ -130,6 +129,36 @@ pub struct Backing {
     pub memory: Option<Arc<dyn Tags>>,
     /// Who makes the pools.
     pub maker: Arc<dyn Maker>,
+    /// Who knows what of the provider's elastic slabs has memory. Without, what pools miss there is not looked for.
+    pub committed: Option<Arc<dyn Committed>>,
+}
+
+/// Knows what of elastic slabs has memory.
+pub trait Committed: fmt::Debug + Send + Sync {
+    /// Bytes of addresses of an elastic slab. `None` of any other slab.
+    fn addresses(&self, slab: SlabId) -> Option<u64>;
+
+    /// What changed since the last call, in order. Nothing is kept before the first.
+    fn changes(&self) -> Vec<Change>;
+
+    /// Bytes that it would grant yet.
+    fn room(&self) -> u64;
+
+    /// Memory comes and goes in multiples of so many bytes.
+    fn step(&self) -> u64;
+}
+
+/// Memory was put into an elastic slab, or taken out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The slab.
+    pub slab: SlabId,
+    /// First byte.
+    pub start: u64,
+    /// The byte behind the last.
+    pub end: u64,
+    /// It was put in.
+    pub put: bool,
 }
 
 /// Makes pools: the core's own, or the same ones somewhere else.
@@ -207,7 +236,8 @@ impl Backing {
     #[must_use]
     pub fn numbers(capacity: Option<u64>) -> Self {
         let provider = Arc::new(Numbers::new(capacity.unwrap_or(u64::MAX)));
-        Self { provider, memory: None, maker: Arc::new(Native) }
+        let committed: Option<Arc<dyn Committed>> = Some(provider.clone());
+        Self { provider, memory: None, maker: Arc::new(Native), committed }
     }
 
     /// The same, with pools made by `maker`.
@@ -339,138 +369,6 @@ fn pool(
     }
 }
 
-/// Slabs without memory.
-#[derive(Debug)]
-struct Numbers {
-    capacity: u64,
-    state: Mutex<(SlabTable<Numbered>, SlabStats)>,
-}
-
-/// A slab's size, and what of it has memory if it is elastic.
-#[derive(Debug)]
-struct Numbered {
-    size: u64,
-    memory: Option<Extents>,
-}
-
-/// Pages of the machines that this runs on, and the least that a mapping can be.
-const PAGE: u64 = 4096;
-
-impl Numbers {
-    fn new(capacity: u64) -> Self {
-        let stats = SlabStats { identity: SlabStats::next_identity(), ..SlabStats::default() };
-        Self { capacity, state: Mutex::new((SlabTable::new(), stats)) }
-    }
-
-    /// As [`release`](SlabProvider::release); returns the bytes of its memory.
-    fn release_bytes(&self, id: SlabId) -> Result<u64, SlabError> {
-        let (slabs, stats) = &mut *self.lock();
-        let slab = slabs.remove(id).ok_or(SlabError::UnknownSlab(id))?;
-        let size = slab.memory.map_or(slab.size, |memory| memory.bytes());
-        stats.count_release(size);
-        Ok(size)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, (SlabTable<Numbered>, SlabStats)> {
-        // Nothing panics between two writes that belong together.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl SlabProvider for Numbers {
-    fn properties(&self) -> SlabProperties {
-        SlabProperties {
-            memory_type: MemoryType::OPTIMAL,
-            usage: BufferUsage::from_bits_truncate(u32::MAX),
-            alignment: PAGE,
-            granularity: PAGE,
-            max_slab_size: 1 << 62,
-        }
-    }
-
-    fn acquire(&self, size: u64) -> Result<Grant, SlabError> {
-        if size == 0 || size > 1 << 62 {
-            return Err(SlabError::InvalidSize { size });
-        }
-        let size = size.next_multiple_of(PAGE);
-        let (slabs, stats) = &mut *self.lock();
-        if stats.committed_bytes.checked_add(size).is_none_or(|sum| sum > self.capacity) {
-            stats.refusals += 1;
-            return Ok(Grant::NoCapacity);
-        }
-        let Ok(id) = slabs.insert(Numbered { size, memory: None }) else {
-            return Ok(Grant::NoCapacity);
-        };
-        stats.count_acquire(size);
-        Ok(Grant::Slab(Slab { id, size }))
-    }
-
-    fn release(&self, id: SlabId) -> Result<(), SlabError> {
-        self.release_bytes(id).map(drop)
-    }
-
-    /// Without a capacity: with one, a slab is all of it.
-    fn elastic(&self) -> Option<Elastic> {
-        (self.capacity == u64::MAX).then_some(Elastic { granule: PAGE, reserve: RESERVE })
-    }
-
-    fn reserve(&self, size: u64) -> Result<Grant, SlabError> {
-        if size == 0 || size > 1 << 62 {
-            return Err(SlabError::InvalidSize { size });
-        }
-        let size = size.next_multiple_of(PAGE);
-        let (slabs, stats) = &mut *self.lock();
-        let Ok(id) = slabs.insert(Numbered { size, memory: Some(Extents::new()) }) else {
-            return Ok(Grant::NoCapacity);
-        };
-        stats.count_acquire(0);
-        Ok(Grant::Slab(Slab { id, size }))
-    }
-
-    fn commit(&self, id: SlabId, offset: u64, len: u64) -> Result<bool, SlabError> {
-        let (slabs, stats) = &mut *self.lock();
-        if stats.committed_bytes.checked_add(len).is_none_or(|sum| sum > self.capacity) {
-            stats.refusals += 1;
-            return Ok(false);
-        }
-        let (memory, end) = range_of(slabs, id, offset, len)?;
-        if !memory.insert(offset, end) {
-            return Err(SlabError::InvalidRange);
-        }
-        stats.count_commit(len);
-        Ok(true)
-    }
-
-    fn decommit(&self, id: SlabId, offset: u64, len: u64) -> Result<(), SlabError> {
-        let (slabs, stats) = &mut *self.lock();
-        let (memory, end) = range_of(slabs, id, offset, len)?;
-        if !memory.remove(offset, end) {
-            return Err(SlabError::InvalidRange);
-        }
-        stats.count_decommit(len);
-        Ok(())
-    }
-
-    fn stats(&self) -> SlabStats {
-        self.lock().1
-    }
-}
-
-/// What of an elastic slab has memory, and the end of a range of whole pages of it.
-fn range_of(
-    slabs: &mut SlabTable<Numbered>,
-    id: SlabId,
-    offset: u64,
-    len: u64,
-) -> Result<(&mut Extents, u64), SlabError> {
-    let Numbered { size, memory } = slabs.get_mut(id).ok_or(SlabError::UnknownSlab(id))?;
-    let whole = offset.is_multiple_of(PAGE) && len.is_multiple_of(PAGE);
-    match (memory, offset.checked_add(len)) {
-        (Some(memory), Some(end)) if whole && end <= *size => Ok((memory, end)),
-        _ => Err(SlabError::InvalidRange),
-    }
-}
-
 /// A provider whose slabs are not elastic, whatever it can do: for pools that were told how large their slabs are.
 #[derive(Debug)]
 struct Rigid(Arc<dyn SlabProvider>);
@@ -486,6 +384,10 @@ impl SlabProvider for Rigid {
 
     fn release(&self, id: SlabId) -> Result<(), SlabError> {
         self.0.release(id)
+    }
+
+    fn room(&self) -> Option<u64> {
+        self.0.room()
     }
 
     fn prefault(&self, id: SlabId, offset: u64, len: u64) -> Result<(), SlabError> {

@@ -29,20 +29,19 @@
 //! O(log n) an event for n live blocks (the oracle's interval maps); the walk over all blocks that finds the largest hole at a peak is
 //! paid for by the events since the last one. Memory: the live set, and what is in flight.
 
+use crate::build::Committed;
 use crate::clock::Instant;
 use crate::format::MOST_REFUSED;
 use crate::memory::{DeviceReport, Tagged, Tags, Unchecked};
-use crate::oracle::{Demand, Oracle, Range, Slabs, Verdict};
+use crate::oracle::{Oracle, Range, Verdict};
 use crate::pools::Pools;
 use crate::series::{Sample, Timeline};
 use crate::streams::{Streams, Work};
 use crate::validate::{Step, What};
 use hdrhistogram::Histogram;
-use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use strandline_core::pool::PoolId;
 use strandline_core::pool_set::{Need, SetAcquire};
 use strandline_core::{
     Acquire, Death, Entry, Epoch, Frontier, FrontierRef, PoolStats, Request, Reservation,
@@ -51,11 +50,13 @@ use strandline_core::{
 mod failure;
 mod frame;
 mod history;
+mod missed;
 mod peaks;
 mod recorder;
 
 pub use failure::{Failure, Reason, Waited};
 use history::History;
+use missed::Asked;
 pub use peaks::{Free, Peak, Peaks};
 pub use recorder::{INSTANTS, Instants, MOST_BYTES, Recorder};
 
@@ -209,6 +210,8 @@ pub struct Engine {
     unsound: Option<Failure>,
     /// Slabs and their bytes when they were last looked at.
     slabs: [u64; 2],
+    /// Who knows what of elastic slabs has memory.
+    committed: Option<Arc<dyn Committed>>,
     memory: Option<Arc<dyn Tags>>,
     /// Who freed what, for frames; only if that was asked for.
     history: Option<History>,
@@ -248,6 +251,7 @@ impl Engine {
             stalls: 0,
             unsound: None,
             slabs: [0; 2],
+            committed: None,
             memory,
             history: None,
             start: Instant::now(),
@@ -258,6 +262,15 @@ impl Engine {
     #[must_use]
     pub fn remembering(mut self) -> Self {
         self.history = Some(History::default());
+        self
+    }
+
+    /// The same engine, which asks `committed` what of elastic slabs has memory. Without, what pools miss there is not looked for.
+    #[must_use]
+    pub fn asking(mut self, committed: Option<Arc<dyn Committed>>) -> Self {
+        self.committed = committed.filter(|_| !self.options.unchecked);
+        // From now on changes are kept.
+        let _ = self.committed.as_ref().map(|committed| committed.changes());
         self
     }
 
@@ -399,7 +412,8 @@ impl Engine {
             };
             if !self.options.unchecked {
                 // Once a request, however often it is asked.
-                missed |= self.note_missed(stream, step.size, pool, &answer, missed);
+                let asked = Asked { stream, size: step.size, may_grow };
+                missed |= self.note_missed(asked, pool, &answer, missed);
             }
             let reason = match answer {
                 Acquire::Ready { reservation, .. } => return Ok((reservation, None)),
@@ -428,54 +442,6 @@ impl Engine {
             };
             return Err(self.failure(step, reason));
         }
-    }
-
-    /// Looks, after an answer that is not simply memory at hand, whether there was a range that would have served, unless that is
-    /// known `already`; then brings the slabs up to date.
-    fn note_missed(
-        &mut self,
-        stream: u32,
-        size: u64,
-        pool: PoolId,
-        answer: &Acquire,
-        already: bool,
-    ) -> bool {
-        let Some(pool) = self.pools.set().get(pool).cloned() else { return already };
-        let stats = self.pools.stats();
-        let slabs = [stats.slabs, stats.committed_bytes];
-        let moved = slabs != self.slabs;
-        let kind = pool.properties().kind;
-        let in_question = match answer {
-            // Free ranges of an elastic slab may have no memory, which the oracle is not told of.
-            Acquire::Ready { .. } => {
-                moved && pool.provider().is_none_or(|provider| provider.elastic().is_none())
-            }
-            // That of a TLSF pool is chosen to keep memory compact, ready or not.
-            Acquire::AfterWait { .. } => kind != "tlsf",
-            Acquire::Exhausted { .. } => true,
-            Acquire::OverBudget { .. } => false,
-        };
-        // One that has a slab for each request keeps nothing to be searched.
-        let searched = kind != "passthrough";
-        let missed = in_question && searched && !already && {
-            let demand = Demand {
-                pool: pool.id(),
-                footprint: pool.footprint(size, 1),
-                granule: pool.properties().alignment.max(1),
-                whole_slabs: kind == "arena",
-            };
-            self.oracle.missed(&demand, self.streams.frontier(stream), self.streams.tracker())
-        };
-        if moved && searched {
-            let mut sizes = BTreeMap::new();
-            pool.inspect(&mut |block| {
-                let end: &mut u64 = sizes.entry(block.slab).or_default();
-                *end = (*end).max(block.offset + block.size);
-            });
-            self.oracle.slabs(&Slabs { pool: pool.id(), sizes });
-        }
-        self.slabs = slabs;
-        missed
     }
 
     /// What a reservation takes out of its pool.

@@ -205,9 +205,9 @@ impl<'a> TraceReader<'a> {
                 Parser::RmmDebug(Lines::with_current(input), rmm_debug::Log::new())
             }
             Detected::Compact(columns) => Parser::Compact(Lines::new(input), columns),
-            Detected::Lifetimes(columns) => {
+            Detected::Lifetimes(header) => {
                 streams.number(0, Place::Whole)?;
-                let (rows, cut) = Lifetimes::read(&mut Lines::new(input), &columns)?;
+                let (rows, cut) = Lifetimes::read(&mut Lines::new(input), &header)?;
                 notes.cut_last_line = cut;
                 Parser::Lifetimes(rows)
             }
@@ -440,7 +440,7 @@ enum Detected {
     RmmFirst(Columns<6>),
     RmmDebug,
     Compact(Columns<6>),
-    Lifetimes(Columns<4>),
+    Lifetimes(lifetimes::Header),
     Serving(Form),
 }
 
@@ -498,8 +498,8 @@ fn detect(input: &mut Input<'_>) -> Result<Detected, TraceError> {
             if let Some(columns) = Columns::find(line, &compact::COLUMNS) {
                 return Ok(Detected::Compact(columns));
             }
-            if let Some(columns) = Columns::find(line, &lifetimes::COLUMNS) {
-                return Ok(Detected::Lifetimes(columns));
+            if let Some(header) = lifetimes::Header::find(line) {
+                return Ok(Detected::Lifetimes(header));
             }
             if let Some(columns) = Columns::find(line, &requests::COLUMNS) {
                 return Ok(Detected::Serving(Form::Table(columns)));

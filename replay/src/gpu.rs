@@ -283,7 +283,8 @@ impl fmt::Debug for GpuTags {
 /// [`BuildError::Provider`]: there is no such adapter, or it cannot be used.
 pub fn backing(adapter: Option<&str>, capacity: Option<u64>) -> Result<Backing, BuildError> {
     let tags = Arc::new(GpuTags::open(adapter, capacity).map_err(BuildError::Provider)?);
-    Ok(Backing { provider: tags.provider.clone(), memory: Some(tags), maker: Arc::new(Native) })
+    let provider = tags.provider.clone();
+    Ok(Backing { provider, memory: Some(tags), maker: Arc::new(Native), committed: None })
 }
 
 /// The adapters of this machine.

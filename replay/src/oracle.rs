@@ -23,12 +23,13 @@
 //! are still waited for.
 
 use std::collections::{BTreeMap, HashMap};
+use strandline_core::pool::PoolId;
 use strandline_core::{Death, Frontier, FrontierRef, Progress, SlabId};
 
 pub mod fits;
 
 use fits::Fits;
-pub use fits::{Demand, Slabs};
+pub use fits::{Demand, Room, Slabs};
 
 /// What the oracle found, as counts: all zero for a sound pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -234,12 +235,38 @@ impl Oracle {
         progress: &dyn Progress,
     ) -> bool {
         let Self { fits, slabs, .. } = self;
-        let missed = fits.could_serve(demand, |slab, start, end| {
-            let history = slabs.get(&slab);
-            history.map_or(end - start, |history| {
-                history.longest_usable(start, end, demand.granule, frontier, progress)
-            })
-        });
+        let missed = fits.could_serve(demand, usable(slabs, demand.granule, frontier, progress));
+        self.verdict.missed_fits += u64::from(missed);
+        missed
+    }
+
+    /// The slabs of a pool that it was told of.
+    #[must_use]
+    pub fn slabs_of(&self, pool: PoolId) -> Vec<SlabId> {
+        self.fits.slabs_of(pool)
+    }
+
+    /// Memory was put into an elastic slab from `start` to `end`, or taken out. A slab has memory throughout until it is taken out.
+    pub fn committed(&mut self, slab: SlabId, start: u64, end: u64, put: bool) {
+        if put {
+            self.fits.put(slab, start, end);
+        } else {
+            self.fits.take_out(slab, start, end);
+        }
+    }
+
+    /// A request was refused by a pool that may put memory into its elastic slabs. Whether what `room` the provider has, beside ranges
+    /// that the requester might have used, would have served: twice what it needs, in one piece. If so, it is counted.
+    pub fn missed_growth(
+        &mut self,
+        demand: &Demand,
+        room: Room,
+        frontier: FrontierRef<'_>,
+        progress: &dyn Progress,
+    ) -> bool {
+        let Self { fits, slabs, .. } = self;
+        let usable = usable(slabs, demand.granule, frontier, progress);
+        let missed = fits.could_grow(demand, room, usable);
         self.verdict.missed_fits += u64::from(missed);
         missed
     }
@@ -328,6 +355,21 @@ impl SlabHistory {
             }
         }
         longest.max(end.saturating_sub(from))
+    }
+}
+
+/// Of a stretch of a slab where nothing is live, the bytes in a row that may be used.
+fn usable(
+    slabs: &HashMap<SlabId, SlabHistory>,
+    granule: u64,
+    frontier: FrontierRef<'_>,
+    progress: &dyn Progress,
+) -> impl Fn(SlabId, u64, u64) -> u64 {
+    move |slab, start, end| {
+        let history = slabs.get(&slab);
+        history.map_or(end - start, |history| {
+            history.longest_usable(start, end, granule, frontier, progress)
+        })
     }
 }
 

@@ -27,8 +27,9 @@
 //! **Deterministic**: times are whole nanoseconds; at one instant blocks are freed first, then tokens decoded, then requests
 //! admitted, each by the order of admission. **Every block has the same size**, so a fixed-block pool fits.
 //!
-//! **Cost**: O(log `max_batch`) for each decoded block, O(1) for each other event. **Memory**: 100 bytes for each request in the batch and
-//! 8 for each of its blocks, 100 for each block that may be shared. A block's id is `admission << 24 | index`, unique over the
+//! **Cost**: O(log `max_batch`) for each decoded block, O(1) for each other event, and a look at the blocks of the request that waits first
+//! for each that ends. **Memory**: 100 bytes for each request in the batch and
+//! 8 for each of its blocks, of which there are at most 2^24, 100 for each block that may be shared. A block's id is `admission << 24 | index`, unique over the
 //! whole trace.
 
 use crate::event::{Action, Event};
@@ -44,6 +45,9 @@ pub use options::ServingOptions;
 
 /// Bits of a block's id that number it within its request.
 const INDEX_BITS: u32 = 24;
+
+/// Blocks that running requests may have at once.
+const MOST_BLOCKS: u64 = 1 << 24;
 
 /// One line of a request log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -177,6 +181,8 @@ pub struct Serving<I> {
     bursts: VecDeque<Burst>,
     admitted: u64,
     now_ns: u64,
+    /// Blocks that the head of the queue needs, at least, if that was looked at since it became the head.
+    head_needs: Option<u64>,
     /// The head of the queue lacks blocks, and nothing else.
     lacks_blocks: bool,
     /// Until when one did.
@@ -204,6 +210,7 @@ impl<I: Iterator<Item = Result<Request, TraceError>>> Serving<I> {
             bursts: VecDeque::new(),
             admitted: 0,
             now_ns: 0,
+            head_needs: None,
             lacks_blocks: false,
             lacked_until_ns: None,
             report: ServingReport { capacity_blocks, ..ServingReport::default() },
@@ -231,6 +238,7 @@ impl<I: Iterator<Item = Result<Request, TraceError>>> Serving<I> {
             if let Some(event) = self.next_of_burst() {
                 return Ok(Some(event));
             }
+            self.check_size()?;
             self.read()?;
             let next_due = self.next_due();
             let has_place = self.running.len() < self.options.max_batch as usize;
@@ -240,10 +248,16 @@ impl<I: Iterator<Item = Result<Request, TraceError>>> Serving<I> {
                 (Some(head), next)
                     if has_place && next.is_none_or(|time| self.admission_ns(head) < time) =>
                 {
+                    // While it waits, nobody takes blocks that it might share, and some are given back: it never needs fewer.
+                    let free = self.blocks.free();
+                    let known = self.head_needs.filter(|&needs| needs > free);
+                    let needs =
+                        known.unwrap_or_else(|| self.blocks.needs(&head.request, head.first()));
                     // With nothing running every block is free, and each request fits alone.
-                    if next.is_none() || self.blocks.have_room_for(&head.request, head.first()) {
+                    if next.is_none() || needs <= free {
                         self.admit();
                     } else {
+                        self.head_needs = Some(needs);
                         self.lacks_blocks = true;
                         self.advance();
                     }
@@ -251,6 +265,22 @@ impl<I: Iterator<Item = Result<Request, TraceError>>> Serving<I> {
                 _ => self.advance(),
             }
         }
+    }
+
+    /// Memory is bounded: a few lines of a log can ask for any number of blocks.
+    fn check_size(&self) -> Result<(), TraceError> {
+        let used = self.blocks.used();
+        if used <= MOST_BLOCKS {
+            return Ok(());
+        }
+        let line = self.running.last_key_value().map_or(0, |(_, last)| last.waiting.request.line);
+        Err(TraceError::new(
+            ErrorKind::Overflow,
+            Place::Line(line.into()),
+            format!("requests that have {used} blocks at once"),
+            "at most 2^24 blocks at once",
+            "use larger blocks (--tokens-per-block), serve fewer requests at once (--max-batch), or give a --capacity",
+        ))
     }
 
     /// Reads the log up to a request that fits alone, unless one waits.
@@ -331,6 +361,7 @@ impl<I: Iterator<Item = Result<Request, TraceError>>> Serving<I> {
         let Some(mut waiting) = self.preempted.pop_front().or_else(|| self.waiting.take()) else {
             return;
         };
+        self.head_needs = None;
         self.now_ns = self.admission_ns(&waiting);
         self.note_wait(&mut waiting);
         // Ids start at 1 << 24: 0 is no block.
@@ -432,6 +463,7 @@ impl<I: Iterator<Item = Result<Request, TraceError>>> Serving<I> {
         waiting.generated += decoded as u32;
         waiting.preempted = true;
         waiting.since_ns = self.now_ns;
+        self.head_needs = None;
         self.preempted.push_front(waiting);
     }
 }

@@ -366,7 +366,7 @@ fn engine(
         .map_err(|error| SessionError::Options(format!("{count} streams: {error}")))?
         .telling(backing.maker.listener());
     let pools = build::pools(config, scan.sizes, backing, &streams.progress())?;
-    Ok(Engine::new(pools, streams, memory, options))
+    Ok(Engine::new(pools, streams, memory, options).asking(backing.committed.clone()))
 }
 
 /// The live blocks of up to a size.

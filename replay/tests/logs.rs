@@ -179,6 +179,28 @@ fn lifetimes_are_played_by_time() {
     }
 }
 
+/// As minimalloc reads them: `upper` is the first time at which the buffer is not in use any more, `end` the last at which it is.
+#[test]
+fn the_end_of_a_lifetime_is_what_its_column_says() {
+    for (header, peak) in [
+        ("id,lower,upper,size", 8),
+        ("buffer,begin,upper,size", 8),
+        ("buffer_id,start,end,size", 12),
+        ("size,end,start,buffer", 12),
+    ] {
+        let text = match header.starts_with("size") {
+            true => format!("{header}\n4,3,0,a\n8,9,3,b\n"),
+            false => format!("{header}\na,0,3,4\nb,3,9,8\n"),
+        };
+        let log = read(&text);
+        assert_eq!((log.format, log.totals.peak_live_bytes), (Format::Lifetimes, peak), "{header}");
+    }
+    // One time only; and none after the last there is.
+    assert_eq!(read("id,start,end,size\na,4,4,5\n").totals.peak_live_bytes, 5);
+    let error = fails("id,start,end,size\na,4,18446744073709551615,5\n");
+    assert_eq!((error.kind(), error.place()), (ErrorKind::Overflow, Place::Line(2)), "{error}");
+}
+
 #[test]
 fn other_peoples_files_are_named() {
     for (text, what, remedy) in [

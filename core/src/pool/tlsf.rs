@@ -50,6 +50,7 @@ mod exchange;
 pub mod heap;
 mod newcomers;
 mod pending;
+mod spare;
 mod virgin;
 
 pub use batch::{Answers, Held};
@@ -126,6 +127,8 @@ pub struct TlsfPool {
     host: PoolHost,
     config: TlsfPoolConfig,
     provider: SlabProperties,
+    /// Granules from which on a block may be too large to [break up](spare) an empty slab.
+    large: u32,
     notification: Arc<Notification>,
     inbox: Inbox,
     /// Deaths of more axes than a block can hold, counted by releases.
@@ -164,12 +167,16 @@ impl TlsfPool {
         let granule = config.offsets.granule;
         let elastic = host.provider.elastic().filter(|_| engine.heap().is_some());
         let holes = Holes::new(elastic, granule, provider.max_slab_size);
+        let half = config.growth.slab_size / 2 / granule.max(1);
+        let spares = holes.is_none() && host.provider.room().is_some();
+        let large = if spares { u32::try_from(half).unwrap_or(u32::MAX) } else { u32::MAX };
         Ok(Self {
             id: PoolId::next(),
             notification: Arc::new(Notification::new(host.wake.clone())),
             host,
             config,
             provider,
+            large,
             inbox: Inbox::new(),
             taints: AtomicU64::new(0),
             state: Mutex::new(State {
@@ -315,7 +322,7 @@ impl TlsfPool {
         need: Need,
         request: &Request<'_>,
     ) -> Result<Found, bool> {
-        if self.packs(request) || !self.allows(state, need) {
+        if self.packs(request) || need.units() > self.large || !self.allows(state, need) {
             return Err(false);
         }
         state.find_ready(need, request, &self.host).ok_or(true)
@@ -346,6 +353,9 @@ impl TlsfPool {
         let mut missed = false;
         let mut may_grow = request.may_grow;
         let mut growths = 0;
+        if may_grow && need.units() > self.large && self.allows(&state, need) {
+            state = self.spare_empty(state, need)?;
+        }
         loop {
             let allowed = self.allows(&state, need);
             if allowed {

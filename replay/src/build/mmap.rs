@@ -9,7 +9,8 @@
 //! memory, until it is touched; and what is touched is bounded by [`RESIDENT`]. What this machine refuses to map, or what would
 //! exceed that bound, is played without bytes: placement is checked all the same, and the report [says so](Unchecked).
 
-use super::{Backing, BuildError, Native, Numbers};
+use super::numbers::Numbers;
+use super::{Backing, BuildError, Change, Committed, Native};
 use crate::memory::{Memory, Tagged, Tags, Unchecked};
 use resident::Resident;
 use std::collections::{HashMap, HashSet};
@@ -34,7 +35,9 @@ impl Backing {
             .build()
             .map_err(|error| BuildError::Provider(error.to_string()))?;
         let provider = Arc::new(Mapped::new(host, capacity.unwrap_or(u64::MAX), RESIDENT));
-        Ok(Self { provider: provider.clone(), memory: Some(provider), maker: Arc::new(Native) })
+        let committed: Option<Arc<dyn Committed>> = Some(provider.clone());
+        let memory: Option<Arc<dyn Tags>> = Some(provider.clone());
+        Ok(Self { provider, memory, maker: Arc::new(Native), committed })
     }
 }
 
@@ -162,8 +165,30 @@ impl SlabProvider for Mapped {
         Ok(())
     }
 
+    fn room(&self) -> Option<u64> {
+        SlabProvider::room(&self.numbers)
+    }
+
     fn stats(&self) -> SlabStats {
         self.numbers.stats()
+    }
+}
+
+impl Committed for Mapped {
+    fn addresses(&self, slab: SlabId) -> Option<u64> {
+        self.numbers.addresses(slab)
+    }
+
+    fn changes(&self) -> Vec<Change> {
+        self.numbers.changes()
+    }
+
+    fn room(&self) -> u64 {
+        Committed::room(&self.numbers)
+    }
+
+    fn step(&self) -> u64 {
+        self.numbers.step()
     }
 }
 

@@ -1,8 +1,11 @@
 use super::*;
+use crate::build::{Backing, Change};
 use crate::testing::{FirstFit, Flaw, Heap};
 use proptest::prelude::*;
-use strandline_core::Progress;
 use strandline_core::pool::PoolHost;
+use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
+use strandline_core::slab::{Elastic, SlabProperties, SlabStats};
+use strandline_core::{Grant, Progress, SlabError, SlabId, SlabProvider};
 
 fn engine(capacity: u64, streams: u32, options: Options, flaw: Flaw) -> Engine {
     let heap = Arc::new(Heap::new(capacity));
@@ -229,6 +232,84 @@ fn memory_that_was_there_and_not_found_is_counted_once() {
     let options = Options { in_flight: 2, unchecked: true, ..Options::default() };
     let outcome = run(engine(4096, 1, options, Flaw::None), &never_merged(2048));
     assert_eq!(outcome.verdict.missed_fits, 0, "a search does not look");
+}
+
+/// Elastic slabs whose memory is put in up to `grants` bytes, while `room` are told.
+#[derive(Debug)]
+struct Stingy {
+    numbers: Backing,
+    grants: u64,
+    room: u64,
+}
+
+impl SlabProvider for Stingy {
+    fn properties(&self) -> SlabProperties {
+        self.numbers.provider.properties()
+    }
+    fn acquire(&self, _: u64) -> Result<Grant, SlabError> {
+        Ok(Grant::NoCapacity)
+    }
+    fn release(&self, id: SlabId) -> Result<(), SlabError> {
+        self.numbers.provider.release(id)
+    }
+    fn elastic(&self) -> Option<Elastic> {
+        self.numbers.provider.elastic()
+    }
+    fn reserve(&self, size: u64) -> Result<Grant, SlabError> {
+        self.numbers.provider.reserve(size)
+    }
+    fn commit(&self, id: SlabId, offset: u64, len: u64) -> Result<bool, SlabError> {
+        let held = self.numbers.provider.stats().committed_bytes;
+        if held + len > self.grants {
+            return Ok(false);
+        }
+        self.numbers.provider.commit(id, offset, len)
+    }
+    fn decommit(&self, id: SlabId, offset: u64, len: u64) -> Result<(), SlabError> {
+        self.numbers.provider.decommit(id, offset, len)
+    }
+    fn stats(&self) -> SlabStats {
+        self.numbers.provider.stats()
+    }
+}
+
+impl Committed for Stingy {
+    fn addresses(&self, slab: SlabId) -> Option<u64> {
+        self.numbers.committed.as_ref()?.addresses(slab)
+    }
+    fn changes(&self) -> Vec<Change> {
+        self.numbers.committed.as_ref().map_or_else(Vec::new, |by| by.changes())
+    }
+    fn room(&self) -> u64 {
+        self.room.saturating_sub(self.stats().committed_bytes)
+    }
+    fn step(&self) -> u64 {
+        4096
+    }
+}
+
+/// A refusal of an elastic pool is missed if its provider had room, and not if that was all there was.
+#[test]
+fn a_refusal_where_memory_might_have_been_put_in_is_counted() {
+    for (room, missed) in [(1 << 20, 1), (16 << 10, 0)] {
+        let numbers = Backing::numbers(None);
+        let provider = Arc::new(Stingy { numbers, grants: 16 << 10, room });
+        let streams = Streams::new(1, 0, None).unwrap();
+        let host = PoolHost::new(provider.clone(), streams.progress());
+        let pool = TlsfPool::new(host, TlsfPoolConfig::default()).unwrap();
+        let pools = Pools::one(Arc::new(pool)).unwrap();
+        let engine = Engine::new(pools, streams, None, Options::default()).asking(Some(provider));
+        let steps = [
+            step(Alloc(0), 4096, 0),
+            step(Alloc(1), 4096, 0),
+            step(Release(0), 4096, 0),
+            step(Alloc(0), 64, 0),
+            step(Alloc(2), 16 << 10, 0),
+        ];
+        let outcome = run(engine, &steps);
+        assert_eq!(outcome.failure.as_ref().unwrap().event, 5);
+        assert_eq!(outcome.verdict.missed_fits, missed, "{room}");
+    }
 }
 
 #[test]

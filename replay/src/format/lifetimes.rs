@@ -1,8 +1,10 @@
 //! Lifetimes of buffers, as the planners minimalloc and idealloc read and write them.
 //!
 //! ```text
-//!   id,lower,upper,size          [lower, upper): the times at which the buffer is in use; no unit
+//!   id,lower,upper,size          in use from lower on, up to upper and not at it; no unit
 //!   b1,0,3,1024
+//!   id,start,end,size            minimalloc's older files: end is the last time of use, one before upper
+//!   b1,0,2,1024
 //! ```
 //!
 //! Each row is an allocation at `lower` and a free at `upper`; at one time frees come first, then allocations in the order of the rows.
@@ -17,9 +19,30 @@ use crate::event::{Action, Event};
 use core::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+const ID: &[&str] = &["id", "buffer", "buffer_id"];
+const LOWER: &[&str] = &["lower", "start", "begin"];
+
 /// Names of the columns, in the order of the fields.
-pub(super) const COLUMNS: [&[&str]; 4] =
-    [&["id", "buffer_id"], &["lower", "start"], &["upper", "end"], &["size"]];
+const COLUMNS: [&[&str]; 4] = [ID, LOWER, &["upper"], &["size"]];
+
+/// The same where the third is the last time of use.
+const CLOSED: [&[&str]; 4] = [ID, LOWER, &["end"], &["size"]];
+
+/// Where the fields stand in a file's rows, and what its third one means.
+#[derive(Clone, Debug)]
+pub(super) struct Header {
+    columns: Columns<4>,
+    /// From the last time of use to the first that is not.
+    after: u64,
+}
+
+impl Header {
+    /// None if a column is missing.
+    pub(super) fn find(line: &[u8]) -> Option<Self> {
+        let open = Columns::find(line, &COLUMNS).map(|columns| Self { columns, after: 0 });
+        open.or_else(|| Some(Self { columns: Columns::find(line, &CLOSED)?, after: 1 }))
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Row {
@@ -47,13 +70,10 @@ impl Lifetimes {
     ///
     /// # Errors
     /// A row is not what it should be.
-    pub(super) fn read(
-        lines: &mut Lines<'_>,
-        columns: &Columns<4>,
-    ) -> Result<(Self, bool), TraceError> {
+    pub(super) fn read(lines: &mut Lines<'_>, header: &Header) -> Result<(Self, bool), TraceError> {
         let (mut rows, mut empty, mut cut) = (Vec::new(), 0, false);
         while let Some((number, line)) = lines.next()? {
-            match parse(columns, line, number) {
+            match parse(header, line, number) {
                 Ok(row) if row.lower == row.upper || row.size == 0 => empty += 1,
                 Ok(row) => {
                     super::pickle::grow(&mut rows, 1);
@@ -74,13 +94,23 @@ impl Lifetimes {
     }
 }
 
-fn parse(columns: &Columns<4>, line: &[u8], number: u32) -> Result<Row, TraceError> {
+fn parse(header: &Header, line: &[u8], number: u32) -> Result<Row, TraceError> {
     let at = Place::Line(number.into());
-    let [_, lower, upper, size] = columns.split(line, at)?;
+    let [_, lower, upper, size] = header.columns.split(line, at)?;
     let time = "a time (a decimal number below 2^64)";
+    let last: u64 = fields::decimal(upper, time, at)?;
+    let Some(upper) = last.checked_add(header.after) else {
+        return Err(TraceError::new(
+            ErrorKind::Overflow,
+            at,
+            format!("an end at {last}"),
+            "a last time of use below 2^64 - 1",
+            "correct or delete the line",
+        ));
+    };
     let row = Row {
         lower: fields::decimal(lower, time, at)?,
-        upper: fields::decimal(upper, time, at)?,
+        upper,
         size: fields::decimal(size, "a size (a decimal number below 2^64)", at)?,
         line: number,
     };

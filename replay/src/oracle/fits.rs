@@ -35,6 +35,15 @@ pub struct Demand {
     pub whole_slabs: bool,
 }
 
+/// What a provider of elastic slabs would do yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes that it would grant.
+    pub bytes: u64,
+    /// It grants multiples of so many.
+    pub step: u64,
+}
+
 /// The slabs of a pool.
 #[derive(Clone, Debug)]
 pub struct Slabs {
@@ -52,14 +61,53 @@ struct Slab {
     free: BTreeMap<u64, u64>,
     /// Start → end of what is taken, padding included.
     taken: BTreeMap<u64, u64>,
+    /// Start → end of what has no memory, in an elastic slab: neither free nor taken.
+    holes: BTreeMap<u64, u64>,
 }
+
+impl Slab {
+    /// Makes a range free, which merges with what is free beside it.
+    fn add(&mut self, by_length: &mut ByLength, id: SlabId, mut start: u64, mut end: u64) {
+        if let Some((&before, &stop)) = self.free.range(..start).next_back()
+            && stop == start
+        {
+            self.free.remove(&before);
+            by_length.remove(&(stop - before, id, before));
+            start = before;
+        }
+        if let Some(stop) = self.free.remove(&end) {
+            by_length.remove(&(stop - end, id, end));
+            end = stop;
+        }
+        self.free.insert(start, end);
+        by_length.insert((end - start, id, start));
+    }
+
+    /// Cuts what is free of a range out of the free runs.
+    fn cut(&mut self, by_length: &mut ByLength, id: SlabId, start: u64, end: u64) {
+        while let Some((&from, &to)) = self.free.range(..end).next_back()
+            && to > start
+        {
+            self.free.remove(&from);
+            by_length.remove(&(to - from, id, from));
+            for (from, to) in [(from, start), (end, to)] {
+                if from < to {
+                    self.free.insert(from, to);
+                    by_length.insert((to - from, id, from));
+                }
+            }
+        }
+    }
+}
+
+/// (bytes, slab, start) of free runs.
+type ByLength = BTreeSet<(u64, SlabId, u64)>;
 
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct Fits {
     slabs: BTreeMap<SlabId, Slab>,
-    /// (bytes, slab, start) of free runs.
-    by_length: BTreeSet<(u64, SlabId, u64)>,
+    by_length: ByLength,
 }
 
 impl Fits {
@@ -79,9 +127,15 @@ impl Fits {
             slabs.entry(id).or_insert_with(|| {
                 by_length.insert((size, id, 0));
                 let free = BTreeMap::from([(0, size)]);
-                Slab { pool: now.pool, size, free, taken: BTreeMap::new() }
+                let (taken, holes) = (BTreeMap::new(), BTreeMap::new());
+                Slab { pool: now.pool, size, free, taken, holes }
             });
         }
+    }
+
+    /// The slabs of a pool.
+    pub(super) fn slabs_of(&self, pool: PoolId) -> Vec<SlabId> {
+        self.slabs.iter().filter(|(_, slab)| slab.pool == pool).map(|(id, _)| *id).collect()
     }
 
     /// A range is in use, with what lies behind it up to `footprint` bytes.
@@ -110,21 +164,60 @@ impl Fits {
     pub(super) fn give_back(&mut self, range: Range) {
         let Range { slab: id, offset, .. } = range;
         let Some(slab) = self.slabs.get_mut(&id) else { return };
-        let Some(mut end) = slab.taken.remove(&offset) else { return };
-        let mut start = offset;
-        if let Some((&before, &stop)) = slab.free.range(..offset).next_back()
-            && stop == offset
+        let Some(end) = slab.taken.remove(&offset) else { return };
+        slab.add(&mut self.by_length, id, offset, end);
+    }
+
+    /// Memory was put into a range of an elastic slab: of what had none, it is free now.
+    pub(super) fn put(&mut self, id: SlabId, start: u64, end: u64) {
+        let Some(slab) = self.slabs.get_mut(&id) else { return };
+        while let Some((&from, &to)) = slab.holes.range(..end).next_back()
+            && to > start
         {
-            slab.free.remove(&before);
-            self.by_length.remove(&(stop - before, id, before));
-            start = before;
+            slab.holes.remove(&from);
+            for (from, to) in [(from, start), (end, to)] {
+                if from < to {
+                    slab.holes.insert(from, to);
+                }
+            }
+            slab.add(&mut self.by_length, id, from.max(start), to.min(end));
         }
-        if let Some(stop) = slab.free.remove(&end) {
-            self.by_length.remove(&(stop - end, id, end));
-            end = stop;
+    }
+
+    /// A range of an elastic slab, which is free, has no memory any more.
+    pub(super) fn take_out(&mut self, id: SlabId, start: u64, end: u64) {
+        let Some(slab) = self.slabs.get_mut(&id) else { return };
+        let end = end.min(slab.size);
+        if start < end {
+            slab.cut(&mut self.by_length, id, start, end);
+            slab.holes.insert(start, end);
         }
-        slab.free.insert(start, end);
-        self.by_length.insert((end - start, id, start));
+    }
+
+    /// Whether memory for the demand, and as much again, might have been put in beside what is free.
+    pub(super) fn could_grow(
+        &self,
+        demand: &Demand,
+        room: Room,
+        longest: impl Fn(SlabId, u64, u64) -> u64,
+    ) -> bool {
+        let enough = demand.footprint.saturating_mul(2);
+        let elastic = |slab: &&Slab| {
+            slab.pool == demand.pool && !slab.holes.is_empty() && !demand.whole_slabs
+        };
+        self.slabs.iter().filter(|(_, slab)| elastic(slab)).any(|(&id, slab)| {
+            let ends = [0].into_iter().chain(slab.taken.values().copied());
+            let starts = slab.taken.keys().copied().chain([slab.size]);
+            ends.zip(starts).any(|(from, to)| {
+                if to.saturating_sub(from) < enough || longest(id, from, to) < enough {
+                    return false;
+                }
+                let holes = slab.holes.range(from..to).map(|(from, to)| to - from);
+                let lacks = holes.fold(0, u64::saturating_add).min(enough);
+                // At both ends memory comes in whole steps.
+                lacks.saturating_add(2 * room.step) <= room.bytes
+            })
+        })
     }
 
     /// Whether a free run of the pool serves. `longest` says how many bytes in a row of a run may be used.

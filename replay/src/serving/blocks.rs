@@ -43,6 +43,11 @@ impl Blocks {
         }
     }
 
+    /// Different blocks that requests have.
+    pub(super) const fn used(&self) -> u64 {
+        self.used
+    }
+
     pub(super) const fn capacity(&self) -> u64 {
         self.capacity
     }
@@ -86,11 +91,11 @@ impl Blocks {
         Some((*hash, end - piece * tokens_per_hash))
     }
 
-    /// Whether the first `tokens` of a request have room.
-    pub(super) fn have_room_for(&self, request: &Request, tokens: u64) -> bool {
+    /// Blocks that the first `tokens` of a request need beside those that others have; where there is room for all, those too.
+    pub(super) fn needs(&self, request: &Request, tokens: u64) -> u64 {
         let blocks = tokens.div_ceil(self.tokens_per_block);
         if blocks <= self.free() {
-            return true;
+            return blocks;
         }
         let mut new = HashSet::new();
         let mut private = 0;
@@ -105,7 +110,7 @@ impl Blocks {
                 }
             }
         }
-        new.len() as u64 + private <= self.free()
+        new.len() as u64 + private
     }
 
     /// Takes the blocks of the first `tokens` of a request. Returns all of them, and those that nobody had; they get the ids from

@@ -145,6 +145,98 @@ fn tokens_of_any_rate_are_counted_when_their_request_is_preempted() {
     }
 }
 
+/// Whatever the rates, times and capacities: the log ends, after no more events than admissions can make.
+#[test]
+fn every_log_comes_to_an_end() {
+    use proptest::test_runner::{Config, TestRunner};
+    let rate = || prop::sample::select(vec![1, 3, 7, 30, 8000, 999_999_999, u32::MAX]);
+    let tokens = || prop_oneof![8 => 0..40u32, 1 => 0..400u32, 1 => Just(0)];
+    let arrival =
+        prop_oneof![Just(0), 0..5u64, 0..3_000_000_000u64, Just(u64::MAX - 1), Just(u64::MAX)];
+    let hashes = prop::collection::vec(0..4u64, 0..6);
+    let log = prop::collection::vec((arrival, tokens(), tokens(), hashes), 1..40);
+    let engine = (rate(), rate(), 1..9u32, 1..6u32, 1..30u64, prop::option::of(1..20u32));
+    let mut runner = TestRunner::new(Config::default());
+    runner
+        .run(&(log, engine), |(mut log, (prefill, decode, tokens, batch, blocks, hash))| {
+            log.sort_by_key(|request| request.0);
+            let options = ServingOptions {
+                tokens_per_block: tokens,
+                bytes_per_token: 4096,
+                prefill_tokens_per_s: prefill,
+                decode_tokens_per_s: decode,
+                max_batch: batch,
+                capacity: Some(blocks * u64::from(tokens) * 4096),
+                tokens_per_hash: hash,
+            };
+            let requests: Vec<Request> = log
+                .into_iter()
+                .map(|(arrival_ns, context_tokens, generated_tokens, hashes)| Request {
+                    arrival_ns,
+                    context_tokens,
+                    generated_tokens,
+                    line: 1,
+                    hashes,
+                })
+                .collect();
+            // Nobody has more blocks than there are; and who is preempted made way for a token of one that was admitted before.
+            let generated: u64 = requests.iter().map(|r| u64::from(r.generated_tokens)).sum();
+            let admissions = requests.len() as u64 + generated * u64::from(batch);
+            let most = 2 * blocks * admissions;
+            let mut serving = Serving::new(requests.iter().cloned().map(Ok), options).unwrap();
+            let mut balance = HashMap::new();
+            let mut events = 0;
+            for event in &mut serving {
+                events += 1;
+                prop_assert!(events <= most, "no end: {:?}", serving_of(&requests));
+                let live = balance.entry(event.unwrap().id).or_insert(0u32);
+                *live = 1 - *live;
+            }
+            prop_assert!(balance.values().all(|live| *live == 0));
+            prop_assert_eq!(serving.report().requests, requests.len() as u64);
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// What a failing log was, in short.
+fn serving_of(requests: &[Request]) -> Vec<(u64, u32, u32)> {
+    requests.iter().map(|r| (r.arrival_ns, r.context_tokens, r.generated_tokens)).collect()
+}
+
+#[test]
+fn a_few_lines_do_not_take_all_memory() {
+    let options = ServingOptions { tokens_per_block: 1, max_batch: 8, ..options() };
+    // 2^22 blocks each; the fifth is one too many.
+    let log: Vec<_> = (0..8).map(|line| request(0, 1 << 22, 0, line + 2)).collect();
+    let mut serving = Serving::new(log.into_iter().map(Ok), options).unwrap();
+    let error = serving.find_map(Result::err).expect("too many blocks");
+    assert_eq!((error.kind(), error.place()), (ErrorKind::Overflow, Place::Line(6)), "{error}");
+}
+
+/// A request that waits for its prompt's blocks is not looked at anew for each token of the others.
+#[test]
+fn what_the_first_in_the_queue_needs_is_remembered() {
+    let options = ServingOptions { tokens_per_hash: Some(4), max_batch: 3, ..within(40) };
+    let hashes = |from: u64, count: u64| (from..from + count).collect();
+    let log = [
+        Request { hashes: hashes(0, 10), ..request(0, 40, 80, 2) },
+        Request { hashes: hashes(50, 5), ..request(0, 20, 10, 3) },
+        // Shares six blocks with line 2, and needs 24 more.
+        Request { hashes: [hashes(0, 6), hashes(100, 24)].concat(), ..request(1, 120, 0, 4) },
+    ];
+    let mut serving = Serving::new(log.into_iter().map(Ok), options).unwrap();
+    let mut looks = 0;
+    let mut before = None;
+    while let Some(event) = serving.next() {
+        event.unwrap();
+        looks += u32::from(serving.head_needs != before && serving.head_needs.is_some());
+        before = serving.head_needs;
+    }
+    assert_eq!((serving.report().queued, serving.report().shared_blocks), (1, 0));
+    assert!(looks <= 3, "{looks}");
+}
+
 #[test]
 fn without_room_a_request_waits_for_the_one_before() {
     // 5 blocks; the first has 4 of them until 16 ms.

@@ -16,7 +16,8 @@
 //! - Holes begin and end at multiples of the provider's granule, and no two in the list touch.
 //!
 //! # Cost
-//! Linear in the holes, and, where granules are given back, in the clean blocks that have any. A request that finds memory
+//! Linear in the holes, and, where granules are given back, in the clean blocks that have any (n log n) unless one of them
+//! is enough. A request that finds memory
 //! comes nowhere near here.
 
 use super::heap::{CLEAN, Heap};
@@ -71,6 +72,12 @@ struct Plan {
     from: u32,
     to: u32,
 }
+
+/// Granules of whole steps in a clean block, its region, the first of them, and the block.
+type Clean = (u32, RegionId, u32, BlockId);
+
+/// Clean blocks that are looked at for a small one that is enough.
+const LOOKS: usize = 16;
 
 /// Memory on its way: bytes of a slab, and the hole in transit.
 #[derive(Clone, Copy, Debug)]
@@ -193,7 +200,7 @@ impl Holes {
         }
     }
 
-    /// Makes holes, in transit, of so many granules at least, as far as whole ones are clean: of few blocks, the smallest that do.
+    /// Makes holes, in transit, of so many granules at least, as far as whole ones are clean: of few blocks, and small ones.
     /// What the plan is for stays.
     fn hollow(
         &self,
@@ -206,10 +213,8 @@ impl Holes {
         if wanted == 0 {
             return made;
         }
-        // Granules, first granule, block: from the smallest.
-        let mut clean: Vec<(u32, RegionId, u32, BlockId)> = Vec::new();
-        let offsets = heap.offsets();
-        for block in offsets.at_least(CLEAN, self.step) {
+        let usable = |heap: &Heap, block| {
+            let offsets = heap.offsets();
             let at = offsets.region(block);
             let (offset, units) = offsets.extent(block);
             let (from, to) =
@@ -220,11 +225,19 @@ impl Holes {
                     && plan.start < offset + units
             });
             let here = region.map_or_else(|| self.is_elastic(at), |region| region == at);
-            if from < to && !spared && here {
-                clean.push((to - from, at, from, block));
-            }
+            (from < to && !spared && here).then(|| (to - from, at, from, block))
+        };
+        // Almost always one block is enough, and near the first that is large enough stands one of the smallest.
+        let large = u32::try_from(wanted).unwrap_or(u32::MAX).max(self.step);
+        let enough = heap.offsets().at_least(CLEAN, large).take(LOOKS);
+        let enough = enough.filter_map(|block| usable(heap, block));
+        let mut clean: Vec<Clean> =
+            enough.filter(|&(units, ..)| u64::from(units) >= wanted).min().into_iter().collect();
+        if clean.is_empty() {
+            let all = heap.offsets().at_least(CLEAN, self.step);
+            clean.extend(all.filter_map(|block| usable(heap, block)));
+            clean.sort_unstable();
         }
-        clean.sort_unstable();
         let mut left = wanted;
         while left > 0 && !clean.is_empty() {
             let at = clean.partition_point(|&(units, ..)| u64::from(units) < left);
@@ -271,29 +284,8 @@ impl State {
         self.transits(&made)
     }
 
-    /// The largest slab that is empty, elastic ones aside, taken out of the heap.
-    pub(super) fn take_empty(&mut self, host: &super::PoolHost) -> Option<(Slab, Virgin)> {
-        let mut empty: Vec<(u64, usize)> = Vec::new();
-        for (index, slab) in self.slabs.iter().enumerate() {
-            let region = RegionId::from_index(index as u32);
-            if let Some(slab) = slab
-                && !self.holes.as_ref().is_some_and(|holes| holes.is_elastic(region))
-                && self.engine.is_empty(region)
-            {
-                empty.push((slab.size, index));
-            }
-        }
-        empty.sort_unstable_by(|a, b| b.cmp(a));
-        empty.into_iter().find_map(|(_, index)| {
-            let region = RegionId::from_index(index as u32);
-            let untouched = self.engine.untouched(region);
-            self.engine.remove_region(region, &*host.progress)?;
-            Some((self.removed(index)?, untouched))
-        })
-    }
-
     /// A region is gone from the heap: so is its slab.
-    fn removed(&mut self, index: usize) -> Option<Slab> {
+    pub(super) fn removed(&mut self, index: usize) -> Option<Slab> {
         let slab = self.slabs[index].take();
         self.stats.slabs -= 1;
         let holes = self.holes.as_ref();

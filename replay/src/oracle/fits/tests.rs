@@ -94,6 +94,45 @@ fn slabs_come_and_go() {
     assert_eq!(fits.by_length.len(), 3);
 }
 
+#[test]
+fn holes_are_no_memory_until_some_is_put_in() {
+    let pool = PoolId::next();
+    let mut oracle = Oracle::new();
+    oracle.slabs(&slabs(pool, 1));
+    let slab = SlabId::new(0, 0);
+    let nothing = Reached::default();
+    let known = FrontierRef::EMPTY;
+    let ask = demand(pool, 256);
+    let room = |bytes| Room { bytes, step: 64 };
+    oracle.committed(slab, 0, SIZE, false);
+    assert!(!oracle.missed(&ask, known, &nothing), "there is no memory");
+    // 512 bytes, and a step at each end.
+    assert!(oracle.missed_growth(&ask, room(640), known, &nothing));
+    assert!(!oracle.missed_growth(&ask, room(639), known, &nothing), "the provider has no room");
+    assert!(!oracle.missed_growth(&demand(pool, 513), room(u64::MAX), known, &nothing));
+    oracle.committed(slab, 256, 768, true);
+    assert!(oracle.missed(&ask, known, &nothing), "half of it has memory");
+    assert!(!oracle.missed(&demand(pool, 257), known, &nothing));
+    // Free, and a hole on either side: 256 more bytes are enough, of which two steps may be lost.
+    let larger = demand(pool, 384);
+    assert!(oracle.missed_growth(&larger, room(640), known, &nothing));
+    assert!(!oracle.missed_growth(&larger, room(600), known, &nothing));
+    // What is live, or waits, is in the way.
+    assert!(oracle.begin_taking(range(0, 512, 64), 64, known, &nothing));
+    assert!(oracle.missed_growth(&ask, room(u64::MAX), known, &nothing), "left of it");
+    assert!(!oracle.missed_growth(&larger, room(u64::MAX), known, &nothing));
+    assert!(oracle.end(range(0, 512, 64), Death::After(frontier([5, 0]).as_ref())));
+    assert!(!oracle.missed_growth(&larger, room(u64::MAX), known, &nothing));
+    assert!(oracle.missed_growth(&larger, room(u64::MAX), known, &Reached([5, 0])));
+    // Memory is taken out of the middle, and of parts twice.
+    oracle.committed(slab, 320, 384, false);
+    assert!(!oracle.missed(&demand(pool, 193), known, &Reached([5, 0])));
+    assert!(oracle.missed(&demand(pool, 192), known, &Reached([5, 0])), "384 to 768");
+    oracle.committed(slab, 0, SIZE, true);
+    assert!(oracle.missed(&demand(pool, SIZE / 2), known, &Reached([5, 0])));
+    assert!(!oracle.missed_growth(&ask, room(u64::MAX), known, &Reached([5, 0])), "no holes");
+}
+
 /// A range is taken or given back; or what is reached rises.
 #[derive(Clone, Copy, Debug)]
 enum Op {

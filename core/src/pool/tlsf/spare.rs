@@ -1,0 +1,103 @@
+//! Empty slabs: which is given back, and which is spared. A slab is not broken up where its rest and the provider's room would both be too small for a
+//! second block like the first, and together are not.
+//!
+//! ```text
+//!   capacity 4, an empty slab of 3, a block of 1.6 is asked for
+//!     cut from the slab:       │ 1.6 │ rest 1.4 │  room 1   │      no second one
+//!     the slab is given back:  │ 1.6 │  room 2.4            │      a second one
+//! ```
+//!
+//! Only where the provider [tells its room](crate::slab::SlabProvider::room), and for blocks of more than half of an ordinary slab.
+//! Whatever is partly in use and has a place for the block is taken first, as always.
+//!
+//! # Cost
+//! For such a block, a walk over the clean blocks that would hold it. One comparison for any other.
+
+use super::heap::CLEAN;
+use super::virgin::Virgin;
+use super::{Need, PoolError, PoolHost, Slab, State, TlsfPool};
+use crate::inspect::Event;
+use crate::offset::align_up;
+use crate::offset::tlsf::RegionId;
+use crate::sync::MutexGuard;
+use alloc::vec::Vec;
+
+impl TlsfPool {
+    /// Replaces an empty slab by one for the block, where that leaves room for another like it.
+    pub(super) fn spare_empty<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        need: Need,
+    ) -> Result<MutexGuard<'a, State>, PoolError> {
+        let size = state.engine.reserve_size(need);
+        let Some(size) = align_up(size, self.provider.granularity) else { return Ok(state) };
+        if state.would_break_up(need, size).is_none() {
+            return Ok(state);
+        }
+        // The provider may take its time.
+        self.unlock(state);
+        let room = self.host.provider.room().unwrap_or(u64::MAX);
+        let mut state = self.state.lock();
+        self.settle(&mut state);
+        let Some((index, slab)) = state.would_break_up(need, size) else { return Ok(state) };
+        if room >= size || room.saturating_add(slab - size) < size {
+            return Ok(state);
+        }
+        let Some(empty) = state.take_slab(index, &self.host) else { return Ok(state) };
+        self.unlock(state);
+        self.give_slab_back(empty)?;
+        let granted = self.grow([Some(size), None])?;
+        let mut state = self.state.lock();
+        self.settle(&mut state);
+        // If another has taken the room, growth comes to it.
+        if let Some(slab) = granted {
+            self.add_slab(&mut state, slab)?;
+            self.emit(&Event::SlabAcquired { pool: self.id, slab: slab.id, size: slab.size });
+        }
+        Ok(state)
+    }
+}
+
+impl State {
+    /// The largest slab that is empty, elastic ones aside, taken out of the heap.
+    pub(super) fn take_empty(&mut self, host: &PoolHost) -> Option<(Slab, Virgin)> {
+        let mut empty: Vec<(u64, usize)> = Vec::new();
+        for (index, slab) in self.slabs.iter().enumerate() {
+            let region = RegionId::from_index(index as u32);
+            if let Some(slab) = slab
+                && !self.holes.as_ref().is_some_and(|holes| holes.is_elastic(region))
+                && self.engine.is_empty(region)
+            {
+                empty.push((slab.size, index));
+            }
+        }
+        empty.sort_unstable_by(|a, b| b.cmp(a));
+        empty.into_iter().find_map(|(_, index)| self.take_slab(index, host))
+    }
+
+    /// A slab that is empty, taken out of the heap.
+    fn take_slab(&mut self, index: usize, host: &PoolHost) -> Option<(Slab, Virgin)> {
+        let region = RegionId::from_index(index as u32);
+        let untouched = self.engine.untouched(region);
+        self.engine.remove_region(region, &*host.progress)?;
+        Some((self.removed(index)?, untouched))
+    }
+
+    /// The smallest slab that holds the block, and its bytes, if all clean blocks that do are slabs without anything else in them, and
+    /// none has a place for a second one.
+    fn would_break_up(&self, need: Need, size: u64) -> Option<(usize, u64)> {
+        let offsets = self.engine.heap()?.offsets();
+        let mut smallest: Option<(u64, usize)> = None;
+        for block in offsets.at_least(CLEAN, need.units()) {
+            let region: RegionId = offsets.region(block);
+            let index = region.index() as usize;
+            let slab = (*self.slabs.get(index)?)?.size;
+            if !self.engine.is_empty(region) || slab / 2 >= size {
+                return None;
+            }
+            let this = (slab, index);
+            smallest = Some(smallest.map_or(this, |smallest| smallest.min(this)));
+        }
+        smallest.filter(|&(slab, _)| slab > size).map(|(slab, index)| (index, slab))
+    }
+}
