@@ -40,6 +40,7 @@ mod driver;
 #[cfg(test)]
 mod laws;
 pub mod rmm;
+mod table;
 pub mod torch;
 
 pub use driver::{Answer, Device, Driver};
