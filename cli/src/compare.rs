@@ -2,7 +2,7 @@
 
 use crate::Ending;
 use crate::args::TraceArgs;
-use crate::explain::{device, open};
+use crate::explain::{device, open_if_snapshot};
 use crate::output::{self, Error};
 use crate::plan::search::Search;
 use clap::Args;
@@ -66,24 +66,28 @@ pub(crate) struct CompareArgs {
 }
 
 pub(crate) fn run(args: &CompareArgs) -> Result<Ending, Error> {
+    if args.trace.all_devices() {
+        return Err("compare takes one device: say which one, as in --device 0".into());
+    }
     let options = Options { capacity: args.capacity.map(|bytes| bytes.0), sweep: args.sweep };
     let trace = TraceFile::new(&args.trace.path, args.trace.read_options(None));
-    let mut reader = trace.open()?;
-    let (mut told, requests) = if reader.format() == Format::PyTorch {
-        drop(reader);
-        let snapshot = open(&args.trace.path)?;
+    let (mut told, requests) = if let Some(snapshot) = open_if_snapshot(&args.trace.path)? {
         let device = device(&snapshot, &args.trace.path, args.trace.read_options(None).device)?;
         let (told, requests) = compare_device(&snapshot, device, options);
         if let (Some(path), Some(certificate)) = (&args.export, &told.certificate) {
             let best = told.best().filter(|row| row.certified).and_then(|row| row.paste.first());
             let line = best.and_then(|line| line.split_once('=')).map(|(_, conf)| conf);
-            let settings = match line {
+            let mut settings = match line {
                 Some(conf) => Settings::parse(conf)?,
                 None => certificate.settings.clone(),
             };
+            let capacity = told.capacity.map(|(bytes, _)| bytes);
+            if settings.gc_threshold > 0.0 {
+                settings.limit = capacity;
+            }
             let failed = |error: std::io::Error| format!("{}: {error}", path.display());
             let mut file = BufWriter::new(File::create(path).map_err(failed)?);
-            export(&snapshot, device, &requests, &settings, options.capacity, &mut file)
+            export(&snapshot, device, &requests, &settings, capacity, &mut file)
                 .and_then(|()| file.flush())
                 .map_err(failed)?;
         }
@@ -94,6 +98,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Ending, Error> {
                 "--export writes a run of a PyTorch snapshot, and this trace is none".into()
             );
         }
+        let mut reader = trace.open()?;
         let recorded = match reader.format() {
             Format::Rmm | Format::RmmDebug => Recorded::Rmm,
             _ => Recorded::Unknown,

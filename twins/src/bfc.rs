@@ -24,7 +24,8 @@ use crate::{
     Allocation, Answer, BlockId, BlockState, BlockView, Counts, Driver, OutOfMemory, Request,
     SegmentView, Tried, Twin,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 
 /// Sizes are multiples of this, in bytes.
 const ALIGNMENT: u64 = 256;

@@ -1,6 +1,7 @@
 //! Numbers for live blocks: a table whose vacant places are used again. Cost: O(1).
 
 use crate::BlockId;
+use alloc::vec::Vec;
 
 /// What is known of each live block, by its number.
 #[derive(Clone, Debug)]

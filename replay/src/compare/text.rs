@@ -52,6 +52,7 @@ impl Comparison {
                     "segments": { "reproduced": 0, "of": 0 },
                     "sweeps": { "reproduced": 0, "of": 0 },
                     "first_difference": null,
+                    "nothing_to_compare": "the trace carries no segments",
                     "whole": false,
                     "settings": null,
                     "notes": ["rules only: the trace carries no segments"],

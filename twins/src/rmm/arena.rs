@@ -22,7 +22,9 @@ use super::live::LiveBlocks;
 use crate::{
     Allocation, Answer, BlockId, Counts, Driver, OutOfMemory, Request, SegmentView, Tried, Twin,
 };
-use std::collections::BTreeMap;
+use alloc::collections::BTreeMap;
+use alloc::vec;
+use alloc::vec::Vec;
 
 /// Sizes are multiples of this, in bytes.
 const ALIGNMENT: u64 = 256;

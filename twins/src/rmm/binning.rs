@@ -18,7 +18,8 @@ use crate::{
     Allocation, BlockId, BlockState, BlockView, Counts, Driver, OutOfMemory, Request, SegmentView,
     Twin,
 };
-use std::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
 
 /// Blocks that a bin takes at once.
 const BLOCKS: u64 = 128;

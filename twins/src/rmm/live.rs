@@ -5,7 +5,7 @@
 
 use crate::table::Table;
 use crate::{BlockId, BlockState, BlockView};
-use std::collections::BTreeMap;
+use alloc::collections::BTreeMap;
 
 #[derive(Clone, Copy, Debug)]
 struct Live {
