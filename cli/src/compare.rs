@@ -2,15 +2,18 @@
 
 use crate::Ending;
 use crate::args::TraceArgs;
-use crate::explain::{device, open};
+use crate::explain::{device, open_if_snapshot};
 use crate::output::{self, Error};
+use crate::plan::search::Search;
 use clap::Args;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use strandline_planner::Lifetime;
+use strandline_planner::streams::Waits;
 use strandline_replay::compare::{
-    Options, Recorded, Requests, compare, compare_device, export, fitted,
+    Options, Recorded, Requests, compare, compare_device, cubecl, export, fitted, planned,
 };
 use strandline_replay::format::Format;
 use strandline_replay::session::{SessionError, TraceFile};
@@ -30,10 +33,13 @@ Examples:
   An RMM log, by the rules of each allocator alone:
     strandline compare rmm_log.csv
 
-Rows are sorted by what you can do today: the current settings, each setting of the recorded allocator, other allocators, Strandline \
-(--fit-seconds), and what no allocator can be below.
+Rows are sorted by what you can do today: the current settings, each setting of the recorded allocator, other allocators, Strandline's \
+pools (--fit-seconds), a plan with every lifetime known (--plan-seconds), and what no allocator can be below.
 
 Exit status: 0 something fits; 1 nothing that was tried does; 2 bad input.";
+
+/// How long cubecl's pools may play, where they are built in.
+const CUBECL: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
@@ -51,41 +57,48 @@ pub(crate) struct CompareArgs {
     /// How long a configuration of Strandline is searched for; 0: not at all
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     fit_seconds: u32,
+    /// How long a plan is searched for, as `strandline plan` does; 0: not at all
+    #[arg(long, value_name = "SECONDS", default_value_t = 2)]
+    plan_seconds: u32,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 pub(crate) fn run(args: &CompareArgs) -> Result<Ending, Error> {
+    if args.trace.all_devices() {
+        return Err("compare takes one device: say which one, as in --device 0".into());
+    }
     let options = Options { capacity: args.capacity.map(|bytes| bytes.0), sweep: args.sweep };
     let trace = TraceFile::new(&args.trace.path, args.trace.read_options(None));
-    let mut reader = trace.open()?;
-    let mut told = if reader.format() == Format::PyTorch {
-        drop(reader);
-        let snapshot = open(&args.trace.path)?;
+    let (mut told, requests) = if let Some(snapshot) = open_if_snapshot(&args.trace.path)? {
         let device = device(&snapshot, &args.trace.path, args.trace.read_options(None).device)?;
-        let told = compare_device(&snapshot, device, options);
+        let (told, requests) = compare_device(&snapshot, device, options);
         if let (Some(path), Some(certificate)) = (&args.export, &told.certificate) {
             let best = told.best().filter(|row| row.certified).and_then(|row| row.paste.first());
             let line = best.and_then(|line| line.split_once('=')).map(|(_, conf)| conf);
-            let settings = match line {
+            let mut settings = match line {
                 Some(conf) => Settings::parse(conf)?,
                 None => certificate.settings.clone(),
             };
-            let requests = Requests::of_device(device, certificate);
+            let capacity = told.capacity.map(|(bytes, _)| bytes);
+            if settings.gc_threshold > 0.0 {
+                settings.limit = capacity;
+            }
             let failed = |error: std::io::Error| format!("{}: {error}", path.display());
             let mut file = BufWriter::new(File::create(path).map_err(failed)?);
-            export(&snapshot, device, &requests, &settings, options.capacity, &mut file)
+            export(&snapshot, device, &requests, &settings, capacity, &mut file)
                 .and_then(|()| file.flush())
                 .map_err(failed)?;
         }
-        told
+        (told, requests)
     } else {
         if args.export.is_some() {
             return Err(
                 "--export writes a run of a PyTorch snapshot, and this trace is none".into()
             );
         }
+        let mut reader = trace.open()?;
         let recorded = match reader.format() {
             Format::Rmm | Format::RmmDebug => Recorded::Rmm,
             _ => Recorded::Unknown,
@@ -96,16 +109,29 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Ending, Error> {
             requests.push(&event);
         }
         let capacity = options.capacity.map(|bytes| (bytes, "as given"));
-        compare(&requests, capacity, recorded, false, args.sweep)
+        (compare(&requests, capacity, recorded, false, args.sweep), requests)
     };
+    let capacity = told.capacity.map(|(bytes, _)| bytes);
+    match cubecl(&requests, capacity, CUBECL) {
+        Ok(rows) => rows.into_iter().for_each(|row| told.add(row)),
+        Err(error) => log::warn!("no row for cubecl: {error}"),
+    }
     if args.fit_seconds > 0 {
         let time = Duration::from_secs(args.fit_seconds.into());
-        let capacity = told.capacity.map(|(bytes, _)| bytes);
         match fitted(&trace, capacity, told.peak_active, time) {
-            Ok(Some(row)) => told.add_fitted(row),
+            Ok(Some(row)) => told.add(row),
             Ok(None) => {}
             // The other rows are worth having without it.
             Err(error) => log::warn!("no row for strandline: {error}"),
+        }
+    }
+    if args.plan_seconds > 0 {
+        match plan(&requests, Duration::from_secs(args.plan_seconds.into())) {
+            Ok(Some((bytes, optimal))) => {
+                told.add(planned(bytes, optimal, capacity, told.peak_active));
+            }
+            Ok(None) => {}
+            Err(error) => log::warn!("no row for a plan: {error}"),
         }
     }
     if args.json {
@@ -114,4 +140,25 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Ending, Error> {
         output::print(&output::coloured(&told.to_text(&args.trace.path.display().to_string())))?;
     }
     Ok(if told.is_hopeless() { Ending::Unsatisfied } else { Ending::Satisfied })
+}
+
+/// The size of the best plan that is found in time, and whether no plan is smaller. None if there is nothing to place.
+fn plan(requests: &Requests, limit: Duration) -> Result<Option<(u64, bool)>, Error> {
+    let life = |block: strandline_replay::lifetimes::BlockLife| Lifetime {
+        lower: block.lower,
+        upper: block.upper,
+        size: block.size,
+        alignment: crate::plan::ALIGNMENT,
+        stream: block.stream,
+    };
+    let lifetimes: Vec<Lifetime> = requests.lifetimes().into_iter().map(life).collect();
+    if lifetimes.is_empty() {
+        return Ok(None);
+    }
+    let search = Search { waits: Waits::Allowed, enough: 0, seed: 0, start: Instant::now(), limit };
+    let plan = search.run(&lifetimes)?;
+    strandline_planner::check::check(&lifetimes, &plan.offsets, plan.bytes).map_err(|fault| {
+        format!("the plan is not sound, which is a fault of strandline: {fault}")
+    })?;
+    Ok(Some((plan.bytes, plan.optimal)))
 }

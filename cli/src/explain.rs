@@ -6,7 +6,7 @@ use clap::Args;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use strandline_replay::explain::explain;
-use strandline_replay::format::Limits;
+use strandline_replay::format::{ErrorKind, Limits, TraceError};
 use strandline_replay::plot::Plot;
 use strandline_replay::snapshot::{self, DeviceTrace, Snapshot};
 
@@ -47,10 +47,26 @@ pub(crate) struct ExplainArgs {
 
 /// Reads a snapshot. Errors name the file.
 pub(crate) fn open(path: &Path) -> Result<Snapshot, Error> {
-    let failed = |error: &dyn core::fmt::Display| format!("{}: {error}", path.display());
-    let file = File::open(path).map_err(|error| failed(&error))?;
+    read(path)?.map_err(|error| named(path, &error))
+}
+
+/// Reads a snapshot; None if the file is of another format. Errors name the file.
+pub(crate) fn open_if_snapshot(path: &Path) -> Result<Option<Snapshot>, Error> {
+    match read(path)? {
+        Ok(snapshot) => Ok(Some(snapshot)),
+        Err(error) if error.kind() == ErrorKind::NotASnapshot => Ok(None),
+        Err(error) => Err(named(path, &error)),
+    }
+}
+
+fn read(path: &Path) -> Result<Result<Snapshot, TraceError>, Error> {
+    let file = File::open(path).map_err(|error| named(path, &error))?;
     let limits = Limits { pickle_bytes: 64 << 30, ..Limits::default() };
-    snapshot::read(file, limits).map_err(|error| failed(&error).into())
+    Ok(snapshot::read(file, limits))
+}
+
+fn named(path: &Path, error: &dyn core::fmt::Display) -> Error {
+    format!("{}: {error}", path.display()).into()
 }
 
 /// The device that is meant.

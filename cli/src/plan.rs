@@ -4,6 +4,7 @@
 //!   trace, CSV ─▶ lifetimes ─▶ two workers, until optimal, enough or out of time ─▶ check ─▶ report, plan file, CSV, picture
 //! ```
 
+pub(crate) mod search;
 mod svg;
 
 use crate::Ending;
@@ -11,17 +12,17 @@ use crate::args::TraceArgs;
 use crate::output::{self, Error};
 use clap::Args;
 use flate2::read::MultiGzDecoder;
+use search::{Search, wait_count};
 use serde_json::json;
 use std::fs;
 use std::io::Read as _;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use strandline_planner::csv::{self, Rows};
 use strandline_planner::file::PlanFile;
-use strandline_planner::streams::{Waits, frontiers, plan_streams};
-use strandline_planner::{Lifetime, Options, Plan, Problem, check};
+use strandline_planner::streams::Waits;
+use strandline_planner::{Lifetime, Plan, check};
 use strandline_replay::format::Format;
 use strandline_replay::lifetimes;
 use strandline_replay::session::TraceFile;
@@ -43,10 +44,7 @@ The plan file is binary, or text where its name ends in .txt, or minimalloc's CS
 Exit status: 0 planned, and it fits into --capacity; 1 it does not fit; 2 bad input.";
 
 /// Blocks of a trace start at multiples of this many bytes unless told otherwise: a cache line, as pools place them.
-const ALIGNMENT: u64 = 64;
-/// The stack of a worker: exact search goes as deep as a problem has blocks.
-const STACK: usize = 64 << 20;
-const WORKERS: u64 = 2;
+pub(crate) const ALIGNMENT: u64 = 64;
 
 #[derive(Debug, Args)]
 pub(crate) struct PlanArgs {
@@ -101,7 +99,15 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Ending, Error> {
         return report(args, &rows, &plan, start);
     }
     let rows = read(args)?;
-    let plan = search(args, &rows.lifetimes, start).map_err(|error| named(&error))?;
+    let waits = match args.wait_price {
+        Some(price) => Waits::Priced(price.0),
+        None if args.no_waits => Waits::Forbidden,
+        None => Waits::Allowed,
+    };
+    let enough = args.capacity.map_or(0, |capacity| capacity.0);
+    let limit = Duration::from_secs_f64(args.seconds);
+    let search = Search { waits, enough, seed: args.seed, start, limit };
+    let plan = search.run(&rows.lifetimes).map_err(|error| named(&error))?;
     report(args, &rows, &plan, start)
 }
 
@@ -152,81 +158,6 @@ fn read(args: &PlanArgs) -> Result<Rows, Error> {
         stream: block.stream,
     };
     Ok(rows(blocks.iter().map(life).collect(), ids))
-}
-
-/// Two workers beside each other; what one finds ends the other when it is good enough.
-fn search(args: &PlanArgs, lifetimes: &[Lifetime], start: Instant) -> Result<Plan, Error> {
-    let problem = Problem::new(lifetimes)?;
-    let limit = Duration::from_secs_f64(args.seconds);
-    let enough = args.capacity.map_or(0, |capacity| capacity.0);
-    let waits = match args.wait_price {
-        Some(price) => Waits::Priced(price.0),
-        None if args.no_waits => Waits::Forbidden,
-        None => Waits::Allowed,
-    };
-    let best = AtomicU64::new(u64::MAX);
-    let goal = enough.max(problem.bound());
-    let go_on = |bytes: u64| {
-        let best = best.fetch_min(bytes, Ordering::Relaxed).min(bytes);
-        start.elapsed() < limit && best > goal
-    };
-    let work = |worker: u64| {
-        // Seeds of two runs do not meet, and each run has an even and an odd one.
-        let seed = args.seed.wrapping_mul(2).wrapping_add(worker);
-        let plan = plan_streams(lifetimes, waits, &Options { seed, enough }, &go_on)?;
-        if plan.optimal {
-            // Proved by search, perhaps, above the goal: the other worker cannot do better.
-            best.fetch_min(0, Ordering::Relaxed);
-        }
-        go_on(plan.bytes);
-        Ok::<Plan, Error>(plan)
-    };
-    let plans: Vec<Result<Plan, String>> = std::thread::scope(|scope| {
-        let started: Vec<_> = (0..WORKERS)
-            .map(|worker| {
-                let builder =
-                    std::thread::Builder::new().name("planner".to_owned()).stack_size(STACK);
-                let work = &work;
-                builder.spawn_scoped(scope, move || work(worker).map_err(|error| error.to_string()))
-            })
-            .collect();
-        let ended = |worker: std::io::Result<std::thread::ScopedJoinHandle<'_, _>>| match worker {
-            Ok(worker) => {
-                worker.join().unwrap_or_else(|_| Err("a planning thread panicked".to_owned()))
-            }
-            Err(error) => Err(format!("cannot start a planning thread: {error}")),
-        };
-        started.into_iter().map(ended).collect()
-    });
-    let mut chosen: Option<Plan> = None;
-    let mut bound = 0;
-    for plan in plans {
-        let plan = plan?;
-        bound = bound.max(plan.bound);
-        if chosen
-            .as_ref()
-            .is_none_or(|best| cost(&plan, lifetimes, waits) < cost(best, lifetimes, waits))
-        {
-            chosen = Some(plan);
-        }
-    }
-    let mut plan = chosen.ok_or("no worker ran")?;
-    if waits == Waits::Allowed {
-        plan.bound = bound;
-        plan.optimal = plan.bytes == bound;
-    }
-    Ok(plan)
-}
-
-/// What a plan costs under the rule for waits, in bytes.
-fn cost(plan: &Plan, lifetimes: &[Lifetime], waits: Waits) -> u128 {
-    let price = if let Waits::Priced(price) = waits { price } else { 0 };
-    let count = if price > 0 { wait_count(lifetimes, plan) } else { 0 };
-    u128::from(plan.bytes) + u128::from(price) * count as u128
-}
-
-fn wait_count(lifetimes: &[Lifetime], plan: &Plan) -> usize {
-    frontiers(lifetimes, &plan.offsets).iter().map(Vec::len).sum()
 }
 
 fn report(args: &PlanArgs, rows: &Rows, plan: &Plan, start: Instant) -> Result<Ending, Error> {

@@ -264,6 +264,9 @@ fn compare_tells_what_its_keys_promise() {
     }
     let fitted = named("strandline")[0];
     assert!(fitted["peak_reserved_bytes"].as_u64() < Some(20 * MIB), "{fitted}");
+    let planned = named("strandline")[1];
+    assert_eq!(planned["settings"], "planned (optimal)");
+    assert_eq!((&planned["peak_reserved_bytes"], &planned["paste"]), (&json!(bound), &json!("")));
     // What is pasted is a configuration that the replay takes, and the capacity it names holds the run.
     let config = files.with("pool.toml", fitted["paste"].as_str().expect("text"));
     let replayed = object(&["replay", &file, "--config", &config], 0);
@@ -287,6 +290,10 @@ fn compare_says_what_to_paste_and_what_it_is_worth() {
     // A device that is too small for anything: exit status 1, and the first word says so.
     let failed = text(&["compare", &file, "--capacity", "10MiB", "--fit-seconds", "0"], 1);
     assert!(failed.starts_with("FAILED: nothing that was tried fits."), "{failed}");
+    // A plan that fits is no allocator: it is told, and the run still fails.
+    let tight = ["compare", &file, "--capacity", "18MiB", "--fit-seconds", "0", "--sweep"];
+    let tight = text(&tight, 1);
+    assert!(tight.contains("\nA plan of 18.00 MiB would, "), "{tight}");
 
     // What is exported is a snapshot, and the run that it tells is certified.
     let better = files.name("better.pickle");
@@ -341,6 +348,46 @@ fn diff_tells_which_lines_grew() {
     assert!(words.starts_with("peak allocated went from 18.00 MiB to 18.00 MiB."), "{words}");
     let same = text(&["diff", &a, &a], 0);
     assert!(!same.contains("grew") && !same.contains("new "), "{same}");
+}
+
+/// Logs without call stacks: blocks by size in place of lines, and reserved bytes are not told.
+#[test]
+fn diff_of_logs_is_by_size() {
+    let files = Files::new();
+    let log = |rounds: u64| {
+        let mut log = "Thread,Time,Action,Pointer,Size,Stream\n".to_owned();
+        for round in 0..rounds {
+            log += &format!("1,00:00:00.{round:06},allocate,{:#x},{},0\n", round + 1, 3 * MIB);
+        }
+        log + "1,00:00:01.000000,allocate,0xff,512,0\n"
+    };
+    let (a, b) = (files.with("a.csv", log(2)), files.with("b.csv", log(5)));
+    let told = object(&["diff", &a, &b], 0);
+    assert_eq!(told["diff"]["lines"][0]["line"], "(no call stacks) blocks of up to 4.00 MiB");
+    assert_eq!(told["diff"]["lines"][0]["a_bytes"], 6 * MIB);
+    assert_eq!(told["diff"]["lines"][0]["b_bytes"], 15 * MIB);
+    assert_eq!(told["diff"]["allocations"], json!({ "matched": 3, "only_a": 0, "only_b": 3 }));
+    assert_eq!(told["diff"]["peak_reserved_bytes"], json!({ "a": null, "b": null }));
+    let words = text(&["diff", &a, &b], 0);
+    assert!(words.contains("not told") && words.contains("grew"), "{words}");
+
+    // With a snapshot: by size, too. A state has no requests, and only another snapshot to be compared with.
+    let run = files.with("run.json", snapshot(true, false));
+    let mixed = object(&["diff", &run, &b], 0);
+    assert_eq!(mixed["diff"]["peak_allocated_bytes"]["a"], 18 * MIB);
+    let mut state: Value = serde_json::from_str(&snapshot(true, false)).expect("JSON");
+    state["device_traces"] = json!([[]]);
+    let state = files.with("state.json", state.to_string());
+    let refused = text(&["diff", &state, &b], 2);
+    assert!(
+        refused.contains("state.json") && refused.contains("another snapshot only"),
+        "{refused}"
+    );
+    let words = text(&["diff", &state, &run], 0);
+    assert!(
+        words.contains("\nA holds no allocation: ") && !words.contains("\nB holds no"),
+        "{words}"
+    );
 }
 
 #[test]
@@ -398,10 +445,18 @@ fn snapshots_of_others_are_explained() {
         has_keys(&told, CERTIFICATE);
         has_keys(&told, EXPLAIN);
         let allocations = told["certificate"]["addresses"]["of"].as_u64();
-        // One file contradicts itself: the blocks of its trace lie in none of its segments. The certificate says so.
-        let contradicts = told["certificate"]["notes"].to_string().contains("lie in no segment");
-        let whole = allocations > Some(0) && !contradicts;
+        // One file is another tool's: the addresses of its trace lie in none of its segments. The certificate says so, in place of
+        // blaming the model, and no recorded run is compared with others.
+        let foreign = told["certificate"]["nothing_to_compare"].is_string();
+        let whole = allocations > Some(0) && !foreign;
         assert_eq!(told["certificate"]["whole"], whole, "{file}");
+        if foreign {
+            let words = text(&["explain", file], 0);
+            assert!(words.contains("these are not PyTorch's addresses"), "{words}");
+            assert_eq!(told["certificate"]["first_difference"], Value::Null, "{told:#}");
+            let words = text(&["compare", file, "--fit-seconds", "0", "--plan-seconds", "0"], 0);
+            assert!(!words.contains("recorded run "), "{words}");
+        }
         // Where a setting helps a certified run, it is what is recommended.
         if file.ends_with("transformer_train.pickle.gz") {
             let words = text(&["compare", file, "--fit-seconds", "0"], 0);

@@ -115,6 +115,8 @@ pub struct Certificate {
     pub reserved: Score,
     /// The first difference.
     pub first_difference: Option<Difference>,
+    /// Why not a single address could be compared, in words: that is the file's doing, not the model's.
+    pub nothing_to_compare: Option<&'static str>,
     /// What could not be compared, or was taken from the file, in words.
     pub notes: Vec<String>,
 }
@@ -132,6 +134,7 @@ impl Certificate {
             sweeps: Score::default(),
             reserved: Score::default(),
             first_difference: None,
+            nothing_to_compare: None,
             notes: Vec::new(),
         }
     }

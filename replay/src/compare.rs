@@ -16,8 +16,14 @@
 
 mod bounds;
 mod choices;
+#[cfg(feature = "cubecl")]
+mod cubecl;
+#[cfg(not(feature = "cubecl"))]
+#[path = "compare/cubecl/absent.rs"]
+mod cubecl;
 mod export;
 mod fitted;
+mod planned;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -26,8 +32,10 @@ use crate::certify::{Certificate, Run, certify};
 use crate::event::{self, Event};
 use crate::snapshot::{Action, DeviceTrace, Snapshot};
 pub use choices::{Choice, Recorded, choices};
+pub use cubecl::cubecl;
 pub use export::export;
 pub use fitted::fitted;
+pub use planned::planned;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -159,6 +167,8 @@ pub enum Kind {
     Other,
     /// Strandline's own pools, played.
     Strandline,
+    /// Where every block would stand if all lifetimes were known before.
+    Planned,
     /// What no allocator can be below.
     Bound,
 }
@@ -220,9 +230,13 @@ pub struct Options {
     pub sweep: bool,
 }
 
-/// Compares allocators on a recorded device.
+/// Compares allocators on a recorded device. Returns the requests that were played, too.
 #[must_use]
-pub fn compare_device(snapshot: &Snapshot, device: &DeviceTrace, options: Options) -> Comparison {
+pub fn compare_device(
+    snapshot: &Snapshot,
+    device: &DeviceTrace,
+    options: Options,
+) -> (Comparison, Requests) {
     let mut peak = 0;
     let (mut refused, mut memory) = (None, None);
     let mut counts = Counts::default();
@@ -259,9 +273,12 @@ pub fn compare_device(snapshot: &Snapshot, device: &DeviceTrace, options: Option
         current: true,
         kind: Kind::Own,
     };
-    comparison.rows.insert(0, recorded);
+    // What the segments of the file say is not about this trace, if its addresses lie in none of them.
+    if certificate.nothing_to_compare.is_none() {
+        comparison.rows.insert(0, recorded);
+    }
     comparison.certificate = Some(certificate);
-    comparison
+    (comparison, requests)
 }
 
 /// Compares allocators on requests. `certified`: the twin of the recorded allocator reproduced the recording.
@@ -302,8 +319,8 @@ pub fn compare(
 }
 
 impl Comparison {
-    /// Adds Strandline's own row, before the bounds.
-    pub fn add_fitted(&mut self, row: Row) {
+    /// Adds a row before the bounds: Strandline's own, or a plan's.
+    pub fn add(&mut self, row: Row) {
         let at = self.rows.iter().position(|row| row.kind == Kind::Bound);
         self.rows.insert(at.unwrap_or(self.rows.len()), row);
     }

@@ -1,8 +1,15 @@
 //! Two recorded runs beside each other: peaks, what each source line held, and which allocations both made.
 //!
+//! ```text
+//!   snapshot ─▶ explained at its peak ─┐
+//!   any other trace ─▶ requests ───────┴─▶ Side ─▶ diff: peaks, lines, allocations in both
+//! ```
+//!
 //! Lines are matched by name (file, line, function); allocations by call stack and size, as often as both have them: a longer run
-//! matches a shorter one as far as that goes, and what is left over is told. Cost: O(entries).
+//! matches a shorter one as far as that goes, and what is left over is told. Traces without call stacks (logs of RMM, compact traces)
+//! have blocks by size in place of lines: one for each power of two. Cost: O(entries).
 
+use crate::compare::{Requests, Step};
 use crate::explain::Explanation;
 use crate::size::Bytes;
 use crate::snapshot::{Action, DeviceTrace, Snapshot};
@@ -24,33 +31,132 @@ pub struct Line {
 /// What differs between two runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diff {
-    /// Peak bytes of both: allocated, active, reserved.
-    pub peaks: [[u64; 2]; 3],
+    /// Peak bytes of both: allocated, active, reserved; None where a run does not tell them.
+    pub peaks: [[Option<u64>; 2]; 3],
     /// Lines, the largest change first.
     pub lines: Vec<Line>,
     /// Allocations that both made, by call stack and size.
     pub matched: u64,
     /// Allocations that only one of them made.
     pub only: [u64; 2],
+    /// Whether each holds a state at one moment, and no allocation.
+    pub states: [bool; 2],
 }
 
-/// One side: the snapshot, the device, and its explanation at the peak.
-pub type Side<'a> = (&'a Snapshot, &'a DeviceTrace, &'a Explanation);
+/// One of the runs.
+#[derive(Clone, Debug, Default)]
+pub struct Side {
+    peaks: [Option<u64>; 3],
+    /// Bytes at the peak of the allocated ones, by line.
+    lines: BTreeMap<String, u64>,
+    /// How often each call stack allocated each size.
+    made: HashMap<(String, u64), u64>,
+}
+
+impl Side {
+    /// A recorded device, explained at its peak ([`explain_peak`](crate::explain::explain_peak)).
+    #[must_use]
+    pub fn of_snapshot(snapshot: &Snapshot, device: &DeviceTrace, told: &Explanation) -> Self {
+        let [allocated, active, reserved] = told.peaks;
+        let mut side = Self {
+            peaks: [allocated.allocated, active.active, reserved.reserved].map(Some),
+            ..Self::default()
+        };
+        for holder in &told.holders {
+            let bytes = side.lines.entry(holder.line.clone()).or_default();
+            *bytes = bytes.saturating_add(holder.bytes);
+        }
+        let mut by_number: HashMap<(u32, u64), u64> = HashMap::new();
+        for entry in device.entries.iter().filter(|e| e.action == Action::Alloc) {
+            *by_number.entry((entry.stack, entry.size)).or_default() += 1;
+        }
+        let mut names: HashMap<u32, String> = HashMap::new();
+        for ((stack, size), count) in by_number {
+            let name = names.entry(stack).or_insert_with(|| {
+                let frames: Vec<String> =
+                    snapshot.stacks.frames(stack).map(ToString::to_string).collect();
+                frames.join("\n")
+            });
+            *side.made.entry((name.clone(), size)).or_default() += count;
+        }
+        side
+    }
+
+    /// A trace without call stacks.
+    #[must_use]
+    pub fn of_requests(requests: &Requests) -> Self {
+        let mut side = Self::default();
+        let mut run = Blocks::default();
+        let (mut peak, mut peak_at, mut peak_active) = (0, 0, 0);
+        for (at, &(_, step)) in requests.steps.iter().enumerate() {
+            run.step(step);
+            if run.allocated > peak {
+                (peak, peak_at) = (run.allocated, at);
+            }
+            peak_active = peak_active.max(run.active);
+            if let Step::Allocate { size, .. } = step {
+                *side.made.entry((String::new(), size)).or_default() += 1;
+            }
+        }
+        side.peaks = [Some(peak), Some(peak_active), None];
+        let mut run = Blocks::default();
+        for &(_, step) in requests.steps.iter().take(peak_at + 1) {
+            run.step(step);
+        }
+        for &(size, _) in run.live.values().filter(|&&(_, retired)| !retired) {
+            let least = size.checked_next_power_of_two().unwrap_or(u64::MAX);
+            let line = format!("(no call stacks) blocks of up to {}", Bytes(least));
+            let bytes = side.lines.entry(line).or_default();
+            *bytes = bytes.saturating_add(size);
+        }
+        side
+    }
+}
+
+/// The live blocks of a trace: bytes, and whether the program gave them back.
+#[derive(Debug, Default)]
+struct Blocks {
+    live: HashMap<u32, (u64, bool)>,
+    allocated: u64,
+    active: u64,
+}
+
+impl Blocks {
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Allocate { block, size, .. } => {
+                self.live.insert(block, (size, false));
+                self.allocated = self.allocated.saturating_add(size);
+                self.active = self.active.saturating_add(size);
+            }
+            Step::Retire { block, .. } => {
+                if let Some((size, retired)) = self.live.get_mut(&block)
+                    && !core::mem::replace(retired, true)
+                {
+                    self.allocated = self.allocated.saturating_sub(*size);
+                }
+            }
+            Step::Free { block, .. } => {
+                if let Some((size, retired)) = self.live.remove(&block) {
+                    self.active = self.active.saturating_sub(size);
+                    if !retired {
+                        self.allocated = self.allocated.saturating_sub(size);
+                    }
+                }
+            }
+            Step::Refused { .. } => {}
+        }
+    }
+}
 
 /// Compares two runs.
 #[must_use]
-pub fn diff(a: Side<'_>, b: Side<'_>) -> Diff {
-    let peaks = [0, 1, 2].map(|index| {
-        [a.2, b.2].map(|told| {
-            let m = told.peaks[index];
-            [m.allocated, m.active, m.reserved][index]
-        })
-    });
+pub fn diff(a: &Side, b: &Side) -> Diff {
+    let peaks = [0, 1, 2].map(|index| [a.peaks[index], b.peaks[index]]);
     let mut lines: BTreeMap<&str, [u64; 2]> = BTreeMap::new();
-    for (side, told) in [a.2, b.2].into_iter().enumerate() {
-        for holder in &told.holders {
-            let bytes = &mut lines.entry(&holder.line).or_default()[side];
-            *bytes = bytes.saturating_add(holder.bytes);
+    for (number, side) in [a, b].into_iter().enumerate() {
+        for (line, &bytes) in &side.lines {
+            lines.entry(line).or_default()[number] = bytes;
         }
     }
     let mut lines: Vec<Line> =
@@ -58,32 +164,11 @@ pub fn diff(a: Side<'_>, b: Side<'_>) -> Diff {
     lines.sort_by(|x, y| {
         y.a.abs_diff(y.b).cmp(&x.a.abs_diff(x.b)).then_with(|| x.line.cmp(&y.line))
     });
-    let counts = [a, b].map(|(snapshot, device, _)| made(snapshot, device));
-    let all = counts.each_ref().map(|counts| counts.values().sum::<u64>());
-    let matched = counts[0]
-        .iter()
-        .map(|(key, &count)| count.min(counts[1].get(key).copied().unwrap_or(0)))
-        .sum();
-    Diff { peaks, lines, matched, only: all.map(|all| all - matched) }
-}
-
-/// How often each call stack allocated each size.
-fn made(snapshot: &Snapshot, device: &DeviceTrace) -> HashMap<(String, u64), u64> {
-    let mut by_number: HashMap<(u32, u64), u64> = HashMap::new();
-    for entry in device.entries.iter().filter(|e| e.action == Action::Alloc) {
-        *by_number.entry((entry.stack, entry.size)).or_default() += 1;
-    }
-    let mut names: HashMap<u32, String> = HashMap::new();
-    let mut made: HashMap<(String, u64), u64> = HashMap::new();
-    for ((stack, size), count) in by_number {
-        let name = names.entry(stack).or_insert_with(|| {
-            let frames: Vec<String> =
-                snapshot.stacks.frames(stack).map(ToString::to_string).collect();
-            frames.join("\n")
-        });
-        *made.entry((name.clone(), size)).or_default() += count;
-    }
-    made
+    let all = [a, b].map(|side| side.made.values().sum::<u64>());
+    let matched =
+        a.made.iter().map(|(key, &count)| count.min(b.made.get(key).copied().unwrap_or(0))).sum();
+    let states = all.map(|all| all == 0);
+    Diff { peaks, lines, matched, only: all.map(|all| all - matched), states }
 }
 
 impl Diff {
@@ -95,6 +180,7 @@ impl Diff {
             "peak_allocated_bytes": { "a": allocated[0], "b": allocated[1] },
             "peak_active_bytes": { "a": active[0], "b": active[1] },
             "peak_reserved_bytes": { "a": reserved[0], "b": reserved[1] },
+            "state_only": { "a": self.states[0], "b": self.states[1] },
             "allocations": { "matched": self.matched, "only_a": self.only[0], "only_b": self.only[1] },
             "lines": self.lines.iter().take(top).map(|l| json!({
                 "line": l.line, "a_bytes": l.a, "b_bytes": l.b,
@@ -106,17 +192,21 @@ impl Diff {
     #[must_use]
     pub fn to_text(&self, names: [&str; 2], top: usize) -> String {
         let mut out = String::new();
-        let [a, b] = self.peaks[0].map(Bytes);
+        let bytes = |bytes: Option<u64>| {
+            bytes.map_or_else(|| "not told".to_owned(), |bytes| Bytes(bytes).to_string())
+        };
+        let [a, b] = self.peaks[0].map(bytes);
         let _ = writeln!(out, "peak allocated went from {a} to {b}.\n");
         let _ = writeln!(out, "A  {}\nB  {}\n", names[0], names[1]);
-        let _ = writeln!(out, "peak bytes               A             B");
-        for (name, [a, b]) in ["allocated", "active", "reserved"].iter().zip(self.peaks) {
+        for (name, _) in ["A", "B"].iter().zip(self.states).filter(|&(_, state)| state) {
             let _ = writeln!(
                 out,
-                "  {name:<12}{:>12}  {:>12}",
-                Bytes(a).to_string(),
-                Bytes(b).to_string()
+                "{name} holds no allocation: it is compared by what was live when it was written.\n"
             );
+        }
+        let _ = writeln!(out, "peak bytes               A             B");
+        for (name, [a, b]) in ["allocated", "active", "reserved"].iter().zip(self.peaks) {
+            let _ = writeln!(out, "  {name:<12}{:>12}  {:>12}", bytes(a), bytes(b));
         }
         let [only_a, only_b] = self.only;
         let _ = writeln!(

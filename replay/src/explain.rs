@@ -135,8 +135,24 @@ pub struct Explanation {
     pub timeline: Timeline,
 }
 
-/// Explains one device's run: at `entry` (counted from 1) if that is given.
+/// Explains one device's run: at `entry` (counted from 1) if that is given, else at its first refusal, or at its peak.
+#[must_use]
 pub fn explain(snapshot: &Snapshot, device: &DeviceTrace, entry: Option<u32>) -> Explanation {
+    look(snapshot, device, entry, false)
+}
+
+/// Explains one device's run at the peak of its allocated bytes, whatever failed.
+#[must_use]
+pub fn explain_peak(snapshot: &Snapshot, device: &DeviceTrace) -> Explanation {
+    look(snapshot, device, None, true)
+}
+
+fn look(
+    snapshot: &Snapshot,
+    device: &DeviceTrace,
+    entry: Option<u32>,
+    at_peak: bool,
+) -> Explanation {
     let mut peaks = [Moment::default(); 3];
     let (mut refusals, mut refusals_total) = (Vec::new(), 0);
     // What the process had at once, the device's free bytes included: the device has at least that.
@@ -171,7 +187,8 @@ pub fn explain(snapshot: &Snapshot, device: &DeviceTrace, entry: Option<u32>) ->
             had = had.max(moment.reserved.saturating_add(entry.address));
         }
     });
-    let (focus, at) = match (entry, refusals.first()) {
+    let refused = refusals.first().filter(|_| !at_peak);
+    let (focus, at) = match (entry, refused) {
         (Some(entry), _) => (Focus::Asked, entry),
         // The refusal's own entry changes nothing.
         (None, Some(refusal)) => (Focus::Refusal, refusal.moment.entry),

@@ -12,6 +12,7 @@
 //! Cost: O(file). Memory: the pickle's arena while reading, then what is kept.
 
 mod read;
+pub(crate) mod record;
 pub mod stacks;
 
 pub use read::read;

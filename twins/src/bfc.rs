@@ -19,11 +19,13 @@
 //!
 //! Cost: O(log chunks).
 
+use crate::table::Table;
 use crate::{
     Allocation, Answer, BlockId, BlockState, BlockView, Counts, Driver, OutOfMemory, Request,
     SegmentView, Tried, Twin,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 
 /// Sizes are multiples of this, in bytes.
 const ALIGNMENT: u64 = 256;
@@ -68,8 +70,7 @@ pub struct Bfc {
     free: BTreeSet<(u64, u64)>,
     regions: BTreeMap<u64, u64>,
     /// Addresses of live chunks by their number.
-    live: Vec<Option<u64>>,
-    vacant: Vec<u32>,
+    live: Table<u64>,
     reserved: u64,
     active: u64,
     counts: Counts,
@@ -86,8 +87,7 @@ impl Bfc {
             chunks: BTreeMap::new(),
             free: BTreeSet::new(),
             regions: BTreeMap::new(),
-            live: Vec::new(),
-            vacant: Vec::new(),
+            live: Table::default(),
             reserved: 0,
             active: 0,
             counts: Counts::default(),
@@ -185,22 +185,16 @@ impl Twin for Bfc {
         }
         chunk.state = BlockState::Allocated;
         chunk.requested = request.size;
-        chunk.id = match self.vacant.pop() {
-            Some(id) => id,
-            None => {
-                self.live.push(None);
-                (self.live.len() - 1) as u32
-            }
-        };
-        self.live[chunk.id as usize] = Some(address);
+        let id = self.live.add(address);
+        chunk.id = id.0;
         self.chunks.insert(address, chunk);
         self.active += chunk.size;
-        Ok(Allocation { id: BlockId(chunk.id), address, size: chunk.size })
+        Ok(Allocation { id, address, size: chunk.size })
     }
 
     /// There is one stream: what is given back comes back when it is completed.
     fn free_requested(&mut self, block: BlockId, _stream: u64) {
-        if let Some(Some(address)) = self.live.get(block.0 as usize)
+        if let Some(address) = self.live.get_mut(block)
             && let Some(chunk) = self.chunks.get_mut(address)
         {
             chunk.state = BlockState::Pending;
@@ -208,10 +202,7 @@ impl Twin for Bfc {
     }
 
     fn free_completed(&mut self, block: BlockId) {
-        let Some(mut address) = self.live.get_mut(block.0 as usize).and_then(Option::take) else {
-            return;
-        };
-        self.vacant.push(block.0);
+        let Some(mut address) = self.live.take(block) else { return };
         let Some(mut chunk) = self.chunks.remove(&address) else { return };
         self.active -= chunk.size;
         let after = address + chunk.size;

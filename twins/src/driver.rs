@@ -41,6 +41,7 @@ const ALIGNMENT: u64 = 2 << 20;
 #[derive(Clone, Debug)]
 pub struct Device {
     capacity: Option<u64>,
+    range: Option<u64>,
     used: u64,
     next: u64,
 }
@@ -49,7 +50,13 @@ impl Device {
     /// A device of `capacity` bytes, or one without a limit.
     #[must_use]
     pub fn new(capacity: Option<u64>) -> Self {
-        Self { capacity, used: 0, next: FIRST_ADDRESS }
+        Self { capacity, range: None, used: 0, next: FIRST_ADDRESS }
+    }
+
+    /// The same device, with ranges that may grow to `bytes`, whatever its capacity.
+    #[must_use]
+    pub fn with_range(self, bytes: u64) -> Self {
+        Self { range: Some(bytes), ..self }
     }
 
     /// Bytes that are handed out.
@@ -98,8 +105,8 @@ impl Driver for Device {
 
     fn reserve(&mut self, page: u64, _stream: u64) -> Option<(u64, u64)> {
         // PyTorch reserves 9/8 of the device's memory; without a limit, more than any device has.
-        let wanted =
-            self.capacity.map_or(1 << 42, |capacity| capacity.saturating_add(capacity / 8));
+        let of = |capacity: u64| capacity.saturating_add(capacity / 8);
+        let wanted = self.range.unwrap_or_else(|| self.capacity.map_or(1 << 42, of));
         let size = wanted.min(1 << 46).checked_next_multiple_of(page.max(1))?.max(page);
         Some((self.addresses(size)?, size))
     }

@@ -1,8 +1,9 @@
 //! The laws that every twin keeps, whatever the requests: checked here against the list of blocks that a caller holds.
 
 use crate::{Allocation, BlockState, Device, Request, Twin};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use proptest::prelude::*;
-use std::collections::BTreeMap;
 
 /// A step of a generated program.
 #[derive(Clone, Copy, Debug)]

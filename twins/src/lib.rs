@@ -7,7 +7,7 @@
 //!               Driver: a simulated device, or the answers of a recorded one
 //! ```
 //!
-//! A twin is arithmetic: it holds no memory, calls no operating system, and runs wherever Rust does. What an allocator
+//! A twin is arithmetic: it holds no memory, calls no operating system, and runs wherever Rust does (`no_std`). What an allocator
 //! cannot know by itself (where a new segment lies, whether the device has room) is asked of a [`Driver`]. With a driver that
 //! repeats a recording, a twin must meet every recorded address: that is its certificate. With a simulated one, it
 //! answers what the same requests would have taken under other settings.
@@ -35,15 +35,24 @@
 //! # Ok::<(), strandline_twins::OutOfMemory>(())
 //! ```
 
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
 pub mod bfc;
 mod driver;
 #[cfg(test)]
 mod laws;
 pub mod rmm;
+mod table;
 pub mod torch;
 
 pub use driver::{Answer, Device, Driver};
 
+use alloc::vec::Vec;
 use core::fmt;
 
 /// A request for memory.
@@ -109,7 +118,7 @@ impl fmt::Display for OutOfMemory {
     }
 }
 
-impl std::error::Error for OutOfMemory {}
+impl core::error::Error for OutOfMemory {}
 
 /// What a block is at present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -2,6 +2,7 @@
 
 mod arena;
 mod binning;
+mod live;
 mod pool;
 
 pub use arena::{Arena, ArenaSettings};

@@ -41,6 +41,7 @@ use crate::{
     Allocation, Answer, BlockId, BlockState, BlockView, Counts, Driver, OutOfMemory, Request,
     SegmentView, Tried, Twin,
 };
+use alloc::vec::Vec;
 use blocks::{Block, NONE, Segment, State, Tables};
 
 /// A model of PyTorch's CUDA caching allocator, of one device.

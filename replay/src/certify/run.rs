@@ -40,6 +40,47 @@ pub struct Moment {
     pub reserved: u64,
 }
 
+/// What the addresses of a recording can be compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Addresses {
+    /// They lie in segments of the file.
+    Placed,
+    /// The file tells of no segments.
+    NoSegments,
+    /// Not one of them lies in a segment of the file.
+    Elsewhere,
+}
+
+impl Addresses {
+    fn of(device: &DeviceTrace) -> Self {
+        let drivers = device.entries.iter().filter(|e| e.action.is_driver());
+        let ends = device.segments.iter().map(|s| (s.address, s.size));
+        let mut segments: Vec<(u64, u64)> =
+            ends.chain(drivers.map(|e| (e.address, e.size))).collect();
+        if segments.is_empty() {
+            return Self::NoSegments;
+        }
+        segments.sort_unstable();
+        // Each with the largest end so far: whatever begins before an address may reach it.
+        let mut end = 0;
+        for (address, size) in &mut segments {
+            end = address.saturating_add(*size).max(end);
+            *size = end;
+        }
+        let inside = |address: u64| {
+            let after = segments.partition_point(|&(from, _)| from <= address);
+            after.checked_sub(1).is_some_and(|at| address < segments[at].1)
+        };
+        let mut allocations =
+            device.entries.iter().filter(|e| e.action == Action::Alloc).peekable();
+        if allocations.peek().is_some() && !allocations.any(|e| inside(e.address)) {
+            Self::Elsewhere
+        } else {
+            Self::Placed
+        }
+    }
+}
+
 /// A run in progress, or at its end.
 #[derive(Debug)]
 pub struct Run<'a> {
@@ -53,8 +94,8 @@ pub struct Run<'a> {
     unknown_frees: u64,
     /// Allocations at addresses that lie in no free block of the model.
     unplaced: u64,
-    /// The file tells of segments.
-    segments: bool,
+    /// What addresses are compared with.
+    addresses: Addresses,
     reserved: i128,
     allocated: u64,
     active: u64,
@@ -121,8 +162,7 @@ impl<'a> Run<'a> {
             in_private: 0,
             unknown_frees: 0,
             unplaced: 0,
-            segments: !device.segments.is_empty()
-                || device.entries.iter().any(|e| e.action.is_driver()),
+            addresses: Addresses::of(device),
             allocated,
             active,
             at: 0,
@@ -179,10 +219,19 @@ impl<'a> Run<'a> {
                 self.unplaced
             ));
         }
-        if !self.segments {
-            self.certificate.notes.push(
-                "the file tells of no segments: there is nothing that addresses could be compared with".to_owned(),
-            );
+        match self.addresses {
+            Addresses::Placed => {}
+            Addresses::NoSegments => {
+                self.certificate.nothing_to_compare = Some(
+                    "the file tells of no segments: there is nothing that addresses could be compared with",
+                );
+            }
+            Addresses::Elsewhere => {
+                self.certificate.nothing_to_compare = Some(
+                    "no address of the trace lies in a segment of the file: these are not PyTorch's addresses \
+                     (another tool wrote the trace), or the segments are of another run",
+                );
+            }
         }
         self.certificate
     }
@@ -280,7 +329,7 @@ impl<'a> Run<'a> {
     fn request(&mut self, end: usize) {
         let entry = self.device.entries[end];
         let number = u32::try_from(end + 1).unwrap_or(u32::MAX);
-        if !self.segments {
+        if self.addresses != Addresses::Placed {
             if entry.action == Action::Alloc {
                 self.certificate.addresses.add(false);
                 self.own(entry, number, None);

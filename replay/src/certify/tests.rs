@@ -2,55 +2,14 @@
 
 use super::*;
 use crate::format::Limits;
+use crate::snapshot::record::Recorder;
 use crate::snapshot::{Block, BlockState, DeviceTrace, Entry, Segment, read};
 use proptest::prelude::*;
 use std::fs::{self, File};
 use strandline_twins::torch::{Settings, Torch};
-use strandline_twins::{Answer, Device, Driver, Request, Twin};
+use strandline_twins::{Device, Request, Twin};
 
 const MIB: u64 = 1 << 20;
-
-/// A device that writes down what the driver did, as PyTorch's recorder does.
-struct Recorder {
-    device: Device,
-    /// Where ranges come from: as many addresses as the recorded driver takes them to have.
-    ranges: Device,
-    entries: Vec<Entry>,
-}
-
-impl Recorder {
-    fn note(&mut self, action: Action, address: u64, size: u64, stream: u64) {
-        self.entries.push(Entry { action, address, size, stream, time_us: 0, stack: 0 });
-    }
-}
-
-impl Driver for Recorder {
-    fn allocate(&mut self, size: u64, stream: u64) -> Answer {
-        let answer = self.device.allocate(size, stream);
-        if let Answer::Granted(address) = answer {
-            self.note(Action::SegmentAlloc, address, size, stream);
-        }
-        answer
-    }
-    fn free(&mut self, address: u64, size: u64, stream: u64) -> bool {
-        self.note(Action::SegmentFree, address, size, stream);
-        self.device.free(address, size, stream)
-    }
-    fn reserve(&mut self, page: u64, stream: u64) -> Option<(u64, u64)> {
-        self.ranges.reserve(page, stream)
-    }
-    fn map(&mut self, address: u64, size: u64, stream: u64) -> Answer {
-        let answer = self.device.map(address, size, stream);
-        if answer != Answer::Refused {
-            self.note(Action::SegmentMap, address, size, stream);
-        }
-        answer
-    }
-    fn unmap(&mut self, address: u64, size: u64, stream: u64) -> bool {
-        self.note(Action::SegmentUnmap, address, size, stream);
-        self.device.unmap(address, size, stream)
-    }
-}
 
 #[derive(Clone, Copy, Debug)]
 enum Op {
@@ -75,8 +34,8 @@ fn op() -> impl Strategy<Value = Op> {
 
 /// Plays a program and records it.
 fn record(settings: &Settings, capacity: u64, program: &[Op]) -> DeviceTrace {
-    let device = Device::new(Some(capacity));
-    let mut recorder = Recorder { device, ranges: Device::new(None), entries: Vec::new() };
+    // Ranges have as many addresses as the recorded driver takes them to have.
+    let mut recorder = Recorder::new(Device::new(Some(capacity)).with_range(RANGE));
     let mut twin = Torch::new(settings.clone());
     let (mut live, mut deferred) = (Vec::new(), Vec::new());
     for &op in program {

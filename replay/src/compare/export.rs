@@ -3,58 +3,11 @@
 //! Entries carry the call stacks of the recorded entries that they replay. Frames are written once and referred to by the memo.
 
 use super::{Requests, Step};
+use crate::snapshot::record::Recorder;
 use crate::snapshot::{Action, DeviceTrace, Entry, Snapshot};
 use std::io::{self, Write};
 use strandline_twins::torch::{Settings, Torch};
-use strandline_twins::{
-    Allocation, Answer, BlockState, Device, Driver, Request, SegmentView, Twin,
-};
-
-/// A simulated device that writes down what it was asked.
-struct Recorder {
-    device: Device,
-    entries: Vec<Entry>,
-    stack: u32,
-}
-
-impl Recorder {
-    fn note(&mut self, action: Action, address: u64, size: u64, stream: u64) {
-        let time_us = self.entries.len() as u64;
-        self.entries.push(Entry { action, address, size, stream, time_us, stack: self.stack });
-    }
-}
-
-impl Driver for Recorder {
-    fn allocate(&mut self, size: u64, stream: u64) -> Answer {
-        let answer = self.device.allocate(size, stream);
-        if let Answer::Granted(address) = answer {
-            self.note(Action::SegmentAlloc, address, size, stream);
-        }
-        answer
-    }
-
-    fn free(&mut self, address: u64, size: u64, stream: u64) -> bool {
-        self.note(Action::SegmentFree, address, size, stream);
-        self.device.free(address, size, stream)
-    }
-
-    fn reserve(&mut self, page: u64, stream: u64) -> Option<(u64, u64)> {
-        self.device.reserve(page, stream)
-    }
-
-    fn map(&mut self, address: u64, size: u64, stream: u64) -> Answer {
-        let answer = self.device.map(address, size, stream);
-        if answer == Answer::Granted(address) {
-            self.note(Action::SegmentMap, address, size, stream);
-        }
-        answer
-    }
-
-    fn unmap(&mut self, address: u64, size: u64, stream: u64) -> bool {
-        self.note(Action::SegmentUnmap, address, size, stream);
-        self.device.unmap(address, size, stream)
-    }
-}
+use strandline_twins::{Allocation, BlockState, Device, Request, SegmentView, Twin};
 
 /// Replays requests with PyTorch's twin and writes the run as a snapshot.
 ///
@@ -69,7 +22,7 @@ pub fn export(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let mut twin = Torch::new(settings.clone());
-    let mut driver = Recorder { device: Device::new(capacity), entries: Vec::new(), stack: 0 };
+    let mut driver = Recorder::new(Device::new(capacity));
     let mut blocks: Vec<Option<(Allocation, u64)>> = vec![None; requests.blocks as usize];
     for &(at, step) in &requests.steps {
         let recorded = (at as usize).checked_sub(1).and_then(|at| device.entries.get(at));

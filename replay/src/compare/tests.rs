@@ -13,7 +13,7 @@ fn event(action: EventAction, id: u64, size: u64, line: u32) -> Event {
 }
 
 /// A buffer that grows while a little of each round stays: every size is new, so that the plain allocator keeps all of them.
-fn growing() -> Requests {
+pub(super) fn growing() -> Requests {
     let mut requests = Requests::default();
     let mut line = 0;
     let mut push = |action, id, size| {

@@ -21,7 +21,7 @@ impl Comparison {
         let rank = |kind| match kind {
             Kind::Own => 0,
             Kind::Other => 1,
-            Kind::Strandline | Kind::Bound => 2,
+            Kind::Strandline | Kind::Planned | Kind::Bound => 2,
         };
         self.rows.iter().filter(better).min_by_key(|row| {
             let calls = row.counts.grants + row.counts.returns;
@@ -35,10 +35,11 @@ impl Comparison {
         self.rows.iter().rev().find(|row| row.current)
     }
 
-    /// Whether nothing fits: neither the current settings nor any other row.
+    /// Whether nothing fits that can be had today: neither the current settings nor any other allocator's row.
     #[must_use]
     pub fn is_hopeless(&self) -> bool {
-        !self.rows.iter().any(|row| row.kind != Kind::Bound && row.is_ok())
+        let today = |row: &&Row| !matches!(row.kind, Kind::Planned | Kind::Bound);
+        !self.rows.iter().filter(today).any(Row::is_ok)
     }
 
     /// As JSON: the keys are stable.
@@ -51,6 +52,7 @@ impl Comparison {
                     "segments": { "reproduced": 0, "of": 0 },
                     "sweeps": { "reproduced": 0, "of": 0 },
                     "first_difference": null,
+                    "nothing_to_compare": "the trace carries no segments",
                     "whole": false,
                     "settings": null,
                     "notes": ["rules only: the trace carries no segments"],
@@ -143,6 +145,9 @@ impl Comparison {
                     if row.current { "  (current)" } else { "" },
                 )?,
                 Kind::Strandline => writeln!(out, "{:>34}played by Strandline's own pools", "")?,
+                Kind::Planned => {
+                    writeln!(out, "{:>34}if every lifetime were known: `strandline plan`", "")?
+                }
                 Kind::Bound => writeln!(out, "{:>34}nobody can be below", "")?,
             }
         }
@@ -165,7 +170,16 @@ impl Comparison {
                     )
                 }
                 _ if self.is_hopeless() => {
-                    writeln!(out, "FAILED: nothing that was tried fits.")
+                    writeln!(out, "FAILED: nothing that was tried fits.")?;
+                    let plan = self.rows.iter().find(|row| row.kind == Kind::Planned);
+                    match plan.filter(|row| row.is_ok()) {
+                        Some(plan) => writeln!(
+                            out,
+                            "A plan of {} would, if every lifetime were known before the run; no allocator here works so.",
+                            Bytes(plan.peak_reserved)
+                        ),
+                        None => Ok(()),
+                    }
                 }
                 _ => writeln!(out, "nothing to recommend."),
             };

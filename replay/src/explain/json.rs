@@ -21,6 +21,7 @@ impl Certificate {
             "sweeps": score(self.sweeps),
             "reserved": score(self.reserved),
             "first_difference": self.first_difference.as_ref().map(|d| json!({ "entry": d.entry, "what": d.what })),
+            "nothing_to_compare": self.nothing_to_compare,
             "notes": self.notes,
         })
     }

@@ -54,6 +54,9 @@ impl Certificate {
         if self.addresses.of == 0 {
             return format!("not certified: the trace has no allocation to compare ({settings})");
         }
+        if let Some(why) = self.nothing_to_compare {
+            return format!("not certified, since the file cannot be checked: {why} ({settings})");
+        }
         match &self.first_difference {
             Some(d) => {
                 format!(

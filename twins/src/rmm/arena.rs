@@ -18,11 +18,13 @@
 //!
 //! Cost: O(superblocks) for a request, as in the source; O(log blocks) for a free.
 
+use super::live::LiveBlocks;
 use crate::{
-    Allocation, Answer, BlockId, BlockState, BlockView, Counts, Driver, OutOfMemory, Request,
-    SegmentView, Tried, Twin,
+    Allocation, Answer, BlockId, Counts, Driver, OutOfMemory, Request, SegmentView, Tried, Twin,
 };
-use std::collections::BTreeMap;
+use alloc::collections::BTreeMap;
+use alloc::vec;
+use alloc::vec::Vec;
 
 /// Sizes are multiples of this, in bytes.
 const ALIGNMENT: u64 = 256;
@@ -87,24 +89,13 @@ impl Superblock {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Live {
-    address: u64,
-    size: u64,
-    requested: u64,
-    /// Given back: its bytes are free already.
-    returned: bool,
-}
-
 /// A model of `arena_memory_resource` over `cuda_memory_resource`.
 #[derive(Clone, Debug)]
 pub struct Arena {
     settings: ArenaSettings,
     segment: Option<(u64, u64)>,
     superblocks: BTreeMap<u64, Superblock>,
-    live: Vec<Option<Live>>,
-    vacant: Vec<u32>,
-    active: u64,
+    live: LiveBlocks,
     counts: Counts,
 }
 
@@ -116,9 +107,7 @@ impl Arena {
             settings,
             segment: None,
             superblocks: BTreeMap::new(),
-            live: Vec::new(),
-            vacant: Vec::new(),
-            active: 0,
+            live: LiveBlocks::default(),
             counts: Counts::default(),
         }
     }
@@ -242,28 +231,12 @@ impl Twin for Arena {
             self.find(request.stream, size)
         });
         let Some(address) = found else { return Err(refused(size, 0, tried)) };
-        self.active += size;
-        let live = Some(Live { address, size, requested: request.size, returned: false });
-        let id = match self.vacant.pop() {
-            Some(id) => {
-                self.live[id as usize] = live;
-                id
-            }
-            None => {
-                self.live.push(live);
-                (self.live.len() - 1) as u32
-            }
-        };
-        Ok(Allocation { id: BlockId(id), address, size })
+        let id = self.live.add(address, size, request.size);
+        Ok(Allocation { id, address, size })
     }
 
     fn free_requested(&mut self, block: BlockId, stream: u64) {
-        let Some(Some(live)) = self.live.get_mut(block.0 as usize) else { return };
-        if core::mem::replace(&mut live.returned, true) {
-            return;
-        }
-        let Live { address, size, .. } = *live;
-        self.active -= size;
+        let Some((address, size)) = self.live.give_back(block) else { return };
         let Some((&at, superblock)) = self.superblocks.range_mut(..=address).next_back() else {
             return;
         };
@@ -277,11 +250,7 @@ impl Twin for Arena {
     /// RMM has waited already: what was given back is back.
     fn free_completed(&mut self, block: BlockId) {
         self.free_requested(block, 0);
-        if let Some(slot) = self.live.get_mut(block.0 as usize)
-            && slot.take().is_some()
-        {
-            self.vacant.push(block.0);
-        }
+        self.live.forget(block);
     }
 
     /// An arena gives nothing back.
@@ -292,7 +261,7 @@ impl Twin for Arena {
     }
 
     fn active(&self) -> u64 {
-        self.active
+        self.live.active()
     }
 
     fn counts(&self) -> Counts {
@@ -301,19 +270,8 @@ impl Twin for Arena {
 
     fn segments(&self) -> Vec<SegmentView> {
         let Some((address, size)) = self.segment else { return Vec::new() };
-        let mut blocks: BTreeMap<u64, BlockView> = BTreeMap::new();
-        let live = self.live.iter().enumerate();
-        for (id, live) in live.filter_map(|(id, live)| Some((id, live.filter(|l| !l.returned)?))) {
-            let Live { address, size, requested, .. } = live;
-            let id = BlockId(id as u32);
-            let view = BlockView { id, address, size, requested, state: BlockState::Allocated };
-            blocks.insert(address, view);
-        }
-        for (&address, &size) in self.superblocks.values().flat_map(|s| &s.free) {
-            let id = BlockId(u32::MAX);
-            let view = BlockView { id, address, size, requested: 0, state: BlockState::Free };
-            blocks.insert(address, view);
-        }
+        let free = self.superblocks.values().flat_map(|s| &s.free);
+        let blocks = self.live.views(free.map(|(&address, &size)| (address, size)));
         let blocks = blocks.into_values().collect();
         let (stream, pool, small, page, base) = (0, 0, false, 0, address);
         vec![SegmentView { address, size, stream, pool, small, page, base, blocks }]

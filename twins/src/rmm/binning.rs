@@ -13,11 +13,13 @@
 //! Cost: O(streams) for a request that a bin serves.
 
 use super::{Pool, PoolSettings};
+use crate::table::Table;
 use crate::{
     Allocation, BlockId, BlockState, BlockView, Counts, Driver, OutOfMemory, Request, SegmentView,
     Twin,
 };
-use std::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
 
 /// Blocks that a bin takes at once.
 const BLOCKS: u64 = 128;
@@ -73,8 +75,7 @@ pub struct Binning {
     started: bool,
     /// What bins took from the pool: address, and the bin.
     chunks: BTreeMap<u64, usize>,
-    live: Vec<Option<Live>>,
-    vacant: Vec<u32>,
+    live: Table<Live>,
     /// Bytes that bins hold of the pool, and those of them that are live.
     held: u64,
     active: u64,
@@ -91,8 +92,7 @@ impl Binning {
             bins: bins.map(|power| Bin { size: 1 << power, lists: Vec::new() }).collect(),
             started: false,
             chunks: BTreeMap::new(),
-            live: Vec::new(),
-            vacant: Vec::new(),
+            live: Table::default(),
             held: 0,
             active: 0,
             counts: Counts::default(),
@@ -173,23 +173,13 @@ impl Twin for Binning {
                 (block.address, block.size, Live::Pool(block.id))
             }
         };
-        let id = match self.vacant.pop() {
-            Some(id) => {
-                self.live[id as usize] = Some(live);
-                id
-            }
-            None => {
-                self.live.push(Some(live));
-                (self.live.len() - 1) as u32
-            }
-        };
-        Ok(Allocation { id: BlockId(id), address, size })
+        Ok(Allocation { id: self.live.add(live), address, size })
     }
 
     fn free_requested(&mut self, block: BlockId, stream: u64) {
-        match self.live.get_mut(block.0 as usize) {
-            Some(Some(Live::Pool(id))) => self.pool.free_requested(*id, stream),
-            Some(Some(Live::Bin { bin, address, returned, .. })) if !*returned => {
+        match self.live.get_mut(block) {
+            Some(Live::Pool(id)) => self.pool.free_requested(*id, stream),
+            Some(Live::Bin { bin, address, returned, .. }) if !*returned => {
                 *returned = true;
                 let bin = &mut self.bins[*bin];
                 self.active -= bin.size;
@@ -203,11 +193,8 @@ impl Twin for Binning {
     /// RMM waits for nothing: what was given back is back already.
     fn free_completed(&mut self, block: BlockId) {
         self.free_requested(block, 0);
-        if let Some(live) = self.live.get_mut(block.0 as usize).and_then(Option::take) {
-            self.vacant.push(block.0);
-            if let Live::Pool(id) = live {
-                self.pool.free_completed(id);
-            }
+        if let Some(Live::Pool(id)) = self.live.take(block) {
+            self.pool.free_completed(id);
         }
     }
 
@@ -234,16 +221,15 @@ impl Twin for Binning {
     fn segments(&self) -> Vec<SegmentView> {
         let mut used: BTreeMap<u64, (BlockId, u64)> = BTreeMap::new();
         let mut of_pool: BTreeMap<BlockId, BlockId> = BTreeMap::new();
-        for (id, live) in self.live.iter().enumerate() {
-            let id = BlockId(id as u32);
+        for (id, live) in self.live.iter() {
             match *live {
-                Some(Live::Bin { address, requested, returned: false, .. }) => {
+                Live::Bin { address, requested, returned: false, .. } => {
                     used.insert(address, (id, requested));
                 }
-                Some(Live::Pool(block)) => {
+                Live::Pool(block) => {
                     of_pool.insert(block, id);
                 }
-                _ => {}
+                Live::Bin { .. } => {}
             }
         }
         let mut segments = self.pool.segments();

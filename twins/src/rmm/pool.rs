@@ -23,11 +23,12 @@
 //! Cost: O(log blocks) for a request that its stream's list serves; O(streams) more for one that others serve; a merge costs the
 //! blocks of the list.
 
+use super::live::LiveBlocks;
 use crate::{
-    Allocation, Answer, BlockId, BlockState, BlockView, Counts, Driver, OutOfMemory, Request,
-    SegmentView, Tried, Twin,
+    Allocation, Answer, BlockId, Counts, Driver, OutOfMemory, Request, SegmentView, Tried, Twin,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 
 /// Sizes are multiples of this, in bytes.
 const ALIGNMENT: u64 = 256;
@@ -89,15 +90,6 @@ impl FreeList {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Live {
-    address: u64,
-    size: u64,
-    requested: u64,
-    /// Given back: its bytes are in a free list already.
-    returned: bool,
-}
-
 /// A model of `pool_memory_resource` over `cuda_memory_resource`.
 #[derive(Clone, Debug)]
 pub struct Pool {
@@ -107,10 +99,8 @@ pub struct Pool {
     lists: Vec<(u64, FreeList)>,
     /// Segments: where, and how many bytes.
     heads: BTreeMap<u64, u64>,
-    live: Vec<Option<Live>>,
-    vacant: Vec<u32>,
+    live: LiveBlocks,
     reserved: u64,
-    active: u64,
     counts: Counts,
 }
 
@@ -123,10 +113,8 @@ impl Pool {
             started: false,
             lists: Vec::new(),
             heads: BTreeMap::new(),
-            live: Vec::new(),
-            vacant: Vec::new(),
+            live: LiveBlocks::default(),
             reserved: 0,
-            active: 0,
             counts: Counts::default(),
         }
     }
@@ -287,29 +275,13 @@ impl Twin for Pool {
         if found > size {
             self.lists[rest].1.insert(address + size, found - size, &self.heads);
         }
-        self.active += size;
-        let live = Some(Live { address, size, requested: request.size, returned: false });
-        let id = match self.vacant.pop() {
-            Some(id) => {
-                self.live[id as usize] = live;
-                id
-            }
-            None => {
-                self.live.push(live);
-                (self.live.len() - 1) as u32
-            }
-        };
-        Ok(Allocation { id: BlockId(id), address, size })
+        let id = self.live.add(address, size, request.size);
+        Ok(Allocation { id, address, size })
     }
 
     /// The bytes can be had again at once: by this stream without, by others with a wait.
     fn free_requested(&mut self, block: BlockId, stream: u64) {
-        let Some(Some(live)) = self.live.get_mut(block.0 as usize) else { return };
-        if core::mem::replace(&mut live.returned, true) {
-            return;
-        }
-        let Live { address, size, .. } = *live;
-        self.active -= size;
+        let Some((address, size)) = self.live.give_back(block) else { return };
         let list = self.list(stream);
         self.lists[list].1.insert(address, size, &self.heads);
     }
@@ -318,11 +290,7 @@ impl Twin for Pool {
     fn free_completed(&mut self, block: BlockId) {
         let stream = self.lists.first().map_or(0, |&(stream, _)| stream);
         self.free_requested(block, stream);
-        if let Some(slot) = self.live.get_mut(block.0 as usize)
-            && slot.take().is_some()
-        {
-            self.vacant.push(block.0);
-        }
+        self.live.forget(block);
     }
 
     /// A pool gives nothing back.
@@ -333,7 +301,7 @@ impl Twin for Pool {
     }
 
     fn active(&self) -> u64 {
-        self.active
+        self.live.active()
     }
 
     fn counts(&self) -> Counts {
@@ -341,19 +309,8 @@ impl Twin for Pool {
     }
 
     fn segments(&self) -> Vec<SegmentView> {
-        let mut blocks: BTreeMap<u64, BlockView> = BTreeMap::new();
-        let live = self.live.iter().enumerate();
-        for (id, live) in live.filter_map(|(id, live)| Some((id, live.filter(|l| !l.returned)?))) {
-            let Live { address, size, requested, .. } = live;
-            let id = BlockId(id as u32);
-            let view = BlockView { id, address, size, requested, state: BlockState::Allocated };
-            blocks.insert(address, view);
-        }
-        for (&address, &size) in self.lists.iter().flat_map(|(_, list)| &list.by_address) {
-            let id = BlockId(u32::MAX);
-            let view = BlockView { id, address, size, requested: 0, state: BlockState::Free };
-            blocks.insert(address, view);
-        }
+        let free = self.lists.iter().flat_map(|(_, list)| &list.by_address);
+        let blocks = self.live.views(free.map(|(&address, &size)| (address, size)));
         self.heads
             .iter()
             .map(|(&address, &size)| SegmentView {

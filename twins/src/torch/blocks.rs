@@ -10,7 +10,8 @@
 //! block is in the free set of its pool and stream exactly if it is free, and in the unmapped set exactly if it is
 //! unmapped. Cost: O(log free blocks) for each change of a set, O(1) for the rest.
 
-use std::collections::BTreeSet;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
 
 /// No block, no segment.
 pub(super) const NONE: u32 = u32::MAX;

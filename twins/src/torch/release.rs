@@ -16,6 +16,7 @@
 use super::Torch;
 use super::blocks::Key;
 use crate::Driver;
+use alloc::vec::Vec;
 
 impl Torch {
     /// Rule 1.

@@ -12,6 +12,10 @@
 //! | `expandable_segments` | False | [`Settings::expandable`] |
 //! | `large_segment_size_mb` (2.9) | 20 | [`Settings::large_segment`] |
 
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 
 /// 1 MiB, the unit of the options.

@@ -10,6 +10,7 @@
 use super::blocks::{NONE, Segment, State};
 use super::{Torch, settings};
 use crate::{Allocation, BlockId};
+use alloc::vec::Vec;
 
 /// A live block at the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use super::settings::MIB;
 use super::*;
 use crate::Device;
 use crate::laws::{self, Op};
+use alloc::vec;
 use proptest::prelude::*;
 
 fn twin(conf: &str) -> Torch {
