@@ -4,7 +4,7 @@
 //! for, and the simulated device honours that: an epoch is reached only after those it depends on.
 
 use super::laws::{Laws, Unit};
-use super::oracle::{Handed, Known, Need, Oracle, Place, Verdict, ensure};
+use super::oracle::{Handed, Known, Missed, Need, Oracle, Place, Verdict, ensure};
 use super::progress::Dial;
 use super::provider::{MockProvider, Moved};
 use super::subject::{Made, Subject};
@@ -687,9 +687,11 @@ impl Machine {
     /// Slabs came and went; what came was for one request, if `need` is given.
     fn moved(&mut self, moved: &[Moved], need: Option<Need>) -> Verdict {
         let need = need.filter(|_| self.laws.minimal_growth);
+        // What a pool gives back to make room may join holes, so that less would be enough now: it chose before that.
+        let least = need.filter(|_| !moved.is_empty()).and_then(|need| self.least_growth(need));
         for moved in moved {
             if let Some(need) = need {
-                self.no_more_than_needed(moved, need)?;
+                self.no_more_than_needed(moved, need, least.as_ref())?;
             }
             match *moved {
                 Moved::Out(id, size) => self.oracle.add_slab(id, size),
@@ -713,8 +715,23 @@ impl Machine {
         Ok(())
     }
 
-    /// What the provider granted for a request is no more than it needs.
-    fn no_more_than_needed(&mut self, moved: &Moved, need: Need) -> Verdict {
+    /// The least memory that an elastic slab lacks for a request.
+    fn least_growth(&mut self, need: Need) -> Option<Missed> {
+        let (Some(elastic), Unit::Range { granule }) = (self.subject.elastic, self.unit) else {
+            return None;
+        };
+        let need = Need { alignment: need.alignment.max(granule), ..need };
+        self.oracle.least_growth(need, elastic.granule.max(granule), &*self.dial)
+    }
+
+    /// What the provider granted for a request is no more than it needs. `least`: of an elastic slab, when the pool began to
+    /// look; a new one needs whole granules.
+    fn no_more_than_needed(
+        &mut self,
+        moved: &Moved,
+        need: Need,
+        least: Option<&Missed>,
+    ) -> Verdict {
         let properties = self.provider.properties();
         match *moved {
             Moved::Out(id, size) => {
@@ -724,16 +741,13 @@ impl Machine {
                 ensure!(size <= most, "{id:?} of {size} bytes, where {most} are enough: {need:?}");
             }
             Moved::Committed(id, start, end) => {
-                let (Some(elastic), Unit::Range { granule }) = (self.subject.elastic, self.unit)
-                else {
-                    return Err(format!("{id:?} is not elastic"));
-                };
-                let need = Need { alignment: need.alignment.max(granule), ..need };
-                let step = elastic.granule.max(granule);
-                let least = self.oracle.least_growth(need, step, &*self.dial);
+                let step = self.subject.elastic.map_or(1, |elastic| elastic.granule);
+                let anew = need.footprint.next_multiple_of(step);
+                let now = self.least_growth(need);
+                let fits = |lack: &Missed| end - start <= lack.end - lack.start;
                 ensure!(
-                    least == Some(end - start),
-                    "{id:?} {start}..{end} committed, where {least:?} bytes are enough: {need:?}"
+                    least.map_or(end - start <= anew, fits) || now.as_ref().is_some_and(fits),
+                    "{id:?} {start}..{end} committed, where {least:?}, now {now:?}, is enough: {need:?}"
                 );
             }
             Moved::Back(_) | Moved::Reserved(..) | Moved::Decommitted(..) => {}

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A pool whose provider [can](crate::slab::SlabProvider::elastic) reserves addresses, all of them a hole at first, and commits
-//! what a request lacks: of all places the one that lacks least, the lowest of these. So the last block grows at its end, and what
+//! what a request lacks: of all places with one hole the one that lacks least, the lowest of these. So the last block grows at its end, and what
 //! is free beside a hole is used. Whole granules that are clean become holes again when the pool is trimmed, when the provider has
 //! no capacity, and before more would be committed than ever was: a peak of committed bytes is one of bytes in use, but for free
 //! parts of granules and for what waits.

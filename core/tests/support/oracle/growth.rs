@@ -6,7 +6,7 @@
 //! ```
 //! A place has one hole and what is clean on both sides of it: that is all that one piece of memory can make whole.
 
-use super::{Fate, HOLE, Need, Oracle, Slab};
+use super::{Fate, HOLE, Missed, Need, Oracle, Slab};
 use strandline_core::Progress;
 
 /// What a stretch of a slab is to a request that grows.
@@ -37,14 +37,15 @@ fn grounds(slab: &Slab) -> Vec<(u64, u64, Ground)> {
     all
 }
 
-/// What a place of `len` bytes between `low` and `high` lacks at the least of the hole from `begin` to `end`.
+/// What a place of `len` bytes between `low` and `high` lacks of the hole from `begin` to `end`, where that is the least: from
+/// which byte to which.
 fn least_here(
     (low, high): (u64, u64),
     (begin, end): (u64, u64),
     len: u64,
     alignment: u64,
     step: u64,
-) -> Option<u64> {
+) -> Option<(u64, u64)> {
     let last = high.checked_sub(len)?;
     // What is lacking changes where either end of the place passes a granule.
     let marks = (begin..=end).step_by(step as usize);
@@ -52,20 +53,20 @@ fn least_here(
     let starts = marks.flat_map(|at| [at / alignment * alignment, at.next_multiple_of(alignment)]);
     let lacks = starts.filter(|start| (low..=last).contains(start)).map(|start| {
         let from = start.max(begin) / step * step;
-        (start + len).min(end).next_multiple_of(step).saturating_sub(from)
+        (from, (start + len).min(end).next_multiple_of(step).max(from))
     });
-    lacks.min()
+    lacks.min_by_key(|(from, to)| to - from)
 }
 
 impl Oracle {
-    /// The least memory that an elastic slab at hand lacks for a request: bytes, in granules of `step`. `None` if none has
-    /// a place for it.
+    /// Where an elastic slab at hand lacks the least memory for a request, and which, in granules of `step`. `None` if none
+    /// has a place for it.
     pub(crate) fn least_growth(
         &mut self,
         need: Need,
         step: u64,
         progress: &dyn Progress,
-    ) -> Option<u64> {
+    ) -> Option<Missed> {
         self.tidy(progress);
         let len = need.footprint;
         let of_slab = |slab: &Slab| {
@@ -79,8 +80,9 @@ impl Oracle {
                 let high = clean(Some(at + 1)).map_or(end, |right| right.1);
                 least_here((low, high), (begin, end), len, need.alignment, step)
             });
-            least.min()
+            let least = least.min_by_key(|(from, to)| to - from);
+            least.map(|(start, end)| Missed { slab: slab.id, start, end })
         };
-        self.slabs.iter().filter_map(of_slab).min()
+        self.slabs.iter().filter_map(of_slab).min_by_key(|lack| lack.end - lack.start)
     }
 }
