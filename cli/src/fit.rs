@@ -93,7 +93,7 @@ fn read(args: &FitArgs) -> Result<(TraceFile, Scan, Option<Bytes>), Error> {
 
 /// A replay with every byte checked takes this many times as long as reading the trace, at most about: six to nine were measured where reading
 /// is cheapest (2 million lines of a compact CSV).
-const REPLAY: u32 = 12;
+const REPLAY: u32 = 14;
 
 /// How much of `limit` seconds is left for the search, when reading took `reading` and the report's replay is still to come.
 fn left(limit: f64, reading: Duration) -> Duration {

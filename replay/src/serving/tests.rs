@@ -218,12 +218,12 @@ fn a_few_lines_do_not_take_all_memory() {
 #[test]
 fn what_the_first_in_the_queue_needs_is_remembered() {
     let options = ServingOptions { tokens_per_hash: Some(4), max_batch: 3, ..within(40) };
-    let hashes = |from: u64, count: u64| (from..from + count).collect();
+    let hashes = |from: u64, count: u64| (from..from + count).collect::<Vec<_>>();
     let log = [
         Request { hashes: hashes(0, 10), ..request(0, 40, 80, 2) },
         Request { hashes: hashes(50, 5), ..request(0, 20, 10, 3) },
-        // Shares six blocks with line 2, and needs 24 more.
-        Request { hashes: [hashes(0, 6), hashes(100, 24)].concat(), ..request(1, 120, 0, 4) },
+        // Would share six blocks with line 2, and needs 30 more.
+        Request { hashes: [hashes(0, 6), hashes(100, 30)].concat(), ..request(1, 144, 0, 4) },
     ];
     let mut serving = Serving::new(log.into_iter().map(Ok), options).unwrap();
     let mut looks = 0;

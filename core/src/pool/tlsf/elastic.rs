@@ -79,6 +79,26 @@ type Clean = (u32, RegionId, u32, BlockId);
 /// Clean blocks that are looked at for a small one that is enough.
 const LOOKS: usize = 16;
 
+/// Of more of them, all are sorted.
+const SINGLES: usize = 4;
+
+/// Where the first of the smallest stands that has `left` granules, else the last of the largest: as if they were sorted.
+fn smallest_that_does(clean: &[Clean], left: u64) -> usize {
+    let mut best = 0;
+    for (at, block) in clean.iter().enumerate().skip(1) {
+        let (does, best_does) = (u64::from(block.0) >= left, u64::from(clean[best].0) >= left);
+        let is_better = match (does, best_does) {
+            (true, true) => *block < clean[best],
+            (false, false) => *block > clean[best],
+            (does, _) => does,
+        };
+        if is_better {
+            best = at;
+        }
+    }
+    best
+}
+
 /// Memory on its way: bytes of a slab, and the hole in transit.
 #[derive(Clone, Copy, Debug)]
 struct Transit {
@@ -236,12 +256,21 @@ impl Holes {
         if clean.is_empty() {
             let all = heap.offsets().at_least(CLEAN, self.step);
             clean.extend(all.filter_map(|block| usable(heap, block)));
-            clean.sort_unstable();
         }
         let mut left = wanted;
+        let mut is_sorted = false;
         while left > 0 && !clean.is_empty() {
-            let at = clean.partition_point(|&(units, ..)| u64::from(units) < left);
-            let (units, _, from, block) = clean.remove(at.min(clean.len() - 1));
+            // A few are looked for one by one; where many are needed, they are put in order.
+            let (units, _, from, block) = if made.len() < SINGLES && wanted < u64::MAX {
+                clean.swap_remove(smallest_that_does(&clean, left))
+            } else {
+                if !is_sorted {
+                    clean.sort_unstable();
+                    is_sorted = true;
+                }
+                let at = clean.partition_point(|&(units, ..)| u64::from(units) < left);
+                clean.remove(at.min(clean.len() - 1))
+            };
             // The end of it: what is free stays one with what is below.
             let some = left.min(u64::from(units)) as u32;
             let some = some.next_multiple_of(self.step);

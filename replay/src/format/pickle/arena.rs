@@ -18,70 +18,10 @@
 //! items. Memory: [`Arena::bytes`], which counts capacities.
 
 use super::super::error::quote;
+use super::varint::{take_varint, unzigzag, varint, zigzag};
+use super::words::{FORGOTTEN, KEYS, KNOWN, Word};
 use std::collections::HashMap;
 
-/// A string: one of those that matter, or an interned or forgotten other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Word(u32);
-
-macro_rules! words {
-    ($($name:ident = $text:literal),* $(,)?) => {
-        #[allow(non_camel_case_types, dead_code, clippy::upper_case_acronyms, reason = "one name a word")]
-        #[repr(u32)]
-        enum Index { $($name),*, COUNT }
-        /// The words that matter, by number.
-        const KNOWN: [&str; Index::COUNT as usize] = [$($text),*];
-        #[allow(dead_code, reason = "some are known only so that they can be told by name")]
-        impl Word {
-            $(#[doc = concat!("`", $text, "`")] pub(crate) const $name: Self = Self(Index::$name as u32);)*
-        }
-    };
-}
-
-words! {
-    DEVICE_TRACES = "device_traces",
-    SEGMENTS = "segments",
-    // Keys of an entry.
-    ACTION = "action",
-    ADDR = "addr",
-    SIZE = "size",
-    STREAM = "stream",
-    TIME_US = "time_us",
-    DEVICE_FREE = "device_free",
-    // Keys of a segment and its blocks.
-    DEVICE = "device",
-    ADDRESS = "address",
-    BLOCKS = "blocks",
-    STATE = "state",
-    REQUESTED_SIZE = "requested_size",
-    TOTAL_SIZE = "total_size",
-    // Keys of a snapshot that are counted and told.
-    HOST_TRACES = "host_traces",
-    HOST_SEGMENTS = "host_segments",
-    EXTERNAL_ANNOTATIONS = "external_annotations",
-    OVERFLOWED = "trace_alloc_overflowed",
-    // Values.
-    ALLOC = "alloc",
-    FREE_REQUESTED = "free_requested",
-    FREE_COMPLETED = "free_completed",
-    SEGMENT_ALLOC = "segment_alloc",
-    SEGMENT_FREE = "segment_free",
-    SEGMENT_MAP = "segment_map",
-    SEGMENT_UNMAP = "segment_unmap",
-    SNAPSHOT = "snapshot",
-    WORKSPACE_SNAPSHOT = "workspace_snapshot",
-    OOM = "oom",
-    USER_DEFINED = "user_defined",
-    ACTIVE_ALLOCATED = "active_allocated",
-    ACTIVE_AWAITING_FREE = "active_awaiting_free",
-    ACTIVE_PENDING_FREE = "active_pending_free",
-    INACTIVE = "inactive",
-}
-
-/// Keys below this number are kept in dictionaries.
-const KEYS: u32 = Index::ALLOC as u32;
-/// A string that is not remembered.
-const FORGOTTEN: Word = Word(u32::MAX);
 /// Forms that dictionaries may have: more than any honest file shows.
 const SHAPES: usize = 4096;
 /// Numbers from here on are stored as differences.
@@ -114,13 +54,6 @@ impl Keep {
             Self::Trace => 1024,
             Self::Everything => 1 << 24,
         }
-    }
-}
-
-impl Word {
-    /// Its text, if it is one of the known.
-    pub(crate) fn known(self) -> Option<&'static str> {
-        KNOWN.get(self.0 as usize).copied()
     }
 }
 
@@ -612,50 +545,9 @@ impl Arena {
     }
 }
 
-fn zigzag(number: i64) -> u64 {
-    ((number << 1) ^ (number >> 63)) as u64
-}
-
-fn unzigzag(number: u64) -> i64 {
-    (number >> 1) as i64 ^ -((number & 1) as i64)
-}
-
-fn varint(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-/// Reads a varint that [`varint`] wrote; what is missing reads as 0.
-fn take_varint(rest: &mut &[u8]) -> u64 {
-    let (mut number, mut shift) = (0u64, 0);
-    while let Some((&byte, after)) = rest.split_first() {
-        *rest = after;
-        number |= u64::from(byte & 0x7f).wrapping_shl(shift);
-        if byte & 0x80 == 0 {
-            break;
-        }
-        shift += 7;
-    }
-    number
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn varints_and_signs_come_back() {
-        for number in [0, 1, 127, 128, 1 << 20, u64::MAX >> 1, u64::MAX] {
-            let mut out = Vec::new();
-            varint(&mut out, number);
-            assert_eq!(take_varint(&mut &out[..]), number);
-            assert_eq!(zigzag(unzigzag(number)), number);
-        }
-        assert_eq!([zigzag(0), zigzag(-1), zigzag(1)], [0, 1, 2]);
-    }
 
     /// The base is found while records are there already: what was stored before it must read the same.
     #[test]
