@@ -16,6 +16,7 @@ use strandline_replay::compare::{
     Options, Recorded, Requests, compare, compare_device, cubecl, export, fitted, planned,
 };
 use strandline_replay::format::Format;
+use strandline_replay::plot::Bars;
 use strandline_replay::session::{SessionError, TraceFile};
 use strandline_replay::size::Bytes;
 use strandline_twins::torch::Settings;
@@ -54,6 +55,9 @@ pub(crate) struct CompareArgs {
     /// Write the run as PyTorch would have had it with the recommended settings: a snapshot for its own viewer (only of a snapshot)
     #[arg(long, value_name = "FILE.pickle")]
     export: Option<PathBuf>,
+    /// Draw a bar for each row
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
     /// How long a configuration of Strandline is searched for; 0: not at all
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     fit_seconds: u32,
@@ -69,6 +73,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Ending, Error> {
     if args.trace.all_devices() {
         return Err("compare takes one device: say which one, as in --device 0".into());
     }
+    let plot = args.plot.as_deref().map(|path| output::picture(path, false)).transpose()?;
     let options = Options { capacity: args.capacity.map(|bytes| bytes.0), sweep: args.sweep };
     let trace = TraceFile::new(&args.trace.path, args.trace.read_options(None));
     let (mut told, requests) = if let Some(snapshot) = open_if_snapshot(&args.trace.path)? {
@@ -133,6 +138,12 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Ending, Error> {
             Ok(None) => {}
             Err(error) => log::warn!("no row for a plan: {error}"),
         }
+    }
+    if let Some((path, _)) = plot {
+        let title = args.trace.path.file_name().unwrap_or_default().to_string_lossy();
+        let title = format!("{title}: reserved at the peak");
+        let bars = told.bars();
+        output::write(path, Bars { title: &title, bars: &bars, least: told.peak_active }.to_svg())?;
     }
     if args.json {
         output::print(&(serde_json::to_string_pretty(&told.to_json())? + "\n"))?;

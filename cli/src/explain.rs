@@ -3,11 +3,11 @@
 use crate::Ending;
 use crate::output::{self, Error};
 use clap::Args;
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use strandline_replay::explain::explain;
 use strandline_replay::format::{ErrorKind, Limits, TraceError};
-use strandline_replay::plot::Plot;
+use strandline_replay::plot::{Map, Page, Plot, Words};
 use strandline_replay::snapshot::{self, DeviceTrace, Snapshot};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -18,6 +18,8 @@ Examples:
     strandline explain snapshot.pickle --at 12345 --top 20
   For a program, and a picture:
     strandline explain snapshot.pickle --json --plot run.svg
+  Where the holes are, and whose blocks lie between them:
+    strandline explain snapshot.pickle --map memory.svg
 
 A snapshot is what torch.cuda.memory._dump_snapshot writes, after torch.cuda.memory._record_memory_history().
 
@@ -40,9 +42,12 @@ pub(crate) struct ExplainArgs {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
-    /// Draw reserved, active and allocated bytes over the entries
-    #[arg(long, value_name = "FILE.svg")]
+    /// Draw reserved, active and allocated bytes over the entries; in HTML with the segments at some moments
+    #[arg(long, value_name = "FILE.svg|FILE.html")]
     plot: Option<PathBuf>,
+    /// Draw the segments at the entry that is looked at: what is in use, and the free bytes by kind
+    #[arg(long, value_name = "FILE.svg")]
+    map: Option<PathBuf>,
 }
 
 /// Reads a snapshot. Errors name the file.
@@ -88,6 +93,8 @@ pub(crate) fn device<'s>(
 }
 
 pub(crate) fn run(args: &ExplainArgs) -> Result<Ending, Error> {
+    let plot = args.plot.as_deref().map(|path| output::picture(path, true)).transpose()?;
+    let map = args.map.as_deref().map(|path| output::picture(path, false)).transpose()?;
     let snapshot = open(&args.path)?;
     let device = device(&snapshot, &args.path, args.device)?;
     if let Some(at) = args.at
@@ -102,16 +109,29 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<Ending, Error> {
         .into());
     }
     let told = explain(&snapshot, device, args.at);
-    if let Some(path) = &args.plot {
-        let title = args.path.file_name().unwrap_or_default().to_string_lossy();
+    let title = args.path.file_name().unwrap_or_default().to_string_lossy();
+    if let Some((path, html)) = plot {
         let plot = Plot {
             title: &title,
             timeline: &told.timeline,
             capacity: None,
             events: told.entries as u64,
             failure: told.refusals.first().map(|r| r.moment.entry.into()),
+            words: Words::Recorded,
         };
-        fs::write(path, plot.to_svg()).map_err(|error| format!("{}: {error}", path.display()))?;
+        let text = if html {
+            let (instants, report) = (told.instants(device), told.to_json(args.top));
+            let first_shown = told.at.entry.into();
+            Page { plot, instants, first_shown, report: &report }.to_html()?
+        } else {
+            plot.to_svg()
+        };
+        output::write(path, text)?;
+    }
+    if let Some((path, _)) = map {
+        let title = format!("{title}, at entry {}", told.at.entry);
+        let segments = told.map(&snapshot, device);
+        output::write(path, Map { title: &title, segments: &segments }.to_svg())?;
     }
     if args.json {
         let text = serde_json::to_string_pretty(&told.to_json(args.top))?;

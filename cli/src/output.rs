@@ -2,6 +2,7 @@
 
 use anstyle::{AnsiColor, Style};
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 use strandline_replay::format::Place;
@@ -23,6 +24,21 @@ pub(crate) fn print(text: &str) -> Result<(), Error> {
         }
         _ => Ok(()),
     }
+}
+
+/// Where a picture goes, and whether it is HTML; checked before the work is done.
+pub(crate) fn picture(path: &Path, html: bool) -> Result<(&Path, bool), Error> {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("svg") => Ok((path, false)),
+        Some("html") if html => Ok((path, true)),
+        _ if html => Err(format!("{}: a plot's name ends in .svg or .html", path.display()).into()),
+        _ => Err(format!("{}: this picture's name ends in .svg", path.display()).into()),
+    }
+}
+
+/// Writes a file. Errors name it.
+pub(crate) fn write(path: &Path, text: String) -> Result<(), Error> {
+    std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()).into())
 }
 
 /// Does something that may block, as writing to a pipe does whose reader has stopped, for that long at most; `None` when it is

@@ -276,6 +276,7 @@ impl<'a> Plot<'a> {
             capacity: config.capacity.map(|bytes| bytes.0),
             events: report.scan.totals.events,
             failure,
+            words: plot::Words::Replay,
         };
         let text = if self.html {
             let first_shown = failure.unwrap_or(peaks.live.event);

@@ -455,7 +455,7 @@ fn snapshots_of_others_are_explained() {
             assert!(words.contains("these are not PyTorch's addresses"), "{words}");
             assert_eq!(told["certificate"]["first_difference"], Value::Null, "{told:#}");
             let words = text(&["compare", file, "--fit-seconds", "0", "--plan-seconds", "0"], 0);
-            assert!(!words.contains("recorded run "), "{words}");
+            assert!(!words.contains("recorded run"), "{words}");
         }
         // Where a setting helps a certified run, it is what is recommended.
         if file.ends_with("transformer_train.pickle.gz") {

@@ -158,6 +158,9 @@ impl Requests {
     }
 }
 
+/// The name of the row of the recorded run itself.
+const RECORDED: &str = "recorded run";
+
 /// What a row is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -165,6 +168,8 @@ pub enum Kind {
     Own,
     /// Another allocator, by the rules of its source.
     Other,
+    /// Another allocator, whose own published code played.
+    Run,
     /// Strandline's own pools, played.
     Strandline,
     /// Where every block would stand if all lifetimes were known before.
@@ -262,7 +267,7 @@ pub fn compare_device(
     let certified = certificate.is_whole();
     let mut comparison = compare(&requests, capacity, recorded, certified, options.sweep);
     let recorded = Row {
-        allocator: "recorded run",
+        allocator: RECORDED,
         settings: certificate.settings.to_string(),
         paste: Vec::new(),
         peak_reserved: peak,

@@ -17,9 +17,11 @@
 //! **A line pins** free bytes if they would be returned or joined were its blocks elsewhere: all free bytes of a segment that
 //! nothing else lives in, and free blocks on both sides of a run of its blocks.
 //!
-//! Cost: two runs; O(blocks) for each of the first [`MOST_REFUSALS`] refusals.
+//! Cost: one run and a few entries more; O(blocks) for each of the first [`MOST_REFUSALS`] refusals.
 
+mod checkpoints;
 mod json;
+mod picture;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -28,6 +30,7 @@ mod text;
 use crate::certify::{Certificate, Moment, Run, certify};
 use crate::series::{Sample, Timeline};
 use crate::snapshot::{Action, DeviceTrace, Snapshot};
+use checkpoints::{Checkpoint, Checkpoints};
 pub use state::{Holder, Pinner, Unused};
 
 /// Refusals that are looked at one by one.
@@ -158,7 +161,17 @@ fn look(
     // What the process had at once, the device's free bytes included: the device has at least that.
     let mut had = 0;
     let mut timeline = Timeline::new();
+    let mut checkpoints = Checkpoints::new(device.entries.len());
+    let mut before: [Option<Checkpoint<'_>>; 3] = [None, None, None];
+    let [before_asked, before_refusal, before_peak] = &mut before;
     let certificate = certify(device, snapshot.recorded.as_ref(), &mut |run, moment| {
+        let latest = checkpoints.see(run);
+        if entry.is_some_and(|entry| moment.entry <= entry) {
+            *before_asked = Some(latest.clone());
+        }
+        if moment.allocated > peaks[0].allocated || before_peak.is_none() {
+            *before_peak = Some(latest.clone());
+        }
         let of = |m: &Moment| [m.allocated, m.active, m.reserved];
         for (index, peak) in peaks.iter_mut().enumerate() {
             if of(&moment)[index] > of(peak)[index] {
@@ -181,6 +194,7 @@ fn look(
         let last = (moment.entry as usize).checked_sub(1).map(|at| device.entries[at]);
         if let Some(entry) = last.filter(|e| e.action == Action::OutOfMemory) {
             refusals_total += 1;
+            before_refusal.get_or_insert_with(|| latest.clone());
             if refusals.len() < MOST_REFUSALS {
                 refusals.push(state::refusal(run, device.number, moment, entry, had));
             }
@@ -195,7 +209,14 @@ fn look(
         (None, None) if device.entries.is_empty() => (Focus::End, 0),
         (None, None) => (Focus::Peak, peaks[0].entry),
     };
-    let mut run = Run::new(device, &certificate.settings, certificate.source);
+    let [asked, refusal, peak] = before;
+    let from = match focus {
+        Focus::Asked => asked,
+        Focus::Refusal => refusal,
+        Focus::Peak | Focus::End => peak,
+    };
+    let new = || Run::new(device, &certificate.settings, certificate.source);
+    let mut run = from.map_or_else(new, |from| Run::clone(&from));
     while run.moment().entry < at && run.step() {}
     let at = run.moment();
     let stream = device.entries.get((at.entry as usize).saturating_sub(1)).map_or(0, |e| e.stream);

@@ -22,6 +22,7 @@ pub mod fit;
 pub mod format;
 #[cfg(feature = "wgpu")]
 pub mod gpu;
+pub mod hash;
 pub mod lifetimes;
 pub mod memory;
 pub mod oracle;

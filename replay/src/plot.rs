@@ -14,11 +14,15 @@
 //! A [`Timeline`] has at most [`BUCKETS`](crate::series::BUCKETS) buckets, and a line has two points a bucket (its most and its
 //! least), so a picture stays small and loses no spike, however long the trace.
 
+mod bars;
 mod html;
+mod map;
 mod scale;
 mod svg;
 
+pub use bars::{Bar, Bars};
 pub use html::Page;
+pub use map::{Map, Use};
 
 use crate::series::Timeline;
 
@@ -35,6 +39,18 @@ pub struct Plot<'a> {
     pub events: u64,
     /// The event that failed.
     pub failure: Option<u64>,
+    /// What the lines are called.
+    pub words: Words,
+}
+
+/// The words of a picture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Words {
+    /// Of a replay: events, and bytes that pools handed out.
+    #[default]
+    Replay,
+    /// Of a recorded run of another allocator: entries, and bytes that are active.
+    Recorded,
 }
 
 impl Plot<'_> {

@@ -27,20 +27,19 @@ const GUESSES: [&str; 13] = [
 /// The settings for a device's recording, with the run's certificate. `observe` is told each moment of the run that counts.
 ///
 /// Cost: one run; up to thirteen shorter ones more if the file states no settings and the defaults do not reproduce it.
-pub fn certify(
-    device: &DeviceTrace,
+pub fn certify<'d>(
+    device: &'d DeviceTrace,
     recorded: Option<&Recorded>,
-    observe: &mut dyn FnMut(&Run<'_>, Moment),
+    observe: &mut dyn FnMut(&Run<'d>, Moment),
 ) -> Certificate {
-    let (settings, source) = match recorded {
-        Some(recorded) => (recorded.settings.clone(), Source::File),
-        None => (infer(device), Source::Inferred),
+    let mut run = match recorded {
+        Some(recorded) => Run::new(device, &recorded.settings, Source::File),
+        None => infer(device),
     };
-    let mut run = Run::new(device, &settings, source);
     if let Some(recorded) = recorded {
         run.certificate.notes.extend(recorded.faults.iter().cloned());
     }
-    if settings.gc_threshold > 0.0 {
+    if run.certificate().settings.gc_threshold > 0.0 {
         run.certificate.notes.push(
             "garbage_collection_threshold works with a memory fraction, which the file does not state: early releases are not reproduced"
                 .to_owned(),
@@ -53,34 +52,37 @@ pub fn certify(
     run.finish()
 }
 
-fn infer(device: &DeviceTrace) -> Settings {
+/// A run that has not begun, with the settings that reproduce most of the recording.
+fn infer(device: &DeviceTrace) -> Run<'_> {
     let expandable = device.segments.iter().any(|s| s.expandable)
         || device.entries.iter().any(|e| e.action == Action::SegmentMap);
     let fixed = device.segments.iter().any(|s| !s.expandable && s.pool == 0)
         || device.entries.iter().any(|e| e.action == Action::SegmentAlloc);
     let plain = Settings { expandable, ..Settings::default() };
+    let mut best = Run::new(device, &plain, Source::Inferred);
     if !expandable && !fixed {
-        return plain;
+        return best;
     }
-    let (mut best, mut settings) = (misses(device, &plain), plain);
-    if best == 0 {
-        return settings;
+    let mut least = misses(&best);
+    if least == 0 {
+        return best;
     }
     for guess in GUESSES {
         let Ok(guess) = Settings::parse(guess) else { continue };
         let guess = Settings { expandable, ..guess };
-        let missed = misses(device, &guess);
+        let run = Run::new(device, &guess, Source::Inferred);
+        let missed = misses(&run);
         // A guess has to explain nearly all that the defaults do not: a few more may be chance.
-        if missed * 2 < best {
-            (best, settings) = (missed, guess);
+        if missed * 2 < least {
+            (least, best) = (missed, run);
         }
     }
-    settings
+    best
 }
 
-/// What a run of these settings does not reproduce of the recording's first entries.
-fn misses(device: &DeviceTrace, settings: &Settings) -> u64 {
-    let mut run = Run::new(device, settings, Source::Inferred);
+/// What a run does not reproduce of the recording's first entries. The run itself does not begin.
+fn misses(run: &Run<'_>) -> u64 {
+    let mut run = run.clone();
     for _ in 0..PROBE {
         if !run.step() {
             break;

@@ -3,8 +3,9 @@
 use super::driver::RecordedDriver;
 use super::start::{Start, start};
 use super::{Certificate, Source};
+use crate::hash::FastMap;
 use crate::snapshot::{Action, DeviceTrace, Entry};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use strandline_twins::torch::{Contradiction, Settings, StartSegment, Torch};
 use strandline_twins::{BlockId, Request, Twin};
 
@@ -82,11 +83,11 @@ impl Addresses {
 }
 
 /// A run in progress, or at its end.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Run<'a> {
     device: &'a DeviceTrace,
     twin: Torch,
-    live: HashMap<u64, Live>,
+    live: FastMap<u64, Live>,
     pub(super) certificate: Certificate,
     /// Segments of private pools at the end: start, and end, pool.
     private: BTreeMap<u64, (u64, u32)>,
@@ -109,10 +110,11 @@ impl<'a> Run<'a> {
         let Start { segments, live, contradictions, contradiction } = start(device, settings);
         let mut twin = Torch::new(settings.clone());
         let (blocks, wrong) = twin.restore(&segments);
-        let blocks: HashMap<u64, (BlockId, u64)> =
+        let blocks: FastMap<u64, (BlockId, u64)> =
             blocks.into_iter().map(|b| (b.address, (b.id, b.size))).collect();
         let mut certificate = Certificate::new(settings.clone(), source);
-        let mut run_live = HashMap::with_capacity(live.len());
+        let mut run_live = FastMap::default();
+        run_live.reserve(live.len());
         let (mut outside, mut allocated, mut active) = (0u64, 0u64, 0u64);
         for (address, before) in live {
             let known = blocks.get(&address);
@@ -177,7 +179,7 @@ impl<'a> Run<'a> {
 
     /// The blocks that are live now, by address.
     #[must_use]
-    pub fn live(&self) -> &HashMap<u64, Live> {
+    pub fn live(&self) -> &FastMap<u64, Live> {
         &self.live
     }
 

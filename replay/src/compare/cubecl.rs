@@ -118,7 +118,7 @@ pub fn cubecl(
                 counts: device_now.counts,
                 certified: false,
                 current: false,
-                kind: Kind::Other,
+                kind: Kind::Run,
             })
         })
         .collect()

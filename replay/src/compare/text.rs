@@ -1,6 +1,7 @@
 //! The comparison for people and programs: a table, the line to paste, and what it is worth.
 
-use super::{Comparison, Kind, Row};
+use super::{Comparison, Kind, RECORDED, Row};
+use crate::plot::Bar;
 use crate::size::Bytes;
 use core::fmt::Write;
 use serde_json::{Value, json};
@@ -20,7 +21,7 @@ impl Comparison {
         };
         let rank = |kind| match kind {
             Kind::Own => 0,
-            Kind::Other => 1,
+            Kind::Other | Kind::Run => 1,
             Kind::Strandline | Kind::Planned | Kind::Bound => 2,
         };
         self.rows.iter().filter(better).min_by_key(|row| {
@@ -40,6 +41,19 @@ impl Comparison {
     pub fn is_hopeless(&self) -> bool {
         let today = |row: &&Row| !matches!(row.kind, Kind::Planned | Kind::Bound);
         !self.rows.iter().filter(today).any(Row::is_ok)
+    }
+
+    /// Its rows as bars of a picture: those of allocators, and Strandline's.
+    #[must_use]
+    pub fn bars(&self) -> Vec<Bar> {
+        let rows = self.rows.iter().filter(|row| row.kind != Kind::Bound);
+        let bar = |row: &Row| Bar {
+            name: format!("{}: {}", row.allocator, row.settings),
+            bytes: row.peak_reserved,
+            current: row.current,
+            failed: !row.is_ok(),
+        };
+        rows.map(bar).collect()
     }
 
     /// As JSON: the keys are stable.
@@ -134,14 +148,18 @@ impl Comparison {
                 row.over_active,
             )?;
             match row.kind {
-                Kind::Own | Kind::Other => writeln!(
+                Kind::Own | Kind::Other | Kind::Run => writeln!(
                     out,
                     "{:>9}{:>8}{:>7}{:>8}  {}{}",
                     row.counts.grants,
                     row.counts.sweeps,
                     row.counts.waits,
                     row.counts.moved,
-                    if row.certified { "certified" } else { "rules only" },
+                    match row.kind {
+                        _ if row.certified => "certified",
+                        Kind::Run => "its own crate, run",
+                        _ => "rules only",
+                    },
                     if row.current { "  (current)" } else { "" },
                 )?,
                 Kind::Strandline => writeln!(out, "{:>34}played by Strandline's own pools", "")?,
@@ -151,7 +169,7 @@ impl Comparison {
                 Kind::Bound => writeln!(out, "{:>34}nobody can be below", "")?,
             }
         }
-        if self.certificate.is_some() {
+        if self.rows.first().is_some_and(|row| row.allocator == RECORDED) {
             writeln!(
                 out,
                 "\nThe recorded run begins with what was cached before its first entry; the other rows begin with an unused allocator."
@@ -222,6 +240,10 @@ impl Comparison {
             Kind::Strandline => writeln!(
                 out,
                 "Played by Strandline's own pools, which the program has to use in place of its allocator."
+            )?,
+            Kind::Run => writeln!(
+                out,
+                "Played by the pools that this line sets up, which the program has to use in place of its allocator."
             )?,
             _ if !best.certified => writeln!(
                 out,

@@ -83,6 +83,11 @@ fn name(live: &Live, number: Option<u32>, text: impl FnOnce(u32) -> String) -> S
     }
 }
 
+/// Whose a live block is: the source line, or why it has none.
+pub(super) fn owner(live: &Live, stacks: &Stacks) -> String {
+    name(live, stacks.line(live.stack), |line| stacks.line_name(Some(line)))
+}
+
 pub(super) fn holders(run: &Run<'_>, stacks: &Stacks) -> (Vec<Holder>, Vec<Holder>) {
     let mut lines: HashMap<(Option<u32>, bool), (Holder, Live)> = HashMap::new();
     let mut whole: HashMap<(Option<u32>, bool), (Holder, Live)> = HashMap::new();
@@ -130,7 +135,7 @@ pub(super) fn holders(run: &Run<'_>, stacks: &Stacks) -> (Vec<Holder>, Vec<Holde
 }
 
 /// The bytes of a free block that could go back to the device.
-fn returnable(segment: &SegmentView, block: &BlockView) -> u64 {
+pub(super) fn returnable(segment: &SegmentView, block: &BlockView) -> u64 {
     if segment.page == 0 {
         return if segment.blocks.len() == 1 { block.size } else { 0 };
     }
@@ -197,10 +202,7 @@ pub(super) fn pinners(run: &Run<'_>, stacks: &Stacks) -> Vec<Pinner> {
     for segment in run.twin().segments() {
         let owner = |block: &BlockView| {
             let live = run.live().get(&block.address);
-            live.map_or_else(
-                || NO_STACK.to_owned(),
-                |live| name(live, stacks.line(live.stack), |line| stacks.line_name(Some(line))),
-            )
+            live.map_or_else(|| NO_STACK.to_owned(), |live| self::owner(live, stacks))
         };
         // Runs of live blocks of one line, with what is free before and after.
         let mut free_before: Option<&BlockView> = None;

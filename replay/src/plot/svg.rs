@@ -1,7 +1,7 @@
 //! The picture as SVG.
 
 use super::scale::{Scale, label};
-use super::{Plot, escape};
+use super::{Plot, Words, escape};
 use crate::series::{Bucket, Sample};
 use crate::size::Bytes;
 use std::fmt::Write as _;
@@ -61,6 +61,18 @@ const LINES: [Line; 4] = [
         wide: false,
     },
 ];
+
+impl Line {
+    /// What it is called, and what that means.
+    fn words(&self, words: Words) -> (&'static str, &'static str) {
+        match (words, self.class) {
+            (Words::Recorded, "committed") => ("reserved", "taken from the device"),
+            (Words::Recorded, "reserved") => ("active", "allocated, or still in use by a stream"),
+            (Words::Recorded, "live") => ("allocated", "of blocks that the program holds"),
+            _ => (self.name, self.meaning),
+        }
+    }
+}
 
 /// Colours that people of every colour vision tell apart (Okabe and Ito), on light and on dark. Plain classes, no variables:
 /// many viewers know CSS only so far.
@@ -123,7 +135,7 @@ fn write(plot: &Plot<'_>, frame: &Frame, out: &mut String) -> std::fmt::Result {
          <text class=\"title\" x=\"{LEFT}\" y=\"28\">{title}</text>"
     )?;
     legend(plot, out)?;
-    axes(frame, out)?;
+    axes(plot.words, frame, out)?;
     for line in &LINES {
         draw_line(plot.timeline.buckets(), plot.timeline.last_event(), line, frame, out)?;
     }
@@ -144,18 +156,27 @@ fn write(plot: &Plot<'_>, frame: &Frame, out: &mut String) -> std::fmt::Result {
         write!(
             out,
             "<path class=\"limit\" d=\"M{x:.1} {TOP}V{bottom}\"/>\
-             <text class=\"bad\" x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">failed at event {event}</text>",
-            TOP + 14.0
+             <text class=\"bad\" x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">failed at {} {event}</text>",
+            TOP + 14.0,
+            entry(plot.words)
         )?;
     }
     out.push_str("</svg>\n");
     Ok(())
 }
 
+fn entry(words: Words) -> &'static str {
+    match words {
+        Words::Replay => "event",
+        Words::Recorded => "entry",
+    }
+}
+
 fn legend(plot: &Plot<'_>, out: &mut String) -> std::fmt::Result {
     let max = plot.timeline.max();
     let width = (WIDTH - LEFT - RIGHT) / LINES.len() as f64;
-    for (i, Line { name, class, meaning, of, .. }) in LINES.iter().enumerate() {
+    for (i, line) in LINES.iter().enumerate() {
+        let (Line { class, of, .. }, (name, meaning)) = (line, line.words(plot.words));
         let x = LEFT + width * i as f64;
         write!(
             out,
@@ -168,7 +189,7 @@ fn legend(plot: &Plot<'_>, out: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
-fn axes(frame: &Frame, out: &mut String) -> std::fmt::Result {
+fn axes(words: Words, frame: &Frame, out: &mut String) -> std::fmt::Result {
     let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
     for mark in frame.y.marks() {
         let y = bottom - (bottom - TOP) * mark / frame.y.end;
@@ -194,10 +215,11 @@ fn axes(frame: &Frame, out: &mut String) -> std::fmt::Result {
     write!(
         out,
         "<path class=\"axis\" d=\"M{LEFT} {bottom}H{right}\"/>\
-         <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">event</text>\
+         <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\
          <text transform=\"translate(18 {:.1}) rotate(-90)\" text-anchor=\"middle\">memory in {}</text>",
         (LEFT + right) / 2.0,
         HEIGHT - 12.0,
+        entry(words),
         (TOP + bottom) / 2.0,
         frame.y.unit
     )

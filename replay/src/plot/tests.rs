@@ -18,7 +18,14 @@ fn timeline(events: u64) -> Timeline {
 }
 
 fn plot<'a>(title: &'a str, timeline: &'a Timeline) -> Plot<'a> {
-    Plot { title, timeline, capacity: Some(70_000), events: timeline.last_event(), failure: None }
+    Plot {
+        title,
+        timeline,
+        capacity: Some(70_000),
+        events: timeline.last_event(),
+        failure: None,
+        words: Words::Replay,
+    }
 }
 
 #[test]
@@ -36,6 +43,16 @@ fn a_long_run_makes_a_small_picture() {
     {
         assert!(svg.contains(part), "{part}");
     }
+}
+
+/// A recorded run has entries and active bytes; it hands nothing out.
+#[test]
+fn a_recorded_run_has_its_own_words() {
+    let timeline = timeline(10);
+    let plot = Plot { words: Words::Recorded, failure: Some(3), ..plot("run", &timeline) };
+    let svg = plot.to_svg();
+    assert!(svg.contains("active") && svg.contains("failed at entry 3"), "{svg}");
+    assert!(!svg.contains("handed out") && !svg.contains("event</text>"), "{svg}");
 }
 
 const NASTY: &str = "</script><script>alert(\"1\")</script>&\u{1}{recording}";

@@ -10,6 +10,7 @@
 use super::{Action, Block, BlockState, DeviceTrace, Entry, Frame, Recorded, Segment, Snapshot};
 use crate::format::pickle::{Arena, Value, Word};
 use crate::format::{ErrorKind, Limits, Place, TraceError};
+use crate::hash::FastMap;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use strandline_twins::torch::Settings;
@@ -34,8 +35,8 @@ pub fn read(input: impl Read + Send, limits: Limits) -> Result<Snapshot, TraceEr
         arena: &arena,
         words,
         snapshot: Snapshot::default(),
-        lists: HashMap::new(),
-        frames: HashMap::new(),
+        lists: FastMap::default(),
+        frames: FastMap::default(),
         scratch: Vec::new(),
         pools: HashMap::new(),
     };
@@ -143,9 +144,9 @@ struct Reader<'p> {
     words: Words,
     snapshot: Snapshot,
     /// Stacks by the list that holds their frames.
-    lists: HashMap<u32, u32>,
+    lists: FastMap<u32, u32>,
     /// Frames by their dictionary.
-    frames: HashMap<u32, u32>,
+    frames: FastMap<u32, u32>,
     scratch: Vec<u32>,
     /// Private pools by their two numbers.
     pools: HashMap<(u64, u64), u32>,
