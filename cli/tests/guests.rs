@@ -80,7 +80,7 @@ const SHOWN: &str = r"\u{1b}]0;gone\u{7}\u{1b}[2J\u{9b}1mdone";
 
 #[test]
 fn what_it_says_has_no_control_sequences() {
-    let guest = Guest::that_ends(Ending::Well, SEQUENCE, "", 24);
+    let guest = Guest::that_ends(Ending::Well, SEQUENCE, "", 22);
     let output = guest.run(&[]);
     check(&output, 0, &[]);
     assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{SHOWN}\n"));
@@ -88,7 +88,7 @@ fn what_it_says_has_no_control_sequences() {
 
 #[test]
 fn why_it_fails_has_no_control_sequences() {
-    let output = Guest::that_ends(Ending::Failed, SEQUENCE, "", 24).run(&[]);
+    let output = Guest::that_ends(Ending::Failed, SEQUENCE, "", 22).run(&[]);
     check(&output, 1, &["the guest failed", SHOWN]);
     // Megabytes of it are cut.
     let fill = "(memory.fill (i32.const 65536) (i32.const 27) (i32.const 4000000))";
