@@ -460,7 +460,8 @@ pub trait SlabProvider: fmt::Debug + Send + Sync {
     fn stats(&self) -> SlabStats;
 
     /// The device's own word on whether `axis` has reached `epoch`, if it can be asked. A pool takes a
-    /// `Some(true)` as proof beside its [`Progress`](crate::Progress).
+    /// `Some(true)` as proof beside its [`Progress`](crate::Progress). The TLSF pool asks for deaths of one axis, and of
+    /// several for the lowest axis only: what the others have reached it takes from its progress.
     fn query_epoch(&self, axis: crate::Axis, epoch: crate::Epoch) -> Option<bool> {
         let _ = (axis, epoch);
         None

@@ -7,6 +7,8 @@ mod bytes;
 mod creep;
 #[path = "pools/faults.rs"]
 mod faults;
+#[path = "pools/parts.rs"]
+mod parts;
 #[path = "pools/soak.rs"]
 mod soak;
 mod support;
