@@ -7,11 +7,13 @@
 //! What the configuration leaves open follows from what is asked: with a capacity, a slab is as large as the capacity
 //! (rounded down to pages) less one slab of each pool whose slabs have a size, so that all of it is used and what a pool gets
 //! is one region; without one, a TLSF pool's slabs are [elastic](SlabProvider::elastic) where the provider can, so that it takes
-//! what it needs, and elsewhere slabs are [`DEFAULT_SLAB`], and a larger request gets a slab of its own.
+//! what it needs; blocks of one size come in slabs that are a small part of what is live at the peak; and elsewhere slabs are
+//! [`DEFAULT_SLAB`], and a larger request gets a slab of its own.
 
 use crate::config::{Config, Kind, Policy, PoolSpec};
 use crate::memory::Tags;
 use crate::pools::{Member, Pools};
+use crate::size::Bytes;
 use crate::streams::Listener;
 use core::fmt;
 use numbers::Numbers;
@@ -90,6 +92,14 @@ pub struct Small {
 }
 
 impl Sizes {
+    /// Bytes of a slab of blocks of `block` bytes (the largest), when nothing says otherwise: a 64th of all that are live at the peak, so
+    /// that little is reserved in vain; from 64 KiB to [`DEFAULT_SLAB`].
+    fn slab_of_blocks(&self, block: Option<Bytes>) -> u64 {
+        let block = block.map_or(self.largest, |bytes| bytes.0);
+        let all = block.saturating_mul(self.peak_blocks.into());
+        (all / 64).clamp(64 << 10, DEFAULT_SLAB)
+    }
+
     /// All blocks are of one size.
     #[must_use]
     pub const fn are_equal(&self) -> bool {
@@ -267,6 +277,14 @@ pub fn pools(
     Pools::by_size(members).map_err(BuildError::Set)
 }
 
+/// Where blocks of one size start: at multiples of a 64th of their size or less, so that few of them end where a page does and a slab can be
+/// small.
+fn alignment_of_blocks(block: u64) -> u64 {
+    const PAGE: u64 = 4096;
+    let part = (block / 64).clamp(FIXED_ALIGNMENT, PAGE);
+    1 << part.ilog2()
+}
+
 fn pool(
     maker: &dyn Maker,
     config: &Config,
@@ -287,6 +305,7 @@ fn pool(
             let rest = capacity.0.saturating_sub(taken);
             (rest / granularity * granularity).max(granularity)
         }
+        (None, None) if spec.kind == Kind::Fixed => sizes.slab_of_blocks(spec.block),
         (None, None) => DEFAULT_SLAB,
     };
     let growth = Growth::slabs_of(slab);
@@ -323,7 +342,11 @@ fn pool(
         }
         Kind::Fixed => {
             let block_size = spec.block.map_or(sizes.largest, |bytes| bytes.0).max(1);
-            let alignment = FIXED_ALIGNMENT.min(host.provider.properties().alignment);
+            let alignment = match (spec.slab, config.capacity) {
+                (None, None) => alignment_of_blocks(block_size),
+                _ => FIXED_ALIGNMENT,
+            };
+            let alignment = alignment.min(host.provider.properties().alignment);
             let stride = block_size.checked_next_multiple_of(alignment).unwrap_or(u64::MAX);
             // Room for what is in flight beside what is live; the bookkeeping is made for all of them at once.
             let wanted = 4 * u64::from(sizes.peak_blocks) + 4096;
@@ -410,7 +433,6 @@ impl SlabProvider for Rigid {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::size::Bytes;
 
     #[test]
     fn all_of_a_capacity_can_be_used_by_one_block() {
@@ -427,6 +449,40 @@ mod tests {
         let request = strandline_core::Request::new(whole).or_grow();
         let answer = pools.set().pools()[0].acquire(&request);
         assert!(matches!(answer, Ok(strandline_core::Acquire::Ready { .. })), "{answer:?}");
+    }
+
+    /// Few blocks of one size do not take a whole ordinary slab, whatever their size.
+    #[test]
+    fn blocks_of_one_size_reserve_little_more_than_they_need() {
+        let progress: Arc<dyn Progress> = Arc::new(strandline_core::NoProgress);
+        let config = Config { pools: vec![PoolSpec::of(Kind::Fixed)], ..Config::default() };
+        for size in [1, 100, 4096, 5000, 65_537, 200_064, 1 << 20, 35_006_976, 35_006_977] {
+            for count in [1, 3, 100, 1000] {
+                let peak_bytes = size * u64::from(count);
+                let sizes = Sizes {
+                    smallest: size,
+                    largest: size,
+                    peak_blocks: count,
+                    peak_bytes,
+                    ..Sizes::default()
+                };
+                let pools = pools(&config, sizes, &Backing::numbers(None), &progress).unwrap();
+                let pool = &pools.set().pools()[0];
+                for _ in 0..count {
+                    let answer = pool.acquire(&strandline_core::Request::new(size).or_grow());
+                    let Ok(strandline_core::Acquire::Ready { .. }) = answer else {
+                        panic!("{size}: {answer:?}")
+                    };
+                }
+                let stats = pool.stats();
+                let spare = stats.committed_bytes - stats.reserved_bytes;
+                let most = peak_bytes / 32 + (512 << 10);
+                assert!(spare <= most, "{count} of {size}: {spare} of {}", stats.committed_bytes);
+                assert!(
+                    stats.reserved_bytes <= peak_bytes + peak_bytes / 64 + 64 * u64::from(count)
+                );
+            }
+        }
     }
 
     #[test]

@@ -221,6 +221,17 @@ impl<'a> TraceReader<'a> {
                 Parser::Serving(Box::new(Serving::new(requests, options.serving)?))
             }
         };
+        if let Some(device) = options.device
+            && !matches!(parser, Parser::PyTorch(..) | Parser::RmmFirst(..))
+        {
+            return Err(TraceError::new(
+                ErrorKind::BadOptions,
+                Place::Whole,
+                format!("a trace that tells of no devices, and device {device} asked for"),
+                "a trace of several devices, as PyTorch's snapshots are",
+                "leave --device out",
+            ));
+        }
         let clock = Clock::new(false, true);
         Ok(Self { parser, compressed, options, clock, streams, notes, done: false })
     }

@@ -230,7 +230,12 @@ impl TraceFile {
             return TraceReader::new(bytes, self.options).map_err(|error| self.wrong(error));
         }
         let file = File::open(&self.path).map_err(open)?;
-        if !file.metadata().map_err(open)?.is_file() {
+        let metadata = file.metadata().map_err(open)?;
+        if metadata.is_dir() {
+            let what = "a folder; name a trace file in it";
+            return Err(open(io::Error::new(io::ErrorKind::IsADirectory, what)));
+        }
+        if !metadata.is_file() {
             let what = "not a regular file; a trace is read twice: write it to a file first";
             return Err(open(io::Error::new(io::ErrorKind::InvalidInput, what)));
         }

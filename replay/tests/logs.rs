@@ -1,5 +1,6 @@
 //! Logs of text as people have them: each kind that was met, small.
 
+use std::io::Write as _;
 use strandline_replay::event::{Action, Event};
 use strandline_replay::format::{ErrorKind, Format, Notes, Place, ReadOptions, TraceReader};
 use strandline_replay::validate::Totals;
@@ -199,6 +200,27 @@ fn the_end_of_a_lifetime_is_what_its_column_says() {
     assert_eq!(read("id,start,end,size\na,4,4,5\n").totals.peak_live_bytes, 5);
     let error = fails("id,start,end,size\na,4,18446744073709551615,5\n");
     assert_eq!((error.kind(), error.place()), (ErrorKind::Overflow, Place::Line(2)), "{error}");
+}
+
+/// A packed file may unpack to any number of rows: what they take is bounded by the file.
+#[test]
+fn a_packed_file_of_many_rows_is_refused() {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    packed.write_all(b"id,lower,upper,size\n").unwrap();
+    let rows = b"a,0,9,1\n".repeat(1 << 16);
+    (0..64).for_each(|_| packed.write_all(&rows).unwrap());
+    let bytes = packed.finish().unwrap();
+    let error = TraceReader::new(&bytes[..], ReadOptions::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Overflow);
+    assert!(error.remedy().contains("gunzip"), "{error}");
+}
+
+#[test]
+fn a_device_of_a_trace_without_devices_is_no_device() {
+    let options = ReadOptions { device: Some(1), ..ReadOptions::default() };
+    let text = "id,lower,upper,size\na,0,3,64\n";
+    let error = TraceReader::new(text.as_bytes(), options).unwrap_err();
+    assert_eq!((error.kind(), error.remedy()), (ErrorKind::BadOptions, "leave --device out"));
 }
 
 #[test]

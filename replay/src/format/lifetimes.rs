@@ -10,10 +10,12 @@
 //! Each row is an allocation at `lower` and a free at `upper`; at one time frees come first, then allocations in the order of the rows.
 //! A row whose lifetime is empty needs no memory and is counted. Other columns (`alignment`, `offset`, `gaps`) are passed over.
 //!
-//! Memory: 32 bytes a row, held until the end, since rows come in any order; and the buffers live at once. Cost: O(n log n).
+//! Memory: 32 bytes a row, held until the end, since rows come in any order; and the buffers live at once. Of a packed file, no more than
+//! [`SLACK`] and [`FACTOR`] times its packed bytes. Cost: O(n log n).
 
 use super::error::{ErrorKind, Place, TraceError};
 use super::fields::{self, Columns};
+use super::input::Input;
 use super::lines::Lines;
 use crate::event::{Action, Event};
 use core::cmp::Reverse;
@@ -76,7 +78,10 @@ impl Lifetimes {
             match parse(header, line, number) {
                 Ok(row) if row.lower == row.upper || row.size == 0 => empty += 1,
                 Ok(row) => {
-                    super::pickle::grow(&mut rows, 1);
+                    if rows.len() == rows.capacity() {
+                        super::pickle::grow(&mut rows, 1);
+                        check_size(rows.capacity(), lines.input(), number)?;
+                    }
                     rows.push(row);
                 }
                 Err(_) if lines.is_cut() => cut = true,
@@ -92,6 +97,27 @@ impl Lifetimes {
     pub(super) fn empty(&self) -> u64 {
         self.empty
     }
+}
+
+/// Bytes of memory that any file's rows may take.
+const SLACK: u64 = 48 << 20;
+
+/// Bytes of memory for each byte of the file: a row of text has eight at least, so that only a packed file comes near.
+const FACTOR: u64 = 16;
+
+/// A packed file can unpack to any number of rows.
+fn check_size(rows: usize, input: &Input<'_>, line: u32) -> Result<(), TraceError> {
+    let bytes = (rows * size_of::<Row>()) as u64;
+    if bytes <= SLACK.saturating_add(FACTOR.saturating_mul(input.file_offset())) {
+        return Ok(());
+    }
+    Err(TraceError::new(
+        ErrorKind::Overflow,
+        Place::Line(line.into()),
+        format!("rows that need more than {bytes} bytes of memory, in a packed file of much less"),
+        "a packed file, whose rows need less than sixteen times its packed size and 48 MiB",
+        "unpack the file with gunzip and read that",
+    ))
 }
 
 fn parse(header: &Header, line: &[u8], number: u32) -> Result<Row, TraceError> {

@@ -21,6 +21,11 @@ impl<'a> Lines<'a> {
         Self { input, again: true }
     }
 
+    /// Where they come from.
+    pub(crate) fn input(&self) -> &Input<'a> {
+        &self.input
+    }
+
     /// Whether the last line told has no end: it may be cut.
     pub(crate) fn is_cut(&self) -> bool {
         self.input.line_is_cut()

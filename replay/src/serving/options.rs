@@ -107,6 +107,6 @@ fn bad<T>(found: String, expected: &'static str) -> Result<T, TraceError> {
         Place::Whole,
         found,
         expected,
-        "change the serving options",
+        "change the serving options (--capacity, --tokens-per-block, --bytes-per-token and others)",
     ))
 }
