@@ -390,6 +390,48 @@ fn diff_of_logs_is_by_size() {
     );
 }
 
+/// The page about fragmentation says what the tool says of its example, and its pictures are the tool's.
+#[test]
+fn the_example_of_the_page_is_as_told() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let file = docs.join("fragmentation/growing.pickle.gz");
+    let file = file.to_str().expect("UTF-8");
+    let files = Files::new();
+    let (run, map, page) = (files.name("run.svg"), files.name("map.svg"), files.name("run.html"));
+    let words = text(&["explain", file, "--plot", &run, "--map", &map], 0);
+    for name in ["run.svg", "map.svg"] {
+        let shown = fs::read_to_string(docs.join("fragmentation").join(name)).expect("shown");
+        assert_eq!(fs::read_to_string(files.name(name)).expect("drawn"), shown, "{name} is old");
+    }
+    let told = fs::read_to_string(docs.join("fragmentation.md")).expect("the page");
+    let first = words.lines().next().and_then(|line| line.split(". `").next()).expect("a line");
+    let joined = told.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(joined.contains(first), "the page does not say: {first}");
+    let pins = words.lines().find(|line| line.contains("in 22 blocks")).expect("pinners");
+    assert!(told.contains(pins.trim()), "the page does not say: {pins}");
+
+    let better = files.name("better.pickle");
+    let bars = files.name("bars.svg");
+    let export = ["compare", file, "--fit-seconds", "0", "--export", &better, "--plot", &bars];
+    let words = text(&export, 0);
+    assert!(
+        words.starts_with("PyTorch: 920.00 MiB reserved, where the current settings fail"),
+        "{words}"
+    );
+    assert!(fs::read_to_string(&bars).expect("drawn").contains("920.00 MiB"));
+    // The request that was refused is met in the better run, and its entries are there.
+    let told = object(&["explain", &better], 0);
+    assert_eq!(told["certificate"]["whole"], true, "{told:#}");
+    assert_eq!(told["certificate"]["notes"], json!([]), "{told:#}");
+
+    let _ = text(&["explain", file, "--plot", &page], 0);
+    assert!(fs::read_to_string(&page).expect("drawn").contains("id=\"recording\""));
+    let refused = text(&["explain", file, "--plot", &files.name("run.png")], 2);
+    assert!(refused.contains(".svg or .html"), "{refused}");
+    let refused = text(&["compare", file, "--plot", &page], 2);
+    assert!(refused.contains("ends in .svg"), "{refused}");
+}
+
 #[test]
 fn bad_input_is_refused_and_says_which_file() {
     let files = Files::new();

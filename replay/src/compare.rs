@@ -187,6 +187,8 @@ pub struct Row {
     pub settings: String,
     /// What to paste, line by line; empty if there is nothing to set.
     pub paste: Vec<String>,
+    /// What that takes besides, in words; empty if nothing.
+    pub needs: &'static str,
     /// Most bytes that it took from the device.
     pub peak_reserved: u64,
     /// Those, over the most bytes active.
@@ -270,6 +272,7 @@ pub fn compare_device(
         allocator: RECORDED,
         settings: certificate.settings.to_string(),
         paste: Vec::new(),
+        needs: "",
         peak_reserved: peak,
         over_active: ratio(peak, requests.peak_active),
         failed_at: refused,
@@ -304,6 +307,7 @@ pub fn compare(
             allocator: choice.allocator,
             settings: choice.settings,
             paste: choice.paste,
+            needs: choice.needs,
             peak_reserved,
             over_active: ratio(peak_reserved, requests.peak_active),
             failed_at,

@@ -435,10 +435,22 @@ impl<'a> Run<'a> {
         let goes = left.clone().filter(|e| e.action.goes()).count();
         let left = left.count();
         if released > 0 || goes > 0 {
-            self.certificate.sweeps.add(goes == 0 && !strayed);
+            let met = goes == 0 && !strayed;
+            self.certificate.sweeps.add(met);
+            if !met {
+                self.certificate.differs(at.min(entries.len().saturating_sub(1)) + 1, || {
+                    "the model and the file give different segments back before it".to_owned()
+                });
+            }
         }
         self.reserved += i128::from(delta);
-        let agrees = self.reserved == i128::from(self.twin.reserved());
+        let (told, has) = (self.reserved, self.twin.reserved());
+        let agrees = told == i128::from(has);
+        if met > 0 && !agrees {
+            self.certificate.differs(at, || {
+                format!("{has} bytes are reserved in the model, {told} by the file's segments")
+            });
+        }
         self.certificate.reserved.of += met;
         self.certificate.reserved.reproduced += if agrees { met } else { 0 };
         self.at = at;

@@ -10,14 +10,14 @@
 //!
 //! Free blocks need no care: they are the gaps ([`Torch::restore`](strandline_twins::torch::Torch::restore)). In the large pool a gap of at most
 //! 1 MiB behind a live block is no free block, but the part of that block that was too little to be split off: whenever the walk
-//! meets one, the block has those bytes for as long as it lives. What no neighbour ever shows stays unknown.
-//!  An expandable range appears in the
+//! meets one, the block has those bytes for as long as it lives. What no neighbour ever shows stays unknown. An expandable range appears in the
 //! file as the stretches that are mapped; its start is taken to be the lowest address that the file names, since its pages are
 //! counted from there.
 //!
-//! Cost: O(log n) an entry.
+//! Cost: O(1) an entry, and O(log n) one beside a block that was live at the start.
 
-use crate::snapshot::{Action, BlockState, DeviceTrace};
+use crate::hash::FastMap;
+use crate::snapshot::{Action, Block, BlockState, DeviceTrace, Entry, Segment};
 use core::ops::Bound;
 use std::collections::BTreeMap;
 use strandline_twins::torch::settings::{SMALL_SEGMENT, SMALL_SIZE};
@@ -61,26 +61,16 @@ pub(super) fn start(device: &DeviceTrace, settings: &Settings) -> Start {
     let mut start = Start::default();
     let mut fixed: BTreeMap<u64, Fixed> = BTreeMap::new();
     let mut mapped: Mapped = BTreeMap::new();
-    let mut live: BTreeMap<u64, Before> = BTreeMap::new();
+    let mut live: FastMap<u64, Before> = FastMap::default();
     for s in &device.segments {
         if s.expandable {
             add(&mut mapped, s.address, s.address.saturating_add(s.size), s.stream, s.small);
         } else {
-            let &crate::snapshot::Segment { size, stream, small, pool, .. } = s;
+            let &Segment { size, stream, small, pool, .. } = s;
             fixed.insert(s.address, Fixed { size, stream, small, pool });
         }
-        for b in s.blocks.iter().filter(|b| b.state != BlockState::Free) {
-            let pending = b.state == BlockState::Pending;
-            let before = Before {
-                size: b.size,
-                requested: b.requested,
-                stream: s.stream,
-                pending,
-                stack: b.stack,
-            };
-            live.insert(b.address, before);
-        }
     }
+    live.extend(at_end(device));
     let known = !device.segments.is_empty();
     let requested = device.entries.iter().any(|e| e.action == Action::FreeRequested);
     for (index, entry) in device.entries.iter().enumerate().rev() {
@@ -90,28 +80,13 @@ pub(super) fn start(device: &DeviceTrace, settings: &Settings) -> Start {
             Action::Alloc => (live.remove(&address).is_none() && known)
                 .then_some("the block is not among the segments' blocks at the end"),
             Action::FreeCompleted => {
-                let before = Before {
-                    size: settings.round(size).unwrap_or(size),
-                    requested: size,
-                    stream,
-                    pending: requested,
-                    stack: 0,
-                };
-                let twice = live.insert(address, before).is_some();
-                if !settings.expandable {
-                    close_gaps(&mut live, &fixed, address);
-                }
-                twice.then_some("the block is freed and live at the same time")
+                let before = Before { pending: requested, ..freed(entry, settings) };
+                live.insert(address, before)
+                    .is_some()
+                    .then_some("the block is freed and live at the same time")
             }
             Action::FreeRequested => {
-                let before = live.entry(address).or_insert(Before {
-                    size: settings.round(size).unwrap_or(size),
-                    requested: size,
-                    stream,
-                    pending: false,
-                    stack: 0,
-                });
-                before.pending = false;
+                live.entry(address).or_insert_with(|| freed(entry, settings)).pending = false;
                 None
             }
             Action::SegmentAlloc => (fixed.remove(&address).is_none() && known)
@@ -138,7 +113,10 @@ pub(super) fn start(device: &DeviceTrace, settings: &Settings) -> Start {
             start.contradiction = Some((u32::try_from(index + 1).unwrap_or(u32::MAX), fault));
         }
     }
-    start.live = live;
+    start.live = live.into_iter().collect();
+    if !settings.expandable {
+        close_all(device, settings, &mut start.live);
+    }
     for (&address, f) in &fixed {
         start.segments.push(StartSegment {
             address,
@@ -152,6 +130,79 @@ pub(super) fn start(device: &DeviceTrace, settings: &Settings) -> Start {
     }
     ranges(device, settings, &mapped, &mut start);
     start
+}
+
+/// The live blocks at the end, by address.
+fn at_end(device: &DeviceTrace) -> impl Iterator<Item = (u64, Before)> {
+    device.segments.iter().flat_map(|s| {
+        s.blocks.iter().filter(|b| b.state != BlockState::Free).map(|b| {
+            let &Block { address, size, requested, state, stack } = b;
+            let pending = state == BlockState::Pending;
+            (address, Before { size, requested, stream: s.stream, pending, stack })
+        })
+    })
+}
+
+/// What a free tells of its block.
+fn freed(entry: &Entry, settings: &Settings) -> Before {
+    let size = settings.round(entry.size).unwrap_or(entry.size);
+    Before { size, requested: entry.size, stream: entry.stream, pending: false, stack: 0 }
+}
+
+/// Walks back once more, for the gaps: only blocks that are live at the start matter, and what ever lay right behind them.
+fn close_all(device: &DeviceTrace, settings: &Settings, start: &mut BTreeMap<u64, Before>) {
+    // Where a block may begin that shows such a gap, or whose own gap counts.
+    let mut windows: Vec<(u64, u64)> = Vec::new();
+    for (&address, before) in &*start {
+        let end = address.saturating_add(before.size).saturating_add(SMALL_SIZE);
+        match windows.last_mut().filter(|last| last.1 >= address) {
+            Some(last) => last.1 = last.1.max(end),
+            None => windows.push((address, end)),
+        }
+    }
+    let matters = |address: u64| {
+        let after = windows.partition_point(|&(from, _)| from <= address);
+        after.checked_sub(1).is_some_and(|at| address <= windows[at].1)
+    };
+    if windows.is_empty() {
+        return;
+    }
+    let mut fixed: BTreeMap<u64, Fixed> = BTreeMap::new();
+    for &Segment { address, size, stream, small, pool, expandable, .. } in &device.segments {
+        if !expandable {
+            fixed.insert(address, Fixed { size, stream, small, pool });
+        }
+    }
+    let mut live: BTreeMap<u64, Before> =
+        at_end(device).filter(|&(address, _)| matters(address)).collect();
+    for entry in device.entries.iter().rev() {
+        let &Entry { address, size, stream, .. } = entry;
+        match entry.action {
+            Action::SegmentAlloc => {
+                fixed.remove(&address);
+            }
+            Action::SegmentFree => {
+                let small = size == SMALL_SEGMENT;
+                fixed.insert(address, Fixed { size, stream, small, pool: 0 });
+            }
+            Action::Alloc if matters(address) => {
+                live.remove(&address);
+            }
+            Action::FreeCompleted if matters(address) => {
+                live.insert(address, freed(entry, settings));
+                close_gaps(&mut live, &fixed, address);
+            }
+            Action::FreeRequested if matters(address) => {
+                live.entry(address).or_insert_with(|| freed(entry, settings));
+            }
+            _ => {}
+        }
+    }
+    for (address, before) in start {
+        if let Some(walked) = live.get(address) {
+            before.size = walked.size;
+        }
+    }
 }
 
 /// Gives the bytes of a gap too small for a free block, behind the block at `address` and before it, to the block that they follow.

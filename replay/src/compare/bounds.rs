@@ -45,6 +45,7 @@ pub(super) fn bounds(requests: &Requests, capacity: Option<u64>) -> Vec<Row> {
         allocator: "bound",
         settings: settings.to_owned(),
         paste: Vec::new(),
+        needs: "",
         peak_reserved: bytes,
         over_active: ratio(bytes, requests.peak_active),
         failed_at,

@@ -16,6 +16,8 @@ pub struct Choice {
     pub settings: String,
     /// What to paste.
     pub paste: Vec<String>,
+    /// What the line takes besides, in words; empty if nothing.
+    pub needs: &'static str,
     /// Its model, unused.
     pub twin: Box<dyn Twin + Send>,
     /// Whether it is the recorded allocator, whatever its settings, or another one.
@@ -101,7 +103,12 @@ fn torch(recorded: Option<&Settings>, capacity: Option<u64>, sweep: bool) -> Vec
     let choice = |settings: &Settings, current| Choice {
         allocator: "PyTorch",
         settings: settings.to_string(),
-        paste: vec![format!("PYTORCH_CUDA_ALLOC_CONF={}", settings.conf())],
+        paste: lines(settings),
+        needs: if settings.large_segment == Settings::default().large_segment {
+            ""
+        } else {
+            "PyTorch 2.9 or later: earlier releases refuse the option"
+        },
         twin: Box::new(Torch::new(settings.clone())),
         kind: if recorded.is_some() { Kind::Own } else { Kind::Other },
         current,
@@ -132,6 +139,15 @@ fn torch(recorded: Option<&Settings>, capacity: Option<u64>, sweep: bool) -> Vec
     choices
 }
 
+/// What to paste for settings. The threshold works with a memory fraction only, which the environment cannot set.
+fn lines(settings: &Settings) -> Vec<String> {
+    let mut lines = vec![format!("PYTORCH_CUDA_ALLOC_CONF={}", settings.conf())];
+    if settings.gc_threshold > 0.0 {
+        lines.push("torch.cuda.set_per_process_memory_fraction(1.0)".to_owned());
+    }
+    lines
+}
+
 /// RMM's resources, over CUDA's own allocations.
 fn rmm(capacity: Option<u64>, peak_active: u64, sweep: bool, kind: Kind) -> Vec<Choice> {
     const CUDA: &str = "rmm::mr::cuda_memory_resource cuda;";
@@ -155,7 +171,7 @@ fn rmm(capacity: Option<u64>, peak_active: u64, sweep: bool, kind: Kind) -> Vec<
     let pool = |initial| PoolSettings { initial, maximum, reclaims: false };
     let mut choices = Vec::new();
     let mut add = |allocator, settings, paste, twin| {
-        choices.push(Choice { allocator, settings, paste, twin, kind, current: false });
+        choices.push(Choice { allocator, settings, paste, needs: "", twin, kind, current: false });
     };
     let mut initials = vec![Some(0), initial];
     if sweep {
@@ -232,6 +248,7 @@ fn bfc(capacity: Option<u64>) -> Vec<Choice> {
         allocator,
         settings: settings.to_owned(),
         paste,
+        needs: "",
         twin: Box::new(Bfc::new(growth)),
         kind: Kind::Other,
         current: false,

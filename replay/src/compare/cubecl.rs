@@ -112,6 +112,7 @@ pub fn cubecl(
                     "cubecl_wgpu::init_setup::<cubecl_wgpu::AutoGraphicsApi>(&device, cubecl_wgpu::RuntimeOptions {{ \
                      memory_config: cubecl_runtime::memory_management::MemoryConfiguration::{config}, ..Default::default() }});"
                 )],
+                needs: "",
                 peak_reserved: device_now.peak,
                 over_active: ratio(device_now.peak, requests.peak_active),
                 failed_at,

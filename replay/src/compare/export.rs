@@ -34,8 +34,19 @@ pub fn export(
                         driver.note(Action::Alloc, got.address, size, stream);
                         blocks[block as usize] = Some((got, size));
                     }
-                    (Ok(got), _) => twin.free_completed(got.id),
-                    (Err(_), _) => driver.note(Action::OutOfMemory, 0, size, stream),
+                    (Ok(got), _) => {
+                        // The program that made it had ended there: it is given back at once.
+                        driver.note(Action::Alloc, got.address, size, stream);
+                        for action in [Action::FreeRequested, Action::FreeCompleted] {
+                            driver.note(action, got.address, size, stream);
+                        }
+                        twin.free_completed(got.id);
+                    }
+                    (Err(_), _) => {
+                        // An out-of-memory states what the device had free, in place of an address.
+                        let free = capacity.map_or(0, |c| c.saturating_sub(driver.driver.used()));
+                        driver.note(Action::OutOfMemory, free, size, stream);
+                    }
                 }
             }
             Step::Retire { block, stream } => {

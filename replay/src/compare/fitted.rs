@@ -33,6 +33,7 @@ pub fn fitted(
         allocator: "strandline",
         settings: "fitted".to_owned(),
         paste: toml.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect(),
+        needs: "",
         peak_reserved: fitted.capacity,
         over_active: ratio(fitted.capacity, peak_active),
         // The search is over the capacity of the whole run: which event is the first that does not fit into less is not known.

@@ -45,6 +45,7 @@ pub fn planned(bytes: u64, optimal: bool, capacity: Option<u64>, peak_active: u6
         allocator: "strandline",
         settings: if optimal { "planned (optimal)" } else { "planned" }.to_owned(),
         paste: Vec::new(),
+        needs: "",
         peak_reserved: bytes,
         over_active: ratio(bytes, peak_active),
         // A plan has one size from its beginning to its end: no single request is the one that fails.

@@ -82,6 +82,7 @@ impl Comparison {
                     "allocator": row.allocator,
                     "settings": row.settings,
                     "paste": row.paste.join("\n"),
+                    "needs": row.needs,
                     "peak_reserved_bytes": row.peak_reserved,
                     "over_active": row.over_active,
                     "ok": row.is_ok(),
@@ -222,6 +223,9 @@ impl Comparison {
         )?;
         for line in &best.paste {
             writeln!(out, "    {line}")?;
+        }
+        if !best.needs.is_empty() {
+            writeln!(out, "It needs {}.", best.needs)?;
         }
         if let Some(now) = self.current().filter(|_| best.kind != Kind::Strandline) {
             let calls = |row: &Row| row.counts.grants + row.counts.returns;
