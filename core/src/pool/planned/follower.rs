@@ -28,7 +28,8 @@ impl Follower {
     /// # Errors
     /// [`PlanError::Granule`].
     pub(super) fn new(plan: &Plan, granule: u64) -> Result<Self, PlanError> {
-        let in_granules = |bytes: u64| u32::try_from(bytes / granule).ok().filter(|&n| n != u32::MAX);
+        let in_granules =
+            |bytes: u64| u32::try_from(bytes / granule).ok().filter(|&n| n != u32::MAX);
         let mut offsets = Vec::with_capacity(plan.blocks().len());
         let mut keys = Vec::with_capacity(plan.blocks().len());
         for (number, block) in plan.blocks().iter().enumerate() {

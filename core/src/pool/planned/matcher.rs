@@ -184,9 +184,7 @@ impl Matcher {
     }
 
     fn near(&self, key: Key) -> Option<Guess> {
-        let is_it = |&block: &u32| {
-            key.is_for(self.keys[block as usize]) && !self.is_matched(block)
-        };
+        let is_it = |&block: &u32| key.is_for(self.keys[block as usize]) && !self.is_matched(block);
         let guess = |block| Guess { block, how: How::Near };
         // What follows the last one ahead is more likely than what is nearest.
         let next = self.ahead.map(|ahead| ahead + 1).filter(|&next| next < self.len());

@@ -62,11 +62,7 @@ impl Places {
 
     /// The last block that begins at this place or below, as far as is known; `begins(block, start)` checks it.
     #[inline(always)]
-    pub(crate) fn near(
-        &mut self,
-        place: u32,
-        begins: impl Fn(u32, u32) -> bool,
-    ) -> Option<u32> {
+    pub(crate) fn near(&mut self, place: u32, begins: impl Fn(u32, u32) -> bool) -> Option<u32> {
         let mut word = place as usize / 64;
         let mut bits = self.known.as_slice()[word] & (u64::MAX >> (63 - place % 64));
         loop {

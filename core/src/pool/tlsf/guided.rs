@@ -141,14 +141,24 @@ impl State {
         wait: &mut Option<Frontier>,
     ) -> Option<Found> {
         let heap = self.engine.heap()?;
-        let begins =
-            |block, region, start| heap.offsets().begins_at(BlockId::from_index(block), region, start);
+        let begins = |block, region, start| {
+            heap.offsets().begins_at(BlockId::from_index(block), region, start)
+        };
         let (region, start, near) = self.follower.as_deref_mut()?.place(guess, begins)?;
         let at = At { region, start, near: near.map(BlockId::from_index) };
-        let (taken, ticket) = self.take(Seek::Ready, need, request, host, |engine, ask, death| {
-            let heap = engine.heap_mut()?;
-            heap.acquire_at(at, need, may_wait, ask.frontier, ask.progress, ask.requested, death)
-        })?;
+        let (taken, ticket) =
+            self.take(Seek::Ready, need, request, host, |engine, ask, death| {
+                let heap = engine.heap_mut()?;
+                heap.acquire_at(
+                    at,
+                    need,
+                    may_wait,
+                    ask.frontier,
+                    ask.progress,
+                    ask.requested,
+                    death,
+                )
+            })?;
         let found = if may_wait {
             self.found_after_wait(taken, ticket, request, host, wait)
         } else {
