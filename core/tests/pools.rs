@@ -7,6 +7,8 @@ mod bytes;
 mod creep;
 #[path = "pools/faults.rs"]
 mod faults;
+#[path = "pools/planned.rs"]
+mod planned;
 #[path = "pools/soak.rs"]
 mod soak;
 mod support;

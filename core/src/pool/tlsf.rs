@@ -238,13 +238,9 @@ impl TlsfPool {
         loop {
             let sizes = growth.candidates(size, state.stats.slabs, &self.provider);
             // A plan that has no slab comes first, if that is one the request fits.
-            let plan = state.follower.as_deref().and_then(|follower| {
-                let wanted = follower.wants().filter(|&wanted| wanted >= size)?;
-                Growth { slab_size: 0, ..*growth }.candidates(
-                    wanted,
-                    state.stats.slabs,
-                    &self.provider,
-                )[0]
+            let of_plan = Growth { slab_size: 0, ..*growth };
+            let plan = state.plan_wants(size).and_then(|wanted| {
+                of_plan.candidates(wanted, state.stats.slabs, &self.provider)[0]
             });
             self.unlock(state);
             let granted = self.grow(core::iter::once(plan).chain(sizes))?;
@@ -379,16 +375,17 @@ impl TlsfPool {
             }
             searched = false;
             if allowed && may_grow {
-                if state.holes.is_some() {
+                let size = state.engine.reserve_size(need);
+                if state.holes.is_some() && state.plan_wants(size).is_none() {
                     let (after, found) = self.grow_in_place(state, need, request)?;
                     state = after;
                     if let Some(found) = found {
+                        state.stray_unless_planned(key, planned);
                         self.unlock(state);
                         return Ok(self.reserved(found, request, None));
                     }
                 }
                 // The worst that alignment can cost inside a slab, whose start is aligned: nothing.
-                let size = state.engine.reserve_size(need);
                 let (after, granted) = self.grow_or_make_room(state, size)?;
                 state = after;
                 growths += 1;

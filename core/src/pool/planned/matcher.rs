@@ -108,7 +108,8 @@ pub(crate) struct Matcher {
 impl Matcher {
     /// Of the plan's keys, in the order of the requests: at most 2^31. O(n log n).
     pub(crate) fn new(keys: impl IntoIterator<Item = Key>) -> Self {
-        let keys: Vec<u64> = keys.into_iter().map(|key| key.word).collect();
+        let mut keys: Vec<u64> = keys.into_iter().map(|key| key.word).collect();
+        keys.shrink_to_fit();
         let mut grams: Vec<u32> = (GRAM as u32 - 1..keys.len() as u32).collect();
         grams.sort_unstable_by_key(|&end| (hash_at(&keys, end), end));
         grams.shrink_to_fit();
@@ -180,7 +181,8 @@ impl Matcher {
         let is_lost = self.out_of_step + 1 >= GRAM as u32;
         // Who is lost longer than the plan is wrong looks less often.
         let jumps = self.out_of_step < LOST || self.out_of_step.is_multiple_of(GRAM as u32);
-        self.near(key).or_else(|| if is_lost && jumps { self.jump(key) } else { None })
+        let jump = if is_lost && jumps { self.jump(key) } else { None };
+        jump.or_else(|| self.near(key))
     }
 
     fn near(&self, key: Key) -> Option<Guess> {

@@ -17,7 +17,8 @@ use crate::pool::{Acquire, PoolError, PoolHost, Request};
 use alloc::boxed::Box;
 
 impl TlsfPool {
-    /// A pool that follows a plan. Its slabs are not elastic: a plan says where memory is needed.
+    /// A pool that follows a plan. The plan's slab is not elastic: the plan says how much memory it needs. What strays may grow in
+    /// place.
     ///
     /// # Errors
     /// As [`new`](Self::new); and eager merging, which has no places.
@@ -31,7 +32,6 @@ impl TlsfPool {
         }
         let pool = Self::new(host, config)?;
         let mut state = pool.state.lock();
-        state.holes = None;
         state.follower = Some(Box::new(follower));
         drop(state);
         Ok(pool)
@@ -95,6 +95,11 @@ impl State {
         if let Some(follower) = self.follower.as_deref_mut() {
             follower.stray(key, guess);
         }
+    }
+
+    /// The plan has no slab, and would have one that the request fits.
+    pub(super) fn plan_wants(&self, bytes: u64) -> Option<u64> {
+        self.follower.as_deref()?.wants().filter(|&wanted| wanted >= bytes)
     }
 
     /// Requests that were placed where the plan has them.
