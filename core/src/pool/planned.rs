@@ -44,6 +44,8 @@ pub struct PlannedStats {
     pub planned: u64,
     /// Reservations that stand elsewhere.
     pub strayed: u64,
+    /// Of those, the ones that the plan has, but whose place was not free, or not ready.
+    pub occupied: u64,
     /// How often requests were found again elsewhere in the plan, after some that did not match.
     pub resynchronised: u64,
     /// Steps that began: those that the host marked, or else those found after the first.

@@ -20,6 +20,7 @@ pub(crate) struct Follower {
     home: Option<(RegionId, SlabId)>,
     planned: u64,
     strayed: u64,
+    occupied: u64,
 }
 
 impl Follower {
@@ -51,6 +52,7 @@ impl Follower {
             home: None,
             planned: 0,
             strayed: 0,
+            occupied: 0,
         })
     }
 
@@ -58,6 +60,7 @@ impl Follower {
         PlannedStats {
             planned: self.planned,
             strayed: self.strayed,
+            occupied: self.occupied,
             resynchronised: self.matcher.resynchronised(),
             steps: self.matcher.steps(),
         }
@@ -110,6 +113,7 @@ impl Follower {
     #[inline(always)]
     pub(in crate::pool) fn stray(&mut self, key: Key, guess: Option<Guess>) {
         self.strayed += 1;
+        self.occupied += u64::from(guess.is_some());
         self.matcher.accept(key, guess, false);
     }
 
