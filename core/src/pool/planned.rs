@@ -29,6 +29,7 @@ use alloc::sync::Arc;
 use core::fmt;
 
 mod follower;
+mod gaps;
 mod matcher;
 mod places;
 mod plan;

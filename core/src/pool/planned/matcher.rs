@@ -137,6 +137,16 @@ impl Matcher {
         self.keys.len() as u32
     }
 
+    /// The number of the block that is expected next.
+    pub(super) const fn cursor(&self) -> u32 {
+        self.cursor
+    }
+
+    /// Granules of a block.
+    pub(super) fn units(&self, block: u32) -> u32 {
+        self.keys[block as usize] as u32
+    }
+
     /// How often the cursor moved to where the requests are.
     pub(crate) const fn resynchronised(&self) -> u64 {
         self.resynchronised

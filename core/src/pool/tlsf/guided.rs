@@ -11,7 +11,7 @@
 use super::heap::placed::At;
 use super::{Coalescing, Found, Seek, State, TlsfPool, TlsfPoolConfig};
 use crate::Frontier;
-use crate::offset::tlsf::{BlockId, Need};
+use crate::offset::tlsf::{BlockId, Need, RegionId};
 use crate::pool::planned::{Follower, Guess, Key};
 use crate::pool::{Acquire, PoolError, PoolHost, Request};
 use alloc::boxed::Box;
@@ -70,7 +70,8 @@ impl TlsfPool {
                 return Ok(self.reserved(found, request, wait));
             }
         }
-        match self.find_first(&mut state, need, request) {
+        let beside = state.find_gap(guess, need, request, &self.host);
+        match beside.map_or_else(|| self.find_first(&mut state, need, request), Ok) {
             Ok(found) => {
                 state.stray(key, guess);
                 self.unlock(state);
@@ -115,6 +116,30 @@ impl State {
             let guess = self.propose(key);
             self.stray(key, guess);
         }
+    }
+
+    /// Takes a place where a stray disturbs the plan least, if there is a good one.
+    #[inline(never)]
+    fn find_gap(
+        &mut self,
+        guess: Option<Guess>,
+        need: Need,
+        request: &Request<'_>,
+        host: &PoolHost,
+    ) -> Option<Found> {
+        let heap = self.engine.heap()?;
+        let free = |visit: &mut dyn FnMut(BlockId, RegionId, u32, u32)| {
+            heap.free_for(need, request.frontier, visit);
+        };
+        let follower = self.follower.as_deref_mut()?;
+        let (region, start, near) = follower.gap(guess, need.units(), need.align(), free)?;
+        let at = At { region, start, near };
+        let (taken, ticket) = self.take(Seek::Ready, need, request, host, |engine, ask, death| {
+            let heap = engine.heap_mut()?;
+            heap.acquire_at(at, need, false, ask.frontier, ask.progress, ask.requested, death)
+        })?;
+        let origin = self.origin(taken, &ticket, host);
+        self.found(taken, request, ticket, Some(origin))
     }
 
     /// What the plan has for a request, asked once more.

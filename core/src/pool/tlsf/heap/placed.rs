@@ -8,13 +8,16 @@
 //! # Cost
 //! O(blocks between where the search begins and the end of the place), at most [`STEPS`] before it.
 
-use super::{BlockDeath, Heap, TAINTED, Taken};
+use super::{BlockDeath, CLEAN, Heap, TAINTED, Taken};
 use crate::frontier::FrontierRef;
 use crate::offset::tlsf::{BlockId, Need, RegionId, Side};
 use crate::progress::Progress;
 
 /// Blocks that a search for a place goes past.
 const STEPS: u32 = 1024;
+/// Bins of free blocks that are looked through for a gap, and blocks of each.
+const BINS: usize = 24;
+const PER_BIN: usize = 2;
 
 /// Where a block is to stand.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +30,28 @@ pub(in crate::pool) struct At {
 }
 
 impl Heap {
+    /// Visits some free blocks that are ready for who knows the frontier and may hold the need, from the tightest on: block, region,
+    /// first granule, granules.
+    pub(in crate::pool) fn free_for(
+        &self,
+        need: Need,
+        frontier: FrontierRef<'_>,
+        visit: &mut dyn FnMut(BlockId, RegionId, u32, u32),
+    ) {
+        let covered = frontier.entries().iter().filter_map(|entry| {
+            let shelf = self.single(entry.axis);
+            let class = self.classes.get(shelf as usize)?;
+            (class.ceiling[0] <= entry.epoch).then_some(shelf)
+        });
+        for shelf in core::iter::once(CLEAN).chain(covered) {
+            self.tlsf.candidates(shelf, need, BINS, PER_BIN, &mut |place| {
+                let (start, units) = self.tlsf.extent(place.block);
+                visit(place.block, self.tlsf.region(place.block), start, units);
+                true
+            });
+        }
+    }
+
     /// Takes the need at this place if all of it is free, and is ready for the requester or `may_wait` and its death is known.
     /// Writes down what it waited for.
     // Always: beside `acquire`, for the same reason.
