@@ -290,6 +290,9 @@ pub(crate) struct ReplayArgs {
     pub(crate) trace: TraceArgs,
     #[command(flatten)]
     pub(crate) pool: PoolArgs,
+    /// Follow a plan that `strandline plan --out FILE` wrote; what it does not have, a TLSF pool serves
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["pool", "config", "slab", "policy", "via"])]
+    pub(crate) plan: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) memory: MemoryArgs,
     #[command(flatten)]

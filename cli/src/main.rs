@@ -18,6 +18,7 @@ mod load;
 mod meter;
 mod output;
 mod plan;
+mod planned;
 #[cfg_attr(not(target_os = "linux"), path = "proactor/absent.rs")]
 mod proactor;
 mod provider;

@@ -4,6 +4,7 @@ use crate::Ending;
 use crate::args::{OutputArgs, PoolArgs, ReplayArgs, Via, ViaArgs};
 use crate::meter::Meter;
 use crate::output::{self, Error};
+use crate::planned::Following;
 use crate::provider;
 use crate::sandbox::Sandbox;
 use std::fs;
@@ -97,14 +98,19 @@ fn one(
     let of_device = scan.device_bytes().map(Bytes).filter(|_| !options.as_recorded);
     let limited = limit(&args.pool, read.as_ref());
     let wanted = limited.or(of_device);
-    let (config, choice) = choose(&args.pool, wanted, read, trace, scan, options)?;
+    let following = args.plan.as_deref().map(Following::read).transpose()?;
+    let (config, choice) = match &following {
+        Some(plan) => (plan.config(wanted, args.pool.budget), plan.choice()),
+        None => choose(&args.pool, wanted, read, trace, scan, options)?,
+    };
     let choice = match (limited, of_device) {
         (None, Some(device)) => format!("{choice}; capacity {device}, the recorded device's"),
         _ => choice,
     };
     let via = via(&args.via)?;
     let capacity = config.capacity.map(|bytes| bytes.0);
-    let backing = provider::backing(&args.memory, capacity)?.made_by(via.maker());
+    let maker = following.as_ref().map_or_else(|| via.maker(), |plan| plan.maker.clone());
+    let backing = provider::backing(&args.memory, capacity)?.made_by(maker);
     let (outcome, instants) = play(trace, scan, &config, &backing, options, plot)?;
     // What the sandbox died of says more than the event at which that was noticed.
     let boundary = via.boundary()?;
@@ -118,11 +124,14 @@ fn one(
         capacity: capacity.or(config.budget.map(|bytes| bytes.0)),
         boundary,
     };
-    let told = Told {
+    let mut told = Told {
         ok: report.is_ok(),
         text: report.to_string(),
         json: serde_json::to_value(report.to_json())?,
     };
+    if let Some(plan) = &following {
+        plan.tell(&mut told.text, &mut told.json);
+    }
     if let Some(plot) = plot {
         plot.write(trace, &config, &report, instants)?;
     }

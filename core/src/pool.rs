@@ -31,6 +31,7 @@ pub mod growth;
 #[allow(unsafe_code, reason = "tickets pass through a raw pointer; argued in the file")]
 pub(crate) mod inbox;
 pub mod passthrough;
+pub mod planned;
 pub(crate) mod side;
 pub mod stats;
 pub mod tlsf;

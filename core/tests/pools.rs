@@ -9,6 +9,8 @@ mod creep;
 mod faults;
 #[path = "pools/parts.rs"]
 mod parts;
+#[path = "pools/planned.rs"]
+mod planned;
 #[path = "pools/soak.rs"]
 mod soak;
 mod support;
@@ -33,12 +35,13 @@ use strandline_core::slab::retain::Retention;
 use strandline_core::slab::{Elastic, Trim};
 use strandline_core::{Acquire, Death, Entry, Frontier, Pool, SlabId};
 use support::generate::op;
+use support::planned::Truth;
 use support::program::{self, Op};
 use support::progress::Dial;
 use support::provider::MockProvider;
 use support::runs::Runs;
 use support::scaled;
-use support::subject::Subject;
+use support::subject::{self, Subject};
 
 const KIB: u64 = 1024;
 const LEN: usize = 1000;
@@ -52,7 +55,8 @@ fn run(subject: &Subject) {
         bytes.iter().map(|bytes| op(&mut Bytes(bytes), largest)).collect()
     });
     let outcome = TestRunner::new(config).run(&programs, |program| {
-        program::run(subject, &program, |host| subject.make(host)).map_err(TestCaseError::fail)
+        program::run(subject, &program, |host| subject.make_for(host, &program))
+            .map_err(TestCaseError::fail)
     });
     if let Err(failure) = outcome {
         panic!("{failure}");
@@ -145,6 +149,20 @@ fn tlsf_programs_elastic() {
     for waiting in [Waiting::LastResort, Waiting::ToPack] {
         for subject in elastic(tlsf(Placement::PACKED, Coalescing::Readiness, waiting)) {
             run(&subject);
+        }
+    }
+}
+
+#[test]
+fn planned_programs() {
+    for truth in Truth::ALL {
+        for waiting in [Waiting::LastResort, Waiting::ToPack] {
+            let subject::Config::Tlsf(config) =
+                tlsf(Placement::FAST, Coalescing::Readiness, waiting).config
+            else {
+                unreachable!("a TLSF pool's configuration")
+            };
+            run(&Subject::planned(KIB, config, truth, 7));
         }
     }
 }

@@ -27,6 +27,7 @@ pub mod lifetimes;
 pub mod memory;
 pub mod oracle;
 pub mod plan;
+pub mod planned;
 pub mod plot;
 pub mod pools;
 pub mod recording;

@@ -28,6 +28,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+mod at;
 mod blocks;
 mod check;
 pub mod placement;

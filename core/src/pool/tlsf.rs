@@ -24,6 +24,7 @@
 //! [`release_each`](TlsfPool::release_each) save what each would repeat.
 
 use super::inbox::{Drained, Inbox, StoredDeath, Ticket};
+use super::planned::{Follower, Key};
 use super::{
     Acquire, Origin, Pool, PoolError, PoolHost, PoolId, PoolProperties, PoolStats, ReleaseError,
     Request, Reservation, ReuseProof, Token, budget::Budget, growth::Growth,
@@ -47,6 +48,7 @@ mod eager;
 mod elastic;
 mod engine;
 mod exchange;
+mod guided;
 pub mod heap;
 mod newcomers;
 mod pending;
@@ -145,6 +147,8 @@ struct State {
     largest_slab: u64,
     /// Where slabs can be elastic.
     holes: Option<Holes>,
+    /// The plan that is followed, if one is.
+    follower: Option<Box<Follower>>,
     /// The engine's moves that those who wait were told of.
     told: u64,
     /// They are to be told of something else.
@@ -184,6 +188,7 @@ impl TlsfPool {
                 slabs: Vec::new(),
                 largest_slab: 0,
                 holes,
+                follower: None,
                 told: 0,
                 untold: false,
                 tickets: Vec::new(),
@@ -214,7 +219,10 @@ impl TlsfPool {
     }
 
     /// Adds a slab for a request that found nothing, outside the lock. `None`: refused.
-    fn grow(&self, sizes: [Option<u64>; 2]) -> Result<Option<Slab>, PoolError> {
+    fn grow(
+        &self,
+        sizes: impl IntoIterator<Item = Option<u64>>,
+    ) -> Result<Option<Slab>, PoolError> {
         for size in sizes.into_iter().flatten() {
             if let Grant::Slab(slab) = self.host.provider.acquire(size)? {
                 return Ok(Some(slab));
@@ -236,8 +244,13 @@ impl TlsfPool {
         }
         loop {
             let sizes = growth.candidates(size, state.stats.slabs, &self.provider);
+            // A plan that has no slab comes first, if that is one the request fits.
+            let of_plan = Growth { slab_size: 0, ..*growth };
+            let plan = state.plan_wants(size).and_then(|wanted| {
+                of_plan.candidates(wanted, state.stats.slabs, &self.provider)[0]
+            });
             self.unlock(state);
-            let granted = self.grow(sizes)?;
+            let granted = self.grow(core::iter::once(plan).chain(sizes))?;
             state = self.state.lock();
             self.settle(&mut state);
             if granted.is_some() {
@@ -349,7 +362,9 @@ impl TlsfPool {
         request: &Request<'_>,
         mut observed: Observation,
         mut searched: bool,
+        key: Option<Key>,
     ) -> Result<Acquire, PoolError> {
+        let planned = state.planned();
         let mut missed = false;
         let mut may_grow = request.may_grow;
         let mut growths = 0;
@@ -360,24 +375,27 @@ impl TlsfPool {
             let allowed = self.allows(&state, need);
             if allowed {
                 let mut wait = None;
-                let found = self.look(&mut state, need, request, searched, &mut missed, &mut wait);
+                let found =
+                    self.look(&mut state, need, request, searched, &mut missed, &mut wait, key);
                 if let Some(found) = found {
+                    state.stray_unless_planned(key, planned);
                     self.unlock(state);
                     return Ok(self.reserved(found, request, wait));
                 }
             }
             searched = false;
             if allowed && may_grow {
-                if state.holes.is_some() {
+                let size = state.engine.reserve_size(need);
+                if state.holes.is_some() && state.plan_wants(size).is_none() {
                     let (after, found) = self.grow_in_place(state, need, request)?;
                     state = after;
                     if let Some(found) = found {
+                        state.stray_unless_planned(key, planned);
                         self.unlock(state);
                         return Ok(self.reserved(found, request, None));
                     }
                 }
                 // The worst that alignment can cost inside a slab, whose start is aligned: nothing.
-                let size = state.engine.reserve_size(need);
                 let (after, granted) = self.grow_or_make_room(state, size)?;
                 state = after;
                 growths += 1;
@@ -422,8 +440,17 @@ impl TlsfPool {
         searched: bool,
         missed: &mut bool,
         wait: &mut Option<Frontier>,
+        key: Option<Key>,
     ) -> Option<Found> {
+        let host = &self.host;
         if !searched {
+            if let Some(key) = key {
+                let may_wait = self.packs(request);
+                let found = state.find_placed_again(key, need, request, may_wait, host, wait);
+                if found.is_some() {
+                    return found;
+                }
+            }
             if self.packs(request)
                 && let Some(found) = state.find(Seek::Tightest, need, request, &self.host, wait)
             {
@@ -440,6 +467,12 @@ impl TlsfPool {
         }
         let found = state.find_everywhere(need, request, &self.host);
         if found.is_none() && request.may_wait {
+            if let Some(key) = key {
+                let found = state.find_placed_again(key, need, request, true, host, wait);
+                if found.is_some() {
+                    return found;
+                }
+            }
             return state.find(Seek::Soonest, need, request, &self.host, wait);
         }
         found
@@ -576,6 +609,9 @@ impl State {
         }
         self.slabs[index] = Some(slab);
         self.largest_slab = self.largest_slab.max(slab.size);
+        if let Some(follower) = self.follower.as_deref_mut() {
+            follower.offer(region, slab);
+        }
         self.stats.slabs += 1;
         let committed = self.engine.committed_bytes();
         self.stats.peak_committed_bytes = self.stats.peak_committed_bytes.max(committed);
@@ -656,6 +692,18 @@ impl State {
         wait: &mut Option<Frontier>,
     ) -> Option<Found> {
         let (taken, ticket) = self.take(seek, need, request, host, Engine::acquire)?;
+        self.found_after_wait(taken, ticket, request, host, wait)
+    }
+
+    /// What was taken, and what the requester has to wait for.
+    fn found_after_wait(
+        &mut self,
+        taken: Taken,
+        ticket: Box<Ticket>,
+        request: &Request<'_>,
+        host: &PoolHost,
+        wait: &mut Option<Frontier>,
+    ) -> Option<Found> {
         let death = &ticket.death.after;
         let left = self.engine.wait_for(&taken, death, request.frontier, &*host.progress);
         let Some(left) = left else {
@@ -756,7 +804,7 @@ impl Pool for TlsfPool {
                 self.unlock(state);
                 Ok(self.reserved(found, request, None))
             }
-            Err(searched) => self.acquire_otherwise(state, need, request, observed, searched),
+            Err(searched) => self.acquire_otherwise(state, need, request, observed, searched, None),
         }
     }
 
@@ -822,7 +870,7 @@ impl Pool for TlsfPool {
         };
         let (mut bytes, mut failure);
         (state, bytes, failure) = self.trim_elastic(state, &mut keeps);
-        let State { engine, slabs, stats, largest_slab, holes, .. } = &mut *state;
+        let State { engine, slabs, stats, largest_slab, holes, follower, .. } = &mut *state;
         for (index, slot) in slabs.iter_mut().enumerate() {
             let Some(slab) = *slot else { continue };
             let region = RegionId::from_index(index as u32);
@@ -833,6 +881,9 @@ impl Pool for TlsfPool {
                 let untouched = engine.untouched(region);
                 if engine.remove_region(region, &*self.host.progress).is_some() {
                     *slot = None;
+                    if let Some(follower) = follower.as_deref_mut() {
+                        follower.lose(slab.id);
+                    }
                     stats.slabs -= 1;
                     empty.push((slab, untouched));
                     continue;

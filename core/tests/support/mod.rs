@@ -6,6 +6,7 @@ pub(crate) mod draw;
 pub(crate) mod generate;
 pub(crate) mod laws;
 pub(crate) mod oracle;
+pub(crate) mod planned;
 pub(crate) mod program;
 pub(crate) mod progress;
 pub(crate) mod provider;

@@ -5,6 +5,8 @@
 
 use super::draw::Draw;
 use super::laws::{Laws, Unit};
+use super::planned::{Truth, plan};
+use super::program::Op;
 use super::provider::MockProvider;
 use std::sync::Arc;
 use strandline_core::Pool;
@@ -15,6 +17,7 @@ use strandline_core::pool::budget::Budget;
 use strandline_core::pool::fixed_block::{FixedBlockPool, FixedBlockPoolConfig};
 use strandline_core::pool::growth::Growth;
 use strandline_core::pool::passthrough::{PassthroughPool, PassthroughPoolConfig};
+use strandline_core::pool::planned::PlannedPool;
 use strandline_core::pool::tlsf::{Coalescing, TlsfPool, TlsfPoolConfig, Waiting};
 use strandline_core::slab::Elastic;
 use strandline_core::slab::retain::Retention;
@@ -26,6 +29,7 @@ pub(crate) enum Kind {
     FixedBlock,
     Arena,
     Passthrough,
+    Planned,
 }
 
 impl Kind {
@@ -36,6 +40,7 @@ impl Kind {
             Self::FixedBlock => "fixed-block",
             Self::Arena => "arena",
             Self::Passthrough => "passthrough",
+            Self::Planned => "planned",
         }
     }
 }
@@ -47,6 +52,8 @@ pub(crate) enum Config {
     FixedBlock(FixedBlockPoolConfig),
     Arena(ArenaPoolConfig),
     Passthrough(PassthroughPoolConfig),
+    /// With a plan of the program, of this truth and seed.
+    Planned(TlsfPoolConfig, Truth, u64),
 }
 
 /// See the [module](self).
@@ -99,6 +106,11 @@ impl Subject {
         }
     }
 
+    pub(crate) fn planned(scale: u64, config: TlsfPoolConfig, truth: Truth, seed: u64) -> Self {
+        let config = Config::Planned(config, truth, seed);
+        Self { scale, config, laws: Laws::tlsf(), elastic: None }
+    }
+
     /// A configuration of a kind.
     pub(crate) fn draw(kind: Kind, scale: u64, draw: &mut impl Draw) -> Self {
         let k = scale;
@@ -134,6 +146,13 @@ impl Subject {
             Kind::Passthrough => {
                 let max_slabs = draw.pick(&[60, 1, 5]);
                 Self::passthrough(scale, PassthroughPoolConfig { max_slabs, budget })
+            }
+            Kind::Planned => {
+                let subject = Self::draw(Kind::Tlsf, scale, draw);
+                let Config::Tlsf(config) = subject.config else { return subject };
+                let config = TlsfPoolConfig { coalescing: Coalescing::Readiness, ..config };
+                let (truth, seed) = (draw.pick(&Truth::ALL), draw.byte().into());
+                Self { elastic: subject.elastic, ..Self::planned(scale, config, truth, seed) }
             }
             Kind::Tlsf => {
                 let tie = draw.pick(&Tie::ALL);
@@ -188,7 +207,7 @@ impl Subject {
         match self.config {
             Config::FixedBlock(config) => config.block_size,
             Config::Arena(_) => 24 * self.scale,
-            Config::Tlsf(_) | Config::Passthrough(_) => 60 * self.scale,
+            Config::Tlsf(_) | Config::Planned(..) | Config::Passthrough(_) => 60 * self.scale,
         }
     }
 
@@ -198,6 +217,7 @@ impl Subject {
             Config::FixedBlock(FixedBlockPoolConfig { budget, .. })
             | Config::Arena(ArenaPoolConfig { budget, .. })
             | Config::Passthrough(PassthroughPoolConfig { budget, .. })
+            | Config::Planned(TlsfPoolConfig { budget, .. }, ..)
             | Config::Tlsf(TlsfPoolConfig { budget, .. }) => budget.limit(),
         }
     }
@@ -215,12 +235,17 @@ impl Subject {
 
     /// Who may wait is given what lies tightest, ready or not: a wait then says nothing of what is ready.
     pub(crate) const fn packs(&self) -> bool {
-        matches!(self.config, Config::Tlsf(config) if matches!(config.waiting, Waiting::ToPack))
+        matches!(
+            self.config,
+            Config::Tlsf(config) | Config::Planned(config, ..) if matches!(config.waiting, Waiting::ToPack)
+        )
     }
 
     pub(crate) fn unit(&self) -> Unit {
         match self.config {
-            Config::Tlsf(config) => Unit::Range { granule: config.offsets.granule },
+            Config::Tlsf(config) | Config::Planned(config, ..) => {
+                Unit::Range { granule: config.offsets.granule }
+            }
             Config::FixedBlock(config) => {
                 Unit::Block { stride: config.block_size.next_multiple_of(config.alignment) }
             }
@@ -240,6 +265,11 @@ impl Subject {
     }
 
     pub(crate) fn make(&self, host: PoolHost) -> Made {
+        self.make_for(host, &[])
+    }
+
+    /// The pool for a program, of which a plan may know.
+    pub(crate) fn make_for(&self, host: PoolHost, program: &[Op]) -> Made {
         let what = "every configuration that is drawn can work";
         match self.config {
             Config::Tlsf(config) => {
@@ -250,6 +280,10 @@ impl Subject {
                 Made::new(Arc::new(FixedBlockPool::new(host, config).expect(what)))
             }
             Config::Arena(config) => Made::new(Arc::new(ArenaPool::new(host, config).expect(what))),
+            Config::Planned(config, truth, seed) => {
+                let plan = plan(program, config.offsets.granule, truth, seed);
+                Made::new(Arc::new(PlannedPool::new(host, config, &plan).expect(what)))
+            }
             Config::Passthrough(config) => {
                 Made::new(Arc::new(PassthroughPool::new(host, config).expect(what)))
             }

@@ -93,7 +93,8 @@ impl TlsfPool {
                     // the observation, or nobody would be woken for it.
                     let observed = self.notification.observe();
                     let searched = !self.settle(&mut state) && searched;
-                    let found = self.acquire_otherwise(state, need, request, observed, searched);
+                    let found =
+                        self.acquire_otherwise(state, need, request, observed, searched, None);
                     let flow = answers.other(found);
                     state = self.state.lock();
                     flow

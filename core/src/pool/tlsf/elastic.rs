@@ -316,6 +316,9 @@ impl State {
     /// A region is gone from the heap: so is its slab.
     pub(super) fn removed(&mut self, index: usize) -> Option<Slab> {
         let slab = self.slabs[index].take();
+        if let (Some(slab), Some(follower)) = (slab, self.follower.as_deref_mut()) {
+            follower.lose(slab.id);
+        }
         self.stats.slabs -= 1;
         let holes = self.holes.as_ref();
         let elastic = |index| holes.is_some_and(|h| h.is_elastic(RegionId::from_index(index)));

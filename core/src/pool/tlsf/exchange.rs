@@ -89,6 +89,6 @@ impl TlsfPool {
         let observed = self.notification.observe();
         let mut state = self.state.lock();
         let searched = !self.settle(&mut state) && searched;
-        self.acquire_otherwise(state, need, request, observed, searched)
+        self.acquire_otherwise(state, need, request, observed, searched, None)
     }
 }

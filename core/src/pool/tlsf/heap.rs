@@ -32,6 +32,7 @@ mod compact;
 mod filing;
 mod holes;
 mod pieces;
+pub(in crate::pool) mod placed;
 mod progress;
 mod ready;
 mod spans;

@@ -134,7 +134,12 @@ impl Heap {
     }
 
     /// All of this free block is ready for the requester. Not to be asked of what has pieces and is covered in part.
-    fn is_ready(&self, block: BlockId, frontier: FrontierRef<'_>, progress: &dyn Progress) -> bool {
+    pub(super) fn is_ready(
+        &self,
+        block: BlockId,
+        frontier: FrontierRef<'_>,
+        progress: &dyn Progress,
+    ) -> bool {
         match self.tlsf.shelf_of(block) {
             None | Some(TAINTED) => false,
             Some(CLEAN) => true,

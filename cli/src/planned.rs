@@ -1,0 +1,74 @@
+//! `replay --plan`: a trace through a pool that follows a plan file.
+
+use crate::output::Error;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use strandline_planner::file::PlanFile;
+use strandline_replay::build::DEFAULT_GRANULE;
+use strandline_replay::config::{Config, Kind, PoolSpec};
+use strandline_replay::planned::{Plan, PlanBlock, Planned};
+use strandline_replay::size::Bytes;
+
+/// A plan that was read, and the pool that follows it.
+pub(crate) struct Following {
+    pub(crate) maker: Arc<Planned>,
+    granule: u64,
+    choice: String,
+}
+
+impl Following {
+    /// Reads a plan file, binary or text.
+    pub(crate) fn read(path: &Path) -> Result<Self, Error> {
+        let named = |error: &dyn core::fmt::Display| -> Error {
+            format!("{}: {error}", path.display()).into()
+        };
+        let file = fs::read(path).map_err(|error| named(&error))?;
+        let file = PlanFile::decode(&file).map_err(|error| named(&error))?;
+        let block = |block: &strandline_planner::file::PlannedBlock| PlanBlock {
+            offset: block.offset,
+            size: block.size,
+            alignment: block.alignment,
+            stream: block.stream,
+            until: block.until,
+        };
+        // What all offsets are multiples of, but no more than pools have by themselves.
+        let all = file.blocks.iter().fold(DEFAULT_GRANULE, |all, block| all | block.offset);
+        let granule = 1 << all.trailing_zeros();
+        let choice = format!("a plan of {} blocks in {}", file.blocks.len(), Bytes(file.bytes));
+        let plan = Plan::new(file.bytes, file.blocks.iter().map(block).collect());
+        let plan = plan.map_err(|error| named(&error))?;
+        Ok(Self { maker: Arc::new(Planned::new(plan)), granule, choice })
+    }
+
+    /// One pool of the plan's granule.
+    pub(crate) fn config(&self, capacity: Option<Bytes>, budget: Option<Bytes>) -> Config {
+        let granule = Some(Bytes(self.granule));
+        let pools = vec![PoolSpec { granule, ..PoolSpec::of(Kind::Tlsf) }];
+        Config { capacity, budget, pools }
+    }
+
+    /// Why this pool, for people.
+    pub(crate) fn choice(&self) -> String {
+        self.choice.clone()
+    }
+
+    /// Adds what came of the plan to a report.
+    pub(crate) fn tell(&self, text: &mut String, json: &mut serde_json::Value) {
+        let Some(stats) = self.maker.stats() else { return };
+        let share = stats.plan_hit_share();
+        text.push_str(&format!(
+            "plan        {} planned, {} strayed, {} times in step again: {:.1} % where the plan has them\n",
+            stats.planned,
+            stats.strayed,
+            stats.resynchronised,
+            share * 100.0,
+        ));
+        if let Some(pool) = json.get_mut("pool").and_then(serde_json::Value::as_object_mut) {
+            pool.insert("planned".to_owned(), stats.planned.into());
+            pool.insert("strayed".to_owned(), stats.strayed.into());
+            pool.insert("resynchronised".to_owned(), stats.resynchronised.into());
+            pool.insert("plan_hit_share".to_owned(), share.into());
+        }
+    }
+}

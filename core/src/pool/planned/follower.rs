@@ -1,0 +1,237 @@
+//! A plan as a TLSF pool follows it: the matcher, where the plan's memory is, and what came of it. Under the pool's lock.
+
+use super::PlannedStats;
+use super::gaps::{self, Range};
+use super::matcher::{Guess, Key, Matcher};
+use super::places::Places;
+use super::plan::{Plan, PlanError};
+use crate::offset::tlsf::{BlockId, RegionId};
+use crate::slab::{Slab, SlabId};
+use alloc::vec::Vec;
+
+/// What a planned request earns for strays: so many blocks of the plan may be looked at to find one a gap. A plan that is wrong earns
+/// nothing, and costs nothing.
+const EARNED: u32 = 64;
+/// The most that is saved up.
+const SAVED: u32 = 1 << 17;
+/// Blocks of the plan that are looked at for a stray at most.
+const LOOKS: u32 = 1 << 15;
+/// How long a request that the plan does not have is taken to live, in requests.
+const STRAY_LIFE: u32 = 128;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Follower {
+    matcher: Matcher,
+    places: Places,
+    /// The place of each block of the plan.
+    place_of: Vec<u32>,
+    /// By which request each block of the plan is over.
+    until: Vec<u32>,
+    /// Bytes of a slab that holds the plan.
+    bytes: u64,
+    home: Option<(RegionId, SlabId)>,
+    planned: u64,
+    strayed: u64,
+    occupied: u64,
+    /// Blocks of the plan that may be looked at for strays.
+    earned: u32,
+    /// Scratch.
+    free: Vec<Range>,
+    free_blocks: Vec<BlockId>,
+    obstacles: Vec<Range>,
+}
+
+impl Follower {
+    /// Of a plan, in granules of the pool.
+    ///
+    /// # Errors
+    /// [`PlanError::Granule`].
+    pub(super) fn new(plan: &Plan, granule: u64) -> Result<Self, PlanError> {
+        let in_granules =
+            |bytes: u64| u32::try_from(bytes / granule).ok().filter(|&n| n != u32::MAX);
+        let mut offsets = Vec::with_capacity(plan.blocks().len());
+        let mut keys = Vec::with_capacity(plan.blocks().len());
+        for (number, block) in plan.blocks().iter().enumerate() {
+            let units = in_granules(block.size.next_multiple_of(granule));
+            let offset = in_granules(block.offset).filter(|_| block.offset.is_multiple_of(granule));
+            let (Some(offset), Some(units)) = (offset, units) else {
+                return Err(PlanError::Granule(number));
+            };
+            let alignment = in_granules(block.alignment).unwrap_or(1 << 31).max(1);
+            offsets.push(offset);
+            keys.push(Key::new(units, alignment, Some(block.stream)));
+        }
+        let (places, place_of) = Places::new(&offsets);
+        Ok(Self {
+            matcher: Matcher::new(keys),
+            places,
+            place_of,
+            until: plan.blocks().iter().map(|block| block.until).collect(),
+            bytes: plan.bytes().next_multiple_of(granule),
+            home: None,
+            planned: 0,
+            strayed: 0,
+            occupied: 0,
+            earned: SAVED,
+            free: Vec::new(),
+            free_blocks: Vec::new(),
+            obstacles: Vec::new(),
+        })
+    }
+
+    pub(super) fn stats(&self) -> PlannedStats {
+        PlannedStats {
+            planned: self.planned,
+            strayed: self.strayed,
+            occupied: self.occupied,
+            resynchronised: self.matcher.resynchronised(),
+            steps: self.matcher.steps(),
+        }
+    }
+
+    pub(super) fn begin_step(&mut self) {
+        self.matcher.begin_step();
+    }
+
+    /// Bytes of memory for the plan itself.
+    pub(super) fn footprint(&self) -> usize {
+        self.matcher.footprint() + self.places.footprint() + (self.place_of.capacity() + self.until.capacity()) * 4
+    }
+
+    /// Requests that were placed where the plan has them.
+    #[inline(always)]
+    pub(in crate::pool) const fn planned(&self) -> u64 {
+        self.planned
+    }
+
+    /// What the next request is, if it asks for this.
+    #[inline(always)]
+    pub(in crate::pool) fn propose(&self, key: Key) -> Option<Guess> {
+        self.matcher.propose(key)
+    }
+
+    /// First granule and region of a matched block, and a block that begins there or before; `begins` says whether one begins
+    /// at a granule of the region.
+    #[inline(always)]
+    pub(in crate::pool) fn place(
+        &mut self,
+        guess: Guess,
+        begins: impl Fn(u32, RegionId, u32) -> bool,
+    ) -> Option<(RegionId, u32, Option<u32>)> {
+        let (region, _) = self.home?;
+        let place = self.place_of.as_slice()[guess.block() as usize];
+        let near = self.places.near(place, |block, start| begins(block, region, start));
+        Some((region, self.places.start(place), near))
+    }
+
+    /// A request was placed where the plan has it, as this block of the heap.
+    #[inline(always)]
+    pub(in crate::pool) fn place_taken(&mut self, key: Key, guess: Guess, block: u32) {
+        self.planned += 1;
+        self.earned = (self.earned + EARNED).min(SAVED);
+        self.places.set(self.place_of.as_slice()[guess.block() as usize], block);
+        self.matcher.accept(key, Some(guess), true);
+    }
+
+    /// A request was granted elsewhere.
+    #[inline(always)]
+    pub(in crate::pool) fn stray(&mut self, key: Key, guess: Option<Guess>) {
+        self.strayed += 1;
+        self.occupied += u64::from(guess.is_some());
+        self.matcher.accept(key, guess, false);
+    }
+
+    /// Where a request that does not get its place disturbs the plan least: the first granule of a range that is free, and that the plan
+    /// does not use as long as the request is likely to live, or at least not soon, or not for a larger block. `free` visits the free
+    /// blocks that are large enough: region, first granule, granules.
+    pub(in crate::pool) fn gap(
+        &mut self,
+        guess: Option<Guess>,
+        units: u32,
+        align: u32,
+        free: impl FnOnce(&mut dyn FnMut(BlockId, RegionId, u32, u32)),
+    ) -> Option<(RegionId, u32, Option<BlockId>)> {
+        let (home, _) = self.home?;
+        let cursor = self.matcher.cursor();
+        let len = self.until.len() as u32;
+        // What comes instead of a block of about its size is likely to be that one, resized.
+        let is_alike = |size: u32| size / 2 <= units && units / 2 <= size;
+        let resized = (guess.is_none() && cursor < len)
+            .then_some(cursor)
+            .filter(|&block| is_alike(self.matcher.units(block)));
+        let until = match guess.map(Guess::block).or(resized) {
+            Some(block) => self.until[block as usize],
+            None => cursor.saturating_add(STRAY_LIFE),
+        };
+        let end = until.min(len).min(cursor + LOOKS.min(self.earned));
+        let looks = end.checked_sub(cursor).filter(|&looks| looks > 0)?;
+        self.free.clear();
+        let (ranges, mut beside) = (&mut self.free, None);
+        let mut blocks = core::mem::take(&mut self.free_blocks);
+        blocks.clear();
+        free(&mut |block, region, start, units| {
+            if region == home {
+                ranges.push((start, start + units));
+                blocks.push(block);
+            } else if beside.is_none() {
+                beside = Some((region, start.next_multiple_of(align), Some(block)));
+            }
+        });
+        self.free_blocks = blocks;
+        // What is beside the plan disturbs nothing.
+        if beside.is_some() || self.free.is_empty() {
+            return beside;
+        }
+        self.earned -= looks;
+        let found = |this: &Self, start: u32| {
+            let holds = |&(from, to): &Range| from <= start && start < to;
+            let block = this.free.iter().position(holds).map(|at| this.free_blocks[at]);
+            Some((home, start, block))
+        };
+        if let Some(block) = resized
+            && units <= self.matcher.units(block)
+        {
+            let start = self.places.start(self.place_of[block as usize]);
+            if self.free.iter().any(|&(from, to)| from <= start && start + units <= to) {
+                return found(self, start);
+            }
+        }
+        for (looks, above) in [(looks, 0), (looks, units), (looks / 8, 0), (looks / 64, units)] {
+            self.obstacles.clear();
+            for block in cursor..cursor + looks {
+                let (size, place) = (self.matcher.units(block), self.place_of[block as usize]);
+                if size > above && Some(block) != resized {
+                    let start = self.places.start(place);
+                    self.obstacles.push((start, start + size));
+                }
+            }
+            self.obstacles.sort_unstable();
+            let gap = gaps::tightest(&self.free, &self.obstacles, units, align);
+            if let Some(start) = gap {
+                return found(self, start);
+            }
+        }
+        None
+    }
+
+    /// Bytes of the slab that the plan still needs.
+    pub(in crate::pool) fn wants(&self) -> Option<u64> {
+        (self.home.is_none() && self.bytes != 0).then_some(self.bytes)
+    }
+
+    /// The pool has a new slab: the plan moves in if it has none that it fits.
+    pub(in crate::pool) fn offer(&mut self, region: RegionId, slab: Slab) {
+        if self.home.is_none() && self.bytes != 0 && slab.size >= self.bytes {
+            self.home = Some((region, slab.id));
+            self.places.clear();
+        }
+    }
+
+    /// A slab left the pool.
+    pub(in crate::pool) fn lose(&mut self, slab: SlabId) {
+        if self.home.is_some_and(|(_, home)| home == slab) {
+            self.home = None;
+        }
+    }
+}

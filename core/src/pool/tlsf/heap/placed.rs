@@ -1,0 +1,142 @@
+//! Taking what lies at a given place.
+//!
+//! ```text
+//!   │ live │ clean │ A@3 │ A@9 │ live │     the place of a block of a plan: taken if all of it is free,
+//!                └── place ─┘             and ready, or the requester may wait
+//! ```
+//!
+//! # Cost
+//! O(blocks between where the search begins and the end of the place), at most [`STEPS`] before it.
+
+use super::{BlockDeath, CLEAN, Heap, TAINTED, Taken};
+use crate::frontier::FrontierRef;
+use crate::offset::tlsf::{BlockId, Need, RegionId, Side};
+use crate::progress::Progress;
+
+/// Blocks that a search for a place goes past.
+const STEPS: u32 = 1024;
+/// Bins of free blocks that are looked through for a gap, and blocks of each.
+const BINS: usize = 24;
+const PER_BIN: usize = 2;
+
+/// Where a block is to stand.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::pool) struct At {
+    pub(in crate::pool) region: RegionId,
+    /// First granule, from the region's start.
+    pub(in crate::pool) start: u32,
+    /// A block of the region that begins there or before.
+    pub(in crate::pool) near: Option<BlockId>,
+}
+
+impl Heap {
+    /// Visits some free blocks that are ready for who knows the frontier and may hold the need, from the tightest on: block, region,
+    /// first granule, granules.
+    pub(in crate::pool) fn free_for(
+        &self,
+        need: Need,
+        frontier: FrontierRef<'_>,
+        visit: &mut dyn FnMut(BlockId, RegionId, u32, u32),
+    ) {
+        let covered = frontier.entries().iter().filter_map(|entry| {
+            let shelf = self.single(entry.axis);
+            let class = self.classes.get(shelf as usize)?;
+            (class.ceiling[0] <= entry.epoch).then_some(shelf)
+        });
+        for shelf in core::iter::once(CLEAN).chain(covered) {
+            self.tlsf.candidates(shelf, need, BINS, PER_BIN, &mut |place| {
+                let (start, units) = self.tlsf.extent(place.block);
+                visit(place.block, self.tlsf.region(place.block), start, units);
+                true
+            });
+        }
+    }
+
+    /// Takes the need at this place if all of it is free, and is ready for the requester or `may_wait` and its death is known.
+    /// Writes down what it waited for.
+    // Always: beside `acquire`, for the same reason.
+    #[inline(always)]
+    pub(in crate::pool) fn acquire_at(
+        &mut self,
+        at: At,
+        need: Need,
+        may_wait: bool,
+        frontier: FrontierRef<'_>,
+        progress: &dyn Progress,
+        requested: u64,
+        death: &mut BlockDeath,
+    ) -> Option<Taken> {
+        let At { region, start, near } = at;
+        if start & (need.align() - 1) != 0 {
+            return None;
+        }
+        self.poll_next(progress);
+        let first = self.tlsf.block_at(region, near, start, STEPS)?;
+        if let Some(place) = self.tlsf.part_of(first, start, need.units())
+            && self.is_free_for(first, may_wait, frontier, progress)
+        {
+            return self.take(place, requested, death);
+        }
+        self.acquire_across(first, at, need, may_wait, frontier, progress, requested, death)
+    }
+
+    /// The same, of several blocks, or of pieces of one.
+    #[inline(never)]
+    #[expect(clippy::too_many_arguments, reason = "the rest of one function")]
+    fn acquire_across(
+        &mut self,
+        first: BlockId,
+        At { start, .. }: At,
+        need: Need,
+        may_wait: bool,
+        frontier: FrontierRef<'_>,
+        progress: &dyn Progress,
+        requested: u64,
+        death: &mut BlockDeath,
+    ) -> Option<Taken> {
+        let end = start.checked_add(need.units())?;
+        let (mut first, mut at, mut found) = (first, first, false);
+        loop {
+            self.tlsf.shelf_of(at)?;
+            let is_free = self.is_free_for(at, may_wait, frontier, progress);
+            if !is_free && self.is_pieced(at) && self.part(at) {
+                // Pieces are blocks now; the first bears its id.
+                continue;
+            }
+            let (offset, units) = self.tlsf.extent(at);
+            if offset + units > start {
+                if !is_free {
+                    return None;
+                }
+                if !found {
+                    (first, found) = (at, true);
+                }
+                if offset + units >= end {
+                    break;
+                }
+            }
+            (at, _) = self.tlsf.neighbour(at, Side::Right)?;
+        }
+        match self.tlsf.part_of(first, start, need.units()) {
+            Some(place) => self.take(place, requested, death),
+            None => self.take_range(first, at, start, need.units(), requested, death),
+        }
+    }
+
+    #[inline(always)]
+    fn is_free_for(
+        &self,
+        block: BlockId,
+        may_wait: bool,
+        frontier: FrontierRef<'_>,
+        progress: &dyn Progress,
+    ) -> bool {
+        match self.tlsf.shelf_of(block) {
+            Some(shelf) if may_wait => shelf != TAINTED,
+            _ => self.is_ready(block, frontier, progress),
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

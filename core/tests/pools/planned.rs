@@ -1,0 +1,247 @@
+//! The planned pool: the very sequence stands where the plan has it, and what happens when it is another, when growth is refused
+//! in the middle of a step, when the plan's slab is given back, and when two threads use it.
+
+use super::{KIB, shake};
+use crate::support::dice::Dice;
+use crate::support::draw::Draw;
+use crate::support::generate::op;
+use crate::support::planned::{Truth, plan};
+use crate::support::program::Op;
+use crate::support::progress::Dial;
+use crate::support::provider::MockProvider;
+use crate::support::scaled;
+use crate::support::subject::Subject;
+use std::sync::Arc;
+use strandline_core::offset::tlsf;
+use strandline_core::pool::growth::Growth;
+use strandline_core::pool::planned::{Plan, PlanBlock, PlanError, PlannedPool, PlannedPoolError};
+use strandline_core::pool::tlsf::{Coalescing, TlsfPoolConfig};
+use strandline_core::pool::{PoolHost, Request};
+use strandline_core::slab::Trim;
+use strandline_core::{Acquire, Axis, Death, Frontier, Pool, Reservation};
+
+fn config() -> TlsfPoolConfig {
+    TlsfPoolConfig {
+        offsets: tlsf::Config { granule: 64, ..tlsf::Config::default() },
+        growth: Growth::slabs_of(16 * KIB),
+        ..TlsfPoolConfig::default()
+    }
+}
+
+/// A plan of a generated program, whose releases are at the ends of its blocks.
+fn generated(seed: u64) -> Plan {
+    let mut dice = Dice::new(seed);
+    let program: Vec<Op> = (0..600).map(|_| op(&mut dice, 8 * KIB)).collect();
+    plan(&program, 64, Truth::Right, 1)
+}
+
+struct World {
+    provider: Arc<MockProvider>,
+    pool: PlannedPool,
+}
+
+fn world(plan: &Plan) -> World {
+    let provider = Arc::new(MockProvider::new(4 * KIB, 4 * KIB, 64 << 20, 64 << 20));
+    let host = PoolHost::new(provider.clone(), Arc::new(Dial::new(4)));
+    World { provider, pool: PlannedPool::new(host, config(), plan).unwrap() }
+}
+
+fn ready(answer: Acquire) -> Reservation {
+    match answer {
+        Acquire::Ready { reservation, .. } => reservation,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Plays blocks in order. What each got.
+fn play(pool: &PlannedPool, blocks: &[PlanBlock]) -> Vec<u64> {
+    let mut held: Vec<(u32, Reservation)> = Vec::new();
+    let mut offsets = Vec::new();
+    for (number, block) in (0..).zip(blocks) {
+        for over in held.extract_if(.., |(until, _)| *until <= number) {
+            pool.release(over.1, Death::Idle).unwrap();
+        }
+        let request = Request::new(block.size).aligned(block.alignment).or_grow();
+        let reservation = ready(pool.acquire_on(block.stream, &request).unwrap());
+        offsets.push(reservation.offset());
+        held.push((block.until, reservation));
+    }
+    for (_, reservation) in held {
+        pool.release(reservation, Death::Idle).unwrap();
+    }
+    offsets
+}
+
+#[test]
+fn the_very_sequence_stands_where_the_plan_has_it() {
+    for seed in 1..u64::from(scaled(30)) {
+        for marked in [true, false] {
+            let plan = generated(seed);
+            let World { provider, pool } = world(&plan);
+            for step in 1..=3 {
+                if marked {
+                    pool.begin_step();
+                }
+                let offsets = play(&pool, plan.blocks());
+                let planned = plan.blocks().iter().map(|block| block.offset);
+                assert!(offsets.into_iter().eq(planned), "seed {seed}, step {step}");
+            }
+            let stats = pool.planned_stats();
+            assert_eq!(stats.planned, 3 * plan.blocks().len() as u64);
+            assert_eq!((stats.strayed, stats.resynchronised, stats.steps), (0, 0, 3));
+            assert_eq!(stats.plan_hit_share(), 1.0);
+            let committed = pool.stats().peak_committed_bytes;
+            assert_eq!(committed, plan.bytes().next_multiple_of(4 * KIB), "seed {seed}");
+            drop(pool);
+            assert_eq!(provider.crimes(), Vec::<String>::new());
+        }
+    }
+}
+
+/// Some requests more, less and other ones: most others stand where they should.
+#[test]
+fn another_sequence_is_followed_as_far_as_it_goes() {
+    let (mut planned, mut all) = (0, 0);
+    for seed in 1..u64::from(scaled(30)) {
+        let plan = generated(seed);
+        let World { pool, .. } = world(&plan);
+        let mut dice = Dice::new(seed);
+        let mut blocks = plan.blocks().to_vec();
+        for _ in 0..blocks.len() / 100 {
+            let at = dice.below(blocks.len());
+            match dice.below(3) {
+                0 => drop(blocks.remove(at)),
+                1 => blocks.insert(at, PlanBlock { until: at as u32 + 2, ..blocks[at] }),
+                _ => blocks[at].size += 64,
+            }
+        }
+        play(&pool, &blocks);
+        let stats = pool.planned_stats();
+        planned += stats.planned;
+        all += blocks.len() as u64;
+    }
+    let share = planned as f64 / all as f64;
+    println!("planned with 1 % of requests changed: {share:.4}");
+    assert!(share > 0.9, "{share}");
+}
+
+#[test]
+fn growth_refused_in_the_middle_of_a_step_moves_nothing_on() {
+    let plan = generated(5);
+    let World { provider, pool } = world(&plan);
+    provider.set_capacity(0);
+    for _ in 0..20 {
+        let first = plan.blocks()[0];
+        let answer = pool.acquire(&Request::new(first.size).or_grow()).unwrap();
+        assert!(matches!(answer, Acquire::Exhausted { .. }));
+    }
+    provider.set_capacity(64 << 20);
+    play(&pool, plan.blocks());
+    assert_eq!(pool.planned_stats().strayed, 0);
+    // Where the plan's slab is too much, others serve.
+    let World { provider, pool } = world(&plan);
+    provider.set_capacity(plan.bytes() / 2 / KIB * KIB);
+    let block = plan.blocks()[0];
+    let reservation = ready(pool.acquire(&Request::new(block.size).or_grow()).unwrap());
+    assert_eq!(pool.planned_stats().strayed, 1);
+    pool.release(reservation, Death::Idle).unwrap();
+}
+
+#[test]
+fn the_plans_slab_comes_again() {
+    let plan = generated(6);
+    let World { pool, .. } = world(&plan);
+    for _ in 0..3 {
+        pool.begin_step();
+        play(&pool, plan.blocks());
+        assert_ne!(pool.trim(Trim::All).unwrap(), 0);
+    }
+    assert_eq!(pool.planned_stats().strayed, 0);
+    assert_eq!(pool.stats().committed_bytes, 0);
+}
+
+/// Who may wait gets its place and waits for what had it last; who may not is served elsewhere.
+#[test]
+fn a_planned_place_that_is_not_ready_is_waited_for_or_strayed_from() {
+    let block = |offset, until| PlanBlock { offset, size: 4096, alignment: 64, stream: 0, until };
+    let plan = Plan::new(4096, vec![block(0, 1), block(0, 2)]).unwrap();
+    let axis = Axis::from_bits(0);
+    let death = Frontier::from_entry(axis, 3);
+    let first = |pool: &PlannedPool| {
+        let reservation = ready(pool.acquire(&Request::new(4096).or_grow()).unwrap());
+        pool.release(reservation, Death::After(death.as_ref())).unwrap();
+    };
+    let World { pool, .. } = world(&plan);
+    first(&pool);
+    match pool.acquire(&Request::new(4096).or_wait()).unwrap() {
+        Acquire::AfterWait { reservation, wait } => {
+            assert_eq!((reservation.offset(), wait), (0, death.clone()));
+            pool.cancel(reservation).unwrap();
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(pool.planned_stats().planned, 2);
+    let World { pool, .. } = world(&plan);
+    first(&pool);
+    let answer = pool.acquire(&Request::new(4096).after(death.as_ref())).unwrap();
+    assert_eq!(ready(answer).offset(), 0);
+    let World { pool, .. } = world(&plan);
+    first(&pool);
+    let _ = ready(pool.acquire(&Request::new(4096).or_grow()).unwrap());
+    let stats = pool.planned_stats();
+    assert_eq!((stats.planned, stats.strayed), (1, 1));
+}
+
+#[test]
+fn what_cannot_work_is_refused_with_the_reason() {
+    let host = || {
+        let provider = Arc::new(MockProvider::new(4 * KIB, 4 * KIB, 64 << 20, 64 << 20));
+        PoolHost::new(provider, Arc::new(Dial::new(1)))
+    };
+    let block = |offset| PlanBlock { offset, size: 10, alignment: 1, stream: 0, until: 1 };
+    let plan = |offset| Plan::new(offset + 10, vec![block(offset)]).unwrap();
+    for offset in [63, 65, 64 << 32] {
+        let refused = PlannedPool::new(host(), config(), &plan(offset)).map(|pool| pool.id());
+        assert_eq!(refused, Err(PlannedPoolError::Plan(PlanError::Granule(0))), "{offset}");
+    }
+    let eager = TlsfPoolConfig { coalescing: Coalescing::Eager, ..config() };
+    assert!(PlannedPool::new(host(), eager, &plan(64)).is_err());
+    // More than any slab: harmless.
+    let pool = PlannedPool::new(host(), config(), &plan(64 << 30)).unwrap();
+    drop(ready(pool.acquire(&Request::new(10).or_grow()).unwrap()));
+    assert_eq!(pool.planned_stats().strayed, 1);
+    // No block at all.
+    let none = Plan::new(0, Vec::new()).unwrap();
+    let pool = PlannedPool::new(host(), config(), &none).unwrap();
+    for _ in 0..100 {
+        drop(ready(pool.acquire(&Request::new(10).or_grow()).unwrap()));
+    }
+    assert_eq!(pool.planned_stats().plan_hit_share(), 0.0);
+}
+
+#[test]
+fn a_plan_takes_few_bytes_a_block() {
+    let mut dice = Dice::new(1);
+    let blocks: Vec<PlanBlock> = (0..100_000)
+        .map(|number| {
+            let size = 64 + dice.next() % 64;
+            let (offset, until) = (u64::from(number) * 128, 100_000);
+            PlanBlock { offset, size, alignment: 64, stream: number, until }
+        })
+        .collect();
+    // The worst case: no two blocks begin at one offset.
+    let plan = Plan::new(100_000 * 128, blocks).unwrap();
+    let bytes = world(&plan).pool.plan_footprint() as f64 / 100_000.0;
+    println!("{bytes:.2} bytes a block");
+    assert!(bytes < 24.3, "{bytes}");
+}
+
+#[test]
+fn two_threads_and_more_in_one_pool() {
+    let mut dice = Dice::new(9);
+    let program: Vec<Op> = (0..500).map(|_| op(&mut dice, 30 * KIB)).collect();
+    for truth in Truth::ALL {
+        let subject = Subject::planned(KIB, config(), truth, 3);
+        shake(30 * KIB, None, |host| subject.make_for(host, &program).pool);
+    }
+}

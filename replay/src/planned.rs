@@ -1,0 +1,73 @@
+//! Pools that follow a plan: a [`Maker`] whose TLSF pools are planned ones.
+//!
+//! ```text
+//!   plan ─▶ Planned ─▶ build makes the pools with it ─▶ replay ─▶ what came of the plan
+//! ```
+
+use crate::build::{Maker, Native};
+use std::sync::{Arc, Mutex, PoisonError};
+use strandline_core::pool::PoolHost;
+use strandline_core::pool::arena::ArenaPoolConfig;
+use strandline_core::pool::fixed_block::FixedBlockPoolConfig;
+use strandline_core::pool::passthrough::PassthroughPoolConfig;
+use strandline_core::pool::planned::{PlannedPool, PlannedPoolError, PlannedStats};
+use strandline_core::pool::tlsf::TlsfPoolConfig;
+use strandline_core::{Pool, PoolError};
+
+pub use strandline_core::pool::planned::{Plan, PlanBlock};
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Planned {
+    plan: Plan,
+    made: Mutex<Option<Arc<PlannedPool>>>,
+}
+
+impl Planned {
+    /// Pools are to follow this plan.
+    #[must_use]
+    pub const fn new(plan: Plan) -> Self {
+        Self { plan, made: Mutex::new(None) }
+    }
+
+    /// What came of the plan in the pool that was made last; `None` before one was.
+    #[must_use]
+    pub fn stats(&self) -> Option<PlannedStats> {
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.as_ref().map(|pool| pool.planned_stats())
+    }
+}
+
+impl Maker for Planned {
+    fn tlsf(&self, host: PoolHost, config: TlsfPoolConfig) -> Result<Arc<dyn Pool>, PoolError> {
+        let pool = PlannedPool::new(host, config, &self.plan).map_err(|error| match error {
+            PlannedPoolError::Pool(error) => error,
+            PlannedPoolError::Plan(_) => PoolError::InvalidConfig(
+                "the plan's offsets must be multiples of the pool's granule, and below 2^32 of them",
+            ),
+        })?;
+        let pool = Arc::new(pool);
+        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = Some(pool.clone());
+        Ok(pool)
+    }
+
+    fn fixed_block(
+        &self,
+        host: PoolHost,
+        config: FixedBlockPoolConfig,
+    ) -> Result<Arc<dyn Pool>, PoolError> {
+        Native.fixed_block(host, config)
+    }
+
+    fn arena(&self, host: PoolHost, config: ArenaPoolConfig) -> Result<Arc<dyn Pool>, PoolError> {
+        Native.arena(host, config)
+    }
+
+    fn passthrough(
+        &self,
+        host: PoolHost,
+        config: PassthroughPoolConfig,
+    ) -> Result<Arc<dyn Pool>, PoolError> {
+        Native.passthrough(host, config)
+    }
+}
