@@ -17,7 +17,7 @@
 //! - **Failure** is sticky and the first wins. Values that were reached stay reached.
 //! - **Taint**: something that we did not witness raised the value, or a frontier did not fit. From
 //!   the watermark on, reaching a value no longer means knowing why ([`Signaled::tainted`]).
-//! - **Drop**: a wait outlives no semaphore, and a link that can no longer fire fails its target.
+//! - **Drop**: a wait outlives no semaphore; a link that can no longer fire fails its target, and a bound axis fails.
 //!
 //! Callbacks run on the thread that signals, fails or drops, with no lock held, by value and then by
 //! arrival. Links are followed in a loop, not by recursion, so their chains may be long.
@@ -454,7 +454,8 @@ impl Semaphore {
 
     /// Makes the semaphore's value the epoch of `axis`: from now on each signal advances the axis,
     /// and a failure of either fails the other (so does retiring the axis). For a source of
-    /// progress that is a semaphore, such as a device's timeline. Neither keeps the other alive.
+    /// progress that is a semaphore, such as a device's timeline. Neither keeps the other alive: an axis whose semaphore is
+    /// dropped fails, as what is linked does, for nothing raises it any more.
     ///
     /// # Errors
     /// When the semaphore is bound already, or the axis is not registered or has ended.
@@ -487,7 +488,10 @@ impl Semaphore {
         // Signals from here on advance the axis themselves; this one catches up. Their order does
         // not matter, since the axis takes the highest.
         let caught_up = match failure {
-            Some(failure) => tracker.fail_axis(axis, failure).map(drop),
+            // What it had reached stays reached.
+            Some(failure) => tracker
+                .advance(axis, self.value())
+                .and_then(|()| tracker.fail_axis(axis, failure).map(drop)),
             None => tracker.advance(axis, self.value()),
         };
         if let Err(error) = caught_up {
@@ -595,7 +599,7 @@ impl Inner {
         state.failure = Some(failure.clone());
         if let Some(Binding { tracker, axis }) = &state.binding {
             let (tracker, failure) = (tracker.clone(), failure.clone());
-            work.push(Call::FailAxis { tracker, axis: *axis, failure });
+            work.push(Call::FailAxis { tracker, axis: *axis, reached: current, failure });
         }
         for timepoint in core::mem::take(&mut state.timepoints).into_values() {
             work.fire(timepoint, Err(SemaphoreError::Failed(failure.clone())));
@@ -626,11 +630,19 @@ impl Inner {
     }
 }
 
-/// Ends what waits, with [`SemaphoreError::Dropped`], and fails what is linked with the same.
+/// Ends what waits, with [`SemaphoreError::Dropped`], and fails what is linked or bound with the same.
 impl Drop for Inner {
     fn drop(&mut self) {
-        let timepoints = core::mem::take(&mut self.state.lock().timepoints);
         let mut work = Work::default();
+        let (timepoints, binding) = {
+            let mut state = self.state.lock();
+            (core::mem::take(&mut state.timepoints), state.binding.take())
+        };
+        if let Some(Binding { tracker, axis }) = binding {
+            let (reached, failure) = (self.value.load(Ordering::Relaxed), SemaphoreError::Dropped);
+            let failure = Failure::new(failure);
+            work.push(Call::FailAxis { tracker, axis, reached, failure });
+        }
         for timepoint in timepoints.into_values() {
             work.fire(timepoint, Err(SemaphoreError::Dropped));
         }

@@ -312,8 +312,8 @@ fn futures_of_many_end_with_them() {
 
 #[test]
 fn a_bound_axis_follows_and_failures_go_both_ways() {
-    let tracker = Tracker::new(3);
-    for ordinal in 0..3 {
+    let tracker = Tracker::new(5);
+    for ordinal in 0..5 {
         tracker.register(host(ordinal)).unwrap();
     }
     let [a, b, c] = [(); 3].map(|()| Semaphore::new(1));
@@ -335,6 +335,25 @@ fn a_bound_axis_follows_and_failures_go_both_ways() {
 
     tracker.fail_axis(host(1), Failure::message("reset")).unwrap();
     assert_eq!(b.failure().unwrap().to_string(), "reset");
+
+    // One that is dropped raises its axis no more: whoever waits for that is told. What was reached stays so.
+    let (gone, log) = (Semaphore::new(0), Log::new());
+    gone.bind(&tracker, host(3)).unwrap();
+    tracker
+        .wait(Frontier::from_entry(host(3), 3).as_ref(), log.push(|ended| format!("{ended:?}")))
+        .unwrap();
+    gone.signal(2, FrontierRef::EMPTY).unwrap();
+    assert!(log.take().is_empty());
+    drop(gone);
+    assert!(log.take()[0].contains("Dropped"));
+    assert_eq!(tracker.reached(host(3)), 2);
+
+    // One that had failed before leaves the axis what it had reached.
+    let failed = Semaphore::new(5);
+    failed.fail(Failure::message("early"));
+    failed.bind(&tracker, host(4)).unwrap();
+    assert_eq!(tracker.reached(host(4)), 5);
+    assert!(tracker.end_of(host(4)).unwrap().is_some());
 
     // Tearing the tracker down is no failure of the semaphore.
     drop(tracker);

@@ -16,8 +16,18 @@ use crate::tracker::WeakTracker;
 /// A call out of the semaphore, into code that is not ours or that takes other locks.
 pub(super) enum Call {
     Back(Callback, Result<Signaled, SemaphoreError>),
-    Advance { tracker: WeakTracker, axis: Axis, epoch: Epoch },
-    FailAxis { tracker: WeakTracker, axis: Axis, failure: Failure },
+    Advance {
+        tracker: WeakTracker,
+        axis: Axis,
+        epoch: Epoch,
+    },
+    /// Beyond what the semaphore has reached: whoever raised it to that may not have come to say so yet.
+    FailAxis {
+        tracker: WeakTracker,
+        axis: Axis,
+        reached: Epoch,
+        failure: Failure,
+    },
 }
 
 impl Call {
@@ -30,8 +40,9 @@ impl Call {
                     drop(tracker.advance(axis, epoch));
                 }
             }
-            Self::FailAxis { tracker, axis, failure } => {
+            Self::FailAxis { tracker, axis, reached, failure } => {
                 if let Some(tracker) = tracker.upgrade() {
+                    drop(tracker.advance(axis, reached));
                     drop(tracker.fail_axis(axis, failure));
                 }
             }

@@ -38,12 +38,6 @@ pub(super) struct Run {
     pub(super) len: u32,
 }
 
-impl Run {
-    const fn is_long(&self) -> bool {
-        self.len > MAX_RUN / 2
-    }
-}
-
 #[derive(Debug)]
 struct Records(Vec<Run>);
 
@@ -64,13 +58,19 @@ pub(super) struct Runs {
     records: Records,
     vacant: u32,
     shelf: Shelf,
-    /// Runs of more than half the most blocks: only beside such a one a stretch may be several runs.
-    long: u32,
+    /// A stretch was too long to be one run, and whether that is still so was not looked at since. It may be short by now,
+    /// and several runs all the same.
+    parted: bool,
 }
 
 impl Runs {
     pub(super) fn new(classes: SizeClasses) -> Self {
-        Self { records: Records(Vec::new()), vacant: NONE, shelf: Shelf::new(classes), long: 0 }
+        Self {
+            records: Records(Vec::new()),
+            vacant: NONE,
+            shelf: Shelf::new(classes),
+            parted: false,
+        }
     }
 
     /// `left` and `right` are filed neighbours: make them one run if their length allows.
@@ -103,6 +103,7 @@ impl Runs {
             (true, true) if l_run != r_run => {
                 let (a, b) = (*self.record(l_run), *self.record(r_run));
                 if a.len + b.len > MAX_RUN {
+                    self.parted = true;
                     return;
                 }
                 let (keep, gone) = if a.len >= b.len { (l_run, r_run) } else { (r_run, l_run) };
@@ -123,7 +124,7 @@ impl Runs {
                     run.len = a.len + b.len;
                 });
             }
-            _ => {}
+            _ => self.parted |= l_run != r_run,
         }
     }
 
@@ -263,7 +264,12 @@ impl Runs {
 
     /// Every stretch of adjacent free blocks is one run.
     pub(super) const fn are_whole(&self) -> bool {
-        self.long == 0
+        !self.parted
+    }
+
+    /// All neighbours are about to be [joined](Self::join): what is too long then is found out again.
+    pub(super) const fn begin_mending(&mut self) {
+        self.parted = false;
     }
 
     fn dissolve_if_alone<L>(&mut self, nodes: &mut Nodes<L>, run: u32) {
@@ -276,10 +282,9 @@ impl Runs {
 
     fn change(&mut self, run: u32, change: impl FnOnce(&mut Run)) {
         let record = &mut self.records.0.as_mut_slice()[run as usize];
-        let (from, before) = (record.units, record.is_long());
+        let from = record.units;
         change(record);
         let to = record.units;
-        self.long = self.long + u32::from(record.is_long()) - u32::from(before);
         if self.shelf.same_bin(from, to) {
             self.shelf.resized(record.link.prev == NONE, from, to);
         } else {
@@ -290,7 +295,6 @@ impl Runs {
 
     fn add(&mut self, first: u32, last: u32, units: u32, len: u32) -> u32 {
         let record = Run { link: Link::ALONE, first, last, units, len };
-        self.long += u32::from(record.is_long());
         let id = if self.vacant == NONE {
             self.records.0.push(record);
             // Fewer runs than blocks, and blocks are numbered in 32 bits.
@@ -309,7 +313,6 @@ impl Runs {
         let units = self.record(run).units;
         self.shelf.remove(&mut self.records, run, units);
         let record = &mut self.records.0[run as usize];
-        self.long -= u32::from(record.is_long());
         record.len = 0;
         record.link.next = self.vacant;
         self.vacant = run;

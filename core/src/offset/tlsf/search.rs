@@ -6,7 +6,7 @@
 use super::placement::{self, Carve, Search, Tie};
 use super::runs::RunId;
 use super::shelf::{NONE, Shelf};
-use super::{Beside, BlockId, EDGE, LIVE, LOOSE, Label, Need, Node, Place, Side, Tlsf};
+use super::{Beside, BlockId, EDGE, LIVE, LOOSE, Label, Need, Node, Place, RegionId, Side, Tlsf};
 use alloc::vec::Vec;
 
 impl<L: Label> Tlsf<L> {
@@ -223,10 +223,30 @@ impl<L: Label> Tlsf<L> {
         self.runs.at_least(need.units(), limit)
     }
 
-    /// Every stretch of adjacent free blocks is one run: none was too long to be one.
+    /// Every stretch of adjacent free blocks is one run: none was too long to be one since the runs were
+    /// [mended](Self::mend_runs).
     #[must_use]
     pub(crate) const fn runs_are_whole(&self) -> bool {
         self.runs.are_whole()
+    }
+
+    /// Makes one run of each stretch that was too long to be one and is so no more. O(1) if none was too long since the last
+    /// call, linear in the blocks otherwise.
+    pub(crate) fn mend_runs(&mut self) {
+        if self.runs.are_whole() {
+            return;
+        }
+        self.runs.begin_mending();
+        let regions: Vec<RegionId> = self.regions().collect();
+        for region in regions {
+            let blocks: Vec<BlockId> = self.blocks(region).collect();
+            for pair in blocks.windows(2) {
+                let [left, right] = [pair[0].0, pair[1].0];
+                if [left, right].into_iter().all(|id| self.nodes.at(id).shelf < LOOSE) {
+                    self.runs.join(&mut self.nodes, left, right);
+                }
+            }
+        }
     }
 
     /// First and last block of a run.

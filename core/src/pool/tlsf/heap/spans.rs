@@ -58,6 +58,7 @@ impl Heap {
             if let Some(place) = by_place {
                 return self.take(place, requested, death);
             }
+            self.tlsf.mend_runs();
             span = self
                 .soonest_in_runs(need, frontier, progress, usize::MAX)
                 .or_else(|| self.soonest_anywhere(need, frontier, progress));
