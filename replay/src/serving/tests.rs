@@ -214,29 +214,6 @@ fn a_few_lines_do_not_take_all_memory() {
     assert_eq!((error.kind(), error.place()), (ErrorKind::Overflow, Place::Line(6)), "{error}");
 }
 
-/// A request that waits for its prompt's blocks is not looked at anew for each token of the others.
-#[test]
-fn what_the_first_in_the_queue_needs_is_remembered() {
-    let options = ServingOptions { tokens_per_hash: Some(4), max_batch: 3, ..within(40) };
-    let hashes = |from: u64, count: u64| (from..from + count).collect::<Vec<_>>();
-    let log = [
-        Request { hashes: hashes(0, 10), ..request(0, 40, 80, 2) },
-        Request { hashes: hashes(50, 5), ..request(0, 20, 10, 3) },
-        // Would share six blocks with line 2, and needs 30 more.
-        Request { hashes: [hashes(0, 6), hashes(100, 30)].concat(), ..request(1, 144, 0, 4) },
-    ];
-    let mut serving = Serving::new(log.into_iter().map(Ok), options).unwrap();
-    let mut looks = 0;
-    let mut before = None;
-    while let Some(event) = serving.next() {
-        event.unwrap();
-        looks += u32::from(serving.head_needs != before && serving.head_needs.is_some());
-        before = serving.head_needs;
-    }
-    assert_eq!((serving.report().queued, serving.report().shared_blocks), (1, 0));
-    assert!(looks <= 3, "{looks}");
-}
-
 #[test]
 fn without_room_a_request_waits_for_the_one_before() {
     // 5 blocks; the first has 4 of them until 16 ms.

@@ -11,7 +11,7 @@
 //! Whatever is partly in use and has a place for the block is taken first, as always.
 //!
 //! # Cost
-//! For such a block, a walk over the clean blocks that would hold it. One comparison for any other.
+//! For such a block, a walk over the clean blocks that would hold it, and over the slabs. One comparison for any other.
 
 use super::heap::CLEAN;
 use super::virgin::Virgin;
@@ -40,6 +40,8 @@ impl TlsfPool {
         let mut state = self.state.lock();
         self.settle(&mut state);
         let Some((index, slab)) = state.would_break_up(need, size) else { return Ok(state) };
+        // Other empty slabs are given back when room is needed.
+        let room = room.saturating_add(state.empty_bytes() - slab);
         if room >= size || room.saturating_add(slab - size) < size {
             return Ok(state);
         }
@@ -81,6 +83,13 @@ impl State {
         let untouched = self.engine.untouched(region);
         self.engine.remove_region(region, &*host.progress)?;
         Some((self.removed(index)?, untouched))
+    }
+
+    /// Bytes of slabs without anything in them.
+    fn empty_bytes(&self) -> u64 {
+        let empty = |index| self.engine.is_empty(RegionId::from_index(index));
+        let slabs = (0..).zip(&self.slabs).filter_map(|(index, slab)| Some((index, (*slab)?)));
+        slabs.filter(|&(index, _)| empty(index)).map(|(_, slab)| slab.size).sum()
     }
 
     /// The smallest slab that holds the block, and its bytes, if all clean blocks that do are slabs without anything else in them, and
