@@ -178,8 +178,47 @@ proptest! {
         for score in [certificate.addresses, certificate.segments, certificate.maps, certificate.sweeps] {
             prop_assert!(score.reproduced <= score.of);
         }
+        // What is not whole says why.
+        let silent = certificate.first_difference.is_none() && certificate.nothing_to_compare.is_none();
+        prop_assert!(certificate.is_whole() || !silent || certificate.addresses.of == 0, "{certificate:#?}");
         certify(&device, None, &mut |_, _| {});
     }
+}
+
+/// A refusal before which the file gives nothing back, where the model would: the sweep differs, and nothing else does.
+#[test]
+fn a_sweep_that_is_missing_is_told() {
+    let settings = Settings::default();
+    let program = [Op::Allocate(30 * MIB, 0), Op::Free(0), Op::Allocate(3 * MIB, 0)];
+    let mut device = record(&settings, u64::MAX, &program);
+    assert!(certificate(&device, &settings).is_whole());
+    let refused = Entry { action: Action::OutOfMemory, size: 1 << 40, ..device.entries[0] };
+    device.entries.push(refused);
+    let told = certificate(&device, &settings);
+    assert!(told.is_whole() || told.first_difference.is_some(), "{told:#?}");
+    device.entries.insert(
+        device.entries.len() - 1,
+        Entry { action: Action::SegmentFree, address: 1 << 50, size: 2 * MIB, ..device.entries[0] },
+    );
+    let told = certificate(&device, &settings);
+    assert!(!told.is_whole() && told.first_difference.is_some(), "{told:#?}");
+}
+
+/// Another tool's addresses lie in no segment: nothing is compared, and the model is not blamed.
+#[test]
+fn addresses_of_another_tool_are_no_failure_of_the_model() {
+    let settings = Settings::default();
+    let mut device = record(&settings, u64::MAX, &[Op::Allocate(30 * MIB, 0), Op::Free(0)]);
+    device.entries.retain(|entry| !entry.action.is_driver());
+    for entry in &mut device.entries {
+        entry.address += 1 << 50;
+    }
+    let told = certificate(&device, &settings);
+    assert!(
+        told.nothing_to_compare.is_some_and(|why| why.contains("not PyTorch's addresses")),
+        "{told:#?}"
+    );
+    assert!(!told.is_whole() && told.first_difference.is_none(), "{told:#?}");
 }
 
 /// A certificate that says yes whatever it sees would pass the tests above.
