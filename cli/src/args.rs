@@ -94,7 +94,7 @@ pub(crate) enum Command {
     /// Compare what other settings and other allocators would have needed for a trace, with the line to paste
     #[command(after_help = crate::compare::EXAMPLES)]
     Compare(crate::compare::CompareArgs),
-    /// Tell what grew, shrank or is new between two PyTorch memory snapshots, by source line
+    /// Tell what grew, shrank or is new between two recorded runs, by source line where they are PyTorch memory snapshots
     #[command(after_help = crate::diff::EXAMPLES)]
     Diff(crate::diff::DiffArgs),
     /// Play a trace through real pools over real memory, checking every range and byte

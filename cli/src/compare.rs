@@ -47,25 +47,25 @@ pub(crate) struct CompareArgs {
     #[command(flatten)]
     trace: TraceArgs,
     /// The device's memory [default: what a snapshot tells at its out-of-memory, or no limit]
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, help_heading = "Comparison", value_name = "SIZE")]
     capacity: Option<Bytes>,
     /// Try more values of numeric settings
-    #[arg(long)]
+    #[arg(long, help_heading = "Comparison")]
     sweep: bool,
     /// Write the run as PyTorch would have had it with the recommended settings: a snapshot for its own viewer (only of a snapshot)
-    #[arg(long, value_name = "FILE.pickle")]
+    #[arg(long, help_heading = "Comparison", value_name = "FILE.pickle")]
     export: Option<PathBuf>,
     /// Draw a bar for each row
-    #[arg(long, value_name = "FILE.svg")]
+    #[arg(long, help_heading = "Comparison", value_name = "FILE.svg")]
     plot: Option<PathBuf>,
     /// How long a configuration of Strandline is searched for; 0: not at all
-    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    #[arg(long, help_heading = "Comparison", value_name = "SECONDS", default_value_t = 5)]
     fit_seconds: u32,
     /// How long a plan is searched for, as `strandline plan` does; 0: not at all
-    #[arg(long, value_name = "SECONDS", default_value_t = 2)]
+    #[arg(long, help_heading = "Comparison", value_name = "SECONDS", default_value_t = 2)]
     plan_seconds: u32,
     /// Print one JSON object
-    #[arg(long)]
+    #[arg(long, help_heading = "Comparison")]
     pub(crate) json: bool,
 }
 

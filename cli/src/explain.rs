@@ -120,7 +120,7 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<Ending, Error> {
             words: Words::Recorded,
         };
         let text = if html {
-            let (instants, report) = (told.instants(device), told.to_json(args.top));
+            let (instants, report) = (told.instants(device), told.page_report(device, args.top));
             let first_shown = told.at.entry.into();
             Page { plot, instants, first_shown, report: &report }.to_html()?
         } else {

@@ -176,6 +176,16 @@ const REFUSAL: &[(&str, char)] = &[
     ("/explain/out_of_memory/0/verdict", 's'),
 ];
 
+const ROW: &[(&str, char)] = &[
+    ("/allocator", 's'),
+    ("/settings", 's'),
+    ("/paste", 's'),
+    ("/peak_reserved_bytes", 'n'),
+    ("/over_active", 'n'),
+    ("/ok", 'b'),
+    ("/certified", 'b'),
+];
+
 #[test]
 fn explain_tells_what_its_keys_promise() {
     let files = Files::new();
@@ -230,18 +240,7 @@ fn compare_tells_what_its_keys_promise() {
     has_keys(&told, CERTIFICATE);
     let rows = told["compare"]["rows"].as_array().expect("rows");
     for row in rows {
-        has_keys(
-            row,
-            &[
-                ("/allocator", 's'),
-                ("/settings", 's'),
-                ("/paste", 's'),
-                ("/peak_reserved_bytes", 'n'),
-                ("/over_active", 'n'),
-                ("/ok", 'b'),
-                ("/certified", 'b'),
-            ],
-        );
+        has_keys(row, ROW);
     }
     let named = |name: &str| rows.iter().filter(|row| row["allocator"] == name).collect::<Vec<_>>();
     assert_eq!(rows[0]["allocator"], "recorded run");
@@ -506,6 +505,20 @@ fn snapshots_of_others_are_explained() {
             assert_eq!(words.lines().nth(1), Some(line), "{words}");
             assert!(words.starts_with("PyTorch: ") && !words.contains("NOT certified"), "{words}");
         }
-        has_keys(&object(&["diff", file, file], 0), &[("/diff/lines", '_')]);
+        for pinner in told["explain"]["pinners"].as_array().expect("pinners") {
+            has_keys(pinner, &[("/line", 's'), ("/bytes", 'n'), ("/pinned_bytes", 'n')]);
+        }
+        let compared = object(&["compare", file, "--fit-seconds", "0", "--plan-seconds", "1"], 0);
+        has_keys(&compared, CERTIFICATE);
+        let rows = compared["compare"]["rows"].as_array().expect("rows");
+        assert!(rows.len() > 15, "{rows:?}");
+        rows.iter().for_each(|row| has_keys(row, ROW));
+        let diff = object(&["diff", file, file], 0);
+        let lines = diff["diff"]["lines"].as_array().expect("lines");
+        assert!(!lines.is_empty());
+        for line in lines {
+            has_keys(line, &[("/line", 's'), ("/a_bytes", 'n'), ("/b_bytes", 'n')]);
+            assert_eq!(line["a_bytes"], line["b_bytes"], "a file and itself");
+        }
     }
 }

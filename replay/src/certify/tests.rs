@@ -178,8 +178,69 @@ proptest! {
         for score in [certificate.addresses, certificate.segments, certificate.maps, certificate.sweeps] {
             prop_assert!(score.reproduced <= score.of);
         }
+        // What is not whole says why.
+        let silent = certificate.first_difference.is_none() && certificate.nothing_to_compare.is_none();
+        prop_assert!(certificate.is_whole() || !silent || certificate.addresses.of == 0, "{certificate:#?}");
         certify(&device, None, &mut |_, _| {});
     }
+}
+
+/// A refusal before which the file gives one of two cached segments back, where the model gives both: nothing else differs.
+#[test]
+fn a_sweep_that_is_not_whole_is_told() {
+    let settings = Settings::default();
+    let program = [Op::Allocate(30 * MIB, 0), Op::Allocate(40 * MIB, 0), Op::Free(0), Op::Free(0)];
+    let mut device = record(&settings, u64::MAX, &program);
+    assert!(certificate(&device, &settings).is_whole());
+    let first = device.entries[0];
+    assert_eq!((first.action, first.size), (Action::SegmentAlloc, 30 * MIB));
+    device.segments.retain(|segment| segment.address != first.address);
+    device.entries.push(Entry { action: Action::SegmentFree, ..first });
+    device.entries.push(Entry { action: Action::OutOfMemory, size: 1 << 40, ..first });
+    let told = certificate(&device, &settings);
+    assert_eq!((told.sweeps.reproduced, told.sweeps.of), (0, 1));
+    assert!(told.first_difference.is_some_and(|d| d.what.contains("different segments")));
+}
+
+/// A block of 5.5 MiB that holds 5: a file without its beginning shows the other half MiB only by what lies behind.
+#[test]
+fn what_was_not_split_off_is_learned_from_neighbours() {
+    let settings = Settings::default();
+    let program = [
+        Op::Allocate(5 * MIB + MIB / 2, 0),
+        Op::Allocate(6 * MIB, 0),
+        Op::Allocate(7 * MIB, 0),
+        Op::Free(0),
+        Op::Allocate(5 * MIB, 0),
+        // The block of 6 MiB; from here on there is a recording.
+        Op::Free(1),
+        Op::Allocate(6 * MIB, 0),
+        Op::Free(1),
+    ];
+    let mut device = record(&settings, u64::MAX, &program);
+    let from = device.entries.iter().rposition(|e| e.action == Action::Alloc).unwrap();
+    let begin = device.entries[0].address;
+    assert_eq!(device.entries[from].address, begin + 5 * MIB + MIB / 2);
+    device.entries.drain(..from);
+    let told = certificate(&device, &settings);
+    assert!(told.is_whole(), "{told:#?}");
+}
+
+/// Another tool's addresses lie in no segment: nothing is compared, and the model is not blamed.
+#[test]
+fn addresses_of_another_tool_are_no_failure_of_the_model() {
+    let settings = Settings::default();
+    let mut device = record(&settings, u64::MAX, &[Op::Allocate(30 * MIB, 0), Op::Free(0)]);
+    device.entries.retain(|entry| !entry.action.is_driver());
+    for entry in &mut device.entries {
+        entry.address += 1 << 50;
+    }
+    let told = certificate(&device, &settings);
+    assert!(
+        told.nothing_to_compare.is_some_and(|why| why.contains("not PyTorch's addresses")),
+        "{told:#?}"
+    );
+    assert!(!told.is_whole() && told.first_difference.is_none(), "{told:#?}");
 }
 
 /// A certificate that says yes whatever it sees would pass the tests above.

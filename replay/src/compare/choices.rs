@@ -168,10 +168,16 @@ fn rmm(capacity: Option<u64>, peak_active: u64, sweep: bool, kind: Kind) -> Vec<
         let maximum = maximum.map_or(String::new(), |m| format!(", {m}"));
         format!("{CUDA} rmm::mr::pool_memory_resource pool{{&cuda, {initial}{maximum}}};")
     };
+    let needs = if kind == Kind::Own {
+        "rmm.mr.set_current_device_resource() to be called with it before the first allocation"
+    } else {
+        "a program that allocates through RMM; PyTorch does after \
+         torch.cuda.memory.change_current_allocator(rmm.allocators.torch.rmm_torch_allocator)"
+    };
     let pool = |initial| PoolSettings { initial, maximum, reclaims: false };
     let mut choices = Vec::new();
     let mut add = |allocator, settings, paste, twin| {
-        choices.push(Choice { allocator, settings, paste, needs: "", twin, kind, current: false });
+        choices.push(Choice { allocator, settings, paste, needs, twin, kind, current: false });
     };
     let mut initials = vec![Some(0), initial];
     if sweep {

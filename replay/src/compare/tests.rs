@@ -117,3 +117,63 @@ fn own_settings_come_first_and_are_recommended_first() {
         }
     }
 }
+
+/// Lines to paste are what each allocator's own syntax says, and PyTorch's read back as the settings of their row.
+#[test]
+fn what_is_pasted_is_what_was_played() {
+    let settings = strandline_twins::torch::Settings::default();
+    for choice in choices(Recorded::Torch(&settings), Some(16 << 30), 3 * MIB + 5, true) {
+        let name = &choice.settings;
+        let first = &choice.paste[0];
+        if choice.allocator == "PyTorch" {
+            let conf = first.strip_prefix("PYTORCH_CUDA_ALLOC_CONF=").unwrap();
+            let read = strandline_twins::torch::Settings::parse(conf).unwrap();
+            let defaults = read == settings;
+            assert_eq!(read.to_string(), *name);
+            assert_eq!(choice.current, defaults);
+            // The threshold does nothing without a fraction, and the segment's size is not known to earlier releases.
+            let fraction =
+                choice.paste.iter().any(|l| l.contains("set_per_process_memory_fraction"));
+            assert_eq!(fraction, read.gc_threshold > 0.0, "{name}");
+            assert_eq!(choice.needs.contains("2.9"), conf.contains("large_segment"), "{name}");
+        } else if choice.allocator.starts_with("RMM") {
+            assert!(
+                first.starts_with("rmm.mr.") && choice.paste[1].contains("rmm::mr::"),
+                "{name}"
+            );
+            assert!(choice.needs.contains("change_current_allocator"), "{name}");
+        }
+        for line in &choice.paste {
+            for (open, close) in [('(', ')'), ('{', '}'), ('[', ']')] {
+                assert_eq!(line.matches(open).count(), line.matches(close).count(), "{line}");
+            }
+        }
+    }
+}
+
+/// A plan is below every allocator, and nothing that a user can paste.
+#[test]
+fn a_plan_is_told_and_is_no_advice() {
+    let requests = growing();
+    let lives = requests.lifetimes();
+    assert_eq!(lives.len(), 80);
+    let most = lives.iter().map(|a| {
+        let with = lives.iter().filter(|b| b.lower <= a.lower && a.lower < b.upper);
+        with.map(|b| b.size).sum::<u64>()
+    });
+    assert_eq!(most.max(), Some(requests.peak_active));
+    let tight = Some((requests.peak_active, "as given"));
+    let mut told = compare(&requests, tight, Recorded::Unknown, false, false);
+    told.rows.retain(|row| !row.is_ok() || row.kind == Kind::Bound);
+    told.add(planned(
+        requests.peak_active,
+        true,
+        tight.map(|(bytes, _)| bytes),
+        requests.peak_active,
+    ));
+    assert!(told.is_hopeless() && told.best().is_none());
+    let words = told.to_text("x");
+    assert!(words.starts_with("FAILED: nothing") && words.contains("A plan of "), "{words}");
+    let position = |kind| told.rows.iter().position(|row| row.kind == kind);
+    assert!(position(Kind::Planned) < position(Kind::Bound));
+}

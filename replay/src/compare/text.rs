@@ -181,7 +181,15 @@ impl Comparison {
 
     fn recommend(&self, out: &mut String) -> core::fmt::Result {
         let Some(best) = self.best() else {
+            let recorded = self.rows.first().filter(|row| row.allocator == RECORDED);
             return match self.current() {
+                Some(now) if now.is_ok() && recorded.is_some_and(|row| !row.is_ok()) => writeln!(
+                    out,
+                    "no setting that was tried takes less than the current ones. The recorded run failed at entry {}, with what it had cached; \
+                     begun with an unused allocator, the same settings take {} and fit.",
+                    recorded.and_then(|row| row.failed_at).unwrap_or_default(),
+                    Bytes(now.peak_reserved)
+                ),
                 Some(row) if row.is_ok() => {
                     writeln!(
                         out,

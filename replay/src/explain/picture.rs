@@ -8,7 +8,8 @@ use crate::engine::Instants;
 use crate::plot::Use;
 use crate::recording::{Block, Frame, SlabView, State};
 use crate::snapshot::{DeviceTrace, Snapshot};
-use std::collections::HashMap;
+use serde_json::{Value, json};
+use std::collections::{HashMap, HashSet};
 use strandline_core::{PoolStats, SlabId};
 use strandline_twins::{BlockState, SegmentView, Twin};
 
@@ -52,6 +53,31 @@ impl Explanation {
             pieces
         };
         run.twin().segments().into_iter().map(pieces).collect()
+    }
+
+    /// What the viewer shows beside them: the explanation, and what it looks for in the report of a replay.
+    #[must_use]
+    pub fn page_report(&self, device: &DeviceTrace, top: usize) -> Value {
+        let streams: HashSet<u64> = device.entries.iter().map(|entry| entry.stream).collect();
+        let failure = self.refusals.first().map(|refusal| {
+            json!({
+                "event": refusal.moment.entry,
+                "bytes_requested": refusal.requested,
+                "live_bytes": refusal.moment.allocated,
+                "largest_hole_bytes": refusal.largest_hole,
+                "pending_bytes": refusal.moment.active.saturating_sub(refusal.moment.allocated),
+                "reason": refusal.verdict.word(),
+            })
+        });
+        let mut report = self.to_json(top);
+        report["trace"] = json!({
+            "format": "PyTorch snapshot, as recorded",
+            "events": self.entries,
+            "streams": streams.len(),
+            "streams_synthesized": false,
+        });
+        report["failure"] = failure.into();
+        report
     }
 
     /// Moments of the run for the viewer: a slab is a segment.

@@ -105,6 +105,13 @@ impl Explanation {
                     refusal.moment.entry, self.device
                 )?;
             }
+            // The segments of such a file, if any, are not about its trace.
+            None if self.certificate.nothing_to_compare.is_some() => writeln!(
+                out,
+                "no out-of-memory: at most {} allocated; what was reserved is not told (device {}).",
+                Bytes(allocated.allocated),
+                self.device
+            )?,
             None => writeln!(
                 out,
                 "no out-of-memory: at most {} allocated, {} reserved (device {}).",
