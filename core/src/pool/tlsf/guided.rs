@@ -134,10 +134,11 @@ impl State {
         let follower = self.follower.as_deref_mut()?;
         let (region, start, near) = follower.gap(guess, need.units(), need.align(), free)?;
         let at = At { region, start, near };
-        let (taken, ticket) = self.take(Seek::Ready, need, request, host, |engine, ask, death| {
-            let heap = engine.heap_mut()?;
-            heap.acquire_at(at, need, false, ask.frontier, ask.progress, ask.requested, death)
-        })?;
+        let (taken, ticket) =
+            self.take(Seek::Ready, need, request, host, |engine, ask, death| {
+                let heap = engine.heap_mut()?;
+                heap.acquire_at(at, need, false, ask.frontier, ask.progress, ask.requested, death)
+            })?;
         let origin = self.origin(taken, &ticket, host);
         self.found(taken, request, ticket, Some(origin))
     }
