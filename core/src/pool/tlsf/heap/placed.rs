@@ -27,6 +27,8 @@ pub(in crate::pool) struct At {
     pub(in crate::pool) start: u32,
     /// A block of the region that begins there or before.
     pub(in crate::pool) near: Option<BlockId>,
+    /// The requester may wait for what is free.
+    pub(in crate::pool) may_wait: bool,
 }
 
 impl Heap {
@@ -52,7 +54,7 @@ impl Heap {
         }
     }
 
-    /// Takes the need at this place if all of it is free, and is ready for the requester or `may_wait` and its death is known.
+    /// Takes the need at this place if all of it is free, and is ready for the requester, or may be waited for.
     /// Writes down what it waited for.
     // Always: beside `acquire`, for the same reason.
     #[inline(always)]
@@ -60,13 +62,12 @@ impl Heap {
         &mut self,
         at: At,
         need: Need,
-        may_wait: bool,
         frontier: FrontierRef<'_>,
         progress: &dyn Progress,
         requested: u64,
         death: &mut BlockDeath,
     ) -> Option<Taken> {
-        let At { region, start, near } = at;
+        let At { region, start, near, may_wait } = at;
         if start & (need.align() - 1) != 0 {
             return None;
         }
@@ -84,7 +85,7 @@ impl Heap {
                 return self.take(place, requested, death);
             }
         }
-        self.acquire_across(first, at, need, may_wait, frontier, progress, requested, death)
+        self.acquire_across(first, at, need, frontier, progress, requested, death)
     }
 
     /// Takes a place of a clean block. What remains of it is clean.
@@ -103,9 +104,8 @@ impl Heap {
     fn acquire_across(
         &mut self,
         first: BlockId,
-        At { start, .. }: At,
+        At { start, may_wait, .. }: At,
         need: Need,
-        may_wait: bool,
         frontier: FrontierRef<'_>,
         progress: &dyn Progress,
         requested: u64,
