@@ -23,7 +23,7 @@
 //!     │
 //!   pool_set      routes by memory type, usage, size, priority
 //!     │
-//!   pool          tlsf · fixed_block · arena · passthrough: acquire and release
+//!   pool          tlsf · planned · fixed_block · arena · passthrough: acquire and release
 //!     ├── offset  arithmetic on ranges; knows no frontier and no slab
 //!     ├── slab    providers, caches, generational ids
 //!     └── death ─ frontier ─ axis

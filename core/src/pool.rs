@@ -349,7 +349,7 @@ impl core::error::Error for ReleaseError {}
 /// What a pool is and serves. Constant over its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolProperties {
-    /// `"tlsf"`, `"fixed-block"`, `"arena"`, `"passthrough"`, or another implementation's name.
+    /// `"tlsf"`, `"planned"`, `"fixed-block"`, `"arena"`, `"passthrough"`, or another implementation's name.
     pub kind: &'static str,
     /// How its memory can be reached.
     pub memory_type: MemoryType,

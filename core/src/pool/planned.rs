@@ -14,7 +14,7 @@
 //!
 //! # Cost
 //! A planned request costs about as much as one of a TLSF pool; a stray in addition a look at some blocks of the plan. A plan takes
-//! at most 24 bytes a block, and two bits; see [`PlannedPool::plan_footprint`].
+//! 17 bytes a block and 8 for each different offset, and a bit each; see [`PlannedPool::plan_footprint`].
 
 use super::tlsf::{TlsfPool, TlsfPoolConfig};
 use super::{

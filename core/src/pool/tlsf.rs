@@ -431,7 +431,8 @@ impl TlsfPool {
         }
     }
 
-    /// Every way to an answer but growth. `searched`: the first was tried already.
+    /// Every way to an answer but growth. `searched`: the first was tried already; `key`: what a plan is asked for.
+    #[expect(clippy::too_many_arguments, reason = "what is known of the request on its way")]
     fn look(
         &self,
         state: &mut State,

@@ -229,11 +229,11 @@ fn a_plan_takes_few_bytes_a_block() {
             PlanBlock { offset, size, alignment: 64, stream: number, until }
         })
         .collect();
-    // The worst case: no two blocks begin at one offset.
+    // The worst case: no two blocks begin at one offset. Others take 17 bytes a block, and 8 an offset.
     let plan = Plan::new(100_000 * 128, blocks).unwrap();
     let bytes = world(&plan).pool.plan_footprint() as f64 / 100_000.0;
     println!("{bytes:.2} bytes a block");
-    assert!(bytes < 24.3, "{bytes}");
+    assert!(bytes < 25.3, "{bytes}");
 }
 
 #[test]

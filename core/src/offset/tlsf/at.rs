@@ -1,7 +1,6 @@
 //! Blocks by address: which one holds a granule, found by walking from one that is near.
 
-use super::{BlockId, EDGE, Place, RegionId, Tlsf, VACANT};
-use super::{LOOSE, Label};
+use super::{BlockId, EDGE, Label, RegionId, Tlsf, VACANT};
 
 impl<L: Label> Tlsf<L> {
     /// The block begins at this granule of the region. Any id may be asked for, also one of a block that is gone.
@@ -42,16 +41,5 @@ impl<L: Label> Tlsf<L> {
             at = node.right.id();
         }
         None
-    }
-
-    /// Some granules of a free block, if it has them, to be [`take`](Self::take)n.
-    #[inline(always)]
-    pub(crate) fn part_of(&self, block: BlockId, start: u32, units: u32) -> Option<Place> {
-        let node = self.nodes.at(block.0);
-        let before = start.checked_sub(node.offset)?;
-        let fits = node.units.checked_sub(before).is_some_and(|left| left >= units);
-        // Nobody compares it with other places.
-        let place = Place { block, start, units, tightness: 0 };
-        (fits && node.shelf < LOOSE).then_some(place)
     }
 }

@@ -11,11 +11,11 @@ use alloc::vec::Vec;
 
 /// What a planned request earns for strays: so many blocks of the plan may be looked at to find one a gap. A plan that is wrong earns
 /// nothing, and costs nothing.
-const EARNED: u32 = 64;
+const EARNED: u32 = 32;
 /// The most that is saved up.
 const SAVED: u32 = 1 << 17;
 /// Blocks of the plan that are looked at for a stray at most.
-const LOOKS: u32 = 1 << 15;
+const LOOKS: u32 = 1 << 13;
 /// How long a request that the plan does not have is taken to live, in requests.
 const STRAY_LIFE: u32 = 128;
 
@@ -26,8 +26,8 @@ pub(crate) struct Follower {
     places: Places,
     /// The place of each block of the plan.
     place_of: Vec<u32>,
-    /// By which request each block of the plan is over.
-    until: Vec<u32>,
+    /// How long each block of the plan lives, in requests, as [`in_class`] writes it.
+    lives: Vec<u8>,
     /// Bytes of a slab that holds the plan.
     bytes: u64,
     home: Option<(RegionId, SlabId)>,
@@ -40,6 +40,31 @@ pub(crate) struct Follower {
     free: Vec<Range>,
     free_blocks: Vec<BlockId>,
     obstacles: Vec<Range>,
+}
+
+/// A number of requests in a byte, rounded up: a power of two and an eighth of it.
+const fn in_class(requests: u32) -> u8 {
+    if requests < 8 {
+        return requests as u8;
+    }
+    let log = requests.ilog2();
+    let eighths = requests.div_ceil(1 << (log - 3));
+    // 16 eighths are the next power.
+    (((log - 2) << 3) + (eighths - 8)) as u8
+}
+
+/// The largest number of such a class.
+const fn of_class(class: u8) -> u32 {
+    if class < 8 {
+        return class as u32;
+    }
+    let (log, eighths) = ((class as u32 >> 3) + 2, (class as u32 & 7) + 8);
+    let requests = (eighths as u64) << (log - 3);
+    if requests > u32::MAX as u64 { u32::MAX } else { requests as u32 }
+}
+
+fn lives(plan: &Plan) -> Vec<u8> {
+    (0..).zip(plan.blocks()).map(|(number, block)| in_class(block.until - number)).collect()
 }
 
 impl Follower {
@@ -67,7 +92,7 @@ impl Follower {
             matcher: Matcher::new(keys),
             places,
             place_of,
-            until: plan.blocks().iter().map(|block| block.until).collect(),
+            lives: lives(plan),
             bytes: plan.bytes().next_multiple_of(granule),
             home: None,
             planned: 0,
@@ -96,7 +121,10 @@ impl Follower {
 
     /// Bytes of memory for the plan itself.
     pub(super) fn footprint(&self) -> usize {
-        self.matcher.footprint() + self.places.footprint() + (self.place_of.capacity() + self.until.capacity()) * 4
+        self.matcher.footprint()
+            + self.places.footprint()
+            + self.place_of.capacity() * 4
+            + self.lives.capacity()
     }
 
     /// Requests that were placed where the plan has them.
@@ -154,14 +182,14 @@ impl Follower {
     ) -> Option<(RegionId, u32, Option<BlockId>)> {
         let (home, _) = self.home?;
         let cursor = self.matcher.cursor();
-        let len = self.until.len() as u32;
+        let len = self.lives.len() as u32;
         // What comes instead of a block of about its size is likely to be that one, resized.
         let is_alike = |size: u32| size / 2 <= units && units / 2 <= size;
         let resized = (guess.is_none() && cursor < len)
             .then_some(cursor)
             .filter(|&block| is_alike(self.matcher.units(block)));
         let until = match guess.map(Guess::block).or(resized) {
-            Some(block) => self.until[block as usize],
+            Some(block) => block.saturating_add(of_class(self.lives[block as usize])),
             None => cursor.saturating_add(STRAY_LIFE),
         };
         let end = until.min(len).min(cursor + LOOKS.min(self.earned));
@@ -232,6 +260,21 @@ impl Follower {
     pub(in crate::pool) fn lose(&mut self, slab: SlabId) {
         if self.home.is_some_and(|(_, home)| home == slab) {
             self.home = None;
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_is_rounded_up_by_at_most_an_eighth() {
+        let edges = (0..32).flat_map(|log| (0..40).map(move |i| (1_u64 << log) + i * i));
+        for requests in edges.chain([u64::from(u32::MAX)]) {
+            let Ok(requests) = u32::try_from(requests) else { continue };
+            let back = of_class(in_class(requests));
+            assert!(back >= requests && back - requests <= requests / 8, "{requests}: {back}");
         }
     }
 }

@@ -14,12 +14,7 @@ pub(super) type Range = (u32, u32);
 
 /// The start of the tightest gap of so many granules at multiples of `align`, a power of two. `obstacles` ascend by their starts;
 /// they may overlap.
-pub(super) fn tightest(
-    free: &[Range],
-    obstacles: &[Range],
-    units: u32,
-    align: u32,
-) -> Option<u32> {
+pub(super) fn tightest(free: &[Range], obstacles: &[Range], units: u32, align: u32) -> Option<u32> {
     let mut best: Option<Range> = None;
     let mut offer = |from: u32, to: u32| {
         let Some(start) = from.checked_add(align - 1).map(|end| end & !(align - 1)) else { return };

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! 1. *In step*: the request is what the cursor expects. One comparison.
-//! 2. *Near*: it is an unmatched block at most [`WINDOW`] places away, ahead or behind. Two in a row ahead move the cursor.
+//! 2. *Near*: it is an unmatched block at most [`WINDOW`] places away, ahead or behind. Two in a row ahead move the cursor, and so does
+//!    one behind what the last two requests were.
 //! 3. *Jump*: the last [`GRAM`] requests, none in step, are [`GRAM`] neighbours somewhere in the plan: of several such places the
 //!    nearest. The cursor moves behind them.
 //! 4. None of these: the request strays.
@@ -22,6 +23,8 @@ use alloc::vec::Vec;
 
 /// How far from the cursor a request is looked for, on each side.
 const WINDOW: u32 = 16;
+/// So far ahead of the cursor two requests before are enough to tell that what lies between was passed by.
+const STEP: u32 = 3;
 /// So many requests in a row tell where in the plan one is.
 pub(super) const GRAM: usize = 4;
 /// From so many requests out of step on, only every [`GRAM`]th tries to jump.
@@ -261,7 +264,9 @@ impl Matcher {
         self.out_of_step = self.out_of_step.saturating_add(1);
         let before = self.ahead.take();
         let Some(Guess { block, how }) = guess else { return };
-        let confirmed = how == How::Jump || before.is_some_and(|before| before + 1 == block);
+        let confirmed = how == How::Jump
+            || before.is_some_and(|before| before + 1 == block)
+            || block.wrapping_sub(self.cursor) <= STEP && self.follows_what_was_requested(block);
         if confirmed && block >= self.cursor {
             self.mark(block);
             self.resynchronised += 1;
@@ -284,6 +289,13 @@ impl Matcher {
             let is_ahead = block >= self.cursor || self.cursor - block > WINDOW;
             self.ahead = is_ahead.then_some(block);
         }
+    }
+
+    /// The two requests before the last are those that the plan has before this block: what the cursor expects was passed by. Among
+    /// blocks that are alike a missing one would else be taken for each that follows.
+    fn follows_what_was_requested(&self, block: u32) -> bool {
+        let before = self.keys.get((block as usize).wrapping_sub(2)..block as usize);
+        before.is_some_and(|keys| keys.iter().zip(self.last).all(|(&key, last)| key as u32 == last))
     }
 
     /// The cursor goes on from a block to the first that is not matched; at the end a step begins, unless the host says where.

@@ -133,11 +133,12 @@ impl State {
         };
         let follower = self.follower.as_deref_mut()?;
         let (region, start, near) = follower.gap(guess, need.units(), need.align(), free)?;
-        let at = At { region, start, near };
-        let (taken, ticket) = self.take(Seek::Ready, need, request, host, |engine, ask, death| {
-            let heap = engine.heap_mut()?;
-            heap.acquire_at(at, need, false, ask.frontier, ask.progress, ask.requested, death)
-        })?;
+        let at = At { region, start, near, may_wait: false };
+        let (taken, ticket) =
+            self.take(Seek::Ready, need, request, host, |engine, ask, death| {
+                let heap = engine.heap_mut()?;
+                heap.acquire_at(at, need, ask.frontier, ask.progress, ask.requested, death)
+            })?;
         let origin = self.origin(taken, &ticket, host);
         self.found(taken, request, ticket, Some(origin))
     }
@@ -175,19 +176,11 @@ impl State {
             heap.offsets().begins_at(BlockId::from_index(block), region, start)
         };
         let (region, start, near) = self.follower.as_deref_mut()?.place(guess, begins)?;
-        let at = At { region, start, near: near.map(BlockId::from_index) };
+        let at = At { region, start, near: near.map(BlockId::from_index), may_wait };
         let (taken, ticket) =
             self.take(Seek::Ready, need, request, host, |engine, ask, death| {
                 let heap = engine.heap_mut()?;
-                heap.acquire_at(
-                    at,
-                    need,
-                    may_wait,
-                    ask.frontier,
-                    ask.progress,
-                    ask.requested,
-                    death,
-                )
+                heap.acquire_at(at, need, ask.frontier, ask.progress, ask.requested, death)
             })?;
         let found = if may_wait {
             self.found_after_wait(taken, ticket, request, host, wait)

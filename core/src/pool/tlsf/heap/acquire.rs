@@ -187,7 +187,7 @@ impl Heap {
     }
 
     #[inline(always)]
-    fn took(
+    pub(super) fn took(
         &mut self,
         block: BlockId,
         offset: u64,

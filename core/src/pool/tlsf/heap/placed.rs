@@ -8,9 +8,9 @@
 //! # Cost
 //! O(blocks between where the search begins and the end of the place), at most [`STEPS`] before it.
 
-use super::{BlockDeath, CLEAN, Heap, TAINTED, Taken};
+use super::{BlockDeath, CLEAN, Heap, Slip, TAINTED, Taken};
 use crate::frontier::FrontierRef;
-use crate::offset::tlsf::{BlockId, Need, RegionId, Side};
+use crate::offset::tlsf::{BlockId, Need, Place, RegionId, Side};
 use crate::progress::Progress;
 
 /// Blocks that a search for a place goes past.
@@ -27,6 +27,8 @@ pub(in crate::pool) struct At {
     pub(in crate::pool) start: u32,
     /// A block of the region that begins there or before.
     pub(in crate::pool) near: Option<BlockId>,
+    /// The requester may wait for what is free.
+    pub(in crate::pool) may_wait: bool,
 }
 
 impl Heap {
@@ -52,7 +54,7 @@ impl Heap {
         }
     }
 
-    /// Takes the need at this place if all of it is free, and is ready for the requester or `may_wait` and its death is known.
+    /// Takes the need at this place if all of it is free, and is ready for the requester, or may be waited for.
     /// Writes down what it waited for.
     // Always: beside `acquire`, for the same reason.
     #[inline(always)]
@@ -60,24 +62,40 @@ impl Heap {
         &mut self,
         at: At,
         need: Need,
-        may_wait: bool,
         frontier: FrontierRef<'_>,
         progress: &dyn Progress,
         requested: u64,
         death: &mut BlockDeath,
     ) -> Option<Taken> {
-        let At { region, start, near } = at;
+        let At { region, start, near, may_wait } = at;
         if start & (need.align() - 1) != 0 {
             return None;
         }
         self.poll_next(progress);
         let first = self.tlsf.block_at(region, near, start, STEPS)?;
-        if let Some(place) = self.tlsf.part_of(first, start, need.units())
-            && self.is_free_for(first, may_wait, frontier, progress)
-        {
-            return self.take(place, requested, death);
+        if let Some(place) = self.tlsf.place_at(first, start, need.units()) {
+            // The usual case: nothing to be written down.
+            if self.tlsf.shelf_of(first) == Some(CLEAN) {
+                death.clear();
+                let block = self.take_clean(place, requested)?;
+                let size = self.tlsf.bytes(need);
+                return Some(self.took(block, self.tlsf.bytes_of(start), size, region, false));
+            }
+            if self.is_free_for(first, may_wait, frontier, progress) {
+                return self.take(place, requested, death);
+            }
         }
-        self.acquire_across(first, at, need, may_wait, frontier, progress, requested, death)
+        self.acquire_across(first, at, need, frontier, progress, requested, death)
+    }
+
+    /// Takes a place of a clean block. What remains of it is clean.
+    #[inline(always)]
+    fn take_clean(&mut self, place: Place, requested: u64) -> Option<BlockId> {
+        let taken = self.tlsf.take(place, Slip::live(requested))?;
+        if let Some(loose) = taken.loose {
+            self.tlsf.insert(loose, CLEAN, Slip::CLEAN);
+        }
+        Some(taken.block)
     }
 
     /// The same, of several blocks, or of pieces of one.
@@ -86,9 +104,8 @@ impl Heap {
     fn acquire_across(
         &mut self,
         first: BlockId,
-        At { start, .. }: At,
+        At { start, may_wait, .. }: At,
         need: Need,
-        may_wait: bool,
         frontier: FrontierRef<'_>,
         progress: &dyn Progress,
         requested: u64,
@@ -117,7 +134,7 @@ impl Heap {
             }
             (at, _) = self.tlsf.neighbour(at, Side::Right)?;
         }
-        match self.tlsf.part_of(first, start, need.units()) {
+        match self.tlsf.place_at(first, start, need.units()) {
             Some(place) => self.take(place, requested, death),
             None => self.take_range(first, at, start, need.units(), requested, death),
         }

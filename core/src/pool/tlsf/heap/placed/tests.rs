@@ -64,9 +64,8 @@ impl World {
         let near = begins.next().filter(|_| near).map(|(taken, ..)| taken.block);
         let mut death = BlockDeath::new();
         let taken = self.heap.acquire_at(
-            At { region: self.region, start, near },
+            At { region: self.region, start, near, may_wait: waits },
             need,
-            waits,
             frontier.as_ref(),
             &self.reached,
             7,
