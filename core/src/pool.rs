@@ -31,7 +31,11 @@ pub mod growth;
 #[allow(unsafe_code, reason = "tickets pass through a raw pointer; argued in the file")]
 pub(crate) mod inbox;
 pub mod passthrough;
+#[cfg(feature = "planned")]
 pub mod planned;
+#[cfg(not(feature = "planned"))]
+#[path = "pool/planned/absent.rs"]
+mod planned;
 pub(crate) mod side;
 pub mod stats;
 pub mod tlsf;

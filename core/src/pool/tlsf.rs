@@ -48,6 +48,8 @@ mod eager;
 mod elastic;
 mod engine;
 mod exchange;
+#[cfg(feature = "planned")]
+mod following;
 mod guided;
 pub mod heap;
 mod newcomers;

@@ -1,0 +1,55 @@
+//! What stands in the place of [`planned`](super) in a build without the feature of that name: no plan can be made, so no pool follows one, and the
+//! compiler removes what a TLSF pool would do about it. The component is such a build: every kilobyte of it is loaded by every guest.
+
+use crate::offset::tlsf::RegionId;
+use crate::slab::{Slab, SlabId};
+
+/// A plan that is followed: there is none.
+#[derive(Debug)]
+pub(in crate::pool) enum Follower {}
+
+/// A block of the plan: there is none.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::pool) enum Guess {}
+
+/// What a request is matched by: nothing asks.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::pool) enum Key {}
+
+impl Follower {
+    pub(in crate::pool) const fn planned(&self) -> u64 {
+        match *self {}
+    }
+
+    pub(in crate::pool) const fn propose(&self, _: Key) -> Option<Guess> {
+        match *self {}
+    }
+
+    pub(in crate::pool) fn place(
+        &mut self,
+        _: Guess,
+        _: impl Fn(u32, RegionId, u32) -> bool,
+    ) -> Option<(RegionId, u32, Option<u32>)> {
+        match *self {}
+    }
+
+    pub(in crate::pool) const fn place_taken(&mut self, _: Key, _: Guess, _: u32) {
+        match *self {}
+    }
+
+    pub(in crate::pool) const fn stray(&mut self, _: Key, _: Option<Guess>) {
+        match *self {}
+    }
+
+    pub(in crate::pool) const fn wants(&self) -> Option<u64> {
+        match *self {}
+    }
+
+    pub(in crate::pool) const fn offer(&mut self, _: RegionId, _: Slab) {
+        match *self {}
+    }
+
+    pub(in crate::pool) const fn lose(&mut self, _: SlabId) {
+        match *self {}
+    }
+}
