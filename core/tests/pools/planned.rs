@@ -74,7 +74,7 @@ fn play(pool: &PlannedPool, blocks: &[PlanBlock]) -> Vec<u64> {
 
 #[test]
 fn the_very_sequence_stands_where_the_plan_has_it() {
-    for seed in 1..u64::from(scaled(30)) {
+    for seed in 1..=u64::from(scaled(30)) {
         for marked in [true, false] {
             let plan = generated(seed);
             let World { provider, pool } = world(&plan);
@@ -102,7 +102,7 @@ fn the_very_sequence_stands_where_the_plan_has_it() {
 #[test]
 fn another_sequence_is_followed_as_far_as_it_goes() {
     let (mut planned, mut all) = (0, 0);
-    for seed in 1..u64::from(scaled(30)) {
+    for seed in 1..=u64::from(scaled(30)) {
         let plan = generated(seed);
         let World { pool, .. } = world(&plan);
         let mut dice = Dice::new(seed);

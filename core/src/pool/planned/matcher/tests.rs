@@ -143,11 +143,14 @@ fn a_step_that_begins_anywhere_is_found() {
         let mut matcher = Matcher::new(keys(&plan));
         let strays = (0..50).map(|i| 1_000_000 + i * 7);
         let requests = strays.chain(plan[from..].iter().copied()).enumerate();
-        let mut wrong = 0;
+        let (mut wrong, mut in_step) = (0, 0);
         for (at, size) in requests.take(120) {
             let key = Key::new(size, 1, None);
             let guess = matcher.propose(key);
             matcher.accept(key, guess, guess.is_some());
+            if at >= 62 {
+                in_step += usize::from(guess.is_some_and(|guess| guess.how == How::InStep));
+            }
             if at >= 50 {
                 // Alike layers cannot be told apart by what was requested.
                 wrong +=
@@ -156,6 +159,8 @@ fn a_step_that_begins_anywhere_is_found() {
                 assert_eq!(guess, None);
             }
         }
+        // Of 58: the cursor has moved to where the requests are.
+        assert!(in_step >= 45, "from {from}: {in_step} in step");
         assert!(wrong <= 2 * GRAM, "from {from}: {wrong} were not matched");
     }
 }
