@@ -41,7 +41,7 @@ const SANITIZED: [&str; 4] = ["-p", "strandline-core", "-p", "strandline-host-na
 const UNIT: [&str; 3] = ["--workspace", "--exclude", "strandline-host-wgpu"];
 
 /// What features bring in, all at once: wasmtime and wgpu are looked at one time.
-const FEATURES: &str = "strandline/component,strandline/wgpu,strandline-bench/component,strandline-bench/wgpu,\
+const FEATURES: &str = "strandline/component,strandline/cubecl,strandline/wgpu,strandline-bench/component,strandline-bench/wgpu,\
                         strandline-guest-tests/guest-c,strandline-guest-tests/wgpu,strandline-host-native/tracy";
 
 /// A target without `std`, 32 bits wide: the one that the component is built for.
@@ -58,7 +58,7 @@ const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 pub(crate) enum Step {
     /// Unit, integration and documentation tests of every crate.
     Unit,
-    /// The core without std, for this machine and for a bare 32-bit target.
+    /// The core, twins and planner without std, for a bare 32-bit target.
     NoStd,
     /// The core as a component, guests, and every conformance case over every boundary.
     Sandbox,
@@ -263,14 +263,18 @@ fn no_std() -> Outcome {
     let build = || Cmd::cargo().args(["build", "-p", "strandline-core", "--no-default-features"]);
     // This alone would also pass if a dependency pulled std in: the machine's own target has one.
     build().flavour("no-std", "").run()?;
+    build().args(["--features", "planned"]).flavour("no-std", "").run()?;
+    let bare = || {
+        build()
+            .args(["-p", "strandline-twins", "-p", "strandline-planner"])
+            .args(["--target", BARE_TARGET])
+    };
     if provision::has_target(BARE_TARGET) {
-        build().args(["--target", BARE_TARGET]).flavour("no-std", "").run()?;
+        bare().flavour("no-std", "").run()?;
     } else {
         provision::debian_packages(&DEBIAN_RUST)?;
         // Only core and alloc are built, so any use of std is an unknown crate.
-        debian_rust(build(), "no-std", "")
-            .args(["-Zbuild-std=core,alloc", "--target", BARE_TARGET])
-            .run()?;
+        debian_rust(bare(), "no-std", "").arg("-Zbuild-std=core,alloc").run()?;
     }
     Ok(None)
 }

@@ -20,7 +20,7 @@ const PACKAGES: [&str; 10] = [
     "-p",
     "strandline-guest-tests",
 ];
-const GPU: &str = "strandline/wgpu,strandline-guest-tests/wgpu";
+const GPU: &str = "strandline/cubecl,strandline/wgpu,strandline-guest-tests/wgpu";
 const COMPONENTS: &str =
     "strandline-host-native/component,strandline/component,strandline-guest-tests/guests";
 

@@ -38,7 +38,7 @@ pub(super) fn wgpu() -> Outcome {
         &[
             (("host-wgpu", "lib"), &[]),
             (("host-wgpu", "gpu"), &[]),
-            (("replay", "lib"), &["gpu::"]),
+            (("replay", "lib"), &["gpu::", "cubecl"]),
             (("guest-tests", "suite"), &["::gpu"]),
             (("cli", "gpu"), &[]),
         ],
