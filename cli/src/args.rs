@@ -460,7 +460,8 @@ fn named_number(text: &str) -> Result<(String, u64), String> {
 
 /// A time that is not negative and that a clock can hold.
 fn seconds(text: &str) -> Result<f64, String> {
-    let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds, such as 60".to_owned())?;
+    let seconds: f64 =
+        text.parse().map_err(|_| "expected a number of seconds, such as 60".to_owned())?;
     match Duration::try_from_secs_f64(seconds) {
         Ok(_) => Ok(seconds),
         Err(error) => Err(error.to_string()),

@@ -17,8 +17,6 @@ pub(crate) fn backing(args: &MemoryArgs, capacity: Option<u64>) -> Result<Backin
     match (args.provider, &args.adapter) {
         (ProviderKind::Wgpu, adapter) => gpu::backing(adapter.as_deref(), capacity),
         (ProviderKind::Mmap, None) => Ok(Backing::mmap(capacity)?),
-        (ProviderKind::Mmap, Some(_)) => {
-            Err("--adapter needs --provider wgpu".into())
-        }
+        (ProviderKind::Mmap, Some(_)) => Err("--adapter needs --provider wgpu".into()),
     }
 }

@@ -136,7 +136,9 @@ fn print(said: &str, most: u64, time: Duration) -> Result<Ending, Error> {
             Ok(Ending::Satisfied)
         }
         None => {
-            let why = format!("could not write the guest's output within {time:?}: its reader does not read");
+            let why = format!(
+                "could not write the guest's output within {time:?}: its reader does not read"
+            );
             output::complain(&why.into());
             Ok(Ending::Unsatisfied)
         }

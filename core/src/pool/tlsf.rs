@@ -24,7 +24,7 @@
 //! [`release_each`](TlsfPool::release_each) save what each would repeat.
 
 use super::inbox::{Drained, Inbox, StoredDeath, Ticket};
-use super::planned::{Follower, Key};
+use super::planned::{Followed, Key};
 use super::{
     Acquire, Origin, Pool, PoolError, PoolHost, PoolId, PoolProperties, PoolStats, ReleaseError,
     Request, Reservation, ReuseProof, Token, budget::Budget, growth::Growth,
@@ -54,6 +54,7 @@ mod guided;
 pub mod heap;
 mod newcomers;
 mod pending;
+mod present;
 mod spare;
 mod virgin;
 
@@ -62,6 +63,7 @@ pub use batch::{Answers, Held};
 use elastic::Holes;
 use engine::{Ask, Engine, Seek};
 use heap::{BlockDeath, Taken};
+use present::Present;
 
 /// What may merge with what when a block is freed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -131,8 +133,8 @@ pub struct TlsfPool {
     host: PoolHost,
     config: TlsfPoolConfig,
     provider: SlabProperties,
-    /// Granules from which on a block may be too large to [break up](spare) an empty slab.
-    large: u32,
+    /// Granules from which on a block may be too large to [break up](spare) an empty slab; none where the provider does not tell its room.
+    large: Option<(u32, Present)>,
     notification: Arc<Notification>,
     inbox: Inbox,
     /// Deaths of more axes than a block can hold, counted by releases.
@@ -150,7 +152,7 @@ struct State {
     /// Where slabs can be elastic.
     holes: Option<Holes>,
     /// The plan that is followed, if one is.
-    follower: Option<Box<Follower>>,
+    follower: Option<Followed>,
     /// The engine's moves that those who wait were told of.
     told: u64,
     /// They are to be told of something else.
@@ -175,7 +177,8 @@ impl TlsfPool {
         let holes = Holes::new(elastic, granule, provider.max_slab_size);
         let half = config.growth.slab_size / 2 / granule.max(1);
         let spares = holes.is_none() && host.provider.room().is_some();
-        let large = if spares { u32::try_from(half).unwrap_or(u32::MAX) } else { u32::MAX };
+        let half = u32::try_from(half).ok().filter(|_| spares);
+        let large = half.and_then(|half| Some((half, present::present()?)));
         Ok(Self {
             id: PoolId::next(),
             notification: Arc::new(Notification::new(host.wake.clone())),
@@ -321,6 +324,11 @@ impl TlsfPool {
         need.ok_or_else(|| self.too_large(request))
     }
 
+    /// Whether a block may be too large to break up an empty slab for it.
+    fn is_large(&self, need: Need) -> bool {
+        self.large.is_some_and(|(units, _)| need.units() > units)
+    }
+
     #[inline]
     const fn too_large(&self, request: &Request<'_>) -> PoolError {
         PoolError::TooLarge { size: request.size, max: self.provider.max_slab_size }
@@ -337,7 +345,7 @@ impl TlsfPool {
         need: Need,
         request: &Request<'_>,
     ) -> Result<Found, bool> {
-        if self.packs(request) || need.units() > self.large || !self.allows(state, need) {
+        if self.packs(request) || self.is_large(need) || !self.allows(state, need) {
             return Err(false);
         }
         state.find_ready(need, request, &self.host).ok_or(true)
@@ -370,7 +378,7 @@ impl TlsfPool {
         let mut missed = false;
         let mut may_grow = request.may_grow;
         let mut growths = 0;
-        if may_grow && need.units() > self.large && self.allows(&state, need) {
+        if may_grow && self.is_large(need) && self.allows(&state, need) {
             state = self.spare_empty(state, need)?;
         }
         loop {
@@ -612,7 +620,7 @@ impl State {
         }
         self.slabs[index] = Some(slab);
         self.largest_slab = self.largest_slab.max(slab.size);
-        if let Some(follower) = self.follower.as_deref_mut() {
+        if let Some(follower) = self.follower.as_mut() {
             follower.offer(region, slab);
         }
         self.stats.slabs += 1;
@@ -884,7 +892,7 @@ impl Pool for TlsfPool {
                 let untouched = engine.untouched(region);
                 if engine.remove_region(region, &*self.host.progress).is_some() {
                     *slot = None;
-                    if let Some(follower) = follower.as_deref_mut() {
+                    if let Some(follower) = follower.as_mut() {
                         follower.lose(slab.id);
                     }
                     stats.slabs -= 1;

@@ -181,32 +181,33 @@ impl Past {
 
     /// A batch is over: each of its parts, in order of their starts, leaves its death on its bytes.
     pub(super) fn succeed(&mut self, parts: impl Iterator<Item = (u64, u64, Fate)>) {
-        let mut parts = parts.peekable();
-        let Some(&(mut at, ..)) = parts.peek() else { return };
         let mut runs = core::mem::take(&mut self.spare);
-        let touched = self.runs.partition_point(|run| run.end < at);
-        // The run before the first part ends there, and may be one with it.
-        if let Some(before) = self.runs.get(touched).filter(|_| at > 0) {
-            push(&mut runs, at, before.fate.clone());
-        }
+        let (mut touched, mut last) = (0, None);
         for (start, end, fate) in parts {
-            self.copy(at, start, &mut runs);
+            if let Some(at) = last {
+                self.copy(at, start, &mut runs);
+            } else {
+                touched = self.runs.partition_point(|run| run.end < start);
+                // The run before the first part ends there, and may be one with it.
+                if let Some(before) = self.runs.get(touched).filter(|_| start > 0) {
+                    push(&mut runs, start, before.fate.clone());
+                }
+            }
             push(&mut runs, end, fate);
-            at = end;
+            last = Some(end);
         }
+        let Some(at) = last else {
+            self.spare = runs;
+            return;
+        };
         // What is left of the run at the end begins where the last part ends, or is one with it.
         let behind = self.runs.partition_point(|run| run.end <= at);
         if self.runs.get(behind).is_some_and(|next| is_of(&runs, &next.fate)) {
             runs.pop();
         }
-        if touched == 0 && self.runs.len() - behind <= runs.len() {
-            // What is behind is the lesser part to move.
-            runs.extend(self.runs.drain(behind..));
-            core::mem::swap(&mut self.runs, &mut runs);
-            runs.clear();
-        } else {
-            self.runs.splice(touched..behind, runs.drain(..));
-        }
+        runs.extend(self.runs.drain(behind..));
+        self.runs.truncate(touched);
+        self.runs.append(&mut runs);
         self.spare = runs;
     }
 

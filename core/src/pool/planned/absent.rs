@@ -8,6 +8,9 @@ use crate::slab::{Slab, SlabId};
 #[derive(Debug)]
 pub(in crate::pool) enum Follower {}
 
+/// How a TLSF pool holds it.
+pub(in crate::pool) type Followed = Follower;
+
 /// A block of the plan: there is none.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::pool) enum Guess {}

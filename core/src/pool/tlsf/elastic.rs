@@ -21,6 +21,7 @@
 //! comes nowhere near here.
 
 use super::heap::{CLEAN, Heap};
+use super::present::{Present, present};
 use super::virgin::Virgin;
 use super::{Found, MAX_GROWTHS, Slab, State, TlsfPool};
 use crate::inspect::Event;
@@ -58,6 +59,7 @@ pub(super) struct Holes {
     regions: Vec<(RegionId, u32)>,
     /// By region and start.
     list: Vec<Hole>,
+    _present: Present,
 }
 
 /// Where a request will lie, and what it lacks.
@@ -125,6 +127,7 @@ impl Holes {
             reserve: reserve.min(most),
             regions: Vec::new(),
             list: Vec::new(),
+            _present: present()?,
         })
     }
 
@@ -316,7 +319,7 @@ impl State {
     /// A region is gone from the heap: so is its slab.
     pub(super) fn removed(&mut self, index: usize) -> Option<Slab> {
         let slab = self.slabs[index].take();
-        if let (Some(slab), Some(follower)) = (slab, self.follower.as_deref_mut()) {
+        if let (Some(slab), Some(follower)) = (slab, self.follower.as_mut()) {
             follower.lose(slab.id);
         }
         self.stats.slabs -= 1;

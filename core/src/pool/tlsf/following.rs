@@ -89,7 +89,7 @@ impl State {
         let free = |visit: &mut dyn FnMut(BlockId, RegionId, u32, u32)| {
             heap.free_for(need, request.frontier, visit);
         };
-        let follower = self.follower.as_deref_mut()?;
+        let follower = self.follower.as_mut()?;
         let (region, start, near) = follower.gap(guess, need.units(), need.align(), free)?;
         let at = At { region, start, near, may_wait: false };
         let (taken, ticket) =

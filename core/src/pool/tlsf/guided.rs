@@ -12,31 +12,31 @@ use super::heap::placed::At;
 use super::{Found, Seek, State};
 use crate::Frontier;
 use crate::offset::tlsf::{BlockId, Need};
-use crate::pool::planned::{Follower, Guess, Key};
+use crate::pool::planned::{Guess, Key};
 use crate::pool::{PoolHost, Request};
 
 impl State {
     #[inline(always)]
     pub(super) fn propose(&self, key: Key) -> Option<Guess> {
-        self.follower.as_deref().and_then(|follower| follower.propose(key))
+        self.follower.as_ref().and_then(|follower| follower.propose(key))
     }
 
     /// A request was granted where the plan does not have it.
     #[inline(always)]
     pub(super) fn stray(&mut self, key: Key, guess: Option<Guess>) {
-        if let Some(follower) = self.follower.as_deref_mut() {
+        if let Some(follower) = self.follower.as_mut() {
             follower.stray(key, guess);
         }
     }
 
     /// The plan has no slab, and would have one that the request fits.
     pub(super) fn plan_wants(&self, bytes: u64) -> Option<u64> {
-        self.follower.as_deref()?.wants().filter(|&wanted| wanted >= bytes)
+        self.follower.as_ref()?.wants().filter(|&wanted| wanted >= bytes)
     }
 
     /// Requests that were placed where the plan has them.
     pub(super) fn planned(&self) -> u64 {
-        self.follower.as_deref().map_or(0, Follower::planned)
+        self.follower.as_ref().map_or(0, |follower| follower.planned())
     }
 
     /// A request that was found on one of the ways of every pool, unless the plan's was one of them.
@@ -81,7 +81,7 @@ impl State {
         let begins = |block, region, start| {
             heap.offsets().begins_at(BlockId::from_index(block), region, start)
         };
-        let (region, start, near) = self.follower.as_deref_mut()?.place(guess, begins)?;
+        let (region, start, near) = self.follower.as_mut()?.place(guess, begins)?;
         let at = At { region, start, near: near.map(BlockId::from_index), may_wait };
         let (taken, ticket) =
             self.take(Seek::Ready, need, request, host, |engine, ask, death| {
@@ -95,7 +95,7 @@ impl State {
             self.found(taken, request, ticket, Some(origin))
         };
         if found.is_some()
-            && let Some(follower) = self.follower.as_deref_mut()
+            && let Some(follower) = self.follower.as_mut()
         {
             follower.place_taken(key, guess, taken.block.index());
         }

@@ -32,6 +32,10 @@ mod compact;
 mod filing;
 mod holes;
 mod pieces;
+#[cfg_attr(
+    not(feature = "planned"),
+    expect(dead_code, reason = "in part: what strays from a plan")
+)]
 pub(in crate::pool) mod placed;
 mod progress;
 mod ready;
