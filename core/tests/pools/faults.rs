@@ -398,7 +398,7 @@ fn growth_beyond_the_need() {
             match &mut more.config {
                 Config::FixedBlock(config) => config.growth.slab_size *= 2,
                 Config::Arena(config) => config.generation_size *= 2,
-                Config::Tlsf(_) | Config::Passthrough(_) => {}
+                Config::Tlsf(_) | Config::Planned(..) | Config::Passthrough(_) => {}
             }
             more.make(host)
         });

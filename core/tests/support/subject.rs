@@ -230,6 +230,8 @@ impl Subject {
             Config::FixedBlock(config) => config.growth.slab_size.max(footprint),
             Config::Arena(config) => config.generation_size,
             Config::Passthrough(_) => footprint,
+            // Its first slab has the size of the plan, which the pool's maker alone knows.
+            Config::Planned(..) => u64::MAX,
         }
     }
 
