@@ -55,7 +55,7 @@ fn run(subject: &Subject) {
         bytes.iter().map(|bytes| op(&mut Bytes(bytes), largest)).collect()
     });
     let outcome = TestRunner::new(config).run(&programs, |program| {
-        program::run(subject, &program, |host| subject.make_for(host, &program))
+        program::run(subject, &program, |host| subject.make(host, &program))
             .map_err(TestCaseError::fail)
     });
     if let Err(failure) = outcome {
@@ -175,14 +175,14 @@ fn tlsf_programs_eager() {
 #[test]
 fn tlsf_shaken() {
     let subject = tlsf(Placement::FAST, Coalescing::Readiness, Waiting::LastResort);
-    shake(30 * KIB, None, |host| subject.make(host).pool);
+    shake(30 * KIB, None, |host| subject.make(host, &[]).pool);
 }
 
 #[test]
 fn tlsf_shaken_elastic() {
     let subject = tlsf(Placement::FAST, Coalescing::Readiness, Waiting::LastResort);
     for elastic in elastic(subject) {
-        shake(30 * KIB, elastic.elastic, |host| subject.make(host).pool);
+        shake(30 * KIB, elastic.elastic, |host| subject.make(host, &[]).pool);
     }
 }
 
@@ -368,7 +368,7 @@ fn creep(largest: u64, shares_fate: bool, subject: &Subject) {
     const AXES: usize = 6;
     let provider = Arc::new(MockProvider::new(4096, 8192, 512 * KIB, 2048 * KIB));
     let creep = Arc::new(Creep::new(AXES));
-    let pool = subject.make(PoolHost::new(provider.clone(), creep.clone())).pool;
+    let pool = subject.make(PoolHost::new(provider.clone(), creep.clone()), &[]).pool;
     let mut next = dice(0x5851_f42d_4c95_7f2d);
     let mut held = Vec::new();
     for round in 0..scaled(40_000).max(4000) {
@@ -444,7 +444,7 @@ fn passthrough_while_axes_move() {
 #[test]
 fn fixed_block_shaken() {
     for budget in [Budget::UNLIMITED, Budget::bytes(48 * KIB)] {
-        shake(1000, None, |host| fixed(budget).make(host).pool);
+        shake(1000, None, |host| fixed(budget).make(host, &[]).pool);
     }
 }
 
@@ -463,5 +463,5 @@ fn arena_shaken() {
 #[test]
 fn passthrough_shaken() {
     let subject = Subject::passthrough(KIB, PassthroughPoolConfig::default());
-    shake(30 * KIB, None, |host| subject.make(host).pool);
+    shake(30 * KIB, None, |host| subject.make(host, &[]).pool);
 }

@@ -18,10 +18,12 @@ use support::subject::{Kind, Subject};
 mod bytes;
 #[path = "../../core/tests/support"]
 mod support {
+    pub(crate) mod dice;
     pub(crate) mod draw;
     pub(crate) mod generate;
     pub(crate) mod laws;
     pub(crate) mod oracle;
+    pub(crate) mod planned;
     pub(crate) mod program;
     pub(crate) mod progress;
     pub(crate) mod provider;
@@ -37,6 +39,7 @@ fuzz_target!(|data: &[u8]| {
         0 => Kind::FixedBlock,
         1 => Kind::Arena,
         2 => Kind::Passthrough,
+        3 => Kind::Planned,
         // Most of the time: it has the most to it.
         _ => Kind::Tlsf,
     };
@@ -44,7 +47,7 @@ fuzz_target!(|data: &[u8]| {
     let largest = subject.largest();
     let next = || (!bytes.0.is_empty()).then(|| op(&mut bytes, largest));
     let program: Vec<Op> = std::iter::from_fn(next).take(MOST_OPS).collect();
-    if let Err(what) = run(&subject, &program, |host| subject.make(host)) {
+    if let Err(what) = run(&subject, &program, |host| subject.make(host, &program)) {
         panic!("{}: {subject:?}\n{what}", kind.name());
     }
 });

@@ -10,11 +10,13 @@
 //! replay --plot f.svg   ──▶ a picture that needs no other file
 //! ```
 
+mod checks;
 mod report;
 mod run;
 
+use checks::{Checks, traces};
 use report::{check_report, count, number};
-use run::{Checks, exit_is, replay, report_of, satisfied_or_not, strandline, traces};
+use run::{exit_is, replay, report_of, satisfied_or_not, strandline};
 use std::fs;
 use tempfile::TempDir;
 

@@ -1,8 +1,7 @@
-//! Running the command, and checks of which every failure is told, not only the first.
+//! Running the command.
 
 use crate::report::check_report;
 use serde_json::Value;
-use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -13,22 +12,6 @@ pub(crate) fn strandline(args: &[&str]) -> Vec<String> {
 
 pub(crate) fn replay(trace: &str, options: &[&str]) -> Vec<String> {
     strandline(&[&["replay", trace][..], options].concat())
-}
-
-/// The shipped traces whose name has a word in it, by name.
-pub(crate) fn traces(word: &str) -> Vec<String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../traces");
-    let names = folder
-        .read_dir()
-        .expect("the folder of traces")
-        .map(|entry| entry.expect("a file").file_name().into_string().expect("a UTF-8 name"));
-    let mut traces: Vec<String> = names
-        .filter(|name| name.ends_with(".gz") && name.contains(word))
-        .map(|name| format!("traces/{name}"))
-        .collect();
-    assert!(!traces.is_empty(), "no trace in traces/ has {word:?} in its name");
-    traces.sort();
-    traces
 }
 
 /// Runs the command and hands back standard output and standard error if it ended with this exit status.
@@ -59,24 +42,4 @@ pub(crate) fn satisfied_or_not(args: &[String], exit: i32) -> Result<Value, Stri
     let report = report_of(args, exit)?;
     check_report(&report, exit == 0)?;
     Ok(report)
-}
-
-/// What checks came to so far.
-#[derive(Default)]
-pub(crate) struct Checks {
-    failures: String,
-}
-
-impl Checks {
-    pub(crate) fn note(&mut self, args: &[String], verdict: Result<(), String>) {
-        if let Err(why) = verdict {
-            let _ = writeln!(self.failures, "strandline {}: {why}", args.join(" "));
-        }
-    }
-
-    /// # Panics
-    /// One of the checks failed.
-    pub(crate) fn end(self) {
-        assert!(self.failures.is_empty(), "\n{}", self.failures);
-    }
 }

@@ -235,7 +235,7 @@ fn plant(kind: Kind, fault: Fault, laws: Laws) -> String {
         let mut judge = |laws, fault: Option<Fault>| {
             subject.laws = laws;
             run(&subject, &program, |host| {
-                let inner = subject.make(host).pool;
+                let inner = subject.make(host, &[]).pool;
                 let Some(fault) = fault else { return Made::new(inner) };
                 let (requests, struck) = (AtomicU64::new(0), struck.clone());
                 let silent = Arc::new(Notification::new(None));
@@ -376,7 +376,7 @@ fn greedy(kind: Kind, make: impl Fn(&Subject, PoolHost) -> Made) -> String {
         let mut subject = Subject::draw(kind, 64, &mut dice);
         subject.laws = Laws { minimal_growth: true, ..Laws::NONE };
         let program: Vec<Op> = (0..300).map(|_| op(&mut dice, subject.largest())).collect();
-        let right = run(&subject, &program, |host| subject.make(host));
+        let right = run(&subject, &program, |host| subject.make(host, &[]));
         assert_eq!(right, Ok(()), "seed {seed}");
         if let Err(what) = run(&subject, &program, |host| make(&subject, host)) {
             return what;
@@ -389,7 +389,7 @@ fn greedy(kind: Kind, make: impl Fn(&Subject, PoolHost) -> Made) -> String {
 fn growth_beyond_the_need() {
     let what = greedy(Kind::Tlsf, |subject, mut host| {
         host.provider = Arc::new(Coarse(host.provider));
-        subject.make(host)
+        subject.make(host, &[])
     });
     assert!(what.contains("committed, where"), "{what}");
     for kind in [Kind::FixedBlock, Kind::Arena] {
@@ -400,7 +400,7 @@ fn growth_beyond_the_need() {
                 Config::Arena(config) => config.generation_size *= 2,
                 Config::Tlsf(_) | Config::Planned(..) | Config::Passthrough(_) => {}
             }
-            more.make(host)
+            more.make(host, &[])
         });
         assert!(what.contains("are enough"), "{what}");
     }

@@ -242,6 +242,6 @@ fn two_threads_and_more_in_one_pool() {
     let program: Vec<Op> = (0..500).map(|_| op(&mut dice, 30 * KIB)).collect();
     for truth in Truth::ALL {
         let subject = Subject::planned(KIB, config(), truth, 3);
-        shake(30 * KIB, None, |host| subject.make_for(host, &program).pool);
+        shake(30 * KIB, None, |host| subject.make(host, &program).pool);
     }
 }

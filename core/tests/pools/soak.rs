@@ -51,7 +51,7 @@ fn shrink(mut program: Vec<Op>, fails: impl Fn(&[Op]) -> bool) -> Vec<Op> {
 
 /// What is wrong with a program's run, a panic of the pool included.
 fn failure(subject: &Subject, program: &[Op]) -> Option<String> {
-    let run = || run(subject, program, |host| subject.make_for(host, program));
+    let run = || run(subject, program, |host| subject.make(host, program));
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(verdict) => verdict.err(),
         Err(panic) => {

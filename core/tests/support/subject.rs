@@ -266,12 +266,8 @@ impl Subject {
         (96 * self.scale, 2048 * self.scale)
     }
 
-    pub(crate) fn make(&self, host: PoolHost) -> Made {
-        self.make_for(host, &[])
-    }
-
     /// The pool for a program, of which a plan may know.
-    pub(crate) fn make_for(&self, host: PoolHost, program: &[Op]) -> Made {
+    pub(crate) fn make(&self, host: PoolHost, program: &[Op]) -> Made {
         let what = "every configuration that is drawn can work";
         match self.config {
             Config::Tlsf(config) => {
