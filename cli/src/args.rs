@@ -547,7 +547,7 @@ pub(crate) struct ConvertArgs {
     /// The file to write; compressed with gzip if its name ends in .gz
     #[arg(value_name = "OUT")]
     pub(crate) out: PathBuf,
-    /// The format to write: compact keeps everything, rmm is for RMM's own tools
+    /// The format to write: compact keeps every event, rmm is for RMM's own tools; neither keeps what a snapshot says of its device
     #[arg(long, value_enum, default_value_t = WriteKind::Compact)]
     pub(crate) to: WriteKind,
 }

@@ -82,6 +82,9 @@ pub(crate) fn device<'s>(
 ) -> Result<&'s DeviceTrace, Error> {
     snapshot.device(number).ok_or_else(|| {
         let known: Vec<String> = snapshot.devices.iter().map(|d| d.number.to_string()).collect();
+        if known.is_empty() {
+            return format!("{}: the snapshot tells of no device", path.display()).into();
+        }
         let asked = number.map_or("a device".to_owned(), |n| format!("device {n}"));
         format!(
             "{}: {asked} is not in the snapshot, which has: {}",

@@ -302,7 +302,8 @@ pub fn compare(
     let choices = choices(recorded, bytes, requests.peak_active, sweep);
     let mut rows = in_parallel(choices, |mut choice: Choice| {
         let mut device = Device::new(bytes);
-        let (peak_reserved, failed_at) = play(&mut *choice.twin, &mut device, requests);
+        let (peak_reserved, failed_at) =
+            play(&mut *choice.twin, &mut device, requests, choice.kind == Kind::Own);
         Row {
             allocator: choice.allocator,
             settings: choice.settings,
@@ -368,7 +369,14 @@ fn ratio(bytes: u64, of: u64) -> f64 {
 }
 
 /// Plays requests. Returns the most bytes reserved, and where the first request was refused; the run goes on without that block.
-fn play(twin: &mut dyn Twin, device: &mut Device, requests: &Requests) -> (u64, Option<u32>) {
+/// `waits`: the allocator itself keeps a block that other streams still use. Without, the program has to, and gives the block back when they
+/// are done.
+fn play(
+    twin: &mut dyn Twin,
+    device: &mut Device,
+    requests: &Requests,
+    waits: bool,
+) -> (u64, Option<u32>) {
     let mut blocks: Vec<Option<Allocation>> = vec![None; requests.blocks as usize];
     let mut retired = vec![false; requests.blocks as usize];
     let (mut peak, mut failed) = (0, None);
@@ -390,6 +398,7 @@ fn play(twin: &mut dyn Twin, device: &mut Device, requests: &Requests) -> (u64, 
                     Err(_) => failed = failed.or(Some(at)),
                 }
             }
+            Step::Retire { .. } if !waits => {}
             Step::Retire { block, stream } => {
                 if let Some(got) = blocks[block as usize] {
                     retired[block as usize] = true;

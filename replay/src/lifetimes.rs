@@ -2,7 +2,7 @@
 //!
 //! A block lives from its allocation until it is over: a block that was [retired](crate::event::Action::Retire) is in use by other
 //! streams until its free, so the most bytes live at once are the trace's *peak active*. Times are numbers of steps. What is never freed
-//! lives to the end. Cost: O(1) a step. Memory: 40 bytes a block.
+//! lives to the end; a request that was refused lives for its own step. Cost: O(1) a step. Memory: 40 bytes a block.
 
 use crate::session::{SessionError, TraceFile};
 use crate::validate::{Totals, What};
@@ -59,6 +59,14 @@ pub fn of(trace: &TraceFile) -> Result<(Vec<BlockLife>, Totals), SessionError> {
                     block.upper = now;
                 }
             }
+            // It was refused when the trace was recorded, and is asked for again; a replay gives it back at once.
+            What::Failure if step.size > 0 => blocks.push(BlockLife {
+                lower: now,
+                upper: now + 1,
+                size: step.size,
+                stream: step.stream,
+                line: step.line,
+            }),
             What::Retire(_) | What::Failure => {}
         }
         now += 1;

@@ -347,7 +347,7 @@ impl<'a> Report<'a> {
             failure: self.failure_of_any_kind(),
             fit: self.fit.map(|fit| JsonFit {
                 capacity_bytes: fit.capacity,
-                overhead: ratio(fit.capacity, self.scan.totals.peak_active_bytes),
+                overhead: ratio(fit.capacity, self.peak_active()),
                 config: fit.config.to_toml(),
                 stopped: fit.stopped,
                 judged: fit.judged,
@@ -566,7 +566,7 @@ impl fmt::Display for Report<'_> {
             (None, None) => writeln!(f, "ok         every request was satisfied")?,
         }
         if let Some(fit) = self.fit {
-            let over = ratio(fit.capacity, totals.peak_active_bytes);
+            let over = ratio(fit.capacity, self.peak_active());
             writeln!(
                 f,
                 "\nfit        {} bytes ({}) is the smallest capacity found: {over:.4} of peak active ({:+.2} %)",

@@ -4,23 +4,29 @@
 //! - **a pool for each stream**: the sum of what each stream had in use at its own peak. An allocator that keeps a pool a stream, and moves
 //!   nothing between them, cannot be below; the difference to the first is what one pool for all streams can save at most.
 //!
+//! A request that was refused when the run was recorded counts at its moment, as every allocator in the table is asked for it again.
+//!
 //! Cost: O(requests).
 
 use super::{Kind, Requests, Row, Step, ratio};
 use std::collections::HashMap;
 use strandline_twins::Counts;
 
+/// The row of allocators that keep a pool for each stream.
+pub(super) const POOLS_OF_STREAMS: &str = "a pool for each stream, packed";
+
 /// The bounds: the second one only where there are several streams.
 pub(super) fn bounds(requests: &Requests, capacity: Option<u64>) -> Vec<Row> {
     let mut blocks: Vec<(u64, u64)> = vec![(0, 0); requests.blocks as usize];
     let mut streams: HashMap<u64, (u64, u64)> = HashMap::new();
-    let (mut active, mut pools) = (0u64, 0u64);
+    let (mut active, mut most, mut pools) = (0u64, 0u64, 0u64);
     let mut failed = [None; 2];
     for &(at, step) in &requests.steps {
         match step {
             Step::Allocate { block, size, stream } => {
                 blocks[block as usize] = (size, stream);
                 active = active.saturating_add(size);
+                most = most.max(active);
                 let (now, peak) = streams.entry(stream).or_default();
                 *now = now.saturating_add(size);
                 pools = pools.saturating_add(now.saturating_sub(*peak));
@@ -38,7 +44,20 @@ pub(super) fn bounds(requests: &Requests, capacity: Option<u64>) -> Vec<Row> {
                     *now = now.saturating_sub(size);
                 }
             }
-            Step::Retire { .. } | Step::Refused { .. } => {}
+            Step::Refused { size, stream } => {
+                let asked = active.saturating_add(size);
+                most = most.max(asked);
+                let (now, peak) = streams.entry(stream).or_default();
+                let here = now.saturating_add(size);
+                pools = pools.saturating_add(here.saturating_sub(*peak));
+                *peak = (*peak).max(here);
+                for (failed, bytes) in failed.iter_mut().zip([asked, pools]) {
+                    if failed.is_none() && capacity.is_some_and(|capacity| bytes > capacity) {
+                        *failed = Some(at);
+                    }
+                }
+            }
+            Step::Retire { .. } => {}
         }
     }
     let row = |settings: &str, bytes, failed_at| Row {
@@ -54,9 +73,14 @@ pub(super) fn bounds(requests: &Requests, capacity: Option<u64>) -> Vec<Row> {
         current: false,
         kind: Kind::Bound,
     };
-    let mut rows = vec![row("peak active", requests.peak_active, failed[0])];
+    let first = if most > requests.peak_active {
+        "peak active, with what was refused"
+    } else {
+        "peak active"
+    };
+    let mut rows = vec![row(first, most, failed[0])];
     if streams.len() > 1 {
-        rows.push(row("a pool for each stream, packed", pools, failed[1]));
+        rows.push(row(POOLS_OF_STREAMS, pools, failed[1]));
     }
     rows
 }

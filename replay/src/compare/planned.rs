@@ -9,7 +9,8 @@ use std::collections::HashMap;
 use strandline_twins::Counts;
 
 impl Requests {
-    /// The lifetimes of the blocks, for a planner: times are positions in the requests, and what is never freed lives to the end.
+    /// The lifetimes of the blocks, for a planner: times are positions in the requests, what is never freed lives to the end, and what
+    /// was refused for the moment of its request.
     /// Requests of no bytes need no place and are left out.
     #[must_use]
     pub fn lifetimes(&self) -> Vec<BlockLife> {
@@ -29,6 +30,12 @@ impl Requests {
                     if let Some(life) = lives.get_mut(places[block as usize]) {
                         life.upper = now;
                     }
+                }
+                // It is asked for again, as every allocator in the table is asked, and given back at once.
+                Step::Refused { size, stream } if size > 0 => {
+                    let next = streams.len() as u32;
+                    let stream = *streams.entry(stream).or_insert(next);
+                    lives.push(BlockLife { lower: now, upper: now + 1, size, stream, line });
                 }
                 Step::Allocate { .. } | Step::Retire { .. } | Step::Refused { .. } => {}
             }

@@ -1,5 +1,6 @@
 //! The comparison for people and programs: a table, the line to paste, and what it is worth.
 
+use super::bounds::POOLS_OF_STREAMS;
 use super::{Comparison, Kind, RECORDED, Row};
 use crate::plot::Bar;
 use crate::size::Bytes;
@@ -167,7 +168,10 @@ impl Comparison {
                 Kind::Planned => {
                     writeln!(out, "{:>34}if every lifetime were known: `strandline plan`", "")?
                 }
-                Kind::Bound => writeln!(out, "{:>34}nobody can be below", "")?,
+                Kind::Bound if row.settings == POOLS_OF_STREAMS => {
+                    writeln!(out, "{:>34}none with a pool for each stream can be below", "")?
+                }
+                Kind::Bound => writeln!(out, "{:>34}no allocator can be below", "")?,
             }
         }
         if self.rows.first().is_some_and(|row| row.allocator == RECORDED) {

@@ -26,6 +26,7 @@ pub(super) fn wgpu() -> Outcome {
         made => made?,
     };
     let programs = boundaries.build()?;
+    boundaries.cargo("build").args(["--bin", "strandline", "--example", "transformer"]).run()?;
     if !has_adapter()? {
         provision::debian_packages(&DEBIAN_VULKAN)?;
         if !has_adapter()? {
