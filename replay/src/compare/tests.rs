@@ -99,6 +99,35 @@ fn bounds_tell_what_one_pool_for_all_streams_can_save() {
     assert!(told.best().is_some_and(|best| best.kind != Kind::Bound), "a bound is no advice");
 }
 
+/// A block that another stream still uses is in nobody's hands, and what was refused is asked of every allocator again.
+#[test]
+fn no_row_that_fits_is_below_the_bound() {
+    let mut requests = Requests::default();
+    for (line, (action, id)) in [
+        (EventAction::Alloc, 1),
+        (EventAction::Retire, 1),
+        (EventAction::Alloc, 2),
+        (EventAction::Failure, 0),
+        (EventAction::Free, 1),
+        (EventAction::Free, 2),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        requests.push(&event(action, id, 32 * MIB, line as u32 + 1));
+    }
+    let settings = strandline_twins::torch::Settings::default();
+    let told = compare(&requests, None, Recorded::Torch(&settings), false, false);
+    let bound = told.rows.iter().find(|row| row.kind == Kind::Bound).unwrap();
+    assert_eq!(bound.peak_reserved, 96 * MIB);
+    for row in told.rows.iter().filter(|row| row.is_ok()) {
+        assert!(row.peak_reserved >= bound.peak_reserved, "{row:?}");
+    }
+    let lives = requests.lifetimes();
+    let live = |at| lives.iter().filter(|life| life.lower <= at && at < life.upper).count();
+    assert_eq!((0..6).map(live).max(), Some(3));
+}
+
 /// The order is that of what the user can do today, and other allocators never go before settings of the recorded one.
 #[test]
 fn own_settings_come_first_and_are_recommended_first() {
