@@ -1,7 +1,7 @@
 //! The row of a plan: where each block would stand if every lifetime were known before.
 //!
-//! It is no advice: no pool follows a plan yet, and a run whose sizes differ has another plan. It tells what is left to gain between the
-//! bounds and the best pool. Who searches, and for how long, is the caller's choice. Cost: O(requests).
+//! It is no advice: a plan is of one recorded step, and a program has to be changed to follow it (`strandline replay --plan`). It tells what is
+//! left to gain between the bounds and the best pool. Who searches, and for how long, is the caller's choice. Cost: O(requests).
 
 use super::{Kind, Requests, Row, Step, ratio};
 use crate::lifetimes::BlockLife;
