@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use strandline_replay::format::{ErrorKind, Limits, ReadOptions, TraceReader};
+use strandline_replay::format::{Limits, ReadOptions, TraceReader};
 
 fuzz_target!(|data: &[u8]| {
     let mut pickle = vec![0x80, 4];
@@ -14,10 +14,8 @@ fuzz_target!(|data: &[u8]| {
             Ok(reader) => {
                 for step in reader.steps() {
                     if let Err(error) = step {
-                        assert!(matches!(
-                            error.kind(),
-                            ErrorKind::LiveBytesOverflow | ErrorKind::TooManyLive
-                        ));
+                        // An entry may lack what an event needs; that is told when it is come to.
+                        assert!(!error.to_string().contains('\n'));
                         break;
                     }
                 }
