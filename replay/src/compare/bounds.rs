@@ -23,28 +23,7 @@ pub(super) fn bounds(requests: &Requests, capacity: Option<u64>) -> Vec<Row> {
     let mut failed = [None; 2];
     for &(at, step) in &requests.steps {
         match step {
-            Step::Allocate { block, size, stream } => {
-                blocks[block as usize] = (size, stream);
-                active = active.saturating_add(size);
-                most = most.max(active);
-                let (now, peak) = streams.entry(stream).or_default();
-                *now = now.saturating_add(size);
-                pools = pools.saturating_add(now.saturating_sub(*peak));
-                *peak = (*peak).max(*now);
-                for (failed, bytes) in failed.iter_mut().zip([active, pools]) {
-                    if failed.is_none() && capacity.is_some_and(|capacity| bytes > capacity) {
-                        *failed = Some(at);
-                    }
-                }
-            }
-            Step::Free { block, .. } => {
-                let (size, stream) = blocks[block as usize];
-                active = active.saturating_sub(size);
-                if let Some((now, _)) = streams.get_mut(&stream) {
-                    *now = now.saturating_sub(size);
-                }
-            }
-            Step::Refused { size, stream } => {
+            Step::Allocate { size, stream, .. } | Step::Refused { size, stream } => {
                 let asked = active.saturating_add(size);
                 most = most.max(asked);
                 let (now, peak) = streams.entry(stream).or_default();
@@ -55,6 +34,18 @@ pub(super) fn bounds(requests: &Requests, capacity: Option<u64>) -> Vec<Row> {
                     if failed.is_none() && capacity.is_some_and(|capacity| bytes > capacity) {
                         *failed = Some(at);
                     }
+                }
+                // What was refused is given back at once.
+                if let Step::Allocate { block, .. } = step {
+                    blocks[block as usize] = (size, stream);
+                    (active, *now) = (asked, here);
+                }
+            }
+            Step::Free { block, .. } => {
+                let (size, stream) = blocks[block as usize];
+                active = active.saturating_sub(size);
+                if let Some((now, _)) = streams.get_mut(&stream) {
+                    *now = now.saturating_sub(size);
                 }
             }
             Step::Retire { .. } => {}

@@ -18,11 +18,14 @@ impl Requests {
         let mut lives: Vec<BlockLife> = Vec::with_capacity(self.blocks as usize);
         let mut places = vec![usize::MAX; self.blocks as usize];
         let mut streams: HashMap<u64, u32> = HashMap::new();
+        let mut number = |stream| {
+            let next = streams.len() as u32;
+            *streams.entry(stream).or_insert(next)
+        };
         for (now, &(line, step)) in (0..).zip(&self.steps) {
             match step {
                 Step::Allocate { block, size, stream } if size > 0 => {
-                    let next = streams.len() as u32;
-                    let stream = *streams.entry(stream).or_insert(next);
+                    let stream = number(stream);
                     places[block as usize] = lives.len();
                     lives.push(BlockLife { lower: now, upper: end, size, stream, line });
                 }
@@ -33,8 +36,7 @@ impl Requests {
                 }
                 // It is asked for again, as every allocator in the table is asked, and given back at once.
                 Step::Refused { size, stream } if size > 0 => {
-                    let next = streams.len() as u32;
-                    let stream = *streams.entry(stream).or_insert(next);
+                    let stream = number(stream);
                     lives.push(BlockLife { lower: now, upper: now + 1, size, stream, line });
                 }
                 Step::Allocate { .. } | Step::Retire { .. } | Step::Refused { .. } => {}

@@ -24,10 +24,12 @@ const GPU: &str = "strandline/cubecl,strandline/wgpu,strandline-guest-tests/wgpu
 const COMPONENTS: &str =
     "strandline-host-native/component,strandline/component,strandline-guest-tests/guests";
 
-/// What both steps build, whichever of it there is.
-const TARGETS: [&str; 2] = ["--lib", "--bins"];
-const TESTS: [&str; 5] = ["suite", "command", "gpu", "substrate", "via_component"];
-const EXAMPLES: [&str; 2] = ["embed", "transformer"];
+/// What both steps build.
+const TARGETS: [&str; 8] =
+    ["--lib", "--bins", "--test", "suite", "--test", "command", "--test", "gpu"];
+/// What there is with components only: cargo refuses a test whose features are not there.
+const OF_COMPONENTS: [&str; 8] =
+    ["--test", "substrate", "--test", "via_component", "--test", "guests", "--example", "embed"];
 
 /// Features, and what the tests are told of the components that they run: where they are, mostly.
 pub(super) struct Boundaries {
@@ -76,24 +78,13 @@ impl Boundaries {
         self.components.iter().fold(cmd, |cmd, (variable, file)| cmd.env(variable, file))
     }
 
-    /// Builds every test program and the examples.
+    /// Builds every test program.
     ///
     /// # Errors
     /// Something does not build.
     pub(super) fn build(&self) -> Result<Vec<TestProgram>, Stop> {
-        let named = |cmd: Cmd, option: &str, names: &[&str]| {
-            names.iter().fold(cmd, |cmd, name| cmd.args([option, name]))
-        };
-        let mut cmd = named(self.cargo("test").args(TARGETS), "--example", &EXAMPLES);
-        let components = !self.components.is_empty();
-        // Cargo refuses a test whose features are not there.
-        let without = |name: &&str| components || !["substrate", "via_component"].contains(name);
-        for test in TESTS.iter().copied().filter(without) {
-            cmd = cmd.args(["--test", test]);
-        }
-        if components {
-            cmd = cmd.args(["--test", "guests"]);
-        }
+        let cmd = self.cargo("test").args(TARGETS);
+        let cmd = if self.components.is_empty() { cmd } else { cmd.args(OF_COMPONENTS) };
         cmd.build_tests()
     }
 
