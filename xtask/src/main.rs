@@ -3,17 +3,19 @@
 //! `cargo xtask test` is the one that everybody needs: it takes minutes, wants nothing but stable Rust and installs nothing.
 //! `cargo xtask test --all --install` is everything. `cargo xtask test --list` shows the steps.
 
-mod provision;
+mod report;
 mod shell;
-mod step;
 mod steps;
+mod toolchain;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use step::{Outcome, Stop};
-use steps::{FuzzRun, Part, SoakRun, Span, Step, TestOptions, Tier};
+use xshell::cmd;
+
+use report::{Outcome, Stop};
+use steps::{FuzzRun, SoakRun, Step, TestOptions, Tier};
 
 /// Developer commands of Strandline.
 #[derive(Debug, Parser)]
@@ -21,12 +23,9 @@ use steps::{FuzzRun, Part, SoakRun, Span, Step, TestOptions, Tier};
 struct Cli {
     #[command(subcommand)]
     command: Task,
-    /// Install what is missing: Debian packages as root, cargo-fuzz through cargo.
+    /// First install what the steps need, by .ci/install: Debian packages as root, cargo-fuzz through cargo.
     #[arg(long, global = true)]
     install: bool,
-    /// Fetch missing parts of a Rust toolchain (nightly, miri, a target) through rustup.
-    #[arg(long, global = true)]
-    rustup: bool,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -91,34 +90,10 @@ enum Task {
         #[arg(long, value_name = "N", default_value_t = 4173)]
         port: u16,
     },
-    /// Provide what components are built with: the target wasm32-wasip2 through rustup, or Debian's toolchain.
-    GuestToolchain,
     /// Explore with one fuzz target.
-    Fuzz {
-        /// A target of fuzz/Cargo.toml.
-        target: String,
-        /// How long to run, in seconds.
-        #[arg(long, value_name = "N", default_value_t = 20)]
-        seconds: u32,
-        /// Then keep in fuzz/corpus the inputs that reach something new.
-        #[arg(long)]
-        keep: bool,
-        /// Passed on to libFuzzer.
-        #[arg(last = true)]
-        args: Vec<String>,
-    },
+    Fuzz(FuzzRun),
     /// Run the oracle's programs, stress and fuzz of the pools for a time; a failure names the seed that repeats it.
-    Soak {
-        /// How long in all: 90s, 15m, 2h. Each part gets an equal share.
-        #[arg(long = "for", value_name = "DURATION")]
-        time: Span,
-        /// Run only this part; may be given again.
-        #[arg(long, value_name = "PART")]
-        only: Vec<Part>,
-        /// The first program's seed; from the clock by default.
-        #[arg(long, value_name = "N")]
-        seed: Option<u64>,
-    },
+    Soak(SoakRun),
     /// Run core's tests under miri.
     Miri {
         /// Passed on to `cargo miri test`.
@@ -136,12 +111,25 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    provision::allow(cli.install, cli.rustup);
+    run(Cli::parse()).unwrap_or_else(|stop| {
+        let (Stop::Skipped(why) | Stop::Failed(why)) = stop;
+        eprintln!("xtask: {why}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(cli: Cli) -> Result<ExitCode, Stop> {
+    let sh = &shell::shell()?;
+    if cli.install && cmd!(sh, ".ci/install").run().is_err() {
+        // A step that lacks something says so, and what brings it.
+        eprintln!("xtask: not everything could be installed");
+    }
+    // Asked for by name, a step that cannot run has failed.
+    let single = |outcome: Outcome| outcome.map(|_| ExitCode::SUCCESS);
     match cli.command {
         Task::Test { list: true, .. } => {
             steps::list();
-            ExitCode::SUCCESS
+            Ok(ExitCode::SUCCESS)
         }
         Task::Test { all, rest, only, skip, fail_fast, fuzz_runs, .. } => {
             let tier = match (all, rest) {
@@ -152,28 +140,14 @@ fn main() -> ExitCode {
             steps::test(&TestOptions { tier, only, skip, fail_fast, fuzz_runs })
         }
         Task::Lint => steps::lint(),
-        Task::Component => single(steps::component()),
-        Task::Web { build, port } => single(steps::web(build, port)),
-        Task::GuestToolchain => single(steps::guest_toolchain()),
-        Task::Bench { args } => single(steps::bench(&args)),
-        Task::Fuzz { target, seconds, keep, args } => {
-            single(steps::fuzz_target(&FuzzRun { target: &target, seconds, keep, args: &args }))
-        }
-        Task::Soak { time, only, seed } => single(steps::soak(&SoakRun { time, only, seed })),
-        Task::Miri { args } => single(steps::miri(&args)),
-        Task::Guests => single(steps::guests()),
-        Task::Doc { open } => single(steps::doc(open)),
-    }
-}
-
-/// Ends a command that is one step. Asked for by name, a step that cannot run has failed.
-fn single(outcome: Outcome) -> ExitCode {
-    match outcome {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(Stop::Skipped(why) | Stop::Failed(why)) => {
-            eprintln!("xtask: {why}");
-            ExitCode::FAILURE
-        }
+        Task::Component => single(steps::component(sh)),
+        Task::Web { build, port } => single(steps::web(sh, build, port)),
+        Task::Bench { args } => single(steps::bench(sh, &args)),
+        Task::Fuzz(run) => single(steps::explore(sh, &run)),
+        Task::Soak(run) => single(steps::soak(sh, &run)),
+        Task::Miri { args } => single(steps::miri(sh, &args)),
+        Task::Guests => single(steps::guests(sh)),
+        Task::Doc { open } => single(steps::doc(sh, open)),
     }
 }
 

@@ -23,15 +23,17 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 
-pub(crate) use component::{component, guest_toolchain};
-pub(crate) use fuzz::{FuzzRun, fuzz_target};
+pub(crate) use component::component;
+pub(crate) use fuzz::{FuzzRun, explore};
 pub(crate) use guests::guests;
-pub(crate) use soak::{Part, SoakRun, Span, soak};
+pub(crate) use soak::{SoakRun, soak};
 pub(crate) use web::web;
 
-use crate::provision;
-use crate::shell::{self, Cmd};
-use crate::step::{Outcome, Report, Stop};
+use xshell::{Cmd, Shell, cmd};
+
+use crate::report::{Outcome, Report, Stop};
+use crate::shell::{each, run_tests, shell, target_dir};
+use crate::toolchain::{BARE_TARGET, Toolchain, host, needs, nightly};
 
 /// The crates whose tests run under the sanitizers: those with unsafe code or threads. What reads traces runs under
 /// AddressSanitizer when it is fuzzed.
@@ -44,14 +46,8 @@ const UNIT: [&str; 3] = ["--workspace", "--exclude", "strandline-host-wgpu"];
 const FEATURES: &str = "strandline/component,strandline/cubecl,strandline/wgpu,strandline-bench/component,strandline-bench/wgpu,\
                         strandline-guest-tests/guest-c,strandline-guest-tests/wgpu,strandline-host-native/tracy";
 
-/// A target without `std`, 32 bits wide: the one that the component is built for.
-const BARE_TARGET: &str = "wasm32-unknown-unknown";
-
-/// The Rust that Debian packages, with its library's source; built for its browsers.
-const DEBIAN_RUST: [&str; 2] = ["rustc-web", "rust-web-src"];
-/// What ThreadSanitizer needs besides: LLVM 22's compiler driver, linker and runtime.
+/// What ThreadSanitizer needs besides Debian's Rust: LLVM 22's compiler driver, linker and runtime.
 const DEBIAN_TSAN: [&str; 4] = ["rust-web-llvm", "lld-22", "clang-22", "libclang-rt-22-dev"];
-const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 
 /// A step of `cargo xtask test`, in the order they run: quick and telling first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
@@ -122,22 +118,22 @@ impl Step {
         matches!(self, Self::Unit)
     }
 
-    fn run(self, options: &TestOptions) -> Outcome {
+    fn run(self, sh: &Shell, options: &TestOptions) -> Outcome {
         match self {
-            Self::Unit => unit(),
-            Self::NoStd => no_std(),
-            Self::Sandbox => component::sandbox(),
-            Self::Web => web::test(),
-            Self::Python => component::python(),
-            Self::Loom => loom(),
-            Self::Replay => replay(),
-            Self::Wgpu => wgpu::wgpu(),
-            Self::Tracy => tracy(),
-            Self::Bench => bench_compiles(),
-            Self::Asan => asan(),
-            Self::Tsan => tsan(),
-            Self::Miri => miri(&[]),
-            Self::Fuzz => fuzz::fuzz_all(options.fuzz_runs),
+            Self::Unit => unit(sh),
+            Self::NoStd => no_std(sh),
+            Self::Sandbox => component::sandbox(sh),
+            Self::Web => web::test(sh),
+            Self::Python => component::python(sh),
+            Self::Loom => loom(sh),
+            Self::Replay => replay(sh),
+            Self::Wgpu => wgpu::wgpu(sh),
+            Self::Tracy => tracy(sh),
+            Self::Bench => bench_compiles(sh),
+            Self::Asan => asan(sh),
+            Self::Tsan => tsan(sh),
+            Self::Miri => miri(sh, &[]),
+            Self::Fuzz => fuzz::repeat(sh, options.fuzz_runs),
         }
     }
 }
@@ -216,10 +212,14 @@ pub(crate) fn list() {
 }
 
 /// Runs the chosen steps and reports.
-pub(crate) fn test(options: &TestOptions) -> ExitCode {
+///
+/// # Errors
+/// There is no folder to run them in.
+pub(crate) fn test(options: &TestOptions) -> Result<ExitCode, Stop> {
+    let sh = shell()?;
     let mut report = Report::default();
     for step in options.chosen() {
-        let failed = report.run(&step.name(), &step.about(), || step.run(options));
+        let failed = report.run(&step.name(), &step.about(), || step.run(&sh, options));
         if failed && options.fail_fast {
             break;
         }
@@ -228,168 +228,165 @@ pub(crate) fn test(options: &TestOptions) -> ExitCode {
     if let Some(left_out) = options.left_out() {
         println!("{left_out}");
     }
-    code
+    Ok(code)
 }
 
 /// Format, clippy and documentation, every warning an error, and reports.
-pub(crate) fn lint() -> ExitCode {
+///
+/// # Errors
+/// There is no folder to run them in.
+pub(crate) fn lint() -> Result<ExitCode, Stop> {
+    let sh = shell()?;
     let mut report = Report::default();
-    report.run("format", "rustfmt changes nothing", format_check);
-    report.run("clippy", "no warning in any target of any crate", clippy);
-    report.run("doc", "documentation builds without a warning", || doc(false));
-    report.finish()
+    report.run("format", "rustfmt changes nothing", || format_check(&sh));
+    report.run("clippy", "no warning in any target of any crate", || clippy(&sh));
+    report.run("doc", "documentation builds without a warning", || doc(&sh, false));
+    Ok(report.finish())
 }
 
-fn unit() -> Outcome {
+fn unit(sh: &Shell) -> Outcome {
     // The soak runs as long as its time allows; by hand, a run is two seconds.
-    Cmd::cargo()
-        .arg("test")
-        .args(UNIT)
-        .arg("--no-fail-fast")
-        .env("STRANDLINE_SOAK_SECONDS", "20")
-        .run_tests()
-        .map(Some)
+    let cmd = cmd!(sh, "cargo test {UNIT...} --no-fail-fast").env("STRANDLINE_SOAK_SECONDS", "20");
+    run_tests(cmd).map(Some)
 }
 
 /// The command over the shipped traces; a debug build would take minutes.
-fn replay() -> Outcome {
-    Cmd::cargo()
-        .args(["test", "--release", "-p", "strandline", "--no-fail-fast", "--test", "shipped"])
-        .run_tests()
+fn replay(sh: &Shell) -> Outcome {
+    run_tests(cmd!(sh, "cargo test --release -p strandline --no-fail-fast --test shipped"))
         .map(Some)
 }
 
-fn no_std() -> Outcome {
-    let build = || Cmd::cargo().args(["build", "-p", "strandline-core", "--no-default-features"]);
-    // This alone would also pass if a dependency pulled std in: the machine's own target has one.
-    build().flavour("no-std", "").run()?;
-    build().args(["--features", "planned"]).flavour("no-std", "").run()?;
-    let bare = || {
-        build()
-            .args(["-p", "strandline-twins", "-p", "strandline-planner"])
-            .args(["--target", BARE_TARGET])
+fn no_std(sh: &Shell) -> Outcome {
+    let toolchain = Toolchain::bare(sh, &[])?;
+    let build = |toolchain: Toolchain| {
+        let build = ["build", "-p", "strandline-core", "--no-default-features"];
+        toolchain.cargo(sh, "no-std", "").args(build)
     };
-    if provision::has_target(BARE_TARGET) {
-        bare().flavour("no-std", "").run()?;
-    } else {
-        provision::debian_packages(&DEBIAN_RUST)?;
-        // Only core and alloc are built, so any use of std is an unknown crate.
-        debian_rust(bare(), "no-std", "").arg("-Zbuild-std=core,alloc").run()?;
-    }
+    // This alone would also pass if a dependency pulled std in: the machine's own target has one.
+    build(Toolchain::Stable).run()?;
+    build(Toolchain::Stable).args(["--features", "planned"]).run()?;
+    // Only core and alloc are built, so any use of std is an unknown crate.
+    let bare = (toolchain == Toolchain::Debian).then_some("-Zbuild-std=core,alloc");
+    build(toolchain)
+        .args(["-p", "strandline-twins", "-p", "strandline-planner", "--target", BARE_TARGET])
+        .args(bare)
+        .run()?;
     Ok(None)
 }
 
-fn loom() -> Outcome {
+fn loom(sh: &Shell) -> Outcome {
     // Release, since the models are large; with the assertions, since they are half of what is checked.
-    let test = |package| {
-        Cmd::cargo()
-            .args(["test", "-p", package, "--release"])
-            .flavour("loom", "--cfg loom")
-            .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true")
-            .env("LOOM_MAX_PREEMPTIONS", "3")
+    let test = |package: &str, args: &[&str]| {
+        let cmd = Toolchain::Stable.cargo(sh, "loom", "--cfg loom");
+        let cmd = cmd.args(["test", "-p", package, "--release"]).args(args);
+        run_tests(
+            cmd.env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true")
+                .env("LOOM_MAX_PREEMPTIONS", "3"),
+        )
     };
     // Models of private types are unit tests in modules named `model`; other unit tests use loom's
     // types outside a model, which it refuses.
-    let private = |package| test(package).args(["--lib", "--", "::model::"]).run_tests();
-    let (core, host) = (private("strandline-core"), private("strandline-host-native"));
-    let public = test("strandline-core").args(["--no-fail-fast", "--test", "loom_*"]).run_tests();
-    Ok(Some(core? + host? + public?))
+    let private = ["--lib", "--", "::model::"];
+    each(
+        [
+            ("strandline-core", &private[..]),
+            ("strandline-host-native", &private),
+            ("strandline-core", &["--no-fail-fast", "--test", "loom_*"]),
+        ],
+        |(package, args)| test(package, args),
+    )
+    .map(Some)
 }
 
-fn tracy() -> Outcome {
-    Cmd::cargo()
-        .args(["test", "-p", "strandline-host-native", "--features", "tracy", "--lib", "tracy"])
-        .run_tests()
+fn tracy(sh: &Shell) -> Outcome {
+    run_tests(cmd!(sh, "cargo test -p strandline-host-native --features tracy --lib tracy"))
         .map(Some)
 }
 
-fn bench_compiles() -> Outcome {
+fn bench_compiles(sh: &Shell) -> Outcome {
     // As the unit tests are built, so that cargo has nearly all of it already.
-    Cmd::cargo().arg("build").args(UNIT).args(["--bins", "--benches"]).run()?;
+    cmd!(sh, "cargo build {UNIT...} --bins --benches").run()?;
     Ok(None)
 }
 
 /// `cargo test` at reduced size, without the documentation tests: rustdoc would need the same flags.
-fn reduced_tests(cargo: Cmd) -> Cmd {
-    cargo
+fn reduced_tests(sh: &Shell, cargo: Cmd<'_>, build_std: Option<&str>) -> Outcome {
+    let cmd = cargo
         .args(["test", "--no-fail-fast", "--lib", "--bins", "--tests"])
-        .env("STRANDLINE_TEST_SCALE", "small")
-        .env("PROPTEST_CASES", "16")
-}
-
-fn asan() -> Outcome {
-    provision::nightly()?;
-    // Naming the target keeps the flags away from build scripts and procedural macros.
-    reduced_tests(Cmd::cargo_nightly())
         .args(SANITIZED)
-        .args(["--target", &host()?])
-        .flavour("asan", "-Zsanitizer=address")
-        .run_tests()
-        .map(Some)
+        .args(build_std)
+        // Naming the target keeps the flags away from build scripts and procedural macros.
+        .args(["--target", &host(sh)?])
+        .env("STRANDLINE_TEST_SCALE", "small")
+        .env("PROPTEST_CASES", "16");
+    run_tests(cmd).map(Some)
 }
 
-fn tsan() -> Outcome {
-    // An uninstrumented std hides what its locks and channels order, and so invents races.
-    let tests = |cargo| reduced_tests(cargo).args(SANITIZED).arg("-Zbuild-std");
-    let cmd = if provision::has_source(Cmd::new("rustup").args(["run", "nightly", "rustc"])) {
-        tests(Cmd::cargo_nightly()).flavour("tsan", "-Zsanitizer=thread")
-    } else {
-        provision::debian_packages(&[&DEBIAN_RUST[..], &DEBIAN_TSAN[..]].concat())?;
-        let flags =
-            "-Zsanitizer=thread -Zexternal-clangrt -Clinker=clang-22 -Clink-arg=-fsanitize=thread";
-        debian_rust(tests(Cmd::cargo()), "tsan", flags)
+fn asan(sh: &Shell) -> Outcome {
+    nightly(sh)?;
+    reduced_tests(sh, Toolchain::Nightly.cargo(sh, "asan", "-Zsanitizer=address"), None)
+}
+
+fn tsan(sh: &Shell) -> Outcome {
+    let toolchain = Toolchain::with_source(Some(Toolchain::Nightly), sh, &DEBIAN_TSAN)?;
+    let flags = match toolchain {
+        Toolchain::Debian => {
+            "-Zsanitizer=thread -Zexternal-clangrt -Clinker=clang-22 -Clink-arg=-fsanitize=thread"
+        }
+        _ => "-Zsanitizer=thread",
     };
     // One test at a time (its own threads run all the same): what one unmaps by a raw system call another maps again, which the
     // sanitizer does not see, and takes for a race between the two.
-    cmd.args(["--target", &host()?]).env("RUST_TEST_THREADS", "1").run_tests().map(Some)
+    let cargo = toolchain.cargo(sh, "tsan", flags).env("RUST_TEST_THREADS", "1");
+    // An uninstrumented std hides what its locks and channels order, and so invents races.
+    reduced_tests(sh, cargo, Some("-Zbuild-std"))
 }
 
 /// Core's tests under miri; `args` go to `cargo miri test`.
-pub(crate) fn miri(args: &[String]) -> Outcome {
-    let miri = || Cmd::cargo_nightly().arg("miri");
+pub(crate) fn miri(sh: &Shell, args: &[String]) -> Outcome {
+    let remedy = "rustup component add --toolchain nightly miri";
     // Not everywhere can rustup fetch it, so even in CI its absence is a skip.
-    provision::nightly_component("miri", &miri().arg("--version")).map_err(|stop| match stop {
+    let probe = cmd!(sh, "rustup run nightly cargo miri --version");
+    needs(probe, "component miri of the nightly toolchain", remedy).map_err(|stop| match stop {
         Stop::Failed(why) | Stop::Skipped(why) => Stop::Skipped(why),
     })?;
-    // Isolation would refuse the folder in which proptest keeps its failures.
-    miri()
-        .args(["test", "-p", "strandline-core", "--lib", "--tests"])
+    let cmd = Toolchain::Nightly
+        .cargo(sh, "miri", "")
+        .args(["miri", "test", "-p", "strandline-core", "--lib", "--tests"])
         .args(args)
+        // Isolation would refuse the folder in which proptest keeps its failures.
         .env("MIRIFLAGS", "-Zmiri-disable-isolation")
         .env("STRANDLINE_TEST_SCALE", "small")
-        .env("PROPTEST_CASES", "4")
-        .flavour("miri", "")
-        .run_tests()
-        .map(Some)
+        .env("PROPTEST_CASES", "4");
+    run_tests(cmd).map(Some)
 }
 
-fn format_check() -> Outcome {
-    Cmd::cargo().args(["fmt", "--all", "--check"]).run()?;
+fn format_check(sh: &Shell) -> Outcome {
+    cmd!(sh, "cargo fmt --all --check").run()?;
     for manifest in ["fuzz/Cargo.toml", "web-demo/player/Cargo.toml"] {
-        Cmd::cargo().args(["fmt", "--manifest-path", manifest, "--check"]).run()?;
+        cmd!(sh, "cargo fmt --manifest-path {manifest} --check").run()?;
     }
     Ok(None)
 }
 
-fn clippy() -> Outcome {
-    let clippy = || Cmd::cargo().arg("clippy");
-    let strict = |cmd: Cmd| cmd.args(["--", "-D", "warnings"]).run();
-    strict(clippy().args(["--workspace", "--all-targets"]))?;
-    strict(clippy().args(["-p", "strandline-core", "--no-default-features"]))?;
-    strict(clippy().args(["--workspace", "--all-targets", "--features", FEATURES]))?;
-    let fuzz = clippy().args(["--manifest-path", "fuzz/Cargo.toml", "--all-targets"]);
-    strict(fuzz.env("CARGO_TARGET_DIR", shell::target_dir()))?;
+fn clippy(sh: &Shell) -> Outcome {
+    let strict = ["--", "-D", "warnings"];
+    cmd!(sh, "cargo clippy --workspace --all-targets {strict...}").run()?;
+    cmd!(sh, "cargo clippy -p strandline-core --no-default-features {strict...}").run()?;
+    cmd!(sh, "cargo clippy --workspace --all-targets --features {FEATURES} {strict...}").run()?;
+    cmd!(sh, "cargo clippy --manifest-path fuzz/Cargo.toml --all-targets {strict...}")
+        .env("CARGO_TARGET_DIR", target_dir())
+        .run()?;
     Ok(None)
 }
 
 /// The published documentation, then that of private items too: a link that only one of the two
 /// resolves is a mistake.
-pub(crate) fn doc(open: bool) -> Outcome {
+pub(crate) fn doc(sh: &Shell, open: bool) -> Outcome {
+    // Examples use what tests use: so it is the same build of all dependencies as clippy's.
     let doc = || {
-        Cmd::cargo()
-            .args(["doc", "--workspace", "--no-deps", "--features", FEATURES])
-            // Examples use what tests use: so it is the same build of all dependencies as clippy's.
-            .args(["--lib", "--bins", "--examples"])
+        let targets = ["--lib", "--bins", "--examples"];
+        cmd!(sh, "cargo doc --workspace --no-deps --features {FEATURES} {targets...}")
             .env("RUSTDOCFLAGS", "-D warnings")
     };
     doc().arg("--document-private-items").run()?;
@@ -399,11 +396,9 @@ pub(crate) fn doc(open: bool) -> Outcome {
 
 /// The side-by-side benchmarks, with the flags that the published numbers use. Where components cannot be
 /// built, the sandbox is left out; the program itself leaves the GPU out where there is none.
-pub(crate) fn bench(args: &[String]) -> Outcome {
-    let run = Cmd::cargo()
-        .args(["run", "-p", "strandline-bench", "--profile", "bench"])
-        .args(["--features", "wgpu"]);
-    let run = match component::component().and_then(|_| guests::bench_guests()) {
+pub(crate) fn bench(sh: &Shell, args: &[String]) -> Outcome {
+    let run = cmd!(sh, "cargo run -p strandline-bench --profile bench --features wgpu");
+    let run = match component::component(sh).and_then(|_| guests::bench_guests(sh)) {
         Ok(_) => run
             .args(["--features", "component"])
             .env("STRANDLINE_COMPONENT", component::component_file())
@@ -416,26 +411,6 @@ pub(crate) fn bench(args: &[String]) -> Outcome {
     };
     run.arg("--").args(args).run()?;
     Ok(None)
-}
-
-/// Uses the compiler that Debian packages: the one whose library source is at hand to be rebuilt.
-fn debian_rust(cargo: Cmd, folder: &str, rustflags: &str) -> Cmd {
-    unlocked(cargo.env("RUSTC", DEBIAN_RUSTC)).flavour(folder, rustflags)
-}
-
-/// Lets a stable compiler take -Z flags.
-fn unlocked(cargo: Cmd) -> Cmd {
-    cargo.env("RUSTC_BOOTSTRAP", "1")
-}
-
-/// The target that this machine's compiler makes code for.
-fn host() -> Result<String, Stop> {
-    let output = Cmd::new("rustc").args(["--print", "host-tuple"]).output()?;
-    if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    } else {
-        Err(Stop::Failed("rustc --print host-tuple failed".to_owned()))
-    }
 }
 
 #[cfg(test)]

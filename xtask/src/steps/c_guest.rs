@@ -2,63 +2,41 @@
 
 use std::path::PathBuf;
 
-use crate::provision;
-use crate::shell::{self, Cmd, target_dir};
-use crate::step::Stop;
+use xshell::{Shell, cmd};
 
-use super::component::DEBIAN_LINKER;
-
-/// A C compiler and library for WebAssembly, and what makes a component of the module.
-const DEBIAN_C: [&str; 4] = ["clang-22", "lld-22", "wasi-libc", "rust-web-llvm"];
-const HEADERS: &str = "/usr/include/wasm32-wasi";
-const LIBRARIES: &str = "/usr/lib/wasm32-wasi";
+use super::component::{self, DEBIAN_LINKER};
+use crate::report::Stop;
+use crate::shell::target_dir;
+use crate::toolchain::packages;
 
 /// Builds it; returns where it is.
 ///
 /// # Errors
 /// The compiler is not to be had, or the guest does not build.
-pub(super) fn c_guest() -> Result<PathBuf, Stop> {
-    provision::debian_packages(&DEBIAN_C)?;
-    let source = shell::root().join("guest-tests/guest-c");
+pub(super) fn c_guest(sh: &Shell) -> Result<PathBuf, Stop> {
+    packages(sh, &["clang-22", "lld-22", "wasi-libc", "rust-web-llvm"])?;
+    let source = "guest-tests/guest-c";
     // Kept apart from the workspace's own folder, which is wiped for other reasons.
     let made = target_dir().join("component/c");
     let bindings = made.join("bindings");
-    Cmd::cargo()
-        .args(["run", "--quiet", "--locked", "--manifest-path"])
-        .arg(source.join("Cargo.toml"))
-        .arg("--")
-        .args([shell::root().join("wit"), bindings.clone()])
+    cmd!(sh, "cargo run --quiet --locked --manifest-path {source}/Cargo.toml -- wit {bindings}")
         .env("CARGO_TARGET_DIR", &made)
         .run()?;
     let compile = |file: PathBuf, object: &str, strict: &[&str]| {
         let object = made.join(object);
-        Cmd::new("clang-22")
-            .args(["--target=wasm32-wasip2", "-Os", "-isystem", HEADERS])
-            .args(strict)
-            .arg("-I")
-            .arg(&bindings)
-            .arg("-c")
-            .arg(file)
-            .arg("-o")
-            .arg(&object)
-            .run()
-            .map(|()| object)
+        let flags = ["--target=wasm32-wasip2", "-Os", "-isystem", "/usr/include/wasm32-wasi"];
+        cmd!(sh, "clang-22 {flags...} {strict...} -I {bindings} -c {file} -o {object}").run()?;
+        Ok::<_, Stop>(object)
     };
-    let guest = compile(source.join("chain.c"), "chain.o", &["-Wall", "-Wextra", "-Werror"])?;
+    let guest =
+        compile(format!("{source}/chain.c").into(), "chain.o", &["-Wall", "-Wextra", "-Werror"])?;
     let generated = compile(bindings.join("guest.c"), "guest.o", &[])?;
+    let types = bindings.join("guest_component_type.o");
     let file = target_dir().join("component/chain.wasm");
-    Cmd::new(DEBIAN_LINKER)
-        .args([
-            "--wasm-ld-path",
-            "/usr/bin/wasm-ld-22",
-            "--no-entry",
-            "--gc-sections",
-            "--strip-all",
-        ])
-        .args([guest, generated, bindings.join("guest_component_type.o")])
-        .args(["-L", LIBRARIES, "-lc", "-o"])
-        .arg(&file)
+    let flags =
+        ["--wasm-ld-path", "/usr/bin/wasm-ld-22", "--no-entry", "--gc-sections", "--strip-all"];
+    cmd!(sh, "{DEBIAN_LINKER} {flags...} {guest} {generated} {types} -L /usr/lib/wasm32-wasi -lc -o {file}")
         .run()?;
-    println!("{}: {} bytes", file.display(), std::fs::metadata(&file)?.len());
+    component::write(&file, &sh.read_binary_file(&file)?)?;
     Ok(file)
 }

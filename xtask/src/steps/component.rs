@@ -1,18 +1,18 @@
 //! Components: the toolchain that builds them, the core's own, and its tests in a sandbox.
 //!
-//! Two toolchains do it: stable Rust, with the target wasm32-wasip2 and its library's source, which `rustup` brings where
-//! it may; else the Rust that Debian packages, and Debian's linker. Both build the library from source, for size, and
-//! so make components of the same size.
+//! Two toolchains do it: stable Rust, with the target wasm32-wasip2 and its library's source; else the Rust that Debian packages, and
+//! Debian's linker. Both build the library from source, for size, and so make components of the same size.
 
 mod shrink;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::provision;
-use crate::shell::{self, Cmd, target_dir};
-use crate::step::{Outcome, Stop};
+use xshell::{Shell, cmd};
 
-use super::{DEBIAN_RUST, boundaries::Boundaries, debian_rust, unlocked};
+use super::boundaries::Boundaries;
+use crate::report::{Outcome, Stop};
+use crate::shell::{root, succeeds, target_dir};
+use crate::toolchain::{Toolchain, has_target, missing, packages};
 
 /// What components are built for.
 const TARGET: &str = "wasm32-wasip2";
@@ -29,45 +29,28 @@ const PYTHON_WASMTIME: &str = "wasmtime==50.0.1";
 const SMALL: &str = "-C panic=immediate-abort -Z unstable-options -C link-arg=--compress-relocations \
                      -C relocation-model=static";
 
-/// Which toolchain builds components here.
-enum Toolchain {
-    Rustup,
-    Debian,
-}
-
-/// Provides a toolchain for components.
+/// Builds the crate in `folder` as a component without `std`, in a target folder of its own; returns the file.
 ///
 /// # Errors
-/// There is none, and none may be installed.
-fn toolchain() -> Result<Toolchain, Stop> {
-    let rustup = || {
-        provision::rustup_target(TARGET)?;
-        provision::rustup_source()
-    };
-    let debian = || provision::debian_packages(&[&DEBIAN_RUST[..], &DEBIAN_LINK[..]].concat());
-    let Err(no_rustup) = rustup() else { return Ok(Toolchain::Rustup) };
-    debian().map_err(|no_debian| no_rustup.and(no_debian)).map(|()| Toolchain::Debian)
-}
-
-/// `cargo xtask guest-toolchain`.
-pub(crate) fn guest_toolchain() -> Outcome {
-    match toolchain()? {
-        Toolchain::Rustup => println!("stable Rust builds for {TARGET}"),
-        Toolchain::Debian => println!("Debian's Rust builds for {TARGET}"),
-    }
-    Ok(None)
-}
-
-/// A cargo build, made to build a component without `std` in a target folder of its own.
-pub(crate) fn build_bare(cargo: Cmd) -> Result<Cmd, Stop> {
-    let cargo = cargo
-        .args(["--release", "--target", TARGET, "-Zbuild-std=core,alloc"])
-        .arg("-Zbuild-std-features=compiler-builtins-mem,optimize_for_size");
-    Ok(match toolchain()? {
-        Toolchain::Rustup => unlocked(cargo).flavour("component", SMALL),
-        Toolchain::Debian => debian_rust(cargo, "component", &format!("{DEBIAN_FLAGS} {SMALL}"))
+/// There is no toolchain for components, or the crate does not build.
+pub(super) fn build(sh: &Shell, folder: &str, args: &[&str]) -> Result<PathBuf, Stop> {
+    let stable = has_target(sh, TARGET).then_some(Toolchain::StableUnlocked);
+    let toolchain = Toolchain::with_source(stable, sh, &DEBIAN_LINK)?;
+    let cargo = match toolchain {
+        Toolchain::Debian => toolchain
+            .cargo(sh, "component", &format!("{DEBIAN_FLAGS} {SMALL}"))
             .env("CARGO_TARGET_WASM32_WASIP2_LINKER", DEBIAN_LINKER),
-    })
+        toolchain => toolchain.cargo(sh, "component", SMALL),
+    };
+    let manifest = root().join(folder).join("Cargo.toml");
+    cargo
+        .args(["build", "--locked", "--release", "--target", TARGET, "-Zbuild-std=core,alloc"])
+        .arg("-Zbuild-std-features=compiler-builtins-mem,optimize_for_size")
+        .arg("--manifest-path")
+        .arg(&manifest)
+        .args(args)
+        .run()?;
+    Ok(target_dir().join("component").join(TARGET).join("release"))
 }
 
 /// Where the core's component is once it is built: the command and the tests look for it there.
@@ -76,66 +59,49 @@ pub(crate) fn component_file() -> PathBuf {
 }
 
 /// `cargo xtask component`.
-pub(crate) fn component() -> Outcome {
-    let manifest = shell::root().join("core/component/Cargo.toml");
-    build_bare(Cmd::cargo().args(["build", "--locked", "--manifest-path"]).arg(manifest))?.run()?;
-    let built =
-        target_dir().join("component").join(TARGET).join("release/strandline_component.wasm");
-    let file = component_file();
-    let small = shrink::shrink(&std::fs::read(built)?)?;
-    std::fs::write(&file, &small)?;
-    println!("{}: {} bytes", file.display(), small.len());
+pub(crate) fn component(sh: &Shell) -> Outcome {
+    let built = build(sh, "core/component", &[])?.join("strandline_component.wasm");
+    write(&component_file(), &shrink::shrink(&sh.read_binary_file(built)?)?)
+}
+
+/// Writes a component and tells its size.
+pub(super) fn write(file: &Path, bytes: &[u8]) -> Outcome {
+    std::fs::write(file, bytes)?;
+    println!("{}: {} bytes", file.display(), bytes.len());
     Ok(None)
 }
 
 /// The component, then its pools against the core's; guests, and every conformance case over every boundary but the GPU's.
-pub(super) fn sandbox() -> Outcome {
-    let boundaries = Boundaries::with_components()?;
-    let programs = boundaries.build()?;
-    boundaries
-        .run_all(
-            &programs,
-            &[
-                (("host-native", "lib"), &["component::"]),
-                (("host-native", "substrate"), &[]),
-                (("guest-tests", "suite"), &["--skip", "::gpu"]),
-                (("cli", "bin"), &[]),
-                (("cli", "command"), &[]),
-                (("cli", "guests"), &[]),
-                (("cli", "via_component"), &[]),
-            ],
-        )
-        .map(Some)
+pub(super) fn sandbox(sh: &Shell) -> Outcome {
+    let programs: [((&str, &str), &[&str]); 7] = [
+        (("host-native", "lib"), &["component::"]),
+        (("host-native", "substrate"), &[]),
+        (("guest-tests", "suite"), &["--skip", "::gpu"]),
+        (("cli", "bin"), &[]),
+        (("cli", "command"), &[]),
+        (("cli", "guests"), &[]),
+        (("cli", "via_component"), &[]),
+    ];
+    Boundaries::with_components(sh)?.test(sh, &programs).map(Some)
 }
 
 /// The component driven from Python, in an environment of its own.
-pub(super) fn python() -> Outcome {
-    component()?;
+pub(super) fn python(sh: &Shell) -> Outcome {
+    component(sh)?;
     let folder = target_dir().join("python");
     let python = folder.join("bin/python3");
-    let program = python.display().to_string();
-    let has_package = || Cmd::new(&program).args(["-c", "import wasmtime.component"]).succeeds();
-    if !has_package() {
-        if !Cmd::new("python3").args(["-c", "import ensurepip"]).succeeds() {
-            provision::debian_packages(&["python3-venv"])?;
+    if !succeeds(cmd!(sh, "{python} -c 'import wasmtime.component'")) {
+        if !succeeds(cmd!(sh, "python3 -c 'import ensurepip'")) {
+            packages(sh, &["python3-venv"])?;
         }
-        let install = Cmd::new(&program).args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--only-binary",
-            ":all:",
-            PYTHON_WASMTIME,
-        ]);
-        Cmd::new("python3").args(["-m", "venv"]).arg(&folder).run()?;
+        cmd!(sh, "python3 -m venv {folder}").run()?;
+        let install =
+            cmd!(sh, "{python} -m pip install --quiet --only-binary :all: {PYTHON_WASMTIME}");
         install
             .run()
-            .map_err(|_| provision::missing(&format!("{PYTHON_WASMTIME}; run: {install}")))?;
+            .map_err(|_| missing(&format!("{PYTHON_WASMTIME} from PyPI; run: {install}")))?;
     }
-    Cmd::new(&program)
-        .arg("host-native/tests/python/drive_substrate.py")
-        .arg(component_file())
-        .run()?;
+    let component = component_file();
+    cmd!(sh, "{python} host-native/tests/python/drive_substrate.py {component}").run()?;
     Ok(None)
 }

@@ -9,101 +9,85 @@
 //! The step of `cargo xtask test` repeats: the kept corpus only, a fixed seed and a number of runs, so that a change is
 //! judged by what it changed and not by luck.
 
-use std::fs;
 use std::path::PathBuf;
 
-use crate::provision;
-use crate::shell::{self, Cmd};
-use crate::step::{Outcome, Stop};
+use xshell::{Cmd, Shell, cmd};
+
+use crate::report::{Outcome, Stop};
+use crate::shell::{each, target_dir};
+use crate::toolchain::{needs, nightly};
 
 /// What `cargo xtask fuzz` was asked for.
-#[derive(Debug)]
-pub(crate) struct FuzzRun<'a> {
-    /// The fuzz target's name.
-    pub(crate) target: &'a str,
+#[derive(Debug, clap::Args)]
+pub(crate) struct FuzzRun {
+    /// A target of fuzz/Cargo.toml.
+    pub(crate) target: String,
     /// How long to run, in seconds.
-    pub(crate) seconds: u32,
-    /// Afterwards, copy into `fuzz/corpus` the inputs that reach something new.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) seconds: u64,
+    /// Then keep in fuzz/corpus the inputs that reach something new.
+    #[arg(long)]
     pub(crate) keep: bool,
-    /// More options for libFuzzer.
-    pub(crate) args: &'a [String],
+    /// Passed on to libFuzzer.
+    #[arg(last = true)]
+    pub(crate) args: Vec<String>,
 }
 
 /// Explores with one target.
-pub(crate) fn fuzz_target(run: &FuzzRun<'_>) -> Outcome {
-    let targets = targets()?;
-    if !targets.iter().any(|target| target == run.target) {
-        return Err(Stop::Failed(format!(
-            "no fuzz target {}; there are: {}",
-            run.target,
-            targets.join(" ")
-        )));
+pub(crate) fn explore(sh: &Shell, run: &FuzzRun) -> Outcome {
+    let FuzzRun { target, seconds, keep, args } = run;
+    let targets = targets(sh)?;
+    if !targets.contains(target) {
+        let there_are = targets.join(" ");
+        return Err(Stop::Failed(format!("no fuzz target {target}; there are: {there_are}")));
     }
-    let kept = shell::root().join("fuzz/corpus").join(run.target);
-    let found = shell::target_dir().join("fuzz-corpus").join(run.target);
-    fs::create_dir_all(&kept)?;
-    fs::create_dir_all(&found)?;
+    let kept = sh.create_dir(format!("fuzz/corpus/{target}"))?;
+    let found = sh.create_dir(target_dir().join("fuzz-corpus").join(target))?;
     // New inputs go to the first folder named.
-    libfuzzer(run.target, &[&found, &kept])
-        .arg(format!("-max_total_time={}", run.seconds))
+    libfuzzer(sh, target, [&found, &kept])
+        .arg(format!("-max_total_time={seconds}"))
         .args(["-timeout=10", "-print_final_stats=1"])
-        .args(run.args)
+        .args(args)
         .run()?;
-    if run.keep {
-        libfuzzer(run.target, &[&kept, &found]).arg("-merge=1").run()?;
+    if *keep {
+        libfuzzer(sh, target, [&kept, &found]).arg("-merge=1").run()?;
     }
     Ok(None)
 }
 
 /// Gives every target the same `runs` inputs: those kept, then mutations of them from a fixed seed.
-pub(crate) fn fuzz_all(runs: u32) -> Outcome {
-    let targets = targets()?;
+pub(super) fn repeat(sh: &Shell, runs: u32) -> Outcome {
+    let targets = targets(sh)?;
     if targets.is_empty() {
         return Err(Stop::Failed("fuzz/Cargo.toml names no target".to_owned()));
     }
-    // All of them, even after one failed: one run should tell everything.
-    let failures: Vec<String> = targets
-        .iter()
-        .filter_map(|target| match repeat(target, runs) {
-            Ok(()) => None,
-            Err(Stop::Failed(why) | Stop::Skipped(why)) => Some(format!("{target}: {why}")),
-        })
-        .collect();
-    if failures.is_empty() { Ok(None) } else { Err(Stop::Failed(failures.join("; "))) }
+    each(&targets, |target| {
+        let kept = PathBuf::from(format!("fuzz/corpus/{target}"));
+        // What an earlier run found would change this one.
+        let scratch = target_dir().join("fuzz-scratch").join(target);
+        sh.remove_path(&scratch)?;
+        sh.create_dir(&scratch)?;
+        libfuzzer(sh, target, [&scratch, &kept])
+            .arg(format!("-runs={runs}"))
+            .args(["-seed=1", "-timeout=60", "-print_final_stats=1"])
+            .run()
+            .map_err(|error| Stop::Failed(format!("{target}: {error}")))?;
+        Ok(0)
+    })?;
+    Ok(None)
 }
 
-fn repeat(target: &str, runs: u32) -> Result<(), Stop> {
-    let kept = shell::root().join("fuzz/corpus").join(target);
-    // What an earlier run found would change this one.
-    let scratch = shell::target_dir().join("fuzz-scratch").join(target);
-    if scratch.exists() {
-        fs::remove_dir_all(&scratch)?;
-    }
-    fs::create_dir_all(&scratch)?;
-    libfuzzer(target, &[&scratch, &kept])
-        .arg(format!("-runs={runs}"))
-        .args(["-seed=1", "-timeout=60", "-print_final_stats=1"])
-        .run()
-}
-
-/// The targets that `fuzz/Cargo.toml` names; fetches cargo-fuzz first if need be.
-fn targets() -> Result<Vec<String>, Stop> {
-    provision::nightly()?;
-    provision::cargo_subcommand("fuzz")?;
-    let output = Cmd::cargo().args(["fuzz", "list"]).output()?;
-    if !output.status.success() {
-        let complaint = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        return Err(Stop::Failed(format!("cargo fuzz list: {complaint}")));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
+/// The targets that `fuzz/Cargo.toml` names.
+fn targets(sh: &Shell) -> Result<Vec<String>, Stop> {
+    nightly(sh)?;
+    let remedy = "cargo install --locked cargo-fuzz (or pass --install)";
+    needs(cmd!(sh, "cargo fuzz --version"), "cargo-fuzz", remedy)?;
+    let list = cmd!(sh, "cargo fuzz list").quiet().read()?;
+    Ok(list.lines().map(str::to_owned).collect())
 }
 
 /// `cargo fuzz run` on these corpus folders, up to the `--` after which libFuzzer's options stand.
-fn libfuzzer(target: &str, corpora: &[&PathBuf]) -> Cmd {
-    Cmd::cargo_nightly()
-        .args(["fuzz", "run", "--target-dir"])
-        .arg(shell::target_dir().join("fuzz"))
-        .arg(target)
-        .args(corpora)
-        .arg("--")
+fn libfuzzer<'a>(sh: &'a Shell, target: &str, corpora: [&PathBuf; 2]) -> Cmd<'a> {
+    let builds = target_dir().join("fuzz");
+    cmd!(sh, "rustup run nightly cargo fuzz run --target-dir {builds} {target} {corpora...} --")
 }

@@ -1,84 +1,67 @@
 //! The GPU host's tests, and the command on a GPU: on whatever adapter there is, or on lavapipe, Mesa's Vulkan on the processor.
-//!
-//! ```text
-//!   build as for the sandbox ─▶ strandline info: an adapter?  ── no ─▶ install Mesa's driver, look again
-//!                                      │ yes                                  │ none: skip, in CI fail
-//!                                      ▼                                      ▼
-//!        tests of host-wgpu, of replay and the command on a GPU; conformance ─▶ example ─▶ a check for the web
-//! ```
 
 use serde_json::Value;
+use xshell::{Shell, cmd};
 
-use super::{BARE_TARGET, DEBIAN_RUST, boundaries::Boundaries, debian_rust};
-use crate::provision;
-use crate::shell::{self, Cmd};
-use crate::step::{Outcome, Stop};
+use super::boundaries::Boundaries;
+use crate::report::{Outcome, Stop};
+use crate::shell::{run_tests, target_dir};
+use crate::toolchain::{BARE_TARGET, Toolchain, missing, packages};
 
-/// Mesa's drivers, with one for the processor, and Vulkan's loader.
-const DEBIAN_VULKAN: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
-
-pub(super) fn wgpu() -> Outcome {
-    let boundaries = match Boundaries::with_components() {
+pub(super) fn wgpu(sh: &Shell) -> Outcome {
+    let boundaries = match Boundaries::with_components(sh) {
         Err(Stop::Skipped(why)) => {
             println!("without conformance on a GPU through the sandbox ({why})");
             Boundaries::without_components()
         }
         made => made?,
     };
-    let programs = boundaries.build()?;
-    boundaries.cargo("build").args(["--bin", "strandline", "--example", "transformer"]).run()?;
-    if !has_adapter()? {
-        provision::debian_packages(&DEBIAN_VULKAN)?;
-        if !has_adapter()? {
-            let what = "a GPU adapter; Mesa's driver for processors is installed";
-            return Err(provision::missing(what));
-        }
+    boundaries
+        .cargo(sh, "build")
+        .args(["--bin", "strandline", "--example", "transformer"])
+        .run()?;
+    if !has_adapter(sh)? {
+        packages(sh, &["mesa-vulkan-drivers", "libvulkan1"])?;
+        return Err(missing("a GPU adapter; Mesa's driver for processors is installed"));
     }
-    let ran = boundaries.run_all(
-        &programs,
-        &[
-            (("host-wgpu", "lib"), &[]),
-            (("host-wgpu", "gpu"), &[]),
-            (("replay", "lib"), &["gpu::", "cubecl"]),
-            (("guest-tests", "suite"), &["::gpu"]),
-            (("cli", "gpu"), &[]),
-        ],
-    )?;
-    let documentation = boundaries.cargo("test").arg("--doc").run_tests()?;
-    Cmd::new(&built("examples/transformer")).run()?;
-    web()?;
+    let programs: [((&str, &str), &[&str]); 5] = [
+        (("host-wgpu", "lib"), &[]),
+        (("host-wgpu", "gpu"), &[]),
+        (("replay", "lib"), &["gpu::", "cubecl"]),
+        (("guest-tests", "suite"), &["::gpu"]),
+        (("cli", "gpu"), &[]),
+    ];
+    let ran = boundaries.test(sh, &programs)?;
+    let documentation = run_tests(boundaries.cargo(sh, "test").arg("--doc"))?;
+    sh.cmd(target_dir().join("debug/examples/transformer")).run()?;
+    web(sh)?;
     Ok(Some(ran + documentation))
 }
 
-/// A program that the tests' build has made.
-fn built(name: &str) -> String {
-    shell::target_dir().join("debug").join(name).to_string_lossy().into_owned()
-}
-
 /// Whether the command finds an adapter.
-fn has_adapter() -> Result<bool, Stop> {
-    let cmd = Cmd::new(&built("strandline")).args(["info", "--json"]);
-    let output = cmd.output()?;
-    let report: Value = serde_json::from_slice(&output.stdout)
-        .map_err(|error| Stop::Failed(format!("{cmd}: not one JSON object: {error}")))?;
+fn has_adapter(sh: &Shell) -> Result<bool, Stop> {
+    let strandline = target_dir().join("debug/strandline");
+    let report = cmd!(sh, "{strandline} info --json").read()?;
+    let report: Value = serde_json::from_str(&report)
+        .map_err(|error| Stop::Failed(format!("strandline info --json: {error}")))?;
     Ok(report["adapters"].as_array().is_some_and(|adapters| !adapters.is_empty()))
 }
 
 /// The GPU host for a browser: it is checked, not run.
-fn web() -> Result<(), Stop> {
-    let check = || {
-        let package = ["check", "-p", "strandline-host-wgpu", "--no-default-features"];
-        Cmd::cargo().args(package).args(["--target", BARE_TARGET])
-    };
-    if provision::has_target(BARE_TARGET) {
-        return check().flavour("web", "").run();
-    }
-    match provision::debian_packages(&DEBIAN_RUST) {
-        Ok(()) => debian_rust(check(), "web", "").arg("-Zbuild-std=std,panic_abort").run(),
+fn web(sh: &Shell) -> Result<(), Stop> {
+    let toolchain = match Toolchain::bare(sh, &[]) {
         Err(Stop::Skipped(why)) => {
             println!("skipped: the GPU host for a browser ({why})");
-            Ok(())
+            return Ok(());
         }
-        Err(failed) => Err(failed),
-    }
+        toolchain => toolchain?,
+    };
+    let std = (toolchain == Toolchain::Debian).then_some("-Zbuild-std=std,panic_abort");
+    toolchain
+        .cargo(sh, "web", "")
+        .args(["check", "-p", "strandline-host-wgpu", "--no-default-features"])
+        .args(["--target", BARE_TARGET])
+        .args(std)
+        .run()?;
+    Ok(())
 }

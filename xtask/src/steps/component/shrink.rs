@@ -27,7 +27,7 @@ use wasmparser::{
     ComponentTypeRef, Instance, Parser, Payload, Validator, WasmFeatures,
 };
 
-use crate::step::Stop;
+use crate::report::Stop;
 
 /// The component with short inner names.
 ///

@@ -14,8 +14,6 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use crate::shell::TestCount;
-
 /// Why a step ended without passing.
 #[derive(Debug)]
 pub(crate) enum Stop {
@@ -25,26 +23,20 @@ pub(crate) enum Stop {
     Failed(String),
 }
 
-impl Stop {
-    /// Neither of two ways is open: both reasons, and as bad as the second.
-    pub(crate) fn and(self, second: Self) -> Self {
-        let (Self::Skipped(first) | Self::Failed(first)) = self;
-        let both = |why| format!("{first}; the other way is not open either: {why}");
-        match second {
-            Self::Skipped(why) => Self::Skipped(both(why)),
-            Self::Failed(why) => Self::Failed(both(why)),
-        }
-    }
-}
-
 impl From<std::io::Error> for Stop {
     fn from(error: std::io::Error) -> Self {
         Self::Failed(error.to_string())
     }
 }
 
+impl From<xshell::Error> for Stop {
+    fn from(error: xshell::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
 /// How a step ended; tests are counted where the step ran any.
-pub(crate) type Outcome = Result<Option<TestCount>, Stop>;
+pub(crate) type Outcome = Result<Option<u64>, Stop>;
 
 /// A step's line in the table.
 #[derive(Debug)]
@@ -110,11 +102,9 @@ impl Report {
             format!("{:<width$}  {:<7}  {:>6}  {:>7}  why\n", "step", "result", "tests", "seconds");
         for row in &self.rows {
             let (result, tests, why) = match &row.outcome {
-                Ok(tests) => (
-                    "passed",
-                    tests.map_or_else(|| "-".to_owned(), |tests| tests.ran.to_string()),
-                    "",
-                ),
+                Ok(tests) => {
+                    ("passed", tests.map_or_else(|| "-".to_owned(), |tests| tests.to_string()), "")
+                }
                 Err(Stop::Skipped(why)) => ("skipped", "-".to_owned(), why.as_str()),
                 Err(Stop::Failed(why)) => ("FAILED", "-".to_owned(), why.as_str()),
             };
@@ -155,8 +145,7 @@ mod tests {
 
     #[test]
     fn the_closing_line_counts_steps_and_names_skips_only_when_there_are_any() {
-        let all =
-            report(vec![Ok(None), Ok(Some(TestCount { ran: 7 })), Err(Stop::Failed("x".into()))]);
+        let all = report(vec![Ok(None), Ok(Some(7)), Err(Stop::Failed("x".into()))]);
         assert_eq!(all.closing_line(), "2 passed, 1 failed");
         let skipped = report(vec![Ok(None), Err(Stop::Skipped("no apt".into()))]);
         assert_eq!(skipped.closing_line(), "1 passed, 0 failed, 1 skipped");
@@ -177,11 +166,9 @@ mod tests {
 
     #[test]
     fn the_table_has_a_line_per_step_and_says_why() {
-        let table = report(vec![
-            Ok(Some(TestCount { ran: 214 })),
-            Err(Stop::Skipped("missing clang-22;\nrun: apt".into())),
-        ])
-        .table();
+        let table =
+            report(vec![Ok(Some(214)), Err(Stop::Skipped("missing clang-22;\nrun: apt".into()))])
+                .table();
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines.len(), 3);
         assert!(lines[1].contains("passed") && lines[1].contains("214"));
