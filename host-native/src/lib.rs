@@ -84,7 +84,9 @@ mod trace;
 mod tracy;
 pub mod wake;
 
-pub use allocate::{AllocateError, Allocated, Lack, Timeout, allocate, allocate_ready};
+pub use allocate::{
+    AllocateError, Allocated, Allocator, Lack, Timeout, allocate, allocate_ready,
+};
 pub use buffer::{BufferError, MmapBuffer};
 pub use cache::{CacheStartError, CachedSlabs};
 pub use info::{MachineInfo, TransparentHugePages, machine_info};

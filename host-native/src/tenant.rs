@@ -196,6 +196,7 @@ impl Tenant {
             Ledger::new(limits.budget, limits.reservations, limits.pending, device.pools.len());
         let counts = vec![PoolStats::default(); device.pools.len()];
         let account = Arc::new(Account {
+            memory: Arc::new(tracker.clone()).for_memory().unwrap_or_else(|| Arc::new(tracker.clone())),
             tracker: tracker.clone(),
             books: Mutex::new(Books { ledger, counts }),
             names: Mutex::new(Names::default()),
@@ -204,7 +205,7 @@ impl Tenant {
         let mut pools = Vec::new();
         for (index, lent) in device.pools.iter().enumerate() {
             let account = account.clone();
-            let pool = Arc::new(TenantPool::new(index, lent.pool.clone(), account, lent.may_trim));
+            let pool = Arc::new(TenantPool::new(index, lent.pool.clone(), account, lent.may_trim, limits.budget));
             set.add(pool.clone(), lent.registration).map_err(|_| {
                 let what = "the device lends one pool twice, or a pool for no size";
                 TenantError::Pool(strandline_core::PoolError::InvalidConfig(what))
@@ -252,7 +253,7 @@ impl Tenant {
     #[must_use]
     pub fn charged(&self) -> (u64, u64) {
         let ledger = &mut lock(&self.account.books).ledger;
-        ledger.settle(&self.account.tracker);
+        ledger.settle(&*self.account.memory);
         (ledger.charged(), ledger.peak_bytes())
     }
 
@@ -411,7 +412,7 @@ impl Drop for Tenant {
 
 /// A pool that refuses what it has handed out is broken; the bytes stay with it.
 fn log_refusal(returned: Result<(), ReleaseError>) {
-    if let Err(ReleaseError { reservation }) = returned {
+    if let Err(ReleaseError { reservation, .. }) = returned {
         log::error!("{:?} refused {reservation:?}", reservation.pool());
     }
 }

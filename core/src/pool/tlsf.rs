@@ -27,16 +27,17 @@ use super::inbox::{Drained, Inbox, StoredDeath, Ticket};
 use super::planned::{Followed, Key};
 use super::{
     Acquire, Origin, Pool, PoolError, PoolHost, PoolId, PoolProperties, PoolStats, ReleaseError,
-    Request, Reservation, ReuseProof, Token, budget::Budget, growth::Growth,
+    Request, Reservation, ReuseProof, Token,
+    budget::Budget,
+    growth::{Growth, most},
 };
 use crate::Frontier;
 use crate::death::Death;
-use crate::inspect::{BlockView, Event};
+use crate::inspect::{BlockState, BlockView, Event};
 use crate::notification::{Notification, Observation};
 use crate::offset::tlsf::{BlockId, Config, Need, RegionId, TlsfError};
 use crate::slab::retain::Retention;
 use crate::slab::{Grant, Slab, SlabError, SlabProperties, SlabProvider, Trim};
-use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -57,6 +58,11 @@ mod pending;
 mod present;
 mod spare;
 mod virgin;
+#[cfg(feature = "hosted")]
+mod wide;
+#[cfg(not(feature = "hosted"))]
+#[path = "tlsf/wide/absent.rs"]
+mod wide;
 
 pub use batch::{Answers, Held};
 
@@ -64,6 +70,7 @@ use elastic::Holes;
 use engine::{Ask, Engine, Seek};
 use heap::{BlockDeath, Taken};
 use present::Present;
+use wide::Wide;
 
 /// What may merge with what when a block is freed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -133,12 +140,14 @@ pub struct TlsfPool {
     host: PoolHost,
     config: TlsfPoolConfig,
     provider: SlabProperties,
+    /// The most bytes that a request may come to.
+    most: u64,
     /// Granules from which on a block may be too large to [break up](spare) an empty slab; none where the provider does not tell its room.
     large: Option<(u32, Present)>,
     notification: Arc<Notification>,
     inbox: Inbox,
-    /// Deaths of more axes than a block can hold, counted by releases.
-    taints: AtomicU64,
+    /// Deaths of more axes than a block can hold.
+    wide: Wide,
     state: Mutex<State>,
 }
 
@@ -182,12 +191,13 @@ impl TlsfPool {
         Ok(Self {
             id: PoolId::next(),
             notification: Arc::new(Notification::new(host.wake.clone())),
+            most: most(&*host.provider, config.budget, config.growth.max_slabs, granule),
             host,
             config,
             provider,
             large,
             inbox: Inbox::new(),
-            taints: AtomicU64::new(0),
+            wide: Wide::default(),
             state: Mutex::new(State {
                 engine,
                 slabs: Vec::new(),
@@ -313,7 +323,7 @@ impl TlsfPool {
     #[inline(always)]
     fn need(&self, request: &Request<'_>) -> Result<Need, PoolError> {
         request.validate()?;
-        if request.size > self.provider.max_slab_size {
+        if request.size > self.most {
             return Err(self.too_large(request));
         }
         if request.alignment > self.provider.alignment {
@@ -331,7 +341,7 @@ impl TlsfPool {
 
     #[inline]
     const fn too_large(&self, request: &Request<'_>) -> PoolError {
-        PoolError::TooLarge { size: request.size, max: self.provider.max_slab_size }
+        PoolError::TooLarge { size: request.size, max: self.most }
     }
 
     /// The usual case: memory that is ready, before anything else is considered. `Err` says whether it was
@@ -360,7 +370,7 @@ impl TlsfPool {
     #[inline]
     fn allows(&self, state: &State, need: Need) -> bool {
         let size = state.engine.reserve_size(need);
-        self.config.budget.allows(state.engine.reserved_bytes(), size)
+        self.config.budget.allows(state.engine.reserved_bytes() - self.wide.bytes(), size)
     }
 
     /// The rest of an acquire, when [`find_first`](Self::find_first) has found nothing, or was not allowed to look.
@@ -374,6 +384,10 @@ impl TlsfPool {
         mut searched: bool,
         key: Option<Key>,
     ) -> Result<Acquire, PoolError> {
+        if self.wide.look(&*self.host.progress, &self.inbox) {
+            self.settle(&mut state);
+            (searched, state.untold) = (false, true);
+        }
         let planned = state.planned();
         let mut missed = false;
         let mut may_grow = request.may_grow;
@@ -515,7 +529,7 @@ impl TlsfPool {
     #[inline(always)]
     fn take_back(&self, reservation: Reservation) -> Result<Box<Ticket>, ReleaseError> {
         if reservation.pool != self.id {
-            return Err(ReleaseError { reservation });
+            return Err(ReleaseError::other_pool(reservation));
         }
         let Reservation { pool, slab, offset, size, token } = reservation;
         match token {
@@ -525,18 +539,25 @@ impl TlsfPool {
             }
             token @ (Token::Block(_) | Token::Foreign(_)) => {
                 let reservation = Reservation { pool, slab, offset, size, token };
-                Err(ReleaseError { reservation })
+                Err(ReleaseError::other_pool(reservation))
             }
         }
     }
 
-    /// Writes the block's death into its ticket.
+    /// Writes the block's death into its ticket. `None`: it has too many axes, and the block is kept aside.
     #[inline(always)]
-    fn write_death(&self, ticket: &mut Ticket, death: Death<'_>) {
+    fn write_death(&self, mut ticket: Box<Ticket>, death: Death<'_>) -> Option<Box<Ticket>> {
         if ticket.death.set(death, &*self.host.progress) {
-            // Relaxed: a counter.
-            self.taints.fetch_add(1, Ordering::Relaxed);
+            return self.put_aside(ticket, death);
         }
+        Some(ticket)
+    }
+
+    /// Keeps a block of a death that has too many axes. It comes back if it has not any more.
+    #[cold]
+    fn put_aside(&self, ticket: Box<Ticket>, death: Death<'_>) -> Option<Box<Ticket>> {
+        let bytes = self.footprint(ticket.requested, 1);
+        self.wide.put(ticket, death, bytes, &*self.host.progress).err()
     }
 }
 
@@ -794,7 +815,7 @@ impl Pool for TlsfPool {
             memory_type: self.provider.memory_type,
             usage: self.provider.usage,
             alignment: self.config.offsets.granule.min(self.provider.alignment),
-            max_request: self.provider.max_slab_size,
+            max_request: self.most,
         }
     }
 
@@ -820,9 +841,11 @@ impl Pool for TlsfPool {
     }
 
     fn release(&self, reservation: Reservation, death: Death<'_>) -> Result<(), ReleaseError> {
-        let mut ticket = self.take_back(reservation)?;
-        self.write_death(&mut ticket, death);
-        self.inbox.push(ticket);
+        let reservation = self.host.check(reservation, death)?;
+        let ticket = self.take_back(reservation)?;
+        if let Some(ticket) = self.write_death(ticket, death) {
+            self.inbox.push(ticket);
+        }
         self.notification.signal_if_observed();
         Ok(())
     }
@@ -833,6 +856,7 @@ impl Pool for TlsfPool {
         death: Death<'_>,
         request: &Request<'_>,
     ) -> Result<Result<Acquire, PoolError>, ReleaseError> {
+        let reservation = self.host.check(reservation, death)?;
         let ticket = self.take_back(reservation)?;
         match self.turn(ticket, death, request) {
             Ok(found) => Ok(Ok(self.reserved(found, request, None))),
@@ -850,13 +874,16 @@ impl Pool for TlsfPool {
     }
 
     fn poll(&self) {
+        let narrowed = self.wide.look(&*self.host.progress, &self.inbox);
         let mut state = self.state.lock();
         self.settle(&mut state);
+        state.untold |= narrowed;
         state.engine.poll_all(&*self.host.progress, &*self.host.provider);
         self.unlock(state);
     }
 
     fn quiesce(&self) {
+        self.wide.quiesce(&*self.host.progress, &self.inbox);
         let mut state = self.state.lock();
         self.settle(&mut state);
         state.engine.quiesce();
@@ -867,6 +894,7 @@ impl Pool for TlsfPool {
 
     fn trim(&self, how: Trim) -> Result<u64, PoolError> {
         let mut empty = Vec::new();
+        self.wide.look(&*self.host.progress, &self.inbox);
         let mut state = self.state.lock();
         self.settle(&mut state);
         state.engine.poll_all(&*self.host.progress, &*self.host.provider);
@@ -924,13 +952,18 @@ impl Pool for TlsfPool {
         let mut state = self.state.lock();
         self.settle(&mut state);
         let engine = &state.engine;
+        let aside = self.wide.sums();
+        let reserved_bytes = engine.reserved_bytes() - aside.bytes;
         let stats = PoolStats {
-            reserved_bytes: engine.reserved_bytes(),
-            free_bytes: engine.committed_bytes() - engine.reserved_bytes(),
-            pending_bytes: engine.pending_bytes(),
+            reserved_bytes,
+            requested_bytes: state.stats.requested_bytes - aside.requested,
+            live: state.stats.live - aside.count,
+            releases: state.stats.releases + aside.count,
+            free_bytes: engine.committed_bytes() - reserved_bytes,
+            pending_bytes: engine.pending_bytes() + aside.bytes,
             tainted_bytes: engine.tainted_bytes(),
             committed_bytes: engine.committed_bytes(),
-            tainted: self.taints.load(Ordering::Relaxed) + engine.taints(),
+            tainted: self.wide.taints() + engine.taints(),
             ..state.stats
         };
         self.unlock(state);
@@ -939,6 +972,11 @@ impl Pool for TlsfPool {
 
     fn provider(&self) -> Option<&Arc<dyn SlabProvider>> {
         Some(&self.host.provider)
+    }
+
+    #[cfg(feature = "hosted")]
+    fn progress(&self) -> Option<&Arc<dyn crate::Progress>> {
+        Some(&self.host.progress)
     }
 
     fn notification(&self) -> &Arc<Notification> {
@@ -953,9 +991,20 @@ impl Pool for TlsfPool {
             .filter_map(|(index, slab)| slab.map(|slab| (slab, RegionId::from_index(index))))
             .collect();
         slabs.sort_unstable_by_key(|(slab, _)| slab.id);
+        let mut aside: Vec<(_, Frontier)> = Vec::new();
+        self.wide.each(|ticket, left| {
+            let place = state.engine.place_of(BlockId::from_index(ticket.block));
+            aside.push((place, left.clone()));
+        });
         for (slab, region) in slabs {
             state.engine.visit(region, &mut |offset, size, block| {
-                visit(&BlockView { slab: slab.id, offset, size, state: block });
+                match aside.iter().find(|(at, _)| *at == (region, offset)) {
+                    Some((_, left)) => {
+                        let state = BlockState::Pending(left.as_ref());
+                        visit(&BlockView { slab: slab.id, offset, size, state });
+                    }
+                    None => visit(&BlockView { slab: slab.id, offset, size, state: block }),
+                }
             });
         }
         self.unlock(state);

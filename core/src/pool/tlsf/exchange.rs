@@ -56,16 +56,18 @@ impl TlsfPool {
     #[cfg_attr(not(target_family = "wasm"), inline(always))]
     pub(super) fn turn(
         &self,
-        mut ticket: Box<Ticket>,
+        ticket: Box<Ticket>,
         death: Death<'_>,
         request: &Request<'_>,
     ) -> Result<Found, bool> {
-        self.write_death(&mut ticket, death);
+        let ticket = self.write_death(ticket, death);
         let need = self.need(request);
         let mut state = self.state.lock();
         // In the order of the releases, as through the inbox.
         self.settle(&mut state);
-        state.free(ticket, &self.host);
+        if let Some(ticket) = ticket {
+            state.free(ticket, &self.host);
+        }
         let found = match need {
             Ok(need) => self.find_first(&mut state, need, request),
             Err(_) => Err(false),
