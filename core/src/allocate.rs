@@ -15,10 +15,10 @@
 //! # Cost
 //! While any future waits, each advance of any axis of the tracker polls it once, and costs a search.
 
-use crate::notification::{Notification, Watching, WakerId};
+use crate::Frontier;
+use crate::notification::{Notification, WakerId, Watching};
 use crate::pool::{Acquire, Origin, Pool, PoolError, Request, Reservation};
 use crate::pool_set::{Need, NoMatch, PoolSet, Route};
-use crate::Frontier;
 use alloc::sync::Arc;
 use core::fmt;
 use core::future::Future;
@@ -141,7 +141,8 @@ impl<P: Deref<Target: Pool> + Unpin> Future for Allocate<'_, P> {
         let this = self.get_mut();
         this.forget_wakers();
         if this.watching.is_none() {
-            this.watching = this.pool.progress().and_then(|who| who.moved()).map(Notification::watch);
+            this.watching =
+                this.pool.progress().and_then(|who| who.moved()).map(Notification::watch);
         }
         for _ in 0..LOOKS {
             // Counted before the look, and this before what it reads: an advance that this look misses sees the watcher.

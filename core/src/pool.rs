@@ -13,12 +13,12 @@
 //! provider. A [`Reservation`] is linear: it can be neither cloned nor copied, and releasing consumes
 //! it, so a double release does not compile.
 
+#[cfg(feature = "hosted")]
+use crate::frontier::Entry;
 use crate::inspect::EventSink;
 use crate::notification::{Notification, Observation, Wake};
 use crate::progress::Progress;
 use crate::slab::{BufferUsage, MemoryType, SlabError, SlabId, SlabProvider, Trim};
-#[cfg(feature = "hosted")]
-use crate::frontier::Entry;
 use crate::{Axis, Death, Frontier, FrontierRef};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -353,7 +353,14 @@ impl fmt::Display for PoolError {
     }
 }
 
-impl core::error::Error for PoolError {}
+impl core::error::Error for PoolError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Provider(error) => Some(error),
+            _ => None,
+        }
+    }
+}
 
 impl From<SlabError> for PoolError {
     fn from(error: SlabError) -> Self {
@@ -402,7 +409,11 @@ impl fmt::Display for ReleaseError {
                 write!(f, "{:?} does not belong to this pool", self.reservation)
             }
             ReleaseRefusal::UnknownAxis(axis) => {
-                write!(f, "{:?} would wait for axis {axis}, which is not registered", self.reservation)
+                write!(
+                    f,
+                    "{:?} would wait for axis {axis}, which is not registered",
+                    self.reservation
+                )
             }
         }
     }
@@ -587,7 +598,11 @@ impl PoolHost {
     /// Where there is no `Progress` that knows its axes, there is nothing to check.
     #[cfg(not(feature = "hosted"))]
     #[inline]
-    pub(crate) fn check(&self, reservation: Reservation, _: Death<'_>) -> Result<Reservation, ReleaseError> {
+    pub(crate) fn check(
+        &self,
+        reservation: Reservation,
+        _: Death<'_>,
+    ) -> Result<Reservation, ReleaseError> {
         Ok(reservation)
     }
 

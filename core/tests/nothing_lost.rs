@@ -188,8 +188,7 @@ fn a_death_that_names_an_axis_which_nobody_registered_is_refused() {
         let refused = pool.release(block, Death::from(&mistaken)).unwrap_err();
         assert_eq!(refused.refusal, ReleaseRefusal::UnknownAxis(axis(77)), "{pool:?}");
         assert!(refused.to_string().contains("not registered"), "{refused}");
-        let refused =
-            pool.exchange(refused.reservation, Death::from(&mistaken), &Request::new(64));
+        let refused = pool.exchange(refused.reservation, Death::from(&mistaken), &Request::new(64));
         let block = refused.unwrap_err().reservation;
         pool.release(block, Death::Idle).unwrap();
         assert_eq!(pool.stats().live, 0, "{pool:?}");
@@ -239,7 +238,9 @@ fn an_axis_that_ends_gives_its_bytes_back_once_it_is_fenced() {
         let result = Arc::new(std::sync::Mutex::new(None));
         let told = result.clone();
         tracker
-            .wait(Frontier::from_entry(dead, 9).as_ref(), move |end| *told.lock().unwrap() = Some(end))
+            .wait(Frontier::from_entry(dead, 9).as_ref(), move |end| {
+                *told.lock().unwrap() = Some(end)
+            })
             .unwrap();
         assert!(matches!(result.lock().unwrap().take(), Some(Err(_))));
     }
@@ -338,12 +339,13 @@ fn a_future_of_memory_is_woken_by_releases_and_by_progress() {
         let waker = Waker::from(woken.clone());
         let mut context = Context::from_waker(&waker);
         let wakes = || woken.0.swap(0, Ordering::Relaxed);
-        let mut poll = |future: Pin<&mut dyn Future<Output = Result<Allocated, PoolError>>>| {
-            match future.poll(&mut context) {
+        let mut poll =
+            |future: Pin<&mut dyn Future<Output = Result<Allocated, PoolError>>>| match future
+                .poll(&mut context)
+            {
                 Poll::Ready(done) => Some(done.unwrap().into_parts()),
                 Poll::Pending => None,
-            }
-        };
+            };
         let all = take(&*pool, SLAB);
         let mut future = Box::pin(allocate(&*pool, Request::new(SLAB)));
         assert!(poll(future.as_mut()).is_none() && wakes() == 0, "{pool:?}");

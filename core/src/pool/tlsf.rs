@@ -31,7 +31,6 @@ use super::{
     budget::Budget,
     growth::{Growth, most},
 };
-use crate::Frontier;
 use crate::death::Death;
 use crate::inspect::{BlockState, BlockView, Event};
 use crate::notification::{Notification, Observation};
@@ -39,6 +38,7 @@ use crate::offset::tlsf::{BlockId, Config, Need, RegionId, TlsfError};
 use crate::slab::retain::Retention;
 use crate::slab::{Grant, Slab, SlabError, SlabProperties, SlabProvider, Trim};
 use crate::sync::{Mutex, MutexGuard};
+use crate::{Frontier, FrontierRef};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -60,9 +60,6 @@ mod spare;
 mod virgin;
 #[cfg(feature = "hosted")]
 mod wide;
-#[cfg(not(feature = "hosted"))]
-#[path = "tlsf/wide/absent.rs"]
-mod wide;
 
 pub use batch::{Answers, Held};
 
@@ -70,7 +67,6 @@ use elastic::Holes;
 use engine::{Ask, Engine, Seek};
 use heap::{BlockDeath, Taken};
 use present::Present;
-use wide::Wide;
 
 /// What may merge with what when a block is freed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -146,8 +142,9 @@ pub struct TlsfPool {
     large: Option<(u32, Present)>,
     notification: Arc<Notification>,
     inbox: Inbox,
-    /// Deaths of more axes than a block can hold.
-    wide: Wide,
+    /// Deaths that were given up because they have more axes than a block can hold, counted by releases.
+    #[cfg(not(feature = "hosted"))]
+    taints: crate::sync::atomic::AtomicU64,
     state: Mutex<State>,
 }
 
@@ -171,6 +168,9 @@ struct State {
     tickets: Vec<Box<Ticket>>,
     /// All but the bytes that the engine knows.
     stats: PoolStats,
+    /// Blocks whose death has more axes than one can hold.
+    #[cfg(feature = "hosted")]
+    wide: wide::Wide,
 }
 
 impl TlsfPool {
@@ -197,7 +197,8 @@ impl TlsfPool {
             provider,
             large,
             inbox: Inbox::new(),
-            wide: Wide::default(),
+            #[cfg(not(feature = "hosted"))]
+            taints: crate::sync::atomic::AtomicU64::new(0),
             state: Mutex::new(State {
                 engine,
                 slabs: Vec::new(),
@@ -208,6 +209,8 @@ impl TlsfPool {
                 untold: false,
                 tickets: Vec::new(),
                 stats: PoolStats::default(),
+                #[cfg(feature = "hosted")]
+                wide: wide::Wide::default(),
             }),
         })
     }
@@ -370,7 +373,7 @@ impl TlsfPool {
     #[inline]
     fn allows(&self, state: &State, need: Need) -> bool {
         let size = state.engine.reserve_size(need);
-        self.config.budget.allows(state.engine.reserved_bytes() - self.wide.bytes(), size)
+        self.config.budget.allows(state.reserved_bytes(), size)
     }
 
     /// The rest of an acquire, when [`find_first`](Self::find_first) has found nothing, or was not allowed to look.
@@ -384,8 +387,8 @@ impl TlsfPool {
         mut searched: bool,
         key: Option<Key>,
     ) -> Result<Acquire, PoolError> {
-        if self.wide.look(&*self.host.progress, &self.inbox) {
-            self.settle(&mut state);
+        #[cfg(feature = "hosted")]
+        if state.look_aside(&self.host) {
             (searched, state.untold) = (false, true);
         }
         let planned = state.planned();
@@ -544,20 +547,36 @@ impl TlsfPool {
         }
     }
 
-    /// Writes the block's death into its ticket. `None`: it has too many axes, and the block is kept aside.
+    /// Writes the block's death into its ticket. Whether it had too many axes for that.
     #[inline(always)]
-    fn write_death(&self, mut ticket: Box<Ticket>, death: Death<'_>) -> Option<Box<Ticket>> {
-        if ticket.death.set(death, &*self.host.progress) {
-            return self.put_aside(ticket, death);
+    fn write_death(&self, ticket: &mut Ticket, death: Death<'_>) -> bool {
+        let many = ticket.death.set(death, &*self.host.progress);
+        if many {
+            self.write_wide_death(ticket, death);
         }
-        Some(ticket)
+        many
     }
 
-    /// Keeps a block of a death that has too many axes. It comes back if it has not any more.
     #[cold]
-    fn put_aside(&self, ticket: Box<Ticket>, death: Death<'_>) -> Option<Box<Ticket>> {
-        let bytes = self.footprint(ticket.requested, 1);
-        self.wide.put(ticket, death, bytes, &*self.host.progress).err()
+    fn write_wide_death(&self, ticket: &mut Ticket, death: Death<'_>) {
+        #[cfg(feature = "hosted")]
+        if let Death::After(frontier) = death {
+            wide::keep(ticket, frontier, &self.host);
+        }
+        #[cfg(not(feature = "hosted"))]
+        {
+            let _ = (ticket, death);
+            // Relaxed: a counter.
+            self.taints.fetch_add(1, crate::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    /// Deaths that were given up.
+    fn taints(&self) -> u64 {
+        #[cfg(not(feature = "hosted"))]
+        return self.taints.load(crate::sync::atomic::Ordering::Relaxed);
+        #[cfg(feature = "hosted")]
+        0
     }
 }
 
@@ -572,10 +591,49 @@ struct Found {
 }
 
 impl State {
-    fn free(&mut self, ticket: Box<Ticket>, host: &PoolHost) {
+    /// Bytes that are reserved.
+    #[inline(always)]
+    fn reserved_bytes(&self) -> u64 {
+        #[cfg(feature = "hosted")]
+        return self.engine.reserved_bytes() - self.wide.bytes();
+        #[cfg(not(feature = "hosted"))]
+        self.engine.reserved_bytes()
+    }
+
+    /// Free bytes that wait.
+    #[inline(always)]
+    fn pending_bytes(&self) -> u64 {
+        #[cfg(feature = "hosted")]
+        return self.engine.pending_bytes() + self.wide.bytes();
+        #[cfg(not(feature = "hosted"))]
+        self.engine.pending_bytes()
+    }
+
+    /// Blocks that are live to the heap only: where they are, and what they wait for.
+    fn aside(&self) -> Vec<((RegionId, u64), FrontierRef<'_>)> {
+        #[cfg(feature = "hosted")]
+        return self
+            .wide
+            .blocks()
+            .filter_map(|block| Some((self.engine.place_of(block), self.wide.of(block)?)))
+            .collect();
+        #[cfg(not(feature = "hosted"))]
+        Vec::new()
+    }
+
+    #[cfg_attr(not(feature = "hosted"), expect(unused_mut, reason = "what is wide is taken out"))]
+    fn free(&mut self, mut ticket: Box<Ticket>, host: &PoolHost) {
         self.stats.requested_bytes -= ticket.requested;
         self.stats.releases += 1;
         self.stats.live -= 1;
+        #[cfg(feature = "hosted")]
+        if let Some(wide) = ticket.wide.take()
+            && self.put_aside(&mut ticket, &wide, host)
+        {
+            self.tickets.push(ticket);
+            self.note_pending();
+            return;
+        }
         let block = BlockId::from_index(ticket.block & !CANCELED);
         if ticket.block & CANCELED == 0 {
             self.engine.free(block, ticket.death.get(), &*host.progress);
@@ -630,7 +688,7 @@ impl State {
 
     #[inline(always)]
     fn note_pending(&mut self) {
-        let pending = self.engine.pending_bytes();
+        let pending = self.pending_bytes();
         self.stats.peak_pending_bytes = self.stats.peak_pending_bytes.max(pending);
     }
 
@@ -780,12 +838,13 @@ impl State {
     ) -> Option<Found> {
         ticket.block = taken.block.index();
         ticket.requested = request.size;
+        let reserved = self.reserved_bytes();
         let stats = &mut self.stats;
         stats.reserves += 1;
         stats.live += 1;
         stats.requested_bytes += request.size;
         stats.peak_requested_bytes = stats.peak_requested_bytes.max(stats.requested_bytes);
-        stats.peak_reserved_bytes = stats.peak_reserved_bytes.max(self.engine.reserved_bytes());
+        stats.peak_reserved_bytes = stats.peak_reserved_bytes.max(reserved);
         let slab = self.slabs.as_slice()[taken.region.index() as usize]?.id;
         Some(Found { slab, offset: taken.offset, ticket, ready })
     }
@@ -842,10 +901,9 @@ impl Pool for TlsfPool {
 
     fn release(&self, reservation: Reservation, death: Death<'_>) -> Result<(), ReleaseError> {
         let reservation = self.host.check(reservation, death)?;
-        let ticket = self.take_back(reservation)?;
-        if let Some(ticket) = self.write_death(ticket, death) {
-            self.inbox.push(ticket);
-        }
+        let mut ticket = self.take_back(reservation)?;
+        self.write_death(&mut ticket, death);
+        self.inbox.push(ticket);
         self.notification.signal_if_observed();
         Ok(())
     }
@@ -874,18 +932,21 @@ impl Pool for TlsfPool {
     }
 
     fn poll(&self) {
-        let narrowed = self.wide.look(&*self.host.progress, &self.inbox);
         let mut state = self.state.lock();
         self.settle(&mut state);
-        state.untold |= narrowed;
+        #[cfg(feature = "hosted")]
+        if state.look_aside(&self.host) {
+            state.untold = true;
+        }
         state.engine.poll_all(&*self.host.progress, &*self.host.provider);
         self.unlock(state);
     }
 
     fn quiesce(&self) {
-        self.wide.quiesce(&*self.host.progress, &self.inbox);
         let mut state = self.state.lock();
         self.settle(&mut state);
+        #[cfg(feature = "hosted")]
+        state.file_all_aside(&self.host);
         state.engine.quiesce();
         state.tell();
         drop(state);
@@ -894,9 +955,12 @@ impl Pool for TlsfPool {
 
     fn trim(&self, how: Trim) -> Result<u64, PoolError> {
         let mut empty = Vec::new();
-        self.wide.look(&*self.host.progress, &self.inbox);
         let mut state = self.state.lock();
         self.settle(&mut state);
+        #[cfg(feature = "hosted")]
+        if state.look_aside(&self.host) {
+            state.untold = true;
+        }
         state.engine.poll_all(&*self.host.progress, &*self.host.provider);
         let (mut kept, mut kept_bytes, mut largest) = (0, 0, 0);
         let mut keeps = |size| {
@@ -952,18 +1016,14 @@ impl Pool for TlsfPool {
         let mut state = self.state.lock();
         self.settle(&mut state);
         let engine = &state.engine;
-        let aside = self.wide.sums();
-        let reserved_bytes = engine.reserved_bytes() - aside.bytes;
+        let reserved_bytes = state.reserved_bytes();
         let stats = PoolStats {
             reserved_bytes,
-            requested_bytes: state.stats.requested_bytes - aside.requested,
-            live: state.stats.live - aside.count,
-            releases: state.stats.releases + aside.count,
             free_bytes: engine.committed_bytes() - reserved_bytes,
-            pending_bytes: engine.pending_bytes() + aside.bytes,
+            pending_bytes: state.pending_bytes(),
             tainted_bytes: engine.tainted_bytes(),
             committed_bytes: engine.committed_bytes(),
-            tainted: self.wide.taints() + engine.taints(),
+            tainted: self.taints() + engine.taints(),
             ..state.stats
         };
         self.unlock(state);
@@ -991,20 +1051,12 @@ impl Pool for TlsfPool {
             .filter_map(|(index, slab)| slab.map(|slab| (slab, RegionId::from_index(index))))
             .collect();
         slabs.sort_unstable_by_key(|(slab, _)| slab.id);
-        let mut aside: Vec<(_, Frontier)> = Vec::new();
-        self.wide.each(|ticket, left| {
-            let place = state.engine.place_of(BlockId::from_index(ticket.block));
-            aside.push((place, left.clone()));
-        });
+        let aside = state.aside();
         for (slab, region) in slabs {
             state.engine.visit(region, &mut |offset, size, block| {
-                match aside.iter().find(|(at, _)| *at == (region, offset)) {
-                    Some((_, left)) => {
-                        let state = BlockState::Pending(left.as_ref());
-                        visit(&BlockView { slab: slab.id, offset, size, state });
-                    }
-                    None => visit(&BlockView { slab: slab.id, offset, size, state: block }),
-                }
+                let left = aside.iter().find(|(at, _)| *at == (region, offset));
+                let state = left.map_or(block, |(_, left)| BlockState::Pending(*left));
+                visit(&BlockView { slab: slab.id, offset, size, state });
             });
         }
         self.unlock(state);

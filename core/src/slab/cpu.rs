@@ -175,7 +175,9 @@ mod tests {
         assert_eq!(slabs.acquire(1).unwrap(), Grant::NoCapacity);
         slabs
             .range(two.id, 0, 8192, |bytes| {
-                assert!(bytes.as_ptr().align_offset(ALIGNMENT) == 0 && bytes.iter().all(|&b| b == 0));
+                assert!(
+                    bytes.as_ptr().align_offset(ALIGNMENT) == 0 && bytes.iter().all(|&b| b == 0)
+                );
                 bytes.fill(1);
             })
             .unwrap();

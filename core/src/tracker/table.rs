@@ -171,8 +171,7 @@ impl Table {
 
     /// Whether another axis finds a place, if need be in a next table. Without `std` there is none.
     pub(super) fn has_room(&self) -> bool {
-        cfg!(feature = "std")
-            || self.filled.load(Ordering::Relaxed) < self.capacity
+        cfg!(feature = "std") || self.filled.load(Ordering::Relaxed) < self.capacity
     }
 
     /// Where `key` is, or would go: the first slot of its probe that holds it or is vacant.
@@ -238,11 +237,9 @@ impl Table {
     /// The axes and their indices, in no particular order.
     pub(super) fn axes(&self) -> impl Iterator<Item = (Axis, usize)> {
         let slots = self.chain().flat_map(|table| table.slots.iter());
-        slots.enumerate().filter_map(|(index, slot)| {
-            match slot.key.load(Ordering::Acquire) {
-                0 => None,
-                key => Some((Axis::from_bits(!key), index)),
-            }
+        slots.enumerate().filter_map(|(index, slot)| match slot.key.load(Ordering::Acquire) {
+            0 => None,
+            key => Some((Axis::from_bits(!key), index)),
         })
     }
 }

@@ -20,6 +20,7 @@
 //! once for an exchange of the two.
 
 use super::error::TenantError;
+use super::group::TenantGroup;
 use super::ledger::{Ledger, NEVER, Room};
 use super::log_refusal;
 use super::names::Names;
@@ -44,6 +45,8 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// What a tenant's pools share.
 pub(super) struct Account {
     pub(super) tracker: Tracker,
+    /// The group that is charged as well.
+    pub(super) group: Option<Arc<TenantGroup>>,
     /// The tracker as memory needs it: what is fenced is over.
     pub(super) memory: Arc<dyn Progress>,
     pub(super) books: Mutex<Books>,
@@ -225,7 +228,9 @@ impl TenantPool {
         back: impl FnOnce(Reservation) -> Result<(), ReleaseError>,
     ) -> Result<(), ReleaseError> {
         let found = self.take_out(&mut lock(&self.account.books), &reservation, out);
-        let Some((inner, footprint)) = found else { return Err(ReleaseError::other_pool(reservation)) };
+        let Some((inner, footprint)) = found else {
+            return Err(ReleaseError::other_pool(reservation));
+        };
         back(inner).map_err(|refused| {
             let books = &mut lock(&self.account.books);
             let kept = self.keep_refused(books, refused, footprint);
@@ -267,7 +272,7 @@ impl TenantPool {
         request: &Request<'_>,
     ) -> Option<Result<Acquire, TakeError>> {
         let observed = self.inner.notification().observe();
-        let footprint = self.inner.footprint(request.size, request.alignment);
+        let footprint = self.footprint_within(request).ok()?;
         let mut books = lock(&self.account.books);
         let out = |ledger: &mut Ledger, key| ledger.give(key, owed(death), &*self.account.memory);
         let (inner, given) = self.take_out(&mut books, reservation, out)?;
@@ -306,7 +311,7 @@ impl TenantPool {
     /// What a request is charged, if the budget could ever bear that.
     fn footprint_within(&self, request: &Request<'_>) -> Result<u64, PoolError> {
         let footprint = self.inner.footprint(request.size, request.alignment);
-        if footprint <= self.budget {
+        if footprint <= self.budget || request.size == 0 {
             return Ok(footprint);
         }
         Err(PoolError::TooLarge { size: request.size, max: self.properties.max_request })
@@ -328,7 +333,16 @@ impl TenantPool {
         let observed = self.inner.notification().observe();
         let footprint = self.footprint_within(request)?;
         let room = {
-            let books = &mut *lock(&self.account.books);
+            let mut locked = lock(&self.account.books);
+            if let (Some(group), Err(NoRoom::Budget)) =
+                (&self.account.group, self.room(&mut locked, request, footprint))
+            {
+                // What the others need no longer be charged may be enough.
+                drop(locked);
+                group.settle();
+                locked = lock(&self.account.books);
+            }
+            let books = &mut *locked;
             match self.room(books, request, footprint) {
                 Ok(room) => room,
                 Err(NoRoom::Place) => return Err(TakeError::NoPlace(observed)),

@@ -114,9 +114,7 @@ impl TlsfPool {
         let Reservation { pool, slab, offset, size, token } = reservation;
         match token {
             Token::Ticket(ticket) if pool == self.id => Ok(Held { pool, ticket }),
-            token => {
-                Err(ReleaseError::other_pool(Reservation { pool, slab, offset, size, token }))
-            }
+            token => Err(ReleaseError::other_pool(Reservation { pool, slab, offset, size, token })),
         }
     }
 
@@ -169,12 +167,12 @@ impl TlsfPool {
             let mut ticket = held.ticket;
             if first || wide {
                 first = false;
-                wide = ticket.death.set(death, &*self.host.progress);
+                wide = self.write_death(&mut ticket, death);
             }
-            if !wide {
-                chain.add(ticket);
-            } else if let Some(ticket) = self.put_aside(ticket, death) {
+            if wide {
                 self.inbox.push(ticket);
+            } else {
+                chain.add(ticket);
             }
         }
         self.inbox.push_all(chain);

@@ -56,18 +56,16 @@ impl TlsfPool {
     #[cfg_attr(not(target_family = "wasm"), inline(always))]
     pub(super) fn turn(
         &self,
-        ticket: Box<Ticket>,
+        mut ticket: Box<Ticket>,
         death: Death<'_>,
         request: &Request<'_>,
     ) -> Result<Found, bool> {
-        let ticket = self.write_death(ticket, death);
+        self.write_death(&mut ticket, death);
         let need = self.need(request);
         let mut state = self.state.lock();
         // In the order of the releases, as through the inbox.
         self.settle(&mut state);
-        if let Some(ticket) = ticket {
-            state.free(ticket, &self.host);
-        }
+        state.free(ticket, &self.host);
         let found = match need {
             Ok(need) => self.find_first(&mut state, need, request),
             Err(_) => Err(false),

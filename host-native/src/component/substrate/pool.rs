@@ -318,7 +318,9 @@ impl SandboxPool {
             u32,
         ) -> wasmtime::Result<Result<(), pools::LedgerError>>,
     ) -> Result<(), ReleaseError> {
-        let Some(key) = self.key(&reservation) else { return Err(ReleaseError::other_pool(reservation)) };
+        let Some(key) = self.key(&reservation) else {
+            return Err(ReleaseError::other_pool(reservation));
+        };
         let done = self
             .enter(|store, world| call(store, &world.strandline_substrate_pools().ledger(), key));
         match done {
