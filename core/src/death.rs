@@ -1,6 +1,6 @@
 //! What a freed block still waits for before its bytes may be used again.
 
-use crate::frontier::FrontierRef;
+use crate::frontier::{Entry, Frontier, FrontierRef};
 
 /// What a freed block still waits for.
 ///
@@ -46,5 +46,19 @@ impl<'a> Death<'a> {
 impl<'a> From<FrontierRef<'a>> for Death<'a> {
     fn from(frontier: FrontierRef<'a>) -> Self {
         if frontier.is_empty() { Self::Idle } else { Self::After(frontier) }
+    }
+}
+
+/// After a frontier that is owned elsewhere; an empty one becomes `Idle`.
+impl<'a> From<&'a Frontier> for Death<'a> {
+    fn from(frontier: &'a Frontier) -> Self {
+        frontier.as_ref().into()
+    }
+}
+
+/// After one epoch of one axis; epoch 0 becomes `Idle`.
+impl<'a> From<&'a Entry> for Death<'a> {
+    fn from(entry: &'a Entry) -> Self {
+        FrontierRef::single(entry).into()
     }
 }

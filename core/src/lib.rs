@@ -114,6 +114,8 @@
 
 extern crate alloc;
 
+#[cfg(feature = "hosted")]
+pub mod allocate;
 pub mod axis;
 pub mod death;
 pub mod failure;

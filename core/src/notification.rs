@@ -186,6 +186,19 @@ impl Notification {
         }
     }
 
+    /// Advances the epoch and wakes all if anyone observes, else changes nothing. For signals that are many and seldom waited for:
+    /// who waits must count as an observer before looking at the state, by [`watch`](Self::watch).
+    ///
+    /// Cost: one load when no one does.
+    #[cfg(feature = "hosted")]
+    #[inline]
+    pub fn signal_if_watched(&self) {
+        // The state was changed before, by a sequentially consistent write; see the module on why that is enough.
+        if self.observers.load(Ordering::SeqCst) != 0 {
+            self.signal();
+        }
+    }
+
     /// Advances the epoch and says whether anyone observes. Wraps around.
     #[inline]
     fn advance(&self) -> bool {

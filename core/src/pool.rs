@@ -13,11 +13,13 @@
 //! provider. A [`Reservation`] is linear: it can be neither cloned nor copied, and releasing consumes
 //! it, so a double release does not compile.
 
+#[cfg(feature = "hosted")]
+use crate::frontier::Entry;
 use crate::inspect::EventSink;
 use crate::notification::{Notification, Observation, Wake};
 use crate::progress::Progress;
 use crate::slab::{BufferUsage, MemoryType, SlabError, SlabId, SlabProvider, Trim};
-use crate::{Death, Frontier, FrontierRef};
+use crate::{Axis, Death, Frontier, FrontierRef};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::fmt::{self, Write};
@@ -28,6 +30,7 @@ pub mod budget;
 pub mod fixed_block;
 pub(crate) mod gauges;
 pub mod growth;
+mod guard;
 #[allow(unsafe_code, reason = "tickets pass through a raw pointer; argued in the file")]
 pub(crate) mod inbox;
 pub mod passthrough;
@@ -40,6 +43,7 @@ pub(crate) mod side;
 pub mod stats;
 pub mod tlsf;
 
+pub use guard::PoolGuard;
 pub use stats::PoolStats;
 
 /// Names one pool of this process; never used twice.
@@ -88,9 +92,10 @@ impl fmt::Debug for PoolId {
 ///
 /// ```
 /// use strandline_core::{FrontierRef, pool::Request};
-/// let request = Request::new(4096).aligned(256).after(FrontierRef::EMPTY).or_grow();
+/// let request = Request::new(4096).aligned(256).after(FrontierRef::EMPTY);
 /// assert_eq!(request.size, 4096);
 /// assert!(request.may_grow && !request.may_wait);
+/// assert!(!request.without_growth().may_grow);
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
@@ -107,10 +112,10 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// `size` bytes, any alignment, knowing nothing, with neither permission.
+    /// `size` bytes, any alignment, knowing nothing; the pool may grow for it, and the answer requires no wait.
     #[must_use]
     pub const fn new(size: u64) -> Self {
-        Self { size, alignment: 1, frontier: FrontierRef::EMPTY, may_wait: false, may_grow: false }
+        Self { size, alignment: 1, frontier: FrontierRef::EMPTY, may_wait: false, may_grow: true }
     }
 
     /// Start at a multiple of `alignment` bytes.
@@ -120,10 +125,10 @@ impl<'a> Request<'a> {
         self
     }
 
-    /// The reservation will be used after `frontier`.
+    /// The reservation will be used after `frontier`: a reference to a frontier, or to an entry.
     #[must_use]
-    pub const fn after(mut self, frontier: FrontierRef<'a>) -> Self {
-        self.frontier = frontier;
+    pub fn after(mut self, frontier: impl Into<FrontierRef<'a>>) -> Self {
+        self.frontier = frontier.into();
         self
     }
 
@@ -134,10 +139,17 @@ impl<'a> Request<'a> {
         self
     }
 
-    /// Permit the pool to grow.
+    /// Permit the pool to grow, as it may from the start.
     #[must_use]
     pub const fn or_grow(mut self) -> Self {
         self.may_grow = true;
+        self
+    }
+
+    /// Only what the slabs at hand have: the pool may not ask its provider for another.
+    #[must_use]
+    pub const fn without_growth(mut self) -> Self {
+        self.may_grow = false;
         self
     }
 
@@ -208,6 +220,20 @@ pub enum Acquire {
         /// Taken before the search: waiting on it [misses](Pool#observations-and-who-is-woken) neither a release nor a completion.
         observed: Observation,
     },
+}
+
+impl Acquire {
+    /// The bytes, if they are usable now; any other answer as it was.
+    ///
+    /// # Errors
+    /// The answer, when it is not [`Ready`](Self::Ready).
+    #[expect(clippy::result_large_err, reason = "the answer itself, not an error to be passed on")]
+    pub fn into_ready(self) -> Result<Reservation, Self> {
+        match self {
+            Self::Ready { reservation, .. } => Ok(reservation),
+            other => Err(other),
+        }
+    }
 }
 
 /// A range of a slab, held until it is released to the pool it came from.
@@ -327,7 +353,14 @@ impl fmt::Display for PoolError {
     }
 }
 
-impl core::error::Error for PoolError {}
+impl core::error::Error for PoolError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Provider(error) => Some(error),
+            _ => None,
+        }
+    }
+}
 
 impl From<SlabError> for PoolError {
     fn from(error: SlabError) -> Self {
@@ -337,14 +370,52 @@ impl From<SlabError> for PoolError {
 
 /// A release that the pool refused; the reservation comes back, so nothing is lost.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct ReleaseError {
     /// The reservation, unharmed.
     pub reservation: Reservation,
+    /// Why.
+    pub refusal: ReleaseRefusal,
+}
+
+/// Why a pool refused a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReleaseRefusal {
+    /// The reservation is another pool's.
+    OtherPool,
+    /// The death names an axis that was never registered: nobody would find out that it was reached, and the bytes would be lost.
+    UnknownAxis(Axis),
+}
+
+impl ReleaseError {
+    /// The refusal of another pool's reservation.
+    #[must_use]
+    pub const fn other_pool(reservation: Reservation) -> Self {
+        Self { reservation, refusal: ReleaseRefusal::OtherPool }
+    }
+
+    /// The refusal of a death that names an axis which nobody registered.
+    #[must_use]
+    pub const fn unknown_axis(reservation: Reservation, axis: Axis) -> Self {
+        Self { reservation, refusal: ReleaseRefusal::UnknownAxis(axis) }
+    }
 }
 
 impl fmt::Display for ReleaseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} does not belong to this pool", self.reservation)
+        match self.refusal {
+            ReleaseRefusal::OtherPool => {
+                write!(f, "{:?} does not belong to this pool", self.reservation)
+            }
+            ReleaseRefusal::UnknownAxis(axis) => {
+                write!(
+                    f,
+                    "{:?} would wait for axis {axis}, which is not registered",
+                    self.reservation
+                )
+            }
+        }
     }
 }
 
@@ -408,7 +479,8 @@ pub trait Pool: fmt::Debug + Send + Sync {
     /// Gives a reservation back, saying what its last uses still wait for. Never takes the pool's lock.
     ///
     /// # Errors
-    /// [`ReleaseError`] returns a reservation of another pool.
+    /// [`ReleaseError`] returns a reservation of another pool, and one whose death names an axis that the pool's
+    /// [`Progress`] does not [know](Progress::is_known).
     fn release(&self, reservation: Reservation, death: Death<'_>) -> Result<(), ReleaseError>;
 
     /// [`release`](Self::release), then [`acquire`](Self::acquire), in one step if the pool can: a whole turn of a block
@@ -455,6 +527,13 @@ pub trait Pool: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Who tells it how far axes have come, so that whoever waits for memory can wait for that too; `None` for a pool that does not
+    /// say.
+    #[cfg(feature = "hosted")]
+    fn progress(&self) -> Option<&Arc<dyn Progress>> {
+        None
+    }
+
     /// What [`Acquire::Exhausted`]'s observation is one of, signaled by releases and by completions that are
     /// [found out](Self#observations-and-who-is-woken).
     fn notification(&self) -> &Arc<Notification>;
@@ -477,9 +556,12 @@ pub struct PoolHost {
 }
 
 impl PoolHost {
-    /// A host of slabs and progress, without wakes or a sink.
+    /// A host of slabs and progress, without wakes or a sink. What `progress` says [of memory](Progress::for_memory) is what pools
+    /// go by.
     #[must_use]
     pub fn new(provider: Arc<dyn SlabProvider>, progress: Arc<dyn Progress>) -> Self {
+        #[cfg(feature = "hosted")]
+        let progress = progress.for_memory().unwrap_or(progress);
         Self { provider, progress, wake: None, sink: None }
     }
 
@@ -495,6 +577,42 @@ impl PoolHost {
     pub fn with_sink(mut self, sink: Arc<dyn EventSink>) -> Self {
         self.sink = Some(sink);
         self
+    }
+}
+
+impl PoolHost {
+    /// Hands a reservation on whose death names only axes that are known.
+    #[cfg(feature = "hosted")]
+    #[inline]
+    pub(crate) fn check(
+        &self,
+        reservation: Reservation,
+        death: Death<'_>,
+    ) -> Result<Reservation, ReleaseError> {
+        match self.unknown(death) {
+            None => Ok(reservation),
+            Some(axis) => Err(ReleaseError::unknown_axis(reservation, axis)),
+        }
+    }
+
+    /// Where there is no `Progress` that knows its axes, there is nothing to check.
+    #[cfg(not(feature = "hosted"))]
+    #[inline]
+    pub(crate) fn check(
+        &self,
+        reservation: Reservation,
+        _: Death<'_>,
+    ) -> Result<Reservation, ReleaseError> {
+        Ok(reservation)
+    }
+
+    /// An axis of a death that nobody registered.
+    #[cfg(feature = "hosted")]
+    #[inline]
+    pub(crate) fn unknown(&self, death: Death<'_>) -> Option<Axis> {
+        let Death::After(frontier) = death else { return None };
+        let unknown = |entry: &&Entry| !self.progress.is_known(entry.axis);
+        frontier.entries().iter().find(unknown).map(|entry| entry.axis)
     }
 }
 

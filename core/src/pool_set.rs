@@ -283,7 +283,7 @@ impl PoolSet {
     pub fn release(&self, reservation: Reservation, death: Death<'_>) -> Result<(), ReleaseError> {
         match self.get(reservation.pool()) {
             Some(pool) => pool.release(reservation, death),
-            None => Err(ReleaseError { reservation }),
+            None => Err(ReleaseError::other_pool(reservation)),
         }
     }
 
@@ -294,7 +294,7 @@ impl PoolSet {
     pub fn cancel(&self, reservation: Reservation) -> Result<(), ReleaseError> {
         match self.get(reservation.pool()) {
             Some(pool) => pool.cancel(reservation),
-            None => Err(ReleaseError { reservation }),
+            None => Err(ReleaseError::other_pool(reservation)),
         }
     }
 

@@ -6,6 +6,8 @@
 use alloc::sync::Arc;
 
 use crate::axis::{Axis, Epoch};
+#[cfg(feature = "hosted")]
+use crate::notification::Notification;
 
 /// Answers how far an axis has come.
 ///
@@ -21,6 +23,28 @@ pub trait Progress: Send + Sync {
     /// Whether `axis` has reached `epoch`. Epoch 0 is always reached.
     fn has_reached(&self, axis: Axis, epoch: Epoch) -> bool {
         self.reached(axis) >= epoch
+    }
+
+    /// Whether `axis` is one that can make progress, or could once. A pool refuses a death that names one that is not: nobody
+    /// would ever find out that it was reached. `true` where that is not kept track of.
+    #[cfg(feature = "hosted")]
+    fn is_known(&self, axis: Axis) -> bool {
+        let _ = axis;
+        true
+    }
+
+    /// The same knowledge as memory needs it, where that differs: an axis that has ended and is
+    /// [fenced](crate::Tracker::fence_axis) counts as having reached every epoch there. Pools ask this.
+    #[cfg(feature = "hosted")]
+    fn for_memory(&self) -> Option<Arc<dyn Progress>> {
+        None
+    }
+
+    /// Signaled after any axis has moved on or ended, as long as somebody [watches](Notification::watch); `None` where nobody
+    /// tells. Who waits for memory sleeps on this beside the pool's notification.
+    #[cfg(feature = "hosted")]
+    fn moved(&self) -> Option<&Arc<Notification>> {
+        None
     }
 }
 
@@ -50,6 +74,21 @@ impl<P: Progress + ?Sized> Progress for &P {
     fn has_reached(&self, axis: Axis, epoch: Epoch) -> bool {
         (**self).has_reached(axis, epoch)
     }
+
+    #[cfg(feature = "hosted")]
+    fn is_known(&self, axis: Axis) -> bool {
+        (**self).is_known(axis)
+    }
+
+    #[cfg(feature = "hosted")]
+    fn for_memory(&self) -> Option<Arc<dyn Progress>> {
+        (**self).for_memory()
+    }
+
+    #[cfg(feature = "hosted")]
+    fn moved(&self) -> Option<&Arc<Notification>> {
+        (**self).moved()
+    }
 }
 
 impl<P: Progress + ?Sized> Progress for Arc<P> {
@@ -59,5 +98,20 @@ impl<P: Progress + ?Sized> Progress for Arc<P> {
 
     fn has_reached(&self, axis: Axis, epoch: Epoch) -> bool {
         (**self).has_reached(axis, epoch)
+    }
+
+    #[cfg(feature = "hosted")]
+    fn is_known(&self, axis: Axis) -> bool {
+        (**self).is_known(axis)
+    }
+
+    #[cfg(feature = "hosted")]
+    fn for_memory(&self) -> Option<Arc<dyn Progress>> {
+        (**self).for_memory()
+    }
+
+    #[cfg(feature = "hosted")]
+    fn moved(&self) -> Option<&Arc<Notification>> {
+        (**self).moved()
     }
 }

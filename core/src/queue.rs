@@ -221,7 +221,7 @@ impl Queues {
             order: Order::default(),
             lines: Vec::new(),
             parking,
-            buffers: Buffers::default(),
+            buffers: Buffers::new(),
             outbox: Outbox::default(),
             woken: VecDeque::new(),
             unblocked: VecDeque::new(),
@@ -534,15 +534,47 @@ impl Queues {
         Some(self.order.timelines[queue].submitted)
     }
 
-    /// The pools with parked allocas, how many, and what was observed before the pool was last asked: a
+    /// The pools with parked allocas, how many, the first in line, and what was observed before the pool was last asked: a
     /// host that sleeps on the pool's notification with it misses no release. Progress of an axis can
     /// free memory as well, without a signal.
     pub fn parked(&self) -> impl Iterator<Item = Parked> + '_ {
         self.parking.iter().zip(self.pools.pools()).filter_map(|(parking, pool)| {
             let observed = parking.observed?;
-            let count = parking.line.len();
-            (count > 0).then(|| Parked { pool: pool.id(), count, observed })
+            let (_, &first) = parking.line.first_key_value()?;
+            let buffer = self.buffers.get(first)?;
+            let State::Waiting(waiting) = &buffer.state else { return None };
+            Some(Parked {
+                pool: pool.id(),
+                count: parking.line.len(),
+                observed,
+                first,
+                size: waiting.size,
+                at: Entry::new(self.order.timelines[buffer.queue].axis, buffer.epoch),
+            })
         })
+    }
+
+    /// The queues that stand still because what they wait for was not submitted: with [`parked`](Self::parked), all that any of these queues
+    /// waits for here. What was passed on to the host by events, its device waits for.
+    pub fn held(&self) -> impl Iterator<Item = Withheld> + '_ {
+        self.lines.iter().zip(&self.order.timelines).filter_map(|(line, timeline)| {
+            let first = line.held.front()?;
+            let (other, epoch) = self.order.unadmitted(first.wait.as_ref())?;
+            Some(Withheld {
+                at: Entry::new(timeline.axis, first.epoch),
+                count: line.held.len(),
+                waits_for: Entry::new(self.order.timelines[other].axis, epoch),
+            })
+        })
+    }
+
+    /// What has been submitted to the queue of `axis` so far, as a frontier to wait for or to release after: empty before the first operation.
+    ///
+    /// # Errors
+    /// [`QueueError::UnknownQueue`].
+    pub fn frontier(&self, axis: Axis) -> Result<Frontier, QueueError> {
+        let epoch = self.submitted(axis).ok_or(QueueError::UnknownQueue(axis))?;
+        Ok(Frontier::from_entry(axis, epoch))
     }
 
     /// Buffers whose ids are valid.
@@ -552,8 +584,21 @@ impl Queues {
     }
 }
 
+/// A queue whose next operation waits for one that was not submitted yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Withheld {
+    /// The operation.
+    pub at: Entry,
+    /// How many of the queue are held, with those behind it.
+    pub count: usize,
+    /// What is to be submitted first.
+    pub waits_for: Entry,
+}
+
 /// Allocas that wait for one pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Parked {
     /// The pool.
     pub pool: PoolId,
@@ -561,6 +606,12 @@ pub struct Parked {
     pub count: usize,
     /// Taken before the pool was last asked.
     pub observed: Observation,
+    /// The first in line, which the others wait behind.
+    pub first: BufferId,
+    /// The bytes it wants.
+    pub size: u64,
+    /// Its operation.
+    pub at: Entry,
 }
 
 impl fmt::Debug for Queues {

@@ -17,8 +17,11 @@ use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 pub mod cache;
+mod cpu;
 pub mod extents;
 pub mod retain;
+
+pub use cpu::CpuSlabs;
 
 /// Values under [`SlabId`]s that never resolve to another value once removed: what providers keep slabs in.
 pub type SlabTable<T> = Table<SlabId, T>;
@@ -431,6 +434,13 @@ pub trait SlabProvider: fmt::Debug + Send + Sync {
     fn decommit(&self, id: SlabId, offset: u64, len: u64) -> Result<(), SlabError> {
         let _ = (offset, len);
         Err(SlabError::UnknownSlab(id))
+    }
+
+    /// The most bytes that it ever has handed out at once, if that is limited. Constant over the provider's life: a pool tells who
+    /// asks for more at once that it never will be.
+    #[cfg(feature = "hosted")]
+    fn capacity(&self) -> Option<u64> {
+        None
     }
 
     /// Bytes that it would grant yet, if its capacity is limited and it keeps count. A pool then does not break up an empty slab

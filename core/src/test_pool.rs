@@ -93,7 +93,7 @@ impl TestPool {
         death: impl Fn(OwnedDeath) -> OwnedDeath,
     ) -> Result<(), ReleaseError> {
         let token = reservation.foreign_token().filter(|_| reservation.pool() == self.id);
-        let Some(first) = token else { return Err(ReleaseError { reservation }) };
+        let Some(first) = token else { return Err(ReleaseError::other_pool(reservation)) };
         let size = self.live.lock().remove(&first).expect("given back twice");
         let first = first as usize;
         for unit in &mut self.units.lock()[first..first + size as usize] {

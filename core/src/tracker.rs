@@ -10,7 +10,7 @@
 //!   └─────────────────────────┘   └───────────────────────────────────┘
 //! ```
 //!
-//! Axes are registered up to a capacity and never removed. Each waiter is filed under *one* axis that
+//! Axes are registered up to a capacity. One that has ended and is retired gives its place to another, but not its name. Each waiter is filed under *one* axis that
 //! it still needs, and every axis knows the lowest epoch anyone filed under it wants. So an
 //! advance that satisfies no one costs the same with no waiter as with ten thousand: two loads, a
 //! compare-and-swap, no lock. Callbacks run on the thread that advances (or fails, or
@@ -45,6 +45,8 @@ use crate::axis::{Axis, Epoch};
 use crate::failure::Failure;
 use crate::frontier::FrontierRef;
 use crate::index::{Index, Name};
+#[cfg(feature = "hosted")]
+use crate::notification::Notification;
 use crate::oneshot::Oneshot;
 use crate::progress::Progress;
 use crate::run_all::run_all;
@@ -193,10 +195,14 @@ struct Inner {
     table: Table,
     capacity: usize,
     state: Mutex<State>,
+    /// Signaled, while watched, when any axis has moved on or ended.
+    #[cfg(feature = "hosted")]
+    moved: Arc<Notification>,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    /// Axes that were not retired.
     registered: usize,
     waiters: Waiters,
 }
@@ -206,12 +212,20 @@ impl Tracker {
     pub const MAX_CAPACITY: usize = 1 << 20;
 
     /// A tracker with room for `capacity` axes, at most [`MAX_CAPACITY`](Self::MAX_CAPACITY) (more
-    /// counts as that). It takes 128 to 256 bytes for each, now.
+    /// counts as that). It takes 128 to 256 bytes for each, now, and as many for each that comes in the place of a retired one.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         let capacity = capacity.min(Self::MAX_CAPACITY);
         let state = Mutex::new(State::default());
-        Self { inner: Arc::new(Inner { table: Table::new(capacity), capacity, state }) }
+        Self {
+            inner: Arc::new(Inner {
+                table: Table::new(capacity),
+                capacity,
+                state,
+                #[cfg(feature = "hosted")]
+                moved: Arc::new(Notification::new(None)),
+            }),
+        }
     }
 
     /// The number of axes it has room for.
@@ -253,7 +267,7 @@ impl Tracker {
         if self.inner.table.find(axis).is_some() {
             return Err(TrackerError::DuplicateAxis(axis));
         }
-        if state.registered == capacity {
+        if state.registered == capacity || !self.inner.table.has_room() {
             return Err(TrackerError::Full { capacity });
         }
         state.registered += 1;
@@ -271,7 +285,9 @@ impl Tracker {
     /// When the axis is not registered, or has failed or was retired.
     pub fn advance(&self, axis: Axis, epoch: Epoch) -> Result<(), TrackerError> {
         let (index, slot) = self.inner.find(axis)?;
-        if slot.advance(epoch) { self.inner.wake(axis, index) } else { Ok(()) }
+        let may_wake = slot.advance(epoch);
+        self.inner.tell();
+        if may_wake { self.inner.wake(axis, index) } else { Ok(()) }
     }
 
     /// Runs `callback` once `frontier` is reached, or with the error that makes that impossible.
@@ -380,12 +396,68 @@ impl Tracker {
     }
 
     /// Ends `axis` for teardown: its source is gone, and what it has not reached it never will.
-    /// Waiters get [`WaitError::Retired`]. False when the axis has ended before.
+    /// Waiters get [`WaitError::Retired`]. False when the axis has ended before: then it goes on to tell of that end. Either way
+    /// another axis can be registered in its place; the name is not given out again (without `std` the place is not either).
     ///
     /// # Errors
     /// [`TrackerError::UnknownAxis`].
+    ///
+    /// ```
+    /// use strandline_core::{Axis, Tracker, TrackerError};
+    ///
+    /// let tracker = Tracker::new(1);
+    /// let [first, second] = [Axis::host(0, 0, 1), Axis::host(0, 0, 2)];
+    /// tracker.register(first)?;
+    /// tracker.retire_axis(first)?;
+    /// tracker.register(second)?;
+    /// assert!(matches!(tracker.register(first), Err(TrackerError::DuplicateAxis(_))));
+    /// # Ok::<(), TrackerError>(())
+    /// ```
     pub fn retire_axis(&self, axis: Axis) -> Result<bool, TrackerError> {
-        self.inner.end(axis, End::Retired)
+        let first = self.inner.end(axis, End::Retired)?;
+        let (index, _) = self.inner.find(axis)?;
+        let mut state = self.inner.state.lock();
+        if state.waiters.retire(index) {
+            state.registered -= 1;
+        }
+        Ok(first)
+    }
+
+    /// Says of an axis that has ended that nothing it was to do touches memory any more: what waits for epochs that it never
+    /// reached need not. Pools over this tracker then have the blocks back that were freed to die there, as for
+    /// [`Pool::quiesce`](crate::Pool::quiesce), but of this axis alone; other waits for the axis fail as before. True from the first
+    /// call on; false, and nothing is changed, while the axis goes on.
+    ///
+    /// Whoever drives the axis knows when that is so: a [`CpuQueue`] fences itself once its worker has stopped, a GPU's once the
+    /// device is lost or idle.
+    ///
+    /// [`CpuQueue`]: https://docs.rs/strandline-host-native
+    ///
+    /// # Errors
+    /// [`TrackerError::UnknownAxis`].
+    ///
+    /// ```
+    /// use strandline_core::{Axis, Failure, Progress, Tracker};
+    ///
+    /// let tracker = Tracker::new(1);
+    /// let axis = Axis::host(0, 0, 1);
+    /// tracker.register(axis)?;
+    /// assert!(!tracker.fence_axis(axis)?, "it may still be running");
+    /// tracker.fail_axis(axis, Failure::message("device lost"))?;
+    /// assert!(tracker.fence_axis(axis)?);
+    /// assert!(tracker.for_memory().unwrap().has_reached(axis, 7));
+    /// assert!(!tracker.has_reached(axis, 7), "the work was not done");
+    /// # Ok::<(), strandline_core::TrackerError>(())
+    /// ```
+    #[cfg(feature = "hosted")]
+    pub fn fence_axis(&self, axis: Axis) -> Result<bool, TrackerError> {
+        let (index, slot) = self.inner.find(axis)?;
+        if self.inner.state.lock().waiters.end(index).is_none() {
+            return Ok(false);
+        }
+        slot.fence();
+        self.inner.tell();
+        Ok(true)
     }
 
     /// How `axis` ended, or `None` while it goes on.
@@ -463,8 +535,16 @@ impl Inner {
             let mut state = self.state.lock();
             state.waiters.end_axis(&self.table, (axis, index), end, &mut fired)
         };
+        self.tell();
         fired.run();
         Ok(first)
+    }
+
+    /// Tells whoever watches that an axis has moved on or ended.
+    #[inline]
+    fn tell(&self) {
+        #[cfg(feature = "hosted")]
+        self.moved.signal_if_watched();
     }
 
     fn cancel(&self, id: WaitId) -> bool {
@@ -479,6 +559,44 @@ impl Progress for Tracker {
     #[inline]
     fn reached(&self, axis: Axis) -> Epoch {
         self.inner.table.find(axis).map_or(0, |(_, slot)| slot.reached())
+    }
+
+    #[cfg(feature = "hosted")]
+    #[inline]
+    fn is_known(&self, axis: Axis) -> bool {
+        self.inner.table.find(axis).is_some()
+    }
+
+    #[cfg(feature = "hosted")]
+    fn for_memory(&self) -> Option<Arc<dyn Progress>> {
+        Some(Arc::new(OfMemory(self.clone())))
+    }
+
+    #[cfg(feature = "hosted")]
+    fn moved(&self) -> Option<&Arc<Notification>> {
+        Some(&self.inner.moved)
+    }
+}
+
+/// What a tracker says of memory: an axis that is fenced has nothing left to reach.
+#[cfg(feature = "hosted")]
+#[derive(Debug)]
+struct OfMemory(Tracker);
+
+#[cfg(feature = "hosted")]
+impl Progress for OfMemory {
+    #[inline]
+    fn reached(&self, axis: Axis) -> Epoch {
+        self.0.inner.table.find(axis).map_or(0, |(_, slot)| slot.reached_or_fenced())
+    }
+
+    #[inline]
+    fn is_known(&self, axis: Axis) -> bool {
+        self.0.is_known(axis)
+    }
+
+    fn moved(&self) -> Option<&Arc<Notification>> {
+        self.0.moved()
     }
 }
 

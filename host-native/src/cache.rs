@@ -155,6 +155,10 @@ impl<P: SlabProvider + ?Sized + 'static> SlabProvider for CachedSlabs<P> {
         self.cache.stats()
     }
 
+    fn capacity(&self) -> Option<u64> {
+        self.cache.capacity()
+    }
+
     fn query_epoch(&self, axis: Axis, epoch: Epoch) -> Option<bool> {
         self.cache.query_epoch(axis, epoch)
     }

@@ -45,6 +45,9 @@ pub mod cache;
 mod clock;
 #[cfg(feature = "component")]
 pub mod component;
+/// The version of wasmtime whose types the feature `component` has in its interface.
+#[cfg(feature = "component")]
+pub use wasmtime;
 #[cfg(all(target_os = "linux", not(loom)))]
 pub mod event;
 #[cfg(all(target_os = "linux", not(loom)))]
@@ -84,7 +87,7 @@ mod trace;
 mod tracy;
 pub mod wake;
 
-pub use allocate::{AllocateError, Allocated, Lack, Timeout, allocate, allocate_ready};
+pub use allocate::{AllocateError, Allocated, Allocator, Lack, Timeout, allocate, allocate_ready};
 pub use buffer::{BufferError, MmapBuffer};
 pub use cache::{CacheStartError, CachedSlabs};
 pub use info::{MachineInfo, TransparentHugePages, machine_info};

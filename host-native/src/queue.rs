@@ -271,6 +271,12 @@ impl CpuQueue {
         lock(&self.shared.state).submitted
     }
 
+    /// What has been submitted so far, as a frontier to wait for or to release after: empty before the first submission.
+    #[must_use]
+    pub fn frontier(&self) -> Frontier {
+        Frontier::from_entry(self.axis(), self.submitted())
+    }
+
     /// Submissions that have not begun; [`parked`](Self::parked) says why.
     #[must_use]
     pub fn waiting(&self) -> usize {

@@ -416,8 +416,13 @@ impl SlabProvider for MmapSlabProvider {
         Ok(())
     }
 
+    fn capacity(&self) -> Option<u64> {
+        let capacity = self.account.capacity();
+        (capacity != u64::MAX).then_some(capacity)
+    }
+
     fn room(&self) -> Option<u64> {
-        let capacity = self.capacity();
+        let capacity = self.account.capacity();
         (capacity != u64::MAX).then(|| capacity.saturating_sub(self.account.mapped()))
     }
 

@@ -30,6 +30,7 @@
 
 mod device;
 mod error;
+mod group;
 mod lane;
 mod ledger;
 mod limits;
@@ -43,6 +44,7 @@ mod wait;
 
 pub use device::{Device, Lent};
 pub use error::{Limit, TenantError};
+pub use group::TenantGroup;
 pub use limits::TenantLimits;
 pub use operations::{BufferState, Memory, Range};
 pub use reserve::{Answer, Ask, Exchanged, Returned};
@@ -50,6 +52,7 @@ pub use wait::{TenantChange, TenantWait, WaitFailure};
 
 use crate::queue::CpuQueue;
 use core::fmt;
+use group::Share;
 use lane::Lane;
 use ledger::Ledger;
 use names::Names;
@@ -191,20 +194,52 @@ impl Tenant {
     /// # Errors
     /// [`TenantError::Pool`] when two of the device's pools are one and the same, or no size is left to one.
     pub fn new(device: &Arc<Device>, limits: TenantLimits) -> Result<Self, TenantError> {
+        Self::make(device, limits, None)
+    }
+
+    /// A tenant that is charged to a group as well.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn in_group(
+        device: &Arc<Device>,
+        limits: TenantLimits,
+        group: &Arc<TenantGroup>,
+    ) -> Result<Self, TenantError> {
+        Self::make(device, limits, Some(group.clone()))
+    }
+
+    fn make(
+        device: &Arc<Device>,
+        limits: TenantLimits,
+        group: Option<Arc<TenantGroup>>,
+    ) -> Result<Self, TenantError> {
         let tracker = device.tracker().clone();
-        let ledger =
+        let mut ledger =
             Ledger::new(limits.budget, limits.reservations, limits.pending, device.pools.len());
+        let most = group.as_ref().map_or(limits.budget, |group| group.budget().min(limits.budget));
+        if let Some(group) = &group {
+            ledger.join(Share::new(group.clone()));
+        }
         let counts = vec![PoolStats::default(); device.pools.len()];
         let account = Arc::new(Account {
+            memory: Arc::new(tracker.clone())
+                .for_memory()
+                .unwrap_or_else(|| Arc::new(tracker.clone())),
             tracker: tracker.clone(),
             books: Mutex::new(Books { ledger, counts }),
             names: Mutex::new(Names::default()),
+            group,
         });
+        if let Some(group) = &account.group {
+            group.join(&account);
+        }
         let mut set = PoolSet::new();
         let mut pools = Vec::new();
         for (index, lent) in device.pools.iter().enumerate() {
             let account = account.clone();
-            let pool = Arc::new(TenantPool::new(index, lent.pool.clone(), account, lent.may_trim));
+            let pool =
+                Arc::new(TenantPool::new(index, lent.pool.clone(), account, lent.may_trim, most));
             set.add(pool.clone(), lent.registration).map_err(|_| {
                 let what = "the device lends one pool twice, or a pool for no size";
                 TenantError::Pool(strandline_core::PoolError::InvalidConfig(what))
@@ -252,7 +287,7 @@ impl Tenant {
     #[must_use]
     pub fn charged(&self) -> (u64, u64) {
         let ledger = &mut lock(&self.account.books).ledger;
-        ledger.settle(&self.account.tracker);
+        ledger.settle(&*self.account.memory);
         (ledger.charged(), ledger.peak_bytes())
     }
 
@@ -411,7 +446,7 @@ impl Drop for Tenant {
 
 /// A pool that refuses what it has handed out is broken; the bytes stay with it.
 fn log_refusal(returned: Result<(), ReleaseError>) {
-    if let Err(ReleaseError { reservation }) = returned {
+    if let Err(ReleaseError { reservation, .. }) = returned {
         log::error!("{:?} refused {reservation:?}", reservation.pool());
     }
 }

@@ -230,7 +230,7 @@ impl Pool for FirstFit {
 
     fn release(&self, reservation: Reservation, death: Death<'_>) -> Result<(), ReleaseError> {
         if reservation.pool() != self.id {
-            return Err(ReleaseError { reservation });
+            return Err(ReleaseError::other_pool(reservation));
         }
         let mut state = self.lock();
         state.stats.requested_bytes -= reservation.size();

@@ -253,6 +253,36 @@ impl From<FrontierRef<'_>> for Frontier {
     }
 }
 
+/// The frontier of one entry; an epoch of 0 makes it empty.
+impl From<Entry> for Frontier {
+    fn from(Entry { axis, epoch }: Entry) -> Self {
+        Self::from_entry(axis, epoch)
+    }
+}
+
+/// The join of all entries: of an axis that comes more than once the latest epoch counts, and an epoch of 0 says nothing. For entries that
+/// have to be a frontier's as they are there is [`from_entries`](Frontier::from_entries).
+///
+/// # Panics
+/// With entries of more than [`MAX_ENTRIES`] axes, which no frontier can hold. Who does not know how many there are
+/// [merges](Frontier::merge) instead.
+impl FromIterator<Entry> for Frontier {
+    fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
+        let mut all = Self::new();
+        for Entry { axis, epoch } in entries {
+            let merged = all.advance(axis, epoch);
+            assert!(merged == Merge::Done, "a frontier holds at most {MAX_ENTRIES} axes");
+        }
+        all
+    }
+}
+
+impl<'a> From<&'a Entry> for FrontierRef<'a> {
+    fn from(entry: &'a Entry) -> Self {
+        Self::single(entry)
+    }
+}
+
 impl<'a> From<&'a Frontier> for FrontierRef<'a> {
     fn from(frontier: &'a Frontier) -> Self {
         frontier.as_ref()

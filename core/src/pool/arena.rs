@@ -31,7 +31,7 @@ use crate::notification::Notification;
 use crate::offset::arena::Ring;
 use crate::pool::budget::Budget;
 use crate::pool::gauges::{Gauges, Kind, bump};
-use crate::pool::growth::Growth;
+use crate::pool::growth::{Growth, most};
 use crate::pool::inbox::{Inbox, Ticket};
 use crate::pool::{
     Acquire, Origin, Pool, PoolError, PoolHost, PoolId, PoolProperties, PoolStats, ReleaseError,
@@ -129,6 +129,8 @@ pub struct ArenaPool {
     host: PoolHost,
     config: ArenaPoolConfig,
     slabs: SlabProperties,
+    /// The largest request.
+    most: u64,
     state: Mutex<State>,
     inbox: Inbox,
     gauges: Gauges,
@@ -152,6 +154,7 @@ impl ArenaPool {
                 "a generation must fit in a slab of the provider",
             ));
         }
+        let slab = most(&*host.provider, Budget::UNLIMITED, config.generations, 1);
         let count = config.generations as usize;
         let generation = |_| Generation {
             slab: None,
@@ -163,6 +166,12 @@ impl ArenaPool {
         };
         Ok(Self {
             id: PoolId::next(),
+            most: if slab < config.generation_size {
+                // Without room for a generation it serves nothing.
+                0
+            } else {
+                config.generation_size.min(config.budget.limit())
+            },
             config,
             slabs,
             state: Mutex::new(State {
@@ -431,13 +440,14 @@ impl ArenaPool {
     }
 
     fn give(&self, reservation: Reservation, death: Option<Death<'_>>) -> Result<(), ReleaseError> {
+        let reservation = self.host.check(reservation, death.unwrap_or(Death::Idle))?;
         let (mut ticket, slab, offset, size) = match reservation {
             Reservation { pool, slab, offset, size, token: Token::Ticket(ticket) }
                 if pool == self.id =>
             {
                 (ticket, slab, offset, size)
             }
-            reservation => return Err(ReleaseError { reservation }),
+            reservation => return Err(ReleaseError::other_pool(reservation)),
         };
         match death {
             None => ticket.requested = CANCELED,
@@ -491,7 +501,7 @@ impl Pool for ArenaPool {
             memory_type: self.slabs.memory_type,
             usage: self.slabs.usage,
             alignment: 1,
-            max_request: self.config.generation_size,
+            max_request: self.most,
         }
     }
 
@@ -502,7 +512,7 @@ impl Pool for ArenaPool {
 
     fn acquire(&self, request: &Request<'_>) -> Result<Acquire, PoolError> {
         request.validate()?;
-        let max = self.config.generation_size;
+        let max = self.most;
         if request.size > max {
             return Err(PoolError::TooLarge { size: request.size, max });
         }
@@ -639,6 +649,11 @@ impl Pool for ArenaPool {
 
     fn provider(&self) -> Option<&Arc<dyn SlabProvider>> {
         Some(&self.host.provider)
+    }
+
+    #[cfg(feature = "hosted")]
+    fn progress(&self) -> Option<&Arc<dyn crate::Progress>> {
+        Some(&self.host.progress)
     }
 
     fn notification(&self) -> &Arc<Notification> {

@@ -36,7 +36,7 @@ use crate::inspect::{BlockState, BlockView, Event};
 use crate::notification::{Notification, Observation};
 use crate::offset::fixed_block::{FixedBlocks, MAX_KEY, Search};
 use crate::pool::budget::Budget;
-use crate::pool::growth::Growth;
+use crate::pool::growth::{Growth, most};
 use crate::pool::inbox::{Inbox, Ticket};
 use crate::pool::side::Side;
 use crate::pool::{
@@ -169,6 +169,9 @@ impl FixedBlockPool {
     pub fn new(host: PoolHost, config: FixedBlockPoolConfig) -> Result<Self, PoolError> {
         let slabs = host.provider.properties();
         let shape = Shape::new(&config, &slabs)?;
+        let slab = most(&*host.provider, Budget::UNLIMITED, config.growth.max_slabs, 1);
+        // Without room for a slab, or for a block in the budget, it serves nothing.
+        let serves = slab >= shape.least_slab && config.budget.allows(0, shape.stride);
         let numbers = shape.max_slabs << shape.shift;
         let blocks = FixedBlocks::new(numbers, AXES as u32 + 1);
         let place = |_| Place { id: AtomicU64::new(0), blocks: AtomicU32::new(0) };
@@ -179,7 +182,7 @@ impl FixedBlockPool {
                 memory_type: slabs.memory_type,
                 usage: slabs.usage,
                 alignment: shape.natural.min(slabs.alignment),
-                max_request: config.block_size,
+                max_request: if serves { config.block_size } else { 0 },
             },
             budget: config.budget,
             retention: config.retention,
@@ -412,7 +415,7 @@ impl FixedBlockPool {
             Token::Block(token) if reservation.pool == self.id => {
                 Ok((token as u32, (token >> 32) as u32, reservation))
             }
-            _ => Err(ReleaseError { reservation }),
+            _ => Err(ReleaseError::other_pool(reservation)),
         }
     }
 
@@ -512,6 +515,7 @@ impl Pool for FixedBlockPool {
 
     #[inline]
     fn release(&self, reservation: Reservation, death: Death<'_>) -> Result<(), ReleaseError> {
+        let reservation = self.host.check(reservation, death)?;
         let (block, _, reservation) = self.token(reservation)?;
         self.put_down(block, reservation.size, death);
         self.after_release(&reservation);
@@ -612,6 +616,11 @@ impl Pool for FixedBlockPool {
 
     fn provider(&self) -> Option<&Arc<dyn SlabProvider>> {
         Some(&self.host.provider)
+    }
+
+    #[cfg(feature = "hosted")]
+    fn progress(&self) -> Option<&Arc<dyn crate::Progress>> {
+        Some(&self.host.progress)
     }
 
     fn notification(&self) -> &Arc<Notification> {

@@ -1,7 +1,8 @@
 //! Growth: how large the next slab is. Pure arithmetic over the provider's properties.
 
+use super::budget::Budget;
 use crate::offset::align_up;
-use crate::slab::SlabProperties;
+use crate::slab::{SlabProperties, SlabProvider};
 
 /// How a pool grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,23 @@ impl Growth {
             .map_or(properties.max_slab_size, |n| n.min(properties.max_slab_size));
         if ordinary > least { [Some(ordinary), Some(least)] } else { [Some(least), None] }
     }
+}
+
+/// The most bytes that a request to a pool may ever come to: a slab of the provider's, within the provider's capacity and the pool's
+/// budget, if it may hold `slabs` at all; in whole units of `unit` bytes, a power of two. What is above this can never be served, and is
+/// [too large](super::PoolError::TooLarge).
+pub(crate) fn most(provider: &dyn SlabProvider, budget: Budget, slabs: u32, unit: u64) -> u64 {
+    let properties = provider.properties();
+    let whole = |bytes: u64, unit: u64| bytes & !(unit.max(1) - 1);
+    let mut most = properties.max_slab_size;
+    #[cfg(feature = "hosted")]
+    if let Some(capacity) = provider.capacity() {
+        most = most.min(whole(capacity, properties.granularity));
+    }
+    if budget != Budget::UNLIMITED {
+        most = most.min(whole(budget.limit(), unit));
+    }
+    if slabs == 0 { 0 } else { most }
 }
 
 #[cfg(test)]

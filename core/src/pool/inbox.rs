@@ -96,7 +96,7 @@ pub(crate) struct Ticket {
     /// death of the block.
     pub(crate) death: StoredDeath,
     /// The death instead, where it has more axes than fit there and the pool can keep it all the same.
-    wide: Option<Box<Frontier>>,
+    pub(crate) wide: Option<Box<Frontier>>,
 }
 
 // SAFETY: `next` is only read and written by whoever owns the box: the pusher before it publishes the

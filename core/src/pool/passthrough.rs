@@ -22,6 +22,7 @@ use crate::notification::Notification;
 use crate::offset::align_up;
 use crate::pool::budget::Budget;
 use crate::pool::gauges::{Gauges, Kind, bump};
+use crate::pool::growth::most;
 use crate::pool::inbox::{Inbox, Ticket, to_wait_for};
 use crate::pool::side::Side;
 use crate::pool::{
@@ -145,6 +146,8 @@ pub struct PassthroughPool {
     host: PoolHost,
     config: PassthroughPoolConfig,
     slabs: SlabProperties,
+    /// The largest request.
+    most: u64,
     state: Mutex<State>,
     inbox: Inbox,
     gauges: Gauges,
@@ -168,6 +171,7 @@ impl PassthroughPool {
         }
         Ok(Self {
             id: PoolId::next(),
+            most: most(&*host.provider, config.budget, config.max_slabs, slabs.granularity),
             config,
             slabs,
             state: Mutex::new(State::default()),
@@ -519,7 +523,7 @@ impl PassthroughPool {
             {
                 Ok((ticket, Parts { slab, size }))
             }
-            reservation => Err(ReleaseError { reservation }),
+            reservation => Err(ReleaseError::other_pool(reservation)),
         }
     }
 
@@ -546,7 +550,7 @@ impl Pool for PassthroughPool {
             memory_type: self.slabs.memory_type,
             usage: self.slabs.usage,
             alignment: self.slabs.alignment,
-            max_request: self.slabs.max_slab_size,
+            max_request: self.most,
         }
     }
 
@@ -557,7 +561,7 @@ impl Pool for PassthroughPool {
 
     fn acquire(&self, request: &Request<'_>) -> Result<Acquire, PoolError> {
         request.validate()?;
-        let max = self.slabs.max_slab_size;
+        let max = self.most;
         let bytes = align_up(request.size, self.slabs.granularity)
             .filter(|&bytes| bytes <= max)
             .ok_or(PoolError::TooLarge { size: request.size, max })?;
@@ -607,6 +611,7 @@ impl Pool for PassthroughPool {
     }
 
     fn release(&self, reservation: Reservation, death: Death<'_>) -> Result<(), ReleaseError> {
+        let reservation = self.host.check(reservation, death)?;
         let (mut ticket, parts) = self.token(reservation)?;
         let bytes = ticket.requested;
         ticket.write(death, &|entry| self.has_reached(entry));
@@ -685,6 +690,11 @@ impl Pool for PassthroughPool {
 
     fn provider(&self) -> Option<&Arc<dyn SlabProvider>> {
         Some(&self.host.provider)
+    }
+
+    #[cfg(feature = "hosted")]
+    fn progress(&self) -> Option<&Arc<dyn crate::Progress>> {
+        Some(&self.host.progress)
     }
 
     fn notification(&self) -> &Arc<Notification> {

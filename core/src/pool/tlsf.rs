@@ -27,17 +27,18 @@ use super::inbox::{Drained, Inbox, StoredDeath, Ticket};
 use super::planned::{Followed, Key};
 use super::{
     Acquire, Origin, Pool, PoolError, PoolHost, PoolId, PoolProperties, PoolStats, ReleaseError,
-    Request, Reservation, ReuseProof, Token, budget::Budget, growth::Growth,
+    Request, Reservation, ReuseProof, Token,
+    budget::Budget,
+    growth::{Growth, most},
 };
-use crate::Frontier;
 use crate::death::Death;
-use crate::inspect::{BlockView, Event};
+use crate::inspect::{BlockState, BlockView, Event};
 use crate::notification::{Notification, Observation};
 use crate::offset::tlsf::{BlockId, Config, Need, RegionId, TlsfError};
 use crate::slab::retain::Retention;
 use crate::slab::{Grant, Slab, SlabError, SlabProperties, SlabProvider, Trim};
-use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
+use crate::{Frontier, FrontierRef};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -57,6 +58,8 @@ mod pending;
 mod present;
 mod spare;
 mod virgin;
+#[cfg(feature = "hosted")]
+mod wide;
 
 pub use batch::{Answers, Held};
 
@@ -133,12 +136,15 @@ pub struct TlsfPool {
     host: PoolHost,
     config: TlsfPoolConfig,
     provider: SlabProperties,
+    /// The most bytes that a request may come to.
+    most: u64,
     /// Granules from which on a block may be too large to [break up](spare) an empty slab; none where the provider does not tell its room.
     large: Option<(u32, Present)>,
     notification: Arc<Notification>,
     inbox: Inbox,
-    /// Deaths of more axes than a block can hold, counted by releases.
-    taints: AtomicU64,
+    /// Deaths that were given up because they have more axes than a block can hold, counted by releases.
+    #[cfg(not(feature = "hosted"))]
+    taints: crate::sync::atomic::AtomicU64,
     state: Mutex<State>,
 }
 
@@ -162,6 +168,9 @@ struct State {
     tickets: Vec<Box<Ticket>>,
     /// All but the bytes that the engine knows.
     stats: PoolStats,
+    /// Blocks whose death has more axes than one can hold.
+    #[cfg(feature = "hosted")]
+    wide: wide::Wide,
 }
 
 impl TlsfPool {
@@ -182,12 +191,14 @@ impl TlsfPool {
         Ok(Self {
             id: PoolId::next(),
             notification: Arc::new(Notification::new(host.wake.clone())),
+            most: most(&*host.provider, config.budget, config.growth.max_slabs, granule),
             host,
             config,
             provider,
             large,
             inbox: Inbox::new(),
-            taints: AtomicU64::new(0),
+            #[cfg(not(feature = "hosted"))]
+            taints: crate::sync::atomic::AtomicU64::new(0),
             state: Mutex::new(State {
                 engine,
                 slabs: Vec::new(),
@@ -198,6 +209,8 @@ impl TlsfPool {
                 untold: false,
                 tickets: Vec::new(),
                 stats: PoolStats::default(),
+                #[cfg(feature = "hosted")]
+                wide: wide::Wide::default(),
             }),
         })
     }
@@ -313,7 +326,7 @@ impl TlsfPool {
     #[inline(always)]
     fn need(&self, request: &Request<'_>) -> Result<Need, PoolError> {
         request.validate()?;
-        if request.size > self.provider.max_slab_size {
+        if request.size > self.most {
             return Err(self.too_large(request));
         }
         if request.alignment > self.provider.alignment {
@@ -331,7 +344,7 @@ impl TlsfPool {
 
     #[inline]
     const fn too_large(&self, request: &Request<'_>) -> PoolError {
-        PoolError::TooLarge { size: request.size, max: self.provider.max_slab_size }
+        PoolError::TooLarge { size: request.size, max: self.most }
     }
 
     /// The usual case: memory that is ready, before anything else is considered. `Err` says whether it was
@@ -360,7 +373,7 @@ impl TlsfPool {
     #[inline]
     fn allows(&self, state: &State, need: Need) -> bool {
         let size = state.engine.reserve_size(need);
-        self.config.budget.allows(state.engine.reserved_bytes(), size)
+        self.config.budget.allows(state.reserved_bytes(), size)
     }
 
     /// The rest of an acquire, when [`find_first`](Self::find_first) has found nothing, or was not allowed to look.
@@ -374,6 +387,10 @@ impl TlsfPool {
         mut searched: bool,
         key: Option<Key>,
     ) -> Result<Acquire, PoolError> {
+        #[cfg(feature = "hosted")]
+        if state.look_aside(&self.host) {
+            (searched, state.untold) = (false, true);
+        }
         let planned = state.planned();
         let mut missed = false;
         let mut may_grow = request.may_grow;
@@ -515,7 +532,7 @@ impl TlsfPool {
     #[inline(always)]
     fn take_back(&self, reservation: Reservation) -> Result<Box<Ticket>, ReleaseError> {
         if reservation.pool != self.id {
-            return Err(ReleaseError { reservation });
+            return Err(ReleaseError::other_pool(reservation));
         }
         let Reservation { pool, slab, offset, size, token } = reservation;
         match token {
@@ -525,18 +542,41 @@ impl TlsfPool {
             }
             token @ (Token::Block(_) | Token::Foreign(_)) => {
                 let reservation = Reservation { pool, slab, offset, size, token };
-                Err(ReleaseError { reservation })
+                Err(ReleaseError::other_pool(reservation))
             }
         }
     }
 
-    /// Writes the block's death into its ticket.
+    /// Writes the block's death into its ticket. Whether it had too many axes for that.
     #[inline(always)]
-    fn write_death(&self, ticket: &mut Ticket, death: Death<'_>) {
-        if ticket.death.set(death, &*self.host.progress) {
-            // Relaxed: a counter.
-            self.taints.fetch_add(1, Ordering::Relaxed);
+    fn write_death(&self, ticket: &mut Ticket, death: Death<'_>) -> bool {
+        let many = ticket.death.set(death, &*self.host.progress);
+        if many {
+            self.write_wide_death(ticket, death);
         }
+        many
+    }
+
+    #[cold]
+    fn write_wide_death(&self, ticket: &mut Ticket, death: Death<'_>) {
+        #[cfg(feature = "hosted")]
+        if let Death::After(frontier) = death {
+            wide::keep(ticket, frontier, &self.host);
+        }
+        #[cfg(not(feature = "hosted"))]
+        {
+            let _ = (ticket, death);
+            // Relaxed: a counter.
+            self.taints.fetch_add(1, crate::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    /// Deaths that were given up.
+    fn taints(&self) -> u64 {
+        #[cfg(not(feature = "hosted"))]
+        return self.taints.load(crate::sync::atomic::Ordering::Relaxed);
+        #[cfg(feature = "hosted")]
+        0
     }
 }
 
@@ -551,10 +591,49 @@ struct Found {
 }
 
 impl State {
-    fn free(&mut self, ticket: Box<Ticket>, host: &PoolHost) {
+    /// Bytes that are reserved.
+    #[inline(always)]
+    fn reserved_bytes(&self) -> u64 {
+        #[cfg(feature = "hosted")]
+        return self.engine.reserved_bytes() - self.wide.bytes();
+        #[cfg(not(feature = "hosted"))]
+        self.engine.reserved_bytes()
+    }
+
+    /// Free bytes that wait.
+    #[inline(always)]
+    fn pending_bytes(&self) -> u64 {
+        #[cfg(feature = "hosted")]
+        return self.engine.pending_bytes() + self.wide.bytes();
+        #[cfg(not(feature = "hosted"))]
+        self.engine.pending_bytes()
+    }
+
+    /// Blocks that are live to the heap only: where they are, and what they wait for.
+    fn aside(&self) -> Vec<((RegionId, u64), FrontierRef<'_>)> {
+        #[cfg(feature = "hosted")]
+        return self
+            .wide
+            .blocks()
+            .filter_map(|block| Some((self.engine.place_of(block), self.wide.of(block)?)))
+            .collect();
+        #[cfg(not(feature = "hosted"))]
+        Vec::new()
+    }
+
+    #[cfg_attr(not(feature = "hosted"), expect(unused_mut, reason = "what is wide is taken out"))]
+    fn free(&mut self, mut ticket: Box<Ticket>, host: &PoolHost) {
         self.stats.requested_bytes -= ticket.requested;
         self.stats.releases += 1;
         self.stats.live -= 1;
+        #[cfg(feature = "hosted")]
+        if let Some(wide) = ticket.wide.take()
+            && self.put_aside(&mut ticket, &wide, host)
+        {
+            self.tickets.push(ticket);
+            self.note_pending();
+            return;
+        }
         let block = BlockId::from_index(ticket.block & !CANCELED);
         if ticket.block & CANCELED == 0 {
             self.engine.free(block, ticket.death.get(), &*host.progress);
@@ -609,7 +688,7 @@ impl State {
 
     #[inline(always)]
     fn note_pending(&mut self) {
-        let pending = self.engine.pending_bytes();
+        let pending = self.pending_bytes();
         self.stats.peak_pending_bytes = self.stats.peak_pending_bytes.max(pending);
     }
 
@@ -759,12 +838,13 @@ impl State {
     ) -> Option<Found> {
         ticket.block = taken.block.index();
         ticket.requested = request.size;
+        let reserved = self.reserved_bytes();
         let stats = &mut self.stats;
         stats.reserves += 1;
         stats.live += 1;
         stats.requested_bytes += request.size;
         stats.peak_requested_bytes = stats.peak_requested_bytes.max(stats.requested_bytes);
-        stats.peak_reserved_bytes = stats.peak_reserved_bytes.max(self.engine.reserved_bytes());
+        stats.peak_reserved_bytes = stats.peak_reserved_bytes.max(reserved);
         let slab = self.slabs.as_slice()[taken.region.index() as usize]?.id;
         Some(Found { slab, offset: taken.offset, ticket, ready })
     }
@@ -794,7 +874,7 @@ impl Pool for TlsfPool {
             memory_type: self.provider.memory_type,
             usage: self.provider.usage,
             alignment: self.config.offsets.granule.min(self.provider.alignment),
-            max_request: self.provider.max_slab_size,
+            max_request: self.most,
         }
     }
 
@@ -820,6 +900,7 @@ impl Pool for TlsfPool {
     }
 
     fn release(&self, reservation: Reservation, death: Death<'_>) -> Result<(), ReleaseError> {
+        let reservation = self.host.check(reservation, death)?;
         let mut ticket = self.take_back(reservation)?;
         self.write_death(&mut ticket, death);
         self.inbox.push(ticket);
@@ -833,6 +914,7 @@ impl Pool for TlsfPool {
         death: Death<'_>,
         request: &Request<'_>,
     ) -> Result<Result<Acquire, PoolError>, ReleaseError> {
+        let reservation = self.host.check(reservation, death)?;
         let ticket = self.take_back(reservation)?;
         match self.turn(ticket, death, request) {
             Ok(found) => Ok(Ok(self.reserved(found, request, None))),
@@ -852,6 +934,10 @@ impl Pool for TlsfPool {
     fn poll(&self) {
         let mut state = self.state.lock();
         self.settle(&mut state);
+        #[cfg(feature = "hosted")]
+        if state.look_aside(&self.host) {
+            state.untold = true;
+        }
         state.engine.poll_all(&*self.host.progress, &*self.host.provider);
         self.unlock(state);
     }
@@ -859,6 +945,8 @@ impl Pool for TlsfPool {
     fn quiesce(&self) {
         let mut state = self.state.lock();
         self.settle(&mut state);
+        #[cfg(feature = "hosted")]
+        state.file_all_aside(&self.host);
         state.engine.quiesce();
         state.tell();
         drop(state);
@@ -869,6 +957,10 @@ impl Pool for TlsfPool {
         let mut empty = Vec::new();
         let mut state = self.state.lock();
         self.settle(&mut state);
+        #[cfg(feature = "hosted")]
+        if state.look_aside(&self.host) {
+            state.untold = true;
+        }
         state.engine.poll_all(&*self.host.progress, &*self.host.provider);
         let (mut kept, mut kept_bytes, mut largest) = (0, 0, 0);
         let mut keeps = |size| {
@@ -924,13 +1016,14 @@ impl Pool for TlsfPool {
         let mut state = self.state.lock();
         self.settle(&mut state);
         let engine = &state.engine;
+        let reserved_bytes = state.reserved_bytes();
         let stats = PoolStats {
-            reserved_bytes: engine.reserved_bytes(),
-            free_bytes: engine.committed_bytes() - engine.reserved_bytes(),
-            pending_bytes: engine.pending_bytes(),
+            reserved_bytes,
+            free_bytes: engine.committed_bytes() - reserved_bytes,
+            pending_bytes: state.pending_bytes(),
             tainted_bytes: engine.tainted_bytes(),
             committed_bytes: engine.committed_bytes(),
-            tainted: self.taints.load(Ordering::Relaxed) + engine.taints(),
+            tainted: self.taints() + engine.taints(),
             ..state.stats
         };
         self.unlock(state);
@@ -939,6 +1032,11 @@ impl Pool for TlsfPool {
 
     fn provider(&self) -> Option<&Arc<dyn SlabProvider>> {
         Some(&self.host.provider)
+    }
+
+    #[cfg(feature = "hosted")]
+    fn progress(&self) -> Option<&Arc<dyn crate::Progress>> {
+        Some(&self.host.progress)
     }
 
     fn notification(&self) -> &Arc<Notification> {
@@ -953,9 +1051,12 @@ impl Pool for TlsfPool {
             .filter_map(|(index, slab)| slab.map(|slab| (slab, RegionId::from_index(index))))
             .collect();
         slabs.sort_unstable_by_key(|(slab, _)| slab.id);
+        let aside = state.aside();
         for (slab, region) in slabs {
             state.engine.visit(region, &mut |offset, size, block| {
-                visit(&BlockView { slab: slab.id, offset, size, state: block });
+                let left = aside.iter().find(|(at, _)| *at == (region, offset));
+                let state = left.map_or(block, |(_, left)| BlockState::Pending(*left));
+                visit(&BlockView { slab: slab.id, offset, size, state });
             });
         }
         self.unlock(state);

@@ -86,6 +86,8 @@ impl core::fmt::Display for NoMatch {
     }
 }
 
+impl core::error::Error for NoMatch {}
+
 /// What [`route`] decides: a position among the rules, or why none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]

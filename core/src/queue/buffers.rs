@@ -9,26 +9,30 @@ use crate::pool::{Request, Reservation};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
+use core::sync::atomic::{AtomicU32, Ordering};
 
-/// Names a transient buffer: a slot and the generation of that slot. Never used twice.
+/// Names a transient buffer: whose it is, a slot, and the generation of that slot. Never used twice, and never by two
+/// [`Queues`](super::Queues) of one process.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BufferId {
     index: u32,
     generation: u32,
+    /// The number of the queues that gave it out.
+    owner: u32,
 }
 
 impl BufferId {
-    /// Both parts in one word: generation in the high half.
+    /// Its parts in one number.
     #[must_use]
-    pub const fn to_bits(self) -> u64 {
-        (self.generation as u64) << 32 | self.index as u64
+    pub const fn to_bits(self) -> u128 {
+        (self.owner as u128) << 64 | (self.generation as u128) << 32 | self.index as u128
     }
 
     /// The inverse of [`to_bits`](Self::to_bits). An id that was never given out is refused wherever
     /// it is used.
     #[must_use]
-    pub const fn from_bits(bits: u64) -> Self {
-        Self { index: bits as u32, generation: (bits >> 32) as u32 }
+    pub const fn from_bits(bits: u128) -> Self {
+        Self { index: bits as u32, generation: (bits >> 32) as u32, owner: (bits >> 64) as u32 }
     }
 }
 
@@ -116,14 +120,27 @@ pub(super) enum Lookup {
     Never,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Buffers {
     slots: Vec<Slot>,
     free: Vec<u32>,
     live: usize,
+    owner: u32,
 }
 
 impl Buffers {
+    pub(super) fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        // Relaxed: only uniqueness matters.
+        let owner = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { slots: Vec::new(), free: Vec::new(), live: 0, owner }
+    }
+
+    /// Where an id of these buffers has its slot.
+    fn slot(&self, id: BufferId) -> Option<&Slot> {
+        self.slots.get(id.index as usize).filter(|_| id.owner == self.owner)
+    }
+
     /// `None` when 2^32 slots are in use or retired; the buffer is dropped.
     pub(super) fn insert(&mut self, buffer: Buffer) -> Option<BufferId> {
         let index = match self.free.pop() {
@@ -137,7 +154,7 @@ impl Buffers {
         let slot = &mut self.slots[index as usize];
         slot.buffer = Some(buffer);
         self.live += 1;
-        Some(BufferId { index, generation: slot.generation })
+        Some(BufferId { index, generation: slot.generation, owner: self.owner })
     }
 
     /// Whether another buffer can be inserted.
@@ -146,7 +163,7 @@ impl Buffers {
     }
 
     pub(super) fn lookup(&self, id: BufferId) -> Lookup {
-        match self.slots.get(id.index as usize) {
+        match self.slot(id) {
             Some(slot) if slot.generation == id.generation && slot.buffer.is_some() => Lookup::Live,
             // The generation of an empty slot has not been given out yet, except a retired slot's.
             Some(slot) if id.generation < slot.generation => Lookup::Ended,
@@ -156,16 +173,22 @@ impl Buffers {
     }
 
     pub(super) fn get(&self, id: BufferId) -> Option<&Buffer> {
-        let slot = self.slots.get(id.index as usize)?;
+        let slot = self.slot(id)?;
         slot.buffer.as_ref().filter(|_| slot.generation == id.generation)
     }
 
     pub(super) fn get_mut(&mut self, id: BufferId) -> Option<&mut Buffer> {
+        if id.owner != self.owner {
+            return None;
+        }
         let slot = self.slots.get_mut(id.index as usize)?;
         slot.buffer.as_mut().filter(|_| slot.generation == id.generation)
     }
 
     pub(super) fn remove(&mut self, id: BufferId) -> Option<Buffer> {
+        if id.owner != self.owner {
+            return None;
+        }
         let slot = self.slots.get_mut(id.index as usize)?;
         if slot.generation != id.generation {
             return None;
@@ -187,6 +210,7 @@ impl Buffers {
                 // Slots are only pushed at positions that fit.
                 index: index as u32,
                 generation: slot.generation,
+                owner: self.owner,
             },
         )
     }
@@ -206,7 +230,7 @@ mod tests {
 
     #[test]
     fn an_id_never_resolves_twice() {
-        let mut buffers = Buffers::default();
+        let mut buffers = Buffers::new();
         let first = buffers.insert(buffer()).unwrap();
         assert_eq!(buffers.lookup(first), Lookup::Live);
         assert!(buffers.remove(first).is_some());
@@ -223,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_slot_whose_generation_would_wrap_is_retired() {
-        let mut buffers = Buffers::default();
+        let mut buffers = Buffers::new();
         let first = buffers.insert(buffer()).unwrap();
         buffers.slots[0].generation = u32::MAX;
         let last = BufferId { generation: u32::MAX, ..first };

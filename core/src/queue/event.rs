@@ -62,6 +62,16 @@ impl fmt::Display for Cause {
     }
 }
 
+impl core::error::Error for Cause {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Pool(error) => Some(error),
+            Self::Axis { failure, .. } => Some(failure.get_ref()),
+            Self::Abandoned | Self::Shutdown => None,
+        }
+    }
+}
+
 /// Something that the host should know or do.
 ///
 /// For one buffer the order is `Ready`, then `Released`; `Failed` may come instead of either. A failed
@@ -186,7 +196,15 @@ impl fmt::Display for QueueError {
     }
 }
 
-impl core::error::Error for QueueError {}
+impl core::error::Error for QueueError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Pool(error) => Some(error),
+            Self::Failed { failure, .. } => Some(failure.get_ref()),
+            _ => None,
+        }
+    }
+}
 
 impl From<PoolError> for QueueError {
     fn from(error: PoolError) -> Self {

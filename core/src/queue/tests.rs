@@ -490,8 +490,16 @@ fn a_buffer_is_not_used_after_its_end() {
     let mut s = setup(&[4]);
     let (buffer, epoch) = s.alloca(A, 1);
     let never = BufferId::from_bits(77);
-    let unknown = s.queues.work_on(A, FrontierRef::EMPTY, [buffer, never]);
-    assert!(matches!(unknown, Err(QueueError::UnknownBuffer(id)) if id == never));
+    // One that was never given out, and one of others, whose number is the same.
+    let foreign = setup(&[4]).alloca(A, 1).0;
+    assert_eq!(foreign.to_bits() as u64, buffer.to_bits() as u64);
+    for never in [never, foreign] {
+        let is_unknown = |error| matches!(error, QueueError::UnknownBuffer(id) if id == never);
+        assert!(is_unknown(s.queues.work_on(A, FrontierRef::EMPTY, [buffer, never]).unwrap_err()));
+        assert!(is_unknown(s.queues.dealloca(A, never, FrontierRef::EMPTY).unwrap_err()));
+        assert!(is_unknown(s.queues.status(never).unwrap_err()));
+        assert!(is_unknown(s.queues.abandon(never).unwrap_err()));
+    }
     assert_eq!(s.queues.work_on(A, FrontierRef::EMPTY, [buffer]).unwrap(), epoch + 1);
     // Its end comes after what B does first, which is yet to be submitted: that may still use it, and nobody else.
     s.queues.dealloca(A, buffer, at(B, 1).as_ref()).unwrap();
@@ -533,6 +541,31 @@ fn a_provider_that_breaks_fails_one_alloca() {
     s.dealloca(A, second);
     assert_eq!(s.events(), [('-', Some(second))]);
     assert!(matches!(s.queues.status(second), Err(QueueError::AlreadyDeallocated(_))));
+}
+
+#[test]
+fn queues_say_why_they_stand_still() {
+    let mut s = setup(&[4]);
+    let (all, epoch) = s.alloca(A, 4);
+    assert_eq!(s.queues.frontier(A).unwrap(), at(A, epoch));
+    assert!(matches!(s.queues.frontier(HOST), Err(QueueError::UnknownQueue(HOST))));
+    assert!(s.queues.parked().next().is_none() && s.queues.held().next().is_none());
+    let (parked, first) = s.alloca(B, 3);
+    s.alloca(B, 1);
+    let told: Vec<_> = s.queues.parked().collect();
+    assert_eq!(told.len(), 1);
+    let Parked { pool, count, first: buffer, size, at: entry, .. } = told[0];
+    assert_eq!((pool, count, buffer), (s.pools[0].id(), 2, parked));
+    assert_eq!((size, entry), (3, Entry::new(B, first)));
+    // C waits for what A has not submitted.
+    let held = s.queues.work(C, at(A, epoch + 1).as_ref()).unwrap();
+    s.queues.work(C, FrontierRef::EMPTY).unwrap();
+    let told: Vec<_> = s.queues.held().collect();
+    assert_eq!(told.len(), 1);
+    assert_eq!((told[0].at, told[0].count), (Entry::new(C, held), 2));
+    assert_eq!(told[0].waits_for, Entry::new(A, epoch + 1));
+    s.dealloca(A, all);
+    assert!(s.queues.parked().next().is_none() && s.queues.held().next().is_none());
 }
 
 #[test]

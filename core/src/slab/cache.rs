@@ -562,6 +562,11 @@ impl<P: SlabProvider + ?Sized> SlabProvider for SlabCache<P> {
         SlabStats { cached_bytes, ..state.stats }
     }
 
+    #[cfg(feature = "hosted")]
+    fn capacity(&self) -> Option<u64> {
+        self.provider.capacity()
+    }
+
     fn query_epoch(&self, axis: Axis, epoch: Epoch) -> Option<bool> {
         self.provider.query_epoch(axis, epoch)
     }

@@ -10,7 +10,9 @@
 //!
 //! Slots are filled once and never freed, so a probe needs no lock: a key that is there was written
 //! after the rest of its slot (release, acquire), and one that is not there yet was not registered
-//! when the probe began.
+//! when the probe began. What waits for an axis that was retired can thus be answered for ever, and no late advance can hit
+//! another axis. Slots of retired axes are made up for: when a table is full, a next one of twice the size is chained to it,
+//! where what it lacks is looked up.
 //!
 //! # The handshake of `reached` and `wanted`
 //! `wanted` is the lowest epoch that some waiter filed under this axis waits for, [`NONE`] without
@@ -27,7 +29,9 @@
 use alloc::boxed::Box;
 
 use crate::axis::{Axis, Epoch};
-use crate::sync::atomic::{AtomicU64, Ordering};
+#[cfg(feature = "hosted")]
+use crate::sync::atomic::AtomicBool;
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::seq_cst_for_loom;
 
 /// `wanted` when no one waits. A waiter for the last epoch of all has the same value; that one
@@ -46,11 +50,33 @@ pub(super) struct Slot {
     key: AtomicU64,
     reached: AtomicU64,
     wanted: AtomicU64,
+    /// The axis has ended, and nothing of it touches memory any more.
+    #[cfg(feature = "hosted")]
+    fenced: AtomicBool,
 }
 
 impl Slot {
     fn vacant() -> Self {
-        Self { key: AtomicU64::new(0), reached: AtomicU64::new(0), wanted: AtomicU64::new(NONE) }
+        Self {
+            key: AtomicU64::new(0),
+            reached: AtomicU64::new(0),
+            wanted: AtomicU64::new(NONE),
+            #[cfg(feature = "hosted")]
+            fenced: AtomicBool::new(false),
+        }
+    }
+
+    /// Nothing of the axis touches memory any more. Releases what was done before.
+    #[cfg(feature = "hosted")]
+    pub(super) fn fence(&self) {
+        self.fenced.store(true, Ordering::SeqCst);
+    }
+
+    /// How far the axis has come as far as memory is concerned.
+    #[cfg(feature = "hosted")]
+    #[inline]
+    pub(super) fn reached_or_fenced(&self) -> Epoch {
+        if self.fenced.load(Ordering::Acquire) { Epoch::MAX } else { self.reached() }
     }
 
     /// How far the axis has come; acquires what was done before it came there.
@@ -107,13 +133,45 @@ impl Slot {
 pub(super) struct Table {
     /// A power of two, at least twice the capacity.
     slots: Box<[Slot]>,
+    /// Axes that may be here.
+    capacity: usize,
+    /// Axes that are. Written with the tracker's lock held.
+    filled: AtomicUsize,
+    /// Where the axes are that came when this was full.
+    #[cfg(feature = "std")]
+    next: std::sync::OnceLock<Box<Table>>,
 }
 
 impl Table {
     /// A table for `capacity` axes.
     pub(super) fn new(capacity: usize) -> Self {
         let size = (2 * capacity).next_power_of_two().max(2);
-        Self { slots: (0..size).map(|_| Slot::vacant()).collect() }
+        Self {
+            slots: (0..size).map(|_| Slot::vacant()).collect(),
+            capacity,
+            filled: AtomicUsize::new(0),
+            #[cfg(feature = "std")]
+            next: std::sync::OnceLock::new(),
+        }
+    }
+
+    /// The table behind this one.
+    #[inline]
+    fn next(&self) -> Option<&Self> {
+        #[cfg(feature = "std")]
+        return self.next.get().map(|next| &**next);
+        #[cfg(not(feature = "std"))]
+        None
+    }
+
+    /// The tables from this one on.
+    fn chain(&self) -> impl Iterator<Item = &Self> {
+        core::iter::successors(Some(self), |table| table.next())
+    }
+
+    /// Whether another axis finds a place, if need be in a next table. Without `std` there is none.
+    pub(super) fn has_room(&self) -> bool {
+        cfg!(feature = "std") || self.filled.load(Ordering::Relaxed) < self.capacity
     }
 
     /// Where `key` is, or would go: the first slot of its probe that holds it or is vacant.
@@ -142,17 +200,32 @@ impl Table {
             return None;
         }
         let (index, found) = self.probe(key);
-        found.then(|| (index, &self.slots[index]))
+        if found {
+            return Some((index, &self.slots[index]));
+        }
+        let (index, slot) = self.next()?.find(axis)?;
+        Some((self.slots.len() + index, slot))
     }
 
     /// The slot at an index that [`find`](Self::find) gave.
     pub(super) fn slot(&self, index: usize) -> &Slot {
-        &self.slots[index]
+        match self.next() {
+            Some(next) if index >= self.slots.len() => next.slot(index - self.slots.len()),
+            _ => &self.slots[index],
+        }
     }
 
-    /// Adds `axis`, which is not there yet, at `epoch`. With the tracker's lock held, and with fewer
-    /// axes in the table than its capacity.
+    /// Adds `axis`, which is not there yet, at `epoch`. With the tracker's lock held, and [room](Self::has_room).
     pub(super) fn insert(&self, axis: Axis, epoch: Epoch) {
+        let filled = self.filled.load(Ordering::Relaxed);
+        #[cfg(feature = "std")]
+        if filled >= self.capacity {
+            // Twice as many each time: few tables, however many axes come and go.
+            let capacity = self.capacity.max(8) * 2;
+            let next = self.next.get_or_init(|| Box::new(Self::new(capacity)));
+            return next.insert(axis, epoch);
+        }
+        self.filled.store(filled + 1, Ordering::Relaxed);
         let key = !axis.to_bits();
         let (index, _) = self.probe(key);
         let slot = &self.slots[index];
@@ -163,11 +236,10 @@ impl Table {
 
     /// The axes and their indices, in no particular order.
     pub(super) fn axes(&self) -> impl Iterator<Item = (Axis, usize)> {
-        self.slots.iter().enumerate().filter_map(|(index, slot)| {
-            match slot.key.load(Ordering::Acquire) {
-                0 => None,
-                key => Some((Axis::from_bits(!key), index)),
-            }
+        let slots = self.chain().flat_map(|table| table.slots.iter());
+        slots.enumerate().filter_map(|(index, slot)| match slot.key.load(Ordering::Acquire) {
+            0 => None,
+            key => Some((Axis::from_bits(!key), index)),
         })
     }
 }

@@ -50,6 +50,8 @@ pub(super) struct Waiters {
     filed: Index,
     /// By slot.
     ends: Vec<(usize, End)>,
+    /// Slots of axes that were retired, in order.
+    retired: Vec<usize>,
     last_serial: u64,
 }
 
@@ -182,6 +184,15 @@ impl Waiters {
         self.ends.insert(place, (slot, end));
         table.slot(slot).set_wanted(ENDED);
         true
+    }
+
+    /// Notes that the axis in `slot` is retired; whether it was not before.
+    pub(super) fn retire(&mut self, slot: usize) -> bool {
+        let place = self.retired.binary_search(&slot);
+        if let Err(place) = place {
+            self.retired.insert(place, slot);
+        }
+        place.is_err()
     }
 
     /// Takes a waiter out, if it still waits.

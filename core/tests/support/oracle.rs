@@ -66,7 +66,7 @@ struct End {
     frontier: Frontier,
     /// Known to be reached.
     over: bool,
-    /// Of more axes than a pool must remember, when it was released: the pool may take it for unknown.
+    /// Of more axes than a pool must remember, when it was released: the pool need not hand the bytes out before fewer are left.
     many: bool,
 }
 
@@ -570,15 +570,14 @@ impl Oracle {
     fn tidy(&mut self, progress: &dyn Progress) {
         let Self { slabs, deaths, .. } = self;
         let mut reached = |fate: Fate| {
-            let End { frontier, over, many } = &mut deaths[fate.0 as usize];
+            let End { frontier, over, .. } = &mut deaths[fate.0 as usize];
             *over = *over || frontier.as_ref().is_satisfied(progress);
-            *over && !*many
+            *over
         };
         for slab in slabs {
             let mut kept = 0;
             for index in 0..slab.segments.len() {
                 let mut segment = slab.segments[index];
-                // A pool that has taken a death for unknown does not see it reached.
                 let is_named = segment.fate > Fate::OVER && segment.fate != Fate::UNKNOWN;
                 if is_named && reached(segment.fate) {
                     segment.fate = Fate::OVER;
@@ -609,7 +608,8 @@ impl Oracle {
                 return false;
             }
             let End { frontier, over, many } = &self.deaths[segment.fate.0 as usize];
-            !many
+            let few = || open_axes(frontier.as_ref(), known.progress) <= self.unit.most_axes();
+            (!many || few())
                 && (*over
                     || waiting
                     || frontier.as_ref().entries().iter().all(|e| known.usable(*e)))
@@ -682,7 +682,7 @@ impl Oracle {
             let mut begin = 0;
             for segment in &slab.segments {
                 let waits = segment.fate > Fate::OVER && segment.fate != Fate::UNKNOWN;
-                if segment.holder == 0 && waits && !self.deaths[segment.fate.0 as usize].many {
+                if segment.holder == 0 && waits {
                     bytes += segment.end - begin;
                 }
                 begin = segment.end;

@@ -1,7 +1,9 @@
 use super::*;
 use crate::scale::scaled;
 use crate::{Command, CpuQueue, MmapSlabProvider, thread_wake};
+use core::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 use strandline_core::pool::PoolHost;
@@ -173,4 +175,135 @@ fn threads_take_turns_in_a_pool_that_is_too_small() {
     });
     let stats = rig.pool.stats();
     assert_eq!((stats.live, stats.reserved_bytes), (0, 0));
+}
+
+#[test]
+fn a_pool_that_wakes_nobody_is_refused() {
+    let provider = Arc::new(MmapSlabProvider::builder().capacity(SLAB).build().unwrap());
+    let host = PoolHost::new(provider, Arc::new(Tracker::new(1)));
+    let deaf = Arc::new(TlsfPool::new(host, TlsfPoolConfig::default()).unwrap());
+    let refused = allocate(&*deaf, &Request::new(1), soon());
+    assert!(matches!(refused, Err(AllocateError::NoWake)), "{refused:?}");
+    let refused = Allocator::new(deaf.clone());
+    assert!(matches!(refused, Err(AllocateError::NoWake)), "{refused:?}");
+    let mut set = PoolSet::new();
+    set.add(Arc::new(rig(Budget::UNLIMITED).pool), Registration::new()).unwrap();
+    set.add(deaf, Registration::new()).unwrap();
+    let refused = Allocator::over(Arc::new(set));
+    assert!(refused.unwrap_err().to_string().contains("with_wake"));
+}
+
+/// What was freed earlier comes ready by progress alone, and no queue signals the pool.
+#[test]
+fn progress_wakes_without_anybodys_help() {
+    let rig = rig(Budget::UNLIMITED);
+    let queue = CpuQueue::new(&rig.tracker, Axis::queue(0, 0, 0, 0)).unwrap();
+    for _ in 0..scaled(100) {
+        let (go, gone) = mpsc::channel();
+        let wait_for_go = move || gone.recv().unwrap();
+        let epoch = queue.submit(FrontierRef::EMPTY, [Command::call(wait_for_go)]).unwrap();
+        leave_pending(&rig, Frontier::from_entry(queue.axis(), epoch).as_ref());
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                std::thread::yield_now();
+                go.send(()).unwrap();
+            });
+            let allocated = allocate(&rig.pool, &Request::new(SLAB), None).unwrap();
+            let Allocated::Ready { reservation, .. } = allocated else { panic!("{allocated:?}") };
+            rig.pool.release(reservation, Death::Idle).unwrap();
+        });
+    }
+    queue.finish().unwrap();
+}
+
+/// A queue whose worker has stopped touches nothing any more: what was to die there comes back, and whoever waits is woken.
+#[test]
+fn a_queue_that_fails_or_ends_gives_bytes_back() {
+    for fails in [true, false] {
+        let rig = rig(Budget::UNLIMITED);
+        let queue = CpuQueue::new(&rig.tracker, Axis::queue(0, 0, 0, 0)).unwrap();
+        let (go, gone) = mpsc::channel();
+        let fail = move || {
+            gone.recv().unwrap();
+            if fails { Err(Failure::message("kernel bug")) } else { Ok(()) }
+        };
+        queue.submit(FrontierRef::EMPTY, [Command::try_call(fail)]).unwrap();
+        // Never begun: the queue fails, or is dropped, before.
+        let last = queue.submit(FrontierRef::EMPTY, []).unwrap();
+        leave_pending(&rig, Frontier::from_entry(queue.axis(), last).as_ref());
+        assert!(allocate(&rig.pool, &Request::new(SLAB), soon()).is_err(), "it still runs");
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| allocate(&rig.pool, &Request::new(SLAB), None));
+            go.send(()).unwrap();
+            if !fails {
+                drop(queue);
+            }
+            let (reservation, wait) = waits.join().unwrap().unwrap().into_parts();
+            assert!(wait.is_empty());
+            rig.pool.release(reservation, Death::Idle).unwrap();
+        });
+        let stats = rig.pool.stats();
+        assert_eq!((stats.pending_bytes, stats.tainted_bytes, stats.live), (0, 0, 0));
+    }
+}
+
+/// However often it is woken in vain.
+#[test]
+fn a_deadline_is_kept_amid_progress_without_end() {
+    let rig = rig(Budget::UNLIMITED);
+    let axis = Axis::host(0, 0, 1);
+    rig.tracker.register(axis).unwrap();
+    let (held, _) = allocate(&rig.pool, &Request::new(SLAB), None).unwrap().into_parts();
+    let ended = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let epochs = 1..u64::MAX;
+            for epoch in epochs.take_while(|_| !ended.load(Ordering::Relaxed)) {
+                rig.tracker.advance(axis, epoch).unwrap();
+                rig.pool.notification().signal_if_observed();
+            }
+        });
+        let deadline = Instant::now() + Duration::from_millis(30);
+        let late = allocate(&rig.pool, &Request::new(SLAB), Some(deadline));
+        assert!(matches!(late, Err(AllocateError::Timeout(_))), "{late:?}");
+        assert!(Instant::now() >= deadline);
+        ended.store(true, Ordering::Relaxed);
+    });
+    rig.pool.release(held, Death::Idle).unwrap();
+}
+
+#[test]
+fn an_allocator_routes_and_waits_on_the_pool_that_serves() {
+    let [small, large] = [rig(Budget::bytes(SLAB / 4)), rig(Budget::UNLIMITED)];
+    let mut set = PoolSet::new();
+    set.add(Arc::new(small.pool), Registration::new().priority(1)).unwrap();
+    set.add(Arc::new(large.pool), Registration::new()).unwrap();
+    let allocator = Allocator::over(Arc::new(set)).unwrap();
+    let pools = allocator.pools().clone();
+    let (few, _) = allocator.allocate(&Request::new(SLAB / 4), None).unwrap().into_parts();
+    let (many, _) = allocator.allocate(&Request::new(SLAB), None).unwrap().into_parts();
+    assert_eq!([few.pool(), many.pool()], [pools.pools()[0].id(), pools.pools()[1].id()]);
+    let late = allocator.allocate(&Request::new(1), soon());
+    let Err(AllocateError::Timeout(Timeout { lack: Lack::Budget, .. })) = late else {
+        panic!("{late:?}");
+    };
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| allocator.allocate(&Request::new(SLAB), None));
+        pools.release(many, Death::Idle).unwrap();
+        pools.release(waits.join().unwrap().unwrap().into_parts().0, Death::Idle).unwrap();
+    });
+    pools.release(few, Death::Idle).unwrap();
+    let never = allocator.allocate(&Request::new(SLAB + 1), None);
+    assert!(
+        matches!(never, Err(AllocateError::NoPool(NoMatch::Size { largest: SLAB }))),
+        "{never:?}"
+    );
+    let need = Need::new(SLAB);
+    let future = allocator.allocate_async(&need, Request::new(1)).unwrap();
+    let mut context = core::task::Context::from_waker(core::task::Waker::noop());
+    let got = core::pin::pin!(future).poll(&mut context);
+    let core::task::Poll::Ready(got) = got else { panic!("there is room") };
+    let got = got.unwrap().into_parts().0;
+    assert_eq!(got.size(), SLAB);
+    pools.release(got, Death::Idle).unwrap();
 }

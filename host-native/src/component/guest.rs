@@ -11,6 +11,7 @@
 //! | file | idea |
 //! | --- | --- |
 //! | `host` | [`GuestHost`]: compile, link, run |
+//! | `embed` | the same in an engine, a linker and stores of the embedder's own |
 //! | `bounds`, `judge` | what a component may ask of the compiler; counting it before |
 //! | `process` | compiling where it can be ended |
 //! | `limits`, `ticker` | what a guest may take; deadlines |
@@ -79,6 +80,7 @@ mod block_on;
 mod bounds;
 mod convert;
 mod device;
+pub mod embed;
 mod frontiers;
 mod host;
 mod judge;
@@ -91,6 +93,7 @@ mod ticker;
 mod waits;
 
 pub use bounds::{CompileLimits, LimitExceeded};
+pub use embed::Guest;
 pub use host::{Calls, GuestError, GuestHost, GuestProgram, GuestStore};
 pub use limits::GuestLimits;
 pub use printable::printable;
@@ -186,9 +189,7 @@ impl fmt::Debug for GuestState {
     }
 }
 
-/// Tells a linker where a store keeps its [`GuestState`]. For hosts with stores of their own:
-/// `bindings::Guest::add_to_linker::<T, Guests>(&mut linker, |store| &mut store.guest)`, or
-/// `bindings::sync::GuestSync` in an engine without support for concurrent calls.
+/// Tells a linker where a store keeps its [`GuestState`]; see [`embed::add_to_linker`].
 #[derive(Debug)]
 pub struct Guests;
 

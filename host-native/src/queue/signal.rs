@@ -94,6 +94,8 @@ impl Signal {
         }
         self.over.store(true, Ordering::Release);
         self.guarded(doing, || end(&self.tracker).map(drop));
+        // The worker is here: nothing that was submitted runs now, or will.
+        self.guarded("fencing", || self.tracker.fence_axis(self.axis).map(drop));
         self.tell_listeners();
         if let Some(carrier) = self.carrier.get() {
             // It finds that this is over, and rests.

@@ -82,7 +82,16 @@ impl fmt::Display for TenantError {
     }
 }
 
-impl core::error::Error for TenantError {}
+impl core::error::Error for TenantError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Pool(error) => Some(error),
+            Self::InvalidFrontier(error) => Some(error),
+            Self::Failed { failure, .. } => Some(failure.get_ref()),
+            _ => None,
+        }
+    }
+}
 
 impl From<PoolError> for TenantError {
     fn from(error: PoolError) -> Self {

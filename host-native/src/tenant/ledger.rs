@@ -24,6 +24,7 @@
 //! A few steps for what is held, logarithmic in what is pending. Settling costs a step per axis, and one for each range that it
 //! frees or files anew.
 
+use super::group::Share;
 use std::collections::{BTreeMap, BTreeSet};
 use strandline_core::table::Table;
 use strandline_core::{Axis, Entry, Epoch, Frontier, FrontierRef, Progress, Reservation, SlabId};
@@ -104,6 +105,8 @@ pub(super) struct Ledger {
     held: Table<u64, Held>,
     pending: BTreeMap<Spot, Pending>,
     by_epoch: BTreeMap<(Axis, Epoch), BTreeSet<Spot>>,
+    /// What is charged to a group as well. It follows `charged`, and is never below it.
+    share: Option<Share>,
 }
 
 impl Ledger {
@@ -120,6 +123,22 @@ impl Ledger {
             held: Table::new(),
             pending: BTreeMap::new(),
             by_epoch: BTreeMap::new(),
+            share: None,
+        }
+    }
+
+    /// Charges a group as well, from now on. To be called while nothing is charged.
+    pub(super) fn join(&mut self, share: Share) {
+        self.share = Some(share);
+    }
+
+    /// The group is charged no more than this ledger.
+    #[inline(always)]
+    fn follow(&mut self) {
+        let charged = self.charged();
+        if let Some(share) = &mut self.share {
+            // It is less than before, or as much.
+            share.set(charged);
         }
     }
 
@@ -146,7 +165,10 @@ impl Ledger {
 
     /// Whether `footprint` more bytes fit. To be asked after [`settle`](Self::settle).
     pub(super) fn room(&self, footprint: u64) -> Room {
-        let fits = |charged: u64| charged.checked_add(footprint).is_some_and(|n| n <= self.budget);
+        let in_group = |n| self.share.as_ref().is_none_or(|share| share.allows(n));
+        let fits = |charged: u64| {
+            charged.checked_add(footprint).is_some_and(|n| n <= self.budget && in_group(n))
+        };
         match (fits(self.charged()), fits(self.held_bytes)) {
             (true, _) => Room::Yes,
             (false, true) => Room::InOwnBytes,
@@ -169,7 +191,11 @@ impl Ledger {
         let displaced = self.displace(spot, footprint);
         let charged = self.charged().checked_add(footprint);
         let charged = charged.filter(|&charged| charged <= self.budget);
-        let (Some(charged), Some(place)) = (charged, self.held.vacant()) else {
+        let Self { share, held, .. } = self;
+        let in_group = |&n: &u64| share.as_mut().is_none_or(|share| share.set(n));
+        let place = held.vacant();
+        let charged = charged.filter(|_| place.is_some()).filter(in_group);
+        let (Some(charged), Some(place)) = (charged, place) else {
             self.reinstate(displaced);
             return Err(reservation);
         };
@@ -199,6 +225,7 @@ impl Ledger {
         if !death.is_empty() {
             self.file(held.spot, held.footprint, death.to_frontier(), progress);
         }
+        self.follow();
         Some(held.reservation)
     }
 
@@ -206,6 +233,7 @@ impl Ledger {
     pub(super) fn restore(&mut self, key: u64) -> Option<Reservation> {
         let held = self.remove(key)?;
         self.reinstate(held.displaced);
+        self.follow();
         Some(held.reservation)
     }
 
@@ -231,6 +259,7 @@ impl Ledger {
                 None => break,
             }
         }
+        self.follow();
     }
 
     /// The device is quiescent: what waits for an axis that has ended is charged no longer. Cost: what is pending.
@@ -243,6 +272,7 @@ impl Ledger {
             self.uncharge(spot, len);
             self.unfile(spot, filed);
         }
+        self.follow();
     }
 
     #[inline(always)]

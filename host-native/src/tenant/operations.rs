@@ -12,9 +12,10 @@ use super::{
     Ask, BufferHandle, PoolHandle, QueueHandle, ReadbackHandle, ReservationHandle, Tenant,
     Transient,
 };
+use crate::queue::Standing;
 use std::sync::{Arc, OnceLock};
 use strandline_core::pool::Pool;
-use strandline_core::queue::Place;
+use strandline_core::queue::{Parked, Place};
 use strandline_core::{
     Axis, Entry, Epoch, Failure, Frontier, Merge, PoolError, Progress, QueueError, QueueEvent,
 };
@@ -119,6 +120,26 @@ impl Tenant {
         self.queues.submitted(axis).ok_or(TenantError::UnknownHandle)
     }
 
+    /// What the queue has been given so far, as a frontier to wait for or to release after.
+    ///
+    /// # Errors
+    /// [`TenantError::UnknownHandle`].
+    pub fn frontier(&self, queue: QueueHandle) -> Result<Frontier, TenantError> {
+        let (_, axis) = self.lane(queue)?;
+        Ok(Frontier::from_entry(axis, self.submitted(queue)?))
+    }
+
+    /// Why the tenant's queues stand still: the first alloca of each pool that waits for memory, and each queue's operations that have it
+    /// and have not begun, with what they wait for. A snapshot, for people and logs.
+    pub fn parked(&mut self) -> (Vec<Parked>, Vec<(Axis, Standing)>) {
+        self.pump();
+        let standing = self.lanes.iter().flat_map(|lane| {
+            let axis = lane.cpu().axis();
+            lane.cpu().parked().into_iter().map(move |standing| (axis, standing))
+        });
+        (self.queues.parked().collect(), standing.collect())
+    }
+
     /// Allocates in queue order: the buffer may be used from the returned epoch on, which waits for
     /// `ask.after`. Later operations can name it at once.
     ///
@@ -138,7 +159,7 @@ impl Tenant {
             return Err(TenantError::Limit(Limit::Buffers));
         }
         if footprint > self.limits.budget {
-            let (size, max) = (ask.size, self.limits.budget);
+            let (size, max) = (ask.size, pool.properties().max_request);
             return Err(PoolError::TooLarge { size, max }.into());
         }
         let (id, epoch) =

@@ -20,6 +20,7 @@
 //! once for an exchange of the two.
 
 use super::error::TenantError;
+use super::group::TenantGroup;
 use super::ledger::{Ledger, NEVER, Room};
 use super::log_refusal;
 use super::names::Names;
@@ -44,6 +45,10 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// What a tenant's pools share.
 pub(super) struct Account {
     pub(super) tracker: Tracker,
+    /// The group that is charged as well.
+    pub(super) group: Option<Arc<TenantGroup>>,
+    /// The tracker as memory needs it: what is fenced is over.
+    pub(super) memory: Arc<dyn Progress>,
     pub(super) books: Mutex<Books>,
     pub(super) names: Mutex<Names>,
 }
@@ -68,10 +73,12 @@ pub(super) struct Books {
 pub(super) struct TenantPool {
     index: usize,
     inner: Arc<dyn Pool>,
-    /// The host's pool's, which never change.
+    /// The host's pool's, within the budget. They never change.
     properties: PoolProperties,
     account: Arc<Account>,
     may_trim: bool,
+    /// The most that the tenant is ever charged.
+    budget: u64,
 }
 
 /// Why there is no room for another reservation.
@@ -100,9 +107,11 @@ impl TenantPool {
         inner: Arc<dyn Pool>,
         account: Arc<Account>,
         may_trim: bool,
+        budget: u64,
     ) -> Self {
-        let properties = inner.properties();
-        Self { index, inner, properties, account, may_trim }
+        let mut properties = inner.properties();
+        properties.max_request = properties.max_request.min(budget);
+        Self { index, inner, properties, account, may_trim, budget }
     }
 
     /// Bytes that a reservation of this pool is charged.
@@ -202,7 +211,7 @@ impl TenantPool {
     fn keep_refused(
         &self,
         Books { ledger, counts }: &mut Books,
-        ReleaseError { reservation }: ReleaseError,
+        ReleaseError { reservation, .. }: ReleaseError,
         footprint: u64,
     ) -> Result<Reservation, Reservation> {
         counts[self.index].releases -= 1;
@@ -219,11 +228,13 @@ impl TenantPool {
         back: impl FnOnce(Reservation) -> Result<(), ReleaseError>,
     ) -> Result<(), ReleaseError> {
         let found = self.take_out(&mut lock(&self.account.books), &reservation, out);
-        let Some((inner, footprint)) = found else { return Err(ReleaseError { reservation }) };
+        let Some((inner, footprint)) = found else {
+            return Err(ReleaseError::other_pool(reservation));
+        };
         back(inner).map_err(|refused| {
             let books = &mut lock(&self.account.books);
             let kept = self.keep_refused(books, refused, footprint);
-            ReleaseError { reservation: kept.unwrap_or(reservation) }
+            ReleaseError::other_pool(kept.unwrap_or(reservation))
         })
     }
 
@@ -235,7 +246,7 @@ impl TenantPool {
         request: &Request<'_>,
         footprint: u64,
     ) -> Result<Room, NoRoom> {
-        ledger.settle(&self.account.tracker);
+        ledger.settle(&*self.account.memory);
         let room = ledger.room(footprint);
         let max = self.properties.max_request;
         if request.size == 0 || request.size > max || !request.alignment.is_power_of_two() {
@@ -261,9 +272,9 @@ impl TenantPool {
         request: &Request<'_>,
     ) -> Option<Result<Acquire, TakeError>> {
         let observed = self.inner.notification().observe();
-        let footprint = self.inner.footprint(request.size, request.alignment);
+        let footprint = self.footprint_within(request).ok()?;
         let mut books = lock(&self.account.books);
-        let out = |ledger: &mut Ledger, key| ledger.give(key, owed(death), &self.account.tracker);
+        let out = |ledger: &mut Ledger, key| ledger.give(key, owed(death), &*self.account.memory);
         let (inner, given) = self.take_out(&mut books, reservation, out)?;
         let Ok(room) = self.room(&mut books, request, footprint) else {
             let returned = self.inner.release(inner, death);
@@ -297,11 +308,20 @@ impl TenantPool {
         }))
     }
 
+    /// What a request is charged, if the budget could ever bear that.
+    fn footprint_within(&self, request: &Request<'_>) -> Result<u64, PoolError> {
+        let footprint = self.inner.footprint(request.size, request.alignment);
+        if footprint <= self.budget || request.size == 0 {
+            return Ok(footprint);
+        }
+        Err(PoolError::TooLarge { size: request.size, max: self.properties.max_request })
+    }
+
     /// A refusal that there is nobody to tell of: the reservation stays charged.
     fn log_refused(&self, books: &mut Books, returned: Result<(), ReleaseError>, footprint: u64) {
         if let Err(refused) = returned {
             let (Ok(reservation) | Err(reservation)) = self.keep_refused(books, refused, footprint);
-            log_refusal(Err(ReleaseError { reservation }));
+            log_refusal(Err(ReleaseError::other_pool(reservation)));
         }
     }
 
@@ -311,9 +331,18 @@ impl TenantPool {
     /// copies of it took as long as the locks.
     pub(super) fn take(&self, request: &Request<'_>) -> Result<Acquire, TakeError> {
         let observed = self.inner.notification().observe();
-        let footprint = self.inner.footprint(request.size, request.alignment);
+        let footprint = self.footprint_within(request)?;
         let room = {
-            let books = &mut *lock(&self.account.books);
+            let mut locked = lock(&self.account.books);
+            if let (Some(group), Err(NoRoom::Budget)) =
+                (&self.account.group, self.room(&mut locked, request, footprint))
+            {
+                // What the others need no longer be charged may be enough.
+                drop(locked);
+                group.settle();
+                locked = lock(&self.account.books);
+            }
+            let books = &mut *locked;
             match self.room(books, request, footprint) {
                 Ok(room) => room,
                 Err(NoRoom::Place) => return Err(TakeError::NoPlace(observed)),
@@ -471,7 +500,7 @@ impl Pool for TenantPool {
     fn release(&self, reservation: Reservation, death: Death<'_>) -> Result<(), ReleaseError> {
         self.give(
             reservation,
-            |ledger, key| ledger.give(key, owed(death), &self.account.tracker),
+            |ledger, key| ledger.give(key, owed(death), &*self.account.memory),
             |inner| self.inner.release(inner, death),
         )
     }
@@ -494,7 +523,7 @@ impl Pool for TenantPool {
 
     fn stats(&self) -> PoolStats {
         let Books { ledger, counts } = &mut *lock(&self.account.books);
-        ledger.settle(&self.account.tracker);
+        ledger.settle(&*self.account.memory);
         let sums = ledger.sums(self.index);
         let mut stats = counts[self.index];
         stats.reserved_bytes = sums.held;
@@ -504,6 +533,10 @@ impl Pool for TenantPool {
         stats.committed_bytes = sums.held + sums.pending;
         stats.live = sums.count;
         stats
+    }
+
+    fn progress(&self) -> Option<&Arc<dyn Progress>> {
+        self.inner.progress()
     }
 
     fn notification(&self) -> &Arc<Notification> {

@@ -36,10 +36,10 @@ pub struct Ask<'a> {
 }
 
 impl<'a> Ask<'a> {
-    /// `size` bytes, any alignment, after nothing, with neither permission.
+    /// `size` bytes, any alignment, after nothing; the pool may grow for it, and the answer requires no wait.
     #[must_use]
     pub const fn new(size: u64) -> Self {
-        Self { size, alignment: 1, after: &[], may_wait: false, may_grow: false }
+        Self { size, alignment: 1, after: &[], may_wait: false, may_grow: true }
     }
 
     /// To be used after these entries.
@@ -56,10 +56,17 @@ impl<'a> Ask<'a> {
         self
     }
 
-    /// Permit the pool to grow.
+    /// Permit the pool to grow, as it may from the start.
     #[must_use]
     pub const fn or_grow(mut self) -> Self {
         self.may_grow = true;
+        self
+    }
+
+    /// Only what the slabs at hand have.
+    #[must_use]
+    pub const fn without_growth(mut self) -> Self {
+        self.may_grow = false;
         self
     }
 

@@ -563,11 +563,11 @@ impl Pool for Refusing {
     }
 
     fn release(&self, reservation: Reservation, _: Death<'_>) -> Result<(), ReleaseError> {
-        Err(ReleaseError { reservation })
+        Err(ReleaseError::other_pool(reservation))
     }
 
     fn cancel(&self, reservation: Reservation) -> Result<(), ReleaseError> {
-        Err(ReleaseError { reservation })
+        Err(ReleaseError::other_pool(reservation))
     }
 
     fn poll(&self) {}

@@ -95,7 +95,7 @@ fn blocks_of_other_requesters_cost_nothing_and_are_not_touched() {
         pool.release(reservation, Death::After(death)).unwrap();
     }
     // Whoever is after epoch 3 gets exactly the blocks that died by then.
-    let known = Request::new(1).after(FrontierRef::single(&deaths[1]));
+    let known = Request::new(1).after(FrontierRef::single(&deaths[1])).without_growth();
     let got: Vec<_> = (0..21)
         .map(|_| {
             let (reservation, origin) = ready(&pool, &known);

@@ -21,7 +21,6 @@ use crate::pool::{
     Acquire, Origin, Pool, PoolError, PoolId, ReleaseError, Request, Reservation, Token,
 };
 use crate::slab::SlabId;
-use crate::sync::atomic::Ordering;
 use alloc::boxed::Box;
 use core::fmt;
 use core::ops::ControlFlow;
@@ -115,9 +114,7 @@ impl TlsfPool {
         let Reservation { pool, slab, offset, size, token } = reservation;
         match token {
             Token::Ticket(ticket) if pool == self.id => Ok(Held { pool, ticket }),
-            token => {
-                Err(ReleaseError { reservation: Reservation { pool, slab, offset, size, token } })
-            }
+            token => Err(ReleaseError::other_pool(Reservation { pool, slab, offset, size, token })),
         }
     }
 
@@ -160,25 +157,25 @@ impl TlsfPool {
         }
         let mut refused = Ok(());
         let mut chain = Chain::new();
-        // How many, and whether their death has too many axes to be known.
-        let (mut count, mut tainted) = (0, false);
+        // Whether their death has too many axes: then each is kept for itself.
+        let (mut first, mut wide) = (true, false);
         for held in all {
             if held.pool != self.id {
                 refused = Err(held);
                 break;
             }
             let mut ticket = held.ticket;
-            if count == 0 {
-                tainted = ticket.death.set(death, &*self.host.progress);
+            if first || wide {
+                first = false;
+                wide = self.write_death(&mut ticket, death);
             }
-            count += 1;
-            chain.add(ticket);
+            if wide {
+                self.inbox.push(ticket);
+            } else {
+                chain.add(ticket);
+            }
         }
         self.inbox.push_all(chain);
-        if tainted {
-            // Relaxed: a counter.
-            self.taints.fetch_add(count, Ordering::Relaxed);
-        }
         self.notification.signal_if_observed();
         refused
     }

@@ -281,6 +281,12 @@ impl Engine {
     }
 
     /// Where a block is.
+    /// Bytes of a block.
+    #[cfg(feature = "hosted")]
+    pub(super) fn size_of(&self, block: BlockId) -> u64 {
+        either!(self, heap => heap.offsets().size(block))
+    }
+
     pub(super) fn place_of(&self, block: BlockId) -> (RegionId, u64) {
         either!(self, heap => (heap.offsets().region(block), heap.offsets().offset(block)))
     }

@@ -236,7 +236,7 @@ fn budgets_and_capacity_are_values_and_bad_requests_are_errors() {
         PoolError::TooLarge { .. }
     ));
     assert!(matches!(
-        pool.acquire(&Request::new(1)).unwrap(),
+        pool.acquire(&Request::new(1).without_growth()).unwrap(),
         Acquire::Exhausted { growth_required: true, .. }
     ));
     let held = fill(&pool, 8, 256);

@@ -14,17 +14,18 @@
 //! A ticker thread advances the engines' epoch while guests run; each store looks at its own deadline when it
 //! does, so a loop without calls ends too. Waits end at the deadline as well.
 
-use super::bindings::GuestPre;
-use super::bindings::sync::GuestSyncPre;
 use super::block_on::block_on;
 use super::bounds::{CompileLimits, LimitExceeded};
+use super::embed::{Guest, add_to_linker, prepare};
 use super::judge::judge;
 use super::printable::printable;
 use super::process::CompileProcess;
 use super::ticker::Ticker;
-use super::{GuestLimits, GuestState, Guests, bindings};
+use super::{GuestLimits, GuestState};
 use crate::tenant::Tenant;
 use core::fmt;
+use core::future::Future;
+use core::task::Poll;
 use std::time::Instant;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine, Store, StoreLimits, Trap, UpdateDeadline};
@@ -68,7 +69,17 @@ impl fmt::Display for GuestError {
     }
 }
 
-impl core::error::Error for GuestError {}
+impl core::error::Error for GuestError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Invalid(error) | Self::Start(error) | Self::Trapped(error) => {
+                Some(error.as_ref())
+            }
+            Self::TooLarge(limit) => Some(limit),
+            _ => None,
+        }
+    }
+}
 
 /// Bytes of an error's text that a guest may have chosen: names, messages.
 const ERROR_TEXT: usize = 4 << 10;
@@ -97,11 +108,14 @@ pub enum Calls {
 /// The settings of an engine for such calls, and of the compiler for it.
 pub(super) fn side_config(calls: Calls) -> Config {
     let mut config = Config::new();
-    config.epoch_interruption(true);
-    let concurrent = calls == Calls::Concurrent;
-    config.wasm_component_model_async(concurrent);
-    config.concurrency_support(concurrent);
+    prepare_for(&mut config, calls);
     config
+}
+
+/// Sets what a host's engine has to be.
+fn prepare_for(config: &mut Config, calls: Calls) {
+    config.epoch_interruption(true);
+    prepare(config, calls);
 }
 
 /// An engine and what its guests may import.
@@ -111,45 +125,31 @@ struct Side<X: 'static> {
 }
 
 impl<X: Send + 'static> Side<X> {
-    fn new(calls: Calls) -> wasmtime::Result<Self> {
-        let engine = Engine::new(&side_config(calls))?;
+    fn new(calls: Calls, mut config: Config) -> wasmtime::Result<Self> {
+        prepare_for(&mut config, calls);
+        let engine = Engine::new(&config)?;
         let mut linker = Linker::new(&engine);
-        match calls {
-            Calls::Synchronous => {
-                bindings::sync::GuestSync::add_to_linker::<_, Guests>(&mut linker, guest_of)?;
-            }
-            Calls::Concurrent => {
-                bindings::Guest::add_to_linker::<_, Guests>(&mut linker, guest_of)?
-            }
-        }
+        add_to_linker(&mut linker, calls, guest_of)?;
         Ok(Self { engine, linker })
     }
 }
 
 /// A compiled guest, to be run any number of times.
 pub struct GuestProgram<X: 'static = ()> {
-    linked: Linked<X>,
+    guest: Guest<GuestStore<X>>,
 }
 
-enum Linked<X: 'static> {
-    Synchronous(GuestSyncPre<GuestStore<X>>),
-    Concurrent(GuestPre<GuestStore<X>>),
-}
-
-impl<X> GuestProgram<X> {
+impl<X: Send> GuestProgram<X> {
     /// What its calls may be: as little as it needs.
     #[must_use]
     pub const fn calls(&self) -> Calls {
-        match self.linked {
-            Linked::Synchronous(_) => Calls::Synchronous,
-            Linked::Concurrent(_) => Calls::Concurrent,
-        }
+        self.guest.calls()
     }
 }
 
 impl<X> fmt::Debug for GuestProgram<X> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GuestProgram").field("calls", &self.calls()).finish_non_exhaustive()
+        f.debug_struct("GuestProgram").field("guest", &self.guest).finish()
     }
 }
 
@@ -220,8 +220,32 @@ impl<X: Send + 'static> GuestHost<X> {
     /// # Errors
     /// [`GuestError::Host`].
     pub fn with_extra() -> Result<Self, GuestError> {
-        let synchronous = Side::new(Calls::Synchronous).map_err(host_failed)?;
-        let concurrent = Side::new(Calls::Concurrent).map_err(host_failed)?;
+        Self::with_configs(|_| Config::new())
+    }
+
+    /// A host whose two engines begin with the embedder's configurations: its pooling allocator, its cache of compiled modules, its
+    /// settings of the compiler. What guests need, interruption and the [kind of calls](Calls), is set on top.
+    ///
+    /// Code that [`compile_in`](Self::compile_in) makes in a process of its own has the compiler's settings of a host without a configuration: an
+    /// engine that compiles otherwise refuses it.
+    ///
+    /// ```no_run
+    /// use strandline_host_native::component::guest::GuestHost;
+    /// use strandline_host_native::wasmtime::Config;
+    /// let host = GuestHost::<()>::with_configs(|_calls| {
+    ///     let mut config = Config::new();
+    ///     config.max_wasm_stack(256 << 10);
+    ///     config
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`GuestError::Host`].
+    pub fn with_configs(mut config: impl FnMut(Calls) -> Config) -> Result<Self, GuestError> {
+        let mut side = |calls| Side::new(calls, config(calls)).map_err(host_failed);
+        let synchronous = side(Calls::Synchronous)?;
+        let concurrent = side(Calls::Concurrent)?;
         let engines = [synchronous.engine.clone(), concurrent.engine.clone()];
         let ticker = Ticker::start(engines)
             .map_err(|error| GuestError::Host(format!("no ticker thread: {error}")))?;
@@ -289,11 +313,10 @@ impl<X: Send + 'static> GuestHost<X> {
         judge(bytes, limits)?;
         // What is asynchronous is refused before any code is made. Text was not judged, so it is not compiled.
         let compile = |calls| {
-            Component::from_binary(self.engine(calls), bytes)
-                .and_then(|component| self.link_as(&component, calls))
+            let component = Component::from_binary(self.engine(calls), bytes);
+            self.link_as(&component.map_err(GuestError::Invalid)?, calls)
         };
-        let linked = compile(Calls::Synchronous).or_else(|_| compile(Calls::Concurrent));
-        linked.map_err(GuestError::Invalid)
+        compile(Calls::Synchronous).or_else(|_| compile(Calls::Concurrent))
     }
 
     /// [`compile`](Self::compile) in a process of its own, with limits of time and memory that end it.
@@ -309,7 +332,7 @@ impl<X: Send + 'static> GuestHost<X> {
         let compile = |calls| {
             let code = process.compile(calls, bytes, deadline)?;
             let component = CompileProcess::load(self.engine(calls), &code)?;
-            self.link_as(&component, calls).map_err(GuestError::Invalid)
+            self.link_as(&component, calls)
         };
         match compile(Calls::Synchronous) {
             Err(GuestError::Invalid(_)) => compile(Calls::Concurrent),
@@ -327,16 +350,11 @@ impl<X: Send + 'static> GuestHost<X> {
             .into_iter()
             .find(|&calls| Engine::same(engine, self.engine(calls)))
             .ok_or_else(|| wasmtime::Error::msg("it was compiled with the engine of another host"));
-        calls.and_then(|calls| self.link_as(component, calls)).map_err(GuestError::Invalid)
+        self.link_as(component, calls.map_err(GuestError::Invalid)?)
     }
 
-    fn link_as(&self, component: &Component, calls: Calls) -> wasmtime::Result<GuestProgram<X>> {
-        let pre = self.side(calls).linker.instantiate_pre(component)?;
-        let linked = match calls {
-            Calls::Synchronous => Linked::Synchronous(GuestSyncPre::new(pre)?),
-            Calls::Concurrent => Linked::Concurrent(GuestPre::new(pre)?),
-        };
-        Ok(GuestProgram { linked })
+    fn link_as(&self, component: &Component, calls: Calls) -> Result<GuestProgram<X>, GuestError> {
+        Ok(GuestProgram { guest: Guest::link(&self.side(calls).linker, component, calls)? })
     }
 
     /// Runs a guest as [`GuestHost::run`], with something of the embedder's in its store, which comes back.
@@ -356,41 +374,60 @@ impl<X: Send + 'static> GuestHost<X> {
         let engine = self.engine(program.calls());
         let mut store = store(engine, tenant, extra, limits, deadline);
         let ticking = self.ticker.ticking();
-        let ended = block_on(program.call(&mut store, arguments), deadline);
+        let ended = block_on(program.guest.run(&mut store, arguments), deadline);
         drop(ticking);
-        let ended = match ended {
-            Some(Err(GuestError::Trapped(error) | GuestError::Start(error)))
-                if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) =>
-            {
-                Err(GuestError::TimedOut)
-            }
-            Some(ended) => ended,
-            None => Err(GuestError::TimedOut),
+        let ended = ended.unwrap_or(Err(GuestError::TimedOut));
+        (in_time(ended), store.into_data().extra)
+    }
+
+    /// [`run_with`](Self::run_with) as a future, for any executor. Its time is kept here: a guest that waits at its deadline is woken, and ended.
+    /// A guest runs on the thread that polls, and lets go of it every few milliseconds, and when it waits; imports of the embedder's that
+    /// block hold it up.
+    ///
+    /// Dropping the future ends the guest where it stands, and its tenant: everything it held comes back.
+    pub async fn run_async(
+        &self,
+        program: &GuestProgram<X>,
+        tenant: Tenant,
+        extra: X,
+        limits: &GuestLimits,
+        arguments: &[String],
+    ) -> (Result<String, GuestError>, X) {
+        let deadline = limits.deadline();
+        let engine = self.engine(program.calls());
+        let mut store = store(engine, tenant, extra, limits, deadline);
+        let ticking = self.ticker.ticking();
+        let ended = {
+            let mut run = core::pin::pin!(program.guest.run(&mut store, arguments));
+            let run = core::future::poll_fn(|context| {
+                if let Poll::Ready(ended) = run.as_mut().poll(context) {
+                    return Poll::Ready(Some(ended));
+                }
+                match deadline {
+                    Some(deadline) if Instant::now() >= deadline => Poll::Ready(None),
+                    Some(deadline) => {
+                        ticking.wake_at(deadline, context.waker());
+                        Poll::Pending
+                    }
+                    None => Poll::Pending,
+                }
+            });
+            run.await
         };
-        (ended, store.into_data().extra)
+        drop(ticking);
+        (in_time(ended.unwrap_or(Err(GuestError::TimedOut))), store.into_data().extra)
     }
 }
 
-impl<X: Send + 'static> GuestProgram<X> {
-    async fn call(
-        &self,
-        store: &mut Store<GuestStore<X>>,
-        arguments: &[String],
-    ) -> Result<String, GuestError> {
-        let said = match &self.linked {
-            Linked::Synchronous(pre) => {
-                let guest = pre.instantiate_async(&mut *store).await.map_err(GuestError::Start)?;
-                guest.call_run(store, arguments).await
-            }
-            Linked::Concurrent(pre) => {
-                let guest = pre.instantiate_async(&mut *store).await.map_err(GuestError::Start)?;
-                let arguments = arguments.to_vec();
-                let run = store
-                    .run_concurrent(async |accessor| guest.call_run(accessor, arguments).await);
-                run.await.flatten()
-            }
-        };
-        said.map_err(GuestError::Trapped)?.map_err(GuestError::Failed)
+/// An interruption is the end of a guest's time.
+fn in_time(ended: Result<String, GuestError>) -> Result<String, GuestError> {
+    match ended {
+        Err(GuestError::Trapped(error) | GuestError::Start(error))
+            if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) =>
+        {
+            Err(GuestError::TimedOut)
+        }
+        ended => ended,
     }
 }
 
@@ -405,8 +442,7 @@ fn store<X>(
     let data = GuestStore { guest, extra, limits: limits.store_limits(), deadline };
     let mut store = Store::new(engine, data);
     store.limiter(|data| &mut data.limits);
-    store.set_hostcall_fuel(limits.call_bytes);
-    store.set_max_component_handles(limits.handles);
+    limits.apply(&mut store);
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|context| {
         let late = context.data().deadline.is_some_and(|deadline| Instant::now() >= deadline);

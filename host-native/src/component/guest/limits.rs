@@ -1,7 +1,7 @@
 //! What a guest may take of its host: [`GuestLimits`].
 
 use std::time::{Duration, Instant};
-use wasmtime::{StoreLimits, StoreLimitsBuilder};
+use wasmtime::{Store, StoreLimits, StoreLimitsBuilder};
 
 /// What a guest may take of its host, beside what its [`TenantLimits`](crate::tenant::TenantLimits) say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,16 @@ impl GuestLimits {
         self.timeout.and_then(|timeout| Instant::now().checked_add(timeout))
     }
 
-    pub(super) fn store_limits(&self) -> StoreLimits {
+    /// Sets of a store what these limits say of calls and handles. What code may grow to is for the embedder to set:
+    /// [`store_limits`](Self::store_limits) in the store's data, with [`Store::limiter`].
+    pub fn apply<T>(&self, store: &mut Store<T>) {
+        store.set_hostcall_fuel(self.call_bytes);
+        store.set_max_component_handles(self.handles);
+    }
+
+    /// What these limits say of memories, tables and instances, as a limiter of wasmtime.
+    #[must_use]
+    pub fn store_limits(&self) -> StoreLimits {
         StoreLimitsBuilder::new()
             .memory_size(self.memory_bytes)
             .memories(self.memories)

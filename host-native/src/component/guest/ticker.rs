@@ -1,15 +1,32 @@
 //! The clock of deadlines: [`Ticker`], a thread that advances the epoch of engines while guests run, and sleeps while none
 //! does. Each store looks at its own deadline when the epoch has changed.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wasmtime::Engine;
 
 #[derive(Default)]
 struct Running {
     guests: usize,
     ending: bool,
+    /// Who is to be woken when, by number.
+    sleepers: BTreeMap<u64, (Instant, Waker)>,
+    next: u64,
+}
+
+impl Running {
+    /// Takes out whom it is time to wake.
+    fn due(&mut self) -> Vec<Waker> {
+        if self.sleepers.is_empty() {
+            return Vec::new();
+        }
+        let now = Instant::now();
+        let due = self.sleepers.extract_if(.., |_, (at, _)| *at <= now);
+        due.map(|(_, (_, waker))| waker).collect()
+    }
 }
 
 /// Advances the epoch of engines while guests run.
@@ -41,6 +58,13 @@ impl Ticker {
                         changed.wait(state).unwrap_or_else(PoisonError::into_inner)
                     } else {
                         engines.iter().for_each(Engine::increment_epoch);
+                        let due = state.due();
+                        if !due.is_empty() {
+                            // Foreign code: not under the lock.
+                            drop(state);
+                            due.into_iter().for_each(Waker::wake);
+                            state = lock(running);
+                        }
                         changed.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner).0
                     };
                 }
@@ -50,18 +74,40 @@ impl Ticker {
 
     /// It ticks as long as the value lives.
     pub(super) fn ticking(&self) -> Ticking<'_> {
-        lock(&self.running.0).guests += 1;
+        let mut running = lock(&self.running.0);
+        running.guests += 1;
+        running.next += 1;
+        let number = running.next;
+        drop(running);
         self.running.1.notify_one();
-        Ticking(self)
+        Ticking { ticker: self, number }
     }
 }
 
 /// A guest that runs.
-pub(super) struct Ticking<'a>(&'a Ticker);
+pub(super) struct Ticking<'a> {
+    ticker: &'a Ticker,
+    number: u64,
+}
+
+impl Ticking<'_> {
+    /// Wakes once, at this time or a tick later; a later call counts in the place of an earlier one.
+    pub(super) fn wake_at(&self, deadline: Instant, waker: &Waker) {
+        let mut running = lock(&self.ticker.running.0);
+        let old = running.sleepers.insert(self.number, (deadline, waker.clone()));
+        // Dropping a waker runs foreign code.
+        drop(running);
+        drop(old);
+    }
+}
 
 impl Drop for Ticking<'_> {
     fn drop(&mut self) {
-        lock(&self.0.running.0).guests -= 1;
+        let mut running = lock(&self.ticker.running.0);
+        running.guests -= 1;
+        let sleeper = running.sleepers.remove(&self.number);
+        drop(running);
+        drop(sleeper);
     }
 }
 

@@ -180,7 +180,7 @@ impl SandboxPool {
         death: Option<Entry>,
     ) -> Result<(), ReleaseError> {
         let key = self.key(&reservation).filter(|_| !self.instance.is_lost());
-        let Some(key) = key else { return Err(ReleaseError { reservation }) };
+        let Some(key) = key else { return Err(ReleaseError::other_pool(reservation)) };
         self.emit_released(&reservation);
         if returns.push(Returned { key, death }) {
             // Should this lose the component, the slabs go back, and with them what was released.
@@ -318,7 +318,9 @@ impl SandboxPool {
             u32,
         ) -> wasmtime::Result<Result<(), pools::LedgerError>>,
     ) -> Result<(), ReleaseError> {
-        let Some(key) = self.key(&reservation) else { return Err(ReleaseError { reservation }) };
+        let Some(key) = self.key(&reservation) else {
+            return Err(ReleaseError::other_pool(reservation));
+        };
         let done = self
             .enter(|store, world| call(store, &world.strandline_substrate_pools().ledger(), key));
         match done {
@@ -329,9 +331,9 @@ impl SandboxPool {
             }
             Ok(Err(_)) => {
                 self.nonsense("a key that it gave out itself");
-                Err(ReleaseError { reservation })
+                Err(ReleaseError::other_pool(reservation))
             }
-            Err(_) => Err(ReleaseError { reservation }),
+            Err(_) => Err(ReleaseError::other_pool(reservation)),
         }
     }
 }

@@ -194,10 +194,10 @@ impl OtherPool {
     ) -> Result<(), ReleaseError> {
         let key = reservation.foreign_token().and_then(|token| u32::try_from(token).ok());
         let Some(key) = key.filter(|_| reservation.pool() == self.id) else {
-            return Err(ReleaseError { reservation });
+            return Err(ReleaseError::other_pool(reservation));
         };
         self.link.tell();
-        let done = call(key).map_err(|_| ReleaseError { reservation });
+        let done = call(key).map_err(|_| ReleaseError::other_pool(reservation));
         self.notification.signal_if_observed();
         done
     }

@@ -1,0 +1,159 @@
+//! Guests in an engine, a linker and stores of the embedder's own: [`add_to_linker`], [`Guest`].
+//!
+//! ```text
+//!   embedder's Config ── prepare ─▶ Engine ─▶ Linker<T> ── add_to_linker ─▶ what guests import, beside the embedder's own
+//!                                     │                 Store<T>: T has a GuestState somewhere
+//!                                     └── Component ─▶ Guest::link ─▶ run(&mut store)
+//! ```
+//!
+//! What a [`GuestHost`](super::GuestHost) does besides is the embedder's then: when a store's time is up (wasmtime's epochs or fuel), what
+//! its code may take ([`GuestLimits::apply`] sets that), whether components are judged before they are compiled ([`check`]). A store that is
+//! dropped in mid-call drops its [`GuestState`], and with that the tenant: everything it held comes back.
+
+use super::bindings::GuestPre;
+use super::bindings::sync::GuestSyncPre;
+use super::host::{Calls, GuestError};
+use super::judge::judge;
+use super::{CompileLimits, GuestState, Guests, bindings};
+use core::fmt;
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Config, Store};
+
+/// Sets what an engine needs for guests with such calls, and leaves the rest of the configuration, pooling allocators and caches among it, as
+/// it is. Without it an engine may still do: then [`Guest::link`] or the first call says what is missing.
+pub fn prepare(config: &mut Config, calls: Calls) {
+    let concurrent = calls == Calls::Concurrent;
+    config.wasm_component_model_async(concurrent);
+    config.concurrency_support(concurrent);
+}
+
+/// Adds to an embedder's linker what guests may import: all of it for [`Calls::Concurrent`], what never waits for
+/// [`Calls::Synchronous`]. `guest` finds the guest's state in the data of a store.
+///
+/// # Errors
+/// wasmtime's, when the linker has one of these imports already.
+pub fn add_to_linker<T: Send + 'static>(
+    linker: &mut Linker<T>,
+    calls: Calls,
+    guest: fn(&mut T) -> &mut GuestState,
+) -> wasmtime::Result<()> {
+    match calls {
+        Calls::Synchronous => bindings::sync::GuestSync::add_to_linker::<_, Guests>(linker, guest),
+        Calls::Concurrent => bindings::Guest::add_to_linker::<_, Guests>(linker, guest),
+    }
+}
+
+/// Counts what compiling a component would take, as [`GuestHost::compile_within`](super::GuestHost::compile_within) does before it compiles.
+///
+/// # Errors
+/// [`GuestError::TooLarge`], [`GuestError::Invalid`].
+pub fn check(bytes: &[u8], limits: &CompileLimits) -> Result<(), GuestError> {
+    judge(bytes, limits).map(drop)
+}
+
+/// A guest that is linked with an embedder's linker, to be run any number of times in stores with data of type `T`.
+///
+/// ```no_run
+/// # use std::sync::Arc;
+/// # use strandline_host_native::tenant::{Device, Tenant, TenantLimits};
+/// use strandline_host_native::component::guest::{Calls, Guest, GuestLimits, GuestState, embed};
+/// use strandline_host_native::wasmtime::{Config, Engine, Store};
+/// use strandline_host_native::wasmtime::component::{Component, Linker};
+///
+/// struct Mine {
+///     guest: GuestState,
+///     requests: u32,
+/// }
+///
+/// # async fn run(device: &Arc<Device>) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut config = Config::new();
+/// embed::prepare(&mut config, Calls::Synchronous);
+/// let engine = Engine::new(&config)?;
+/// let mut linker = Linker::new(&engine);
+/// embed::add_to_linker(&mut linker, Calls::Synchronous, |mine: &mut Mine| &mut mine.guest)?;
+/// let component = Component::from_file(&engine, "guest.wasm")?;
+/// let guest = Guest::link(&linker, &component, Calls::Synchronous)?;
+///
+/// let limits = GuestLimits::default();
+/// let tenant = Tenant::new(device, TenantLimits::default())?;
+/// let mine = Mine { guest: GuestState::new(tenant, limits.handles), requests: 0 };
+/// let mut store = Store::new(&engine, mine);
+/// limits.apply(&mut store);
+/// println!("{}", guest.run(&mut store, &[]).await?);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Guest<T: 'static> {
+    linked: Linked<T>,
+}
+
+enum Linked<T: 'static> {
+    Synchronous(GuestSyncPre<T>),
+    Concurrent(GuestPre<T>),
+}
+
+impl<T: Send + 'static> Guest<T> {
+    /// Links a component that the linker's engine has compiled. `calls` must be what the engine and the linker were made for.
+    ///
+    /// # Errors
+    /// [`GuestError::Invalid`] says which import or export does not fit.
+    pub fn link(
+        linker: &Linker<T>,
+        component: &Component,
+        calls: Calls,
+    ) -> Result<Self, GuestError> {
+        let link = || {
+            let pre = linker.instantiate_pre(component)?;
+            wasmtime::Result::Ok(match calls {
+                Calls::Synchronous => Linked::Synchronous(GuestSyncPre::new(pre)?),
+                Calls::Concurrent => Linked::Concurrent(GuestPre::new(pre)?),
+            })
+        };
+        Ok(Self { linked: link().map_err(GuestError::Invalid)? })
+    }
+
+    /// What its calls may be.
+    #[must_use]
+    pub const fn calls(&self) -> Calls {
+        match self.linked {
+            Linked::Synchronous(_) => Calls::Synchronous,
+            Linked::Concurrent(_) => Calls::Concurrent,
+        }
+    }
+
+    /// Starts the guest in a store and runs it until it returns or traps. Dropping the future stops it where it stands; its store can then only be
+    /// dropped.
+    ///
+    /// # Errors
+    /// [`GuestError::Start`], [`GuestError::Trapped`], [`GuestError::Failed`].
+    pub async fn run(
+        &self,
+        store: &mut Store<T>,
+        arguments: &[String],
+    ) -> Result<String, GuestError> {
+        let said = match &self.linked {
+            Linked::Synchronous(pre) => {
+                let guest = pre.instantiate_async(&mut *store).await.map_err(GuestError::Start)?;
+                guest.call_run(store, arguments).await
+            }
+            Linked::Concurrent(pre) => {
+                let guest = pre.instantiate_async(&mut *store).await.map_err(GuestError::Start)?;
+                let arguments = arguments.to_vec();
+                let run = store
+                    .run_concurrent(async |accessor| guest.call_run(accessor, arguments).await);
+                run.await.flatten()
+            }
+        };
+        said.map_err(GuestError::Trapped)?.map_err(GuestError::Failed)
+    }
+}
+
+impl<T> fmt::Debug for Guest<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let calls = match self.linked {
+            Linked::Synchronous(_) => Calls::Synchronous,
+            Linked::Concurrent(_) => Calls::Concurrent,
+        };
+        f.debug_struct("Guest").field("calls", &calls).finish_non_exhaustive()
+    }
+}
