@@ -2,7 +2,8 @@
 //! side by side, over the shipped traces, the public snapshots where they are present, and synthetic loads.
 //!
 //! Each load is dealt out to 1, 2, 4 or 8 streams, [`BURST`] allocations in a row to each, on a [simulated clock](crate::clocked).
-//! Slabs have 2 MiB, and larger requests one of their own size, so that the rounding of slabs does not decide. A request is asked
+//! Slabs have 1/64 of the load's peak, at most 2 MiB, and larger requests one of their own size, so that the rounding of slabs does not
+//! decide. A request is asked
 //! first of what is there; who may wait then lets the streams finish once (a *stall*) if what they free could be enough;
 //! only then does the pool grow.
 //!
@@ -27,8 +28,14 @@ use strandline_core::{Acquire, Death, FrontierRef, Pool, Request};
 /// Allocations in a row that go to one stream, as in a replay that is dealt out.
 const BURST: u64 = 16;
 
-/// Bytes of an ordinary slab.
+/// Most bytes of an ordinary slab, and least.
 const SLAB: u64 = 2 << 20;
+const LEAST_SLAB: u64 = 64 << 10;
+
+/// Bytes of an ordinary slab.
+fn slab_of(load: &Load) -> u64 {
+    (load.peak_bytes / 64).next_multiple_of(4096).clamp(LEAST_SLAB, SLAB)
+}
 
 const IN_FLIGHT: [u64; 4] = [0, 32, 64, 1024];
 
@@ -200,7 +207,7 @@ fn play(
         Streams::new(streams, in_flight).map_err(|error| failed(&error.to_string()))?;
     let host = PoolHost::new(Arc::new(Numbers::default()), Arc::new(streams_run.tracker().clone()));
     let config = TlsfPoolConfig {
-        growth: Growth::slabs_of(SLAB),
+        growth: Growth::slabs_of(slab_of(load)),
         coalescing: rule.coalescing,
         waiting: rule.waiting,
         ..TlsfPoolConfig::default()

@@ -28,6 +28,8 @@ pub(super) struct Load {
     pub(super) events: Vec<Event>,
     /// The most blocks that live at once.
     pub(super) slots: u32,
+    /// The most bytes that live at once.
+    pub(super) peak_bytes: u64,
 }
 
 /// The shipped traces, the public snapshots where they are present, and synthetic loads.
@@ -84,7 +86,8 @@ fn name(path: &Path) -> String {
 fn of(trace: &TraceFile, name: &str) -> Result<Load, SessionError> {
     // Says what cannot be played.
     trace.scan(&mut |_| ())?;
-    let (mut events, mut slots) = (Vec::new(), 0);
+    let (mut events, mut live) = (Vec::new(), Vec::new());
+    let (mut bytes, mut peak_bytes) = (0, 0);
     for step in trace.open()?.steps().take(MAX_EVENTS) {
         let step = step.map_err(|error| SessionError::Trace(trace.path().to_owned(), error))?;
         let (slot, size) = match step.what {
@@ -92,8 +95,12 @@ fn of(trace: &TraceFile, name: &str) -> Result<Load, SessionError> {
             What::Free(slot) => (slot, 0),
             What::Retire(_) | What::Failure => continue,
         };
-        slots = slots.max(slot + 1);
+        if live.len() <= slot as usize {
+            live.resize(slot as usize + 1, 0);
+        }
+        bytes = bytes - std::mem::replace(&mut live[slot as usize], size) + size;
+        peak_bytes = bytes.max(peak_bytes);
         events.push(Event { slot, size });
     }
-    Ok(Load { name: name.to_owned(), events, slots })
+    Ok(Load { name: name.to_owned(), events, slots: live.len() as u32, peak_bytes })
 }
