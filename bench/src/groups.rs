@@ -14,6 +14,7 @@ pub mod notification;
 mod packing;
 mod pending;
 mod pool_pairs;
+mod rules;
 #[cfg(feature = "component")]
 mod sandbox;
 #[cfg(not(feature = "component"))]
@@ -70,6 +71,6 @@ pub fn all(file_bytes: u64) -> Vec<Work> {
         .chain(load::cases(file_bytes))
         .chain(sandbox::cases())
         .chain(gpu::cases());
-    let counted = notification::counts().chain(packing::cases());
+    let counted = notification::counts().chain(packing::cases()).chain(rules::cases());
     timed.map(Work::Timed).chain(counted.map(Work::Counted)).collect()
 }

@@ -12,6 +12,7 @@
 //! the times. Every contender of a case runs the same pre-generated operations and is checked to succeed
 //! at each of them.
 
+pub mod clocked;
 pub mod figures;
 pub mod groups;
 pub mod harness;
