@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use strandline_replay::explain::explain;
 use strandline_replay::format::{ErrorKind, Limits, TraceError};
 use strandline_replay::plot::{Map, Page, Plot, Words};
+use strandline_replay::session::SessionError;
 use strandline_replay::snapshot::{self, DeviceTrace, Snapshot};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -52,7 +53,7 @@ pub(crate) struct ExplainArgs {
 
 /// Reads a snapshot. Errors name the file.
 pub(crate) fn open(path: &Path) -> Result<Snapshot, Error> {
-    read(path)?.map_err(|error| named(path, &error))
+    read(path)?.map_err(|error| SessionError::Trace(path.to_owned(), error).into())
 }
 
 /// Reads a snapshot; None if the file is of another format. Errors name the file.
@@ -60,18 +61,14 @@ pub(crate) fn open_if_snapshot(path: &Path) -> Result<Option<Snapshot>, Error> {
     match read(path)? {
         Ok(snapshot) => Ok(Some(snapshot)),
         Err(error) if error.kind() == ErrorKind::NotASnapshot => Ok(None),
-        Err(error) => Err(named(path, &error)),
+        Err(error) => Err(SessionError::Trace(path.to_owned(), error).into()),
     }
 }
 
 fn read(path: &Path) -> Result<Result<Snapshot, TraceError>, Error> {
-    let file = File::open(path).map_err(|error| named(path, &error))?;
+    let file = File::open(path).map_err(|error| SessionError::Open(path.to_owned(), error))?;
     let limits = Limits { pickle_bytes: 64 << 30, ..Limits::default() };
     Ok(snapshot::read(file, limits))
-}
-
-fn named(path: &Path, error: &dyn core::fmt::Display) -> Error {
-    format!("{}: {error}", path.display()).into()
 }
 
 /// The device that is meant.

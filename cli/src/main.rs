@@ -10,6 +10,7 @@ mod args;
 mod compare;
 mod convert;
 mod diff;
+mod driven;
 mod explain;
 mod fit;
 mod info;
@@ -49,6 +50,10 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    // What compiles a guest is driven by a command, and reads the guest from there.
+    if !matches!(cli.command, Command::CompileGuest) {
+        driven::end_with_driver();
+    }
     if let Command::Replay(_) | Command::Fit(_) = &cli.command {
         small_pages();
     }
