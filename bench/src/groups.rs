@@ -72,5 +72,6 @@ pub fn all(file_bytes: u64) -> Vec<Work> {
         .chain(sandbox::cases())
         .chain(gpu::cases());
     let counted = notification::counts().chain(packing::cases()).chain(rules::cases());
+    let counted = counted.chain(gpu::counts());
     timed.map(Work::Timed).chain(counted.map(Work::Counted)).collect()
 }

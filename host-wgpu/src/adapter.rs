@@ -29,7 +29,7 @@ impl AdapterReport {
 
     /// The classes of buffers that it serves, with what pools are routed by.
     pub fn classes(&self) -> impl Iterator<Item = (UsageClass, MemoryType, BufferUsage)> {
-        UsageClass::ALL.into_iter().map(|class| (class, class.memory_type(), class.usage()))
+        UsageClass::SHARED.into_iter().map(|class| (class, class.memory_type(), class.usage()))
     }
 }
 
@@ -143,5 +143,8 @@ pub fn open(name: Option<&str>) -> Result<Gpu, OpenError> {
     }));
     let (device, queue) =
         opened.map_err(|error| OpenError::Device { adapter: adapter.get_info().name, error })?;
-    Ok(Gpu::new(device, queue)?)
+    let gpu = Gpu::new(device, queue)?;
+    // The device is new, so nobody else has the callback.
+    gpu.take_lost_callback();
+    Ok(gpu)
 }

@@ -7,6 +7,7 @@
 //!   geometry   indirect, vertex, index           INDIRECT, VERTEX, INDEX                  device-local
 //!   upload     upload                            MAP_WRITE, COPY_SRC                      host-visible
 //!   readback   readback                          MAP_READ, COPY_DST                       host-visible, cached
+//!   exclusive  any of the first three            all of the first three, QUERY_RESOLVE    device-local
 //! ```
 //!
 //! wgpu checks the use of a *whole* buffer: within one dispatch (or render pass) a buffer is either written by
@@ -15,7 +16,9 @@
 //! into one buffer. What all classes but the last two have in common are copies and fills, which are commands of
 //! their own and conflict with nothing.
 //!
-//! Tensors in [`Storage`](UsageClass::Storage) are bound `read_write`, also by kernels that only read them.
+//! Tensors in [`Storage`](UsageClass::Storage) are bound `read_write`, also by kernels that only read them. Where shaders are not to be
+//! rewritten for that, an [exclusive](UsageClass::Exclusive) buffer is the answer: no other live range shares it, so wgpu's check of whole
+//! buffers is one of that range, and every use and binding is open to it. No pool divides such a buffer, so nothing is routed there by use.
 
 use strandline_core::slab::{BufferUsage, MemoryType};
 use wgpu::BufferUsages;
@@ -33,11 +36,13 @@ pub enum UsageClass {
     Upload,
     /// Copied to, then read by the host while mapped.
     Readback,
+    /// A whole buffer for one range at a time: every use but mapping, and every binding.
+    Exclusive,
 }
 
 impl UsageClass {
-    /// Every class.
-    pub const ALL: [Self; 5] =
+    /// The classes whose buffers are shared.
+    pub const SHARED: [Self; 5] =
         [Self::Storage, Self::Constant, Self::Geometry, Self::Upload, Self::Readback];
 
     /// What wgpu is told when a buffer of the class is created.
@@ -53,6 +58,13 @@ impl UsageClass {
                 .union(copies),
             Self::Upload => BufferUsages::MAP_WRITE.union(BufferUsages::COPY_SRC),
             Self::Readback => BufferUsages::MAP_READ.union(BufferUsages::COPY_DST),
+            Self::Exclusive => BufferUsages::STORAGE
+                .union(BufferUsages::UNIFORM)
+                .union(BufferUsages::INDIRECT)
+                .union(BufferUsages::VERTEX)
+                .union(BufferUsages::INDEX)
+                .union(BufferUsages::QUERY_RESOLVE)
+                .union(copies),
         }
     }
 
@@ -67,6 +79,7 @@ impl UsageClass {
             }
             Self::Upload => BufferUsage::UPLOAD,
             Self::Readback => BufferUsage::READBACK,
+            Self::Exclusive => BufferUsage::NONE,
         };
         uses.union(BufferUsage::TRANSFER)
     }
@@ -75,7 +88,7 @@ impl UsageClass {
     #[must_use]
     pub const fn memory_type(self) -> MemoryType {
         match self {
-            Self::Storage | Self::Constant | Self::Geometry => {
+            Self::Storage | Self::Constant | Self::Geometry | Self::Exclusive => {
                 MemoryType::DEVICE_LOCAL.union(MemoryType::OPTIMAL)
             }
             Self::Upload => MemoryType::HOST_VISIBLE.union(MemoryType::HOST_COHERENT),
@@ -106,6 +119,7 @@ impl UsageClass {
             Self::Geometry => "geometry",
             Self::Upload => "upload",
             Self::Readback => "readback",
+            Self::Exclusive => "exclusive",
         }
     }
 }
@@ -116,8 +130,8 @@ mod tests {
 
     #[test]
     fn no_two_classes_serve_one_use_but_copies() {
-        for (i, a) in UsageClass::ALL.into_iter().enumerate() {
-            for b in &UsageClass::ALL[i + 1..] {
+        for (i, a) in UsageClass::SHARED.into_iter().enumerate() {
+            for b in &UsageClass::SHARED[i + 1..] {
                 let both = a.usage().bits() & b.usage().bits();
                 assert_eq!(both, BufferUsage::TRANSFER.bits(), "{a:?} {b:?}");
             }
@@ -126,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_class_copies_as_its_buffers_can() {
-        for class in UsageClass::ALL {
+        for class in UsageClass::SHARED.into_iter().chain([UsageClass::Exclusive]) {
             let usages = class.buffer_usages();
             assert_eq!(class.is_source(), usages.contains(BufferUsages::COPY_SRC), "{class:?}");
             assert_eq!(class.is_target(), usages.contains(BufferUsages::COPY_DST), "{class:?}");

@@ -8,8 +8,8 @@
 //!                                        └─────────────────────────────────────────────────┘
 //! ```
 //!
-//! There is one [`Gpu`] for each `wgpu::Device`, and one thread that polls the device. A *flight* is a submission that wgpu has
-//! and that is not known to be over. Flights end in the order of their submission, because wgpu has one queue per device.
+//! There is one [`Gpu`] for each `wgpu::Device`, and one thread that polls the device: a second [`Gpu::new`] of the same device is a
+//! handle to the first. A *flight* is a submission that wgpu has and that is not known to be over. Flights end in the order of their submission, because wgpu has one queue per device.
 //!
 //! # Who polls, and how
 //! A wait on a submission's index returns when the device has finished it, and refuses an index whose submission wgpu did not
@@ -23,10 +23,10 @@
 //! because wgpu runs callbacks of finished work inside a submission.
 //!
 //! # Loss
-//! The first cause is kept: from wgpu's device-lost callback, from [`report_loss`](Gpu::report_loss), from a poll that failed, or
-//! because wgpu refused what cannot be wrong. The last needs no callback: it is how a loss is found when the callback is the
-//! program's, or of another [`Gpu`] on the same device. Whatever wgpu refuses, the device is looked at first, so that a loss is told as
-//! the loss, and no refused submission counts as done.
+//! wgpu has one device-lost callback, and it is the program's: nothing here takes it unless it is told to
+//! ([`take_lost_callback`](Gpu::take_lost_callback)). A loss is found by asking: whatever wgpu refuses, the device is looked at before an
+//! epoch counts as reached, so that no refused submission counts as done, and while somebody waits it is looked at now and
+//! then. The first cause is kept; a program that is told earlier may [report](Gpu::report_loss) it.
 //!
 //! Flights that the device has finished are still reached; then every axis fails with the cause, once.
 //!
@@ -38,7 +38,9 @@
 //! # Cost
 //! A submission takes a lock twice, for a few instructions; the thread spins briefly and then sleeps while nothing is in flight.
 
+use crate::misuse::Hook;
 use crate::poller::{Bell, Poller, Ticket};
+use crate::scopes::is_same_device;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::collections::VecDeque;
@@ -254,6 +256,7 @@ pub(crate) struct Shared {
     pub(crate) watched: Arc<AtomicBool>,
     pub(crate) state: Mutex<State>,
     pub(crate) bell: Bell,
+    pub(crate) misuse: Hook,
 }
 
 impl Shared {
@@ -293,6 +296,9 @@ impl Drop for Handle {
     }
 }
 
+/// The devices that are watched: one [`Handle`] each.
+static DEVICES: Mutex<Vec<Weak<Handle>>> = Mutex::new(Vec::new());
+
 /// A device and its queue, with the thread that polls it. A handle: clones share the one thread, which ends, after what is in
 /// flight, with the last of them.
 ///
@@ -311,24 +317,32 @@ pub struct Gpu {
 }
 
 impl Gpu {
-    /// Starts to watch a device. It takes wgpu's one device-lost callback; a program that has its own uses
-    /// [`with_own_lost_callback`](Self::with_own_lost_callback). When somebody sets another afterwards, a loss is found by what wgpu
-    /// refuses.
+    /// Starts to watch a device, or, if it is watched already, gives another handle to the same. The device-lost callback stays the
+    /// program's.
     ///
     /// # Errors
     /// [`GpuError::Thread`].
     pub fn new(device: Device, queue: Queue) -> Result<Self, GpuError> {
-        let gpu = Self::with_own_lost_callback(device, queue)?;
-        gpu.shared().watch();
-        Ok(gpu)
+        let mut devices = DEVICES.lock().unwrap_or_else(PoisonError::into_inner);
+        // The last handle of another device may be dropped here, which waits for a thread that may come here, too: not under the lock.
+        let handles: Vec<_> = devices.iter().filter_map(Weak::upgrade).collect();
+        let known = handles.iter().find(|handle| is_same_device(&handle.shared.device, &device));
+        let gpu = match known {
+            Some(handle) => Ok(Self { handle: handle.clone() }),
+            None => Self::watch(device, queue),
+        };
+        if let Ok(gpu) = &gpu
+            && known.is_none()
+        {
+            devices.retain(|handle| handle.strong_count() > 0);
+            devices.push(Arc::downgrade(&gpu.handle));
+        }
+        drop(devices);
+        drop(handles);
+        gpu
     }
 
-    /// Starts to watch a device whose loss the program reports by [`report_loss`](Self::report_loss), from its own callback. A loss
-    /// that it does not report is found as soon as wgpu refuses something.
-    ///
-    /// # Errors
-    /// [`GpuError::Thread`].
-    pub fn with_own_lost_callback(device: Device, queue: Queue) -> Result<Self, GpuError> {
+    fn watch(device: Device, queue: Queue) -> Result<Self, GpuError> {
         let shared = Arc::new(Shared {
             limits: device.limits(),
             device,
@@ -338,9 +352,16 @@ impl Gpu {
             watched: Arc::default(),
             state: Mutex::default(),
             bell: Bell::default(),
+            misuse: Hook::default(),
         });
         let poller = Poller::start(shared.clone()).map_err(GpuError::Thread)?;
         Ok(Self { handle: Arc::new(Handle { shared, poller }) })
+    }
+
+    /// Takes wgpu's one device-lost callback, in place of whatever the program has set: a loss is then known with the driver's words,
+    /// and without a look at an idle device. When somebody sets another afterwards, it is found as without.
+    pub fn take_lost_callback(&self) {
+        self.shared().watch();
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -378,8 +399,8 @@ impl Gpu {
         self.lost().filter(|_| self.shared().told.load(Ordering::Acquire))
     }
 
-    /// Why the device is lost; wgpu is asked when nobody has told.
-    pub(crate) fn find_loss(&self) -> Option<&Failure> {
+    /// Why the device is lost; it is asked when nobody has told. Costs a `create_buffer` on a device that is not.
+    pub fn find_loss(&self) -> Option<&Failure> {
         self.shared().find_loss()
     }
 

@@ -22,6 +22,7 @@
 //! | [`command`], [`kernel`] | what queues are given to do |
 //! | [`staging`] | rings of mapped chunks, and the host axis of a device |
 //! | [`transient`] | [`Transients`]: in place of `device.create_buffer` |
+//! | [`upload`] | [`UploadRing`]: in place of `StagingBelt` |
 //! | [`adapter`] | which devices there are |
 //!
 //! Coming from plain wgpu, read the [`guide`] first.
@@ -31,7 +32,9 @@
 //! orders accesses within its one queue; what is decided here is which bytes a piece of work gets, and when work goes out.
 //!
 //! # Features
-//! `native` (default): Vulkan, Metal and DX12.
+//! `native` (default): Vulkan, Metal and DX12. `checks`: [`Misuse`] is looked for also without debug assertions.
+//!
+//! The wgpu whose types these are is [re-exported](wgpu).
 //!
 //! # On the web
 //! Without default features it builds for `wasm32-unknown-unknown`, on the browser's WebGPU. There is no polling thread, nothing that
@@ -47,7 +50,9 @@ pub mod command;
 pub mod gpu;
 mod host_axis;
 pub mod kernel;
+mod lease;
 mod loss;
+mod misuse;
 mod poller;
 pub mod pools;
 pub mod queue;
@@ -57,6 +62,7 @@ pub mod slice;
 pub mod staging;
 pub mod timeline;
 pub mod transient;
+pub mod upload;
 
 #[doc = include_str!("../GUIDE.md")]
 pub mod guide {}
@@ -65,10 +71,13 @@ pub use class::UsageClass;
 pub use command::{BufferRange, Command, Transient};
 pub use gpu::{DeviceLost, Gpu, GpuError};
 pub use kernel::{Kernel, KernelError};
+pub use misuse::Misuse;
 pub use pools::GpuPools;
 pub use queue::{Queue, QueueError, QueueSet, StagingStats, Standing, WaitsFor};
 pub use slab::WgpuSlabProvider;
 pub use slice::{BindingKind, GpuSlice, SliceError};
 pub use staging::{ReadBack, StagingConfig};
 pub use timeline::Timeline;
-pub use transient::{Frame, TransientError, Transients};
+pub use transient::{Frame, TransientError, Transients, TransientsConfig};
+pub use upload::{UploadError, UploadRing, Uploads};
+pub use wgpu;

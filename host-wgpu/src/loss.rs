@@ -1,7 +1,7 @@
 //! How the loss of a device is noticed, whoever has wgpu's one device-lost callback.
 //!
 //! ```text
-//!   callback   wgpu calls                                 while it is ours: who sets another drops ours, and that is noticed
+//!   callback   wgpu calls                                 if it was given to us: who sets another drops ours, and that is noticed
 //!   refusal    wgpu refused something: lost, or wrong?    ─▶ probe
 //!   look       somebody waits, the callback is not ours   ─▶ probe, now and then
 //! ```

@@ -24,9 +24,9 @@ mod thread;
 mod web;
 
 #[cfg(not(target_family = "wasm"))]
-pub(crate) use thread::{Bell, Poller, Ticket};
+pub(crate) use thread::{Bell, Poller, Ticket, is_idle};
 #[cfg(target_family = "wasm")]
-pub(crate) use web::{Bell, Poller, Ticket};
+pub(crate) use web::{Bell, Poller, Ticket, is_idle};
 
 /// How an axis moved or ended.
 enum News {

@@ -13,7 +13,7 @@ use later as when;
 #[cfg(not(target_family = "wasm"))]
 use now as when;
 
-pub(crate) use when::scoped;
+pub(crate) use when::{is_same_device, scoped};
 
 use wgpu::Device;
 

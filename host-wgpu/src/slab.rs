@@ -133,6 +133,8 @@ pub struct WgpuSlabProvider {
     gpu: Gpu,
     class: UsageClass,
     max_slab_size: u64,
+    /// The least and the most that an ordinary slab has, in bytes.
+    steps: Option<(u64, u64)>,
     account: Arc<Account>,
     state: Mutex<State>,
 }
@@ -146,6 +148,7 @@ impl WgpuSlabProvider {
             gpu: gpu.clone(),
             class,
             max_slab_size: limit / GRANULARITY * GRANULARITY,
+            steps: None,
             account: Arc::new(Account { capacity: u64::MAX, bytes: AtomicU64::new(0) }),
             state: Mutex::new(State {
                 slabs: SlabTable::new(),
@@ -163,6 +166,24 @@ impl WgpuSlabProvider {
         self
     }
 
+    /// Counts its bytes together with those of `other`, whose capacity is then that of both.
+    #[must_use]
+    pub fn sharing(mut self, other: &Self) -> Self {
+        self.max_slab_size =
+            self.max_slab_size.min(other.account.capacity / GRANULARITY * GRANULARITY);
+        self.account = other.account.clone();
+        self
+    }
+
+    /// Slabs begin small and grow: whoever asks for less gets a slab of `first` bytes, then of half of what there is already, but of
+    /// no more than `largest`, and of what was asked for where the capacity has no more. For pools that ask for what they need: growth
+    /// by slabs of a [granule](strandline_core::pool::growth::Growth::slabs_of).
+    #[must_use]
+    pub fn growing(mut self, first: u64, largest: u64) -> Self {
+        self.steps = Some((first, largest));
+        self
+    }
+
     /// The largest slab, in bytes, if the device's largest buffer is not smaller.
     #[must_use]
     pub fn max_slab_size(mut self, bytes: u64) -> Self {
@@ -174,6 +195,11 @@ impl WgpuSlabProvider {
     #[must_use]
     pub const fn gpu(&self) -> &Gpu {
         &self.gpu
+    }
+
+    /// The largest slab, in bytes.
+    pub(crate) const fn max_size(&self) -> u64 {
+        self.max_slab_size
     }
 
     /// What the slabs may be used for.
@@ -193,12 +219,76 @@ impl WgpuSlabProvider {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How large a slab to make for `size` bytes, in the order in which to try.
+    fn candidates(&self, size: u64) -> [Option<u64>; 2] {
+        let Some((first, largest)) = self.steps else { return [Some(size), None] };
+        let held = self.lock().stats.committed_bytes;
+        let ordinary = (held / 2).clamp(first.min(largest), largest).min(self.max_slab_size);
+        let ordinary = ordinary / GRANULARITY * GRANULARITY;
+        if ordinary > size { [Some(ordinary), Some(size)] } else { [Some(size), None] }
+    }
+
+    /// As [`acquire`](SlabProvider::acquire), for a buffer that is called `label`.
+    pub(crate) fn acquire_called(&self, size: u64, label: &str) -> Result<Grant, SlabError> {
+        if size == 0 || size > self.max_slab_size {
+            return Err(SlabError::InvalidSize { size });
+        }
+        if self.gpu.lost().is_some() {
+            return Err(SlabError::Lost);
+        }
+        // At most the largest slab, which is a multiple.
+        let size = size.next_multiple_of(GRANULARITY);
+        for size in self.candidates(size).into_iter().flatten() {
+            if let Some(slab) = self.try_acquire(size, label)? {
+                return Ok(Grant::Slab(slab));
+            }
+        }
+        self.lock().stats.refusals += 1;
+        Ok(Grant::NoCapacity)
+    }
+
+    /// A slab of exactly `size` bytes; `None` when there is no room for it.
+    fn try_acquire(&self, size: u64, label: &str) -> Result<Option<Slab>, SlabError> {
+        if !self.account.take(size) {
+            return Ok(None);
+        }
+        let buffer = match self.create(size, label) {
+            Ok(Some(buffer)) => buffer,
+            Ok(None) => {
+                self.account.give_back(size);
+                return Ok(None);
+            }
+            Err(error) => {
+                self.account.give_back(size);
+                return Err(error);
+            }
+        };
+        let slab = Arc::new(SlabBuffer {
+            buffer,
+            size,
+            class: self.class,
+            account: self.account.clone(),
+            gpu: self.gpu.clone(),
+        });
+        let mut state = self.lock();
+        let id = match state.slabs.insert(slab) {
+            Ok(id) => id,
+            Err(slab) => {
+                // The table is full. Dropped with the lock released: freeing takes a while.
+                drop((state, slab));
+                return Ok(None);
+            }
+        };
+        state.stats.count_acquire(size);
+        Ok(Some(Slab { id, size }))
+    }
+
     /// A buffer, `None` when there is no memory for it.
-    fn create(&self, size: u64) -> Result<Option<Buffer>, SlabError> {
+    fn create(&self, size: u64, label: &str) -> Result<Option<Buffer>, SlabError> {
         let device = self.gpu.device();
         let create = || {
             device.create_buffer(&BufferDescriptor {
-                label: Some(self.class.name()),
+                label: Some(label),
                 size,
                 usage: self.class.buffer_usages(),
                 // An upload slab begins as it goes on: mapped while no submission uses it.
@@ -238,48 +328,7 @@ impl SlabProvider for WgpuSlabProvider {
     }
 
     fn acquire(&self, size: u64) -> Result<Grant, SlabError> {
-        if size == 0 || size > self.max_slab_size {
-            return Err(SlabError::InvalidSize { size });
-        }
-        if self.gpu.lost().is_some() {
-            return Err(SlabError::Lost);
-        }
-        // At most the largest slab, which is a multiple.
-        let size = size.next_multiple_of(GRANULARITY);
-        if !self.account.take(size) {
-            self.lock().stats.refusals += 1;
-            return Ok(Grant::NoCapacity);
-        }
-        let buffer = match self.create(size) {
-            Ok(Some(buffer)) => buffer,
-            Ok(None) => {
-                self.account.give_back(size);
-                self.lock().stats.refusals += 1;
-                return Ok(Grant::NoCapacity);
-            }
-            Err(error) => {
-                self.account.give_back(size);
-                return Err(error);
-            }
-        };
-        let slab = Arc::new(SlabBuffer {
-            buffer,
-            size,
-            class: self.class,
-            account: self.account.clone(),
-            gpu: self.gpu.clone(),
-        });
-        let mut state = self.lock();
-        let id = match state.slabs.insert(slab) {
-            Ok(id) => id,
-            Err(slab) => {
-                state.stats.refusals += 1;
-                drop((state, slab));
-                return Ok(Grant::NoCapacity);
-            }
-        };
-        state.stats.count_acquire(size);
-        Ok(Grant::Slab(Slab { id, size }))
+        self.acquire_called(size, self.class.name())
     }
 
     fn release(&self, id: SlabId) -> Result<(), SlabError> {

@@ -10,11 +10,14 @@
 //! A slice keeps its buffer alive, also after its slab was released.
 
 use crate::class::UsageClass;
+use crate::lease::Lease;
+use crate::misuse::Misuse;
 use crate::slab::SlabBuffer;
 use core::fmt;
 use std::num::NonZeroU64;
+use std::panic::Location;
 use std::sync::Arc;
-use wgpu::{BindingResource, Buffer, BufferBinding, Limits};
+use wgpu::{BindingResource, Buffer, BufferBinding, BufferSlice, Limits, Queue};
 
 /// Offsets and sizes of copies and fills are multiples of this many bytes.
 pub const COPY_ALIGNMENT: u64 = wgpu::COPY_BUFFER_ALIGNMENT;
@@ -22,16 +25,16 @@ pub const COPY_ALIGNMENT: u64 = wgpu::COPY_BUFFER_ALIGNMENT;
 /// How a shader sees a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BindingKind {
-    /// `var<storage, read_write>`; needs [`UsageClass::Storage`].
+    /// `var<storage, read_write>`; needs [`UsageClass::Storage`] or [`UsageClass::Exclusive`].
     Storage,
-    /// `var<storage, read>`; needs [`UsageClass::Constant`].
+    /// `var<storage, read>`; needs [`UsageClass::Constant`] or [`UsageClass::Exclusive`].
     ReadOnlyStorage,
-    /// `var<uniform>`; needs [`UsageClass::Constant`].
+    /// `var<uniform>`; needs [`UsageClass::Constant`] or [`UsageClass::Exclusive`].
     Uniform,
 }
 
 impl BindingKind {
-    /// The class whose buffers can be bound like this.
+    /// The shared class whose buffers can be bound like this. Those of [`UsageClass::Exclusive`] can be, too.
     #[must_use]
     pub const fn class(self) -> UsageClass {
         match self {
@@ -97,6 +100,8 @@ pub enum SliceError {
     },
     /// Two ranges of one command that must not have a byte in common do.
     Overlap,
+    /// The frame that it belongs to was submitted: its bytes may be another frame's. Found with debug assertions, or the feature `checks`.
+    Ended,
     /// The memory's class does not have this use.
     WrongClass {
         /// The class there is.
@@ -123,14 +128,25 @@ impl fmt::Display for SliceError {
                 write!(f, "a binding of {size} bytes; the device binds at most {max}")
             }
             Self::Overlap => f.write_str("ranges of one command overlap"),
+            Self::Ended => f.write_str("the frame of this slice was submitted already"),
             Self::WrongClass { class, needed } => {
-                write!(f, "memory of class {} cannot be used as {needed}", class.name())
+                write!(f, "memory of class {} cannot be used as {needed}", class.name())?;
+                if *class == UsageClass::Storage && *needed == READ_ONLY {
+                    f.write_str(
+                        ": wgpu checks the use of whole buffers, so what shares one with writable storage is bound \
+                         read_write; or take a buffer of its own (UsageClass::Exclusive)",
+                    )?;
+                }
+                Ok(())
             }
         }
     }
 }
 
 impl core::error::Error for SliceError {}
+
+/// What a read-only storage binding is called in errors.
+const READ_ONLY: &str = "read-only storage";
 
 /// Whether `size` bytes at `offset` of a buffer of `class` can be bound as `kind`. A pure function: what wgpu would check.
 ///
@@ -146,10 +162,10 @@ pub fn check_binding(
     if size == 0 {
         return Err(SliceError::Empty);
     }
-    if class != kind.class() {
+    if class != kind.class() && class != UsageClass::Exclusive {
         let needed = match kind {
             BindingKind::Storage => "read-write storage",
-            BindingKind::ReadOnlyStorage => "read-only storage",
+            BindingKind::ReadOnlyStorage => READ_ONLY,
             BindingKind::Uniform => "uniform",
         };
         return Err(SliceError::WrongClass { class, needed });
@@ -193,19 +209,64 @@ pub struct GpuSlice {
     slab: Arc<SlabBuffer>,
     offset: u64,
     size: u64,
+    label: Option<Arc<str>>,
+    /// Until when it may be used; `None` for ever, as far as is known here.
+    lease: Option<Lease>,
 }
 
 impl GpuSlice {
     /// `None` when the range does not lie in the slab.
     pub(crate) fn new(slab: Arc<SlabBuffer>, offset: u64, size: u64) -> Option<Self> {
         let end = offset.checked_add(size)?;
-        (end <= slab.size()).then_some(Self { slab, offset, size })
+        (end <= slab.size()).then_some(Self { slab, offset, size, label: None, lease: None })
     }
 
-    /// The buffer that holds it.
+    /// The same bytes for a frame, under the name that they have there.
+    pub(crate) fn lent(mut self, label: Option<Arc<str>>, lease: Option<&Lease>) -> Self {
+        self.label = label;
+        self.leased(lease)
+    }
+
+    /// The same bytes for a frame.
+    pub(crate) fn leased(mut self, lease: Option<&Lease>) -> Self {
+        self.lease = lease.cloned();
+        self
+    }
+
+    /// Calls it something else.
+    pub(crate) fn rename(&mut self, label: Option<&str>) {
+        self.label = label.map(Arc::from);
+    }
+
+    /// The buffer that holds it. Its use after the submission of its frame is [misuse](crate::Misuse), told where it is looked for.
     #[must_use]
+    #[track_caller]
     pub fn buffer(&self) -> &Buffer {
+        self.tell_if_ended();
         self.slab.buffer()
+    }
+
+    /// What the program called it.
+    #[must_use]
+    pub fn label(&self) -> Option<&str> {
+        self.label.as_deref()
+    }
+
+    /// [`SliceError::Ended`] once its frame has ended, where that is looked for.
+    fn check_live(&self) -> Result<(), SliceError> {
+        match &self.lease {
+            Some(lease) if lease.is_over() => Err(SliceError::Ended),
+            _ => Ok(()),
+        }
+    }
+
+    #[track_caller]
+    fn tell_if_ended(&self) {
+        if self.check_live().is_err() {
+            let label = self.label().unwrap_or(self.class().name()).to_owned();
+            let at = Location::caller();
+            self.gpu().misused(&Misuse::AfterSubmission { label, at });
+        }
     }
 
     /// Its first byte, from the start of the buffer.
@@ -232,6 +293,7 @@ impl GpuSlice {
 
     /// The three that wgpu's calls take: buffer, offset, size.
     #[must_use]
+    #[track_caller]
     pub fn parts(&self) -> (&Buffer, u64, u64) {
         (self.buffer(), self.offset, self.size)
     }
@@ -243,7 +305,7 @@ impl GpuSlice {
     pub fn slice(&self, offset: u64, len: u64) -> Result<Self, SliceError> {
         match offset.checked_add(len) {
             Some(end) if end <= self.size => {
-                Ok(Self { slab: self.slab.clone(), offset: self.offset + offset, size: len })
+                Ok(Self { offset: self.offset + offset, size: len, ..self.clone() })
             }
             _ => Err(SliceError::OutOfRange { offset, len, size: self.size }),
         }
@@ -254,12 +316,82 @@ impl GpuSlice {
     /// # Errors
     /// [`SliceError`] where wgpu would refuse it.
     pub fn binding(&self, kind: BindingKind) -> Result<BindingResource<'_>, SliceError> {
+        self.check_live()?;
         check_binding(self.class(), self.offset, self.size, kind, self.slab.limits())?;
-        Ok(BindingResource::Buffer(BufferBinding {
-            buffer: self.buffer(),
-            offset: self.offset,
-            size: NonZeroU64::new(self.size),
-        }))
+        Ok(self.bound(self.offset, self.size))
+    }
+
+    /// What a bind group with a dynamic offset takes: a window of `len` bytes, which [`dynamic_offset`](Self::dynamic_offset) moves over this
+    /// buffer. It serves every slice of the same buffer, so one bind group will do for all of them.
+    ///
+    /// # Errors
+    /// [`SliceError`] where wgpu would refuse it.
+    pub fn dynamic_binding(
+        &self,
+        kind: BindingKind,
+        len: u64,
+    ) -> Result<BindingResource<'_>, SliceError> {
+        self.check_live()?;
+        if len > self.slab.size() {
+            return Err(SliceError::OutOfRange { offset: 0, len, size: self.slab.size() });
+        }
+        check_binding(self.class(), 0, len, kind, self.slab.limits())?;
+        Ok(self.bound(0, len))
+    }
+
+    /// The dynamic offset that puts a window of `len` bytes on this slice from its byte `at`.
+    ///
+    /// # Errors
+    /// [`SliceError::OutOfRange`] where the window would show bytes beyond the slice, [`SliceError::MisalignedOffset`].
+    pub fn dynamic_offset(&self, kind: BindingKind, at: u64, len: u64) -> Result<u32, SliceError> {
+        self.check_live()?;
+        let out = SliceError::OutOfRange { offset: at, len, size: self.size };
+        if at.checked_add(len).is_none_or(|end| end > self.size) {
+            return Err(out);
+        }
+        let offset = self.offset + at;
+        check_binding(self.class(), offset, len, kind, self.slab.limits())?;
+        u32::try_from(offset).map_err(|_| out)
+    }
+
+    fn bound(&self, offset: u64, size: u64) -> BindingResource<'_> {
+        BindingResource::Buffer(BufferBinding {
+            buffer: self.slab.buffer(),
+            offset,
+            size: NonZeroU64::new(size),
+        })
+    }
+
+    /// What `set_vertex_buffer` and `set_index_buffer` take.
+    #[must_use]
+    #[track_caller]
+    pub fn as_buffer_slice(&self) -> BufferSlice<'_> {
+        self.buffer().slice(self.offset..self.offset + self.size)
+    }
+
+    /// Writes to it by [`Queue::write_buffer`]: from its first byte on, at the start of the next submission. Bytes short of a multiple of
+    /// four are followed by zeros.
+    ///
+    /// # Errors
+    /// [`SliceError`]: what lies beyond the slice is not written.
+    pub fn write(&self, queue: &Queue, bytes: &[u8]) -> Result<(), SliceError> {
+        self.check_live()?;
+        let len = bytes.len() as u64;
+        if len > self.size {
+            return Err(SliceError::OutOfRange { offset: 0, len, size: self.size });
+        }
+        self.check_target()?;
+        let (words, rest) = bytes.split_at(bytes.len() & !3);
+        if !words.is_empty() {
+            queue.write_buffer(self.slab.buffer(), self.offset, words);
+        }
+        if !rest.is_empty() {
+            // The size is a multiple of four, so there is room for a word.
+            let mut word = [0; 4];
+            word[..rest.len()].copy_from_slice(rest);
+            queue.write_buffer(self.slab.buffer(), self.offset + words.len() as u64, &word);
+        }
+        Ok(())
     }
 
     /// Whether it can be filled and copied to.
@@ -267,6 +399,7 @@ impl GpuSlice {
     /// # Errors
     /// [`SliceError`].
     pub fn check_target(&self) -> Result<(), SliceError> {
+        self.check_live()?;
         if !self.class().is_target() {
             return Err(SliceError::WrongClass { class: self.class(), needed: "a copy's target" });
         }
@@ -278,6 +411,7 @@ impl GpuSlice {
     /// # Errors
     /// [`SliceError`].
     pub fn check_source(&self) -> Result<(), SliceError> {
+        self.check_live()?;
         if !self.class().is_source() {
             return Err(SliceError::WrongClass { class: self.class(), needed: "a copy's source" });
         }
@@ -291,6 +425,12 @@ impl GpuSlice {
             && (self.offset, self.size) == (other.offset, other.size)
     }
 
+    /// Whether both lie in one buffer.
+    #[must_use]
+    pub fn shares_buffer(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.slab, &other.slab)
+    }
+
     /// Whether both have a byte in common.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
@@ -302,7 +442,8 @@ impl GpuSlice {
 
 impl fmt::Debug for GpuSlice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "GpuSlice({} {}+{})", self.class().name(), self.offset, self.size)
+        let name = self.label().unwrap_or(self.class().name());
+        write!(f, "GpuSlice({name} {}+{})", self.offset, self.size)
     }
 }
 

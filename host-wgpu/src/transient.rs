@@ -3,127 +3,173 @@
 //! ```text
 //!   let mut frame = transients.frame();
 //!   frame.create_buffer(&descriptor) ─▶ GpuSlice      bytes of frames that wgpu has already
-//!   … record, bind, queue.write_buffer …
+//!   frame.upload(usages, bytes)      ─▶ GpuSlice      written before the frame's commands run, all by one copy
+//!   … record, bind, slice.write(&queue, …) …
 //!   frame.submit([commands])         ─▶ epoch n       its bytes die at n: the next frame may have them
 //! ```
 //!
 //! You keep your device, your queue, your encoders and your pipelines.
 //!
+//! # Which buffer
+//! ```text
+//!   STORAGE, QUERY_RESOLVE, only copies, mixed uses, large      a buffer of its own     any binding, as create_buffer's
+//!   UNIFORM                                                     a part of a slab of the class constant
+//!   VERTEX, INDEX, INDIRECT                                     a part of a slab of the class geometry
+//! ```
+//! wgpu checks the use of whole buffers, so storage that is read in a dispatch must not share one with storage that the dispatch writes.
+//! A program that binds all its storage `read_write` may share: `frame.create(UsageClass::Storage, …)`.
+//!
 //! # Why this is safe to write to
 //! A `queue.write_buffer` lands at the start of the next submission, before everything that is being recorded. So a frame is
 //! only given bytes of frames that wgpu *has*, never its own or those of another that is still being recorded: what was used
-//! earlier in an encoder is never handed to a write that lands before it.
+//! earlier in an encoder is never handed to a write that lands before it. Bytes of a frame that was dropped without a submission are given to
+//! nobody, because what was recorded with them may be submitted later.
 //!
 //! # Cost
-//! A `create_buffer` here is an acquire and a push; no wgpu object is made once the pools are as large as two frames need, and then a frame
-//! allocates nothing on the host either, but for what wgpu does.
+//! A `create_buffer` here is a lock and a push; no wgpu object is made once there are as many as a frame needs, and then a frame
+//! allocates nothing on the host either, but for what wgpu does and for labels. What no frame needs for [some
+//! submissions](TransientsConfig::retain) is given back.
 
 use crate::class::UsageClass;
-use crate::gpu::{Gpu, GpuError};
+use crate::gpu::Gpu;
+use crate::poller;
 use crate::pools::GpuPools;
 use crate::queue::ALIGNMENT;
 use crate::slab::WgpuSlabProvider;
-use crate::slice::GpuSlice;
 use crate::timeline::Timeline;
-use core::fmt;
+use crate::upload::UploadRing;
+use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use strandline_core::offset::tlsf::Config;
+use strandline_core::offset::tlsf::{Config, Placement, Search, Tie};
 use strandline_core::pool::growth::Growth;
 use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
 use strandline_core::pool::{PoolHost, PoolStats};
-use strandline_core::pool_set::{Need, PoolSetError, Registration, SetAcquire};
+use strandline_core::pool_set::Registration;
 use strandline_core::slab::Trim;
-use strandline_core::{
-    Acquire, Axis, Death, Entry, Epoch, Failure, FrontierRef, PoolError, Request, Reservation,
-    SlabError, Tracker,
-};
-use wgpu::{BufferDescriptor, BufferUsages, CommandBuffer, SubmissionIndex};
+use strandline_core::{Axis, Epoch, PoolError, Progress, Tracker};
+use wgpu::BufferUsages;
 
-/// Why there is no transient buffer.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum TransientError {
-    /// No one buffer may have all of these uses: mapping, or written together with only read.
-    Usages(BufferUsages),
-    /// Mapped at creation: write it with `queue.write_buffer` instead.
-    Mapped,
-    /// The pools refused.
-    Pool(PoolError),
-    /// They could not be put together.
-    Set(PoolSetError),
-    /// A provider does not know its own slab.
-    Slab(SlabError),
-    /// The device has no memory left.
-    OutOfMemory {
-        /// What was asked for, in bytes.
-        size: u64,
-    },
-    /// The device.
-    Gpu(GpuError),
-}
+mod config;
+mod error;
+mod exclusive;
+mod frame;
+mod retain;
 
-impl fmt::Display for TransientError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Usages(usages) => write!(f, "a transient buffer cannot be all of {usages:?}"),
-            Self::Mapped => f.write_str("a transient buffer cannot be mapped at creation"),
-            Self::Pool(error) => error.fmt(f),
-            Self::Set(error) => error.fmt(f),
-            Self::Slab(error) => error.fmt(f),
-            Self::OutOfMemory { size } => write!(f, "the device has no {size} bytes left"),
-            Self::Gpu(error) => error.fmt(f),
-        }
-    }
-}
+pub use config::TransientsConfig;
+pub use error::TransientError;
+pub use frame::Frame;
 
-impl core::error::Error for TransientError {}
+use exclusive::Exclusive;
+use frame::Held;
+use retain::Window;
 
-impl From<PoolError> for TransientError {
-    fn from(error: PoolError) -> Self {
-        Self::Pool(error)
-    }
-}
-
-impl From<GpuError> for TransientError {
-    fn from(error: GpuError) -> Self {
-        Self::Gpu(error)
-    }
-}
-
-/// The class whose buffers have all of these uses; copies go with every class.
+/// The class that serves all of these uses; copies go with every class. `None` for what a frame does not have.
 ///
 /// ```
 /// use strandline_host_wgpu::{UsageClass, transient::class_of};
 /// use wgpu::BufferUsages as U;
 ///
-/// assert_eq!(class_of(U::STORAGE | U::COPY_DST), Some(UsageClass::Storage));
 /// assert_eq!(class_of(U::UNIFORM | U::COPY_DST), Some(UsageClass::Constant));
-/// assert_eq!(class_of(U::INDIRECT), Some(UsageClass::Geometry));
-/// assert_eq!(class_of(U::STORAGE | U::INDIRECT), None);
+/// assert_eq!(class_of(U::VERTEX | U::INDEX), Some(UsageClass::Geometry));
+/// assert_eq!(class_of(U::STORAGE | U::INDIRECT), Some(UsageClass::Exclusive));
+/// assert_eq!(class_of(U::MAP_READ | U::COPY_DST), None);
 /// ```
 #[must_use]
 pub fn class_of(usages: BufferUsages) -> Option<UsageClass> {
-    // Storage before constant: a storage buffer may be written unless it is a uniform too.
-    [UsageClass::Storage, UsageClass::Constant, UsageClass::Geometry]
-        .into_iter()
-        .find(|class| class.buffer_usages().contains(usages))
+    let copies = BufferUsages::COPY_SRC | BufferUsages::COPY_DST;
+    if usages.is_empty() || !UsageClass::Exclusive.buffer_usages().contains(usages) {
+        return None;
+    }
+    // What is only copied, perhaps to its like, needs a buffer of its own: wgpu does not copy within one.
+    let shared = [UsageClass::Constant, UsageClass::Geometry].into_iter();
+    let shared =
+        shared.filter(|_| !copies.contains(usages) && !usages.contains(BufferUsages::STORAGE));
+    let mut shared = shared.filter(|class| class.buffer_usages().contains(usages));
+    Some(shared.next().unwrap_or(UsageClass::Exclusive))
 }
 
-/// The most empty lists of reservations that are kept for later frames.
-const MOST_LISTS: usize = 64;
+/// The classes that are shared.
+const CLASSES: [UsageClass; 3] = [UsageClass::Storage, UsageClass::Constant, UsageClass::Geometry];
+
+/// The smallest free block, and of equals the one that is in the oldest slab: what a burst left becomes empty.
+const PACKED: Placement =
+    Placement { search: Search::Best { scan: 16, tie: Tie::Low }, ..Placement::FAST };
+
+/// How far the frames' axis is known to be: what the tracker says, or what the device has said since.
+#[derive(Debug)]
+struct Known {
+    tracker: Tracker,
+    axis: Axis,
+    done: AtomicU64,
+}
+
+impl Progress for Known {
+    fn reached(&self, axis: Axis) -> Epoch {
+        let told = self.tracker.reached(axis);
+        // Relaxed: an epoch that is done stays so, and memory is ordered by the device.
+        if axis == self.axis { told.max(self.done.load(Ordering::Relaxed)) } else { told }
+    }
+}
 
 #[derive(Debug)]
 struct Inner {
+    config: TransientsConfig,
     timeline: Timeline,
+    known: Arc<Known>,
     pools: GpuPools,
-    /// Empty lists of frames that have ended.
-    lists: Mutex<Vec<Vec<Reservation>>>,
+    exclusive: Exclusive,
+    ring: UploadRing,
+    /// Bytes that frames were given.
+    handed: AtomicU64,
+    /// Bytes that the last frame uploaded, by class.
+    uploads: [AtomicU64; 2],
+    /// One for each pool.
+    windows: Mutex<[Window; CLASSES.len()]>,
+    /// Empty frames.
+    kept: Mutex<Vec<Held>>,
 }
 
 impl Inner {
-    fn lists(&self) -> MutexGuard<'_, Vec<Vec<Reservation>>> {
+    fn kept(&self) -> MutexGuard<'_, Vec<Held>> {
         // Nothing panics with this lock held.
-        self.lists.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts bytes that are handed out, unless there would be more than the budget.
+    fn charge(&self, size: u64) -> Result<(), TransientError> {
+        let budget = self.config.budget;
+        if size > budget {
+            return Err(PoolError::TooLarge { size, max: budget }.into());
+        }
+        let more = |handed: u64| handed.checked_add(size).filter(|&sum| sum <= budget);
+        // Relaxed: the count protects no other memory.
+        match self.handed.try_update(Ordering::Relaxed, Ordering::Relaxed, more) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(TransientError::OverBudget { size, budget }),
+        }
+    }
+
+    fn uncharge(&self, size: u64) {
+        self.handed.fetch_sub(size, Ordering::Relaxed);
+    }
+
+    /// A submission is about to end a frame, whose bytes it still holds.
+    fn shrink(&self) -> Result<(), TransientError> {
+        self.exclusive.turn()?;
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut due = [false; CLASSES.len()];
+        for ((due, window), pool) in due.iter_mut().zip(&mut *windows).zip(self.pools.set().pools())
+        {
+            let stats = pool.stats();
+            // One small slab is not worth a look.
+            let excess = stats.committed_bytes > self.config.first_slab.max(stats.reserved_bytes);
+            *due = window.submits(stats.reserved_bytes) && excess;
+        }
+        drop(windows);
+        for (pool, _) in self.pools.set().pools().iter().zip(due).filter(|(_, due)| *due) {
+            pool.trim(Trim::All)?;
+        }
+        Ok(())
     }
 }
 
@@ -131,10 +177,10 @@ impl Inner {
 ///
 /// ```
 /// # let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
-/// use strandline_host_wgpu::{BindingKind, Gpu, Transients};
+/// use strandline_host_wgpu::{BindingKind, Gpu, Transients, TransientsConfig};
 ///
 /// let gpu = Gpu::new(device.clone(), queue.clone())?;
-/// let transients = Transients::new(&gpu, 64 << 20)?;
+/// let transients = Transients::new(&gpu, TransientsConfig::default())?;
 ///
 /// let mut frame = transients.frame();
 /// let sums = frame.create_buffer(&wgpu::BufferDescriptor {
@@ -143,8 +189,8 @@ impl Inner {
 ///     usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
 ///     mapped_at_creation: false,
 /// })?;
-/// queue.write_buffer(sums.buffer(), sums.offset(), &[0; 4096]);
-/// let _binding = sums.binding(BindingKind::Storage)?;
+/// sums.write(&queue, &[0; 4096])?;
+/// let _binding = sums.binding(BindingKind::ReadOnlyStorage)?;
 /// let encoder = device.create_command_encoder(&Default::default());
 /// frame.submit([encoder.finish()])?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -155,12 +201,13 @@ pub struct Transients {
 }
 
 impl Transients {
-    /// Pools of `slab_size` bytes a slab for each class, over a device, on an axis of their own.
+    /// Buffers on a device, on an axis of their own. A number stands for the default [configuration](TransientsConfig) with that as the
+    /// largest slab. Nothing is taken from the device until a frame needs it.
     ///
     /// # Errors
-    /// [`TransientError::Gpu`], or [`TransientError::Pool`] for a slab size that cannot be.
-    pub fn new(gpu: &Gpu, slab_size: u64) -> Result<Self, TransientError> {
-        Self::with_axis(gpu, slab_size, &Tracker::new(1), Axis::queue(0, 0, 0, 0))
+    /// [`TransientError::Gpu`], or [`TransientError::Pool`] for sizes that cannot be.
+    pub fn new(gpu: &Gpu, config: impl Into<TransientsConfig>) -> Result<Self, TransientError> {
+        Self::with_axis(gpu, config, &Tracker::new(1), Axis::queue(0, 0, 0, 0))
     }
 
     /// The same, as an axis of a tracker that others use too.
@@ -169,24 +216,45 @@ impl Transients {
     /// As [`new`](Self::new).
     pub fn with_axis(
         gpu: &Gpu,
-        slab_size: u64,
+        config: impl Into<TransientsConfig>,
         tracker: &Tracker,
         axis: Axis,
     ) -> Result<Self, TransientError> {
+        let config = config.into();
+        let timeline = Timeline::new(gpu, tracker, axis)?;
+        let known = Known { tracker: tracker.clone(), axis, done: AtomicU64::new(0) };
+        let known = Arc::new(known);
+        let own = WgpuSlabProvider::new(gpu, UsageClass::Exclusive).capacity(config.capacity);
         let mut pools = GpuPools::new();
-        for class in [UsageClass::Storage, UsageClass::Constant, UsageClass::Geometry] {
-            let provider = Arc::new(WgpuSlabProvider::new(gpu, class));
-            let host = PoolHost::new(provider.clone(), Arc::new(tracker.clone()));
-            let config = TlsfPoolConfig {
-                offsets: Config { granule: ALIGNMENT, ..Config::default() },
-                growth: Growth::slabs_of(slab_size),
+        for class in CLASSES {
+            let provider = WgpuSlabProvider::new(gpu, class)
+                .sharing(&own)
+                .growing(config.first_slab, config.largest_slab);
+            let provider = Arc::new(provider);
+            let host = PoolHost::new(provider.clone(), known.clone());
+            let pool = TlsfPoolConfig {
+                offsets: Config { granule: ALIGNMENT, placement: PACKED, ..Config::default() },
+                // What it needs: the provider makes more of it.
+                growth: Growth::slabs_of(ALIGNMENT),
                 ..TlsfPoolConfig::default()
             };
-            let pool = Arc::new(TlsfPool::new(host, config)?);
+            let pool = Arc::new(TlsfPool::new(host, pool)?);
             pools.add(pool, provider, Registration::new()).map_err(TransientError::Set)?;
         }
-        let timeline = Timeline::new(gpu, tracker, axis)?;
-        Ok(Self { inner: Arc::new(Inner { timeline, pools, lists: Mutex::default() }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                config,
+                timeline,
+                known,
+                pools,
+                exclusive: Exclusive::new(Arc::new(own), config.retain),
+                ring: UploadRing::new(gpu),
+                handed: AtomicU64::new(0),
+                uploads: Default::default(),
+                windows: Mutex::new(CLASSES.map(|_| Window::new(config.retain))),
+                kept: Mutex::default(),
+            }),
+        })
     }
 
     /// The axis of the frames: its epochs are their submissions.
@@ -195,137 +263,50 @@ impl Transients {
         &self.inner.timeline
     }
 
-    /// The pools, one for each class.
+    /// The pools of shared buffers, one for each class.
     #[must_use]
     pub fn pools(&self) -> &GpuPools {
         &self.inner.pools
     }
 
-    /// The sums of the pools' counters.
+    /// The sums of the counters, of shared buffers and of those for one range.
     #[must_use]
     pub fn stats(&self) -> PoolStats {
-        self.inner.pools.set().stats().pools
+        let mut stats = self.inner.pools.set().stats().pools;
+        stats.add(&self.inner.exclusive.stats());
+        stats
     }
 
-    /// Destroys slabs that nothing lives in; returns the bytes.
+    /// Bytes that exist on the device: committed ones, those that slices of given-back buffers still hold, and what uploads go through.
+    #[must_use]
+    pub fn existing_bytes(&self) -> u64 {
+        self.inner.exclusive.provider().existing_bytes() + self.inner.ring.bytes()
+    }
+
+    /// Destroys what no frame holds and the device is done with; returns the bytes. It asks the device how far it is.
     ///
     /// # Errors
-    /// [`TransientError::Pool`].
+    /// [`TransientError::Pool`], [`TransientError::Slab`].
     pub fn trim(&self) -> Result<u64, TransientError> {
-        Ok(self.inner.pools.set().trim(Trim::All)?)
+        let inner = &*self.inner;
+        let issued = inner.timeline.frontier().get(inner.timeline.axis());
+        if poller::is_idle(inner.timeline.gpu().shared()) {
+            // What wgpu had before it was asked is done.
+            inner.known.done.fetch_max(issued, Ordering::Relaxed);
+        }
+        let reached = inner.known.reached(inner.timeline.axis());
+        let bytes = inner.pools.set().trim(Trim::All)? + inner.exclusive.trim(reached)?;
+        Ok(bytes + inner.ring.trim())
+    }
+
+    /// Says that nothing which was recorded with a dropped frame will be submitted any more, and waits for nothing: the bytes that
+    /// [were set aside](Frame) are the pools' again. To be called while nothing of this is in flight.
+    pub fn quiesce(&self) {
+        self.inner.pools.set().pools().iter().for_each(|pool| pool.quiesce());
     }
 
     /// Begins a frame: what is recorded together and submitted at once. Several may be open, on several threads.
     pub fn frame(&self) -> Frame {
-        let reservations = self.inner.lists().pop().unwrap_or_default();
-        Frame { inner: self.inner.clone(), reservations }
-    }
-}
-
-/// Buffers that are used by one submission, and end with it. One that is dropped was never submitted: its bytes are free again as
-/// if they had never been taken.
-#[derive(Debug)]
-#[must_use = "a frame is submitted, or its buffers are given back"]
-pub struct Frame {
-    inner: Arc<Inner>,
-    reservations: Vec<Reservation>,
-}
-
-impl Frame {
-    /// A buffer for this frame, as `device.create_buffer` would make it, but as a slice: use its offset. What it holds is
-    /// whatever was there, not zeros.
-    ///
-    /// # Errors
-    /// [`TransientError`].
-    pub fn create_buffer(
-        &mut self,
-        descriptor: &BufferDescriptor<'_>,
-    ) -> Result<GpuSlice, TransientError> {
-        if descriptor.mapped_at_creation {
-            return Err(TransientError::Mapped);
-        }
-        let class = class_of(descriptor.usage).ok_or(TransientError::Usages(descriptor.usage))?;
-        self.create(class, descriptor.size)
-    }
-
-    /// `size` bytes of a class, rounded up to 4, where every binding may start.
-    ///
-    /// # Errors
-    /// [`TransientError`].
-    pub fn create(&mut self, class: UsageClass, size: u64) -> Result<GpuSlice, TransientError> {
-        // A size that cannot be rounded is too large for any pool, which says so.
-        let size = size.checked_next_multiple_of(4).unwrap_or(size);
-        let issued = self.inner.timeline.frontier();
-        let request = Request::new(size).aligned(ALIGNMENT).after(issued.as_ref()).or_grow();
-        let need = Need::new(size).used_for(class.usage());
-        match self.inner.pools.set().acquire(&need, &request)? {
-            SetAcquire::Routed { answer: Acquire::Ready { reservation, .. }, .. } => {
-                let slice = self.inner.pools.slice(&reservation);
-                self.reservations.push(reservation);
-                slice.map_err(TransientError::Slab)
-            }
-            SetAcquire::Routed { answer: Acquire::AfterWait { reservation, .. }, .. } => {
-                // A wait was not permitted.
-                drop(self.inner.pools.set().cancel(reservation));
-                Err(TransientError::OutOfMemory { size })
-            }
-            SetAcquire::Routed { .. } => Err(TransientError::OutOfMemory { size }),
-            SetAcquire::NoMatch(_) => {
-                let max = self.inner.timeline.gpu().limits().max_buffer_size;
-                Err(TransientError::Pool(PoolError::TooLarge { size, max }))
-            }
-        }
-    }
-
-    /// Submits, and returns the epoch at which the device is done. The frame's buffers end then; who comes next may have
-    /// them at once.
-    ///
-    /// # Errors
-    /// [`GpuError::Lost`].
-    pub fn submit(
-        mut self,
-        commands: impl IntoIterator<Item = CommandBuffer>,
-    ) -> Result<Epoch, GpuError> {
-        let epoch = self.inner.timeline.submit(commands)?;
-        self.end(epoch);
-        Ok(epoch)
-    }
-
-    /// The same for a submission that you made yourself, with everything of this frame in it.
-    ///
-    /// # Errors
-    /// [`GpuError::Lost`].
-    pub fn submitted(mut self, index: SubmissionIndex) -> Result<Epoch, GpuError> {
-        let epoch = self.inner.timeline.submitted(index)?;
-        self.end(epoch);
-        Ok(epoch)
-    }
-
-    fn end(&mut self, epoch: Epoch) {
-        let death = Entry::new(self.inner.timeline.axis(), epoch);
-        for reservation in self.reservations.drain(..) {
-            // The set gave it out, so it takes it back.
-            let death = Death::After(FrontierRef::single(&death));
-            drop(self.inner.pools.set().release(reservation, death));
-        }
-    }
-}
-
-impl Drop for Frame {
-    fn drop(&mut self) {
-        for reservation in self.reservations.drain(..) {
-            drop(self.inner.pools.set().cancel(reservation));
-        }
-        let mut lists = self.inner.lists();
-        if lists.len() < MOST_LISTS {
-            lists.push(core::mem::take(&mut self.reservations));
-        }
-    }
-}
-
-/// For callers that keep failures.
-impl From<TransientError> for Failure {
-    fn from(error: TransientError) -> Self {
-        Self::new(error)
+        Frame::new(self.inner.clone())
     }
 }

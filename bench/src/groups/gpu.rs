@@ -1,7 +1,10 @@
-//! `gpu`: transient buffers from a pool against wgpu's own, and what a timeline adds to a completion callback.
+//! `gpu`: transient buffers from a pool against wgpu's own, what a timeline adds to a completion callback, and frames of a renderer.
 //!
 //! On the fastest adapter of the machine; its name is in the case's. Wall time, since a driver has threads of its own.
 
+mod frames;
+
+use crate::figures::Count;
 use crate::harness::{Case, Contender, Goal};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -41,8 +44,13 @@ pub(super) fn cases() -> impl Iterator<Item = Case> {
             goals: vec![Goal::ratio(TIMELINE, 1.1)],
             contenders: Box::new(|| vec![bare(), timeline()]),
         };
-        pairs.into_iter().chain([submit])
+        pairs.into_iter().chain([submit]).chain(frames::cases(&name))
     })
+}
+
+pub(super) fn counts() -> impl Iterator<Item = Count> {
+    let name = adapter::list().first().map(|adapter| adapter.info.name.clone());
+    name.into_iter().flat_map(|name| frames::counts(&name))
 }
 
 fn open() -> Gpu {

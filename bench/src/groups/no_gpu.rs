@@ -5,3 +5,8 @@ use crate::harness::Case;
 pub(super) fn cases() -> impl Iterator<Item = Case> {
     std::iter::empty()
 }
+
+/// Nor to count.
+pub(super) fn counts() -> impl Iterator<Item = crate::figures::Count> {
+    std::iter::empty()
+}

@@ -234,6 +234,12 @@ fn poll(shared: &Shared, how: PollType) -> Result<(), Option<PollError>> {
     }
 }
 
+/// Whether the device has finished all that wgpu had when it was asked.
+pub(crate) fn is_idle(shared: &Shared) -> bool {
+    let ask = || shared.device.poll(PollType::Poll).is_ok_and(|status| status.is_queue_empty());
+    catch_unwind(AssertUnwindSafe(ask)).unwrap_or(false)
+}
+
 /// The device is lost: what it has finished all the same leaves the list.
 fn sweep(shared: &Shared) {
     loop {

@@ -71,6 +71,11 @@ fn turn(shared: &Shared) {
     settler.settle(shared, || ());
 }
 
+/// The browser does not say.
+pub(crate) const fn is_idle(_: &Shared) -> bool {
+    false
+}
+
 /// Stands where natively a thread is.
 #[derive(Debug)]
 pub(crate) struct Poller;

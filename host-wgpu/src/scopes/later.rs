@@ -23,3 +23,8 @@ pub(crate) fn scoped<T>(
     });
     (made, Caught::default())
 }
+
+/// Whether both are handles to one device.
+pub(crate) fn is_same_device(one: &Device, other: &Device) -> bool {
+    one == other
+}

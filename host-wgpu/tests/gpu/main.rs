@@ -2,8 +2,10 @@
 //! that links wgpu takes long to build.
 
 mod counting;
+mod destroyed;
 mod failing;
 mod flood;
+mod misuse;
 mod model;
 mod provider;
 mod queue;

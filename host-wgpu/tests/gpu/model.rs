@@ -631,12 +631,11 @@ impl Program {
         for (i, gpu) in self.gpus.iter().enumerate() {
             if i == 0 && self.destroyed.is_some() {
                 // Its rings are of no use; they hold nothing.
-                while gpu.lost().is_none() || {
+                while gpu.find_loss().is_none() || {
                     let staging = self.set.staging_stats(gpu).unwrap();
                     (staging.upload.live, staging.readback.live) != (0, 0)
                 } {
                     assert!(begun.elapsed() < PATIENCE, "{:?}", self.set.staging_stats(gpu));
-                    gpu.kick();
                     thread::yield_now();
                 }
                 continue;

@@ -217,7 +217,7 @@ fn loss_fails_the_axis_and_all_who_wait_once_and_a_new_device_works() {
 #[test]
 fn a_program_that_has_the_callback_reports_the_loss_itself() {
     let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
-    let gpu = Gpu::with_own_lost_callback(device, queue).unwrap();
+    let gpu = Gpu::new(device, queue).unwrap();
     let tracker = Tracker::new(4);
     let line = timeline(&gpu, &tracker);
     gpu.report_loss(wgpu::DeviceLostReason::Unknown, "the cable".into());
