@@ -350,8 +350,8 @@ pub(crate) struct PoolArgs {
     /// The kind of pool; auto is fixed for a trace of one size, else tlsf, configured so that the capacity (if given) suffices
     #[arg(long, value_enum, default_value_t = PoolKind::Auto)]
     pub(crate) pool: PoolKind,
-    /// Bytes of an ordinary slab [default: the capacity, or 32MiB]
-    #[arg(long, value_name = "SIZE")]
+    /// Bytes of an ordinary slab [default: the capacity, or as much as the trace needs, committed in place]
+    #[arg(long, value_name = "SIZE", value_parser = some_bytes)]
     pub(crate) slab: Option<Bytes>,
     /// Take at most this many bytes from the provider; without other pool options, use the first of fit's configurations that fits
     #[arg(long, value_name = "SIZE")]
@@ -458,13 +458,30 @@ fn named_number(text: &str) -> Result<(String, u64), String> {
     Ok((name.to_owned(), number))
 }
 
+/// The one device that a command is about.
+pub(crate) fn one_device(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(DeviceArg::One(device)) => Ok(device),
+        Ok(DeviceArg::All) => Err("this command takes one device: say which one".to_owned()),
+        Err(error) => Err(error),
+    }
+}
+
+/// A size above 0.
+fn some_bytes(text: &str) -> Result<Bytes, String> {
+    match text.parse::<Bytes>() {
+        Ok(Bytes(0)) => Err("expected a size above 0".to_owned()),
+        parsed => parsed.map_err(|error| error.to_string()),
+    }
+}
+
 /// A time that is not negative and that a clock can hold.
-fn seconds(text: &str) -> Result<f64, String> {
+pub(crate) fn seconds(text: &str) -> Result<f64, String> {
     let seconds: f64 =
         text.parse().map_err(|_| "expected a number of seconds, such as 60".to_owned())?;
     match Duration::try_from_secs_f64(seconds) {
         Ok(_) => Ok(seconds),
-        Err(error) => Err(error.to_string()),
+        Err(_) => Err("expected a number of seconds from 0, such as 60".to_owned()),
     }
 }
 
@@ -486,7 +503,13 @@ pub(crate) struct FitArgs {
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub(crate) at_most_queued: Option<f64>,
     /// Stop the search after this time with the best configuration so far; the report says how many were not tried
-    #[arg(long = "for", value_name = "SECONDS", default_value_t = 60.0, value_parser = seconds)]
+    #[arg(
+        long = "for",
+        value_name = "SECONDS",
+        default_value_t = 60.0,
+        value_parser = seconds,
+        allow_negative_numbers = true
+    )]
     pub(crate) limit: f64,
     #[command(flatten)]
     pub(crate) output: OutputArgs,

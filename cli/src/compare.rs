@@ -78,6 +78,9 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Ending, Error> {
     let trace = TraceFile::new(&args.trace.path, args.trace.read_options(None));
     let (mut told, requests) = if let Some(snapshot) = open_if_snapshot(&args.trace.path)? {
         let device = device(&snapshot, &args.trace.path, args.trace.read_options(None).device)?;
+        if device.is_state_only() {
+            return Err(SessionError::StateOnly(args.trace.path.clone()).into());
+        }
         let (told, requests) = compare_device(&snapshot, device, options);
         if let (Some(path), Some(certificate)) = (&args.export, &told.certificate) {
             let best = told.best().filter(|row| row.certified).and_then(|row| row.paste.first());

@@ -17,6 +17,9 @@ pub(crate) fn run(args: &ConvertArgs) -> Result<Ending, Error> {
     }
     let trace = TraceFile::new(&args.trace.path, args.trace.read_options(None));
     let mut reader = trace.open()?;
+    if reader.is_state_only() {
+        return Err(SessionError::StateOnly(trace.path().to_owned()).into());
+    }
     let format = match args.to {
         WriteKind::Compact => WriteFormat::Compact,
         WriteKind::Rmm => WriteFormat::Rmm,
@@ -44,9 +47,11 @@ pub(crate) fn run(args: &ConvertArgs) -> Result<Ending, Error> {
     let cut = if notes.cut_last_line { ", the last line is cut and was left out" } else { "" };
     let skipped = match totals.skipped.total() {
         0 => String::new(),
+        1 => ", 1 fault passed over".to_owned(),
         n => format!(", {n} faults passed over"),
     };
-    output::print(&format!("{}: {} events{skipped}{cut}\n", args.out.display(), totals.events))?;
+    let events = if totals.events == 1 { "event" } else { "events" };
+    output::print(&format!("{}: {} {events}{skipped}{cut}\n", args.out.display(), totals.events))?;
     Ok(Ending::Satisfied)
 }
 

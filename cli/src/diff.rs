@@ -1,6 +1,7 @@
 //! `strandline diff`: what changed between two recorded runs, by source line where they have call stacks.
 
 use crate::Ending;
+use crate::args::one_device;
 use crate::explain::{device, open_if_snapshot};
 use crate::output::{self, Error};
 use clap::Args;
@@ -33,7 +34,7 @@ pub(crate) struct DiffArgs {
     #[arg(value_name = "B")]
     b: PathBuf,
     /// The device of a snapshot [default: one with an out-of-memory, or the busiest]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = one_device)]
     device: Option<u32>,
     /// How many lines are shown
     #[arg(long, value_name = "N", default_value_t = 20)]
@@ -73,16 +74,15 @@ fn log(path: &Path, device: Option<u32>) -> Result<Side, Error> {
     let trace = TraceFile::new(path, ReadOptions { device, ..ReadOptions::default() });
     let mut reader = trace.open()?;
     if reader.is_state_only() {
-        return Err(format!(
-            "{}: a snapshot of a state without a trace can be compared with another snapshot only",
-            path.display()
-        )
-        .into());
+        let what =
+            "a snapshot of a state without a trace can be compared with another snapshot only";
+        return Err(SessionError::File(path.to_owned(), None, what.to_owned()).into());
     }
     let mut requests = Requests::default();
     for event in reader.by_ref() {
         let event = event.map_err(|error| SessionError::Trace(path.to_owned(), error))?;
         requests.push(&event);
     }
-    Ok(Side::of_requests(&requests))
+    let notes = reader.notes();
+    Ok(Side::of_requests(&requests, notes.device.map(|device| (device, notes.devices))))
 }

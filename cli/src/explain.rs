@@ -1,14 +1,14 @@
 //! `strandline explain`: what happened in the run that a PyTorch memory snapshot recorded.
 
 use crate::Ending;
+use crate::args::one_device;
 use crate::output::{self, Error};
 use clap::Args;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use strandline_replay::explain::explain;
 use strandline_replay::format::{ErrorKind, Limits, TraceError};
 use strandline_replay::plot::{Map, Page, Plot, Words};
-use strandline_replay::session::SessionError;
+use strandline_replay::session::{SessionError, open_file};
 use strandline_replay::snapshot::{self, DeviceTrace, Snapshot};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -32,9 +32,9 @@ pub(crate) struct ExplainArgs {
     #[arg(value_name = "SNAPSHOT")]
     path: PathBuf,
     /// The device [default: one with an out-of-memory, or the busiest]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = one_device)]
     device: Option<u32>,
-    /// The entry to look at, counted from 1 [default: the first out-of-memory, or the peak]
+    /// The entry to look at, counted from 0 as in the file's list; a segment comes with the request that it serves [default: the first out-of-memory, or the peak]
     #[arg(long, value_name = "ENTRY")]
     at: Option<u32>,
     /// How many holders and pinners are shown
@@ -52,21 +52,21 @@ pub(crate) struct ExplainArgs {
 }
 
 /// Reads a snapshot. Errors name the file.
-pub(crate) fn open(path: &Path) -> Result<Snapshot, Error> {
-    read(path)?.map_err(|error| SessionError::Trace(path.to_owned(), error).into())
+pub(crate) fn open(path: &Path) -> Result<Snapshot, SessionError> {
+    read(path)?.map_err(|error| SessionError::Trace(path.to_owned(), error))
 }
 
 /// Reads a snapshot; None if the file is of another format. Errors name the file.
-pub(crate) fn open_if_snapshot(path: &Path) -> Result<Option<Snapshot>, Error> {
+pub(crate) fn open_if_snapshot(path: &Path) -> Result<Option<Snapshot>, SessionError> {
     match read(path)? {
         Ok(snapshot) => Ok(Some(snapshot)),
         Err(error) if error.kind() == ErrorKind::NotASnapshot => Ok(None),
-        Err(error) => Err(SessionError::Trace(path.to_owned(), error).into()),
+        Err(error) => Err(SessionError::Trace(path.to_owned(), error)),
     }
 }
 
-fn read(path: &Path) -> Result<Result<Snapshot, TraceError>, Error> {
-    let file = File::open(path).map_err(|error| SessionError::Open(path.to_owned(), error))?;
+fn read(path: &Path) -> Result<Result<Snapshot, TraceError>, SessionError> {
+    let file = open_file(path)?;
     let limits = Limits { pickle_bytes: 64 << 30, ..Limits::default() };
     Ok(snapshot::read(file, limits))
 }
@@ -76,20 +76,8 @@ pub(crate) fn device<'s>(
     snapshot: &'s Snapshot,
     path: &Path,
     number: Option<u32>,
-) -> Result<&'s DeviceTrace, Error> {
-    snapshot.device(number).ok_or_else(|| {
-        let known: Vec<String> = snapshot.devices.iter().map(|d| d.number.to_string()).collect();
-        if known.is_empty() {
-            return format!("{}: the snapshot tells of no device", path.display()).into();
-        }
-        let asked = number.map_or("a device".to_owned(), |n| format!("device {n}"));
-        format!(
-            "{}: {asked} is not in the snapshot, which has: {}",
-            path.display(),
-            known.join(", ")
-        )
-        .into()
-    })
+) -> Result<&'s DeviceTrace, SessionError> {
+    snapshot.device(number).map_err(|error| SessionError::Trace(path.to_owned(), error))
 }
 
 pub(crate) fn run(args: &ExplainArgs) -> Result<Ending, Error> {
@@ -98,17 +86,16 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<Ending, Error> {
     let snapshot = open(&args.path)?;
     let device = device(&snapshot, &args.path, args.device)?;
     if let Some(at) = args.at
-        && at as usize > device.entries.len()
+        && at as usize >= device.entries.len()
     {
-        let entries = device.entries.len();
-        return Err(format!(
-            "{}: device {} has no entry {at}: there are {entries}",
-            args.path.display(),
-            device.number
-        )
-        .into());
+        let last = match device.entries.len() {
+            0 => "its trace has none".to_owned(),
+            entries => format!("the last one is {}, counted from 0", entries - 1),
+        };
+        let what = format!("device {} has no entry {at}: {last}", device.number);
+        return Err(SessionError::File(args.path.clone(), None, what).into());
     }
-    let told = explain(&snapshot, device, args.at);
+    let told = explain(&snapshot, device, args.at.map(|at| at + 1));
     let title = args.path.file_name().unwrap_or_default().to_string_lossy();
     if let Some((path, html)) = plot {
         let plot = Plot {
@@ -129,7 +116,7 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<Ending, Error> {
         output::write(path, text)?;
     }
     if let Some((path, _)) = map {
-        let title = format!("{title}, at entry {}", told.at.entry);
+        let title = format!("{title}, {}", told.at.place());
         let segments = told.map(&snapshot, device);
         output::write(path, Map { title: &title, segments: &segments }.to_svg())?;
     }

@@ -8,7 +8,7 @@ use crate::replay::{Plot, play, scan, show, synthesized};
 use std::fs;
 use std::time::{Duration, Instant};
 use strandline_replay::build::Backing;
-use strandline_replay::fit::{self, Effort};
+use strandline_replay::fit::{self, Effort, Fit};
 use strandline_replay::report::Report;
 use strandline_replay::session::{Scan, SessionError, TraceFile};
 use strandline_replay::size::Bytes;
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &FitArgs) -> Result<Ending, Error> {
         trace: &trace.path().display().to_string(),
         scan: &scan,
         synthesized: synthesized(&scan, options),
-        choice: &format!("the best of {} configurations: {}", candidates.len(), fitted.config),
+        choice: &format!("{}: {}", tried(&fitted), fitted.config),
         outcome: &outcome,
         fit: Some(&fitted),
         capacity: Some(fitted.capacity),
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &FitArgs) -> Result<Ending, Error> {
     let toml = format!(
         "# strandline fit {}: {} for peak active {}\n{}",
         trace.path().display(),
-        Bytes(fitted.capacity),
+        Bytes(fitted.capacity).at_least(),
         Bytes(scan.totals.peak_active_bytes),
         fitted.config.to_toml()
     );
@@ -72,6 +72,19 @@ pub(crate) fn run(args: &FitArgs) -> Result<Ending, Error> {
         plot.write(&trace, &fitted.config, &report, instants)?;
     }
     Ok(if report.is_ok() { Ending::Satisfied } else { Ending::Unsatisfied })
+}
+
+/// Of how many configurations it is the best.
+fn tried(fitted: &Fit) -> String {
+    let Fit { judged, candidates, .. } = *fitted;
+    match (judged.min(candidates), candidates) {
+        (1, 1) => "the only configuration for blocks of one size".to_owned(),
+        (judged, candidates) if judged == candidates => {
+            format!("the best of {candidates} configurations")
+        }
+        (1, candidates) => format!("the first of {candidates} configurations, no other was tried"),
+        (judged, candidates) => format!("the best of {judged} of {candidates} configurations"),
+    }
 }
 
 /// Reads the trace: of a serving log, within the capacity at which as few requests queue as they shall, if that is asked.

@@ -31,6 +31,7 @@ mod sandbox;
 #[cfg(not(feature = "component"))]
 #[path = "no_sandbox.rs"]
 mod sandbox;
+mod tips;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -47,7 +48,7 @@ enum Ending {
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return usage(error),
     };
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     // What compiles a guest is driven by a command, and reads the guest from there.
@@ -84,7 +85,8 @@ fn main() -> ExitCode {
 }
 
 /// What clap says of the command line, help and version included; as an object too where that is asked for.
-fn usage(error: &clap::Error) -> ExitCode {
+fn usage(mut error: clap::Error) -> ExitCode {
+    tips::mend(&mut error);
     // Nobody is left to tell when this fails.
     let _ = error.print();
     let wants_json = std::env::args_os().any(|argument| argument == "--json");

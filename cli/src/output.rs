@@ -117,6 +117,10 @@ pub(crate) fn complain_in_json(error: &Error) {
     for (key, number) in [
         ("byte", at(|place| if let Place::Byte(byte) = place { Some(byte) } else { None })),
         (
+            "unpacked_byte",
+            at(|place| if let Place::UnpackedByte(byte) = place { Some(byte) } else { None }),
+        ),
+        (
             "entry",
             at(|place| if let Place::Entry(entry) = place { entry.checked_sub(1) } else { None }),
         ),

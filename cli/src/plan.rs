@@ -8,7 +8,7 @@ pub(crate) mod search;
 mod svg;
 
 use crate::Ending;
-use crate::args::TraceArgs;
+use crate::args::{TraceArgs, seconds};
 use crate::output::{self, Error};
 use clap::Args;
 use flate2::read::MultiGzDecoder;
@@ -25,7 +25,7 @@ use strandline_planner::streams::Waits;
 use strandline_planner::{Lifetime, Plan, check};
 use strandline_replay::format::Format;
 use strandline_replay::lifetimes;
-use strandline_replay::session::TraceFile;
+use strandline_replay::session::{SessionError, TraceFile, open_file};
 use strandline_replay::size::Bytes;
 
 pub(crate) const EXAMPLES: &str = "\
@@ -57,7 +57,13 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_name = "SIZE")]
     capacity: Option<Bytes>,
     /// Search that long at most; it ends earlier when a plan is proved to be the smallest
-    #[arg(long = "for", value_name = "SECONDS", default_value_t = 10.0)]
+    #[arg(
+        long = "for",
+        value_name = "SECONDS",
+        default_value_t = 10.0,
+        value_parser = seconds,
+        allow_negative_numbers = true
+    )]
     seconds: f64,
     /// Offsets are multiples of this [default: 64 for a trace, and what the file says for minimalloc's CSV]
     #[arg(long, value_name = "BYTES")]
@@ -81,16 +87,14 @@ pub(crate) struct PlanArgs {
 
 pub(crate) fn run(args: &PlanArgs) -> Result<Ending, Error> {
     let path = &args.trace.path;
-    let named =
-        |error: &dyn core::fmt::Display| -> Error { format!("{}: {error}", path.display()).into() };
+    let named = |error: &dyn core::fmt::Display| -> Error {
+        SessionError::File(path.clone(), None, error.to_string()).into()
+    };
     if args.trace.all_devices() {
         return Err("plan handles one device; choose it, for instance with --device 0".into());
     }
-    if !(args.seconds >= 0.0 && args.seconds <= 1e9) {
-        return Err("--for is a number of seconds from 0 to 1e9".into());
-    }
     let start = Instant::now();
-    if let Some(file) = plan_file(path).map_err(|error| named(&error))? {
+    if let Some(file) = plan_file(path)? {
         let plan = PlanFile::decode(&file).map_err(|error| named(&error))?;
         let offsets = plan.blocks.iter().map(|block| block.offset).collect();
         let (bytes, bound) = (plan.bytes, plan.bound);
@@ -112,11 +116,16 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Ending, Error> {
 }
 
 /// The file's bytes if it is a plan.
-fn plan_file(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
+fn plan_file(path: &Path) -> Result<Option<Vec<u8>>, SessionError> {
+    let failed = |error| SessionError::Open(path.to_owned(), error);
+    let mut file = open_file(path)?;
     let mut begin = Vec::new();
-    fs::File::open(path)?.take(15).read_to_end(&mut begin)?;
-    let is_plan = begin.starts_with(b"STRANDPL") || begin == b"strandline-plan";
-    if is_plan { fs::read(path).map(Some) } else { Ok(None) }
+    file.by_ref().take(15).read_to_end(&mut begin).map_err(failed)?;
+    if !begin.starts_with(b"STRANDPL") && begin != b"strandline-plan" {
+        return Ok(None);
+    }
+    file.read_to_end(&mut begin).map_err(failed)?;
+    Ok(Some(begin))
 }
 
 fn rows(lifetimes: Vec<Lifetime>, ids: Vec<String>) -> Rows {
@@ -129,17 +138,19 @@ fn read(args: &PlanArgs) -> Result<Rows, Error> {
     let trace = TraceFile::new(path, args.trace.read_options(None));
     let reader = trace.open()?;
     if reader.format() == Format::Lifetimes {
-        let file = fs::File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let failed = |line, what| SessionError::File(path.clone(), line, what);
+        let file = open_file(path)?;
         let mut text = String::new();
         let read = if reader.compressed() {
             MultiGzDecoder::new(file).read_to_string(&mut text)
         } else {
             { file }.read_to_string(&mut text)
         };
-        read.map_err(|error| format!("{}: {error}", path.display()))?;
-        let mut rows = csv::read(&text).map_err(|error| format!("{}, {error}", path.display()))?;
+        read.map_err(|error| failed(None, error.to_string()))?;
+        let mut rows =
+            csv::read(&text).map_err(|error| failed(Some(error.line as u64), error.what))?;
         if rows.lifetimes.is_empty() {
-            return Err(format!("{}: the problem has no blocks", path.display()).into());
+            return Err(failed(None, "the problem has no blocks".to_owned()).into());
         }
         if let Some(alignment) = args.alignment {
             rows.lifetimes.iter_mut().for_each(|block| block.alignment = alignment.get());
@@ -169,7 +180,8 @@ fn report(args: &PlanArgs, rows: &Rows, plan: &Plan, start: Instant) -> Result<E
     })?;
     let fits = args.capacity.is_none_or(|capacity| plan.bytes <= capacity.0);
     let write = |path: &Path, bytes: &[u8]| {
-        fs::write(path, bytes).map_err(|error| format!("{}: {error}", path.display()))
+        fs::write(path, bytes)
+            .map_err(|error| SessionError::File(path.to_owned(), None, error.to_string()))
     };
     let mut file_bytes = None;
     if let Some(out) = &args.out {
@@ -213,14 +225,15 @@ fn report(args: &PlanArgs, rows: &Rows, plan: &Plan, start: Instant) -> Result<E
         let text = format!(
             "plan       {} ({} bytes): {:+.3} % over the bound{optimal}\n\
              bound      {} ({} bytes): no plan is smaller\n\
-             blocks     {}, {waits} waits for another stream\n\
+             blocks     {}, {waits} {} for another stream\n\
              time       {seconds:.2} s\n{verdict}",
-            Bytes(plan.bytes),
+            Bytes(plan.bytes).at_least(),
             plan.bytes,
             over * 100.0,
-            Bytes(plan.bound),
+            Bytes(plan.bound).at_least(),
             plan.bound,
             lifetimes.len(),
+            if waits == 1 { "wait" } else { "waits" },
         );
         output::print(&output::coloured(&text))?;
     }

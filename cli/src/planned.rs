@@ -1,14 +1,22 @@
 //! `replay --plan`: a trace through a pool that follows a plan file.
 
 use crate::output::Error;
-use std::fs;
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
-use strandline_planner::file::PlanFile;
+use strandline_planner::file::{PlanError, PlanFile};
 use strandline_replay::build::DEFAULT_GRANULE;
 use strandline_replay::config::{Config, Kind, PoolSpec};
 use strandline_replay::planned::{Plan, PlanBlock, Planned};
+use strandline_replay::session::{SessionError, open_file};
 use strandline_replay::size::Bytes;
+
+/// What to do about a file that is no plan.
+const NO_PLAN: &str = "`strandline plan TRACE --out step.plan` writes one (a name in .csv gets minimalloc's table, which has no order of \
+    requests: plan it again with another name)";
+
+/// A plan of which less than this share is followed is another program's, or another step's.
+const STRANGE: f64 = 0.5;
 
 /// A plan that was read, and the pool that follows it.
 pub(crate) struct Following {
@@ -21,10 +29,14 @@ impl Following {
     /// Reads a plan file, binary or text.
     pub(crate) fn read(path: &Path) -> Result<Self, Error> {
         let named = |error: &dyn core::fmt::Display| -> Error {
-            format!("{}: {error}", path.display()).into()
+            SessionError::File(path.to_owned(), None, error.to_string()).into()
         };
-        let file = fs::read(path).map_err(|error| named(&error))?;
-        let file = PlanFile::decode(&file).map_err(|error| named(&error))?;
+        let mut file = Vec::new();
+        open_file(path)?.read_to_end(&mut file).map_err(|error| named(&error))?;
+        let file = PlanFile::decode(&file).map_err(|error| match error {
+            PlanError::NoPlan => named(&format!("{error}; {NO_PLAN}")),
+            error => named(&error),
+        })?;
         let block = |block: &strandline_planner::file::PlannedBlock| PlanBlock {
             offset: block.offset,
             size: block.size,
@@ -35,7 +47,9 @@ impl Following {
         // What all offsets are multiples of, but no more than pools have by themselves.
         let all = file.blocks.iter().fold(DEFAULT_GRANULE, |all, block| all | block.offset);
         let granule = 1 << all.trailing_zeros();
-        let choice = format!("a plan of {} blocks in {}", file.blocks.len(), Bytes(file.bytes));
+        let blocks = file.blocks.len();
+        let word = if blocks == 1 { "block" } else { "blocks" };
+        let choice = format!("a plan of {blocks} {word} in {}", Bytes(file.bytes).at_least());
         let plan = Plan::new(file.bytes, file.blocks.iter().map(block).collect());
         let plan = plan.map_err(|error| named(&error))?;
         Ok(Self { maker: Arc::new(Planned::new(plan)), granule, choice })
@@ -57,6 +71,11 @@ impl Following {
     pub(crate) fn tell(&self, text: &mut String, json: &mut serde_json::Value) {
         let Some(stats) = self.maker.stats() else { return };
         let share = stats.plan_hit_share();
+        if share < STRANGE {
+            text.push_str(
+                "plan        NOT OF THIS TRACE, it seems: hardly any request stands where the plan has it, and a TLSF pool served the others\n",
+            );
+        }
         text.push_str(&format!(
             "plan        {} planned, {} strayed, {} times in step again: {:.1} % where the plan has them\n",
             stats.planned,

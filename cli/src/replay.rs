@@ -8,6 +8,7 @@ use crate::planned::Following;
 use crate::provider;
 use crate::sandbox::Sandbox;
 use std::fs;
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 use strandline_replay::build::{Backing, Maker, Native};
@@ -15,8 +16,8 @@ use strandline_replay::config::Config;
 use strandline_replay::engine::{Instants, Options, Outcome};
 use strandline_replay::plan::{self, Wish};
 use strandline_replay::plot;
-use strandline_replay::report::{Boundary, Report, StateReport, is_in_use};
-use strandline_replay::session::{Scan, TraceFile};
+use strandline_replay::report::{Boundary, Report, StateReport};
+use strandline_replay::session::{Scan, SessionError, TraceFile, open_file};
 use strandline_replay::size::Bytes;
 
 pub(crate) fn run(args: &ReplayArgs) -> Result<Ending, Error> {
@@ -37,7 +38,7 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Ending, Error> {
         .notes
         .holdings
         .iter()
-        .filter(|holding| is_in_use(holding))
+        .filter(|holding| holding.is_in_use())
         .map(|holding| holding.device)
         .collect();
     if devices.is_empty() {
@@ -104,7 +105,9 @@ fn one(
         None => choose(&args.pool, wanted, read, trace, scan, options)?,
     };
     let choice = match (limited, of_device) {
-        (None, Some(device)) => format!("{choice}; capacity {device}, the recorded device's"),
+        (None, Some(device)) => {
+            format!("{choice}; capacity {}, the recorded device's", device.at_least())
+        }
         _ => choice,
     };
     let via = via(&args.via)?;
@@ -173,8 +176,11 @@ pub(crate) fn synthesized(scan: &Scan, options: Options) -> bool {
 }
 
 fn read_config(path: &Path) -> Result<Config, Error> {
-    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    Config::parse(&text).map_err(|error| format!("{}, {error}", path.display()).into())
+    let failed = |line, what: String| SessionError::File(path.to_owned(), line, what);
+    let mut text = String::new();
+    open_file(path)?.read_to_string(&mut text).map_err(|error| failed(None, error.to_string()))?;
+    let parsed = Config::parse(&text);
+    Ok(parsed.map_err(|error| failed(error.line.map(|line| line as u64), error.message))?)
 }
 
 /// The configuration, and in a few words why it is this one.

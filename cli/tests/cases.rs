@@ -1,8 +1,10 @@
 //! Small files that people sent, with what is right of each. They are not part of the project: read where they are at hand.
 
+mod support;
+
 use serde_json::Value;
 use std::path::Path;
-use std::process::Command;
+use support::object;
 
 const GIB: u64 = 1 << 30;
 
@@ -103,12 +105,7 @@ fn files_that_people_have_give_the_right_values() {
     ];
     for (name, exit, values) in cases {
         let path = folder.join(name);
-        let output = Command::new(env!("CARGO_BIN_EXE_strandline"))
-            .args(["replay", path.to_str().unwrap(), "--json"])
-            .output()
-            .unwrap();
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(output.status.code(), Some(*exit), "{name}: {report}");
+        let report = object(&["replay", path.to_str().unwrap()], *exit);
         for (pointer, value) in *values {
             let found = report.pointer(pointer).and_then(Value::as_u64);
             assert_eq!(found, Some(*value), "{name}: {pointer} in {report}");

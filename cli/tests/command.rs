@@ -1,21 +1,16 @@
 //! The command as its users meet it: exit statuses, JSON keys, messages, files. Data in tables; `shipped` plays every trace.
 
+mod support;
+
 use serde_json::Value;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
+use support::{object as json, strandline};
 use tempfile::TempDir;
 
 const HEADER: &str = "Thread,Time,Action,Pointer,Size,Stream\n";
-
-fn strandline(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_strandline"))
-        .args(args)
-        .env_remove("RUST_LOG")
-        .output()
-        .expect("the command starts")
-}
 
 fn shipped(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../traces").join(name);
@@ -32,13 +27,6 @@ fn stderr(output: &Output) -> String {
 
 fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-#[track_caller]
-fn json(args: &[&str], exit: i32) -> Value {
-    let output = strandline(&[args, &["--json"]].concat());
-    assert_eq!(output.status.code(), Some(exit), "{args:?}: {}", stderr(&output));
-    serde_json::from_slice(&output.stdout).expect("one JSON object")
 }
 
 fn count(report: &Value, pointer: &str) -> u64 {
@@ -304,6 +292,7 @@ fn bad_options_are_refused_with_a_reason() {
     for (args, part) in [
         (vec!["replay", &trace, "--capacity", "12 parsecs"], "is not a size"),
         (vec!["replay", &trace, "--slab=-1"], "--slab"),
+        (vec!["replay", &trace, "--slab", "0"], "above 0"),
         (vec!["replay", &trace, "--pool", "heap"], "heap"),
         (vec!["replay", &trace, "--streams", "0"], "--streams"),
         (vec!["replay", &trace, "--in-flight", "99999999999"], "--in-flight"),

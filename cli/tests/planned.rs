@@ -1,25 +1,16 @@
 //! `replay --plan`: on the very trace the pool holds just what the plan has; a plan of another trace, or no plan at all, is told.
 
+mod support;
+
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use support::strandline;
 use tempfile::TempDir;
-
-fn strandline(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_strandline"))
-        .args(args)
-        .env_remove("RUST_LOG")
-        .output()
-        .expect("the command starts")
-}
 
 #[track_caller]
 fn object(args: &[&str]) -> Value {
-    let output = strandline(&[args, &["--json"]].concat());
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(0), "{args:?}: {error}");
-    serde_json::from_slice(&output.stdout).expect("one JSON object")
+    support::object(args, 0)
 }
 
 #[track_caller]
@@ -62,6 +53,7 @@ fn on_the_very_trace_every_request_is_planned_and_the_peak_is_the_plans_size() {
         let text = strandline(&["replay", &trace, "--plan", &plan]);
         let text = String::from_utf8_lossy(&text.stdout).into_owned();
         assert!(text.contains("100.0 % where the plan has them"), "{text}");
+        assert!(!text.contains("NOT OF THIS TRACE"), "{text}");
     }
 }
 
@@ -72,6 +64,9 @@ fn a_plan_of_another_trace_serves_as_tlsf_does() {
     let told = object(&["replay", &trace("resnet50_train.csv.gz"), "--plan", &plan]);
     assert_eq!(told["ok"], true);
     assert!(told["pool"]["plan_hit_share"].as_f64().unwrap() < 0.5);
+    let text = strandline(&["replay", &trace("resnet50_train.csv.gz"), "--plan", &plan]);
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(text.contains("NOT OF THIS TRACE"), "{text}");
     for counter in ["overlaps", "early_reuse", "corruptions", "missed_fits"] {
         assert_eq!(told["oracle"][counter], 0, "{counter}");
     }
@@ -87,6 +82,10 @@ fn what_is_no_plan_is_refused() {
     fs::write(&cut, &file[..file.len() / 2]).unwrap();
     refused(&["replay", &trace, "--plan", cut.to_str().unwrap()], "cut.plan");
     refused(&["replay", &trace, "--plan", &trace], "this is no plan");
+    refused(
+        &["replay", &trace, "--plan", &trace],
+        "`strandline plan TRACE --out step.plan` writes one",
+    );
     refused(&["replay", &trace, "--plan", &plan, "--pool", "fixed"], "--pool");
     let text = "strandline-plan 1\nblocks 2 bytes 64 bound 64\n64 0 2 64 0 -\n64 0 2 64 0 -\n";
     let overlapping = dir.path().join("overlapping.txt");

@@ -1,23 +1,16 @@
 //! What pools take from the device: close to what is in use, and given back before anything is refused.
 
+mod support;
+
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use tempfile::TempDir;
 
 #[track_caller]
 fn replay(trace: &str, options: &[&str], exit: i32) -> Value {
-    let output = Command::new(env!("CARGO_BIN_EXE_strandline"))
-        .args(["replay", trace, "--json"])
-        .args(options)
-        .env_remove("RUST_LOG")
-        .output()
-        .expect("the command starts");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(exit), "{trace} {options:?}: {said}");
-    serde_json::from_slice(&output.stdout).expect("one JSON object")
+    support::object(&[&["replay", trace][..], options].concat(), exit)
 }
 
 #[track_caller]

@@ -1,22 +1,10 @@
 //! Serving logs as users meet them: how many requests fit, who waits, and what capacity lets few wait.
 
-use serde_json::Value;
-use std::fs;
-use std::process::Command;
-use tempfile::TempDir;
+mod support;
 
-#[track_caller]
-fn json(args: &[&str], exit: i32) -> Value {
-    let output = Command::new(env!("CARGO_BIN_EXE_strandline"))
-        .args(args)
-        .arg("--json")
-        .env_remove("RUST_LOG")
-        .output()
-        .expect("the command starts");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(exit), "{args:?}: {said}");
-    serde_json::from_slice(&output.stdout).expect("one JSON object")
-}
+use std::fs;
+use support::object as json;
+use tempfile::TempDir;
 
 /// A request a second, each of which has 64 MiB for ten seconds.
 fn log() -> String {

@@ -3,21 +3,15 @@
 //! The snapshots are the project's own, written as JSON in the shape that PyTorch's `_snapshot()` dumps. Those of others are read where
 //! they lie beside the project.
 
+mod support;
+
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use support::{object, strandline};
 use tempfile::TempDir;
 
 const MIB: u64 = 1 << 20;
-
-fn strandline(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_strandline"))
-        .args(args)
-        .env_remove("RUST_LOG")
-        .output()
-        .expect("the command starts")
-}
 
 #[track_caller]
 fn text(args: &[&str], exit: i32) -> String {
@@ -25,14 +19,6 @@ fn text(args: &[&str], exit: i32) -> String {
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(exit), "{args:?}: {error}");
     String::from_utf8(output.stdout).expect("UTF-8") + &error
-}
-
-#[track_caller]
-fn object(args: &[&str], exit: i32) -> Value {
-    let output = strandline(&[args, &["--json"]].concat());
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(exit), "{args:?}: {error}");
-    serde_json::from_slice(&output.stdout).expect("one JSON object")
 }
 
 /// The keys that the project promises: each must be there, with a value of its type (`n` number, `b` truth, `s` text, `_` any).
@@ -210,7 +196,9 @@ fn explain_tells_what_its_keys_promise() {
 
     let words = text(&["explain", &file], 0);
     let first = words.lines().next().unwrap_or_default();
-    assert!(first.starts_with("OUT OF MEMORY at entry 9 (device 0): "), "{first}");
+    // Entries count from 0, as in the file's list.
+    assert!(first.starts_with("OUT OF MEMORY at entry 8 (device 0): "), "{first}");
+    assert_eq!(refusal["entry"], 8);
     assert!(words.lines().nth(1).is_some_and(|line| line.starts_with("certified: ")), "{words}");
     assert!(words.contains("14.00 MiB  by 6.00 MiB in 1 block  train.py:11 step"), "{words}");
     let fine = text(&["explain", &files.with("fine.json", snapshot(true, false))], 0);
@@ -225,11 +213,15 @@ fn explain_looks_at_an_entry_and_draws() {
     let files = Files::new();
     let file = files.with("run.json", snapshot(true, false));
     let picture = files.name("run.svg");
-    let told = object(&["explain", &file, "--at", "4", "--plot", &picture], 0);
+    let told = object(&["explain", &file, "--at", "3", "--plot", &picture], 0);
+    assert_eq!(told["explain"]["at"]["entry"], 3);
     assert_eq!(told["explain"]["holders"].as_array().map(Vec::len), Some(3), "{told:#}");
     assert!(fs::read_to_string(&picture).expect("drawn").starts_with("<svg"));
-    let words = text(&["explain", &file, "--at", "4", "--top", "1"], 0);
-    assert!(words.contains("at entry 4 ") && words.contains("… and 2 more (--top N)"), "{words}");
+    let words = text(&["explain", &file, "--at", "3", "--top", "1"], 0);
+    assert!(words.contains("at entry 3 ") && words.contains("… and 2 more (--top N)"), "{words}");
+    // A segment comes with the request that it was taken for.
+    let words = text(&["explain", &file, "--at", "0"], 0);
+    assert!(words.contains("at entry 1 (as asked for): 6.00 MiB allocated"), "{words}");
 }
 
 #[test]
@@ -299,6 +291,165 @@ fn compare_says_what_to_paste_and_what_it_is_worth() {
     let _ = text(&["compare", &file, "--fit-seconds", "0", "--export", &better], 0);
     let told = object(&["explain", &better], 0);
     assert_eq!(told["certificate"]["whole"], true, "{told:#}");
+    assert_eq!(told["certificate"]["settings_from"], "file", "{told:#}");
+}
+
+/// The snapshot with `change` made to its first device's trace.
+fn changed(change: impl FnOnce(&mut Vec<Value>)) -> String {
+    let mut snapshot: Value = serde_json::from_str(&snapshot(true, false)).expect("JSON");
+    change(snapshot["device_traces"][0].as_array_mut().expect("entries"));
+    snapshot.to_string()
+}
+
+/// Where the model does not reproduce the run, the recorded row's numbers are still the recording's, and no row looks proven.
+#[test]
+fn the_recorded_row_is_the_recordings_own() {
+    let files = Files::new();
+    // A block of 6 MiB where the model would never put it, and a segment that nothing asked for.
+    let odd = changed(|trace| {
+        trace[1]["addr"] = json!(BASE + 13 * MIB);
+        trace.insert(1, entry("segment_alloc", BASE + (2 << 30), 40 * MIB, 9));
+        trace.insert(2, entry("segment_free", BASE + (2 << 30), 40 * MIB, 9));
+    });
+    let file = files.with("odd.json", odd);
+    let args = ["compare", &file, "--fit-seconds", "0", "--plan-seconds", "0"];
+    let told = object(&args, 0);
+    let rows = told["compare"]["rows"].as_array().expect("rows");
+    assert_eq!((&rows[0]["basis"], &rows[0]["certified"]), (&json!("recorded"), &json!(false)));
+    assert_eq!((&rows[0]["grants"], &rows[0]["returns"]), (&json!(3), &json!(1)), "{rows:#?}");
+    assert_eq!(rows[0]["peak_reserved_bytes"], 60 * MIB);
+    assert!(rows.iter().all(|row| row["basis"] != "certified_model"), "{rows:#?}");
+    let words = text(&args, 0);
+    assert!(words.contains("recorded; the model does NOT reproduce it"), "{words}");
+    assert!(words.contains("by a model NOT certified") && !words.contains("the certified model"));
+
+    // Of a certified run: what was never recorded is said to be by the model.
+    let file = files.with("run.json", snapshot(true, false));
+    let args = ["compare", &file, "--fit-seconds", "0", "--plan-seconds", "0"];
+    let told = object(&args, 0);
+    let rows = told["compare"]["rows"].as_array().expect("rows");
+    let own: Vec<&Value> = rows.iter().filter(|row| row["allocator"] == "PyTorch").collect();
+    assert!(own.iter().all(|row| row["basis"] == "certified_model"), "{own:#?}");
+    let words = text(&args, 0);
+    assert!(words.contains("recorded; the model reproduces it: certified"), "{words}");
+    assert!(words.contains("by the certified model"), "{words}");
+    // No two rows look the same.
+    let mut names: Vec<String> =
+        rows.iter().map(|row| format!("{} {}", row["allocator"], row["settings"])).collect();
+    let count = names.len();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), count, "{names:?}");
+}
+
+/// What the file does not tell is null and "not told", and no verdict is made of it.
+#[test]
+fn what_is_not_told_is_not_zero() {
+    let files = Files::new();
+    let mut bare: Value = serde_json::from_str(&snapshot(true, true)).expect("JSON");
+    bare["segments"] = json!([]);
+    let trace = bare["device_traces"][0].as_array_mut().expect("entries");
+    trace.retain(|entry| entry["action"] != "segment_alloc");
+    let file = files.with("bare.json", bare.to_string());
+    let told = object(&["explain", &file], 0);
+    let explain = &told["explain"];
+    assert_eq!(explain["peak_allocated_bytes"], 18 * MIB);
+    let refusal = &explain["out_of_memory"][0];
+    for value in [
+        &explain["peak_reserved_bytes"],
+        &explain["at"]["reserved_bytes"],
+        &explain["unused"]["rounding"],
+        &explain["unused"]["whole_segments"],
+        &refusal["reserved_bytes"],
+        &refusal["largest_hole_bytes"],
+        &refusal["verdict"],
+    ] {
+        assert!(value.is_null(), "{told:#}");
+    }
+    assert_eq!(refusal["device_free_bytes"], 2 * MIB);
+    let words = text(&["explain", &file], 0);
+    assert!(words.contains("why is not told: ") && words.contains("not told"), "{words}");
+    assert!(!words.contains("0 B reserved") && !words.contains("shortage"), "{words}");
+    let diff = object(&["diff", &file, &file], 0);
+    assert_eq!(diff["diff"]["peak_reserved_bytes"], json!({ "a": null, "b": null }));
+
+    // A refusal that does not say what the device had free is judged where that makes no difference.
+    for (asked, verdict) in [(12 * MIB, json!("fragmentation")), (40 * MIB, Value::Null)] {
+        let told = changed(|trace| {
+            let mut failed = entry("oom", 0, asked, 40);
+            failed.as_object_mut().expect("an entry").remove("addr");
+            trace.push(failed);
+        });
+        let told = object(&["explain", &files.with("free.json", told)], 0);
+        let refusal = &told["explain"]["out_of_memory"][0];
+        assert_eq!((&refusal["verdict"], &refusal["device_free_bytes"]), (&verdict, &Value::Null));
+    }
+}
+
+/// One rule for devices, whoever reads the file: how many there are, which one is looked at, and what an unknown one gets.
+#[test]
+fn devices_are_counted_and_chosen_alike() {
+    let files = Files::new();
+    let mut four: Value = serde_json::from_str(&snapshot(true, false)).expect("JSON");
+    let trace = four["device_traces"][0].take();
+    four["device_traces"] = json!([[], trace, [], []]);
+    for segment in four["segments"].as_array_mut().expect("segments") {
+        segment["device"] = json!(1);
+    }
+    let file = files.with("four.json", four.to_string());
+    let explained = object(&["explain", &file], 0);
+    let replayed = object(&["replay", &file], 0);
+    assert_eq!(explained["explain"]["devices"], 4);
+    assert_eq!(replayed["trace"]["devices"], 4);
+    assert_eq!(
+        (&explained["explain"]["device"], &replayed["trace"]["device"]),
+        (&json!(1), &json!(1))
+    );
+    let diff = text(&["diff", &file, &file], 0);
+    assert!(diff.contains(": device 1, of 4 devices in the file"), "{diff}");
+    let mut said = Vec::new();
+    for command in ["explain", "replay", "compare", "fit", "plan"] {
+        for device in ["0", "9"] {
+            let told = object(&[command, &file, "--device", device], 2);
+            assert!(told["error"]["file"].as_str().is_some_and(|file| file.ends_with("four.json")));
+            let words = text(&[command, &file, "--device", device], 2);
+            said.push((device, words.replace(command, "")));
+        }
+    }
+    for (device, words) in &said {
+        assert!(words.contains(&format!("nothing of device {device}")), "{words}");
+        assert!(words.contains("tells: 1;"), "{words}");
+        assert_eq!(words, &said.iter().find(|(of, _)| of == device).expect("the first").1);
+    }
+}
+
+/// A state is reported, and not played: by every command alike. `explain` looks at it as it was when the file was written.
+#[test]
+fn a_state_is_reported_and_not_played() {
+    let files = Files::new();
+    // Two frees and no request: what is left of a ring that overflowed.
+    let state = changed(|trace| {
+        trace.retain(|entry| {
+            entry["action"].as_str().is_some_and(|action| action.starts_with("free"))
+        });
+    });
+    let file = files.with("state.json", state);
+    let out = files.name("out.csv");
+    for args in [
+        vec!["compare", &file],
+        vec!["fit", &file],
+        vec!["plan", &file],
+        vec!["convert", &file, &out],
+    ] {
+        let words = text(&args, 2);
+        assert!(words.contains("a snapshot of a state without a trace"), "{args:?}: {words}");
+        assert!(words.contains("`strandline explain`"), "{args:?}: {words}");
+    }
+    let explained = object(&["explain", &file], 0);
+    let replayed = object(&["replay", &file], 0);
+    assert_eq!(explained["explain"]["at"]["allocated_bytes"], 18 * MIB);
+    assert_eq!(replayed["state"]["allocated_bytes"], 18 * MIB);
+    assert_eq!(explained["explain"]["at"]["reserved_bytes"], replayed["state"]["reserved_bytes"]);
 }
 
 /// A log of RMM carries no segments: by rules only, its own resources first.
@@ -448,10 +599,34 @@ fn bad_input_is_refused_and_says_which_file() {
             let said = text(&args, 2);
             assert!(said.contains(bad.as_str()), "{args:?}: {said}");
             let told = object(&args, 2);
+            assert_eq!(told["error"]["file"], bad.as_str(), "{args:?}");
             assert!(told["error"]["what"].as_str().is_some_and(|what| !what.is_empty()), "{told}");
         }
     }
+    // A folder is no file, and each command says so alike, in an object that names it.
+    let folder = files.name(".");
+    for args in [
+        vec!["explain", &folder],
+        vec!["compare", &folder],
+        vec!["replay", &folder],
+        vec!["fit", &folder],
+        vec!["plan", &folder],
+        vec!["diff", &good, &folder],
+        vec!["replay", &good, "--plan", &folder],
+        vec!["replay", &good, "--config", &folder],
+    ] {
+        let told = object(&args, 2);
+        assert_eq!(told["error"]["what"], "a folder; name a file in it", "{args:?}");
+        assert_eq!(told["error"]["file"], folder, "{args:?}");
+    }
+    // An option that a command does not have is no file's name.
+    let said = text(&["explain", &good, "--capacity", "1GiB"], 2);
+    assert!(said.contains("'--capacity' is an option of: "), "{said}");
+    assert!(!said.contains("as a value"), "{said}");
+    let said = text(&["fit", &good, "--for", "-1"], 2);
+    assert!(said.contains("--for") && !said.contains("as a value"), "{said}");
     for (args, word) in [
+        (["explain", &good, "--device", "all"], "one device"),
         (["explain", &good, "--at", "999"], "999"),
         (["explain", &good, "--device", "7"], "device 7"),
         (["compare", &good, "--capacity", "much"], "much"),
@@ -484,13 +659,20 @@ fn snapshots_of_others_are_explained() {
         let file = path.to_str().expect("UTF-8");
         let told = object(&["explain", file], 0);
         has_keys(&told, CERTIFICATE);
-        has_keys(&told, EXPLAIN);
         let allocations = told["certificate"]["addresses"]["of"].as_u64();
         // One file is another tool's: the addresses of its trace lie in none of its segments. The certificate says so, in place of
         // blaming the model, and no recorded run is compared with others.
         let foreign = told["certificate"]["nothing_to_compare"].is_string();
         let whole = allocations > Some(0) && !foreign;
         assert_eq!(told["certificate"]["whole"], whole, "{file}");
+        let replayed = object(&["replay", file], 0);
+        assert_eq!(told["explain"]["devices"], replayed["trace"]["devices"], "{file}");
+        assert_eq!(told["explain"]["device"], replayed["trace"]["device"], "{file}");
+        if foreign {
+            assert!(told["explain"]["peak_reserved_bytes"].is_null(), "{told:#}");
+        } else {
+            has_keys(&told, EXPLAIN);
+        }
         if foreign {
             let words = text(&["explain", file], 0);
             assert!(words.contains("these are not PyTorch's addresses"), "{words}");
@@ -508,11 +690,17 @@ fn snapshots_of_others_are_explained() {
         for pinner in told["explain"]["pinners"].as_array().expect("pinners") {
             has_keys(pinner, &[("/line", 's'), ("/bytes", 'n'), ("/pinned_bytes", 'n')]);
         }
-        let compared = object(&["compare", file, "--fit-seconds", "0", "--plan-seconds", "1"], 0);
-        has_keys(&compared, CERTIFICATE);
-        let rows = compared["compare"]["rows"].as_array().expect("rows");
-        assert!(rows.len() > 15, "{rows:?}");
-        rows.iter().for_each(|row| has_keys(row, ROW));
+        let compare = ["compare", file, "--fit-seconds", "0", "--plan-seconds", "1"];
+        if allocations > Some(0) {
+            let compared = object(&compare, 0);
+            has_keys(&compared, CERTIFICATE);
+            let rows = compared["compare"]["rows"].as_array().expect("rows");
+            assert!(rows.len() > 15, "{rows:?}");
+            rows.iter().for_each(|row| has_keys(row, ROW));
+        } else {
+            let words = text(&compare, 2);
+            assert!(words.contains("a state without a trace"), "{words}");
+        }
         let diff = object(&["diff", file, file], 0);
         let lines = diff["diff"]["lines"].as_array().expect("lines");
         assert!(!lines.is_empty());

@@ -1,6 +1,6 @@
 //! Problems as minimalloc writes them: `id,lower,upper,size`, with `alignment` where blocks have one; plans add `offset`.
 //!
-//! Columns come in any order. `start` and `begin` are `lower`; `end`, as minimalloc has it, is the *last* time of use, one before `upper`. Other
+//! Columns come in any order; without a header they are `id,lower,upper,size`. `start` and `begin` are `lower`; `end`, as minimalloc has it, is the *last* time of use, one before `upper`. Other
 //! columns are passed over (`gaps`: the block counts as in use throughout, which is sound and may need more). An `offset` column of the
 //! input is replaced.
 //!
@@ -45,12 +45,18 @@ impl core::error::Error for CsvError {}
 /// # Errors
 /// A column is missing, or a value is not what it should be.
 pub fn read(text: &str) -> Result<Rows, CsvError> {
-    let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let Some((_, header)) = lines.next() else {
+    let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).peekable();
+    let begin = lines.peek().map(|&(_, line)| line);
+    let header = if begin.is_some_and(is_row) {
+        Some(NO_HEADER)
+    } else {
+        lines.next().map(|(_, header)| header)
+    };
+    let Some(header) = header else {
         return Err(CsvError { line: 1, what: "nothing; a header is expected".into() });
     };
     let names: Vec<&str> =
-        header.split(',').map(|name| name.trim().trim_start_matches('\u{feff}')).collect();
+        header.split(',').map(|name| bare(name.trim_start_matches('\u{feff}'))).collect();
     let find = |wanted: &[&str]| names.iter().position(|name| wanted.contains(name));
     let need = |wanted: &[&str]| {
         let what = || format!("no column `{}` in the header", wanted[0]);
@@ -63,7 +69,7 @@ pub fn read(text: &str) -> Result<Rows, CsvError> {
     let alignment = find(&["alignment"]);
     let mut rows = Rows { aligned: alignment.is_some(), ..Rows::default() };
     for (index, line) in lines {
-        let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+        let fields: Vec<&str> = line.split(',').map(bare).collect();
         let failed = |what: String| CsvError { line: index + 1, what };
         let number = |column: usize, name: &str| {
             let field = fields.get(column).copied().unwrap_or("");
@@ -97,6 +103,22 @@ pub fn read(text: &str) -> Result<Rows, CsvError> {
         return Err(failed(format!("a block that cannot be placed: {fault}")));
     }
     Ok(rows)
+}
+
+/// What the columns are where no line names them.
+const NO_HEADER: &str = "id,lower,upper,size";
+
+/// Whether the first line is a block, and no header.
+fn is_row(line: &str) -> bool {
+    let fields: Vec<&str> = line.trim_start_matches('\u{feff}').split(',').map(bare).collect();
+    fields.len() == 4 && fields[1..].iter().all(|field| field.parse::<u64>().is_ok())
+}
+
+/// A field without blanks, and without the quotes that spreadsheets put around it.
+fn bare(field: &str) -> &str {
+    let field = field.trim();
+    let inner = field.strip_prefix('"').and_then(|field| field.strip_suffix('"'));
+    inner.map_or(field, str::trim)
 }
 
 /// The problem with an `offset` for each block, as minimalloc writes it.

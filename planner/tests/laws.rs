@@ -374,6 +374,11 @@ fn minimallocs_csv_is_read_and_written() {
     // `end` is the last time of use.
     let old = csv::read("buffer_id,start,end,size\n7,0,0,4\n").expect("a problem");
     assert_eq!((old.lifetimes[0].lower, old.lifetimes[0].upper), (0, 1));
+    // Through a spreadsheet, and without a header.
+    let quoted =
+        csv::read("\u{feff}\"id\",\"lower\",\"upper\",\"size\"\r\n\"7\",\"0\",\"1\",\"4\"\r\n");
+    let bare = csv::read("7,0,1,4\n").expect("a problem");
+    assert_eq!((quoted.expect("a problem"), &bare.lifetimes), (bare.clone(), &old.lifetimes));
     let fault = |text| csv::read(text).expect_err("a fault").to_string();
     assert_eq!(fault("id,lower,size\n"), "line 1: no column `upper` in the header");
     assert!(fault("id,lower,upper,size\na,0,1,8\nb,0,x,8\n").starts_with("line 3: upper is \"x\""));

@@ -92,6 +92,14 @@ pub struct Difference {
     pub what: String,
 }
 
+impl Difference {
+    /// The entry's place in the file's list, counted from 0.
+    #[must_use]
+    pub fn index(&self) -> u32 {
+        self.entry.saturating_sub(1)
+    }
+}
+
 /// How far the twin reproduced a recording.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Certificate {

@@ -9,8 +9,10 @@
 //! the recorded process had cached by then is its past, and another setting would have had another. A request that was refused
 //! in the recording is tried, and given back at once if it can be met: the program that made it had ended there.
 //!
-//! **Certified** are rows of the allocator that was recorded, if its twin reproduced the recording to the byte. Others are "rules
-//! only": played by the rules of the source, never compared with this run. Strandline's own row is no model: its pools play the run.
+//! **Certified** is a row whose twin, with the recorded settings, reproduced the recording to the byte. Only the recorded run itself was
+//! compared, and its numbers are the recording's own; with other settings a certified row says what a model of proven worth foretells
+//! ([`Basis`]). Other allocators are "rules only": played by the rules of the source, never compared with this run. Strandline's own row is no
+//! model: its pools play the run.
 //!
 //! Cost: O(requests) a row; as many rows at a time as there are processors.
 
@@ -24,6 +26,7 @@ mod cubecl;
 mod export;
 mod fitted;
 mod planned;
+mod recording;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -178,6 +181,38 @@ pub enum Kind {
     Bound,
 }
 
+/// What a row rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Basis {
+    /// The file: these numbers were recorded.
+    Recorded,
+    /// A model that reproduced the recording with the settings it had. Nothing was recorded with these.
+    CertifiedModel,
+    /// The same model, which did not reproduce this recording.
+    UncertifiedModel,
+    /// The rules of an allocator's source alone.
+    Rules,
+    /// The code itself, which played the run.
+    Played,
+    /// Arithmetic.
+    Computed,
+}
+
+impl Basis {
+    /// One word for programs.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Recorded => "recorded",
+            Self::CertifiedModel => "certified_model",
+            Self::UncertifiedModel => "uncertified_model",
+            Self::Rules => "rules",
+            Self::Played => "played",
+            Self::Computed => "computed",
+        }
+    }
+}
+
 /// How one allocator did.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
@@ -197,7 +232,7 @@ pub struct Row {
     pub failed_at: Option<u32>,
     /// What it did.
     pub counts: Counts,
-    /// Whether its twin reproduced this recording.
+    /// Whether its twin, with the recorded settings, reproduced this recording.
     pub certified: bool,
     /// Whether these are the settings that the run was recorded with.
     pub current: bool,
@@ -210,6 +245,20 @@ impl Row {
     #[must_use]
     pub fn is_ok(&self) -> bool {
         self.failed_at.is_none()
+    }
+
+    /// What it rests on.
+    #[must_use]
+    pub fn basis(&self) -> Basis {
+        match self.kind {
+            Kind::Own if self.allocator == RECORDED => Basis::Recorded,
+            Kind::Own if self.certified => Basis::CertifiedModel,
+            // Of RMM no recording tells what a model could be held against.
+            Kind::Own if self.allocator == choices::TORCH_NAME => Basis::UncertifiedModel,
+            Kind::Own | Kind::Other => Basis::Rules,
+            Kind::Run | Kind::Strandline => Basis::Played,
+            Kind::Planned | Kind::Bound => Basis::Computed,
+        }
     }
 }
 
@@ -244,22 +293,18 @@ pub fn compare_device(
     device: &DeviceTrace,
     options: Options,
 ) -> (Comparison, Requests) {
-    let mut peak = 0;
     let (mut refused, mut memory) = (None, None);
-    let mut counts = Counts::default();
     let certificate = certify(device, snapshot.recorded.as_ref(), &mut |run, moment| {
-        peak = peak.max(moment.reserved);
-        if options.capacity.is_some_and(|bytes| moment.reserved > bytes) {
-            refused = refused.or(Some(moment.entry));
-        }
-        counts = run.twin().counts();
         let last = (moment.entry as usize).checked_sub(1).map(|at| device.entries[at]);
         if let Some(entry) = last.filter(|e| e.action == Action::OutOfMemory) {
             refused = refused.or(Some(moment.entry));
-            let had = moment.reserved.saturating_add(entry.address);
-            memory = memory.max((had > 0).then_some(had));
+            let free = entry.device_free().filter(|_| run.tells_segments());
+            let had = free.map(|free| moment.reserved.saturating_add(free));
+            memory = memory.max(had.filter(|&had| had > 0));
         }
     });
+    let recording = recording::of(device, &certificate, options.capacity);
+    refused = [refused, recording.exceeds].into_iter().flatten().min();
     let requests = Requests::of_device(device, &certificate);
     let capacity = match options.capacity {
         Some(bytes) => Some((bytes, "as given")),
@@ -273,10 +318,10 @@ pub fn compare_device(
         settings: certificate.settings.to_string(),
         paste: Vec::new(),
         needs: "",
-        peak_reserved: peak,
-        over_active: ratio(peak, requests.peak_active),
+        peak_reserved: recording.peak_reserved,
+        over_active: ratio(recording.peak_reserved, requests.peak_active),
         failed_at: refused,
-        counts,
+        counts: recording.counts,
         certified,
         current: true,
         kind: Kind::Own,

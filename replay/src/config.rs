@@ -309,7 +309,8 @@ impl From<CoreCarve> for Carve {
 pub struct ConfigError {
     /// 1-based, where it is known.
     pub line: Option<usize>,
-    message: String,
+    /// What is wrong there.
+    pub message: String,
 }
 
 impl fmt::Display for ConfigError {

@@ -11,7 +11,7 @@
 
 use crate::compare::{Requests, Step};
 use crate::explain::Explanation;
-use crate::size::Bytes;
+use crate::size::{Bytes, counted};
 use crate::snapshot::{Action, DeviceTrace, Snapshot};
 use core::fmt::Write;
 use serde_json::{Value, json};
@@ -31,6 +31,8 @@ pub struct Line {
 /// What differs between two runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diff {
+    /// The device of each, and how many its file lists, where it is a snapshot.
+    pub devices: [Option<(u32, u32)>; 2],
     /// Peak bytes of both: allocated, active, reserved; None where a run does not tell them.
     pub peaks: [[Option<u64>; 2]; 3],
     /// Lines, the largest change first.
@@ -46,6 +48,8 @@ pub struct Diff {
 /// One of the runs.
 #[derive(Clone, Debug, Default)]
 pub struct Side {
+    /// The device, and how many the file lists.
+    device: Option<(u32, u32)>,
     peaks: [Option<u64>; 3],
     /// Bytes at the peak of the allocated ones, by line.
     lines: BTreeMap<String, u64>,
@@ -58,8 +62,10 @@ impl Side {
     #[must_use]
     pub fn of_snapshot(snapshot: &Snapshot, device: &DeviceTrace, told: &Explanation) -> Self {
         let [allocated, active, reserved] = told.peaks;
+        let reserved = told.tells_segments().then_some(reserved.reserved);
         let mut side = Self {
-            peaks: [allocated.allocated, active.active, reserved.reserved].map(Some),
+            device: Some((told.device, told.devices)),
+            peaks: [Some(allocated.allocated), Some(active.active), reserved],
             ..Self::default()
         };
         for holder in &told.holders {
@@ -82,10 +88,10 @@ impl Side {
         side
     }
 
-    /// A trace without call stacks.
+    /// A trace without call stacks; `device` and how many the file lists, if it tells of any.
     #[must_use]
-    pub fn of_requests(requests: &Requests) -> Self {
-        let mut side = Self::default();
+    pub fn of_requests(requests: &Requests, device: Option<(u32, u32)>) -> Self {
+        let mut side = Self { device, ..Self::default() };
         let mut run = Blocks::default();
         let (mut peak, mut peak_at, mut peak_active) = (0, 0, 0);
         for (at, &(_, step)) in requests.steps.iter().enumerate() {
@@ -168,7 +174,8 @@ pub fn diff(a: &Side, b: &Side) -> Diff {
     let matched =
         a.made.iter().map(|(key, &count)| count.min(b.made.get(key).copied().unwrap_or(0))).sum();
     let states = all.map(|all| all == 0);
-    Diff { peaks, lines, matched, only: all.map(|all| all - matched), states }
+    let devices = [a.device, b.device];
+    Diff { devices, peaks, lines, matched, only: all.map(|all| all - matched), states }
 }
 
 impl Diff {
@@ -180,6 +187,7 @@ impl Diff {
             "peak_allocated_bytes": { "a": allocated[0], "b": allocated[1] },
             "peak_active_bytes": { "a": active[0], "b": active[1] },
             "peak_reserved_bytes": { "a": reserved[0], "b": reserved[1] },
+            "device": { "a": self.devices[0].map(|(device, _)| device), "b": self.devices[1].map(|(device, _)| device) },
             "state_only": { "a": self.states[0], "b": self.states[1] },
             "allocations": { "matched": self.matched, "only_a": self.only[0], "only_b": self.only[1] },
             "lines": self.lines.iter().take(top).map(|l| json!({
@@ -197,7 +205,16 @@ impl Diff {
         };
         let [a, b] = self.peaks[0].map(bytes);
         let _ = writeln!(out, "peak allocated went from {a} to {b}.\n");
-        let _ = writeln!(out, "A  {}\nB  {}\n", names[0], names[1]);
+        for ((side, name), device) in ["A", "B"].iter().zip(names).zip(self.devices) {
+            let device = device.map_or_else(String::new, |(device, of)| {
+                format!(
+                    ": device {device}, of {} in the file",
+                    counted(of.into(), "device", "devices")
+                )
+            });
+            let _ = writeln!(out, "{side}  {name}{device}");
+        }
+        out.push('\n');
         for (name, _) in ["A", "B"].iter().zip(self.states).filter(|&(_, state)| state) {
             let _ = writeln!(
                 out,

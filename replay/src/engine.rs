@@ -32,6 +32,7 @@
 use crate::build::Committed;
 use crate::clock::Instant;
 use crate::format::MOST_REFUSED;
+use crate::hash::FastMap;
 use crate::memory::{DeviceReport, Tagged, Tags, Unchecked};
 use crate::oracle::{Oracle, Range, Verdict};
 use crate::pools::Pools;
@@ -39,7 +40,6 @@ use crate::series::{Sample, Timeline};
 use crate::streams::{Streams, Work};
 use crate::validate::{Step, What};
 use hdrhistogram::Histogram;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use strandline_core::pool_set::{Need, SetAcquire};
@@ -192,7 +192,7 @@ pub struct Engine {
     options: Options,
     live: Vec<Option<Live>>,
     /// Retired blocks by slot.
-    retired: HashMap<usize, Retired>,
+    retired: FastMap<usize, Retired>,
     /// Deferred queues without an operation.
     deferred: Vec<u32>,
     refused: Option<Box<Failure>>,
@@ -235,7 +235,7 @@ impl Engine {
             oracle: Oracle::new(),
             options,
             live: Vec::new(),
-            retired: HashMap::new(),
+            retired: FastMap::default(),
             deferred,
             refused: None,
             served: Vec::new(),

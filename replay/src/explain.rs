@@ -9,6 +9,9 @@
 //! seen from the stream of the entry in question: of `private_pools`, of `other_streams`, `whole_segments` (whole pages of
 //! expandable ones) that could go back to the device at once, or `inside_segments` beside something live.
 //!
+//! **What a file does not tell** (its segments, what the device had free) is None here, null in JSON, and "not told" in the text; a verdict
+//! that depends on it is left open.
+//!
 //! **Verdicts.** A request was refused for *shortage* if live and asked bytes exceed what the process had and the device had free. It
 //! was *another process* if they do so now and did not before: the process itself has had more of this device. Otherwise
 //! they would have fitted, packed: *fragmentation*, or *another pool* if the free bytes of its own stream's pool with those of the
@@ -71,14 +74,23 @@ pub struct Refusal {
     pub moment: Moment,
     /// Bytes asked for.
     pub requested: u64,
-    /// Bytes that the device had free, as recorded.
-    pub device_free: u64,
+    /// Bytes that the device had free, if that was recorded.
+    pub device_free: Option<u64>,
+    /// What the allocator had, if the file tells of its segments.
+    pub had: Option<Had>,
+    /// Why, if that can be told.
+    pub verdict: Option<Verdict>,
+}
+
+/// What the allocator had when it refused a request, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Had {
+    /// All that it had taken from the device.
+    pub reserved: u64,
     /// The largest free block of any pool.
     pub largest_hole: u64,
     /// Free bytes that the request's own stream and pool had.
     pub own_free: u64,
-    /// Why.
-    pub verdict: Verdict,
 }
 
 /// Which entry is looked at closely, and why that one.
@@ -90,7 +102,7 @@ pub enum Focus {
     Refusal,
     /// The peak of the allocated bytes.
     Peak,
-    /// The end: there is no trace.
+    /// The end: there is no request in the trace.
     End,
 }
 
@@ -100,7 +112,7 @@ impl Focus {
             Self::Asked => "as asked for",
             Self::Refusal => "the first out-of-memory",
             Self::Peak => "the peak of the allocated bytes",
-            Self::End => "the state at the end; there is no trace",
+            Self::End => "the state at the end; no request was recorded",
         }
     }
 }
@@ -110,8 +122,8 @@ impl Focus {
 pub struct Explanation {
     /// The device.
     pub device: u32,
-    /// Devices in the file.
-    pub devices: usize,
+    /// Devices that the file lists.
+    pub devices: u32,
     /// Entries of the device's trace.
     pub entries: usize,
     /// How far the twin reproduces the run.
@@ -126,8 +138,8 @@ pub struct Explanation {
     pub at: Moment,
     /// Why that one.
     pub focus: Focus,
-    /// Reserved bytes that nobody used then.
-    pub unused: Unused,
+    /// Reserved bytes that nobody used then, if the file tells of its segments.
+    pub unused: Option<Unused>,
     /// Bytes by source line, most first.
     pub holders: Vec<Holder>,
     /// Bytes by call stack, most first.
@@ -198,7 +210,7 @@ fn look(
             if refusals.len() < MOST_REFUSALS {
                 refusals.push(state::refusal(run, device.number, moment, entry, had));
             }
-            had = had.max(moment.reserved.saturating_add(entry.address));
+            had = had.max(moment.reserved.saturating_add(entry.device_free().unwrap_or(0)));
         }
     });
     let refused = refusals.first().filter(|_| !at_peak);
@@ -206,7 +218,10 @@ fn look(
         (Some(entry), _) => (Focus::Asked, entry),
         // The refusal's own entry changes nothing.
         (None, Some(refusal)) => (Focus::Refusal, refusal.moment.entry),
-        (None, None) if device.entries.is_empty() => (Focus::End, 0),
+        // There the segments are as the file has them.
+        (None, None) if device.is_state_only() => {
+            (Focus::End, u32::try_from(device.entries.len()).unwrap_or(u32::MAX))
+        }
         (None, None) => (Focus::Peak, peaks[0].entry),
     };
     let [asked, refusal, peak] = before;
@@ -223,14 +238,14 @@ fn look(
     let (holders, stacks) = state::holders(&run, &snapshot.stacks);
     Explanation {
         device: device.number,
-        devices: snapshot.devices.len(),
+        devices: snapshot.listed,
         entries: device.entries.len(),
         peaks,
         refusals,
         refusals_total,
         at,
         focus,
-        unused: state::unused(&run, stream),
+        unused: run.tells_segments().then(|| state::unused(&run, stream)),
         holders,
         stacks,
         pinners: state::pinners(&run, &snapshot.stacks),

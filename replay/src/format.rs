@@ -42,10 +42,12 @@ mod streams;
 pub use convert::{ConvertError, TraceWriter, WriteFormat, convert};
 pub use error::{ErrorKind, Place, QUOTE_BYTES, TraceError};
 pub use notes::{Circumstances, Holding, MOST_REFUSED, Notes, Refused, Shortage};
+pub(crate) use pytorch::choose_device;
 pub use state::State;
 
 use crate::event::Event;
 use crate::serving::{Serving, ServingOptions};
+use crate::size::counted;
 use error::quote;
 use fields::{Clock, Columns};
 use input::Input;
@@ -207,7 +209,9 @@ impl<'a> TraceReader<'a> {
             Detected::Compact(columns) => Parser::Compact(Lines::new(input), columns),
             Detected::Lifetimes(header) => {
                 streams.number(0, Place::Whole)?;
-                let (rows, cut) = Lifetimes::read(&mut Lines::new(input), &header)?;
+                let mut lines =
+                    if header.is_stated() { Lines::new(input) } else { Lines::with_current(input) };
+                let (rows, cut) = Lifetimes::read(&mut lines, &header)?;
                 notes.cut_last_line = cut;
                 Parser::Lifetimes(rows)
             }
@@ -301,25 +305,31 @@ impl<'a> TraceReader<'a> {
                 notes.clamped_times = log.clamped();
                 notes.device = log.device();
                 if log.elsewhere() > 0 {
-                    let what = "events of other devices, and reallocations";
-                    notes.left_out.push(format!("{} {what}", log.elsewhere()));
+                    let what = (
+                        "event of another device, or reallocation",
+                        "events of other devices, and reallocations",
+                    );
+                    notes.left_out.push(counted(log.elsewhere(), what.0, what.1));
                 }
             }
             Parser::RmmDebug(_, log) => {
                 notes.clamped_times = log.clamped();
                 notes.ignored_entries = log.other();
                 if log.other() > 0 {
-                    notes
-                        .left_out
-                        .push(format!("{} lines that tell of no allocation", log.other()));
+                    let (one, many) =
+                        ("line that tells of no allocation", "lines that tell of no allocation");
+                    notes.left_out.push(counted(log.other(), one, many));
                 }
             }
             Parser::Compact(..) => notes.clamped_times = self.clock.clamped(),
             Parser::Lifetimes(rows) => {
                 notes.ignored_entries = rows.empty();
                 if rows.empty() > 0 {
-                    let what = "rows whose lifetime or size is empty";
-                    notes.left_out.push(format!("{} {what}", rows.empty()));
+                    let (one, many) = (
+                        "row whose lifetime or size is empty",
+                        "rows whose lifetime or size is empty",
+                    );
+                    notes.left_out.push(counted(rows.empty(), one, many));
                 }
             }
             Parser::PyTorch(snapshot) => notes.clamped_times = snapshot.clamped(),
@@ -514,6 +524,9 @@ fn detect(input: &mut Input<'_>) -> Result<Detected, TraceError> {
             }
             if let Some(columns) = Columns::find(line, &requests::COLUMNS) {
                 return Ok(Detected::Serving(Form::Table(columns)));
+            }
+            if let Some(header) = lifetimes::Header::missing(line) {
+                return Ok(Detected::Lifetimes(header));
             }
             if let Some(error) = foreign::text(line) {
                 return Err(error);

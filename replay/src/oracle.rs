@@ -22,7 +22,8 @@
 //! and each is removed once, so sums over a run are O(events · log n). Memory: the live set, and twice the dead ranges that
 //! are still waited for.
 
-use std::collections::{BTreeMap, HashMap};
+use crate::hash::FastMap;
+use std::collections::BTreeMap;
 use strandline_core::pool::PoolId;
 use strandline_core::{Death, Frontier, FrontierRef, Progress, SlabId};
 
@@ -113,7 +114,7 @@ struct SlabHistory {
 /// ```
 #[derive(Debug, Default)]
 pub struct Oracle {
-    slabs: HashMap<SlabId, SlabHistory>,
+    slabs: FastMap<SlabId, SlabHistory>,
     verdict: Verdict,
     live: usize,
     dead: usize,
@@ -360,7 +361,7 @@ impl SlabHistory {
 
 /// Of a stretch of a slab where nothing is live, the bytes in a row that may be used.
 fn usable(
-    slabs: &HashMap<SlabId, SlabHistory>,
+    slabs: &FastMap<SlabId, SlabHistory>,
     granule: u64,
     frontier: FrontierRef<'_>,
     progress: &dyn Progress,

@@ -15,6 +15,7 @@
 //! least), so a picture stays small and loses no spike, however long the trace.
 
 mod bars;
+mod frame;
 mod html;
 mod map;
 mod scale;

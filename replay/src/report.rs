@@ -17,7 +17,7 @@ mod reader;
 mod serving;
 mod state;
 
-pub use reader::{Device, JsonRefused, Reader, is_in_use};
+pub use reader::{Device, JsonRefused, Reader};
 pub use serving::JsonServing;
 pub use state::{JsonState, JsonStateReport, JsonTrace, StateReport};
 
@@ -571,7 +571,7 @@ impl fmt::Display for Report<'_> {
                 f,
                 "\nfit        {} bytes ({}) is the smallest capacity found: {over:.4} of peak active ({:+.2} %)",
                 fit.capacity,
-                Bytes(fit.capacity),
+                Bytes(fit.capacity).at_least(),
                 100.0 * (over - 1.0)
             )?;
             if fit.stopped {

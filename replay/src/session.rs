@@ -65,6 +65,8 @@ pub enum SessionError {
     Nothing(PathBuf),
     /// The file tells a state, and nothing that could be played.
     StateOnly(PathBuf),
+    /// A file is not what it should be, in a line or as a whole; the text says how.
+    File(PathBuf, Option<u64>, String),
     /// The configuration does not build.
     Build(BuildError),
     /// The options do not fit the trace; the text says what to change.
@@ -72,8 +74,22 @@ pub enum SessionError {
 }
 
 /// What to do with a state where a trace is needed.
-const STATE_ONLY: &str = "`strandline replay` reports the state; to have a trace, call \
+const STATE_ONLY: &str = "`strandline replay` and `strandline explain` report the state; to have a trace, call \
     torch.cuda.memory._record_memory_history() before the allocations";
+
+/// Opens a file to be read.
+///
+/// # Errors
+/// It cannot be opened, or is a folder.
+pub fn open_file(path: &Path) -> Result<File, SessionError> {
+    let open = |error| SessionError::Open(path.to_owned(), error);
+    let file = File::open(path).map_err(open)?;
+    if file.metadata().map_err(open)?.is_dir() {
+        let what = "a folder; name a file in it";
+        return Err(open(io::Error::new(io::ErrorKind::IsADirectory, what)));
+    }
+    Ok(file)
+}
 
 /// An error in parts, for programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,7 +118,11 @@ impl SessionError {
             remedy: None,
         };
         match self {
-            Self::Open(path, error) => of(Some(path), error.to_string()),
+            Self::Open(path, error) => ErrorParts {
+                expected: Some("a file that can be read".to_owned()),
+                remedy: Some("check the name, and who may read the file".to_owned()),
+                ..of(Some(path), error.to_string())
+            },
             Self::Trace(path, error) => ErrorParts {
                 place: Some(error.place()),
                 expected: Some(error.expected().to_owned()),
@@ -119,6 +139,9 @@ impl SessionError {
                 remedy: Some(STATE_ONLY.to_owned()),
                 ..of(Some(path), "a snapshot of a state without a trace".to_owned())
             },
+            Self::File(path, line, what) => {
+                ErrorParts { place: line.map(Place::Line), ..of(Some(path), what.clone()) }
+            }
             Self::Build(error) => of(None, error.to_string()),
             Self::Options(error) => of(None, error.clone()),
         }
@@ -129,6 +152,10 @@ impl fmt::Display for SessionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Open(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::File(path, Some(line), what) => {
+                write!(f, "{}, line {line}: {what}", path.display())
+            }
+            Self::File(path, None, what) => write!(f, "{}: {what}", path.display()),
             Self::Trace(path, error) => match error.place() {
                 Place::Whole => write!(f, "{}: {error}", path.display()),
                 _ => write!(f, "{}, {error}", path.display()),
@@ -229,13 +256,8 @@ impl TraceFile {
             let bytes = input.open().map_err(open)?;
             return TraceReader::new(bytes, self.options).map_err(|error| self.wrong(error));
         }
-        let file = File::open(&self.path).map_err(open)?;
-        let metadata = file.metadata().map_err(open)?;
-        if metadata.is_dir() {
-            let what = "a folder; name a trace file in it";
-            return Err(open(io::Error::new(io::ErrorKind::IsADirectory, what)));
-        }
-        if !metadata.is_file() {
+        let file = open_file(&self.path)?;
+        if !file.metadata().map_err(open)?.is_file() {
             let what = "not a regular file; a trace is read twice: write it to a file first";
             return Err(open(io::Error::new(io::ErrorKind::InvalidInput, what)));
         }

@@ -86,13 +86,36 @@ impl FromStr for Bytes {
     }
 }
 
+impl Bytes {
+    /// As it is shown, but rounded up where digits are left out: typed again, it is enough.
+    #[must_use]
+    pub fn at_least(self) -> String {
+        if self.0 < 10 << 10 {
+            return self.to_string();
+        }
+        let (name, unit) = self.unit();
+        // Below 2^64 × 100.
+        let hundredths = (u128::from(self.0) * 100).div_ceil(u128::from(unit));
+        format!("{}.{:02} {name}", hundredths / 100, hundredths % 100)
+    }
+
+    fn unit(self) -> (&'static str, u64) {
+        UNITS.iter().rev().find(|(_, unit)| self.0 >= *unit).copied().unwrap_or(UNITS[0])
+    }
+}
+
+/// A number with its noun.
+#[must_use]
+pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0 < 10 << 10 {
             return f.pad(&format!("{} B", self.0));
         }
-        let (name, unit) =
-            UNITS.iter().rev().find(|(_, unit)| self.0 >= *unit).copied().unwrap_or(UNITS[0]);
+        let (name, unit) = self.unit();
         f.pad(&format!("{:.2} {name}", self.0 as f64 / unit as f64))
     }
 }
@@ -159,6 +182,24 @@ mod tests {
         {
             assert!(text.parse::<Bytes>().unwrap_err().too_large, "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_shown_as_enough_is_enough() {
+        for shift in 0..64 {
+            for near in [0u64, 1, 3, 511] {
+                for bytes in [1u64 << shift, (1u64 << shift).wrapping_mul(3)].map(|b| b ^ near) {
+                    let text = Bytes(bytes).at_least();
+                    // Above 2^64 - 1 there is nothing to be typed.
+                    let read = text.parse::<Bytes>().unwrap_or(Bytes(u64::MAX));
+                    assert!(read.0 >= bytes, "{text} is less than {bytes}");
+                    assert!(read.0 - bytes <= bytes / 99, "{text} is much more than {bytes}");
+                }
+            }
+        }
+        assert_eq!(Bytes(527_077_376).at_least(), "502.67 MiB");
+        assert_eq!(Bytes(527_077_376).to_string(), "502.66 MiB");
+        assert_eq!(Bytes(96 << 20).at_least(), "96.00 MiB");
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod stacks;
 pub use read::read;
 pub use stacks::{Frame, Stacks};
 
+use crate::format::{Holding, TraceError, choose_device};
 use strandline_twins::torch::Settings;
 
 /// What happened at an [`Entry`].
@@ -84,7 +85,7 @@ impl Action {
 pub struct Entry {
     /// What happened.
     pub action: Action,
-    /// The block's or the segment's address; of an out-of-memory the bytes that the device had free.
+    /// The block's or the segment's address; of an out-of-memory what [`device_free`](Self::device_free) tells.
     pub address: u64,
     /// Bytes: asked for, or of the segment.
     pub size: u64,
@@ -94,6 +95,17 @@ pub struct Entry {
     pub time_us: u64,
     /// The call stack, by its number in [`Stacks`].
     pub stack: u32,
+}
+
+/// The address of an out-of-memory that does not tell what the device had free.
+pub(crate) const NOT_TOLD: u64 = u64::MAX;
+
+impl Entry {
+    /// Of an out-of-memory, the bytes that the device had free, if the file tells.
+    #[must_use]
+    pub fn device_free(&self) -> Option<u64> {
+        (self.action == Action::OutOfMemory && self.address != NOT_TOLD).then_some(self.address)
+    }
 }
 
 /// What a block was when the snapshot was taken.
@@ -146,7 +158,7 @@ pub struct Segment {
 pub struct DeviceTrace {
     /// Its number.
     pub number: u32,
-    /// Its entries. Entry N of a report is at index N - 1.
+    /// Its entries.
     pub entries: Vec<Entry>,
     /// Its segments, by address.
     pub segments: Vec<Segment>,
@@ -168,6 +180,8 @@ pub struct Recorded {
 pub struct Snapshot {
     /// The devices that have entries or segments, by number.
     pub devices: Vec<DeviceTrace>,
+    /// Devices that the file lists, those without anything on them included.
+    pub listed: u32,
     /// The settings, if the file has them.
     pub recorded: Option<Recorded>,
     /// The call stacks.
@@ -176,16 +190,38 @@ pub struct Snapshot {
     pub left_out: u64,
 }
 
-impl Snapshot {
-    /// The device of a number; without one: the one with an out-of-memory, or else with the most entries.
+impl DeviceTrace {
+    /// What it holds, in short.
     #[must_use]
-    pub fn device(&self, number: Option<u32>) -> Option<&DeviceTrace> {
-        match number {
-            Some(number) => self.devices.iter().find(|d| d.number == number),
-            None => self.devices.iter().max_by_key(|d| {
-                let failed = d.entries.iter().any(|e| e.action == Action::OutOfMemory);
-                (failed, d.entries.len(), d.segments.len(), core::cmp::Reverse(d.number))
-            }),
+    pub fn holding(&self) -> Holding {
+        let count = |action| self.entries.iter().filter(|e| e.action == action).count() as u64;
+        let sum = |sizes: &mut dyn Iterator<Item = u64>| sizes.fold(0u64, u64::saturating_add);
+        let blocks = self.segments.iter().flat_map(|segment| &segment.blocks);
+        let active = blocks.filter(|block| block.state != BlockState::Free);
+        Holding {
+            device: self.number,
+            entries: self.entries.len() as u64,
+            allocs: count(Action::Alloc),
+            refused: count(Action::OutOfMemory),
+            reserved_bytes: sum(&mut self.segments.iter().map(|segment| segment.size)),
+            active_bytes: sum(&mut active.map(|block| block.size)),
         }
+    }
+
+    /// Whether there is no request in its trace: what it tells is the state when the snapshot was taken.
+    #[must_use]
+    pub fn is_state_only(&self) -> bool {
+        !self.entries.iter().any(|e| matches!(e.action, Action::Alloc | Action::OutOfMemory))
+    }
+}
+
+impl Snapshot {
+    /// The device of a number. Without one: the busiest of those that refused a request, or the busiest, as a replay chooses.
+    ///
+    /// # Errors
+    /// The file tells nothing of the device, or of any.
+    pub fn device(&self, number: Option<u32>) -> Result<&DeviceTrace, TraceError> {
+        let holdings: Vec<Holding> = self.devices.iter().map(DeviceTrace::holding).collect();
+        Ok(&self.devices[choose_device(&holdings, number)?])
     }
 }

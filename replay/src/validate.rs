@@ -27,7 +27,7 @@
 
 use crate::event::{Action, Event};
 use crate::format::{ErrorKind, Format, Place, ReadOptions, TraceError, TraceReader};
-use std::collections::HashMap;
+use crate::hash::FastMap;
 
 /// Freed ids that are remembered, by hash.
 const RECENT: usize = 1 << 14;
@@ -35,7 +35,7 @@ const RECENT: usize = 1 << 14;
 /// The slot of a block of 0 bytes: none.
 const NO_SLOT: u32 = u32::MAX;
 
-const CUT: &str = "if the trace was cut from a longer run, read it leniently";
+const CUT: &str = "if the trace was cut from a longer run, read it leniently (--lenient)";
 
 /// One step of a checked trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -197,7 +197,7 @@ pub struct Checker {
     lenient: bool,
     limit: u32,
     format: Format,
-    live: HashMap<u64, u32>,
+    live: FastMap<u64, u32>,
     slots: Vec<Slot>,
     empty: Vec<u32>,
     /// Freed ids and the lines of their frees; a later id with the same hash replaces an earlier.
@@ -213,7 +213,7 @@ impl Checker {
             lenient: options.lenient,
             limit: options.limits.live_blocks,
             format,
-            live: HashMap::new(),
+            live: FastMap::default(),
             slots: Vec::new(),
             empty: Vec::new(),
             recent: vec![(0, 0); RECENT].into_boxed_slice(),

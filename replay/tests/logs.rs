@@ -119,7 +119,7 @@ fn the_log_of_2019() {
     );
     assert_eq!((log.format, log.notes.device), (Format::Rmm, Some(0)));
     assert_eq!((log.totals.allocs, log.totals.frees, log.totals.peak_live_bytes), (1, 1, 80));
-    assert!(log.notes.left_out[0].starts_with("1 events of other devices"));
+    assert!(log.notes.left_out[0].starts_with("1 event of another device"));
     let other = ReadOptions { device: Some(1), ..ReadOptions::default() };
     let text = "Event Type,Device ID,Address,Stream,Size (bytes),Start\nAlloc,0,0x10,0,80,1.5\nAlloc,1,0x10,0,160,1.6\n";
     let events: Vec<_> = TraceReader::new(text.as_bytes(), other).unwrap().collect();
@@ -200,6 +200,28 @@ fn the_end_of_a_lifetime_is_what_its_column_says() {
     assert_eq!(read("id,start,end,size\na,4,4,5\n").totals.peak_live_bytes, 5);
     let error = fails("id,start,end,size\na,4,18446744073709551615,5\n");
     assert_eq!((error.kind(), error.place()), (ErrorKind::Overflow, Place::Line(2)), "{error}");
+}
+
+/// Spreadsheets put quotes around fields, and some planners' files have no header.
+#[test]
+fn quoted_fields_and_rows_without_a_header_are_read() {
+    let plain = "id,lower,upper,size\na,0,3,4\nb,3,9,8\n";
+    let quoted = "\u{feff}\"id\",\"lower\",\"upper\",\"size\"\r\n\"a\",\"0\",\"3\",\"4\"\r\n\"b\",3,9,\" 8 \"\r\n";
+    let bare = "a,0,3,4\nb,3,9,8\n";
+    let of = |text: &str| {
+        let log = read(text);
+        assert_eq!(log.format, Format::Lifetimes, "{text}");
+        log.events.iter().map(|e| (e.time_ns, e.action, e.size)).collect::<Vec<_>>()
+    };
+    assert_eq!(of(quoted), of(plain));
+    assert_eq!(of(bare), of(plain));
+    assert_eq!(read(bare).events[0].line, 1);
+    let rmm = "\"Thread\",\"Time\",\"Action\",\"Pointer\",\"Size\",\"Stream\"\n\"1\",\"10:00:00.000001\",\"allocate\",\"0x10\",\"64\",\"0\"\n";
+    assert_eq!(read(rmm).totals.peak_live_bytes, 64);
+    // What is no row stays unknown.
+    for text in ["a,b,c,d\n", "a,0,3\n", "a,5,3,1\n", "a,0,3,4,5\n"] {
+        assert_eq!(fails(text).kind(), ErrorKind::UnknownFormat, "{text}");
+    }
 }
 
 /// A packed file may unpack to any number of rows: what they take is bounded by the file.

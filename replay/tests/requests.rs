@@ -54,6 +54,10 @@ fn tables_go_by_the_names_of_their_publishers() {
             "BurstGPT 3",
             "Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tokens,Total tokens,Log Type\n5,a-b,1.5,ChatGPT,9,5,14,Conversation log\n7,,,GPT-4,3,1,4,API log\n",
         ),
+        (
+            "Azure 2023, through a spreadsheet and a data frame",
+            "\u{feff}\"TIMESTAMP\",\"ContextTokens\",\"GeneratedTokens\"\r\n\"5.5\",\"9.0\",\"5.00\"\r\n\r\n7.5,3,1.0\r\n",
+        ),
         ("Vidur", "arrived_at,num_prefill_tokens,num_decode_tokens\n5.1e-05,9,5\n2.000051,3,1\n"),
         (
             "splitwise-sim",
@@ -70,6 +74,14 @@ fn tables_go_by_the_names_of_their_publishers() {
     ] {
         assert_eq!(taken(text), [(0, 4), (2000, 1)], "{name}");
     }
+}
+
+#[test]
+fn a_part_of_a_token_is_refused() {
+    let text = "TIMESTAMP,ContextTokens,GeneratedTokens\n1,9.5,3\n";
+    let mut reader = TraceReader::new(text.as_bytes(), options()).unwrap();
+    let error = reader.find_map(Result::err).expect("no such count");
+    assert_eq!((error.kind(), error.place()), (ErrorKind::BadNumber, Place::Line(2)), "{error}");
 }
 
 #[test]

@@ -11,9 +11,10 @@
 
 use super::numbers::Numbers;
 use super::{Backing, BuildError, Change, Committed, Native};
+use crate::hash::FastMap;
 use crate::memory::{Memory, Tagged, Tags, Unchecked};
 use resident::Resident;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use strandline_core::slab::{Elastic, Slab, SlabMap, SlabProperties, SlabStats};
 use strandline_core::{Grant, SlabError, SlabId, SlabProvider};
@@ -52,7 +53,7 @@ struct Mapped {
 #[derive(Debug)]
 struct State {
     /// Where each slab is mapped, if the host did.
-    places: HashMap<SlabId, Option<SlabId>>,
+    places: FastMap<SlabId, Option<SlabId>>,
     resident: Resident,
     /// Blocks without a tag: slab, offset, and the tag that was not written.
     untagged: HashSet<(SlabId, u64, u64)>,
@@ -68,7 +69,7 @@ impl Mapped {
             numbers: Numbers::new(capacity),
             host: Host(host),
             state: Mutex::new(State {
-                places: HashMap::new(),
+                places: FastMap::default(),
                 resident,
                 untagged: HashSet::new(),
                 unmapped_bytes: 0,
@@ -216,7 +217,10 @@ impl Tags for Mapped {
         let state = &mut *self.lock();
         let place = *state.places.get(&block.slab).ok_or(SlabError::UnknownSlab(block.slab))?;
         let Some(mapped) = place else { return Ok(true) };
-        if state.untagged.remove(&(block.slab, block.offset, block.tag)) {
+        // Most replays have none, and need not hash for it.
+        if !state.untagged.is_empty()
+            && state.untagged.remove(&(block.slab, block.offset, block.tag))
+        {
             return Ok(true);
         }
         let found = Tagged { slab: mapped, ..*block }.check(&self.host);

@@ -4,6 +4,7 @@ use super::driver::RecordedDriver;
 use super::start::{Start, start};
 use super::{Certificate, Source};
 use crate::hash::FastMap;
+use crate::size::counted;
 use crate::snapshot::{Action, DeviceTrace, Entry};
 use std::collections::BTreeMap;
 use strandline_twins::torch::{Contradiction, Settings, StartSegment, Torch};
@@ -39,6 +40,23 @@ pub struct Moment {
     pub active: u64,
     /// Bytes taken from the device.
     pub reserved: u64,
+}
+
+impl Moment {
+    /// The entry's place in the file's list, counted from 0; none before the first.
+    #[must_use]
+    pub fn index(&self) -> Option<u32> {
+        self.entry.checked_sub(1)
+    }
+
+    /// When that is, for reports.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self.index() {
+            Some(index) => format!("at entry {index}"),
+            None => "before the first entry".to_owned(),
+        }
+    }
 }
 
 /// What the addresses of a recording can be compared with.
@@ -137,18 +155,22 @@ impl<'a> Run<'a> {
         }
         if let Some((entry, why)) = contradiction {
             certificate.notes.push(format!(
-                "{contradictions} entries contradict the segments at the end, the first is entry {entry}: {why}"
+                "{} the segments at the end, the first is entry {}: {why}",
+                counted(contradictions, "entry contradicts", "entries contradict"),
+                entry.saturating_sub(1)
             ));
         }
         let impossible = wrong.iter().filter(|w| matches!(w, Contradiction::Segment(_))).count();
         if impossible > 0 {
             certificate.notes.push(format!(
-                "{impossible} segments at the start overlap others or are empty, and were left out"
+                "{} at the start overlap others or are empty, and were left out",
+                counted(impossible as u64, "segment", "segments")
             ));
         }
         if outside > 0 {
             certificate.notes.push(format!(
-                "{outside} blocks that were live before the first entry lie in no segment, and are counted but not placed"
+                "{} live before the first entry and in no segment: counted, and not placed",
+                counted(outside, "block was", "blocks were")
             ));
         }
         let private = device.segments.iter().filter(|s| s.pool > 0);
@@ -183,6 +205,12 @@ impl<'a> Run<'a> {
         &self.live
     }
 
+    /// Whether the file tells of the segments that its trace is about: without, what is reserved is not known.
+    #[must_use]
+    pub fn tells_segments(&self) -> bool {
+        self.addresses == Addresses::Placed
+    }
+
     /// Bytes now.
     #[must_use]
     pub fn moment(&self) -> Moment {
@@ -205,20 +233,20 @@ impl<'a> Run<'a> {
     pub fn finish(mut self) -> Certificate {
         if self.in_private > 0 {
             self.certificate.notes.push(format!(
-                "{} requests went to private pools (of graphs or users); which pool was taken from the file",
-                self.in_private
+                "{} to private pools (of graphs or users); which pool was taken from the file",
+                counted(self.in_private, "request went", "requests went")
             ));
         }
         if self.unknown_frees > 0 {
             self.certificate.notes.push(format!(
-                "{} frees are of blocks that were not live, and were passed over",
-                self.unknown_frees
+                "{} of blocks that were not live: passed over",
+                counted(self.unknown_frees, "free is", "frees are")
             ));
         }
         if self.unplaced > 0 {
             self.certificate.notes.push(format!(
-                "{} blocks lie in no segment of the file, or over other blocks: they are counted, and not placed",
-                self.unplaced
+                "{} in no segment of the file, or over other blocks: counted, and not placed",
+                counted(self.unplaced, "block lies", "blocks lie")
             ));
         }
         match self.addresses {
@@ -497,13 +525,13 @@ impl<'a> Run<'a> {
         }
         if quiet {
             self.certificate.notes.push(format!(
-                "{left} entries of the driver before entry {} serve no request in the file, and were taken as they are",
-                end + 1
+                "{} of the driver before entry {end} without a request that they serve: taken as the file has them",
+                counted(left, "entry stands", "entries stand")
             ));
         } else if lost > 0 {
             self.certificate.notes.push(format!(
-                "{lost} segments or mappings before entry {} could not be put where the file has them",
-                end + 1
+                "{} before entry {end} could not be put where the file has them",
+                counted(lost, "segment or mapping", "segments or mappings")
             ));
         }
         self.certificate.notes.truncate(20);

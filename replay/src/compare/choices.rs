@@ -1,7 +1,6 @@
 //! Which allocators and settings are compared, and what one would paste to get each.
 
 use super::Kind;
-use crate::size::Bytes;
 use strandline_twins::Twin;
 use strandline_twins::bfc::{Bfc, Growth};
 use strandline_twins::rmm::{Arena, ArenaSettings, Binning, BinningSettings, Pool, PoolSettings};
@@ -34,6 +33,9 @@ impl core::fmt::Debug for Choice {
             .finish_non_exhaustive()
     }
 }
+
+/// How PyTorch's rows are called.
+pub(super) const TORCH_NAME: &str = "PyTorch";
 
 /// Settings of PyTorch that are tried, each alone beside what is set already.
 const TORCH: [&str; 8] = [
@@ -101,7 +103,7 @@ pub fn choices(
 /// PyTorch: with the recorded settings first, if it is what was recorded.
 fn torch(recorded: Option<&Settings>, capacity: Option<u64>, sweep: bool) -> Vec<Choice> {
     let choice = |settings: &Settings, current| Choice {
-        allocator: "PyTorch",
+        allocator: TORCH_NAME,
         settings: settings.to_string(),
         paste: lines(settings),
         needs: if settings.large_segment == Settings::default().large_segment {
@@ -179,27 +181,32 @@ fn rmm(capacity: Option<u64>, peak_active: u64, sweep: bool, kind: Kind) -> Vec<
     let mut add = |allocator, settings, paste, twin| {
         choices.push(Choice { allocator, settings, paste, needs, twin, kind, current: false });
     };
-    let mut initials = vec![Some(0), initial];
+    let mut initials = vec![0];
+    initials.extend(initial);
     if sweep {
-        initials.extend([larger(110), larger(125)]);
+        initials.extend([larger(110), larger(125)].into_iter().flatten());
     }
-    for initial in initials.into_iter().flatten() {
+    initials.dedup();
+    for initial in initials {
         let paste = vec![python(initial), cpp(initial)];
         let twin = Box::new(Pool::new(pool(initial)));
-        add("RMM pool", format!("initial_pool_size {}", Bytes(initial)), paste, twin);
+        add("RMM pool", format!("initial_pool_size {}", in_mib(initial)), paste, twin);
     }
-    for size in [maximum, initial, larger(110), larger(125)].into_iter().flatten().take(if sweep {
-        4
-    } else {
-        2
-    }) {
+    let mut sizes: Vec<u64> = Vec::new();
+    for size in [maximum, initial, larger(110), larger(125)].into_iter().flatten() {
         let size = size.max(MIB);
+        if !sizes.contains(&size) {
+            sizes.push(size);
+        }
+    }
+    sizes.truncate(if sweep { 4 } else { 2 });
+    for size in sizes {
         let paste = vec![
             format!("rmm.mr.ArenaMemoryResource(rmm.mr.CudaMemoryResource(), arena_size={size})"),
             format!("{CUDA} rmm::mr::arena_memory_resource arena{{&cuda, {size}}};"),
         ];
         let twin: Box<dyn Twin + Send> = Box::new(Arena::new(ArenaSettings { size }));
-        add("RMM arena", format!("arena_size {}", Bytes(size)), paste, twin);
+        add("RMM arena", format!("arena_size {}", in_mib(size)), paste, twin);
     }
     let exponents: &[(u32, u32)] = if sweep { &[(8, 12), (8, 16), (12, 20)] } else { &[(8, 16)] };
     for &(smallest, largest) in exponents {
@@ -215,6 +222,11 @@ fn rmm(capacity: Option<u64>, peak_active: u64, sweep: bool, kind: Kind) -> Vec<
         add("RMM binning", format!("bins 2^{smallest} to 2^{largest}, over a pool"), paste, twin);
     }
     choices
+}
+
+/// Whole MiB, so that two sizes look like two.
+fn in_mib(bytes: u64) -> String {
+    if bytes == 0 { "0".to_owned() } else { format!("{} MiB", bytes / MIB) }
 }
 
 /// BFC arenas.

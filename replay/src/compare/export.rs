@@ -1,10 +1,11 @@
 //! A replayed run as a snapshot that PyTorch's own viewer reads: a pickle of protocol 2 with `segments` and `device_traces`.
 //!
-//! Entries carry the call stacks of the recorded entries that they replay. Frames are written once and referred to by the memo.
+//! Entries carry the call stacks of the recorded entries that they replay. Frames are written once and referred to by the memo. The settings
+//! stand where PyTorch writes them, so that whoever reads the file back need not infer them.
 
 use super::{Requests, Step};
 use crate::snapshot::record::Recorder;
-use crate::snapshot::{Action, DeviceTrace, Entry, Snapshot};
+use crate::snapshot::{Action, DeviceTrace, Entry, NOT_TOLD, Snapshot};
 use std::io::{self, Write};
 use strandline_twins::torch::{Settings, Torch};
 use strandline_twins::{Allocation, BlockState, Device, Request, SegmentView, Twin};
@@ -44,7 +45,8 @@ pub fn export(
                     }
                     (Err(_), _) => {
                         // An out-of-memory states what the device had free, in place of an address.
-                        let free = capacity.map_or(0, |c| c.saturating_sub(driver.driver.used()));
+                        let free =
+                            capacity.map_or(NOT_TOLD, |c| c.saturating_sub(driver.driver.used()));
                         driver.note(Action::OutOfMemory, free, size, stream);
                     }
                 }
@@ -64,7 +66,7 @@ pub fn export(
         }
     }
     let mut pickle = Pickle { out, memo: vec![None; snapshot.stacks.len()], next: 0 };
-    pickle.snapshot(snapshot, device.number, &driver.entries, &twin.segments())
+    pickle.snapshot(snapshot, device.number, &driver.entries, &twin.segments(), settings)
 }
 
 struct Pickle<'w> {
@@ -125,8 +127,10 @@ impl Pickle<'_> {
         device: u32,
         entries: &[Entry],
         segments: &[SegmentView],
+        settings: &Settings,
     ) -> io::Result<()> {
         self.out.write_all(&[0x80, 2, b'}', b'('])?;
+        self.settings(settings)?;
         self.text("segments")?;
         self.out.write_all(b"](")?;
         for segment in segments {
@@ -143,8 +147,11 @@ impl Pickle<'_> {
             self.out.write_all(b"}(")?;
             self.text("action")?;
             self.text(entry.action.word())?;
-            let of_oom = entry.action == Action::OutOfMemory;
-            self.item(if of_oom { "device_free" } else { "addr" }, entry.address)?;
+            match (entry.action, entry.device_free()) {
+                (Action::OutOfMemory, None) => {}
+                (Action::OutOfMemory, Some(free)) => self.item("device_free", free)?,
+                _ => self.item("addr", entry.address)?,
+            }
             self.item("size", entry.size)?;
             self.item("stream", entry.stream)?;
             self.item("time_us", entry.time_us)?;
@@ -152,6 +159,32 @@ impl Pickle<'_> {
             self.out.write_all(b"u")?;
         }
         self.out.write_all(b"eeu.")
+    }
+
+    /// As `torch.cuda.memory._snapshot` has them: the line, and value by value.
+    fn settings(&mut self, settings: &Settings) -> io::Result<()> {
+        self.text("allocator_settings")?;
+        self.out.write_all(b"}(")?;
+        self.text("PYTORCH_CUDA_ALLOC_CONF")?;
+        self.text(&settings.conf())?;
+        self.text("max_split_size")?;
+        match i64::try_from(settings.max_split) {
+            Ok(_) => self.number(settings.max_split)?,
+            // No limit.
+            Err(_) => self.out.write_all(b"J\xff\xff\xff\xff")?,
+        }
+        self.item("max_non_split_rounding_size", settings.max_non_split_rounding)?;
+        self.text("garbage_collection_threshold")?;
+        self.out.write_all(b"G")?;
+        self.out.write_all(&settings.gc_threshold.to_be_bytes())?;
+        self.text("expandable_segments")?;
+        self.out.write_all(&[if settings.expandable { 0x88 } else { 0x89 }])?;
+        self.text("roundup_power2_divisions")?;
+        self.out.write_all(b"}(")?;
+        for (power, &steps) in settings.divisions.iter().enumerate() {
+            self.item(&(1u64 << power).to_string(), steps)?;
+        }
+        self.out.write_all(b"uu")
     }
 
     fn segment(

@@ -1,24 +1,31 @@
 //! The comparison for people and programs: a table, the line to paste, and what it is worth.
 
 use super::bounds::POOLS_OF_STREAMS;
-use super::{Comparison, Kind, RECORDED, Row};
+use super::{Basis, Comparison, Kind, RECORDED, Row};
 use crate::plot::Bar;
-use crate::size::Bytes;
+use crate::size::{Bytes, counted};
 use core::fmt::Write;
 use serde_json::{Value, json};
+
+/// What a recommendation saves at least, as a share of what the current settings take: less is shown as 0.0 %.
+const WORTH: f64 = 0.0005;
 
 impl Comparison {
     /// The row to recommend: of those that meet every request, what the user can do today. Certified rows go first, then other
     /// settings of the recorded allocator, other allocators, Strandline; among equals the fewest bytes, and then the fewest calls of
-    /// the driver. Nothing is recommended that takes as much as the current settings do.
+    /// the driver. Nothing is recommended that saves less than [`WORTH`] of what the current settings take.
     #[must_use]
     pub fn best(&self) -> Option<&Row> {
         let current = self.current();
+        let saves = |row: &Row, now: &Row| {
+            let saved = now.peak_reserved.saturating_sub(row.peak_reserved);
+            saved > 0 && saved as f64 >= WORTH * now.peak_reserved as f64
+        };
         let better = |row: &&Row| {
             !row.current
                 && !row.paste.is_empty()
                 && row.is_ok()
-                && current.is_none_or(|c| !c.is_ok() || row.peak_reserved < c.peak_reserved)
+                && current.is_none_or(|now| !now.is_ok() || saves(row, now))
         };
         let rank = |kind| match kind {
             Kind::Own => 0,
@@ -42,6 +49,15 @@ impl Comparison {
     pub fn is_hopeless(&self) -> bool {
         let today = |row: &&Row| !matches!(row.kind, Kind::Planned | Kind::Bound);
         !self.rows.iter().filter(today).any(Row::is_ok)
+    }
+
+    /// Where a request stands, in the words of the trace.
+    fn place(&self, at: u32) -> String {
+        match (&self.certificate, at) {
+            (_, 0) => "before the first entry".to_owned(),
+            (Some(_), at) => format!("at entry {}", at - 1),
+            (None, at) => format!("at line {at}"),
+        }
     }
 
     /// Its rows as bars of a picture: those of allocators, and Strandline's.
@@ -87,8 +103,13 @@ impl Comparison {
                     "peak_reserved_bytes": row.peak_reserved,
                     "over_active": row.over_active,
                     "ok": row.is_ok(),
-                    "failed_at": row.failed_at,
+                    // As the file counts: entries of a snapshot from 0, lines from 1.
+                    "failed_at": match &self.certificate {
+                        Some(_) => row.failed_at.and_then(|at| at.checked_sub(1)),
+                        None => row.failed_at.filter(|&at| at > 0),
+                    },
                     "certified": row.certified,
+                    "basis": row.basis().word(),
                     "current": row.current,
                     "grants": row.counts.grants,
                     "returns": row.counts.returns,
@@ -118,38 +139,54 @@ impl Comparison {
                 "rules only: this trace carries no segments, so no model could be compared with the recorded run.\n"
             )?,
         }
-        if self.certificate.as_ref().is_some_and(|certificate| certificate.addresses.of == 0) {
-            writeln!(
-                out,
-                "The snapshot holds no allocation: the rows are about the blocks that were live when it was written, one after the other.\n"
-            )?;
-        }
-        writeln!(out, "trace       {file}: {} requests and frees", self.steps)?;
+        writeln!(
+            out,
+            "trace       {file}: {}",
+            counted(self.steps as u64, "request or free", "requests and frees")
+        )?;
         if let Some((bytes, how)) = self.capacity {
-            writeln!(out, "device      {} ({how})", Bytes(bytes))?;
+            writeln!(out, "device      {} ({how})", Bytes(bytes).at_least())?;
         }
-        writeln!(out, "peak active {}: no allocator can be below\n", Bytes(self.peak_active))?;
+        writeln!(
+            out,
+            "peak active {}: no allocator can be below\n",
+            Bytes(self.peak_active).at_least()
+        )?;
         let settings = self.rows.iter().map(|row| row.settings.len()).max().unwrap_or(8).min(52);
         writeln!(
             out,
-            "{:<14}{:<settings$}  {:>12} {:>7}  {:<16}{:>9}{:>8}{:>7}{:>8}",
+            "{:<14}{:<settings$}  {:>12} {:>7}  {:<22}{:>9}{:>8}{:>7}{:>8}",
             "allocator", "settings", "reserved", "over", "", "segments", "sweeps", "waits", "moved"
         )?;
         for row in &self.rows {
             let fits = match row.failed_at {
                 Some(0) => "fails".to_owned(),
-                Some(at) => format!("fails at {at}"),
+                Some(at) => format!("fails {}", self.place(at)),
                 None => "fits".to_owned(),
             };
             write!(
                 out,
-                "{:<14}{:<settings$}  {:>12} {:>6.2}x  {fits:<16}",
+                "{:<14}{:<settings$}  {:>12} {:>6.2}x  {fits:<22}",
                 row.allocator,
                 row.settings,
-                Bytes(row.peak_reserved).to_string(),
+                Bytes(row.peak_reserved).at_least(),
                 row.over_active,
             )?;
             match row.kind {
+                // A recording tells of no waits and no moves.
+                Kind::Own if row.basis() == Basis::Recorded => writeln!(
+                    out,
+                    "{:>9}{:>8}{:>7}{:>8}  recorded; the model {}",
+                    row.counts.grants,
+                    row.counts.sweeps,
+                    "-",
+                    "-",
+                    if row.certified {
+                        "reproduces it: certified"
+                    } else {
+                        "does NOT reproduce it"
+                    },
+                )?,
                 Kind::Own | Kind::Other | Kind::Run => writeln!(
                     out,
                     "{:>9}{:>8}{:>7}{:>8}  {}{}",
@@ -157,12 +194,13 @@ impl Comparison {
                     row.counts.sweeps,
                     row.counts.waits,
                     row.counts.moved,
-                    match row.kind {
-                        _ if row.certified => "certified",
-                        Kind::Run => "its own crate, run",
+                    match row.basis() {
+                        Basis::CertifiedModel => "by the certified model",
+                        Basis::UncertifiedModel => "by a model NOT certified",
+                        Basis::Played => "its own crate, run",
                         _ => "rules only",
                     },
-                    if row.current { "  (current)" } else { "" },
+                    if row.current { "  (current settings)" } else { "" },
                 )?,
                 Kind::Strandline => writeln!(out, "{:>34}played by Strandline's own pools", "")?,
                 Kind::Planned => {
@@ -177,7 +215,8 @@ impl Comparison {
         if self.rows.first().is_some_and(|row| row.allocator == RECORDED) {
             writeln!(
                 out,
-                "\nThe recorded run begins with what was cached before its first entry; the other rows begin with an unused allocator."
+                "\nOnly the recorded run was recorded, and it begins with what was cached before its first entry. The other rows are what the same \
+                 requests would have taken, begun with an unused allocator."
             )?;
         }
         Ok(())
@@ -189,10 +228,10 @@ impl Comparison {
             return match self.current() {
                 Some(now) if now.is_ok() && recorded.is_some_and(|row| !row.is_ok()) => writeln!(
                     out,
-                    "no setting that was tried takes less than the current ones. The recorded run failed at entry {}, with what it had cached; \
+                    "no setting that was tried takes less than the current ones. The recorded run failed {}, with what it had cached; \
                      begun with an unused allocator, the same settings take {} and fit.",
-                    recorded.and_then(|row| row.failed_at).unwrap_or_default(),
-                    Bytes(now.peak_reserved)
+                    self.place(recorded.and_then(|row| row.failed_at).unwrap_or_default()),
+                    Bytes(now.peak_reserved).at_least()
                 ),
                 Some(row) if row.is_ok() => {
                     writeln!(
@@ -207,7 +246,7 @@ impl Comparison {
                         Some(plan) => writeln!(
                             out,
                             "A plan of {} would, if every lifetime were known before the run; no allocator here works so.",
-                            Bytes(plan.peak_reserved)
+                            Bytes(plan.peak_reserved).at_least()
                         ),
                         None => Ok(()),
                     }
@@ -217,8 +256,8 @@ impl Comparison {
         };
         let against = match self.current() {
             Some(now) if !now.is_ok() => format!(
-                "where the current settings fail at entry {}",
-                now.failed_at.unwrap_or_default()
+                "where the current settings fail {}",
+                self.place(now.failed_at.unwrap_or_default())
             ),
             Some(now) => format!(
                 "{} less than the current settings, {:.1} %",
@@ -231,7 +270,7 @@ impl Comparison {
             out,
             "{}: {} reserved, {against}. To paste:",
             best.allocator,
-            Bytes(best.peak_reserved)
+            Bytes(best.peak_reserved).at_least()
         )?;
         for line in &best.paste {
             writeln!(out, "    {line}")?;
@@ -243,13 +282,18 @@ impl Comparison {
             let calls = |row: &Row| row.counts.grants + row.counts.returns;
             writeln!(
                 out,
-                "It costs {} calls of the driver (now {}), {} sweeps (now {}) and {} waits (now {}).",
-                calls(best),
+                "It costs {}, {} and {}; the current settings, begun alike, {}, {} and {}{}.",
+                counted(calls(best), "call of the driver", "calls of the driver"),
+                counted(best.counts.sweeps, "sweep", "sweeps"),
+                counted(best.counts.waits, "wait", "waits"),
                 calls(now),
-                best.counts.sweeps,
                 now.counts.sweeps,
-                best.counts.waits,
-                now.counts.waits
+                now.counts.waits,
+                match self.rows.first().filter(|row| row.basis() == Basis::Recorded) {
+                    Some(row) =>
+                        format!("; the recording has {} and {}", calls(row), row.counts.sweeps),
+                    None => String::new(),
+                }
             )?;
         }
         match best.kind {
@@ -264,6 +308,10 @@ impl Comparison {
             _ if !best.certified => writeln!(
                 out,
                 "NOT certified: by the rules of its source alone; try it before you rely on it."
+            )?,
+            _ if self.certificate.is_some() => writeln!(
+                out,
+                "By the certified model: it reproduced the recorded run with its own settings, to the byte. With these nothing was recorded."
             )?,
             _ => {}
         }

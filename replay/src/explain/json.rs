@@ -20,7 +20,7 @@ impl Certificate {
             "unmaps": score(self.unmaps),
             "sweeps": score(self.sweeps),
             "reserved": score(self.reserved),
-            "first_difference": self.first_difference.as_ref().map(|d| json!({ "entry": d.entry, "what": d.what })),
+            "first_difference": self.first_difference.as_ref().map(|d| json!({ "entry": d.index(), "what": d.what })),
             "nothing_to_compare": self.nothing_to_compare,
             "notes": self.notes,
         })
@@ -31,9 +31,10 @@ impl Explanation {
     /// The explanation as JSON, with at most `top` holders, stacks and pinners.
     #[must_use]
     pub fn to_json(&self, top: usize) -> Value {
+        let reserved_of = |m: Moment| self.tells_segments().then_some(m.reserved);
         let moment = |m: Moment| {
             json!({
-                "entry": m.entry, "allocated_bytes": m.allocated, "active_bytes": m.active, "reserved_bytes": m.reserved,
+                "entry": m.index(), "allocated_bytes": m.allocated, "active_bytes": m.active, "reserved_bytes": reserved_of(m),
             })
         };
         let [allocated, active, reserved] = self.peaks;
@@ -46,30 +47,30 @@ impl Explanation {
                 "entries": self.entries,
                 "peak_allocated_bytes": allocated.allocated,
                 "peak_active_bytes": active.active,
-                "peak_reserved_bytes": reserved.reserved,
-                "peak_entries": [allocated.entry, active.entry, reserved.entry],
+                "peak_reserved_bytes": reserved_of(reserved),
+                "peak_entries": [allocated.index(), active.index(), reserved.index()],
                 "at": moment(self.at),
                 "at_because": self.focus.words(),
                 "unused": {
-                    "rounding": unused.rounding,
-                    "inside_segments": unused.inside_segments,
-                    "whole_segments": unused.whole_segments,
-                    "waiting": unused.waiting,
-                    "other_streams": unused.other_streams,
-                    "private_pools": unused.private_pools,
+                    "rounding": unused.map(|u| u.rounding),
+                    "inside_segments": unused.map(|u| u.inside_segments),
+                    "whole_segments": unused.map(|u| u.whole_segments),
+                    "waiting": unused.map(|u| u.waiting),
+                    "other_streams": unused.map(|u| u.other_streams),
+                    "private_pools": unused.map(|u| u.private_pools),
                 },
                 "out_of_memory_total": self.refusals_total,
                 "out_of_memory": self.refusals.iter().map(|r| json!({
                     "device": r.device,
-                    "entry": r.moment.entry,
+                    "entry": r.moment.index(),
                     "requested_bytes": r.requested,
                     "allocated_bytes": r.moment.allocated,
                     "active_bytes": r.moment.active,
-                    "reserved_bytes": r.moment.reserved,
+                    "reserved_bytes": r.had.map(|had| had.reserved),
                     "device_free_bytes": r.device_free,
-                    "largest_hole_bytes": r.largest_hole,
-                    "own_free_bytes": r.own_free,
-                    "verdict": r.verdict.word(),
+                    "largest_hole_bytes": r.had.map(|had| had.largest_hole),
+                    "own_free_bytes": r.had.map(|had| had.own_free),
+                    "verdict": r.verdict.map(super::Verdict::word),
                 })).collect::<Vec<_>>(),
                 "holders": holders(&self.holders, "line", top),
                 "stacks": holders(&self.stacks, "stack", top),
@@ -85,7 +86,7 @@ fn holders(holders: &[super::Holder], key: &str, top: usize) -> Vec<Value> {
     let of = |h: &super::Holder| {
         json!({
             key: h.line, "bytes": h.bytes, "blocks": h.blocks, "largest_bytes": h.largest,
-            "oldest_entry": h.oldest, "youngest_entry": h.youngest,
+            "oldest_entry": h.oldest.checked_sub(1), "youngest_entry": h.youngest.checked_sub(1),
         })
     };
     holders.iter().take(top).map(of).collect()

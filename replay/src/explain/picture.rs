@@ -64,9 +64,9 @@ impl Explanation {
                 "event": refusal.moment.entry,
                 "bytes_requested": refusal.requested,
                 "live_bytes": refusal.moment.allocated,
-                "largest_hole_bytes": refusal.largest_hole,
+                "largest_hole_bytes": refusal.had.map(|had| had.largest_hole),
                 "pending_bytes": refusal.moment.active.saturating_sub(refusal.moment.allocated),
-                "reason": refusal.verdict.word(),
+                "reason": refusal.verdict.map_or("not told", super::Verdict::word),
             })
         });
         let mut report = self.to_json(top);

@@ -1,6 +1,6 @@
 //! What a run's state at one moment tells: unused bytes, holders, pinners, and why a request was refused.
 
-use super::{Moment, Refusal, Run, Verdict};
+use super::{Had, Moment, Refusal, Run, Verdict};
 use crate::certify::Live;
 use crate::snapshot::Entry;
 use crate::snapshot::stacks::{NO_STACK, Stacks};
@@ -183,17 +183,25 @@ pub(super) fn refusal(
             }
         }
     }
-    let (requested, device_free) = (entry.size, entry.address);
+    let (requested, device_free) = (entry.size, entry.device_free());
+    let held =
+        run.tells_segments().then_some(Had { reserved: moment.reserved, largest_hole, own_free });
     let need = moment.active.saturating_add(requested);
-    let have = moment.reserved.saturating_add(device_free);
-    let verdict = if need > have {
-        if need <= had { Verdict::OtherProcess } else { Verdict::Shortage }
-    } else if own_free.saturating_add(device_free) < requested {
-        Verdict::OtherPool
-    } else {
-        Verdict::Fragmentation
-    };
-    Refusal { device, moment, requested, device_free, largest_hole, own_free, verdict }
+    let verdict = held.and_then(|held| {
+        if device_free.is_none() && (need > held.reserved || held.own_free < requested) {
+            // What the device had free would decide it.
+            return None;
+        }
+        let free = device_free.unwrap_or(0);
+        Some(if need > held.reserved.saturating_add(free) {
+            if need <= had { Verdict::OtherProcess } else { Verdict::Shortage }
+        } else if held.own_free.saturating_add(free) < requested {
+            Verdict::OtherPool
+        } else {
+            Verdict::Fragmentation
+        })
+    });
+    Refusal { device, moment, requested, device_free, had: held, verdict }
 }
 
 pub(super) fn pinners(run: &Run<'_>, stacks: &Stacks) -> Vec<Pinner> {

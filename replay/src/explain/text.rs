@@ -2,15 +2,23 @@
 
 use super::{Explanation, Refusal, Verdict};
 use crate::certify::Certificate;
-use crate::size::Bytes;
+use crate::size::{Bytes, counted};
 use core::fmt::{self, Write};
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (asked, free) = (Bytes(self.requested), Bytes(self.device_free));
-        let (active, reserved) = (Bytes(self.moment.active), Bytes(self.moment.reserved));
-        let hole = Bytes(self.largest_hole);
-        match self.verdict {
+        let (asked, active) = (Bytes(self.requested), Bytes(self.moment.active));
+        let free = told(self.device_free);
+        let (Some(verdict), Some(had)) = (self.verdict, self.had) else {
+            return write!(
+                f,
+                "why is not told: {asked} were asked for with {active} in use; reserved by the process: {}; free on the device: {free}",
+                told(self.had.map(|had| had.reserved))
+            );
+        };
+        let (reserved, hole) = (Bytes(had.reserved), Bytes(had.largest_hole));
+        let unused = Bytes(had.reserved.saturating_sub(self.moment.active));
+        match verdict {
             Verdict::Shortage => write!(
                 f,
                 "shortage: {asked} were asked for with {active} in use; the process had {reserved} and the device {free} more. \
@@ -18,16 +26,14 @@ impl fmt::Display for Refusal {
             ),
             Verdict::Fragmentation => write!(
                 f,
-                "fragmentation: {asked} were asked for, {} of the {reserved} reserved were free, but in pieces of at most {hole}; \
-                 the device had {free} more. `strandline compare` shows which setting would have saved it",
-                Bytes(self.moment.reserved.saturating_sub(self.moment.active))
+                "fragmentation: {asked} were asked for, {unused} of the {reserved} reserved were free, but in pieces of at most {hole}; \
+                 the device had {free} more. `strandline compare` tries whether a setting would have saved it"
             ),
             Verdict::OtherPool => write!(
                 f,
-                "held by another pool: {asked} were asked for; {} were free, of which only {} in the pool of the request's stream; \
+                "held by another pool: {asked} were asked for; {unused} were free, of which only {} in the pool of the request's stream; \
                  the device had {free} more",
-                Bytes(self.moment.reserved.saturating_sub(self.moment.active)),
-                Bytes(self.own_free)
+                Bytes(had.own_free)
             ),
             Verdict::OtherProcess => write!(
                 f,
@@ -61,7 +67,8 @@ impl Certificate {
             Some(d) => {
                 format!(
                     "NOT certified: first difference at entry {}: {} ({settings})",
-                    d.entry, d.what
+                    d.index(),
+                    d.what
                 )
             }
             None => format!("not certified: nothing could be compared ({settings})"),
@@ -86,6 +93,11 @@ impl Certificate {
 }
 
 impl Explanation {
+    /// Whether the file tells of the segments that its trace is about.
+    pub(crate) fn tells_segments(&self) -> bool {
+        self.certificate.nothing_to_compare.is_none()
+    }
+
     /// The report, with at most `top` holders and pinners.
     #[must_use]
     pub fn to_text(&self, file: &str, top: usize) -> String {
@@ -101,12 +113,13 @@ impl Explanation {
             Some(refusal) => {
                 writeln!(
                     out,
-                    "OUT OF MEMORY at entry {} (device {}): {refusal}.",
-                    refusal.moment.entry, self.device
+                    "OUT OF MEMORY {} (device {}): {refusal}.",
+                    refusal.moment.place(),
+                    self.device
                 )?;
             }
             // The segments of such a file, if any, are not about its trace.
-            None if self.certificate.nothing_to_compare.is_some() => writeln!(
+            None if !self.tells_segments() => writeln!(
                 out,
                 "no out-of-memory: at most {} allocated; what was reserved is not told (device {}).",
                 Bytes(allocated.allocated),
@@ -116,48 +129,64 @@ impl Explanation {
                 out,
                 "no out-of-memory: at most {} allocated, {} reserved (device {}).",
                 Bytes(allocated.allocated),
-                Bytes(reserved.reserved),
+                Bytes(reserved.reserved).at_least(),
                 self.device
             )?,
         }
         writeln!(out, "{}.\n", self.certificate.verdict())?;
         writeln!(
             out,
-            "snapshot    {file}: device {} of {}, {} entries",
-            self.device, self.devices, self.entries
+            "snapshot    {file}: device {}, of {} in the file; {}, counted from 0",
+            self.device,
+            counted(u64::from(self.devices), "device", "devices"),
+            counted(self.entries as u64, "entry", "entries"),
         )?;
         writeln!(out, "reproduced  {}", self.certificate.scores())?;
         for note in &self.certificate.notes {
             writeln!(out, "            note: {note}")?;
         }
         writeln!(out, "\nbytes                 peak    at entry")?;
-        for (name, bytes, entry) in [
-            ("allocated", allocated.allocated, allocated.entry),
-            ("active", active.active, active.entry),
-            ("reserved", reserved.reserved, reserved.entry),
+        for (name, bytes, at) in [
+            ("allocated", Some(allocated.allocated), allocated),
+            ("active", Some(active.active), active),
+            ("reserved", self.tells_segments().then_some(reserved.reserved), reserved),
         ] {
-            writeln!(out, "  {name:<12}{:>12}{entry:>12}", Bytes(bytes).to_string())?;
+            let entry = match (bytes, at.index()) {
+                (None, _) => String::new(),
+                (_, None) => "the start".to_owned(),
+                (_, Some(index)) => index.to_string(),
+            };
+            let line = format!("  {name:<12}{:>12}{entry:>12}", told(bytes));
+            writeln!(out, "{}", line.trim_end())?;
         }
         if self.refusals_total > 1 {
             writeln!(out, "\n{} requests were refused:", self.refusals_total)?;
             for refusal in self.refusals.iter().take(top) {
-                writeln!(out, "  entry {}: {refusal}", refusal.moment.entry)?;
+                writeln!(out, "  {}: {refusal}", refusal.moment.place())?;
             }
         }
         let at = self.at;
         writeln!(
             out,
-            "\nat entry {} ({}): {} allocated, {} active, {} reserved",
-            at.entry,
+            "\n{} ({}): {} allocated, {} active, {}",
+            at.place(),
             self.focus.words(),
             Bytes(at.allocated),
             Bytes(at.active),
-            Bytes(at.reserved)
+            match self.tells_segments() {
+                true => format!("{} reserved", Bytes(at.reserved)),
+                false => "what was reserved is not told".to_owned(),
+            }
         )?;
-        let unused = self.unused;
-        writeln!(out, "\nreserved and unused: {}", Bytes(unused.total()))?;
+        if self.unused.is_none() {
+            writeln!(out, "\nreserved and not asked for: not told")?;
+        }
+        let unused = self.unused.unwrap_or_default();
+        if self.unused.is_some() {
+            writeln!(out, "\nreserved and not asked for: {}", Bytes(unused.total()))?;
+        }
         for (bytes, what) in [
-            (unused.rounding, "rounding inside blocks"),
+            (unused.rounding, "rounding inside allocated blocks"),
             (unused.inside_segments, "holes inside segments"),
             (
                 unused.whole_segments,
@@ -220,7 +249,12 @@ fn more(out: &mut String, all: usize, shown: usize) -> fmt::Result {
 }
 
 fn count(blocks: u64) -> String {
-    if blocks == 1 { "1 block".to_owned() } else { format!("{blocks} blocks") }
+    counted(blocks, "block", "blocks")
+}
+
+/// Bytes, or that the file does not tell them.
+fn told(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| "not told".to_owned(), |bytes| Bytes(bytes).to_string())
 }
 
 /// How many blocks, and the largest of several.
@@ -235,8 +269,8 @@ fn blocks(blocks: u64, largest: u64) -> String {
 fn ages(oldest: u32, youngest: u32) -> String {
     match (oldest, youngest) {
         (0, 0) => "before the recording".to_owned(),
-        (0, last) => format!("before the recording to entry {last}"),
-        (first, last) if first == last => format!("entry {first}"),
-        (first, last) => format!("entries {first} to {last}"),
+        (0, last) => format!("before the recording to entry {}", last - 1),
+        (first, last) if first == last => format!("entry {}", first - 1),
+        (first, last) => format!("entries {} to {}", first - 1, last - 1),
     }
 }

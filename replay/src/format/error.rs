@@ -22,8 +22,10 @@ pub enum Place {
     Whole,
     /// A line of a text trace, counted from 1, the header included.
     Line(u64),
-    /// A byte of a binary trace (after decompression), counted from 0.
+    /// A byte of a binary trace, counted from 0.
     Byte(u64),
+    /// The same of a packed one: a byte of what is unpacked.
+    UnpackedByte(u64),
     /// An entry of a PyTorch device trace, counted from 1; shown counted from 0, as Python does.
     Entry(u64),
 }
@@ -34,6 +36,7 @@ impl fmt::Display for Place {
             Self::Whole => f.write_str("trace"),
             Self::Line(line) => write!(f, "line {line}"),
             Self::Byte(byte) => write!(f, "byte {byte}"),
+            Self::UnpackedByte(byte) => write!(f, "byte {byte} after unpacking"),
             Self::Entry(entry) => write!(f, "trace entry {} (from 0)", entry.saturating_sub(1)),
         }
     }

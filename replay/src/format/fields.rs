@@ -34,7 +34,7 @@ impl<const N: usize> Columns<N> {
             if place.len() == MAX_COLUMNS {
                 return None;
             }
-            let column = column.trim_ascii();
+            let column = bare(column);
             let field = names
                 .iter()
                 .position(|accepted| {
@@ -82,7 +82,7 @@ impl<const N: usize> Columns<N> {
             match self.place.get(count) {
                 Some(&place) => {
                     if let Some(slot) = out.get_mut(place) {
-                        *slot = field.trim_ascii();
+                        *slot = bare(field);
                     }
                 }
                 None if more => break,
@@ -103,6 +103,14 @@ impl<const N: usize> Columns<N> {
             format!("{} fields, as in the header", self.place.len()),
             "correct or delete the line",
         )
+    }
+}
+
+/// A field without blanks, and without the quotes that spreadsheets put around it.
+pub(crate) fn bare(field: &[u8]) -> &[u8] {
+    match field.trim_ascii() {
+        [b'"', inner @ .., b'"'] => inner.trim_ascii(),
+        field => field,
     }
 }
 

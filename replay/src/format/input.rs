@@ -121,6 +121,11 @@ impl<'a> Input<'a> {
         self.gzip
     }
 
+    /// The place of a byte that [`offset`](Self::offset) counts.
+    pub(crate) fn at_byte(&self, offset: u64) -> Place {
+        if self.gzip { Place::UnpackedByte(offset) } else { Place::Byte(offset) }
+    }
+
     /// Bytes consumed so far, after decompression.
     pub(crate) fn offset(&self) -> u64 {
         self.base + self.pos as u64
@@ -255,7 +260,7 @@ impl<'a> Input<'a> {
     /// # Errors
     /// The input cannot be read.
     pub(crate) fn take(&mut self, out: &mut [u8]) -> Result<usize, TraceError> {
-        if self.unread().is_empty() && !self.refill(Place::Byte(self.offset()))? {
+        if self.unread().is_empty() && !self.refill(self.at_byte(self.offset()))? {
             return Ok(0);
         }
         let count = out.len().min(self.unread().len());
@@ -292,7 +297,7 @@ impl<'a> Input<'a> {
 
     #[cold]
     fn fill_one(&mut self) -> Result<(), TraceError> {
-        let place = Place::Byte(self.offset());
+        let place = self.at_byte(self.offset());
         if self.refill(place)? {
             Ok(())
         } else {
@@ -315,6 +320,16 @@ impl<'a> Input<'a> {
             *byte = self.byte()?;
         }
         Ok(out)
+    }
+
+    /// The next `count` bytes, and passes over them, if the buffer holds them all.
+    pub(crate) fn whole(&mut self, count: u64) -> Option<&[u8]> {
+        let end = self.pos.checked_add(usize::try_from(count).ok()?)?;
+        if end > self.len {
+            return None;
+        }
+        let from = core::mem::replace(&mut self.pos, end);
+        self.buffer.get(from..end)
     }
 
     /// Passes over `count` bytes, keeping the first ones in `kept` up to its limit of `keep` bytes.

@@ -7,6 +7,8 @@
 //!   b1,0,2,1024
 //! ```
 //!
+//! Without a header a row is `id,lower,upper,size`.
+//!
 //! Each row is an allocation at `lower` and a free at `upper`; at one time frees come first, then allocations in the order of the rows.
 //! A row whose lifetime is empty needs no memory and is counted. Other columns (`alignment`, `offset`, `gaps`) are passed over.
 //!
@@ -36,13 +38,29 @@ pub(super) struct Header {
     columns: Columns<4>,
     /// From the last time of use to the first that is not.
     after: u64,
+    /// The file has it.
+    stated: bool,
 }
 
 impl Header {
     /// None if a column is missing.
     pub(super) fn find(line: &[u8]) -> Option<Self> {
-        let open = Columns::find(line, &COLUMNS).map(|columns| Self { columns, after: 0 });
-        open.or_else(|| Some(Self { columns: Columns::find(line, &CLOSED)?, after: 1 }))
+        let open = Columns::find(line, &COLUMNS);
+        let open = open.map(|columns| Self { columns, after: 0, stated: true });
+        open.or_else(|| {
+            Some(Self { columns: Columns::find(line, &CLOSED)?, after: 1, stated: true })
+        })
+    }
+
+    /// That of a file that begins with a row, `id,lower,upper,size`; None if the line is none.
+    pub(super) fn missing(line: &[u8]) -> Option<Self> {
+        let header = Self { columns: Columns::in_order(), after: 0, stated: false };
+        parse(&header, line, 1).ok().map(|_| header)
+    }
+
+    /// Whether the file has it.
+    pub(super) fn is_stated(&self) -> bool {
+        self.stated
     }
 }
 

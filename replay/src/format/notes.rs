@@ -75,6 +75,14 @@ pub struct Holding {
     pub active_bytes: u64,
 }
 
+impl Holding {
+    /// Whether the snapshot tells anything of the device.
+    #[must_use]
+    pub const fn is_in_use(&self) -> bool {
+        self.entries > 0 || self.reserved_bytes > 0
+    }
+}
+
 /// What a file tells of the moment at which a request was refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Circumstances {

@@ -30,7 +30,7 @@ mod words;
 pub(crate) use arena::{Arena, Keep, List, Value, grow};
 pub(crate) use words::Word;
 
-use super::error::{ErrorKind, Place, TraceError, quote};
+use super::error::{ErrorKind, TraceError, quote};
 use super::input::Input;
 use opcodes::little_endian;
 use std::collections::HashMap;
@@ -119,7 +119,7 @@ impl<'i, 'a> Machine<'i, 'a> {
     fn broken(&self, found: impl Into<String>, expected: &'static str) -> TraceError {
         TraceError::new(
             ErrorKind::BadPickle,
-            Place::Byte(self.at),
+            self.input.at_byte(self.at),
             found,
             expected,
             "check that the file is a snapshot written by torch.cuda.memory._dump_snapshot",
@@ -136,7 +136,7 @@ impl<'i, 'a> Machine<'i, 'a> {
         let packed = self.input.gzip() && held <= self.limit;
         Err(TraceError::new(
             ErrorKind::PickleTooLarge,
-            Place::Byte(self.at),
+            self.input.at_byte(self.at),
             format!("a pickle that needs more than {held} bytes of memory to read"),
             if packed {
                 "a packed snapshot, which needs less than four times its packed size and 48 MiB"
@@ -186,8 +186,14 @@ impl<'i, 'a> Machine<'i, 'a> {
     }
 
     fn string(&mut self, length: u64) -> Result<(), TraceError> {
-        self.input.pass(length, self.arena.keep().word_bytes() + 1, &mut self.scratch)?;
-        let word = self.arena.word(&self.scratch);
+        let word = match self.input.whole(length) {
+            Some(text) => self.arena.word(text),
+            None => {
+                let most = self.arena.keep().word_bytes() + 1;
+                self.input.pass(length, most, &mut self.scratch)?;
+                self.arena.word(&self.scratch)
+            }
+        };
         self.push(Value::Str(word))
     }
 
@@ -216,7 +222,7 @@ impl<'i, 'a> Machine<'i, 'a> {
     fn too_many(&self) -> TraceError {
         TraceError::new(
             ErrorKind::PickleTooLarge,
-            Place::Byte(self.at),
+            self.input.at_byte(self.at),
             "a pickle of more lists, dictionaries or kinds of them than can be counted",
             "at most 2^30 of each, and 4,096 kinds",
             "record fewer entries (max_entries), or check that the file is a snapshot",

@@ -39,6 +39,8 @@ use super::pickle::{Arena, List, Value, Word};
 use super::state::State;
 use super::streams::Streams;
 use crate::event::{Action, Event};
+use crate::hash::Seed;
+use crate::size::counted;
 use entry::{Entry, REMEDY};
 use segments::BlockState;
 use std::collections::{BTreeMap, HashSet};
@@ -84,7 +86,7 @@ struct First {
     allocs: u64,
     refused: u64,
     /// Ids of the trace.
-    mentioned: HashSet<u64>,
+    mentioned: HashSet<u64, Seed>,
     /// Entries that free what was never allocated, and whether the free is but completed.
     before: Vec<(usize, bool)>,
 }
@@ -114,7 +116,7 @@ impl Snapshot {
         };
         notes.holdings = parts.holdings(&arena, &states);
         notes.devices = notes.holdings.len() as u32;
-        let device = choose(&notes.holdings, wanted)?;
+        let device = notes.holdings[choose_device(&notes.holdings, wanted)?].device;
         notes.device = Some(device);
         parts.note_what_is_left_out(&arena, root, notes);
         let entries = parts.entries(&arena, device).unwrap_or(Value::None);
@@ -401,12 +403,25 @@ impl Parts {
     fn note_what_is_left_out(&self, arena: &Arena, root: Value, notes: &mut Notes) {
         let count = |key| arena.get(root, key).and_then(|value| arena.list(value));
         for (key, what) in [
-            (Word::HOST_TRACES, "entries of host memory (`host_traces`)"),
-            (Word::HOST_SEGMENTS, "segments of host memory (`host_segments`)"),
-            (Word::EXTERNAL_ANNOTATIONS, "annotations (`external_annotations`)"),
+            (
+                Word::HOST_TRACES,
+                ("entry of host memory (`host_traces`)", "entries of host memory (`host_traces`)"),
+            ),
+            (
+                Word::HOST_SEGMENTS,
+                (
+                    "segment of host memory (`host_segments`)",
+                    "segments of host memory (`host_segments`)",
+                ),
+            ),
+            (
+                Word::EXTERNAL_ANNOTATIONS,
+                ("annotation (`external_annotations`)", "annotations (`external_annotations`)"),
+            ),
         ] {
             if let Some(list) = count(key).filter(|list| list.count() > 0) {
-                notes.left_out.push(format!("{} {what}", list.count()));
+                let (one, many) = what;
+                notes.left_out.push(counted(list.count(), one, many));
             }
         }
         let overflowed = match arena.get(root, Word::OVERFLOWED) {
@@ -431,28 +446,37 @@ impl Parts {
     }
 }
 
-/// The device to read: the one asked for, or the busiest of those that refused a request, or the busiest; without any entry, the one
-/// that holds most.
-fn choose(holdings: &[Holding], wanted: Option<u32>) -> Result<u32, TraceError> {
+/// The position of the device to read: the one asked for, or the busiest of those that refused a request, or the busiest; without any
+/// entry, the one that holds most.
+///
+/// # Errors
+/// The device asked for has neither an entry nor a segment, or none has.
+pub(crate) fn choose_device(
+    holdings: &[Holding],
+    wanted: Option<u32>,
+) -> Result<usize, TraceError> {
+    let in_use = || holdings.iter().enumerate().filter(|(_, holding)| holding.is_in_use());
     if let Some(device) = wanted {
-        if holdings.iter().any(|holding| holding.device == device) {
-            return Ok(device);
+        if let Some((at, _)) = in_use().find(|(_, holding)| holding.device == device) {
+            return Ok(at);
         }
+        let known: Vec<String> = in_use().take(16).map(|(_, h)| h.device.to_string()).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         return Err(TraceError::new(
             ErrorKind::NoSuchDevice,
             Place::Whole,
-            format!("{} devices", holdings.len()),
-            format!("a device {device}"),
-            "ask for a device that the snapshot has, counted from 0",
+            format!("nothing of device {device}: no entry and no segment"),
+            format!("a device of which the snapshot tells: {known}"),
+            "ask for one of these (--device N), or leave --device out",
         ));
     }
-    let busiest = holdings.iter().max_by_key(|holding| {
+    let busiest = in_use().max_by_key(|(_, holding)| {
         let trace = if holding.allocs + holding.refused > 0 { holding.entries } else { 0 };
         (holding.refused > 0, trace, holding.reserved_bytes, core::cmp::Reverse(holding.device))
     });
     match busiest {
-        Some(holding) if holding.entries > 0 || holding.reserved_bytes > 0 => Ok(holding.device),
-        _ => Err(not_a_snapshot(
+        Some((at, _)) => Ok(at),
+        None => Err(not_a_snapshot(
             "a snapshot without a single trace entry and without a segment",
             "entries in `device_traces`: memory history was not being recorded",
         )),

@@ -97,12 +97,21 @@ fn row(
     })?;
     let what = "a count of tokens (a decimal number below 2^32)";
     Ok(Request {
-        context_tokens: fields::decimal_u32(context, what, at)?,
-        generated_tokens: fields::decimal_u32(generated, what, at)?,
+        context_tokens: fields::decimal_u32(whole(context), what, at)?,
+        generated_tokens: fields::decimal_u32(whole(generated), what, at)?,
         arrival_ns: clock.advance(time, at)?,
         line: number,
         hashes: Vec::new(),
     })
+}
+
+/// A count without the `.0` that data frames add where another row's is missing.
+fn whole(count: &[u8]) -> &[u8] {
+    let digits = count.iter().position(|&b| b == b'.').map(|at| count.split_at(at));
+    match digits {
+        Some((digits, [b'.', zeros @ ..])) if zeros.iter().all(|&b| b == b'0') => digits,
+        _ => count,
+    }
 }
 
 /// Seconds as programs print small ones: `5.1e-05`.

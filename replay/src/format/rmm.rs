@@ -172,7 +172,7 @@ fn time_of(text: &[u8]) -> Option<(Times, u64)> {
 
 /// Whether a line is meant to be an event: some field is an action, or it begins with a number and has several fields.
 fn looks_like_an_event(line: &[u8]) -> bool {
-    let mut fields = line.split(|&b| b == b',').map(<[u8]>::trim_ascii);
+    let mut fields = line.split(|&b| b == b',').map(fields::bare);
     let first = fields.next().unwrap_or_default();
     let numbered = !first.is_empty() && first.iter().all(u8::is_ascii_digit);
     let mut rest = fields.peekable();

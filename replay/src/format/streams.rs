@@ -4,13 +4,13 @@
 //! [`Limits::streams`](super::Limits::streams).
 
 use super::error::{ErrorKind, Place, TraceError};
-use std::collections::HashMap;
+use crate::hash::FastMap;
 
 /// Names to dense numbers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Streams {
     names: Vec<u64>,
-    numbers: HashMap<u64, u32>,
+    numbers: FastMap<u64, u32>,
     last: Option<(u64, u32)>,
     limit: u32,
 }

@@ -1,6 +1,7 @@
 //! A comparison as a picture: one bar a row, with what no allocator can be below.
 
 use super::escape;
+use super::frame::{self, Frame};
 use crate::size::Bytes;
 use core::fmt::Write as _;
 
@@ -45,10 +46,7 @@ impl Bars<'_> {
     /// A picture that stands alone. It follows the reader's light or dark colours.
     #[must_use]
     pub fn to_svg(&self) -> String {
-        let mut out = String::new();
-        // Writing to a string does not fail.
-        let _ = self.write(&mut out);
-        out
+        frame::text(|out| self.write(out))
     }
 
     fn write(&self, out: &mut String) -> core::fmt::Result {
@@ -56,13 +54,16 @@ impl Bars<'_> {
         let length = |bytes: u64| (WIDTH - LEFT - RIGHT) * bytes as f64 / most as f64;
         let bottom = TOP + ROW * self.bars.len() as f64;
         let height = bottom + 32.0;
-        let title = escape(self.title);
-        write!(
-            out,
-            "<svg class=\"bars\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" \
-             aria-label=\"Reserved bytes: {title}\"><style>{STYLE}</style><rect class=\"paper\" width=\"100%\" height=\"100%\"/>\
-             <text class=\"title\" x=\"16\" y=\"28\">{title}</text>"
-        )?;
+        let size = (WIDTH, height);
+        Frame {
+            class: "bars",
+            style: STYLE,
+            what: "Reserved bytes",
+            title: self.title,
+            left: 16.0,
+            size,
+        }
+        .begin(out)?;
         for (number, bar) in self.bars.iter().enumerate() {
             let y = TOP + ROW * number as f64;
             let (end, text) = (LEFT + length(bar.bytes), y + 15.0);

@@ -10,7 +10,8 @@
 //! Pieces too small to be seen are joined with what is beside them, so that a picture stays small. Cost: O(pieces).
 
 use super::escape;
-use crate::size::Bytes;
+use super::frame::{self, Frame};
+use crate::size::{Bytes, counted};
 use core::fmt::Write as _;
 
 const WIDTH: f64 = 960.0;
@@ -80,10 +81,7 @@ impl Map<'_> {
     /// A picture that stands alone. It follows the reader's light or dark colours.
     #[must_use]
     pub fn to_svg(&self) -> String {
-        let mut out = String::new();
-        // Writing to a string does not fail.
-        let _ = self.write(&mut out);
-        out
+        frame::text(|out| self.write(out))
     }
 
     fn write(&self, out: &mut String) -> core::fmt::Result {
@@ -92,13 +90,10 @@ impl Map<'_> {
         let row = total.div_ceil(ROWS).max(1);
         let rows = total.div_ceil(row);
         let height = TOP + rows as f64 * (ROW + 4.0) + 30.0;
-        let title = escape(self.title);
-        write!(
-            out,
-            "<svg class=\"map\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" \
-             aria-label=\"Segments and blocks: {title}\"><style>{STYLE}</style><rect class=\"paper\" width=\"100%\" height=\"100%\"/>\
-             <text class=\"title\" x=\"{MARGIN}\" y=\"28\">{title}</text>"
-        )?;
+        let size = (WIDTH, height);
+        let what = "Segments and blocks";
+        Frame { class: "map", style: STYLE, what, title: self.title, left: MARGIN, size }
+            .begin(out)?;
         for (number, kind) in Use::ALL.into_iter().enumerate() {
             let bytes = pieces().filter(|piece| piece.1 == kind);
             let bytes = bytes.fold(0u64, |sum, (bytes, ..)| sum.saturating_add(*bytes));
@@ -136,9 +131,9 @@ impl Map<'_> {
         }
         writeln!(
             out,
-            "<text x=\"{MARGIN}\" y=\"{:.1}\">{} segments, {} reserved; a row is {}. Black lines: where a segment ends.</text></svg>",
+            "<text x=\"{MARGIN}\" y=\"{:.1}\">{}, {} reserved; a row is {}. Black lines: where a segment ends.</text></svg>",
             height - 12.0,
-            self.segments.len(),
+            counted(self.segments.len() as u64, "segment", "segments"),
             Bytes(total),
             Bytes(row)
         )

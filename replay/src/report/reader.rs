@@ -2,7 +2,7 @@
 
 use crate::format::{Format, Holding, Notes, Place, Refused};
 use crate::session::Scan;
-use crate::size::Bytes;
+use crate::size::{Bytes, counted};
 use core::fmt::{self, Write};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -85,14 +85,8 @@ pub(super) fn reader(scan: &Scan) -> Reader {
         skipped_faults: scan.totals.skipped.total(),
         refused_requests: scan.totals.failures,
         left_out: scan.notes.left_out.clone(),
-        devices: holdings.iter().filter(|holding| is_in_use(holding)).map(device).collect(),
+        devices: holdings.iter().filter(|holding| holding.is_in_use()).map(device).collect(),
     }
-}
-
-/// Whether a device of a snapshot has anything on it.
-#[must_use]
-pub fn is_in_use(holding: &Holding) -> bool {
-    holding.entries > 0 || holding.reserved_bytes > 0
 }
 
 /// The refused requests as JSON. `served` are their outcomes, as far as they were asked for here.
@@ -141,12 +135,12 @@ pub(super) fn write_notes(f: &mut impl Write, scan: &Scan) -> fmt::Result {
     if let Some(device) = device {
         let count = if *devices == 1 { "device" } else { "devices" };
         writeln!(f, "device     {device}, of {devices} {count} in the file")?;
-        for other in holdings.iter().filter(|other| other.device != *device && is_in_use(other)) {
+        for other in holdings.iter().filter(|other| other.device != *device && other.is_in_use()) {
             writeln!(
                 f,
-                "           not played: device {} with {} entries, {} refused; reserved {}, active {} (--device {}, or all)",
+                "           not played: device {} with {}, {} refused; reserved {}, active {} (--device {}, or all)",
                 other.device,
-                other.entries,
+                counted(other.entries, "entry", "entries"),
                 other.refused,
                 Bytes(other.reserved_bytes),
                 Bytes(other.active_bytes),
@@ -155,7 +149,11 @@ pub(super) fn write_notes(f: &mut impl Write, scan: &Scan) -> fmt::Result {
         }
     }
     if let (Some(most), false) = (scan.notes.recorded_peak_reserved_bytes, scan.state_only) {
-        writeln!(f, "recorded   the recorded allocator had {} reserved at most", Bytes(most))?;
+        writeln!(
+            f,
+            "recorded   the recorded allocator had {} reserved at most",
+            Bytes(most).at_least()
+        )?;
     }
     let said = notes(scan);
     for (index, note) in said.iter().enumerate() {

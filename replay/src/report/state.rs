@@ -3,7 +3,7 @@
 use super::reader::{self, JsonRefused, Reader};
 use crate::format::State;
 use crate::session::Scan;
-use crate::size::Bytes;
+use crate::size::{Bytes, counted};
 use core::fmt;
 use serde::Serialize;
 
@@ -106,11 +106,11 @@ impl fmt::Display for StateReport<'_> {
         let state = self.state();
         writeln!(
             f,
-            "state      {} ({}): {} segments, {} blocks; no history, so nothing is played",
+            "state      {} ({}): {}, {}; no history, so nothing is played",
             self.trace,
             self.scan.format.name(),
-            state.segments,
-            state.blocks
+            counted(state.segments, "segment", "segments"),
+            counted(state.blocks, "block", "blocks")
         )?;
         reader::write_notes(f, self.scan)?;
         writeln!(f, "\nbytes")?;

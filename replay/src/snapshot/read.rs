@@ -197,6 +197,10 @@ impl Reader<'_> {
         }
         self.snapshot.recorded =
             self.arena.get(root, self.words.settings).and_then(|settings| self.settings(settings));
+        // As many as there are lists of entries, and those that only segments name.
+        let traced = traces.map_or(0, |traces| u32::try_from(traces.len()).unwrap_or(u32::MAX));
+        let last = devices.keys().next_back().map_or(0, |&last| last.saturating_add(1));
+        self.snapshot.listed = traced.max(last);
         self.snapshot.devices = devices.into_values().collect();
         for device in &mut self.snapshot.devices {
             device.segments.sort_by_key(|segment| segment.address);
@@ -256,10 +260,9 @@ impl Reader<'_> {
             return mark;
         };
         let address = match action {
-            Action::OutOfMemory => self
-                .number(item, self.words.device_free)
-                .or_else(|| self.number(item, self.words.addr))
-                .or(Some(0)),
+            Action::OutOfMemory => {
+                self.number(item, self.words.device_free).or(Some(super::NOT_TOLD))
+            }
             _ => self.number(item, self.words.addr),
         };
         let (Some(address), Some(size)) = (address, self.number(item, self.words.size)) else {

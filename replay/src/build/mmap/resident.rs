@@ -14,8 +14,8 @@
 //! A look-up for each place of a block that is touched, of which there are at most three. A page is given back once for each time
 //! that it was taken. 40 bytes for each page counted.
 
+use crate::hash::FastMap;
 use crate::memory::Tagged;
-use std::collections::HashMap;
 use strandline_core::SlabId;
 
 /// Idle pages that are listed before the list is tidied.
@@ -27,7 +27,7 @@ pub(super) struct Resident {
     limit: usize,
     pages: usize,
     /// Of each slab, the counted pages, with how many places of live blocks they hold.
-    slabs: HashMap<SlabId, HashMap<u64, u32>>,
+    slabs: FastMap<SlabId, FastMap<u64, u32>>,
     /// Pages that became idle, perhaps several times, and may be in use again.
     idle: Vec<(SlabId, u64)>,
 }
@@ -35,7 +35,7 @@ pub(super) struct Resident {
 impl Resident {
     /// Pages of `page` bytes, at most `limit` of them.
     pub(super) fn new(page: u64, limit: usize) -> Self {
-        Self { page, limit, pages: 0, slabs: HashMap::new(), idle: Vec::new() }
+        Self { page, limit, pages: 0, slabs: FastMap::default(), idle: Vec::new() }
     }
 
     /// Counts the pages of a block that is about to be tagged. False if they would be too many. `discard` is told the ranges

@@ -20,7 +20,7 @@
 use super::super::error::quote;
 use super::varint::{take_varint, unzigzag, varint, zigzag};
 use super::words::{FORGOTTEN, KEYS, KNOWN, Word};
-use std::collections::HashMap;
+use crate::hash::FastMap;
 
 /// Forms that dictionaries may have: more than any honest file shows.
 const SHAPES: usize = 4096;
@@ -85,7 +85,8 @@ pub(crate) enum Value {
 }
 
 /// The kind of a value: what a shape says of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
 enum Kind {
     None,
     True,
@@ -104,6 +105,21 @@ enum Kind {
 }
 
 impl Kind {
+    const ALL: [Self; 12] = [
+        Self::None,
+        Self::True,
+        Self::Int,
+        Self::Large,
+        Self::Uint,
+        Self::Huge,
+        Self::Float,
+        Self::Str,
+        Self::List,
+        Self::Dict,
+        Self::DictClass,
+        Self::Opaque,
+    ];
+
     fn of(value: Value) -> Self {
         match value {
             Value::None => Self::None,
@@ -122,8 +138,28 @@ impl Kind {
     }
 }
 
-/// The keys of a dictionary in ascending order, and what kinds of values they have.
-type Shape = Box<[(Word, Kind)]>;
+/// A key of a dictionary and the kind of its value, in one number: the kind in the lowest four bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Field(u32);
+
+impl Field {
+    /// Keys are below 2^28: no more words are remembered.
+    fn new(key: Word, value: Value) -> Self {
+        Self(key.0 << 4 | Kind::of(value) as u32)
+    }
+
+    fn key(self) -> Word {
+        Word(self.0 >> 4)
+    }
+
+    fn kind(self) -> Kind {
+        // Sixteen numbers, of which the last four are of no kind.
+        Kind::ALL.get((self.0 & 15) as usize).copied().unwrap_or(Kind::Opaque)
+    }
+}
+
+/// The keys of a dictionary in ascending order, with what kinds of values they have.
+type Shape = Box<[Field]>;
 
 /// A list's head.
 #[derive(Clone, Copy, Debug, Default)]
@@ -193,11 +229,13 @@ pub(crate) struct Arena {
     dicts: Vec<u32>,
     records: Vec<u8>,
     shapes: Vec<Shape>,
-    shape_numbers: HashMap<Shape, u32>,
+    shape_numbers: FastMap<Shape, u32>,
+    /// The shape of the dictionary that was stored last: most have that of their neighbour.
+    last_shape: u32,
     /// The first large number under each key.
-    bases: HashMap<Word, i64>,
+    bases: FastMap<u32, i64>,
     words: Vec<Box<[u8]>>,
-    word_numbers: HashMap<Box<[u8]>, u32>,
+    word_numbers: FastMap<Box<[u8]>, u32>,
     /// Packed values that are no dictionary, list or word.
     others: Vec<Value>,
     body_bytes: usize,
@@ -205,6 +243,7 @@ pub(crate) struct Arena {
     keep: Keep,
     /// Scratch of [`set`](Self::set).
     items: Vec<(Word, Value)>,
+    shape: Vec<Field>,
     encoded: Vec<u8>,
 }
 
@@ -356,17 +395,7 @@ impl Arena {
         begin: u32,
         old_bytes: usize,
     ) -> Option<()> {
-        let shape: Shape = items.iter().map(|&(key, value)| (key, Kind::of(value))).collect();
-        let number = match self.shape_numbers.get(&shape) {
-            Some(&number) => number,
-            None if self.shapes.len() < SHAPES => {
-                let number = self.shapes.len() as u32;
-                self.shapes.push(shape.clone());
-                self.shape_numbers.insert(shape, number);
-                number
-            }
-            None => return None,
-        };
+        let number = self.shape_of(items)?;
         let mut out = core::mem::take(&mut self.encoded);
         out.clear();
         varint(&mut out, number.into());
@@ -398,10 +427,35 @@ impl Arena {
         done
     }
 
+    /// The number of the items' shape. None if there are too many shapes.
+    fn shape_of(&mut self, items: &[(Word, Value)]) -> Option<u32> {
+        let mut shape = core::mem::take(&mut self.shape);
+        shape.clear();
+        shape.extend(items.iter().map(|&(key, value)| Field::new(key, value)));
+        let last = self.shapes.get(self.last_shape as usize);
+        let number = if last.is_some_and(|last| **last == *shape) {
+            Some(self.last_shape)
+        } else {
+            match self.shape_numbers.get(&shape[..]) {
+                Some(&number) => Some(number),
+                None if self.shapes.len() < SHAPES => {
+                    let number = self.shapes.len() as u32;
+                    self.shapes.push(shape.as_slice().into());
+                    self.shape_numbers.insert(shape.as_slice().into(), number);
+                    Some(number)
+                }
+                None => None,
+            }
+        };
+        self.shape = shape;
+        self.last_shape = number.unwrap_or(self.last_shape);
+        number
+    }
+
     fn encode(&mut self, out: &mut Vec<u8>, key: Word, value: Value) {
         match value {
             Value::Int(number) if number >= LARGE => {
-                let base = *self.bases.entry(key).or_insert(number);
+                let base = *self.bases.entry(key.0).or_insert(number);
                 varint(out, zigzag(number.wrapping_sub(base)));
             }
             Value::Int(number) => varint(out, zigzag(number)),
@@ -419,9 +473,9 @@ impl Arena {
         let before = rest.len();
         let number = take_varint(&mut rest);
         let shape = self.shapes.get(number as usize).map_or(&[][..], |shape| shape);
-        for &(key, kind) in shape {
-            let value = self.decode_value(&mut rest, key, kind);
-            tell(key, value);
+        for field in shape {
+            let value = self.decode_value(&mut rest, field.key(), field.kind());
+            tell(field.key(), value);
         }
         before - rest.len()
     }
@@ -430,7 +484,7 @@ impl Arena {
         match kind {
             Kind::Int => Value::Int(unzigzag(take_varint(rest))),
             Kind::Large => {
-                let base = self.bases.get(&key).copied().unwrap_or(0);
+                let base = self.bases.get(&key.0).copied().unwrap_or(0);
                 Value::Int(unzigzag(take_varint(rest)).wrapping_add(base))
             }
             Kind::Uint => Value::Uint(take_varint(rest)),
@@ -472,8 +526,9 @@ impl Arena {
         let at = self.dicts.get(index as usize)?.checked_sub(1)?;
         let mut rest = self.records.get(at as usize..)?;
         let number = take_varint(&mut rest);
-        for &(at, kind) in self.shapes.get(number as usize)? {
-            if at == key {
+        for field in self.shapes.get(number as usize)? {
+            let kind = field.kind();
+            if field.key() == key {
                 return Some(self.decode_value(&mut rest, key, kind));
             }
             match kind {
