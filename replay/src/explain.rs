@@ -142,7 +142,7 @@ pub struct Explanation {
     pub unused: Option<Unused>,
     /// Bytes by source line, most first.
     pub holders: Vec<Holder>,
-    /// Bytes by call stack, most first.
+    /// Bytes by call stack, most first: the first thousand.
     pub stacks: Vec<Holder>,
     /// Lines that pin free bytes, most first.
     pub pinners: Vec<Pinner>,

@@ -71,6 +71,9 @@ pub struct Pinner {
     pub blocks: u64,
 }
 
+/// Call stacks that are named, those with the most bytes.
+pub(super) const MOST_STACKS: usize = 1000;
+
 /// What is known of memory that the recording found allocated.
 const BEFORE: &str = "(allocated before the recording began)";
 
@@ -118,6 +121,10 @@ pub(super) fn holders(run: &Run<'_>, stacks: &Stacks) -> (Vec<Holder>, Vec<Holde
         let line = name(&live, key, |line| stacks.line_name(Some(line)));
         Holder { line, ..holder }
     });
+    // A name is as long as its stack is deep: only those that a report may show get one.
+    let mut whole: Vec<_> = whole.into_iter().collect();
+    whole.sort_by_key(|&(key, (ref holder, _))| (core::cmp::Reverse(holder.bytes), key));
+    whole.truncate(MOST_STACKS);
     let whole = whole.into_iter().map(|((key, _), (holder, live))| {
         let line = name(&live, key, |stack| {
             let frames: Vec<String> = stacks.frames(stack).map(ToString::to_string).collect();

@@ -1,5 +1,6 @@
 //! The machine on pickles written by hand, opcode by opcode; real ones are read in the format tests.
 
+use super::super::error::Place;
 use super::*;
 
 const LIMIT: u64 = 64 << 20;
@@ -198,6 +199,12 @@ fn broken_pickles_are_refused_with_their_offset() {
         assert_eq!(kind(broken), ErrorKind::BadPickle, "{}", broken.escape_ascii());
     }
     assert_eq!(run(b"NN\xff").map(drop).unwrap_err().place(), Place::Byte(2));
+    // Of a packed file, a byte is one of what is unpacked.
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    std::io::Write::write_all(&mut packed, b"NN\xff").unwrap();
+    let error = run(&packed.finish().unwrap()).map(drop).unwrap_err();
+    assert_eq!(error.place(), Place::UnpackedByte(2));
+    assert!(error.to_string().starts_with("byte 2 after unpacking: "), "{error}");
     for cut in [
         &b""[..],
         b"N",
