@@ -115,16 +115,17 @@ class Pinner(Record):
 
 
 class OutOfMemory(Record):
-    """A request that was refused. ``verdict``: shortage, fragmentation, other_pool or other_process."""
+    """A request that was refused, at an entry of its device's list in the file. ``verdict``: shortage, fragmentation, other_pool or
+    other_process. What the file does not tell is None."""
 
     device: int
     entry: int
     requested_bytes: int
     allocated_bytes: int
-    reserved_bytes: int
+    reserved_bytes: Optional[int]
     device_free_bytes: Optional[int]
-    largest_hole_bytes: int
-    verdict: str
+    largest_hole_bytes: Optional[int]
+    verdict: Optional[str]
 
 
 class Row(Record):
@@ -303,7 +304,7 @@ class Explanation(Report):
     entries: int
     peak_allocated_bytes: int
     peak_active_bytes: int
-    peak_reserved_bytes: int
+    peak_reserved_bytes: Optional[int]
     unused: Record
     out_of_memory: List[OutOfMemory]
     holders: List[Holder]
@@ -311,7 +312,7 @@ class Explanation(Report):
 
     @property
     def verdict(self) -> Optional[str]:
-        """Why the first request was refused: shortage, fragmentation, other_pool, other_process; None if none was."""
+        """Why the first request was refused: shortage, fragmentation, other_pool, other_process; None if none was, or the file does not tell."""
         return self.out_of_memory[0].verdict if self.out_of_memory else None
 
     def plot(self) -> Picture:
@@ -320,8 +321,9 @@ class Explanation(Report):
 
     def __repr__(self) -> str:
         refused = [
-            ("refused", f"{one.verdict.replace('_', ' ')} at entry {one.entry}: {size(one.requested_bytes)} were asked for with "
-             f"{size(one.allocated_bytes)} allocated of {size(one.reserved_bytes)} reserved, largest hole {size(one.largest_hole_bytes)}")
+            ("refused", f"{(one.verdict or 'why is not told').replace('_', ' ')} at entry {one.entry}: {size(one.requested_bytes)} were "
+             f"asked for with {size(one.allocated_bytes)} allocated of {_told(one.reserved_bytes)} reserved, largest hole "
+             f"{_told(one.largest_hole_bytes)}")
             for one in self.out_of_memory[:3]
         ]
         return table(
@@ -330,7 +332,7 @@ class Explanation(Report):
             ("model", self.certificate._line()),
             ("allocated", f"{size(self.peak_allocated_bytes)} at the peak"),
             ("active", f"{size(self.peak_active_bytes)} at the peak"),
-            ("reserved", f"{size(self.peak_reserved_bytes)} at the peak"),
+            ("reserved", f"{_told(self.peak_reserved_bytes)} at the peak"),
             *(("holds", f"{size(one.bytes)} in {_count(one.blocks, 'block')}: {one.line}") for one in self.holders[:3]),
             *(("pins", f"{size(one.pinned_bytes)} by {size(one.bytes)}: {one.line}") for one in self.pinners[:3]),
         )
@@ -401,3 +403,7 @@ def _size(count: Optional[int]) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def _told(bytes: Optional[int]) -> str:
+    return "(not told)" if bytes is None else size(bytes)

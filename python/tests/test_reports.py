@@ -51,7 +51,7 @@ def test_attributes_have_types(traces: Path, snapshots: Path) -> None:
     assert run.reuse.completed > 0, "keys without an annotation are attributes, too"
     told = strandline.explain(snapshots / "oom.pickle")
     assert all(isinstance(holder, Holder) for holder in told.holders) and told.holders
-    assert told.certificate.first_difference is not None and told.certificate.first_difference.entry == 6
+    assert told.certificate.first_difference is not None and told.certificate.first_difference.entry == 5
     with pytest.raises(AttributeError, match="Memory has no 'peak'; it has final_reserved_bytes, "):
         run.memory.peak
 
@@ -66,7 +66,7 @@ def test_what_was_not_satisfied_is_a_report(traces: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "verdict", "line"),
     [
-        ("oom.pickle", "fragmentation", "refused    fragmentation at entry 7: 3.00 GiB were asked for with 5.00 GiB allocated of 8.00 GiB reserved"),
+        ("oom.pickle", "fragmentation", "refused    fragmentation at entry 6: 3.00 GiB were asked for with 5.00 GiB allocated of 8.00 GiB reserved"),
         ("bare.pickle", None, "Explanation of bare.pickle: no request was refused\n"),
     ],
 )
