@@ -121,7 +121,7 @@ pub mod death;
 pub mod failure;
 pub mod frontier;
 #[cfg(doc)]
-#[doc = include_str!("../../docs/glossary.md")]
+#[doc = include_str!("../glossary.md")]
 pub mod glossary {}
 pub(crate) mod index;
 pub mod inspect;
