@@ -50,9 +50,12 @@ pub(super) struct Slot {
     key: AtomicU64,
     reached: AtomicU64,
     wanted: AtomicU64,
-    /// The axis has ended, and nothing of it touches memory any more.
+    /// The axis has ended, and nothing of it up to this epoch touches memory any more.
     #[cfg(feature = "hosted")]
-    fenced: AtomicBool,
+    fenced: AtomicU64,
+    /// There are fences of the axis that wait for others.
+    #[cfg(feature = "hosted")]
+    conditional: AtomicBool,
 }
 
 impl Slot {
@@ -62,21 +65,36 @@ impl Slot {
             reached: AtomicU64::new(0),
             wanted: AtomicU64::new(NONE),
             #[cfg(feature = "hosted")]
-            fenced: AtomicBool::new(false),
+            fenced: AtomicU64::new(0),
+            #[cfg(feature = "hosted")]
+            conditional: AtomicBool::new(false),
         }
     }
 
-    /// Nothing of the axis touches memory any more. Releases what was done before.
+    /// Nothing of the axis up to `epoch` touches memory any more. Releases what was done before.
     #[cfg(feature = "hosted")]
-    pub(super) fn fence(&self) {
-        self.fenced.store(true, Ordering::SeqCst);
+    pub(super) fn fence(&self, epoch: Epoch) {
+        self.fenced.fetch_max(epoch, Ordering::SeqCst);
+    }
+
+    /// Says whether there are fences that wait for others. With the tracker's lock held.
+    #[cfg(feature = "hosted")]
+    pub(super) fn set_conditional(&self, yes: bool) {
+        self.conditional.store(yes, Ordering::SeqCst);
+    }
+
+    /// Whether there are fences that wait for others.
+    #[cfg(feature = "hosted")]
+    #[inline]
+    pub(super) fn is_conditional(&self) -> bool {
+        self.conditional.load(Ordering::Acquire)
     }
 
     /// How far the axis has come as far as memory is concerned.
     #[cfg(feature = "hosted")]
     #[inline]
     pub(super) fn reached_or_fenced(&self) -> Epoch {
-        if self.fenced.load(Ordering::Acquire) { Epoch::MAX } else { self.reached() }
+        self.reached().max(self.fenced.load(Ordering::Acquire))
     }
 
     /// How far the axis has come; acquires what was done before it came there.

@@ -51,7 +51,7 @@
 pub mod bindings {
     //! Generated from `wit/`: the world `guest`, and in `sync` the world `guest-sync`, seen from the host.
     wasmtime::component::bindgen!({
-        path: "../wit",
+        path: "wit",
         world: "guest",
         imports: { default: trappable },
         with: {
@@ -68,7 +68,7 @@ pub mod bindings {
     pub mod sync {
         //! The world `guest-sync`, of the same interfaces.
         wasmtime::component::bindgen!({
-            path: "../wit",
+            path: "wit",
             world: "guest-sync",
             imports: { default: trappable },
             exports: { default: async },

@@ -1,7 +1,7 @@
 //! Generated from `wit/`: the world `substrate`, seen from the host.
 
 wasmtime::component::bindgen!({
-    path: "../wit",
+    path: "wit",
     world: "substrate",
     imports: { default: trappable },
     ownership: Borrowing { duplicate_if_necessary: false },
