@@ -272,7 +272,7 @@ impl Tracker {
         if self.inner.table.find(axis).is_some() {
             return Err(TrackerError::DuplicateAxis(axis));
         }
-        if state.registered == capacity || !self.inner.table.has_room() {
+        if state.registered == capacity {
             return Err(TrackerError::Full { capacity });
         }
         state.registered += 1;
@@ -420,10 +420,13 @@ impl Tracker {
     /// ```
     pub fn retire_axis(&self, axis: Axis) -> Result<bool, TrackerError> {
         let first = self.inner.end(axis, End::Retired)?;
-        let (index, _) = self.inner.find(axis)?;
-        let mut state = self.inner.state.lock();
-        if state.waiters.retire(index) {
-            state.registered -= 1;
+        #[cfg(feature = "std")]
+        {
+            let (index, _) = self.inner.find(axis)?;
+            let mut state = self.inner.state.lock();
+            if state.waiters.retire(index) {
+                state.registered -= 1;
+            }
         }
         Ok(first)
     }
