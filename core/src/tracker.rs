@@ -43,6 +43,8 @@ use self::table::Table;
 use self::waiters::{Fired, Waiters};
 use crate::axis::{Axis, Epoch};
 use crate::failure::Failure;
+#[cfg(feature = "hosted")]
+use crate::frontier::Frontier;
 use crate::frontier::FrontierRef;
 use crate::index::{Index, Name};
 #[cfg(feature = "hosted")]
@@ -204,6 +206,9 @@ struct Inner {
 struct State {
     /// Axes that were not retired.
     registered: usize,
+    /// Slot and epoch of fences, and what they wait for.
+    #[cfg(feature = "hosted")]
+    fences: Vec<(usize, Epoch, Frontier)>,
     waiters: Waiters,
 }
 
@@ -267,7 +272,7 @@ impl Tracker {
         if self.inner.table.find(axis).is_some() {
             return Err(TrackerError::DuplicateAxis(axis));
         }
-        if state.registered == capacity || !self.inner.table.has_room() {
+        if state.registered == capacity {
             return Err(TrackerError::Full { capacity });
         }
         state.registered += 1;
@@ -415,10 +420,13 @@ impl Tracker {
     /// ```
     pub fn retire_axis(&self, axis: Axis) -> Result<bool, TrackerError> {
         let first = self.inner.end(axis, End::Retired)?;
-        let (index, _) = self.inner.find(axis)?;
-        let mut state = self.inner.state.lock();
-        if state.waiters.retire(index) {
-            state.registered -= 1;
+        #[cfg(feature = "std")]
+        {
+            let (index, _) = self.inner.find(axis)?;
+            let mut state = self.inner.state.lock();
+            if state.waiters.retire(index) {
+                state.registered -= 1;
+            }
         }
         Ok(first)
     }
@@ -428,10 +436,8 @@ impl Tracker {
     /// [`Pool::quiesce`](crate::Pool::quiesce), but of this axis alone; other waits for the axis fail as before. True from the first
     /// call on; false, and nothing is changed, while the axis goes on.
     ///
-    /// Whoever drives the axis knows when that is so: a [`CpuQueue`] fences itself once its worker has stopped, a GPU's once the
-    /// device is lost or idle.
-    ///
-    /// [`CpuQueue`]: https://docs.rs/strandline-host-native
+    /// An epoch that was to come after others' work stood for that work too: whoever says this vouches that it is over as well.
+    /// [`fence_axis_to`](Self::fence_axis_to) says it with less knowledge.
     ///
     /// # Errors
     /// [`TrackerError::UnknownAxis`].
@@ -451,11 +457,34 @@ impl Tracker {
     /// ```
     #[cfg(feature = "hosted")]
     pub fn fence_axis(&self, axis: Axis) -> Result<bool, TrackerError> {
+        self.fence_axis_to(axis, Epoch::MAX, FrontierRef::EMPTY)
+    }
+
+    /// As [`fence_axis`](Self::fence_axis), of the epochs up to `epoch`, once `after` is reached, or fenced in its turn: what those epochs
+    /// were to wait for. A queue that stops says this of what was submitted to it, and knows no more.
+    ///
+    /// # Errors
+    /// [`TrackerError::UnknownAxis`].
+    #[cfg(feature = "hosted")]
+    pub fn fence_axis_to(
+        &self,
+        axis: Axis,
+        epoch: Epoch,
+        after: FrontierRef<'_>,
+    ) -> Result<bool, TrackerError> {
         let (index, slot) = self.inner.find(axis)?;
-        if self.inner.state.lock().waiters.end(index).is_none() {
-            return Ok(false);
+        {
+            let mut state = self.inner.state.lock();
+            if state.waiters.end(index).is_none() {
+                return Ok(false);
+            }
+            if after.is_empty() {
+                slot.fence(epoch);
+            } else {
+                state.fences.push((index, epoch, after.to_frontier()));
+                slot.set_conditional(true);
+            }
         }
-        slot.fence();
         self.inner.tell();
         Ok(true)
     }
@@ -583,11 +612,50 @@ impl Progress for Tracker {
 #[derive(Debug)]
 struct OfMemory(Tracker);
 
+/// How many fences may wait for each other in a row. Whoever makes them wait in a circle waits for ever, and nobody else.
+#[cfg(feature = "hosted")]
+const FENCES_IN_A_ROW: u32 = 32;
+
+#[cfg(feature = "hosted")]
+impl OfMemory {
+    fn reached_within(&self, axis: Axis, depth: u32) -> Epoch {
+        let inner = &self.0.inner;
+        let Some((index, slot)) = inner.table.find(axis) else { return 0 };
+        if slot.is_conditional() && depth > 0 {
+            self.settle_fences(index, slot, depth);
+        }
+        slot.reached_or_fenced()
+    }
+
+    /// Looks whether what the fences of an axis wait for is over.
+    #[cold]
+    fn settle_fences(&self, index: usize, slot: &table::Slot, depth: u32) {
+        let inner = &self.0.inner;
+        // Not under the lock: what they wait for may have fences too.
+        let fences: Vec<_> = {
+            let state = inner.state.lock();
+            state.fences.iter().filter(|(of, ..)| *of == index).cloned().collect()
+        };
+        let is_over = |after: &Frontier| {
+            let mut entries = after.as_ref().entries().iter();
+            entries.all(|e| self.reached_within(e.axis, depth - 1) >= e.epoch)
+        };
+        let over: Vec<_> = fences.into_iter().filter(|(_, _, after)| is_over(after)).collect();
+        if over.is_empty() {
+            return;
+        }
+        let mut state = inner.state.lock();
+        over.iter().for_each(|(_, epoch, _)| slot.fence(*epoch));
+        state.fences.retain(|fence| !over.contains(fence));
+        slot.set_conditional(state.fences.iter().any(|(of, ..)| *of == index));
+    }
+}
+
 #[cfg(feature = "hosted")]
 impl Progress for OfMemory {
     #[inline]
     fn reached(&self, axis: Axis) -> Epoch {
-        self.0.inner.table.find(axis).map_or(0, |(_, slot)| slot.reached_or_fenced())
+        self.reached_within(axis, FENCES_IN_A_ROW)
     }
 
     #[inline]

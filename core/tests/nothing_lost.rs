@@ -246,6 +246,36 @@ fn an_axis_that_ends_gives_its_bytes_back_once_it_is_fenced() {
     }
 }
 
+/// An epoch that was to come after others' work stands for that as well.
+#[test]
+fn a_fence_waits_for_what_its_epochs_were_to_wait_for() {
+    let (_, tracker) = host(SLAB);
+    let memory = tracker.for_memory().unwrap();
+    let at = |number, epoch| Frontier::from_entry(axis(number), epoch);
+    let fail = |number| tracker.fail_axis(axis(number), Failure::message("lost")).unwrap();
+    (1..4).for_each(|number| assert!(fail(number)));
+    // 1 waits for 2, 2 for 3, and 3 for 4, which goes on.
+    for (number, epoch) in [(1, 10), (2, 20), (3, 30)] {
+        let after = at(number + 1, epoch + 10);
+        assert!(tracker.fence_axis_to(axis(number), epoch, after.as_ref()).unwrap());
+    }
+    let reached = || [1, 2, 3].map(|number| memory.reached(axis(number)));
+    assert_eq!(reached(), [0, 0, 0]);
+    tracker.advance(axis(4), 39).unwrap();
+    assert_eq!(reached(), [0, 0, 0]);
+    tracker.advance(axis(4), 40).unwrap();
+    assert_eq!(reached(), [10, 20, 30], "and no further: later epochs were others'");
+    assert_eq!(tracker.reached(axis(1)), 0);
+    // In a circle they wait for ever, and nobody else does.
+    (5..7).for_each(|number| assert!(fail(number)));
+    for (number, other) in [(5, 6), (6, 5)] {
+        tracker.fence_axis_to(axis(number), 1, at(other, 1).as_ref()).unwrap();
+    }
+    assert_eq!(memory.reached(axis(5)), 0);
+    assert!(tracker.fence_axis(axis(5)).unwrap());
+    assert_eq!((memory.reached(axis(5)), memory.reached(axis(6))), (u64::MAX, 1));
+}
+
 #[test]
 fn retired_axes_give_their_places_back_but_not_their_names() {
     let tracker = Tracker::new(2);

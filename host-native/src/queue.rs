@@ -38,8 +38,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use strandline_core::inspect::{Event, EventSink};
 use strandline_core::{
-    Axis, Epoch, Failure, Frontier, FrontierRef, Notification, Progress, Tracker, TrackerError,
-    WaitError, WaitId,
+    Axis, Epoch, Failure, Frontier, FrontierRef, Merge, Notification, Progress, Tracker,
+    TrackerError, WaitError, WaitId,
 };
 
 mod builder;
@@ -198,6 +198,8 @@ struct State {
     submitted: Epoch,
     mode: Mode,
     failed: Option<Failure>,
+    /// What submissions that never began were to wait for; `None` if that is more than a frontier holds.
+    abandoned: Option<Frontier>,
 }
 
 struct Shared {
@@ -438,6 +440,21 @@ impl Shared {
         });
         // False when it failed before.
         self.signal.end("retiring", |tracker| tracker.retire_axis(self.axis));
+        self.fence();
+    }
+
+    /// Nothing that was submitted runs now, or will, on this thread or another. But what never began stood for what it was to wait for as well:
+    /// whoever freed memory to die with it counts on that.
+    fn fence(&self) {
+        let (submitted, abandoned) = {
+            let state = lock(&self.state);
+            (state.submitted, state.abandoned.clone())
+        };
+        let Some(after) = abandoned else { return };
+        self.signal.guarded("fencing", || {
+            self.tracker.fence_axis_to(self.axis, submitted, after.as_ref()).map(drop)
+        });
+        self.signal.tell_listeners();
     }
 
     fn next(&self) -> Next {
@@ -482,11 +499,22 @@ impl Shared {
         lock(&self.state).failed.get_or_insert_with(|| failure.clone());
         self.cancel_rest();
         self.signal.end("failing", |tracker| tracker.fail_axis(self.axis, failure));
+        self.fence();
     }
 
     /// Drops what has not begun.
     fn cancel_rest(&self) {
-        let rest = core::mem::take(&mut lock(&self.state).fifo);
+        let rest = {
+            let state = &mut *lock(&self.state);
+            let rest = core::mem::take(&mut state.fifo);
+            for wait in rest.iter().filter_map(|submission| submission.wait.as_ref()) {
+                let abandoned = state.abandoned.as_mut();
+                if abandoned.is_some_and(|all| all.merge(wait.frontier.as_ref()) != Merge::Done) {
+                    state.abandoned = None;
+                }
+            }
+            rest
+        };
         for submission in rest {
             if let Some(Wait { id, .. }) = submission.wait {
                 self.tracker.cancel(id);

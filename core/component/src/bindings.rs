@@ -2,7 +2,7 @@
 
 wit_bindgen::generate!({
     world: "substrate",
-    path: "../../wit",
+    path: "wit",
     generate_all,
     // There are none: nothing here is C.
     disable_run_ctors_once_workaround: true,

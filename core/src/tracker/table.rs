@@ -31,7 +31,9 @@ use alloc::boxed::Box;
 use crate::axis::{Axis, Epoch};
 #[cfg(feature = "hosted")]
 use crate::sync::atomic::AtomicBool;
-use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+#[cfg(feature = "std")]
+use crate::sync::atomic::AtomicUsize;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::seq_cst_for_loom;
 
 /// `wanted` when no one waits. A waiter for the last epoch of all has the same value; that one
@@ -50,9 +52,12 @@ pub(super) struct Slot {
     key: AtomicU64,
     reached: AtomicU64,
     wanted: AtomicU64,
-    /// The axis has ended, and nothing of it touches memory any more.
+    /// The axis has ended, and nothing of it up to this epoch touches memory any more.
     #[cfg(feature = "hosted")]
-    fenced: AtomicBool,
+    fenced: AtomicU64,
+    /// There are fences of the axis that wait for others.
+    #[cfg(feature = "hosted")]
+    conditional: AtomicBool,
 }
 
 impl Slot {
@@ -62,21 +67,36 @@ impl Slot {
             reached: AtomicU64::new(0),
             wanted: AtomicU64::new(NONE),
             #[cfg(feature = "hosted")]
-            fenced: AtomicBool::new(false),
+            fenced: AtomicU64::new(0),
+            #[cfg(feature = "hosted")]
+            conditional: AtomicBool::new(false),
         }
     }
 
-    /// Nothing of the axis touches memory any more. Releases what was done before.
+    /// Nothing of the axis up to `epoch` touches memory any more. Releases what was done before.
     #[cfg(feature = "hosted")]
-    pub(super) fn fence(&self) {
-        self.fenced.store(true, Ordering::SeqCst);
+    pub(super) fn fence(&self, epoch: Epoch) {
+        self.fenced.fetch_max(epoch, Ordering::SeqCst);
+    }
+
+    /// Says whether there are fences that wait for others. With the tracker's lock held.
+    #[cfg(feature = "hosted")]
+    pub(super) fn set_conditional(&self, yes: bool) {
+        self.conditional.store(yes, Ordering::SeqCst);
+    }
+
+    /// Whether there are fences that wait for others.
+    #[cfg(feature = "hosted")]
+    #[inline]
+    pub(super) fn is_conditional(&self) -> bool {
+        self.conditional.load(Ordering::Acquire)
     }
 
     /// How far the axis has come as far as memory is concerned.
     #[cfg(feature = "hosted")]
     #[inline]
     pub(super) fn reached_or_fenced(&self) -> Epoch {
-        if self.fenced.load(Ordering::Acquire) { Epoch::MAX } else { self.reached() }
+        self.reached().max(self.fenced.load(Ordering::Acquire))
     }
 
     /// How far the axis has come; acquires what was done before it came there.
@@ -134,8 +154,10 @@ pub(super) struct Table {
     /// A power of two, at least twice the capacity.
     slots: Box<[Slot]>,
     /// Axes that may be here.
+    #[cfg(feature = "std")]
     capacity: usize,
     /// Axes that are. Written with the tracker's lock held.
+    #[cfg(feature = "std")]
     filled: AtomicUsize,
     /// Where the axes are that came when this was full.
     #[cfg(feature = "std")]
@@ -148,7 +170,9 @@ impl Table {
         let size = (2 * capacity).next_power_of_two().max(2);
         Self {
             slots: (0..size).map(|_| Slot::vacant()).collect(),
+            #[cfg(feature = "std")]
             capacity,
+            #[cfg(feature = "std")]
             filled: AtomicUsize::new(0),
             #[cfg(feature = "std")]
             next: std::sync::OnceLock::new(),
@@ -167,11 +191,6 @@ impl Table {
     /// The tables from this one on.
     fn chain(&self) -> impl Iterator<Item = &Self> {
         core::iter::successors(Some(self), |table| table.next())
-    }
-
-    /// Whether another axis finds a place, if need be in a next table. Without `std` there is none.
-    pub(super) fn has_room(&self) -> bool {
-        cfg!(feature = "std") || self.filled.load(Ordering::Relaxed) < self.capacity
     }
 
     /// Where `key` is, or would go: the first slot of its probe that holds it or is vacant.
@@ -215,8 +234,10 @@ impl Table {
         }
     }
 
-    /// Adds `axis`, which is not there yet, at `epoch`. With the tracker's lock held, and [room](Self::has_room).
+    /// Adds `axis`, which is not there yet, at `epoch`. With the tracker's lock held. Without `std`, where no table is
+    /// chained, with fewer axes in this one than its capacity.
     pub(super) fn insert(&self, axis: Axis, epoch: Epoch) {
+        #[cfg(feature = "std")]
         let filled = self.filled.load(Ordering::Relaxed);
         #[cfg(feature = "std")]
         if filled >= self.capacity {
@@ -225,6 +246,7 @@ impl Table {
             let next = self.next.get_or_init(|| Box::new(Self::new(capacity)));
             return next.insert(axis, epoch);
         }
+        #[cfg(feature = "std")]
         self.filled.store(filled + 1, Ordering::Relaxed);
         let key = !axis.to_bits();
         let (index, _) = self.probe(key);

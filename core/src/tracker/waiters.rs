@@ -51,6 +51,7 @@ pub(super) struct Waiters {
     /// By slot.
     ends: Vec<(usize, End)>,
     /// Slots of axes that were retired, in order.
+    #[cfg(feature = "std")]
     retired: Vec<usize>,
     last_serial: u64,
 }
@@ -187,6 +188,7 @@ impl Waiters {
     }
 
     /// Notes that the axis in `slot` is retired; whether it was not before.
+    #[cfg(feature = "std")]
     pub(super) fn retire(&mut self, slot: usize) -> bool {
         let place = self.retired.binary_search(&slot);
         if let Err(place) = place {

@@ -10,7 +10,7 @@ use strandline_core::pool::PoolHost;
 use strandline_core::pool::budget::Budget;
 use strandline_core::pool::growth::Growth;
 use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
-use strandline_core::{Axis, Death, Failure, FrontierRef, SlabMap};
+use strandline_core::{Axis, Death, Failure, Frontier, FrontierRef, SlabMap};
 
 const SLAB: u64 = 1 << 16;
 
@@ -228,8 +228,10 @@ fn a_queue_that_fails_or_ends_gives_bytes_back() {
             if fails { Err(Failure::message("kernel bug")) } else { Ok(()) }
         };
         queue.submit(FrontierRef::EMPTY, [Command::try_call(fail)]).unwrap();
-        // Never begun: the queue fails, or is dropped, before.
-        let last = queue.submit(FrontierRef::EMPTY, []).unwrap();
+        // Never begun: the queue fails, or is dropped, before. It stands for what it was to wait for, too.
+        let other = Axis::host(0, 0, 1);
+        rig.tracker.register(other).unwrap();
+        let last = queue.submit(Frontier::from_entry(other, 1).as_ref(), []).unwrap();
         leave_pending(&rig, Frontier::from_entry(queue.axis(), last).as_ref());
         assert!(allocate(&rig.pool, &Request::new(SLAB), soon()).is_err(), "it still runs");
         std::thread::scope(|scope| {
@@ -238,6 +240,11 @@ fn a_queue_that_fails_or_ends_gives_bytes_back() {
             if !fails {
                 drop(queue);
             }
+            while rig.tracker.end_of(Axis::queue(0, 0, 0, 0)).unwrap().is_none() {
+                std::thread::yield_now();
+            }
+            assert!(allocate(&rig.pool, &Request::new(SLAB), soon()).is_err(), "others may run");
+            rig.tracker.advance(other, 1).unwrap();
             let (reservation, wait) = waits.join().unwrap().unwrap().into_parts();
             assert!(wait.is_empty());
             rig.pool.release(reservation, Death::Idle).unwrap();

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use strandline_core::inspect::EventSink;
-use strandline_core::{Axis, Notification, Tracker};
+use strandline_core::{Axis, Frontier, Notification, Tracker};
 
 /// A queue to be started; made by [`CpuQueue::builder`].
 #[must_use = "call `start`"]
@@ -55,6 +55,7 @@ impl CpuQueueBuilder {
                 submitted: 0,
                 mode: Mode::Running,
                 failed: None,
+                abandoned: Some(Frontier::new()),
             }),
             bell: Arc::new(Notification::new(Some(thread_wake()))),
             sink,

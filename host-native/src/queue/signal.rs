@@ -94,8 +94,6 @@ impl Signal {
         }
         self.over.store(true, Ordering::Release);
         self.guarded(doing, || end(&self.tracker).map(drop));
-        // The worker is here: nothing that was submitted runs now, or will.
-        self.guarded("fencing", || self.tracker.fence_axis(self.axis).map(drop));
         self.tell_listeners();
         if let Some(carrier) = self.carrier.get() {
             // It finds that this is over, and rests.
@@ -108,7 +106,7 @@ impl Signal {
         self.over.load(Ordering::Acquire)
     }
 
-    fn tell_listeners(&self) {
+    pub(super) fn tell_listeners(&self) {
         // Signals run foreign wakers: not under the lock.
         let listeners = lock(&self.listeners).clone();
         self.guarded("signaling", || {

@@ -646,3 +646,81 @@ fn memory_that_cannot_be_mapped_is_an_error_of_its_first_use() {
     tenant.release(POOL, reservation, Returned::Idle).unwrap();
     assert_eq!(host.pool.stats().live, 0);
 }
+
+/// What one member has released comes back to the group once it is over, although that member does nothing more.
+#[test]
+fn a_group_shares_a_budget_and_finds_what_its_members_need_no_more() {
+    let host = host();
+    let group = TenantGroup::new(SLAB);
+    let member = |budget| {
+        let limits = TenantLimits { budget, ..TenantLimits::default() };
+        Tenant::in_group(&host.device, limits, &group).unwrap()
+    };
+    let [mut a, mut b] = [member(SLAB), member(2 * SLAB)];
+    let never = b.acquire(POOL, &Ask::new(SLAB + 1));
+    let told = matches!(never, Err(TenantError::Pool(PoolError::TooLarge { max: SLAB, .. })));
+    assert!(told, "the group's budget bounds a member's: {never:?}");
+    let most = reserve(&mut a, &Ask::new(SLAB / 4 * 3));
+    assert!(matches!(b.acquire(POOL, &Ask::new(SLAB / 2)), Ok(Answer::OverBudget { .. })));
+    let few = reserve(&mut b, &Ask::new(SLAB / 4));
+    assert_eq!((a.charged().0, b.charged().0, group.charged()), (SLAB / 4 * 3, SLAB / 4, SLAB));
+
+    // Released, but waited for: charged until the queue gets there.
+    let queue = a.open_queue().unwrap();
+    let host_axis = Axis::host(0, 0, 77);
+    host.tracker.register(host_axis).unwrap();
+    a.lend_axis(host_axis, 1);
+    a.fill(queue, whole(most, 64), 1, &[Entry::new(host_axis, 1)]).unwrap();
+    a.release(POOL, most, Returned::Idle).unwrap();
+    assert!(matches!(b.acquire(POOL, &Ask::new(SLAB / 2)), Ok(Answer::OverBudget { .. })));
+    let done = a.frontier(queue).unwrap();
+    host.tracker.advance(host_axis, 1).unwrap();
+    crate::wait_frontier(&host.tracker, done.as_ref(), None).unwrap();
+    let more = reserve(&mut b, &Ask::new(SLAB / 2));
+    // Given back unused, nothing is waited for; and who leaves takes nothing along.
+    b.cancel(POOL, more).unwrap();
+    b.release(POOL, few, Returned::Idle).unwrap();
+    assert_eq!(group.charged(), 0);
+    let _last = reserve(&mut b, &Ask::new(SLAB));
+    drop(b);
+    assert_eq!(group.charged(), 0);
+    drop(a);
+}
+
+#[test]
+fn what_a_tenant_can_never_have_is_told_at_once() {
+    let host = host();
+    let limits = TenantLimits { budget: SLAB / 2, ..TenantLimits::default() };
+    let mut tenant = Tenant::new(&host.device, limits).unwrap();
+    assert_eq!(tenant.pool(POOL).unwrap().properties().max_request, SLAB / 2);
+    let queue = tenant.open_queue().unwrap();
+    let too_large = |result: Result<(), TenantError>| match result {
+        Err(TenantError::Pool(PoolError::TooLarge { size, max })) => {
+            assert_eq!((size, max), (SLAB / 2 + 1, SLAB / 2));
+        }
+        other => panic!("{other:?}"),
+    };
+    let ask = Ask::new(SLAB / 2 + 1).or_wait();
+    too_large(tenant.acquire(POOL, &ask).map(drop));
+    too_large(tenant.alloca(queue, POOL, &ask).map(drop));
+    let one = reserve(&mut tenant, &Ask::new(64));
+    let answer = tenant.exchange(POOL, one, Returned::Idle, &ask).unwrap();
+    too_large(answer.answer().map(drop));
+    assert_eq!(tenant.charged().0, 0, "the exchange has released");
+}
+
+#[test]
+fn a_tenant_is_told_why_its_queues_stand_still() {
+    let host = host();
+    let mut tenant = Tenant::new(&host.device, TenantLimits::default()).unwrap();
+    let queue = tenant.open_queue().unwrap();
+    let most = tenant.pool(POOL).unwrap().properties().max_request;
+    let all = reserve(&mut tenant, &Ask::new(most));
+    let (_, epoch) = tenant.alloca(queue, POOL, &Ask::new(most)).unwrap();
+    let (parked, _) = tenant.parked();
+    let axis = tenant.axis_of(queue).unwrap();
+    assert_eq!((parked.len(), parked[0].size), (1, most));
+    assert_eq!(parked[0].at, Entry::new(axis, epoch));
+    tenant.release(POOL, all, Returned::Idle).unwrap();
+    assert!(tenant.parked().0.is_empty());
+}

@@ -16,7 +16,8 @@ use super::host::{Calls, GuestError};
 use super::judge::judge;
 use super::{CompileLimits, GuestState, Guests, bindings};
 use core::fmt;
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, Linker, ResourceType};
 use wasmtime::{Config, Store};
 
 /// Sets what an engine needs for guests with such calls, and leaves the rest of the configuration, pooling allocators and caches among it, as
@@ -42,6 +43,49 @@ pub fn add_to_linker<T: Send + 'static>(
         Calls::Concurrent => bindings::Guest::add_to_linker::<_, Guests>(linker, guest),
     }
 }
+
+/// Whether a component imports interfaces of WASI, as every guest with Rust's standard library does, needed or not.
+#[must_use]
+pub fn imports_wasi(component: &Component) -> bool {
+    let (engine, of) = (component.engine(), component.component_type());
+    of.imports(engine).any(|(name, _)| name.starts_with(WASI))
+}
+
+/// Adds what a component imports of WASI and the linker lacks, as stubs: a call of one is a trap that says which it was, so they grant nothing.
+/// What the linker has of WASI stays. [`GuestHost`](super::GuestHost) does so by itself.
+///
+/// # Errors
+/// wasmtime's.
+pub fn trap_wasi<T: 'static>(
+    linker: &mut Linker<T>,
+    component: &Component,
+) -> wasmtime::Result<()> {
+    let (engine, of) = (component.engine(), component.component_type());
+    for (interface, import) in of.imports(engine).filter(|(name, _)| name.starts_with(WASI)) {
+        let ComponentItem::ComponentInstance(instance) = import.ty else { continue };
+        let mut stubs = linker.instance(interface)?;
+        for (name, item) in instance.exports(engine) {
+            // Refused is what the linker has already. Should something else be wrong, linking says so.
+            let _ = match item.ty {
+                ComponentItem::ComponentFunc(_) => {
+                    let told = format!("{interface}#{name} is not given to guests");
+                    stubs.func_new(name, move |_, _, _, _| Err(wasmtime::Error::msg(told.clone())))
+                }
+                ComponentItem::Resource(_) => {
+                    stubs.resource(name, ResourceType::host::<Stub>(), |_, _| Ok(()))
+                }
+                _ => Ok(()),
+            };
+        }
+    }
+    Ok(())
+}
+
+/// How the names of WASI's interfaces begin.
+const WASI: &str = "wasi:";
+
+/// What a resource of WASI is here: there is never one.
+struct Stub;
 
 /// Counts what compiling a component would take, as [`GuestHost::compile_within`](super::GuestHost::compile_within) does before it compiles.
 ///

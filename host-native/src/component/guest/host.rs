@@ -16,7 +16,7 @@
 
 use super::block_on::block_on;
 use super::bounds::{CompileLimits, LimitExceeded};
-use super::embed::{Guest, add_to_linker, prepare};
+use super::embed::{Guest, add_to_linker, imports_wasi, prepare, trap_wasi};
 use super::judge::judge;
 use super::printable::printable;
 use super::process::CompileProcess;
@@ -354,7 +354,15 @@ impl<X: Send + 'static> GuestHost<X> {
     }
 
     fn link_as(&self, component: &Component, calls: Calls) -> Result<GuestProgram<X>, GuestError> {
-        Ok(GuestProgram { guest: Guest::link(&self.side(calls).linker, component, calls)? })
+        let linker = &self.side(calls).linker;
+        let guest = if imports_wasi(component) {
+            let mut linker = linker.clone();
+            trap_wasi(&mut linker, component).map_err(GuestError::Invalid)?;
+            Guest::link(&linker, component, calls)?
+        } else {
+            Guest::link(linker, component, calls)?
+        };
+        Ok(GuestProgram { guest })
     }
 
     /// Runs a guest as [`GuestHost::run`], with something of the embedder's in its store, which comes back.

@@ -19,7 +19,9 @@ use strandline_core::pool::{
     Acquire, Pool, PoolHost, PoolId, PoolProperties, PoolStats, ReleaseError, Request, Reservation,
 };
 use strandline_core::slab::{SlabProvider, Trim};
-use strandline_core::{Death, Entry, FrontierRef, Notification, Observation, PoolError, SlabId};
+use strandline_core::{
+    Death, Entry, FrontierRef, Notification, Observation, PoolError, Progress, SlabId,
+};
 use wasmtime::component::{Resource, ResourceAny};
 use wasmtime::{Store, format_err};
 
@@ -32,6 +34,7 @@ pub struct SandboxPool {
     ledger: ResourceAny,
     properties: PoolProperties,
     provider: Arc<dyn SlabProvider>,
+    progress: Arc<dyn Progress>,
     notification: Arc<Notification>,
     /// The word of the notification inside that came with the last refusal.
     inside: AtomicU32,
@@ -94,8 +97,9 @@ impl SandboxPool {
             stand,
             pool,
             ledger,
-            properties: convert::pool_properties(properties),
+            properties: within_capacity(convert::pool_properties(properties), &*host.provider),
             provider: host.provider,
+            progress: host.progress,
             notification: Arc::new(Notification::new(host.wake)),
             inside: AtomicU32::new(0),
             sink: host.sink,
@@ -338,6 +342,15 @@ impl SandboxPool {
     }
 }
 
+/// What the component does not know of a provider: the most that it ever gives.
+fn within_capacity(mut properties: PoolProperties, provider: &dyn SlabProvider) -> PoolProperties {
+    if let Some(capacity) = provider.capacity() {
+        let granularity = provider.properties().granularity.max(1);
+        properties.max_request = properties.max_request.min(capacity & !(granularity - 1));
+    }
+    properties
+}
+
 /// Keys leave this file only inside linear reservations.
 fn not_held() -> wasmtime::Error {
     format_err!("it does not know a key that it gave out itself")
@@ -374,6 +387,10 @@ impl Pool for SandboxPool {
     }
 
     fn acquire(&self, request: &Request<'_>) -> Result<Acquire, PoolError> {
+        let max = self.properties.max_request;
+        if request.size > max && request.alignment.is_power_of_two() {
+            return Err(PoolError::TooLarge { size: request.size, max });
+        }
         let observed = self.observe();
         let entered = self.instance.enter(self.stand, |store, world| {
             let outcome = self.ask(store, world, request)?;
@@ -412,6 +429,10 @@ impl Pool for SandboxPool {
     }
 
     fn release(&self, reservation: Reservation, death: Death<'_>) -> Result<(), ReleaseError> {
+        let entries = death.frontier().unwrap_or(FrontierRef::EMPTY).entries();
+        if let Some(entry) = entries.iter().find(|entry| !self.progress.is_known(entry.axis)) {
+            return Err(ReleaseError::unknown_axis(reservation, entry.axis));
+        }
         if let (Some(returns), Some(death)) = (&self.returns, Returned::short(death)) {
             return self.return_later(returns, reservation, death);
         }
@@ -466,6 +487,10 @@ impl Pool for SandboxPool {
 
     fn provider(&self) -> Option<&Arc<dyn SlabProvider>> {
         Some(&self.provider)
+    }
+
+    fn progress(&self) -> Option<&Arc<dyn Progress>> {
+        Some(&self.progress)
     }
 
     fn notification(&self) -> &Arc<Notification> {
