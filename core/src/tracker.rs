@@ -28,6 +28,7 @@
 mod table;
 #[cfg(all(test, not(loom)))]
 mod tests;
+mod version;
 mod waiters;
 
 use alloc::boxed::Box;
@@ -40,6 +41,7 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 
 use self::table::Table;
+use self::version::Version;
 use self::waiters::{Fired, Waiters};
 use crate::axis::{Axis, Epoch};
 use crate::failure::Failure;
@@ -191,6 +193,7 @@ pub struct Tracker {
 #[derive(Debug)]
 struct Inner {
     table: Table,
+    version: Version,
     capacity: usize,
     state: Mutex<State>,
 }
@@ -211,7 +214,8 @@ impl Tracker {
     pub fn new(capacity: usize) -> Self {
         let capacity = capacity.min(Self::MAX_CAPACITY);
         let state = Mutex::new(State::default());
-        Self { inner: Arc::new(Inner { table: Table::new(capacity), capacity, state }) }
+        let (table, version) = (Table::new(capacity), Version::new());
+        Self { inner: Arc::new(Inner { table, version, capacity, state }) }
     }
 
     /// The number of axes it has room for.
@@ -257,7 +261,7 @@ impl Tracker {
             return Err(TrackerError::Full { capacity });
         }
         state.registered += 1;
-        self.inner.table.insert(axis, epoch);
+        self.inner.table.insert(axis, epoch, &self.inner.version);
         Ok(())
     }
 
@@ -271,7 +275,7 @@ impl Tracker {
     /// When the axis is not registered, or has failed or was retired.
     pub fn advance(&self, axis: Axis, epoch: Epoch) -> Result<(), TrackerError> {
         let (index, slot) = self.inner.find(axis)?;
-        if slot.advance(epoch) { self.inner.wake(axis, index) } else { Ok(()) }
+        if slot.advance(epoch, &self.inner.version) { self.inner.wake(axis, index) } else { Ok(()) }
     }
 
     /// Runs `callback` once `frontier` is reached, or with the error that makes that impossible.
@@ -479,6 +483,11 @@ impl Progress for Tracker {
     #[inline]
     fn reached(&self, axis: Axis) -> Epoch {
         self.inner.table.find(axis).map_or(0, |(_, slot)| slot.reached())
+    }
+
+    /// Lock-free.
+    fn version(&self) -> Option<u64> {
+        Some(self.inner.version.look())
     }
 }
 

@@ -26,6 +26,7 @@
 
 use alloc::boxed::Box;
 
+use super::version::Version;
 use crate::axis::{Axis, Epoch};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::seq_cst_for_loom;
@@ -54,15 +55,16 @@ impl Slot {
     }
 
     /// How far the axis has come; acquires what was done before it came there.
+    // Sequentially consistent: see `version.rs`.
     #[inline]
     pub(super) fn reached(&self) -> Epoch {
-        self.reached.load(Ordering::Acquire)
+        self.reached.load(Ordering::SeqCst)
     }
 
     /// Raises the axis to `epoch`, and says whether waiters may have to be woken. With `epoch` no
     /// news there are none: whoever raised it as far wakes them.
     #[inline]
-    pub(super) fn advance(&self, epoch: Epoch) -> bool {
+    pub(super) fn advance(&self, epoch: Epoch, version: &Version) -> bool {
         if self.wanted.load(Ordering::Relaxed) == ENDED {
             return true;
         }
@@ -76,6 +78,8 @@ impl Slot {
             ) {
                 Ok(_) => {
                     seq_cst_for_loom();
+                    // Before anybody is woken: who is may look.
+                    version.moved();
                     return self.wanted.load(Ordering::SeqCst) <= epoch;
                 }
                 Err(now) => seen = now,
@@ -125,7 +129,8 @@ impl Table {
         let hash = key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
         let mut index = hash as usize & mask;
         loop {
-            match self.slots[index].key.load(Ordering::Acquire) {
+            // Sequentially consistent, as it says how far an axis that is new has come: see `version.rs`.
+            match self.slots[index].key.load(Ordering::SeqCst) {
                 found if found == key => return (index, true),
                 0 => return (index, false),
                 // Ends: at least half of the slots are vacant.
@@ -152,13 +157,15 @@ impl Table {
 
     /// Adds `axis`, which is not there yet, at `epoch`. With the tracker's lock held, and with fewer
     /// axes in the table than its capacity.
-    pub(super) fn insert(&self, axis: Axis, epoch: Epoch) {
+    pub(super) fn insert(&self, axis: Axis, epoch: Epoch, version: &Version) {
         let key = !axis.to_bits();
         let (index, _) = self.probe(key);
         let slot = &self.slots[index];
         slot.reached.store(epoch, Ordering::Relaxed);
         // Last, and releasing: whoever finds the key sees the rest.
-        slot.key.store(key, Ordering::Release);
+        slot.key.store(key, Ordering::SeqCst);
+        seq_cst_for_loom();
+        version.moved();
     }
 
     /// The axes and their indices, in no particular order.
