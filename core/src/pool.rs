@@ -41,6 +41,7 @@ pub mod planned;
 mod planned;
 pub(crate) mod side;
 pub mod stats;
+pub(crate) mod still;
 pub mod tlsf;
 
 pub use guard::PoolGuard;

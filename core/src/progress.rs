@@ -15,7 +15,7 @@ use crate::notification::Notification;
 /// reached, and all the effects of the work before it are visible to whoever got the answer (an
 /// implementation over atomics needs acquire loads). Answers about one axis never go back.
 ///
-/// Both methods are asked on hot paths and must not block.
+/// All methods are called on hot paths and must not block.
 pub trait Progress: Send + Sync {
     /// The last epoch reached on `axis`, 0 when there is none or the axis is not known.
     fn reached(&self, axis: Axis) -> Epoch;
@@ -46,6 +46,29 @@ pub trait Progress: Send + Sync {
     fn moved(&self) -> Option<&Arc<Notification>> {
         None
     }
+
+    /// A number that is another one once an axis has got somewhere: as long as it is the same, whoever has looked at axes since it
+    /// was first returned need not look again. `None` where nobody keeps such a number, and every axis has to be asked each time.
+    ///
+    /// More exactly: an advance of any axis that happened before a call is seen in the number that the call returns, or else in
+    /// every answer about the axis that was given after an earlier call which returned the same number. So the number is taken
+    /// *before* the look that it stands for.
+    ///
+    /// ```
+    /// use strandline_core::{Axis, Progress, Tracker};
+    ///
+    /// let tracker = Tracker::new(1);
+    /// let axis = Axis::host(0, 0, 1);
+    /// tracker.register(axis)?;
+    /// let seen = tracker.version();
+    /// assert_eq!(tracker.version(), seen);
+    /// tracker.advance(axis, 1)?;
+    /// assert_ne!(tracker.version(), seen);
+    /// # Ok::<(), strandline_core::TrackerError>(())
+    /// ```
+    fn version(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Knows of no progress at all: every frontier but the empty one is unsatisfied.
@@ -63,6 +86,10 @@ pub struct NoProgress;
 impl Progress for NoProgress {
     fn reached(&self, _axis: Axis) -> Epoch {
         0
+    }
+
+    fn version(&self) -> Option<u64> {
+        Some(0)
     }
 }
 
@@ -89,6 +116,10 @@ impl<P: Progress + ?Sized> Progress for &P {
     fn moved(&self) -> Option<&Arc<Notification>> {
         (**self).moved()
     }
+
+    fn version(&self) -> Option<u64> {
+        (**self).version()
+    }
 }
 
 impl<P: Progress + ?Sized> Progress for Arc<P> {
@@ -113,5 +144,9 @@ impl<P: Progress + ?Sized> Progress for Arc<P> {
     #[cfg(feature = "hosted")]
     fn moved(&self) -> Option<&Arc<Notification>> {
         (**self).moved()
+    }
+
+    fn version(&self) -> Option<u64> {
+        (**self).version()
     }
 }

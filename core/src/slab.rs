@@ -476,6 +476,12 @@ pub trait SlabProvider: fmt::Debug + Send + Sync {
         let _ = (axis, epoch);
         None
     }
+
+    /// Whether [`query_epoch`](Self::query_epoch) may ever answer. A pool asks the axes of a provider that says no only when its
+    /// [`Progress`](crate::Progress) says that one has moved. The same for the provider's whole life.
+    fn answers_epochs(&self) -> bool {
+        true
+    }
 }
 
 /// A provider whose slabs can be wrapped as its own buffer type.

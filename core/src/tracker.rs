@@ -28,6 +28,7 @@
 mod table;
 #[cfg(all(test, not(loom)))]
 mod tests;
+mod version;
 mod waiters;
 
 use alloc::boxed::Box;
@@ -40,6 +41,7 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 
 use self::table::Table;
+use self::version::Version;
 use self::waiters::{Fired, Waiters};
 use crate::axis::{Axis, Epoch};
 use crate::failure::Failure;
@@ -195,6 +197,7 @@ pub struct Tracker {
 #[derive(Debug)]
 struct Inner {
     table: Table,
+    version: Version,
     capacity: usize,
     state: Mutex<State>,
     /// Signaled, while watched, when any axis has moved on or ended.
@@ -225,6 +228,7 @@ impl Tracker {
         Self {
             inner: Arc::new(Inner {
                 table: Table::new(capacity),
+                version: Version::new(),
                 capacity,
                 state,
                 #[cfg(feature = "hosted")]
@@ -276,7 +280,7 @@ impl Tracker {
             return Err(TrackerError::Full { capacity });
         }
         state.registered += 1;
-        self.inner.table.insert(axis, epoch);
+        self.inner.table.insert(axis, epoch, &self.inner.version);
         Ok(())
     }
 
@@ -290,7 +294,7 @@ impl Tracker {
     /// When the axis is not registered, or has failed or was retired.
     pub fn advance(&self, axis: Axis, epoch: Epoch) -> Result<(), TrackerError> {
         let (index, slot) = self.inner.find(axis)?;
-        let may_wake = slot.advance(epoch);
+        let may_wake = slot.advance(epoch, &self.inner.version);
         self.inner.tell();
         if may_wake { self.inner.wake(axis, index) } else { Ok(()) }
     }
@@ -485,6 +489,7 @@ impl Tracker {
                 slot.set_conditional(true);
             }
         }
+        self.inner.version.moved();
         self.inner.tell();
         Ok(true)
     }
@@ -601,6 +606,11 @@ impl Progress for Tracker {
         Some(Arc::new(OfMemory(self.clone())))
     }
 
+    /// Lock-free.
+    fn version(&self) -> Option<u64> {
+        Some(self.inner.version.look())
+    }
+
     #[cfg(feature = "hosted")]
     fn moved(&self) -> Option<&Arc<Notification>> {
         Some(&self.inner.moved)
@@ -665,6 +675,11 @@ impl Progress for OfMemory {
 
     fn moved(&self) -> Option<&Arc<Notification>> {
         self.0.moved()
+    }
+
+    /// A fence changes it too; one that waits for others takes effect when they move, which changes it.
+    fn version(&self) -> Option<u64> {
+        self.0.version()
     }
 }
 

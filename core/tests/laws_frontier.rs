@@ -101,6 +101,14 @@ proptest! {
     }
 
     #[test]
+    fn a_copy_over_another_is_a_copy((a, b) in pair(), c in model(24, 20)) {
+        let mut copy = frontier(&b);
+        copy.clone_from(&frontier(&a));
+        prop_assert_eq!(&copy, &frontier(&a));
+        prop_assert_eq!(joined(&copy, &frontier(&c)), frontier(&join(&a, &c)));
+    }
+
+    #[test]
     fn joining_is_the_least_upper_bound((a, b) in pair(), c in model(24, 20)) {
         let (x, y, z) = (frontier(&a), frontier(&b), frontier(&c));
         let xy = joined(&x, &y);

@@ -184,3 +184,70 @@ fn an_axis_is_found_whole_or_not_at_all() {
         registrar.join().unwrap();
     });
 }
+
+/// What a look saw: the number, and then both axes.
+fn look(tracker: &Tracker) -> (Option<u64>, [u64; 2]) {
+    let version = tracker.version();
+    (version, [A, B].map(|axis| tracker.reached(axis)))
+}
+
+#[test]
+fn who_sees_the_same_number_has_missed_no_advance() {
+    model(|| {
+        let tracker = tracker();
+        let advancers = [A, B].map(|axis| {
+            let tracker = tracker.clone();
+            thread::spawn(move || tracker.advance(axis, 1).unwrap())
+        });
+        let (version, seen) = look(&tracker);
+        for advancer in advancers {
+            advancer.join().unwrap();
+        }
+        if tracker.version() == version {
+            assert_eq!(seen, [1, 1]);
+        }
+    });
+}
+
+#[test]
+fn two_who_look_miss_no_advance_either() {
+    model(|| {
+        let tracker = tracker();
+        let threads = {
+            let (advancing, looking) = (tracker.clone(), tracker.clone());
+            let advancer = thread::spawn(move || advancing.advance(A, 1).unwrap());
+            (advancer, thread::spawn(move || look(&looking)))
+        };
+        let mine = look(&tracker);
+        threads.0.join().unwrap();
+        let other = threads.1.join().unwrap();
+        let now = tracker.version();
+        for (version, seen) in [mine, other] {
+            assert!(version != now || seen == [1, 0]);
+        }
+    });
+}
+
+#[test]
+fn who_is_woken_sees_another_number() {
+    model(|| {
+        let tracker = tracker();
+        let (version, seen) = look(&tracker);
+        assert_eq!(seen, [0, 0]);
+        let told = Arc::new(AtomicUsize::new(0));
+        {
+            let (asked, told) = (tracker.clone(), told.clone());
+            let wait = move |_: Result<(), strandline_core::WaitError>| {
+                told.store(1 + usize::from(asked.version() != version), Ordering::SeqCst);
+            };
+            tracker.wait(Frontier::from_entry(A, 1).as_ref(), wait).unwrap();
+        }
+        let advancer = {
+            let tracker = tracker.clone();
+            thread::spawn(move || tracker.advance(A, 1).unwrap())
+        };
+        tracker.advance(B, 1).unwrap();
+        advancer.join().unwrap();
+        assert_eq!(told.load(Ordering::SeqCst), 2);
+    });
+}

@@ -13,6 +13,8 @@ mod parts;
 mod planned;
 #[path = "pools/soak.rs"]
 mod soak;
+#[path = "pools/still.rs"]
+mod still;
 mod support;
 
 use bytes::Bytes;

@@ -162,6 +162,10 @@ impl<P: SlabProvider + ?Sized + 'static> SlabProvider for CachedSlabs<P> {
     fn query_epoch(&self, axis: Axis, epoch: Epoch) -> Option<bool> {
         self.cache.query_epoch(axis, epoch)
     }
+
+    fn answers_epochs(&self) -> bool {
+        self.cache.answers_epochs()
+    }
 }
 
 impl<P: SlabMap + ?Sized + 'static> SlabMap for CachedSlabs<P> {

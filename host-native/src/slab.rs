@@ -504,6 +504,10 @@ impl SlabProvider for MmapSlabProvider {
     fn stats(&self) -> SlabStats {
         self.lock().stats
     }
+
+    fn answers_epochs(&self) -> bool {
+        false
+    }
 }
 
 impl SlabMap for MmapSlabProvider {

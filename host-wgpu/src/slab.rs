@@ -346,6 +346,10 @@ impl SlabProvider for WgpuSlabProvider {
     fn stats(&self) -> SlabStats {
         self.lock().stats
     }
+
+    fn answers_epochs(&self) -> bool {
+        false
+    }
 }
 
 impl SlabMap for WgpuSlabProvider {

@@ -428,6 +428,10 @@ impl SlabProvider for Rigid {
     fn query_epoch(&self, axis: Axis, epoch: Epoch) -> Option<bool> {
         self.0.query_epoch(axis, epoch)
     }
+
+    fn answers_epochs(&self) -> bool {
+        self.0.answers_epochs()
+    }
 }
 
 #[cfg(test)]

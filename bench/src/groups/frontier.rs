@@ -2,9 +2,10 @@
 //!
 //! *Same axes*: every epoch of the left is below the right's, so that all entries must be seen. *Shifted by one axis*: all axes but
 //! one are shared, and only the last entry tells that the two are concurrent. *Nothing new*: the target
-//! already has all of it, the common case of a merge. *All newer*: every epoch rises. The reference is the plain two-pointer
-//! walk over sorted vectors, written below. The goals in nanoseconds are half of what IREE took on a machine of this
-//! kind.
+//! already has all of it, the common case of a merge. *All newer*: every epoch rises. *Interleaved, nothing new*: the target has
+//! every axis of the source, and as many between them. *Interleaved, all missing*: it has only those between them; each call begins
+//! with a copy of the same target. The reference is the plain two-pointer walk over sorted vectors, written below. The goals in
+//! nanoseconds are half of what IREE took on a machine of this kind.
 
 use crate::harness::{Case, Contender, Goal, Stopwatch};
 use std::cmp::Ordering;
@@ -22,6 +23,8 @@ enum Work {
     MergeNothing,
     MergeNewer,
     MergeShifted,
+    MergeInterleaved,
+    MergeMissing,
 }
 
 pub(super) fn cases() -> impl Iterator<Item = Case> {
@@ -31,6 +34,8 @@ pub(super) fn cases() -> impl Iterator<Item = Case> {
         ("merge, same axes, nothing new", Work::MergeNothing),
         ("merge, same axes, all newer", Work::MergeNewer),
         ("merge, shifted by one axis, nothing new", Work::MergeShifted),
+        ("merge, interleaved, nothing new", Work::MergeInterleaved),
+        ("merge, interleaved, all missing", Work::MergeMissing),
     ];
     works.into_iter().flat_map(|(name, work)| {
         SIZES.into_iter().map(move |size| Case {
@@ -38,17 +43,20 @@ pub(super) fn cases() -> impl Iterator<Item = Case> {
             name: format!("{name}, {size} {}", if size == 1 { "entry" } else { "entries" }),
             unit: "call",
             reference: 0,
-            goals: goal(work, size).map(|ns| Goal::ns(OURS, ns)).into_iter().collect(),
+            goals: goal(work, size).into_iter().collect(),
             contenders: Box::new(move || contenders(work, size)),
         })
     })
 }
 
-fn goal(work: Work, size: usize) -> Option<f64> {
+fn goal(work: Work, size: usize) -> Option<Goal> {
     match (work, size) {
-        (Work::CompareSame, 16) => Some(9.0),
-        (Work::CompareSame, 64) => Some(35.0),
-        (Work::MergeNewer, 64) => Some(29.0),
+        (Work::CompareSame, 16) => Some(Goal::ns(OURS, 9.0)),
+        (Work::CompareSame, 64) => Some(Goal::ns(OURS, 35.0)),
+        (Work::MergeNewer, 64) => Some(Goal::ns(OURS, 29.0)),
+        (Work::MergeNothing | Work::MergeNewer, 1) => Some(Goal::ratio(OURS, 1.1)),
+        (Work::MergeShifted, 16 | 64) => Some(Goal::ratio(OURS, 0.5)),
+        (Work::MergeInterleaved | Work::MergeMissing, 16 | 64) => Some(Goal::ratio(OURS, 1.2)),
         _ => None,
     }
 }
@@ -56,6 +64,11 @@ fn goal(work: Work, size: usize) -> Option<f64> {
 /// Axes from `first` on, all at one epoch.
 fn entries(first: usize, len: usize, epoch: u64) -> Vec<Entry> {
     (first..first + len).map(|n| Entry::new(Axis::host(1, 0, n as u32), epoch)).collect()
+}
+
+/// As many axes, every second one from `first` on.
+fn every_second(first: usize, len: usize, epoch: u64) -> Vec<Entry> {
+    entries(first, (2 * len).min(255), epoch).into_iter().step_by(2).collect()
 }
 
 fn frontier(entries: &[Entry]) -> Frontier {
@@ -90,6 +103,10 @@ fn contenders(work: Work, size: usize) -> Vec<Contender> {
             merge_nothing(entries(0, size + 1, 6), source)
         }
         Work::MergeNewer => merge_newer(size),
+        Work::MergeInterleaved => {
+            merge_nothing(entries(0, (2 * size).min(255), 6), every_second(0, size, 5))
+        }
+        Work::MergeMissing => merge_missing(size),
     }
 }
 
@@ -150,6 +167,24 @@ fn merge_newer(size: usize) -> Vec<Contender> {
     ]
 }
 
+/// Every axis of the source is missing, and lies between two of the target's.
+fn merge_missing(size: usize) -> Vec<Contender> {
+    let len = size.min(127);
+    let (start, source) = (every_second(0, len, 6), every_second(1, len, 5));
+    let (ours_start, ours) = (frontier(&start), frontier(&source));
+    let (mut plain, mut target) = (start.clone(), ours_start.clone());
+    vec![
+        timed(PLAIN, move || {
+            plain.clone_from(&start);
+            plain_merge(black_box(&mut plain), black_box(&source));
+        }),
+        timed(OURS, move || {
+            target.clone_from(&ours_start);
+            let _ = black_box(black_box(&mut target).merge(black_box(&ours).as_ref()));
+        }),
+    ]
+}
+
 /// The textbook comparison of sorted vector clocks.
 fn plain_compare(left: &[Entry], right: &[Entry]) -> Causality {
     let (mut i, mut j) = (0, 0);
@@ -190,19 +225,28 @@ fn plain_merge(target: &mut Vec<Entry>, source: &[Entry]) {
         match target.get_mut(i) {
             Some(a) if a.axis == b.axis => a.epoch = a.epoch.max(b.epoch),
             _ => {
-                let rest = &source[j..];
-                let mut merged: Vec<Entry> = target.clone();
-                for b in rest {
-                    match merged.binary_search_by_key(&b.axis, |a| a.axis) {
-                        Ok(at) => merged[at].epoch = merged[at].epoch.max(b.epoch),
-                        Err(at) => merged.insert(at, *b),
-                    }
-                }
-                *target = merged;
+                *target = plain_union(target, &source[j..]);
                 return;
             }
         }
     }
+}
+
+/// The larger epoch on every axis of either, in a new vector.
+fn plain_union(left: &[Entry], right: &[Entry]) -> Vec<Entry> {
+    let mut union = Vec::with_capacity(left.len() + right.len());
+    let (mut i, mut j) = (0, 0);
+    while let (Some(a), Some(b)) = (left.get(i), right.get(j)) {
+        (i, j) = (i + usize::from(a.axis <= b.axis), j + usize::from(b.axis <= a.axis));
+        union.push(match a.axis.cmp(&b.axis) {
+            Ordering::Less => *a,
+            Ordering::Greater => *b,
+            Ordering::Equal => Entry::new(a.axis, a.epoch.max(b.epoch)),
+        });
+    }
+    union.extend_from_slice(&left[i..]);
+    union.extend_from_slice(&right[j..]);
+    union
 }
 
 #[cfg(test)]
@@ -211,8 +255,14 @@ mod tests {
 
     #[test]
     fn the_plain_walks_agree_with_the_library() {
-        let sets =
-            [entries(0, 4, 2), entries(1, 4, 2), entries(0, 4, 3), entries(2, 9, 1), Vec::new()];
+        let sets = [
+            entries(0, 4, 2),
+            entries(1, 4, 2),
+            entries(0, 4, 3),
+            entries(2, 9, 1),
+            Vec::new(),
+            every_second(1, 9, 4),
+        ];
         for left in &sets {
             for right in &sets {
                 let mut merged = frontier(left);

@@ -3,7 +3,8 @@
 use core::fmt;
 use core::hash::{Hash, Hasher};
 
-use super::{Entry, FrontierError, FrontierRef, MAX_ENTRIES, Merge, join, order, order_of};
+use super::join::{self, Joined};
+use super::{Entry, FrontierError, FrontierRef, MAX_ENTRIES, Merge, order, order_of};
 use crate::axis::{Axis, Epoch};
 
 /// A frontier of at most `N` entries that never allocates. `N` is at most [`MAX_ENTRIES`], checked
@@ -153,16 +154,15 @@ impl<const N: usize> FixedFrontier<N> {
     #[inline]
     pub fn merge(&mut self, source: FrontierRef<'_>) -> Merge {
         let len = usize::from(self.len);
-        if join::same_axes(&mut self.entries[..len], source.entries()) {
-            return Merge::Done;
+        match join::in_place(&mut self.entries[..len], source.entries(), N) {
+            Joined::Whole => Merge::Done,
+            Joined::Overflow => Merge::Overflow,
+            Joined::Before(rest) => {
+                rest.fill(&mut self.entries[..rest.union], len, source.entries());
+                self.len = rest.union as u8;
+                Merge::Done
+            }
         }
-        let union = join::union_len(&self.entries[..len], source.entries());
-        let Some(room) = self.entries.get_mut(..union) else {
-            return Merge::Overflow;
-        };
-        join::fill_from_back(room, len, source.entries());
-        self.len = union as u8;
-        Merge::Done
     }
 
     /// Merges, and says whether the target now equals `source`, because `source` dominated it before. After an

@@ -1,19 +1,77 @@
 //! The join of two frontiers: the larger epoch on every axis, in place.
 //!
 //! ```text
-//!   target  a3  c1  d7          same axes: one pass, epochs only
-//!   source  b2  c4              else: count the union, then fill from the back,
-//!   ──────────────────          so that no entry is overwritten before it was read
-//!   target  a3  b2  c4  d7
+//!   target  a3  b1  d7          as long as the target has the source's axes: epochs only
+//!   source  b2  c4  d9          from the first that it lacks on, here c: count the union of what is left,
+//!   ──────────────────          then fill from the back, so that no entry is overwritten before it was read
+//!   target  a3  b2  c4  d9
 //! ```
 //!
-//! Counting first means that a join that does not fit leaves its target untouched. Cost: linear
-//! in both lengths; nothing is allocated here.
+//! A join that does not fit leaves its target untouched: where it may not fit, the union is counted before anything is
+//! written. Cost: linear in both lengths; nothing is allocated here.
 
 use super::Entry;
 
-/// Entries per step of the check: the compiler turns a step of this size into vector code.
+/// Entries per step: the compiler turns a step of this size into vector code.
 const STEP: usize = 4;
+
+/// What became of a join of a source into the entries of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Joined {
+    /// The target has all of it.
+    Whole,
+    /// The target has an axis less, and everything before it: the rest needs room.
+    Before(Rest),
+    /// More axes than fit; the target is as it was.
+    Overflow,
+}
+
+/// What is left of a join when the target lacks an axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rest {
+    /// Entries at the front of the target that stay where they are.
+    kept: usize,
+    /// The first entry of the source that is not joined.
+    next: usize,
+    /// Entries of the whole join.
+    pub(super) union: usize,
+}
+
+impl Rest {
+    /// Joins the rest into a target of `len` entries and room for the union, which is the slice's length.
+    pub(super) fn fill(self, target: &mut [Entry], len: usize, source: &[Entry]) {
+        fill_from_back(&mut target[self.kept..], len - self.kept, &source[self.next..]);
+    }
+}
+
+/// Joins `source` into `target` in place, up to the first axis that the target lacks. A join of more than `limit` entries is not begun.
+#[inline]
+pub(super) fn in_place(target: &mut [Entry], source: &[Entry], limit: usize) -> Joined {
+    // The usual case, without a loop.
+    if let ([known], [new]) = (&mut *target, source)
+        && known.axis == new.axis
+    {
+        known.epoch = known.epoch.max(new.epoch);
+        return Joined::Whole;
+    }
+    if same_axes(target, source) {
+        return Joined::Whole;
+    }
+    differing_axes(target, source, limit)
+}
+
+/// [`in_place`], where not all axes are the same.
+fn differing_axes(target: &mut [Entry], source: &[Entry], limit: usize) -> Joined {
+    if target.len() + source.len() > limit && union_len(target, source) > limit {
+        return Joined::Overflow;
+    }
+    let (kept, next) = raise(target, source);
+    if next == source.len() {
+        return Joined::Whole;
+    }
+    let union = kept + union_len(&target[kept..], &source[next..]);
+    Joined::Before(Rest { kept, next, union })
+}
 
 /// The bits in which axes differ, and the bits in which epochs differ, over lists of equal length.
 #[inline(always)]
@@ -39,7 +97,7 @@ fn differences(a: &[Entry], b: &[Entry]) -> (u64, u64) {
 ///
 /// Joining what is there already, as every signal of an unchanged frontier does, writes nothing.
 #[inline]
-pub(super) fn same_axes(target: &mut [Entry], source: &[Entry]) -> bool {
+fn same_axes(target: &mut [Entry], source: &[Entry]) -> bool {
     if target.len() != source.len() {
         return false;
     }
@@ -53,6 +111,42 @@ pub(super) fn same_axes(target: &mut [Entry], source: &[Entry]) -> bool {
         }
     }
     true
+}
+
+/// Raises the target's epochs to the source's up to the first axis that it lacks: how many of its own entries lie before that axis, and how
+/// many of the source's. Stretches of axes that both have are taken in steps.
+fn raise(target: &mut [Entry], source: &[Entry]) -> (usize, usize) {
+    let (mut i, mut j) = (0, 0);
+    while j < source.len() {
+        let new = source[j];
+        let before = i;
+        while target.get(i).is_some_and(|known| known.axis < new.axis) {
+            i += 1;
+        }
+        match target.get_mut(i) {
+            Some(known) if known.axis == new.axis => known.epoch = known.epoch.max(new.epoch),
+            _ => return (i, j),
+        }
+        let in_step = i == before;
+        (i, j) = (i + 1, j + 1);
+        if !in_step {
+            continue;
+        }
+        // Two in a row were in both: there may be more.
+        while let (Some((known, _)), Some((new, _))) = (
+            target.get_mut(i..).and_then(<[Entry]>::split_first_chunk_mut::<STEP>),
+            source.get(j..).and_then(<[Entry]>::split_first_chunk::<STEP>),
+        ) {
+            if differences(known, new).0 != 0 {
+                break;
+            }
+            for (known, new) in known.iter_mut().zip(new) {
+                known.epoch = known.epoch.max(new.epoch);
+            }
+            (i, j) = (i + STEP, j + STEP);
+        }
+    }
+    (i, j)
 }
 
 /// The number of axes in either list.
@@ -70,7 +164,7 @@ pub(super) fn union_len(a: &[Entry], b: &[Entry]) -> usize {
 ///
 /// The write position never falls below the number of entries still unread in `target`: the
 /// entries left to write include all those left to read.
-pub(super) fn fill_from_back(target: &mut [Entry], len: usize, source: &[Entry]) {
+fn fill_from_back(target: &mut [Entry], len: usize, source: &[Entry]) {
     let (mut i, mut j) = (len, source.len());
     for k in (0..target.len()).rev() {
         if j == 0 {

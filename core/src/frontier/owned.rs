@@ -4,8 +4,9 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::hash::{Hash, Hasher};
 
+use super::join::{self, Joined};
 use super::{
-    Entry, FixedFrontier, FrontierError, FrontierRef, MAX_ENTRIES, Merge, join, order, order_of,
+    Entry, FixedFrontier, FrontierError, FrontierRef, MAX_ENTRIES, Merge, order, order_of,
 };
 use crate::axis::{Axis, Epoch};
 
@@ -24,7 +25,6 @@ pub const INLINE_ENTRIES: usize = 4;
 /// assert_eq!(frontier.to_string(), "{queue:0.0 @ 3, queue:0.1 @ 1}");
 /// # Ok::<(), strandline_core::FrontierError>(())
 /// ```
-#[derive(Clone)]
 pub struct Frontier {
     repr: Repr,
 }
@@ -214,17 +214,38 @@ impl Frontier {
 
 #[inline]
 fn merge_heap(entries: &mut Vec<Entry>, source: FrontierRef<'_>) -> Merge {
-    if join::same_axes(entries, source.entries()) {
-        return Merge::Done;
-    }
     let len = entries.len();
-    let union = join::union_len(entries, source.entries());
-    if union > MAX_ENTRIES {
-        return Merge::Overflow;
+    match join::in_place(entries, source.entries(), MAX_ENTRIES) {
+        Joined::Whole => Merge::Done,
+        Joined::Overflow => Merge::Overflow,
+        Joined::Before(rest) => {
+            entries.resize(rest.union, Entry::VACANT);
+            rest.fill(entries, len, source.entries());
+            Merge::Done
+        }
     }
-    entries.resize(union, Entry::VACANT);
-    join::fill_from_back(entries, len, source.entries());
-    Merge::Done
+}
+
+impl Clone for Frontier {
+    fn clone(&self) -> Self {
+        self.as_ref().to_frontier()
+    }
+
+    /// Allocates only when the copy outgrows the memory at hand.
+    fn clone_from(&mut self, source: &Self) {
+        let source = source.as_ref();
+        match &mut self.repr {
+            Repr::Inline(entries) => {
+                if entries.assign(source) == Merge::Overflow {
+                    *self = source.to_frontier();
+                }
+            }
+            Repr::Heap(entries) => {
+                entries.clear();
+                entries.extend_from_slice(source.entries());
+            }
+        }
+    }
 }
 
 impl Default for Frontier {

@@ -33,6 +33,7 @@ use crate::pool::budget::Budget;
 use crate::pool::gauges::{Gauges, Kind, bump};
 use crate::pool::growth::{Growth, most};
 use crate::pool::inbox::{Inbox, Ticket};
+use crate::pool::still::Still;
 use crate::pool::{
     Acquire, Origin, Pool, PoolError, PoolHost, PoolId, PoolProperties, PoolStats, ReleaseError,
     Request, Reservation, ReuseProof, Token,
@@ -118,6 +119,7 @@ struct State {
     generations: Box<[Generation]>,
     /// Bytes of another fate may have come to lie behind the last part of a generation: whoever may use them is to be told.
     opened: bool,
+    still: Still,
     /// Tickets to be used again.
     #[expect(clippy::vec_box, reason = "the boxes travel; their addresses must not change")]
     tickets: Vec<Box<Ticket>>,
@@ -178,6 +180,7 @@ impl ArenaPool {
                 ring: Ring::new(count),
                 generations: (0..count).map(generation).collect(),
                 opened: false,
+                still: Still::default(),
                 tickets: Vec::new(),
             }),
             inbox: Inbox::new(),
@@ -201,7 +204,7 @@ impl ArenaPool {
 
     /// Takes in what was released, and closes batches whose last part is gone.
     fn sort_inbox(&self, state: &mut State) {
-        let State { ring, generations, tickets, .. } = state;
+        let State { ring, generations, tickets, still, .. } = state;
         for ticket in self.inbox.drain() {
             let at = (ticket.block >> PART_BITS) as usize;
             let generation = &mut generations[at];
@@ -225,6 +228,8 @@ impl ArenaPool {
             };
             if ring.release(at) {
                 self.close(generation);
+                // Deaths that were told long ago are looked at from now on.
+                still.forget();
                 self.count(generation, ring, at);
             } else {
                 self.counted(generation, freed, false);
@@ -298,7 +303,7 @@ impl ArenaPool {
         kind: Kind,
         size: u64,
     ) -> Option<Reservation> {
-        let State { ring, generations, opened, tickets } = state;
+        let State { ring, generations, opened, tickets, .. } = state;
         let generation = &mut generations[at];
         let slab = generation.slab?;
         let index = generation.parts.len();
@@ -464,8 +469,11 @@ impl ArenaPool {
     /// Takes note of what has been reached. Whether anything was that free bytes waited for.
     fn refresh(&self, state: &mut State) -> bool {
         self.sort_inbox(state);
-        let State { ring, generations, .. } = state;
+        let State { ring, generations, still, .. } = state;
         let mut moved = false;
+        if still.stands(&self.host) {
+            return moved;
+        }
         for (at, generation) in generations.iter_mut().enumerate() {
             if generation.past.refresh(&|entry| self.has_reached(entry)) {
                 moved = true;

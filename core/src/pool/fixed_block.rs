@@ -39,6 +39,7 @@ use crate::pool::budget::Budget;
 use crate::pool::growth::{Growth, most};
 use crate::pool::inbox::{Inbox, Ticket};
 use crate::pool::side::Side;
+use crate::pool::still::Still;
 use crate::pool::{
     Acquire, Origin, Pool, PoolError, PoolHost, PoolId, PoolProperties, PoolStats, ReleaseError,
     Request, Reservation, ReuseProof, Token,
@@ -118,6 +119,7 @@ struct Place {
 #[derive(Debug)]
 struct Admin {
     side: Side,
+    still: Still,
     /// Places without a slab and without one on its way.
     vacant: Vec<u32>,
 }
@@ -197,6 +199,7 @@ impl FixedBlockPool {
             inbox: Inbox::new(),
             admin: Mutex::new(Admin {
                 side: Side::default(),
+                still: Still::default(),
                 vacant: (0..shape.max_slabs).rev().collect(),
             }),
             aside: AtomicU32::new(0),

@@ -25,6 +25,7 @@ use crate::pool::gauges::{Gauges, Kind, bump};
 use crate::pool::growth::most;
 use crate::pool::inbox::{Inbox, Ticket, to_wait_for};
 use crate::pool::side::Side;
+use crate::pool::still::Still;
 use crate::pool::{
     Acquire, Origin, Pool, PoolError, PoolHost, PoolId, PoolProperties, PoolStats, ReleaseError,
     Request, Reservation, ReuseProof, Token,
@@ -85,6 +86,7 @@ struct State {
 #[derive(Debug, Default)]
 struct Kept {
     waiting: Side,
+    still: Still,
     /// Those that wait for nothing.
     clean: Vec<u32>,
     /// All of them, live ones too.
@@ -218,7 +220,10 @@ impl PassthroughPool {
 
     /// Moves on what has been reached in one class. Whether there was any.
     fn advance(&self, slots: &[Option<Slot>], kept: &mut Kept) -> bool {
-        let Kept { waiting, clean, .. } = kept;
+        let Kept { waiting, still, clean, .. } = kept;
+        if still.stands(&self.host) {
+            return false;
+        }
         waiting.advance(&|entry| self.has_reached(entry), &mut |block| {
             let size = slots[block as usize].map_or(0, |slot| slot.slab.size);
             self.gauges.pending.sub(size);

@@ -570,6 +570,10 @@ impl<P: SlabProvider + ?Sized> SlabProvider for SlabCache<P> {
     fn query_epoch(&self, axis: Axis, epoch: Epoch) -> Option<bool> {
         self.provider.query_epoch(axis, epoch)
     }
+
+    fn answers_epochs(&self) -> bool {
+        self.provider.answers_epochs()
+    }
 }
 
 impl<P: SlabMap + ?Sized> SlabMap for SlabCache<P> {

@@ -28,6 +28,7 @@
 
 use alloc::boxed::Box;
 
+use super::version::Version;
 use crate::axis::{Axis, Epoch};
 #[cfg(feature = "hosted")]
 use crate::sync::atomic::AtomicBool;
@@ -77,38 +78,41 @@ impl Slot {
     #[cfg(feature = "hosted")]
     pub(super) fn fence(&self, epoch: Epoch) {
         self.fenced.fetch_max(epoch, Ordering::SeqCst);
+        seq_cst_for_loom();
     }
 
     /// Says whether there are fences that wait for others. With the tracker's lock held.
     #[cfg(feature = "hosted")]
     pub(super) fn set_conditional(&self, yes: bool) {
         self.conditional.store(yes, Ordering::SeqCst);
+        seq_cst_for_loom();
     }
 
     /// Whether there are fences that wait for others.
     #[cfg(feature = "hosted")]
     #[inline]
     pub(super) fn is_conditional(&self) -> bool {
-        self.conditional.load(Ordering::Acquire)
+        self.conditional.load(Ordering::SeqCst)
     }
 
     /// How far the axis has come as far as memory is concerned.
     #[cfg(feature = "hosted")]
     #[inline]
     pub(super) fn reached_or_fenced(&self) -> Epoch {
-        self.reached().max(self.fenced.load(Ordering::Acquire))
+        self.reached().max(self.fenced.load(Ordering::SeqCst))
     }
 
     /// How far the axis has come; acquires what was done before it came there.
+    // Sequentially consistent: see `version.rs`.
     #[inline]
     pub(super) fn reached(&self) -> Epoch {
-        self.reached.load(Ordering::Acquire)
+        self.reached.load(Ordering::SeqCst)
     }
 
     /// Raises the axis to `epoch`, and says whether waiters may have to be woken. With `epoch` no
     /// news there are none: whoever raised it as far wakes them.
     #[inline]
-    pub(super) fn advance(&self, epoch: Epoch) -> bool {
+    pub(super) fn advance(&self, epoch: Epoch, version: &Version) -> bool {
         if self.wanted.load(Ordering::Relaxed) == ENDED {
             return true;
         }
@@ -122,6 +126,8 @@ impl Slot {
             ) {
                 Ok(_) => {
                     seq_cst_for_loom();
+                    // Before anybody is woken: who is may look.
+                    version.moved();
                     return self.wanted.load(Ordering::SeqCst) <= epoch;
                 }
                 Err(now) => seen = now,
@@ -202,7 +208,8 @@ impl Table {
         let hash = key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
         let mut index = hash as usize & mask;
         loop {
-            match self.slots[index].key.load(Ordering::Acquire) {
+            // Sequentially consistent, as it says how far an axis that is new has come: see `version.rs`.
+            match self.slots[index].key.load(Ordering::SeqCst) {
                 found if found == key => return (index, true),
                 0 => return (index, false),
                 // Ends: at least half of the slots are vacant.
@@ -236,7 +243,7 @@ impl Table {
 
     /// Adds `axis`, which is not there yet, at `epoch`. With the tracker's lock held. Without `std`, where no table is
     /// chained, with fewer axes in this one than its capacity.
-    pub(super) fn insert(&self, axis: Axis, epoch: Epoch) {
+    pub(super) fn insert(&self, axis: Axis, epoch: Epoch, version: &Version) {
         #[cfg(feature = "std")]
         let filled = self.filled.load(Ordering::Relaxed);
         #[cfg(feature = "std")]
@@ -244,7 +251,7 @@ impl Table {
             // Twice as many each time: few tables, however many axes come and go.
             let capacity = self.capacity.max(8) * 2;
             let next = self.next.get_or_init(|| Box::new(Self::new(capacity)));
-            return next.insert(axis, epoch);
+            return next.insert(axis, epoch, version);
         }
         #[cfg(feature = "std")]
         self.filled.store(filled + 1, Ordering::Relaxed);
@@ -253,7 +260,9 @@ impl Table {
         let slot = &self.slots[index];
         slot.reached.store(epoch, Ordering::Relaxed);
         // Last, and releasing: whoever finds the key sees the rest.
-        slot.key.store(key, Ordering::Release);
+        slot.key.store(key, Ordering::SeqCst);
+        seq_cst_for_loom();
+        version.moved();
     }
 
     /// The axes and their indices, in no particular order.

@@ -135,3 +135,29 @@ fn a_failed_axis_keeps_what_it_reached() {
     assert!(tracker.end_of(host(0)).unwrap().is_some());
     assert!(tracker.end_of(host(1)).unwrap().is_none());
 }
+
+#[test]
+fn the_number_changes_when_an_axis_moves_and_not_otherwise() {
+    let tracker = tracker(2);
+    let mut seen = tracker.version();
+    assert!(seen.is_some());
+    let mut is_news = |tracker: &Tracker| {
+        let now = tracker.version();
+        core::mem::replace(&mut seen, now) != now
+    };
+    assert!(!is_news(&tracker));
+    tracker.advance(host(0), 3).unwrap();
+    assert!(is_news(&tracker));
+    // No news, and the end of an axis, are no moves.
+    tracker.advance(host(0), 2).unwrap();
+    tracker.retire_axis(host(1)).unwrap();
+    assert!(!is_news(&tracker));
+    tracker.advance(host(0), 4).unwrap();
+    tracker.advance(host(0), 5).unwrap();
+    assert!(is_news(&tracker));
+    // An axis that comes along on its way was nowhere before.
+    let other = Tracker::new(1);
+    let before = other.version();
+    other.register_at(host(0), 9).unwrap();
+    assert_ne!(other.version(), before);
+}

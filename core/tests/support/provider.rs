@@ -266,4 +266,8 @@ impl SlabProvider for MockProvider {
     fn stats(&self) -> SlabStats {
         self.state.lock().unwrap().stats
     }
+
+    fn answers_epochs(&self) -> bool {
+        false
+    }
 }

@@ -173,6 +173,10 @@ impl SlabProvider for Mapped {
     fn stats(&self) -> SlabStats {
         self.numbers.stats()
     }
+
+    fn answers_epochs(&self) -> bool {
+        false
+    }
 }
 
 impl Committed for Mapped {

@@ -138,6 +138,10 @@ impl SlabProvider for Numbers {
     fn stats(&self) -> SlabStats {
         self.lock().stats
     }
+
+    fn answers_epochs(&self) -> bool {
+        false
+    }
 }
 
 fn note(changes: &mut Option<Vec<Change>>, change: Change) {

@@ -215,6 +215,9 @@ impl FixedBlockPool {
 
     /// Moves on what waits on the side for what has been reached. Whether there was any.
     fn advance_side(&self, admin: &mut Admin) -> bool {
+        if admin.still.stands(&self.host) {
+            return false;
+        }
         admin.side.advance(&|entry| self.has_reached(entry), &mut |block| {
             self.counters.mine().cleaned(1);
             self.blocks.put(CLEAN, block, USED);
