@@ -19,6 +19,8 @@
 //! it, and [`SlabProvider`], [`Progress`] and [`Wake`] are what they supply.
 //!
 //! ```text
+//!   allocate      waits for memory, as a future
+//!     │
 //!   queue         queue-ordered alloca and dealloca: submit, feed progress, drain events
 //!     │
 //!   pool_set      routes by memory type, usage, size, priority
@@ -39,58 +41,27 @@
 //! # A pool at work
 //!
 //! ```
-//! use std::sync::Arc;
-//! use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
-//! use strandline_core::pool::{Pool, PoolHost, Request};
-//! use strandline_core::{Acquire, Axis, Death, Frontier, Tracker};
-//! # use strandline_core::slab::{BufferUsage, MemoryType, SlabProperties, SlabStats};
-//! # use strandline_core::{Grant, Slab, SlabError, SlabId, SlabProvider};
-//! # #[derive(Debug)]
-//! # struct Numbers;
-//! # impl SlabProvider for Numbers {
-//! #     fn properties(&self) -> SlabProperties {
-//! #         SlabProperties {
-//! #             memory_type: MemoryType::NONE,
-//! #             usage: BufferUsage::NONE,
-//! #             alignment: 4096,
-//! #             granularity: 4096,
-//! #             max_slab_size: 1 << 30,
-//! #         }
-//! #     }
-//! #     fn acquire(&self, size: u64) -> Result<Grant, SlabError> {
-//! #         Ok(Grant::Slab(Slab { id: SlabId::new(0, 0), size }))
-//! #     }
-//! #     fn release(&self, _: SlabId) -> Result<(), SlabError> {
-//! #         Ok(())
-//! #     }
-//! #     fn stats(&self) -> SlabStats {
-//! #         SlabStats::default()
-//! #     }
-//! # }
-//! # let provider = Arc::new(Numbers);
-//! let tracker = Tracker::new(16);
+//! # use std::sync::Arc;
+//! # use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
+//! # use strandline_core::pool::{Pool, PoolHost, Request};
+//! # use strandline_core::slab::CpuSlabs;
+//! # use strandline_core::{Axis, Death, Frontier, Tracker};
+//! let (slabs, tracker) = (Arc::new(CpuSlabs::new(64 << 20)), Tracker::new(16));
 //! let queue = Axis::queue(0, 0, 0, 0);
 //! tracker.register(queue)?;
-//!
-//! let host = PoolHost::new(provider, Arc::new(tracker.clone()));
+//! let host = PoolHost::new(slabs.clone(), Arc::new(tracker.clone()));
 //! let pool = TlsfPool::new(host, TlsfPoolConfig::default())?;
-//!
-//! // Reserve, hand the bytes to work with epoch 1 on the queue, and free them at once.
-//! let Acquire::Ready { reservation, .. } = pool.acquire(&Request::new(4096).or_grow())? else {
-//!     unreachable!("an empty pool that may grow has room");
-//! };
+//! let block = pool.acquire(&Request::new(4096))?.into_ready().expect("it may grow");
+//! slabs.bytes(block.range(), |bytes| bytes.fill(7))?; // or the device does, as the queue's first work
 //! let work = Frontier::from_entry(queue, 1);
-//! pool.release(reservation, Death::After(work.as_ref()))?;
-//!
-//! // Who is ordered after that work reuses the bytes now; the device has not even started.
-//! let request = Request::new(4096).after(work.as_ref());
-//! assert!(matches!(pool.acquire(&request)?, Acquire::Ready { .. }));
-//!
-//! // Who is not, is served when the device gets there.
-//! assert_eq!(pool.stats().pending_bytes, 0);
-//! tracker.advance(queue, 1)?;
+//! pool.release(block, Death::from(&work))?; // freed at once, though the device has not even started
+//! let again = pool.acquire(&Request::new(4096).after(&work))?; // who comes after that work reuses it now
+//! # assert!(again.into_ready().is_ok());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! Who knows nothing of that work is served when `tracker.advance(queue, 1)` says that it is done; [`allocate`](mod@allocate) waits for it.
+//! Memory of a device, queues that run the work, and threads that wait come from a host: `strandline-host-native`, `strandline-host-wgpu`.
 //!
 //! # Three rules
 //!
@@ -101,8 +72,9 @@
 //!
 //! # Features
 //!
-//! `std` (default) only adds: a mutex that parks. Without it the crate is `no_std + alloc`, and its locks
-//! spin, which is meant for one thread.
+//! All are on by default and only add. `std`: a mutex that parks, and places of retired axes for others; without it the crate is
+//! `no_std + alloc`, and its locks spin, which is meant for one thread. `hosted`: what a component leaves to its host, which is waits for
+//! any progress, fences, and deaths of many axes or of unknown ones. `elastic`, `planned`: kinds of TLSF pools.
 //!
 //! # Unsafe code
 //!
@@ -148,7 +120,7 @@ pub use frontier::{
     Causality, Entry, FixedFrontier, Frontier, FrontierError, FrontierRef, Merge, WireError,
 };
 pub use notification::{Notification, Observation, Wake};
-pub use pool::{Acquire, Pool, PoolError, PoolStats, Request, Reservation};
+pub use pool::{Acquire, Pool, PoolError, PoolGuard, PoolStats, Request, Reservation};
 pub use pool_set::PoolSet;
 pub use progress::{NoProgress, Progress};
 pub use queue::{BufferId, QueueError, QueueEvent, Queues};

@@ -299,6 +299,12 @@ impl Reservation {
     pub const fn size(&self) -> u64 {
         self.size
     }
+
+    /// Slab, offset and size at once: how providers are asked for the bytes.
+    #[must_use]
+    pub const fn range(&self) -> (SlabId, u64, u64) {
+        (self.slab, self.offset, self.size)
+    }
 }
 
 impl fmt::Debug for Reservation {

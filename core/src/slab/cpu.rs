@@ -4,7 +4,6 @@ use super::{
     BufferUsage, Grant, MemoryType, Slab, SlabError, SlabId, SlabProperties, SlabProvider,
     SlabStats, SlabTable,
 };
-use crate::pool::Reservation;
 use crate::sync::Mutex;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -34,8 +33,8 @@ struct State {
 ///
 /// let slabs = CpuSlabs::new(1 << 20);
 /// let Grant::Slab(slab) = slabs.acquire(4096)? else { panic!("out of memory") };
-/// slabs.range(slab.id, 0, 8, |bytes| bytes.fill(7))?;
-/// assert_eq!(slabs.range(slab.id, 4, 8, |bytes| bytes.to_vec())?, [7, 7, 7, 7, 0, 0, 0, 0]);
+/// slabs.bytes((slab.id, 0, 8), |bytes| bytes.fill(7))?;
+/// assert_eq!(slabs.bytes((slab.id, 4, 8), |bytes| bytes.to_vec())?, [7, 7, 7, 7, 0, 0, 0, 0]);
 /// # Ok::<(), strandline_core::SlabError>(())
 /// ```
 pub struct CpuSlabs {
@@ -51,28 +50,15 @@ impl CpuSlabs {
         Self { capacity, state: Mutex::new(State { slabs: SlabTable::new(), stats }) }
     }
 
-    /// Lets `look` read and write the bytes of a reservation. Nobody else reaches bytes of the slab meanwhile: `look` must not
-    /// ask for more of it.
-    ///
-    /// # Errors
-    /// [`SlabError::UnknownSlab`] or [`SlabError::InvalidRange`]: the reservation is not of these slabs.
-    pub fn bytes<R>(
-        &self,
-        reservation: &Reservation,
-        look: impl FnOnce(&mut [u8]) -> R,
-    ) -> Result<R, SlabError> {
-        self.range(reservation.slab(), reservation.offset(), reservation.size(), look)
-    }
-
-    /// As [`bytes`](Self::bytes), of a range of a slab.
+    /// Lets `look` read and write the bytes of a range: slab, offset and length, as
+    /// [`Reservation::range`](crate::Reservation::range) says them. Nobody else reaches bytes of the slab meanwhile: `look` must not ask for
+    /// more of it.
     ///
     /// # Errors
     /// [`SlabError::UnknownSlab`] or [`SlabError::InvalidRange`].
-    pub fn range<R>(
+    pub fn bytes<R>(
         &self,
-        id: SlabId,
-        offset: u64,
-        len: u64,
+        (id, offset, len): (SlabId, u64, u64),
         look: impl FnOnce(&mut [u8]) -> R,
     ) -> Result<R, SlabError> {
         let body = self.state.lock().slabs.get(id).cloned().ok_or(SlabError::UnknownSlab(id))?;
@@ -174,7 +160,7 @@ mod tests {
         assert_eq!((one.size, two.size, slabs.room()), (4096, 8192, Some(0)));
         assert_eq!(slabs.acquire(1).unwrap(), Grant::NoCapacity);
         slabs
-            .range(two.id, 0, 8192, |bytes| {
+            .bytes((two.id, 0, 8192), |bytes| {
                 assert!(
                     bytes.as_ptr().align_offset(ALIGNMENT) == 0 && bytes.iter().all(|&b| b == 0)
                 );
@@ -182,11 +168,11 @@ mod tests {
             })
             .unwrap();
         for (offset, len) in [(8192, 1), (u64::MAX, 1), (0, 8193), (1, u64::MAX)] {
-            assert_eq!(slabs.range(two.id, offset, len, |_| ()), Err(SlabError::InvalidRange));
+            assert_eq!(slabs.bytes((two.id, offset, len), |_| ()), Err(SlabError::InvalidRange));
         }
         slabs.release(two.id).unwrap();
         assert_eq!(slabs.release(two.id), Err(SlabError::UnknownSlab(two.id)));
-        assert_eq!(slabs.range(two.id, 0, 1, |_| ()), Err(SlabError::UnknownSlab(two.id)));
+        assert_eq!(slabs.bytes((two.id, 0, 1), |_| ()), Err(SlabError::UnknownSlab(two.id)));
         assert_eq!(slabs.acquire(0), Err(SlabError::InvalidSize { size: 0 }));
         assert_eq!(slabs.acquire(u64::MAX), Err(SlabError::InvalidSize { size: u64::MAX }));
         let stats = slabs.stats();
