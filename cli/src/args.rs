@@ -425,7 +425,8 @@ pub(crate) struct OutputArgs {
 #[derive(Debug, Args)]
 #[cfg_attr(not(feature = "component"), allow(dead_code, reason = "read where guests can be run"))]
 pub(crate) struct RunArgs {
-    /// The guest: a component
+    /// The guest: a component of the world `guest` or `guest-sync` (which cannot wait) of strandline:substrate. It may import interfaces of WASI that it
+    /// never calls, as a standard library does: a call of one is a trap
     #[arg(value_name = "GUEST.wasm")]
     pub(crate) path: PathBuf,
     /// The device's memory, lent to the guest through one pool
