@@ -153,7 +153,8 @@ fn a_failure_says_which_event_and_why_in_both_forms() {
     for (options, word) in [
         (&["--capacity", "1MiB"][..], "exhausted"),
         (&["--capacity", "1000"], "exhausted"),
-        (&["--budget", "1MiB"], "over budget"),
+        (&["--budget", "1MiB"], "its budget none will ever serve more than 1.00 MiB"),
+        (&["--budget", "8MiB"], "over budget"),
         (&["--capacity", "20MiB", "--pool", "passthrough"], "exhausted"),
         (&["--capacity", "20MiB", "--pool", "fixed"], "exhausted"),
     ] {

@@ -407,7 +407,9 @@ impl Engine {
             };
             let (pool, answer) = match answer {
                 Ok(SetAcquire::Routed { pool, answer }) => (pool.id(), answer),
-                Ok(SetAcquire::NoMatch(_)) => return Err(self.failure(step, Reason::NoPool)),
+                Ok(SetAcquire::NoMatch(why)) => {
+                    return Err(self.failure(step, Reason::NoPool(why)));
+                }
                 Err(error) => return Err(self.failure(step, Reason::Pool(error))),
             };
             if !self.options.unchecked {

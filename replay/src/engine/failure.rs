@@ -7,6 +7,7 @@ use crate::streams::{Streams, stream_of};
 use core::fmt;
 use std::collections::BTreeMap;
 use strandline_core::inspect::BlockState;
+use strandline_core::pool_set::NoMatch;
 use strandline_core::{Axis, Epoch, PoolError, Progress};
 
 /// What went wrong.
@@ -21,8 +22,8 @@ pub enum Reason {
     OverBudget,
     /// The pool or its provider reported an error.
     Pool(PoolError),
-    /// No pool of the configuration takes requests of this size.
-    NoPool,
+    /// No pool of the configuration will ever serve a request of this size.
+    NoPool(NoMatch),
     /// Bytes were handed out that were live, or whose last use was not over.
     Unsound,
     /// A block's bytes were not what had been written.
@@ -147,7 +148,12 @@ impl fmt::Display for Failure {
                 Bytes(self.free.reserved)
             )?,
             Reason::Pool(error) => write!(f, "pool error: {error}")?,
-            Reason::NoPool => write!(f, "no pool of the configuration takes {size}")?,
+            Reason::NoPool(NoMatch::Size { largest }) => write!(
+                f,
+                "beyond every pool: {size} requested, and by its slabs, its capacity or its budget none will ever serve more than {}",
+                Bytes(largest)
+            )?,
+            Reason::NoPool(why) => write!(f, "no pool of the configuration serves {size}: {why}")?,
             Reason::Unsound => write!(
                 f,
                 "unsound: the pool handed out bytes that were live or whose last use was not over"
