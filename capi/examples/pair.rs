@@ -13,8 +13,9 @@ use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
 use strandline_core::{Acquire, Death, Pool, Request, Tracker};
 use strandline_host_native::MmapSlabProvider;
 
-const ROUNDS: usize = 41;
-const PAIRS: u32 = 200_000;
+// Many short rounds: the least of them is of a moment at which the machine did nothing else.
+const ROUNDS: usize = 2001;
+const PAIRS: u32 = 2_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let provider = Arc::new(MmapSlabProvider::builder().build()?);

@@ -40,6 +40,7 @@ pub enum strandline_order {
 
 /// A frontier as the core has it; one entry, the usual case, without a copy to the heap.
 pub(crate) enum Given {
+    None,
     One(Entry),
     Many(Frontier),
 }
@@ -52,7 +53,7 @@ impl Given {
         // SAFETY: the caller's.
         let entries = unsafe { inputs(frontier.entries, frontier.count, "entries")? };
         match entries {
-            [] => Ok(Self::Many(Frontier::new())),
+            [] => Ok(Self::None),
             [one] if one.epoch != 0 => Ok(Self::One(core_entry(one))),
             several => Frontier::from_entries(several.iter().map(core_entry))
                 .map(Self::Many)
@@ -63,6 +64,7 @@ impl Given {
     #[inline]
     pub(crate) fn as_ref(&self) -> FrontierRef<'_> {
         match self {
+            Self::None => FrontierRef::EMPTY,
             Self::One(entry) => FrontierRef::single(entry),
             Self::Many(frontier) => frontier.as_ref(),
         }

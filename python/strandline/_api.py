@@ -79,12 +79,12 @@ def explain(
 ) -> Explanation:
     """Explains a PyTorch memory snapshot: is it fragmentation, who holds the memory, who pins the waste.
 
-    ``at`` is the entry to look at, counted from 1; without it the first out-of-memory, or the peak.
+    ``at`` is the entry to look at, counted from 0 as in the file's list; without it the first out-of-memory, or the peak.
 
     >>> import strandline
     >>> told = strandline.explain(SNAPSHOTS / "oom.pickle")
     >>> told.verdict, told.out_of_memory[0].entry
-    ('fragmentation', 7)
+    ('fragmentation', 6)
     """
     words = _words("explain", [path], options, device=device, at=at, top=top)
     return Explanation(ask(words, progress), words, _name(path))

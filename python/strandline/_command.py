@@ -23,6 +23,8 @@ log = logging.getLogger("strandline")
 
 #: Seconds between two looks at the clock while nothing is heard.
 TICK = 0.1
+#: The keys of an error beside what was found.
+PARTS = ("file", "line", "byte", "unpacked_byte", "entry", "expected", "remedy")
 SATISFIED, UNSATISFIED, BAD_INPUT = 0, 1, 2
 
 
@@ -129,7 +131,8 @@ def _answer(status: int, output: bytes, said: List[str]) -> Answer:
         report = None
     if status == BAD_INPUT and isinstance(report, dict) and "error" in report:
         error = report["error"]
-        raise InputError(error.pop("what"), **{key: value for key, value in error.items() if value is not None})
+        # Keys that a later command adds are no reason to lose the error.
+        raise InputError(error["what"], **{key: error.get(key) for key in PARTS})
     if status not in (SATISFIED, UNSATISFIED) or not isinstance(report, dict):
         raise CommandError("\n".join([_ending(status), *said]))
     for line in said:

@@ -13,13 +13,14 @@ __all__ = ["CommandError", "InputError", "RecordError", "StrandlineError"]
 class StrandlineError(Exception):
     """Any error of this package.
 
-    ``file``, ``line``, ``byte`` and ``entry`` say where, as far as it is known: a text file has lines, counted from 1, a binary
-    file has bytes and entries, counted from 0. ``what`` was found, ``expected`` is what belongs there, ``remedy`` is what to do.
+    ``file``, ``line``, ``byte``, ``unpacked_byte`` and ``entry`` say where, as far as it is known: a text file has lines, counted from
+    1, a binary file has bytes and entries, counted from 0; ``unpacked_byte`` is a byte of what a gzip file holds. ``what`` was found, ``expected`` is what belongs there, ``remedy`` is what to do.
     """
 
     file: Optional[str]
     line: Optional[int]
     byte: Optional[int]
+    unpacked_byte: Optional[int]
     entry: Optional[int]
     what: str
     expected: Optional[str]
@@ -32,16 +33,18 @@ class StrandlineError(Exception):
         file: Optional[str] = None,
         line: Optional[int] = None,
         byte: Optional[int] = None,
+        unpacked_byte: Optional[int] = None,
         entry: Optional[int] = None,
         expected: Optional[str] = None,
         remedy: Optional[str] = None,
     ) -> None:
         super().__init__(what)
-        self.file, self.line, self.byte, self.entry = file, line, byte, entry
+        self.file, self.line, self.entry = file, line, entry
+        self.byte, self.unpacked_byte = byte, unpacked_byte
         self.what, self.expected, self.remedy = what, expected, remedy
 
     def __str__(self) -> str:
-        places = (("line", self.line), ("byte", self.byte), ("entry", self.entry))
+        places = (("line", self.line), ("byte", self.byte), ("unpacked byte", self.unpacked_byte), ("entry", self.entry))
         where = ([] if self.file is None else [self.file]) + [f"{name} {at}" for name, at in places if at is not None]
         text = (", ".join(where) + ": " if where else "") + self.what
         if self.expected is not None:

@@ -70,6 +70,17 @@ def test_a_command_that_gives_no_answer(tmp_path: Path, monkeypatch: pytest.Monk
             strandline.replay(traces / "vit_infer.csv.gz")
 
 
+def test_keys_of_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "strandline"
+    error = '{"error": {"file": "a.gz", "what": "a gap", "unpacked_byte": 7, "entry": 3, "key_of_a_later_command": 1}}'
+    path.write_text(f"#!/bin/sh\necho '{error}'\nexit 2\n")
+    path.chmod(0o755)
+    monkeypatch.setattr(_command, "find", lambda: path)
+    with pytest.raises(strandline.InputError, match="^a.gz, unpacked byte 7, entry 3: a gap$") as caught:
+        strandline.explain("a.gz")
+    assert (caught.value.unpacked_byte, caught.value.entry, caught.value.line) == (7, 3, None)
+
+
 def test_a_package_without_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_command, "__file__", "/nowhere/strandline/_command.py")
     monkeypatch.setattr("sysconfig.get_path", lambda *_, **__: "/nowhere/bin")

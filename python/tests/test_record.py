@@ -107,6 +107,13 @@ def test_one_recording_at_a_time(torch: FakeTorch, tmp_path: Path) -> None:
 
 def test_a_snapshot_that_cannot_be_written(torch: FakeTorch, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     torch.fails_to_write = True
+    before = tmp_path / "before.pickle"
+    before.write_bytes(b"an earlier run")
+    with pytest.raises(strandline.RecordError, match="no space left"):
+        with strandline.record(before):
+            pass
+    assert before.read_bytes() == b"an earlier run"
+    before.unlink()
     with pytest.raises(strandline.RecordError, match=r"run\.pickle: the snapshot was not written: no space left"):
         with strandline.record(tmp_path / "run.pickle"):
             pass

@@ -6,10 +6,11 @@ import html
 import pickle
 import re
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import pytest
 import strandline
+from strandline import _command
 from strandline.reports import Holder, Memory
 
 Command = Callable[..., Dict[str, Any]]
@@ -106,6 +107,22 @@ def test_plots_are_pictures(traces: Path, snapshots: Path, tmp_path: Path) -> No
     for drawn in (strandline.compare(oom, fit_seconds=0, plan_seconds=0).plot(), strandline.plan(vit).plot()):
         assert drawn.kind == "svg" and drawn._repr_html_().startswith("<svg")
         assert drawn.save(tmp_path / "picture.svg").read_text() == drawn.text
+
+
+def test_the_plot_of_a_fit_is_of_its_configuration(traces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted = strandline.fit(traces / "vit_infer.csv.gz", seconds=20, streams=2)
+    asked: List[str] = []
+
+    def listen(words: Sequence[str], progress: object = None) -> _command.Answer:
+        asked.extend(words)
+        configs = [word.split("=", 1)[1] for word in words if word.startswith("--config=")]
+        assert [Path(config).read_text() for config in configs] == [fitted.config]
+        return ask(words)
+
+    ask = _command.ask
+    monkeypatch.setattr(_command, "ask", listen)
+    fitted.plot()
+    assert asked[0] == "replay" and {f"--capacity={fitted.capacity_bytes}", "--streams=2"} < set(asked)
 
 
 def test_reports_cross_processes(traces: Path, snapshots: Path) -> None:
