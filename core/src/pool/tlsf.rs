@@ -211,7 +211,7 @@ impl TlsfPool {
         for ticket in self.inbox.drain() {
             if let Some(slots) = &self.slots
                 && slots.are_filled()
-                && state.is_pending_peak(slots.bytes(ticket.requested))
+                && state.is_pending_peak(slots.held() + slots.bytes(ticket.requested))
             {
                 self.empty_slots(state);
             }

@@ -46,6 +46,10 @@ impl TlsfPool {
         if !request.alignment.is_power_of_two() || request.alignment > self.provider.alignment {
             return None;
         }
+        // What was released before is looked at first, or the most that ever waited would not be known.
+        if !self.inbox.is_empty() {
+            return None;
+        }
         let inbox = |ticket| self.inbox.push(ticket);
         let (ticket, origin) = slots.take(slots::mine()?, request, progress, inbox)?;
         let (slab, offset, ready) = (ticket.slab, ticket.offset, Some(origin));

@@ -271,6 +271,12 @@ impl Slots {
         self.filled.load(Ordering::Relaxed) != 0
     }
 
+    /// Bytes in all seats; a little more while others put and take.
+    pub(super) fn held(&self) -> u64 {
+        let held = |sum: u64, seat: &Seat| sum.saturating_add(seat.held());
+        self.seats.iter().fold(0, held)
+    }
+
     /// Takes out everything that there is. Under the pool's lock, and after the observation of one who is to be woken.
     #[inline(never)]
     pub(super) fn lift(&self) -> Vec<Lifted> {
