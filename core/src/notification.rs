@@ -111,6 +111,9 @@ impl Wakers {
     }
 }
 
+/// In the epoch word: somebody has observed it since it was last advanced.
+const OBSERVED: u32 = 1;
+
 /// An epoch word and a count of those who watch it; see the [module](self).
 ///
 /// ```
@@ -148,17 +151,28 @@ impl Notification {
     }
 
     /// What there is to see now. Take it before looking at the state that the signals are about.
+    ///
+    /// Cost: an atomic operation if nobody has observed since the last signal, a load otherwise.
     #[inline]
     #[must_use]
     pub fn observe(&self) -> Observation {
-        Observation(self.epoch.load(Ordering::Acquire))
+        let now = self.epoch.load(Ordering::Acquire);
+        // What a signal must not miss is that it is observed: so the word itself says so.
+        let now = if now & OBSERVED == 0 {
+            let before = self.epoch.fetch_or(OBSERVED, Ordering::SeqCst);
+            seq_cst_for_loom();
+            before | OBSERVED
+        } else {
+            now
+        };
+        Observation(now)
     }
 
     /// Whether there was a signal since.
     #[inline]
     #[must_use]
     pub fn changed_since(&self, seen: Observation) -> bool {
-        self.observe() != seen
+        self.epoch.load(Ordering::Acquire) != seen.0
     }
 
     /// What wakes the sleeping threads, as given to [`new`](Self::new).
@@ -199,10 +213,39 @@ impl Notification {
         }
     }
 
-    /// Advances the epoch and says whether anyone observes. Wraps around.
+    /// [`signal_if_observed`](Self::signal_if_observed), unless nobody has [observed](Self::observe) since the last signal: then
+    /// there is nobody to whom it would say anything. Whoever observes after this looks at the state after it.
+    ///
+    /// Cost: a load when nobody has.
+    #[inline(always)]
+    pub(crate) fn signal_if_awaited(&self) {
+        seq_cst_for_loom();
+        if self.epoch.load(Ordering::SeqCst) & OBSERVED != 0 {
+            self.signal_awaited();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn signal_awaited(&self) {
+        // One addition that also clears the mark. If another signal comes between, it is as good as this one: it is later
+        // than what this one is about.
+        let now = self.epoch.load(Ordering::SeqCst);
+        let next = now.wrapping_add(OBSERVED);
+        if now & OBSERVED != 0
+            && self.epoch.compare_exchange(now, next, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        {
+            seq_cst_for_loom();
+            if self.observers.load(Ordering::SeqCst) != 0 {
+                self.wake_observers();
+            }
+        }
+    }
+
+    /// Advances the epoch and says whether anyone observes. Wraps around. The mark stays.
     #[inline]
     fn advance(&self) -> bool {
-        self.epoch.fetch_add(1, Ordering::SeqCst);
+        self.epoch.fetch_add(2 * OBSERVED, Ordering::SeqCst);
         seq_cst_for_loom();
         self.observers.load(Ordering::SeqCst) != 0
     }

@@ -455,7 +455,7 @@ pub struct PoolProperties {
 /// [`Exhausted`](Acquire::Exhausted) and [`OverBudget`](Acquire::OverBudget) hold an observation of the pool's
 /// [`notification`](Self::notification) that was taken before the search. It is signaled
 ///
-/// - by every release and cancel, and by [`quiesce`](Self::quiesce);
+/// - by every release and cancel, if anybody has observed it since the last signal, and by [`quiesce`](Self::quiesce);
 /// - by every call that finds out that an axis has got to an epoch which free bytes waited for, whoever makes it:
 ///   [`poll`](Self::poll), [`trim`](Self::trim), or an acquire that leaves what it found to others;
 /// - by whatever else makes room: slabs that are given back, and growth that leaves something.

@@ -1,7 +1,6 @@
 //! `pending`: an acquire beside free blocks that wait for other axes and fit the request.
 //!
-//! The reference has none of them pending. Eager merging, which tries candidates one by one, is there to show what
-//! it is that does not happen.
+//! The reference has none of them pending.
 
 use crate::harness::{Case, Contender, Goal, Stopwatch};
 use crate::pending::{Pending, Serves};
@@ -92,12 +91,6 @@ fn contenders(serves: Serves) -> Vec<Contender> {
             clock.elapsed()
         })
     };
-    let mut all: Vec<Contender> = SHAPES
-        .into_iter()
-        .map(|(name, pending, axes)| one(name, pending, axes, Coalescing::Readiness))
-        .collect();
-    for (name, pending) in [("eager, 100 pending", 100), ("eager, 10,000 pending", 10_000)] {
-        all.push(one(name, pending, 1, Coalescing::Eager));
-    }
-    all
+    let shapes = SHAPES.into_iter();
+    shapes.map(|(name, pending, axes)| one(name, pending, axes, Coalescing::Readiness)).collect()
 }

@@ -16,10 +16,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::{env, fs};
 use strandline_core::pool::growth::Growth;
-use strandline_core::pool::tlsf::{Answers, Coalescing, Held, TlsfPool, TlsfPoolConfig};
-use strandline_core::pool::{Origin, PoolError, PoolHost, Request};
+use strandline_core::pool::tlsf::{Coalescing, TlsfPool, TlsfPoolConfig};
+use strandline_core::pool::{PoolHost, Request};
 use strandline_core::{
-    Acquire, Axis, Death, Entry, FrontierRef, NoProgress, Pool, SlabId, Tracker,
+    Acquire, Axis, Death, Entry, FrontierRef, NoProgress, Pool, Tracker,
 };
 use strandline_host_native::MmapSlabProvider;
 use strandline_host_native::component::guest::{Calls, GuestHost, GuestLimits, GuestProgram};
@@ -112,21 +112,6 @@ fn sizes() -> Vec<Vec<[u64; 2]>> {
     sizes.chunks_exact(BATCH).take(64).map(<[_]>::to_vec).collect()
 }
 
-/// Keeps what a batch gets.
-struct Keep<'a>(&'a mut Vec<Held>);
-
-impl Answers for Keep<'_> {
-    fn ready(&mut self, held: Held, slab: SlabId, offset: u64, _: Origin) -> ControlFlow<()> {
-        black_box((slab, offset));
-        self.0.push(held);
-        ControlFlow::Continue(())
-    }
-
-    fn other(&mut self, answer: Result<Acquire, PoolError>) -> ControlFlow<()> {
-        panic!("{answer:?}")
-    }
-}
-
 fn batches() -> Vec<Contender> {
     let here = pairs::tlsf_pool(Coalescing::Readiness);
     let there = pool(false);
@@ -169,7 +154,14 @@ fn batches() -> Vec<Contender> {
             let requests = stream
                 .iter()
                 .map(|&[size, _]| Request::new(size).after(FrontierRef::single(&known)).or_grow());
-            here.acquire_each(requests, &mut Keep(&mut held));
+            here.acquire_each(requests, |answer| match answer {
+                Ok(Acquire::Ready { reservation, .. }) => {
+                    black_box((reservation.slab(), reservation.offset()));
+                    held.push(reservation);
+                    ControlFlow::Continue(())
+                }
+                other => panic!("{other:?}"),
+            });
             let death = Death::After(FrontierRef::single(&death));
             let released = here.release_each(&mut held.into_iter(), death);
             released.unwrap_or_else(|refused| panic!("{refused:?}"));

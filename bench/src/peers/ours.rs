@@ -4,7 +4,7 @@ use super::Peer;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use strandline_core::offset::tlsf::{BlockId, Config, TlsfError};
-use strandline_core::pool::tlsf::heap::{BlockDeath, Heap};
+use strandline_core::pool::tlsf::{Ask, BlockDeath, Coalescing, Heap};
 use strandline_core::{Axis, Death, Entry, Epoch, FrontierRef, Progress};
 
 /// What freed blocks wait for.
@@ -65,7 +65,7 @@ impl Ours {
         deaths: Deaths,
         queues: Queues,
     ) -> Result<Self, TlsfError> {
-        let mut heap = Heap::new(config)?;
+        let mut heap = Heap::new(config, Coalescing::Readiness)?;
         heap.add_region(capacity)?;
         let entry = |queue| Entry::new(Axis::queue(1, 0, 0, queue), 1);
         Ok(Self {
@@ -101,7 +101,10 @@ impl Peer for Ours {
             }
         };
         let Some(need) = self.heap.need(bytes.into(), 1) else { return false };
-        let taken = self.heap.acquire(need, known, &self.completed, bytes.into(), &mut self.death);
+        let (frontier, progress) = (known, &self.completed);
+        self.heap.poll_next(progress);
+        let ask = Ask { need, frontier, progress, requested: bytes.into() };
+        let taken = self.heap.acquire(&ask, &mut self.death);
         let Some(taken) = taken else { return false };
         black_box(taken.offset);
         self.live[slot as usize] = taken.block;

@@ -31,17 +31,22 @@ use core::fmt;
 mod at;
 mod blocks;
 mod check;
+mod need;
+mod nodes;
 pub mod placement;
 mod quick;
 mod runs;
 mod search;
 mod shelf;
 
+use nodes::{Beside, EDGE, LIVE, LOOSE, Node, Nodes, VACANT};
 use runs::Runs;
-use shelf::{Link, Lists, NONE, Shelf, SizeClasses};
+use shelf::{Link, NONE, Shelf, SizeClasses};
 
-pub(crate) use quick::InHand;
+pub(crate) use quick::Head;
 
+pub use need::{Config, Need};
+pub use nodes::MAX_BLOCKS;
 pub use placement::{Carve, Placement, Search, Tie};
 pub use runs::{MAX_RUN, RunId};
 
@@ -126,177 +131,6 @@ impl Label for () {
     }
 }
 
-/// How a [`Tlsf`] counts and classes sizes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// Every offset and size is a multiple of this many bytes; a power of two.
-    pub granule: u64,
-    /// Each power of two of sizes is cut into `2^second_level_bits` bins; 3 to 6.
-    pub second_level_bits: u8,
-    /// Where requests are placed.
-    pub placement: Placement,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self { granule: 256, second_level_bits: 5, placement: Placement::FAST }
-    }
-}
-
-impl Config {
-    /// A request in granules; `None` when it exceeds what any region could hold.
-    #[inline]
-    #[must_use]
-    pub fn need(&self, bytes: u64, alignment: u64) -> Option<Need> {
-        let granule_bits = self.granule.trailing_zeros();
-        let units = bytes.checked_add(self.granule.saturating_sub(1))?.checked_shr(granule_bits)?;
-        let align = alignment.checked_shr(granule_bits)?.max(1);
-        let units = u32::try_from(units).ok()?.max(1);
-        let align = u32::try_from(align).ok()?;
-        units.checked_add(align - 1)?;
-        Some(Need::new(units, align, self.placement.is_large(bytes)))
-    }
-}
-
-/// The most blocks, live and free, that can be numbered: their metadata alone would fill 16 GiB. Owners
-/// may rely on the upper bits of an id being 0.
-pub const MAX_BLOCKS: u32 = 1 << 28;
-
-/// `shelf` of a block that is reserved.
-const LIVE: u16 = u16::MAX;
-/// `shelf` of a node that is no block.
-const VACANT: u16 = u16::MAX - 1;
-/// `shelf` of a region's edge, the node before its first block and after its last: never free, of no size.
-const EDGE: u16 = u16::MAX - 2;
-/// `shelf` of a free block between two shelves, in the middle of an operation of the caller.
-const LOOSE: u16 = u16::MAX - 3;
-
-/// A neighbour by address, and whether it is filed on a shelf: most blocks are freed between live ones, and then
-/// no neighbour, which may be anywhere in memory, has to arrive before the rest can go on.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Beside(u32);
-
-impl Beside {
-    /// Above the bits of an id.
-    const FILED: u32 = 1 << 31;
-
-    #[inline(always)]
-    const fn held(id: u32) -> Self {
-        Self(id)
-    }
-
-    #[inline(always)]
-    const fn filed(id: u32) -> Self {
-        Self(id | Self::FILED)
-    }
-
-    #[inline(always)]
-    const fn id(self) -> u32 {
-        self.0 & !Self::FILED
-    }
-
-    #[inline(always)]
-    const fn is_filed(self) -> bool {
-        self.0 & Self::FILED != 0
-    }
-}
-
-impl fmt::Debug for Beside {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = if self.is_filed() { "filed" } else { "held" };
-        write!(f, "{what}#{}", self.id())
-    }
-}
-
-/// What every walk over neighbours and bins reads: half a cache line, and never parts of two.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(32))]
-struct Node {
-    /// In granules from the region's start.
-    offset: u32,
-    /// In granules.
-    units: u32,
-    /// Neighbours by address: a ring through all blocks of the region and its edge.
-    left: Beside,
-    right: Beside,
-    /// Neighbours in the bin. For a vacant node, `next` links the vacant ones; for a live one, `next` is its birth:
-    /// when it was handed out, on a counter that wraps.
-    link: Link,
-    run: u32,
-    region: u16,
-    shelf: u16,
-}
-
-/// Labels stand apart: a look at a neighbour seldom goes on to its label, and the nodes of a large heap fit a cache
-/// that both would not.
-#[derive(Debug)]
-struct Nodes<L> {
-    nodes: Vec<Node>,
-    labels: Vec<L>,
-}
-
-// Here and on other usual ways the index is into a slice: where code is made small, one into a vector is a call.
-impl<L> Nodes<L> {
-    const fn new() -> Self {
-        Self { nodes: Vec::new(), labels: Vec::new() }
-    }
-
-    #[inline(always)]
-    fn at(&self, id: u32) -> &Node {
-        &self.nodes.as_slice()[id as usize]
-    }
-
-    #[inline(always)]
-    fn at_mut(&mut self, id: u32) -> &mut Node {
-        &mut self.nodes.as_mut_slice()[id as usize]
-    }
-
-    #[inline(always)]
-    fn get(&self, id: u32) -> Option<&Node> {
-        self.nodes.get(id as usize)
-    }
-
-    #[inline(always)]
-    fn label(&self, id: u32) -> &L {
-        &self.labels.as_slice()[id as usize]
-    }
-
-    #[inline(always)]
-    fn label_mut(&mut self, id: u32) -> &mut L {
-        &mut self.labels.as_mut_slice()[id as usize]
-    }
-}
-
-impl<L> Lists for Nodes<L> {
-    #[inline(always)]
-    fn link(&mut self, id: u32) -> &mut Link {
-        &mut self.at_mut(id).link
-    }
-    #[inline(always)]
-    fn link_ref(&self, id: u32) -> &Link {
-        &self.at(id).link
-    }
-    #[inline(always)]
-    fn units(&self, id: u32) -> u32 {
-        self.at(id).units
-    }
-}
-
-impl Lists for [Node] {
-    #[inline(always)]
-    fn link(&mut self, id: u32) -> &mut Link {
-        &mut self[id as usize].link
-    }
-    #[inline(always)]
-    fn link_ref(&self, id: u32) -> &Link {
-        &self[id as usize].link
-    }
-    #[inline(always)]
-    fn units(&self, id: u32) -> u32 {
-        self[id as usize].units
-    }
-}
-
 #[derive(Debug)]
 struct Region {
     /// The node that stands for both edges; `NONE` when the slot is vacant.
@@ -342,54 +176,6 @@ pub struct Tlsf<L> {
     shelves: Vec<Shelf>,
     runs: Runs,
     births: u32,
-}
-
-/// A request in granules.
-///
-/// One word, because it is handed down through every search: a struct of parts would be written and read again
-/// at each step.
-#[derive(Clone, Copy)]
-pub struct Need(u64);
-
-impl Need {
-    const ALIGN_SHIFT: u32 = 32;
-    const LARGE: u64 = 1 << 63;
-
-    /// `align` is a power of two.
-    #[inline(always)]
-    const fn new(units: u32, align: u32, large: bool) -> Self {
-        let large = if large { Self::LARGE } else { 0 };
-        Self(units as u64 | (align.trailing_zeros() as u64) << Self::ALIGN_SHIFT | large)
-    }
-
-    /// Bytes that will be taken, in granules of the allocator.
-    #[inline(always)]
-    #[must_use]
-    pub const fn units(self) -> u32 {
-        self.0 as u32
-    }
-
-    /// Alignment in granules, a power of two.
-    #[inline(always)]
-    pub(crate) const fn align(self) -> u32 {
-        1 << ((self.0 >> Self::ALIGN_SHIFT) as u32 & 31)
-    }
-
-    /// Whether it follows the rule for large requests.
-    #[inline(always)]
-    const fn is_large(self) -> bool {
-        self.0 & Self::LARGE != 0
-    }
-}
-
-impl fmt::Debug for Need {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Need")
-            .field("units", &self.units())
-            .field("align", &self.align())
-            .field("large", &self.is_large())
-            .finish()
-    }
 }
 
 /// Why a [`Tlsf`] cannot be configured or extended.

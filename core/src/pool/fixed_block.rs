@@ -56,7 +56,7 @@ use core::fmt;
 
 mod counters;
 mod find;
-mod seat;
+pub(in crate::pool) mod seat;
 mod shape;
 mod slabs;
 #[cfg(all(test, not(loom)))]

@@ -7,8 +7,7 @@
 //!
 //! A ticket is the heap cell that travels with a reservation: it is boxed once, goes out with the
 //! reservation, comes back through the inbox with the block's death written into it, and is kept for the
-//! next reservation. In the steady state nothing is allocated. Several of one death are handed in as one: the death
-//! is written into the first, and the others follow it.
+//! next reservation. In the steady state nothing is allocated.
 //!
 //! # Safety
 //! The only unsafe code is the passage of a ticket through a raw pointer. A pusher gives up the boxes
@@ -22,6 +21,7 @@ use crate::death::Death;
 use crate::frontier::{Entry, FixedFrontier, Frontier, FrontierRef, Merge};
 use crate::pool::MAX_DEATH_AXES;
 use crate::progress::Progress;
+use crate::slab::SlabId;
 use crate::sync::atomic::{AtomicPtr, Ordering};
 use alloc::boxed::Box;
 use core::fmt;
@@ -86,12 +86,15 @@ impl fmt::Debug for StoredDeath {
 pub(crate) struct Ticket {
     /// Owned by the list while the ticket is in the inbox.
     next: *mut Ticket,
-    /// Its death is that of the ticket handed in before it.
-    follows: bool,
     /// The pool's name for the block.
     pub(crate) block: u32,
     /// Bytes that were asked for.
     pub(crate) requested: u64,
+    /// Where the block is, from when the ticket came back.
+    pub(crate) slab: SlabId,
+    pub(crate) offset: u64,
+    /// While the reservation is out: the pool knows more of the block's death than the ticket.
+    pub(crate) has_pieces: bool,
     /// While the reservation is out: the death to restore if it is canceled. On its way back: the
     /// death of the block.
     pub(crate) death: StoredDeath,
@@ -110,12 +113,20 @@ impl Ticket {
     pub(crate) fn new() -> Box<Self> {
         Box::new(Self {
             next: ptr::null_mut(),
-            follows: false,
             block: 0,
             requested: 0,
+            slab: SlabId::from_bits(0),
+            offset: 0,
+            has_pieces: false,
             death: StoredDeath::IDLE,
             wide: None,
         })
+    }
+
+    /// The block's death is known, and all of it in the ticket.
+    #[inline(always)]
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.death.unknown & !self.has_pieces & self.wide.is_none()
     }
 
     /// Writes a death down, whatever the number of its axes. Allocates when more than [`MAX_DEATH_AXES`] of them have not
@@ -178,39 +189,19 @@ impl Inbox {
 
     /// Hands a ticket in. Lock-free; one successful compare-exchange.
     #[inline]
-    pub(crate) fn push(&self, mut ticket: Box<Ticket>) {
-        ticket.follows = false;
+    pub(crate) fn push(&self, ticket: Box<Ticket>) {
         let raw = Box::into_raw(ticket);
-        // SAFETY: it came from the box above and is not published: this thread owns it.
-        unsafe { self.publish(raw, raw) };
-    }
-
-    /// Hands tickets in, in order and as one. Lock-free; one successful compare-exchange.
-    pub(crate) fn push_all(&self, mut chain: Chain) {
-        let last = core::mem::replace(&mut chain.last.head, ptr::null_mut());
-        if !last.is_null() {
-            // SAFETY: both came from boxes in `Chain::add`, where each `next` leads on to the one before, from the last to
-            // the first. None is published: this thread owns them all.
-            unsafe { self.publish(chain.first, last) };
-        }
-    }
-
-    /// Puts a list that ends with `first` and begins with `last` before what is there.
-    ///
-    /// # Safety
-    /// The caller owns every ticket of the list, and gives it up.
-    #[inline]
-    unsafe fn publish(&self, first: *mut Ticket, last: *mut Ticket) {
         // Relaxed: the value is only compared and stored as a successor, never read through.
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
-            // SAFETY: `first` is not published yet: this thread owns it.
-            unsafe { (*first).next = head };
-            // Release: the drainer that takes `last` sees the contents of the tickets. The tickets behind
+            // SAFETY: it came from the box above and is not published yet: this thread owns it.
+            unsafe { (*raw).next = head };
+            // Release: the drainer that takes `raw` sees the contents of the ticket. The tickets behind
             // it were published by their own pushers' releases, which this store continues (an
-            // atomic read-modify-write carries on the release sequence).
-            match self.head.compare_exchange_weak(head, last, Ordering::Release, Ordering::Relaxed)
-            {
+            // atomic read-modify-write carries on the release sequence). Sequentially consistent:
+            // whoever asks after this whether anybody observes, and is told that nobody does, is
+            // seen by whoever observes later and looks.
+            match self.head.compare_exchange_weak(head, raw, Ordering::SeqCst, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => head = now,
             }
@@ -220,7 +211,7 @@ impl Inbox {
     /// Nothing has been handed in. A hint: a push may be under way.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.head.load(Ordering::Relaxed).is_null()
+        self.head.load(Ordering::SeqCst).is_null()
     }
 
     /// Takes all tickets in the order in which they were handed in. Cost: one swap, and one pass over
@@ -256,49 +247,9 @@ impl fmt::Debug for Inbox {
     }
 }
 
-/// Tickets to be handed in as one; the first bears the death of all. What is not handed in is freed with it.
-pub(crate) struct Chain {
-    first: *mut Ticket,
-    /// The last, from which each leads on to the one before.
-    last: Drained,
-}
-
-impl Chain {
-    pub(crate) const fn new() -> Self {
-        Self { first: ptr::null_mut(), last: Drained { head: ptr::null_mut() } }
-    }
-
-    #[inline(always)]
-    pub(crate) fn add(&mut self, mut ticket: Box<Ticket>) {
-        ticket.follows = !self.first.is_null();
-        ticket.next = self.last.head;
-        self.last.head = Box::into_raw(ticket);
-        if self.first.is_null() {
-            self.first = self.last.head;
-        }
-    }
-}
-
 /// Tickets taken from an inbox; what is not taken out is freed with it.
 pub(crate) struct Drained {
     head: *mut Ticket,
-}
-
-impl Drained {
-    /// The next ticket, if its death is that of the one before.
-    #[inline]
-    pub(crate) fn next_follower(&mut self) -> Option<Box<Ticket>> {
-        // SAFETY: the head is null or a ticket that only this list owns; see `next`.
-        let follows = unsafe { self.head.as_ref() }.is_some_and(|ticket| ticket.follows);
-        if follows { self.next() } else { None }
-    }
-
-    /// Whether [`next_follower`](Self::next_follower) has one.
-    #[inline]
-    pub(crate) fn goes_on(&self) -> bool {
-        // SAFETY: as in `next_follower`.
-        unsafe { self.head.as_ref() }.is_some_and(|ticket| ticket.follows)
-    }
 }
 
 impl Iterator for Drained {
@@ -341,36 +292,6 @@ mod tests {
         assert!(out.iter().map(|ticket| ticket.block).eq(0..10));
         assert!(inbox.is_empty());
         inbox.push(Ticket::new());
-    }
-
-    #[test]
-    fn those_that_are_handed_in_as_one_follow_their_first() {
-        let inbox = Inbox::new();
-        let numbered = |block| {
-            let mut ticket = Ticket::new();
-            ticket.block = block;
-            ticket
-        };
-        let chain = |blocks: &[u32]| {
-            let mut chain = Chain::new();
-            blocks.iter().for_each(|&block| chain.add(numbered(block)));
-            chain
-        };
-        inbox.push_all(chain(&[0, 1, 2]));
-        inbox.push_all(chain(&[]));
-        drop(chain(&[7, 8]));
-        inbox.push_all(chain(&[3, 4]));
-        inbox.push(numbered(5));
-        let mut out = Vec::new();
-        let mut drained = inbox.drain();
-        while let Some(ticket) = drained.next() {
-            out.push((ticket.block, false));
-            assert_eq!(drained.goes_on(), matches!(ticket.block, 0 | 3));
-            while let Some(ticket) = drained.next_follower() {
-                out.push((ticket.block, true));
-            }
-        }
-        assert!(out.into_iter().eq((0..6).map(|block| (block, matches!(block, 1 | 2 | 4)))));
     }
 
     #[test]
@@ -417,13 +338,7 @@ mod model {
                             ticket.block = t * 2 + i;
                             ticket
                         };
-                        if t == 0 {
-                            let mut chain = Chain::new();
-                            (0..2_u32).for_each(|i| chain.add(numbered(i)));
-                            inbox.push_all(chain);
-                        } else {
-                            (0..2).for_each(|i| inbox.push(numbered(i)));
-                        }
+                        (0..2).for_each(|i| inbox.push(numbered(i)));
                     })
                 })
                 .collect();

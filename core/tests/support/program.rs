@@ -13,8 +13,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use strandline_core::inspect::{BlockState, BlockView};
 use strandline_core::notification::Observation;
-use strandline_core::pool::tlsf::{Answers, Held as Unplaced, TlsfPool};
-use strandline_core::pool::{Origin, PoolError, PoolHost};
+use strandline_core::pool::tlsf::TlsfPool;
+use strandline_core::pool::{PoolError, PoolHost};
 use strandline_core::slab::{SlabStats, Trim};
 use strandline_core::{
     Acquire, Death, Entry, Frontier, FrontierRef, Merge, Pool, PoolStats, Request, Reservation,
@@ -371,9 +371,12 @@ impl Machine {
         let answers: Vec<Result<Acquire, PoolError>> = match &self.tlsf {
             None => (0..count).map(|_| self.pool.acquire(&request)).collect(),
             Some(tlsf) => {
-                let mut batch = Batch::default();
-                tlsf.acquire_each((0..count).map(|_| request), &mut batch);
-                batch.0.into_iter().map(|answer| answer.whole(tlsf)).collect::<Result<_, _>>()?
+                let mut answers = Vec::new();
+                tlsf.acquire_each((0..count).map(|_| request), |answer| {
+                    answers.push(answer);
+                    ControlFlow::Continue(())
+                });
+                answers
             }
         };
         ensure!(answers.len() == count, "{} answers to {count} requests", answers.len());
@@ -637,15 +640,15 @@ impl Machine {
         let Some(tlsf) = self.tlsf.clone() else {
             return several.into_iter().try_for_each(|held| self.release(held, Some(&death)));
         };
-        let mut unplaced = Vec::new();
+        let mut all = Vec::new();
         for held in several {
             let place = held.place();
             self.note(place.slab, || format!("{place:?} dies with others at {death}"));
-            unplaced.push(tlsf.hold(held.reservation).map_err(|e| e.to_string())?);
+            all.push(held.reservation);
             self.oracle.release(place, Some(death.as_ref()), &*self.dial);
         }
-        let released = tlsf.release_each(&mut unplaced.into_iter(), Death::After(death.as_ref()));
-        released.map_err(|held| format!("{held:?} was refused"))
+        let released = tlsf.release_each(&mut all.into_iter(), Death::After(death.as_ref()));
+        released.map_err(|e| e.to_string())
     }
 
     /// Lets the device reach up to `steps` more epochs of a stream, as far as what they need is reached.
@@ -863,40 +866,4 @@ fn is_after(streams: &[Stream], dial: &Dial, frontier: FrontierRef<'_>, entry: E
             let needs = &streams[by.axis.ordinal() as usize].needs;
             needs.get(by.epoch as usize - 1).is_some_and(|n| n.get(entry.axis) >= entry.epoch)
         })
-}
-
-/// The answers to a batch, in order, to be judged when it is over.
-#[derive(Default)]
-struct Batch(Vec<Answer>);
-
-enum Answer {
-    Ready(Unplaced, SlabId, u64, Origin),
-    Other(Result<Acquire, PoolError>),
-}
-
-impl Answer {
-    fn whole(self, pool: &TlsfPool) -> Result<Result<Acquire, PoolError>, String> {
-        match self {
-            Self::Other(answer) => Ok(answer),
-            Self::Ready(held, slab, offset, origin) => {
-                let reservation =
-                    pool.whole(held).map_err(|held| format!("{held:?} is refused"))?;
-                let told = (reservation.slab(), reservation.offset());
-                ensure!(told == (slab, offset), "{reservation:?}, told {slab:?} {offset}");
-                Ok(Ok(Acquire::Ready { reservation, origin }))
-            }
-        }
-    }
-}
-
-impl Answers for Batch {
-    fn ready(&mut self, held: Unplaced, slab: SlabId, at: u64, origin: Origin) -> ControlFlow<()> {
-        self.0.push(Answer::Ready(held, slab, at, origin));
-        ControlFlow::Continue(())
-    }
-
-    fn other(&mut self, answer: Result<Acquire, PoolError>) -> ControlFlow<()> {
-        self.0.push(Answer::Other(answer));
-        ControlFlow::Continue(())
-    }
 }

@@ -13,34 +13,16 @@ use alloc::sync::Arc;
 use alloc::{vec, vec::Vec};
 use core::cell::RefCell;
 use core::ops::ControlFlow;
-use strandline_core::pool::tlsf::{Answers as Each, Held, TlsfPool};
+use strandline_core::pool::tlsf::TlsfPool;
 use strandline_core::pool::{Origin, PoolError as CoreError, ReleaseError, ReuseProof};
 use strandline_core::table::{ShortKey, Table, Vacant};
-use strandline_core::{Acquire, Axis, Death, FrontierRef, Pool, Request, Reservation, SlabId};
+use strandline_core::{Acquire, Axis, Death, FrontierRef, Pool, Request, Reservation};
 
 /// Words of an answer.
 const WORDS: usize = 3;
 
-type Places = Table<ShortKey, Kept>;
-type Place<'a> = Vacant<'a, ShortKey, Kept>;
-
-/// What a key stands for.
-enum Kept {
-    Whole(Reservation),
-    /// Of a pool that knows batches, in which what is large would be moved for each.
-    Held(Held),
-}
-
-impl Kept {
-    /// As a pool that knows batches takes it; `None` if it is another pool's.
-    #[inline(always)]
-    fn held(self, tlsf: &TlsfPool) -> Option<Held> {
-        match self {
-            Self::Held(held) => Some(held),
-            Self::Whole(reservation) => tlsf.hold(reservation).ok(),
-        }
-    }
-}
+type Places = Table<ShortKey, Reservation>;
+type Place<'a> = Vacant<'a, ShortKey, Reservation>;
 
 /// The exported resource.
 pub struct Book {
@@ -57,15 +39,6 @@ impl Book {
         Self { pool, tlsf, places: RefCell::default(), unread: RefCell::default() }
     }
 
-    /// What a key stood for, which is of this pool.
-    fn whole(&self, kept: Kept) -> Result<Reservation, LedgerError> {
-        match (kept, &self.tlsf) {
-            (Kept::Whole(reservation), _) => Ok(reservation),
-            (Kept::Held(held), Some(tlsf)) => tlsf.whole(held).map_err(|_| LedgerError::Lost),
-            (Kept::Held(_), None) => Err(LedgerError::Lost),
-        }
-    }
-
     /// Takes a key out and does something with its reservation, which is not refused.
     fn give_back(
         &self,
@@ -74,7 +47,7 @@ impl Book {
     ) -> Result<(), LedgerError> {
         let taken = self.places.borrow_mut().remove(ShortKey::from_bits(key));
         let kept = taken.ok_or(LedgerError::UnknownKey(0))?;
-        release(self.whole(kept)?).map_err(|_| LedgerError::Lost)
+        release(kept).map_err(|_| LedgerError::Lost)
     }
 
     /// Gives back what may be given back, then acquires. `None` is another answer than ready.
@@ -85,79 +58,26 @@ impl Book {
         request: Result<Request<'_>, PoolError>,
     ) -> Result<Option<HeldRecord>, LedgerError> {
         let places = &mut *self.places.borrow_mut();
-        let entry;
-        let back = match back {
-            Some(Returned { key, death, .. }) => {
-                entry = death.as_ref().map(convert::entry_in);
-                let death = convert::single(entry.as_ref()).map_err(LedgerError::InvalidDeath)?;
-                let kept = places.remove(ShortKey::from_bits(key));
-                // An empty one is idle.
-                Some((kept.ok_or(LedgerError::UnknownKey(0))?, Death::After(death)))
-            }
-            None => None,
-        };
-        let mut answer = Answer { place: places.vacant(), ready: None, unread: &self.unread };
-        match (back, &self.tlsf, request) {
-            (Some((kept, death)), Some(tlsf), Ok(request)) => {
-                let held = kept.held(tlsf).ok_or(LedgerError::Lost)?;
-                let exchanged = tlsf.exchange_held(held, death, &request, &mut answer);
-                exchanged.map_err(|_| LedgerError::Lost)?;
-            }
-            (back, _, request) => {
-                if let Some((kept, death)) = back {
-                    let released = self.pool.release(self.whole(kept)?, death);
-                    released.map_err(|_| LedgerError::Lost)?;
+        if let Some(Returned { key, death, .. }) = back {
+            let entry = death.as_ref().map(convert::entry_in);
+            // An empty one is idle.
+            let death = convert::single(entry.as_ref()).map_err(LedgerError::InvalidDeath)?;
+            let kept = places.remove(ShortKey::from_bits(key)).ok_or(LedgerError::UnknownKey(0))?;
+            self.pool.release(kept, Death::After(death)).map_err(|_| LedgerError::Lost)?;
+        }
+        let other = match (places.vacant(), request) {
+            // Without a place there is no acquire.
+            (None, _) => Err(PoolError::Limit),
+            (_, Err(error)) => Err(error),
+            (Some(place), Ok(request)) => match self.pool.acquire(&request) {
+                Ok(Acquire::Ready { reservation, origin }) => {
+                    return Ok(Some(hold(place, reservation, origin)));
                 }
-                let asked = request.and_then(|request| {
-                    answer.place.as_ref().ok_or(PoolError::Limit)?;
-                    self.pool.acquire(&request).map_err(convert::pool_error)
-                });
-                answer.take(asked);
-            }
-        }
-        Ok(answer.ready)
-    }
-}
-
-/// The answer of an exchange in the making.
-struct Answer<'a> {
-    /// There is one if something was given back.
-    place: Option<Place<'a>>,
-    ready: Option<HeldRecord>,
-    unread: &'a RefCell<Option<Result<Outcome, PoolError>>>,
-}
-
-impl Answer<'_> {
-    /// Any answer.
-    #[inline(never)]
-    fn take(&mut self, answer: Result<Acquire, PoolError>) {
-        // Without a place there was no acquire.
-        let kept = self.place.take().map(|place| outcome(place, answer));
-        match kept.unwrap_or(Err(PoolError::Limit)) {
-            Ok(Outcome::Ready(held)) => self.ready = Some(held),
-            other => {
-                self.unread.replace(Some(other));
-            }
-        }
-    }
-}
-
-impl Each for Answer<'_> {
-    #[inline(always)]
-    fn ready(&mut self, held: Held, slab: SlabId, offset: u64, origin: Origin) -> ControlFlow<()> {
-        self.ready = self.place.take().map(|place| HeldRecord {
-            key: place.fill(Kept::Held(held)).to_bits(),
-            slab: slab.to_bits(),
-            offset,
-            origin: convert::origin(origin),
-        });
-        ControlFlow::Break(())
-    }
-
-    #[inline(never)]
-    fn other(&mut self, answer: Result<Acquire, CoreError>) -> ControlFlow<()> {
-        self.take(answer.map_err(convert::pool_error));
-        ControlFlow::Break(())
+                answer => outcome(place, answer.map_err(convert::pool_error)),
+            },
+        };
+        self.unread.replace(Some(other));
+        Ok(None)
     }
 }
 
@@ -168,8 +88,6 @@ struct Packed<'a> {
     words: core::slice::IterMut<'a, [u64; WORDS]>,
     waits: Vec<Entry>,
     stopped: Option<PoolError>,
-    /// What there was no key for, to be given back when the pool is not locked any more.
-    left: Option<Held>,
 }
 
 impl Packed<'_> {
@@ -198,23 +116,11 @@ impl Packed<'_> {
             let _ = self.book.pool.cancel(reservation);
             return self.stop(PoolError::Limit);
         };
-        let key = place.fill(Kept::Whole(reservation)).to_bits();
+        let key = place.fill(reservation).to_bits();
         self.write([head | u64::from(key) << 32, slab, offset])
     }
-}
 
-impl Each for Packed<'_> {
-    #[inline(always)]
-    fn ready(&mut self, held: Held, slab: SlabId, offset: u64, origin: Origin) -> ControlFlow<()> {
-        let Some(place) = self.places.vacant() else {
-            self.left = Some(held);
-            return self.stop(PoolError::Limit);
-        };
-        let key = place.fill(Kept::Held(held)).to_bits();
-        self.write([ready(origin) | u64::from(key) << 32, slab.to_bits(), offset])
-    }
-
-    #[inline(never)]
+    /// Any answer.
     fn other(&mut self, answer: Result<Acquire, CoreError>) -> ControlFlow<()> {
         match answer {
             Ok(Acquire::Ready { reservation, origin }) => self.keep(reservation, ready(origin)),
@@ -253,7 +159,7 @@ fn hold(place: Place<'_>, reservation: Reservation, origin: Origin) -> HeldRecor
         slab: reservation.slab().to_bits(),
         offset: reservation.offset(),
         origin: convert::origin(origin),
-        key: place.fill(Kept::Whole(reservation)).to_bits(),
+        key: place.fill(reservation).to_bits(),
     }
 }
 
@@ -267,7 +173,7 @@ fn outcome(place: Place<'_>, answer: Result<Acquire, PoolError>) -> Result<Outco
             slab: reservation.slab().to_bits(),
             offset: reservation.offset(),
             wait: convert::entries(wait.as_ref()),
-            key: place.fill(Kept::Whole(reservation)).to_bits(),
+            key: place.fill(reservation).to_bits(),
         })),
         Ok(Acquire::Exhausted { observed, growth_required }) => {
             Ok(Outcome::Exhausted(Exhausted { observed: observed.word(), growth_required }))
@@ -285,30 +191,15 @@ struct Given<'a> {
 }
 
 impl Iterator for Given<'_> {
-    type Item = Kept;
+    type Item = Reservation;
 
     // Always: there are two loops over it, one of which is a batch's.
     #[inline(always)]
-    fn next(&mut self) -> Option<Kept> {
+    fn next(&mut self) -> Option<Reservation> {
         let &key = self.keys.next()?;
         let taken = self.places.remove(ShortKey::from_bits(key));
         self.unknown = taken.is_none();
         taken
-    }
-}
-
-/// The same, as a pool that knows batches takes it.
-struct GivenTo<'a, 'b> {
-    tlsf: &'a TlsfPool,
-    given: &'a mut Given<'b>,
-}
-
-impl Iterator for GivenTo<'_, '_> {
-    type Item = Held;
-
-    #[inline(always)]
-    fn next(&mut self) -> Option<Held> {
-        self.given.next()?.held(self.tlsf)
     }
 }
 
@@ -378,26 +269,19 @@ impl GuestLedger for Book {
             words: rows.iter_mut(),
             waits: Vec::new(),
             stopped: None,
-            left: None,
         };
         let all = |after: FrontierRef<'_>| {
             let mut requests =
                 requests.iter().map(|&[size, alignment]| request(size, alignment, after, may));
             if let Some(tlsf) = &self.tlsf {
-                tlsf.acquire_each(requests, &mut packed);
+                tlsf.acquire_each(requests, |answer| packed.other(answer));
             } else {
                 let _ = requests.try_for_each(|request| packed.other(self.pool.acquire(&request)));
             }
         };
         let batch = imports::batch(|| convert::frontier(&after, all));
         batch.map_err(PoolError::InvalidFrontier)?;
-        let Packed { words: unwritten, waits, stopped, left, .. } = packed;
-        if let (Some(held), Some(tlsf)) = (left, &self.tlsf)
-            && let Ok(reservation) = tlsf.whole(held)
-        {
-            // Its own pool does not refuse it.
-            let _ = self.pool.cancel(reservation);
-        }
+        let Packed { words: unwritten, waits, stopped, .. } = packed;
         let done = (requests.len() - unwritten.len()) * WORDS;
         words.truncate(done);
         Ok(Answers { words, waits, observed, stopped })
@@ -410,13 +294,8 @@ impl GuestLedger for Book {
             let mut given = Given { places: &mut places, keys: keys.iter(), unknown: false };
             // Its own pool refuses none.
             let all = match &self.tlsf {
-                Some(tlsf) => {
-                    tlsf.release_each(&mut GivenTo { tlsf, given: &mut given }, death).is_ok()
-                }
-                None => given.all(|kept| match kept {
-                    Kept::Whole(reservation) => self.pool.release(reservation, death).is_ok(),
-                    Kept::Held(_) => false,
-                }),
+                Some(tlsf) => tlsf.release_each(&mut given, death).is_ok(),
+                None => given.all(|kept| self.pool.release(kept, death).is_ok()),
             };
             if given.unknown {
                 unknown = Some((keys.len() - given.keys.len() - 1) as u32);

@@ -38,24 +38,6 @@ pub(crate) struct Cut {
     pub(crate) region: RegionId,
 }
 
-/// A block that is filed but for its bin.
-#[derive(Clone, Copy, Debug)]
-#[must_use = "it is found by nobody until it is put down"]
-pub(crate) struct InHand {
-    pub(crate) block: BlockId,
-    /// Its size; the node's own is that of before.
-    units: u32,
-    rank: u64,
-}
-
-impl InHand {
-    /// Its size in granules.
-    #[inline(always)]
-    pub(crate) const fn units(&self) -> u32 {
-        self.units
-    }
-}
-
 impl Head {
     #[inline(always)]
     fn of(filed: &Shelf, shelf: u32, bin: u32) -> Self {
@@ -241,9 +223,9 @@ impl<L: Label> Tlsf<L> {
     }
 
     /// Puts a live or loose block on a shelf and merges it with its neighbours there; returns the
-    /// block that bears it all, which is in hand: filed but for its bin, to be [`put_down`](Self::put_down). `join` is called for each neighbour that merges, with the rank so far, the
-    /// neighbour's label, and whether the result bears the neighbour's id; it returns the rank of both.
-    /// `write` changes the label that the result bears, and its rank is what it is given.
+    /// block that bears it all. `join` is called for each neighbour that merges, with the rank so far and the neighbour's
+    /// label, first for the one whose id the result bears; it returns the rank of both. `write` changes the label that the
+    /// result bears, and its rank is what it is given.
     ///
     /// `None` where runs would change; nothing has changed then, and the block is to be filed by
     /// [`release_beside`](Self::release_beside).
@@ -253,9 +235,9 @@ impl<L: Label> Tlsf<L> {
         block: BlockId,
         shelf: u32,
         mut rank: u64,
-        mut join: impl FnMut(u64, &mut L, bool) -> u64,
+        mut join: impl FnMut(u64, &mut L) -> u64,
         write: impl FnOnce(&mut L, u64),
-    ) -> Option<InHand> {
+    ) -> Option<BlockId> {
         let BlockId(id) = block;
         let (nodes, labels) = (&mut self.nodes.nodes[..], &mut self.nodes.labels[..]);
         let node = &nodes[id as usize];
@@ -287,13 +269,13 @@ impl<L: Label> Tlsf<L> {
             if left_joins {
                 let left = left.id();
                 filed.unlink(nodes, left, classes.floor(left_units));
-                rank = join(rank, &mut labels[left as usize], true);
+                rank = join(rank, &mut labels[left as usize]);
                 let mut next = right;
                 total = left_units + units + if right_joins { right_units } else { 0 };
                 if right_joins {
                     let right = right.id();
                     filed.unlink(nodes, right, classes.floor(right_units));
-                    rank = join(rank, &mut labels[right as usize], false);
+                    rank = join(rank, &mut labels[right as usize]);
                     let node = &mut nodes[right as usize];
                     next = node.right;
                     node.shelf = VACANT;
@@ -306,7 +288,7 @@ impl<L: Label> Tlsf<L> {
             } else {
                 let right = right.id();
                 filed.unlink(nodes, right, classes.floor(right_units));
-                rank = join(rank, &mut labels[right as usize], true);
+                rank = join(rank, &mut labels[right as usize]);
                 total = units + right_units;
                 nodes[left.id() as usize].right = Beside::filed(right);
                 let joined = &mut nodes[right as usize];
@@ -315,48 +297,12 @@ impl<L: Label> Tlsf<L> {
                 bears = right;
             }
         }
-        self.shelves.as_mut_slice()[shelf as usize].units += u64::from(units);
+        let filed = &mut self.shelves.as_mut_slice()[shelf as usize];
+        filed.units += u64::from(units);
+        nodes[bears as usize].units = total;
         write(&mut labels[bears as usize], rank);
-        Some(InHand { block: BlockId(bears), units: total, rank })
-    }
-
-    /// Puts a block that is in hand into its bin.
-    #[inline(always)]
-    pub(crate) fn put_down(&mut self, in_hand: InHand, shelf: u32) {
-        let InHand { block: BlockId(id), units, rank } = in_hand;
-        let nodes = &mut self.nodes.nodes[..];
-        nodes[id as usize].units = units;
-        let filed = &mut self.shelves.as_mut_slice()[shelf as usize];
-        filed.link(nodes, id, self.classes.floor(units), units, rank);
-    }
-
-    /// Merges a live block into the one that is in hand, where it stands beside that one and nothing else that is free.
-    /// The label stays. What is in the bins is as if the one in hand had been put down before, and taken up again.
-    #[inline(always)]
-    pub(crate) fn extend(&mut self, in_hand: &mut InHand, block: BlockId, shelf: u32) -> bool {
-        let (BlockId(bears), BlockId(id)) = (in_hand.block, block);
-        let nodes = &mut self.nodes.nodes[..];
-        let node = nodes[id as usize];
-        let beside = Beside::filed(bears);
-        if node.left == beside && !node.right.is_filed() {
-            nodes[bears as usize].right = node.right;
-            nodes[node.right.id() as usize].left = beside;
-        } else if node.right == beside && !node.left.is_filed() {
-            let joined = &mut nodes[bears as usize];
-            (joined.left, joined.offset) = (node.left, node.offset);
-            nodes[node.left.id() as usize].right = beside;
-        } else {
-            return false;
-        }
-        let filed = &mut self.shelves.as_mut_slice()[shelf as usize];
-        filed.passed(self.classes.floor(in_hand.units), in_hand.rank);
-        in_hand.units += node.units;
-        filed.units += u64::from(node.units);
-        let node = &mut nodes[id as usize];
-        node.shelf = VACANT;
-        node.link.next = self.vacant;
-        self.vacant = id;
-        true
+        filed.link(nodes, bears, classes.floor(total), total, rank);
+        Some(BlockId(bears))
     }
 
     /// [`release`](Self::release) beside free blocks of any shelf, step by step: runs may change. `join` says whether a

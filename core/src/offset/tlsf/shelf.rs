@@ -198,17 +198,6 @@ impl Shelf {
         }
     }
 
-    /// An element of this rank was in the bin for a moment.
-    #[inline(always)]
-    pub(super) fn passed(&mut self, bin: u32, rank: u64) {
-        if let Some(bin) = self.bins.get_mut(bin as usize)
-            && bin.head != NONE
-            && bin.latest < rank
-        {
-            bin.latest = rank;
-        }
-    }
-
     /// A whole row at a time.
     #[cold]
     #[inline(never)]

@@ -6,7 +6,7 @@
 //! torn down, and builds without `std` have none.
 
 /// How many threads have a seat at once.
-pub(super) const SEATS: usize = 31;
+pub(in crate::pool) const SEATS: usize = 31;
 
 #[cfg(all(feature = "std", not(loom)))]
 mod imp {
@@ -53,7 +53,7 @@ mod imp {
 
     /// The calling thread's seat.
     #[inline]
-    pub(in crate::pool::fixed_block) fn seat() -> Option<usize> {
+    pub(in crate::pool) fn seat() -> Option<usize> {
         SEAT.try_with(|seat| seat.0).ok().flatten().map(|seat| seat as usize)
     }
 }
@@ -62,12 +62,12 @@ mod imp {
 mod imp {
     /// Nobody has a seat: no thread can be told from another.
     #[inline]
-    pub(in crate::pool::fixed_block) const fn seat() -> Option<usize> {
+    pub(in crate::pool) const fn seat() -> Option<usize> {
         None
     }
 }
 
-pub(super) use imp::seat;
+pub(in crate::pool) use imp::seat;
 
 #[cfg(all(test, feature = "std", not(loom)))]
 mod tests {

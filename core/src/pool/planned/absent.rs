@@ -1,7 +1,7 @@
 //! What stands in the place of [`planned`](super) in a build without the feature of that name: no plan can be made, so no pool follows one, and the
 //! compiler removes what a TLSF pool would do about it. The component is such a build: every kilobyte of it is loaded by every guest.
 
-use crate::offset::tlsf::RegionId;
+use crate::offset::tlsf::{BlockId, RegionId};
 use crate::slab::{Slab, SlabId};
 
 /// A plan that is followed: there is none.
@@ -20,10 +20,6 @@ pub(in crate::pool) enum Guess {}
 pub(in crate::pool) enum Key {}
 
 impl Follower {
-    pub(in crate::pool) const fn planned(&self) -> u64 {
-        match *self {}
-    }
-
     pub(in crate::pool) const fn propose(&self, _: Key) -> Option<Guess> {
         match *self {}
     }
@@ -33,6 +29,16 @@ impl Follower {
         _: Guess,
         _: impl Fn(u32, RegionId, u32) -> bool,
     ) -> Option<(RegionId, u32, Option<u32>)> {
+        match *self {}
+    }
+
+    pub(in crate::pool) fn gap(
+        &mut self,
+        _: Option<Guess>,
+        _: u32,
+        _: u32,
+        _: impl FnOnce(&mut dyn FnMut(BlockId, RegionId, u32, u32)),
+    ) -> Option<(RegionId, u32, Option<BlockId>)> {
         match *self {}
     }
 

@@ -127,12 +127,6 @@ impl Follower {
             + self.lives.capacity()
     }
 
-    /// Requests that were placed where the plan has them.
-    #[inline(always)]
-    pub(in crate::pool) const fn planned(&self) -> u64 {
-        self.planned
-    }
-
     /// What the next request is, if it asks for this.
     #[inline(always)]
     pub(in crate::pool) fn propose(&self, key: Key) -> Option<Guess> {

@@ -22,12 +22,13 @@
 
 use super::heap::{CLEAN, Heap};
 use super::present::{Present, present};
+use super::state::{Asked, Found, State};
 use super::virgin::Virgin;
-use super::{Found, MAX_GROWTHS, Slab, State, TlsfPool};
+use super::{MAX_GROWTHS, TlsfPool};
 use crate::inspect::Event;
 use crate::offset::tlsf::{BlockId, Need, RegionId};
-use crate::pool::{PoolError, Request};
-use crate::slab::{Elastic, Grant, SlabError, SlabId};
+use crate::pool::{PoolError, PoolHost};
+use crate::slab::{Elastic, Grant, Slab, SlabError, SlabId};
 use crate::sync::MutexGuard;
 use alloc::vec::Vec;
 
@@ -288,20 +289,19 @@ impl Holes {
 impl State {
     /// The elastic regions with the heap that they are in.
     fn elastic(&mut self) -> Option<(&mut Holes, &mut Heap)> {
-        Some((self.holes.as_mut()?, self.engine.heap_mut()?))
+        Some((self.holes.as_mut()?, &mut self.heap))
     }
 
     /// What the provider is to be told of a hole in transit.
-    fn transit(&self, heap: &Heap, block: BlockId) -> Option<Transit> {
-        let offsets = heap.offsets();
+    fn transit(&self, block: BlockId) -> Option<Transit> {
+        let offsets = self.heap.offsets();
         let slab = self.slabs.get(offsets.region(block).index() as usize).copied().flatten()?;
         let (offset, len) = (offsets.offset(block), offsets.size(block));
         Some(Transit { block, slab: slab.id, offset, len })
     }
 
     fn transits(&self, blocks: &[BlockId]) -> Vec<Transit> {
-        let Some(heap) = self.engine.heap() else { return Vec::new() };
-        blocks.iter().filter_map(|&block| self.transit(heap, block)).collect()
+        blocks.iter().filter_map(|&block| self.transit(block)).collect()
     }
 
     /// Makes holes, in transit, as [`Holes::hollow`] does; `wanted` are bytes.
@@ -390,9 +390,9 @@ impl TlsfPool {
     pub(super) fn grow_in_place<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
-        need: Need,
-        request: &Request<'_>,
+        asked: &Asked<'_>,
     ) -> Result<(MutexGuard<'a, State>, Option<Found>), PoolError> {
+        let need = asked.need;
         // Bytes that the provider is known to lack.
         let mut lacks = 0;
         for _ in 0..=MAX_GROWTHS {
@@ -421,7 +421,7 @@ impl TlsfPool {
             if plan.from < plan.to {
                 let Some(part) = holes.lift(heap, plan) else { break };
                 let bytes = heap.offsets().size(part);
-                let committed = state.engine.committed_bytes() + bytes;
+                let committed = state.heap.committed_bytes() + bytes;
                 let over = committed.saturating_sub(state.stats.peak_committed_bytes);
                 let out = state.hollow(lacks.max(over), Some((plan, need)), None);
                 let Some(&into) = state.transits(&[part]).first() else { break };
@@ -452,11 +452,9 @@ impl TlsfPool {
                         return Err(error.into());
                     }
                 }
-                let committed = state.engine.committed_bytes();
-                let peak = &mut state.stats.peak_committed_bytes;
-                *peak = committed.max(*peak);
+                state.note_committed();
             }
-            if let Some(found) = state.take_planned(plan, arrived, need, request, &self.host) {
+            if let Some(found) = state.take_planned(plan, arrived, asked, &self.host) {
                 return Ok((state, Some(found)));
             }
             // Another has taken what was beside the hole.
@@ -542,10 +540,8 @@ impl TlsfPool {
             Ok(()) => self.emit(&Event::SlabReleased { pool: self.id, slab: slab.id }),
             Err(_) => {
                 // Still held. There was room for it before.
-                if let Ok(Some(region)) = state.add_elastic(slab)
-                    && let Some(heap) = state.engine.heap_mut()
-                {
-                    heap.set_untouched(region, virgin);
+                if let Ok(Some(region)) = state.add_elastic(slab) {
+                    state.heap.set_untouched(region, virgin);
                 }
             }
         }
@@ -557,7 +553,7 @@ impl TlsfPool {
         &'a self,
         mut state: MutexGuard<'a, State>,
     ) -> Result<(MutexGuard<'a, State>, bool), PoolError> {
-        if let Some(slab) = state.take_empty(&self.host) {
+        if let Some(slab) = state.take_empty() {
             self.unlock(state);
             let released = self.give_slab_back(slab);
             state = self.state.lock();
@@ -579,9 +575,8 @@ impl State {
         &mut self,
         plan: Plan,
         arrived: Option<BlockId>,
-        need: Need,
-        request: &Request<'_>,
-        host: &super::PoolHost,
+        asked: &Asked<'_>,
+        host: &PoolHost,
     ) -> Option<Found> {
         // Nothing was to be committed: it lies in a block beside the hole.
         let block = arrived.or_else(|| {
@@ -589,11 +584,8 @@ impl State {
             let hole = holes.list.get(plan.hole)?;
             heap.clean_block_beside(hole.block, plan.start)
         })?;
-        let (taken, ticket) =
-            self.take(super::Seek::Ready, need, request, host, |engine, ask, death| {
-                engine.heap_mut()?.take_at(block, plan.start, need, ask.requested, death)
-            })?;
-        let origin = self.origin(taken, &ticket, host);
-        self.found(taken, request, ticket, Some(origin))
+        self.find_again(asked, host, &mut |heap, ask, death| {
+            heap.take_at(block, plan.start, ask, death)
+        })
     }
 }

@@ -1,9 +1,7 @@
 //! The way into a TLSF pool that [follows a plan](super::guided): only in builds with the feature `planned`.
 
-use super::heap::placed::At;
-use super::{Coalescing, Found, Seek, State, TlsfPool, TlsfPoolConfig};
-use crate::offset::tlsf::{BlockId, Need, RegionId};
-use crate::pool::planned::{Follower, Guess, Key};
+use super::{Coalescing, TlsfPool, TlsfPoolConfig};
+use crate::pool::planned::{Follower, Key};
 use crate::pool::{Acquire, PoolError, PoolHost, Request};
 use alloc::boxed::Box;
 
@@ -21,7 +19,9 @@ impl TlsfPool {
         if config.coalescing == Coalescing::Eager {
             return Err(PoolError::InvalidConfig("a planned pool cannot merge eagerly"));
         }
-        let pool = Self::new(host, config)?;
+        let mut pool = Self::new(host, config)?;
+        // What goes from hand to hand stands where no plan has it.
+        pool.slots = None;
         let mut state = pool.state.lock();
         state.follower = Some(Box::new(follower));
         drop(state);
@@ -42,62 +42,8 @@ impl TlsfPool {
         request: &Request<'_>,
         stream: Option<u32>,
     ) -> Result<Acquire, PoolError> {
-        let need = self.need(request)?;
-        let key = Key::new(need.units(), need.align(), stream);
-        let observed = self.notification.observe();
-        let mut state = self.state.lock();
-        self.settle(&mut state);
-        if !self.allows(&state, need) {
-            return self.acquire_otherwise(state, need, request, observed, false, Some(key));
-        }
-        let mut wait = None;
-        let guess = state.propose(key);
-        if let Some(guess) = guess {
-            let may_wait = self.packs(request);
-            let found =
-                state.find_placed(key, guess, need, request, may_wait, &self.host, &mut wait);
-            if let Some(found) = found {
-                self.unlock(state);
-                return Ok(self.reserved(found, request, wait));
-            }
-        }
-        let beside = state.find_gap(guess, need, request, &self.host);
-        match beside.map_or_else(|| self.find_first(&mut state, need, request), Ok) {
-            Ok(found) => {
-                state.stray(key, guess);
-                self.unlock(state);
-                Ok(self.reserved(found, request, None))
-            }
-            Err(searched) => {
-                self.acquire_otherwise(state, need, request, observed, searched, Some(key))
-            }
-        }
-    }
-}
-
-impl State {
-    /// Takes a place where a stray disturbs the plan least, if there is a good one.
-    #[inline(never)]
-    fn find_gap(
-        &mut self,
-        guess: Option<Guess>,
-        need: Need,
-        request: &Request<'_>,
-        host: &PoolHost,
-    ) -> Option<Found> {
-        let heap = self.engine.heap()?;
-        let free = |visit: &mut dyn FnMut(BlockId, RegionId, u32, u32)| {
-            heap.free_for(need, request.frontier, visit);
-        };
-        let follower = self.follower.as_mut()?;
-        let (region, start, near) = follower.gap(guess, need.units(), need.align(), free)?;
-        let at = At { region, start, near, may_wait: false };
-        let (taken, ticket) =
-            self.take(Seek::Ready, need, request, host, |engine, ask, death| {
-                let heap = engine.heap_mut()?;
-                heap.acquire_at(at, need, ask.frontier, ask.progress, ask.requested, death)
-            })?;
-        let origin = self.origin(taken, &ticket, host);
-        self.found(taken, request, ticket, Some(origin))
+        let mut asked = self.asked(request)?;
+        asked.key = Some(Key::new(asked.need.units(), asked.need.align(), stream));
+        self.acquire_as(&asked)
     }
 }

@@ -8,23 +8,16 @@
 //! The plan's memory is the first slab that is large enough; as long as there is none, the pool grows by one of the plan's size
 //! first. What is placed by the plan is a block of the heap like any other: deaths, budgets, waits and trim know of no plan.
 
-use super::heap::placed::At;
-use super::{Found, Seek, State};
-use crate::Frontier;
-use crate::offset::tlsf::{BlockId, Need};
-use crate::pool::planned::{Guess, Key};
-use crate::pool::{PoolHost, Request};
+use super::heap::At;
+use super::state::{Asked, Found, State};
+use crate::offset::tlsf::{BlockId, RegionId};
+use crate::pool::PoolHost;
 
 impl State {
-    #[inline(always)]
-    pub(super) fn propose(&self, key: Key) -> Option<Guess> {
-        self.follower.as_ref().and_then(|follower| follower.propose(key))
-    }
-
     /// A request was granted where the plan does not have it.
-    #[inline(always)]
-    pub(super) fn stray(&mut self, key: Key, guess: Option<Guess>) {
-        if let Some(follower) = self.follower.as_mut() {
+    pub(super) fn stray(&mut self, asked: &Asked<'_>) {
+        if let (Some(key), Some(follower)) = (asked.key, self.follower.as_mut()) {
+            let guess = follower.propose(key);
             follower.stray(key, guess);
         }
     }
@@ -34,71 +27,45 @@ impl State {
         self.follower.as_ref()?.wants().filter(|&wanted| wanted >= bytes)
     }
 
-    /// Requests that were placed where the plan has them.
-    pub(super) fn planned(&self) -> u64 {
-        self.follower.as_ref().map_or(0, |follower| follower.planned())
-    }
-
-    /// A request that was found on one of the ways of every pool, unless the plan's was one of them.
-    pub(super) fn stray_unless_planned(&mut self, key: Option<Key>, planned_before: u64) {
-        if let Some(key) = key
-            && self.planned() == planned_before
-        {
-            let guess = self.propose(key);
-            self.stray(key, guess);
-        }
-    }
-
-    /// What the plan has for a request, asked once more.
-    #[inline(never)]
-    pub(super) fn find_placed_again(
-        &mut self,
-        key: Key,
-        need: Need,
-        request: &Request<'_>,
-        may_wait: bool,
-        host: &PoolHost,
-        wait: &mut Option<Frontier>,
-    ) -> Option<Found> {
-        let guess = self.propose(key)?;
-        self.find_placed(key, guess, need, request, may_wait, host, wait)
-    }
-
     /// Takes the place that the plan has for a request, if it is free and ready, or the requester may wait for it.
     #[inline(always)]
-    #[expect(clippy::too_many_arguments, reason = "what a request is, and what was guessed of it")]
-    pub(super) fn find_placed(
+    pub(super) fn find_planned(
         &mut self,
-        key: Key,
-        guess: Guess,
-        need: Need,
-        request: &Request<'_>,
+        asked: &Asked<'_>,
         may_wait: bool,
         host: &PoolHost,
-        wait: &mut Option<Frontier>,
     ) -> Option<Found> {
-        let heap = self.engine.heap()?;
-        let begins = |block, region, start| {
-            heap.offsets().begins_at(BlockId::from_index(block), region, start)
-        };
-        let (region, start, near) = self.follower.as_mut()?.place(guess, begins)?;
+        let (key, follower) = (asked.key?, self.follower.as_mut()?);
+        let guess = follower.propose(key)?;
+        let offsets = self.heap.offsets();
+        let begins =
+            |block, region, start| offsets.begins_at(BlockId::from_index(block), region, start);
+        let (region, start, near) = follower.place(guess, begins)?;
         let at = At { region, start, near: near.map(BlockId::from_index), may_wait };
-        let (taken, ticket) =
-            self.take(Seek::Ready, need, request, host, |engine, ask, death| {
-                let heap = engine.heap_mut()?;
-                heap.acquire_at(at, need, ask.frontier, ask.progress, ask.requested, death)
-            })?;
         let found = if may_wait {
-            self.found_after_wait(taken, ticket, request, host, wait)
+            self.find_to_wait(asked, host, &mut |heap, ask, death| heap.acquire_at(at, ask, death))
         } else {
-            let origin = self.origin(taken, &ticket, host);
-            self.found(taken, request, ticket, Some(origin))
+            self.find(asked, host, |heap, ask, death| heap.acquire_at(at, ask, death))
         };
-        if found.is_some()
-            && let Some(follower) = self.follower.as_mut()
-        {
-            follower.place_taken(key, guess, taken.block.index());
+        let mut found = found?;
+        found.is_planned = true;
+        if let Some(follower) = self.follower.as_mut() {
+            follower.place_taken(key, guess, found.ticket.block);
         }
-        found
+        Some(found)
+    }
+
+    /// Takes a place where a stray disturbs the plan least, if there is a good one.
+    #[inline(always)]
+    pub(super) fn find_gap(&mut self, asked: &Asked<'_>, host: &PoolHost) -> Option<Found> {
+        let (key, follower) = (asked.key?, self.follower.as_mut()?);
+        let (heap, need) = (&self.heap, asked.need);
+        let free = |visit: &mut dyn FnMut(BlockId, RegionId, u32, u32)| {
+            heap.free_for(need, asked.request.frontier, visit);
+        };
+        let guess = follower.propose(key);
+        let (region, start, near) = follower.gap(guess, need.units(), need.align(), free)?;
+        let at = At { region, start, near, may_wait: false };
+        self.find_again(asked, host, &mut |heap, ask, death| heap.acquire_at(at, ask, death))
     }
 }

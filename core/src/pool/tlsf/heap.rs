@@ -28,34 +28,39 @@
 //! axis once. [`acquire_covered`](Heap::acquire_covered) is linear in what the requester's frontier covers.
 
 mod acquire;
+#[cfg(all(test, not(loom)))]
+mod check;
 mod compact;
+mod eager;
 mod filing;
 mod holes;
+mod look;
 mod pieces;
-#[cfg_attr(
-    not(feature = "planned"),
-    expect(dead_code, reason = "in part: what strays from a plan")
-)]
-pub(in crate::pool) mod placed;
+mod placed;
 mod progress;
 mod ready;
 mod spans;
 mod tables;
 
+pub(super) use placed::At;
+
+use super::Coalescing;
 use super::newcomers::Newcomers;
 use super::pending::{Listed, NONE, PendingIndex};
 use super::virgin::Virgin;
-use crate::frontier::FixedFrontier;
+use crate::frontier::{FixedFrontier, FrontierRef};
 use crate::offset::tlsf::{BlockId, Config, Label, Need, RegionId, Tlsf, TlsfError};
 use crate::pool::MAX_DEATH_AXES;
+use crate::progress::Progress;
 use crate::{Axis, Epoch};
 use alloc::vec::Vec;
 use core::cell::Cell;
+use core::fmt;
 
 /// The shelf of blocks that anyone may use.
-pub const CLEAN: u32 = 0;
+pub(super) const CLEAN: u32 = 0;
 /// The shelf of blocks of unknown death.
-pub const TAINTED: u32 = 1;
+pub(super) const TAINTED: u32 = 1;
 /// Stands where no axis does.
 const NO_AXIS: Axis = Axis::from_bits(0);
 /// The first shelf of a set of axes.
@@ -86,15 +91,6 @@ impl Slip {
 
     const fn pending(epoch: Epoch, row: u32) -> Self {
         Self { word: epoch, row, stamp: NONE }
-    }
-
-    /// A block in a row of the eager heap's own table. Live: with the bytes that were asked for; else with 0.
-    pub(super) const fn in_row(row: u32, requested: u64) -> Self {
-        Self { word: requested, row, stamp: NONE }
-    }
-
-    pub(super) const fn row(&self) -> u32 {
-        self.row
     }
 
     pub(super) const fn requested(&self) -> u64 {
@@ -141,6 +137,36 @@ struct Class {
     index: PendingIndex,
 }
 
+/// What an acquire asks of the heap.
+#[derive(Clone, Copy)]
+pub struct Ask<'a> {
+    /// How much, and how aligned.
+    pub need: Need,
+    /// What the requester knows.
+    pub frontier: FrontierRef<'a>,
+    /// How far axes are.
+    pub progress: &'a dyn Progress,
+    /// Bytes that were asked for.
+    pub requested: u64,
+}
+
+impl Ask<'_> {
+    /// The requester need not wait for this: its frontier covers it, or it is reached.
+    #[inline]
+    fn is_over(&self, axis: Axis, epoch: Epoch) -> bool {
+        self.frontier.get(axis) >= epoch || self.progress.has_reached(axis, epoch)
+    }
+}
+
+impl fmt::Debug for Ask<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ask")
+            .field("need", &self.need)
+            .field("frontier", &self.frontier)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What [`Heap::acquire`] found.
 #[derive(Clone, Copy, Debug)]
 pub struct Taken {
@@ -161,6 +187,8 @@ pub struct Taken {
 /// See the [module](self).
 #[derive(Debug)]
 pub struct Heap {
+    /// What a freed block merges with.
+    rule: Coalescing,
     tlsf: Tlsf<Slip>,
     /// By shelf.
     classes: Vec<Class>,
@@ -198,7 +226,7 @@ impl Heap {
     ///
     /// # Errors
     /// As [`Tlsf::new`].
-    pub fn new(config: Config) -> Result<Self, TlsfError> {
+    pub fn new(config: Config, rule: Coalescing) -> Result<Self, TlsfError> {
         let mut tlsf = Tlsf::new(config)?;
         tlsf.add_shelf().ok_or(TlsfError::Full)?;
         tlsf.add_shelf().ok_or(TlsfError::Full)?;
@@ -211,6 +239,7 @@ impl Heap {
             index: PendingIndex::new(shelf),
         };
         Ok(Self {
+            rule,
             tlsf,
             classes: alloc::vec![class(CLEAN), class(TAINTED)],
             newcomers: Newcomers::new(),
@@ -238,6 +267,12 @@ impl Heap {
     #[must_use]
     pub const fn offsets(&self) -> &Tlsf<Slip> {
         &self.tlsf
+    }
+
+    /// Bytes that a request will take.
+    #[inline]
+    pub(super) fn bytes(&self, need: Need) -> u64 {
+        self.tlsf.bytes(need)
     }
 
     /// Bytes in regions, without holes.
@@ -322,63 +357,9 @@ impl Heap {
     }
 
     /// The request as this heap counts; `None` when it exceeds what any region could hold.
-    #[inline(always)]
+    #[cfg(any(all(test, not(loom)), feature = "heap"))]
     #[must_use]
     pub fn need(&self, bytes: u64, alignment: u64) -> Option<Need> {
         self.tlsf.need(bytes, alignment)
-    }
-
-    /// The death of a free block as far as it is not known to be reached: `None` when it is unknown.
-    ///
-    /// # Panics
-    /// When the block is live.
-    #[must_use]
-    pub fn death_of(&self, block: BlockId) -> Option<BlockDeath> {
-        let mut death = BlockDeath::new();
-        let shelf = self.tlsf.shelf_of(block)?;
-        if shelf == TAINTED {
-            return None;
-        }
-        // Cannot overflow: a shelf has at most MAX_DEATH_AXES axes.
-        let _ = self.join_death(block, &mut death);
-        Some(death)
-    }
-
-    /// Checks the invariants by a full walk, for tests.
-    ///
-    /// # Panics
-    /// When one is broken.
-    pub fn check(&self) {
-        self.tlsf.check();
-        let mut pieced = 0;
-        for region in self.tlsf.regions() {
-            for block in self.tlsf.blocks(region) {
-                self.check_pieces(block);
-                pieced += usize::from(self.is_pieced(block));
-            }
-        }
-        assert_eq!(pieced, self.rows_of_pieces(), "rows of pieces");
-        for (shelf, class) in self.classes.iter().enumerate().skip(FIRST_PENDING as usize) {
-            let mut listed = 0;
-            let mut visit = |id: u32, epoch: Epoch| {
-                let block = BlockId::from_index(id);
-                listed += self.tlsf.size(block);
-                assert!(epoch <= self.earliest(block), "listed too late");
-                assert!(self.earliest(block) > class.reached[0], "reached and not clean");
-                for i in 0..class.axes.len() {
-                    assert!(self.epoch_of(block, i) <= class.ceiling[i], "above the ceiling");
-                    assert!(self.epoch_of(block, i) >= class.floor[i], "below the floor");
-                }
-            };
-            class.index.check(&self.tlsf, &mut visit);
-            for &id in self.newcomers.ids() {
-                let block = BlockId::from_index(id);
-                let waits = self.tlsf.label(block).stamp == NONE;
-                if waits && self.tlsf.shelf_of(block) == Some(shelf as u32) {
-                    visit(id, 0);
-                }
-            }
-            assert_eq!(listed, self.tlsf.shelf_bytes(shelf as u32), "shelf {shelf}");
-        }
     }
 }

@@ -58,6 +58,7 @@ impl Newcomers {
     }
 
     /// Who is in the list, for tests.
+    #[cfg(test)]
     pub(super) fn ids(&self) -> &[u32] {
         &self.list
     }

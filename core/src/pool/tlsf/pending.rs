@@ -188,6 +188,7 @@ impl PendingIndex {
     }
 
     /// Visits every element with its epoch and checks the order, for tests.
+    #[cfg(test)]
     pub(super) fn check(&self, elements: &impl Listed, visit: &mut dyn FnMut(u32, Epoch)) {
         for (at, &entry) in self.entries.iter().enumerate() {
             assert!(at == 0 || self.entries[(at - 1) / 2].epoch <= entry.epoch, "out of order");

@@ -13,23 +13,26 @@
 //! # Cost
 //! For such a block, a walk over the clean blocks that would hold it, and over the slabs. One comparison for any other.
 
+use super::TlsfPool;
 use super::heap::CLEAN;
+use super::state::{Asked, State};
 use super::virgin::Virgin;
-use super::{Need, PoolError, PoolHost, Slab, State, TlsfPool};
 use crate::inspect::Event;
 use crate::offset::align_up;
-use crate::offset::tlsf::RegionId;
+use crate::offset::tlsf::{Need, RegionId};
+use crate::pool::PoolError;
+use crate::slab::Slab;
 use crate::sync::MutexGuard;
-use alloc::vec::Vec;
 
 impl TlsfPool {
     /// Replaces an empty slab by one for the block, where that leaves room for another like it.
     pub(super) fn spare_empty<'a>(
         &'a self,
         state: MutexGuard<'a, State>,
-        need: Need,
+        asked: &Asked<'_>,
     ) -> Result<MutexGuard<'a, State>, PoolError> {
-        let size = state.engine.reserve_size(need);
+        let need = asked.need;
+        let size = state.heap.bytes(need);
         let Some(size) = align_up(size, self.provider.granularity) else { return Ok(state) };
         if state.would_break_up(need, size).is_none() {
             return Ok(state);
@@ -45,7 +48,7 @@ impl TlsfPool {
         if room >= size || room.saturating_add(slab - size) < size {
             return Ok(state);
         }
-        let Some(empty) = state.take_slab(index, &self.host) else { return Ok(state) };
+        let Some(empty) = state.take_slab(index) else { return Ok(state) };
         self.unlock(state);
         self.give_slab_back(empty)?;
         let granted = self.grow([Some(size), None])?;
@@ -61,33 +64,35 @@ impl TlsfPool {
 }
 
 impl State {
+    /// A slab that is not elastic: its size, and its region.
+    pub(super) fn plain_slab(&self, index: usize) -> Option<(u64, RegionId)> {
+        let slab = (*self.slabs.get(index)?)?;
+        let region = RegionId::from_index(index as u32);
+        let is_elastic = self.holes.as_ref().is_some_and(|holes| holes.is_elastic(region));
+        (!is_elastic).then_some((slab.size, region))
+    }
+
     /// The largest slab that is empty, elastic ones aside, taken out of the heap.
-    pub(super) fn take_empty(&mut self, host: &PoolHost) -> Option<(Slab, Virgin)> {
-        let mut empty: Vec<(u64, usize)> = Vec::new();
-        for (index, slab) in self.slabs.iter().enumerate() {
-            let region = RegionId::from_index(index as u32);
-            if let Some(slab) = slab
-                && !self.holes.as_ref().is_some_and(|holes| holes.is_elastic(region))
-                && self.engine.is_empty(region)
-            {
-                empty.push((slab.size, index));
-            }
-        }
-        empty.sort_unstable_by(|a, b| b.cmp(a));
-        empty.into_iter().find_map(|(_, index)| self.take_slab(index, host))
+    pub(super) fn take_empty(&mut self) -> Option<(Slab, Virgin)> {
+        let empty = (0..self.slabs.len()).filter_map(|index| {
+            let (size, region) = self.plain_slab(index)?;
+            self.heap.is_empty(region).then_some((size, index))
+        });
+        let (_, index) = empty.max()?;
+        self.take_slab(index)
     }
 
     /// A slab that is empty, taken out of the heap.
-    fn take_slab(&mut self, index: usize, host: &PoolHost) -> Option<(Slab, Virgin)> {
+    pub(super) fn take_slab(&mut self, index: usize) -> Option<(Slab, Virgin)> {
         let region = RegionId::from_index(index as u32);
-        let untouched = self.engine.untouched(region);
-        self.engine.remove_region(region, &*host.progress)?;
+        let untouched = self.heap.untouched(region);
+        self.heap.remove_region(region)?;
         Some((self.removed(index)?, untouched))
     }
 
     /// Bytes of slabs without anything in them.
     fn empty_bytes(&self) -> u64 {
-        let empty = |index| self.engine.is_empty(RegionId::from_index(index));
+        let empty = |index| self.heap.is_empty(RegionId::from_index(index));
         let slabs = (0..).zip(&self.slabs).filter_map(|(index, slab)| Some((index, (*slab)?)));
         slabs.filter(|&(index, _)| empty(index)).map(|(_, slab)| slab.size).sum()
     }
@@ -95,13 +100,13 @@ impl State {
     /// The smallest slab that holds the block, and its bytes, if all clean blocks that do are slabs without anything else in them, and
     /// none has a place for a second one.
     fn would_break_up(&self, need: Need, size: u64) -> Option<(usize, u64)> {
-        let offsets = self.engine.heap()?.offsets();
+        let offsets = self.heap.offsets();
         let mut smallest: Option<(u64, usize)> = None;
         for block in offsets.at_least(CLEAN, need.units()) {
             let region: RegionId = offsets.region(block);
             let index = region.index() as usize;
             let slab = (*self.slabs.get(index)?)?.size;
-            if !self.engine.is_empty(region) || slab / 2 >= size {
+            if !self.heap.is_empty(region) || slab / 2 >= size {
                 return None;
             }
             let this = (slab, index);

@@ -1,8 +1,10 @@
 //! The rules of readiness, one by one. Generated programs with an oracle stand in `tests/pools.rs`.
 
 use super::*;
-use crate::slab::{BufferUsage, MemoryType, SlabError, SlabStats, SlabTable};
-use crate::{Axis, Entry, Epoch, FrontierRef, Progress, SlabId, SlabProvider};
+use crate::offset::tlsf::BlockId;
+use crate::pool::{Origin, ReuseProof};
+use crate::slab::{BufferUsage, Grant, MemoryType, Slab, SlabError, SlabStats, SlabTable};
+use crate::{Axis, Entry, Epoch, Frontier, FrontierRef, Progress, SlabId, SlabProvider};
 use alloc::collections::BTreeMap;
 use core::ops::ControlFlow;
 use proptest::collection;
@@ -396,40 +398,6 @@ fn keep(answer: Result<Acquire, PoolError>, held: &mut Vec<Reservation>) {
     }
 }
 
-/// Writes the answers of a batch down, and keeps what it got; breaks off when it has as many as it wants.
-struct Told<'a> {
-    pool: &'a TlsfPool,
-    answers: Vec<alloc::string::String>,
-    held: &'a mut Vec<Held>,
-    wants: usize,
-}
-
-impl Told<'_> {
-    fn flow(&self) -> ControlFlow<()> {
-        if self.held.len() == self.wants {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    }
-}
-
-impl Answers for Told<'_> {
-    fn ready(&mut self, held: Held, _: SlabId, offset: u64, origin: Origin) -> ControlFlow<()> {
-        self.answers.push(alloc::format!("{offset:?}+{} {origin:?}", held.size()));
-        self.held.push(held);
-        self.flow()
-    }
-
-    fn other(&mut self, answer: Result<Acquire, PoolError>) -> ControlFlow<()> {
-        self.answers.push(outcome(&answer));
-        let mut kept = Vec::new();
-        keep(answer, &mut kept);
-        self.held.extend(kept.into_iter().map(|reservation| self.pool.hold(reservation).unwrap()));
-        self.flow()
-    }
-}
-
 proptest! {
     /// Batches, exchanges and as many single calls answer alike and count alike, whatever the deaths, the progress between them,
     /// and the policy.
@@ -471,14 +439,13 @@ proptest! {
                 may_grow,
                 ..Request::new(size).aligned(1 << alignment).after(known.as_ref())
             });
-            let mut told = Told {
-                pool: &many.0,
-                answers: Vec::new(),
-                held: &mut held_many,
-                wants: usize::MAX,
-            };
-            many.0.acquire_each(requests.clone(), &mut told);
-            for (request, batched) in requests.clone().zip(told.answers) {
+            let mut told = Vec::new();
+            many.0.acquire_each(requests.clone(), |answer| {
+                told.push(outcome(&answer));
+                keep(answer, &mut held_many);
+                ControlFlow::Continue(())
+            });
+            for (request, batched) in requests.clone().zip(told) {
                 let answer = one.0.acquire(&request);
                 prop_assert_eq!(outcome(&answer), batched);
                 keep(answer, &mut held_one);
@@ -515,26 +482,16 @@ proptest! {
             }
             prop_assert_eq!(one.0.stats(), many.0.stats());
             // What is left is exchanged, one after the other.
-            for (turn, request) in requests.enumerate() {
-                let (Some(held), Some(reservation)) = (held_many.pop(), held_one.pop()) else {
+            for request in requests {
+                let (Some(of_many), Some(of_one)) = (held_many.pop(), held_one.pop()) else {
                     break;
                 };
-                one.0.release(reservation, death).unwrap();
+                one.0.release(of_one, death).unwrap();
                 let answer = one.0.acquire(&request);
-                let mut told = Told {
-                    pool: &many.0,
-                    answers: Vec::new(),
-                    held: &mut held_many,
-                    wants: usize::MAX,
-                };
-                if turn % 2 == 0 {
-                    many.0.exchange_held(held, death, &request, &mut told).unwrap();
-                } else {
-                    let reservation = many.0.whole(held).unwrap();
-                    let _ = told.other(many.0.exchange(reservation, death, &request).unwrap());
-                }
-                prop_assert_eq!(alloc::vec![outcome(&answer)], told.answers);
+                let exchanged = many.0.exchange(of_many, death, &request).unwrap();
+                prop_assert_eq!(outcome(&answer), outcome(&exchanged));
                 keep(answer, &mut held_one);
+                keep(exchanged, &mut held_many);
                 prop_assert_eq!(one.0.stats(), many.0.stats());
             }
         }
@@ -546,20 +503,17 @@ fn a_batch_stops_where_it_is_told_to_and_at_a_stranger() {
     let (ours, _, _) = pool(4096, Coalescing::Readiness);
     let (theirs, _, _) = pool(4096, Coalescing::Readiness);
     let mut held = Vec::new();
-    let mut told = Told { pool: &ours, answers: Vec::new(), held: &mut held, wants: 3 };
-    ours.acquire_each((0..8).map(|_| Request::new(256).or_grow()), &mut told);
+    ours.acquire_each((0..8).map(|_| Request::new(256).or_grow()), |answer| {
+        held.push(ready(answer).0);
+        if held.len() == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
     assert_eq!((held.len(), ours.stats().live), (3, 3));
-    held.insert(1, theirs.hold(fill(&theirs, 1, 256).remove(0)).unwrap());
+    held.insert(1, fill(&theirs, 1, 256).remove(0));
     let mut held = held.into_iter();
-    let refused = ours.release_each(&mut held, Death::Idle).unwrap_err();
-    let (asked, mut none) = (Request::new(64), Vec::new());
-    let mut told = Told { pool: &ours, answers: Vec::new(), held: &mut none, wants: 1 };
-    let refused = ours.exchange_held(refused, Death::Idle, &asked, &mut told).unwrap_err();
-    assert!(told.answers.is_empty());
-    assert_eq!((held.len(), ours.stats().live), (2, 2));
-    let refused = theirs.whole(ours.whole(refused).unwrap_err()).unwrap();
-    let refused = ours.hold(refused).unwrap_err().reservation;
+    let refused = ours.release_each(&mut held, Death::Idle).unwrap_err().reservation;
+    let asked = Request::new(64);
     let refused = ours.exchange(refused, Death::Idle, &asked).unwrap_err().reservation;
+    assert_eq!((held.len(), ours.stats().live), (2, 2));
     theirs.release(refused, Death::Idle).unwrap();
     ours.release_each(&mut held, Death::Idle).unwrap();
     assert_eq!(ours.stats().live, 0);
@@ -579,7 +533,8 @@ fn the_heap_stays_what_it_promises() {
         let axes = Axes::default();
         let axis = |i: u64| Axis::host(0, 0, i as u32);
         let config = Config { granule: 1, ..Config::default() };
-        let mut heap = heap::Heap::new(config).unwrap();
+        let rule = if round % 3 == 2 { Coalescing::Eager } else { Coalescing::Readiness };
+        let mut heap = Heap::new(config, rule).unwrap();
         heap.add_region(100 + random(400)).unwrap();
         let count = 1 + round % 5;
         let mut submitted = [0_u64; 5];
@@ -598,17 +553,19 @@ fn the_heap_stays_what_it_promises() {
                     let need = heap.need(size, alignment).unwrap();
                     let mut death = heap::BlockDeath::new();
                     let (frontier, progress) = (known.as_ref(), &axes as &dyn Progress);
-                    let mut taken = heap.acquire(need, frontier, progress, size, &mut death);
+                    let ask = heap::Ask { need, frontier, progress, requested: size };
+                    heap.poll_next(progress);
+                    let mut taken = heap.acquire(&ask, &mut death);
                     if taken.is_none() {
                         heap.poll_all(progress, |_, _| None);
                         heap.check();
-                        taken = heap.acquire_covered(need, frontier, progress, size, &mut death);
+                        taken = heap.acquire_covered(&ask, &mut death);
                     }
                     if taken.is_none() && random(2) == 0 {
                         taken = if random(2) == 0 {
-                            heap.acquire_pending(need, frontier, progress, size, &mut death)
+                            heap.acquire_pending(&ask, &mut death)
                         } else {
-                            heap.acquire_compact(need, frontier, progress, size, &mut death)
+                            heap.acquire_compact(&ask, &mut death)
                         };
                     }
                     held.extend(taken.map(|taken| (taken.block, death)));

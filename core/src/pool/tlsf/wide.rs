@@ -11,7 +11,7 @@
 //! A release of such a death allocates. A miss, a poll and a trim look at the axes of each block that is aside; where there is none, at the
 //! length of a list. A component has no room for this: there such a death is unknown, and counted.
 
-use super::State;
+use super::state::State;
 use crate::frontier::{Frontier, FrontierRef};
 use crate::offset::tlsf::BlockId;
 use crate::pool::inbox::{Ticket, unreached};
@@ -69,7 +69,7 @@ impl State {
             return false;
         }
         let block = BlockId::from_index(ticket.block);
-        let bytes = self.engine.size_of(block);
+        let bytes = self.heap.offsets().size(block);
         self.wide.list.push(Aside { block, bytes, left });
         self.wide.bytes += bytes;
         true
@@ -96,7 +96,7 @@ impl State {
                 continue;
             }
             self.wide.bytes -= aside.bytes;
-            self.engine.free(aside.block, aside.left.as_ref().into(), &*host.progress);
+            self.heap.free(aside.block, aside.left.as_ref().into(), &*host.progress);
             any = true;
         }
         // The heap counts what it has now.

@@ -13,51 +13,43 @@
 //! O(1) in blocks. Under a frontier of at most one axis, usually two looks at bins and one cut.
 
 use super::super::pending::NONE;
-use super::{BlockDeath, CLEAN, Heap, Slip, Taken};
+use super::{Ask, BlockDeath, CLEAN, Heap, Slip, Taken};
 use crate::frontier::{Entry, FrontierRef, Merge};
-use crate::offset::tlsf::{BlockId, Need, Place, RegionId};
-use crate::progress::Progress;
+use crate::offset::tlsf::{BlockId, Head, Need, Place, RegionId};
 
 /// Shelves of more than one axis that an acquire looks at.
 const MULTI_PROBES: usize = 16;
 /// Shelves, empty ones included, that a search goes past.
 pub(super) const MAX_LOOKS: usize = 256;
 
-/// What a call into the rare part of an acquire returned, field by field: then the usual part's answer need not lie in
-/// memory either.
-#[inline(always)]
-fn apart(taken: Option<Taken>) -> Option<Taken> {
-    let Taken { block, region, offset, fresh, pending, overflow } = taken?;
-    Some(Taken { block, region, offset, fresh, pending, overflow })
-}
-
 impl Heap {
-    /// Looks for a block that whoever knows `frontier` may use at once, takes it and writes down what its
-    /// death was. `requested` bytes of it were asked for.
+    /// Looks for a block that the requester may use at once, takes it and writes down what its death was.
     // Always: of an acquire's instructions, a tenth would save and restore registers around the call.
     #[inline(always)]
-    pub fn acquire(
-        &mut self,
-        need: Need,
-        frontier: FrontierRef<'_>,
-        progress: &dyn Progress,
-        requested: u64,
-        death: &mut BlockDeath,
-    ) -> Option<Taken> {
-        self.poll_next(progress);
-        // The usual case: one axis at most, which covers all of its shelf, and a block that fits is first
-        // in its bin.
-        let (shelf, epoch) = match *frontier.entries() {
+    pub fn acquire(&mut self, ask: &Ask<'_>, death: &mut BlockDeath) -> Option<Taken> {
+        match self.first_of_bin(ask) {
+            Some(head) => self.take_first(head, ask, death),
+            None => self.acquire_any(ask, death),
+        }
+    }
+
+    /// The usual case: one axis at most, which covers all of its shelf, and a block that fits is first in its bin.
+    #[inline(always)]
+    fn first_of_bin(&self, ask: &Ask<'_>) -> Option<Head> {
+        let (shelf, epoch) = match *ask.frontier.entries() {
             [] => (NONE, 0),
             [Entry { axis, epoch }] if self.multi_shelves.is_empty() => (self.single(axis), epoch),
-            _ => return apart(self.acquire_any(need, frontier, requested, death)),
+            _ => return None,
         };
         if self.classes.get(shelf as usize).is_some_and(|class| class.ceiling[0] > epoch) {
-            return apart(self.acquire_any(need, frontier, requested, death));
+            return None;
         }
-        let Some(head) = self.tlsf.find_head(CLEAN, shelf, need) else {
-            return apart(self.acquire_any(need, frontier, requested, death));
-        };
+        self.tlsf.find_head(CLEAN, shelf, ask.need)
+    }
+
+    #[inline(always)]
+    fn take_first(&mut self, head: Head, ask: &Ask<'_>, death: &mut BlockDeath) -> Option<Taken> {
+        let &Ask { need, requested, .. } = ask;
         let mut row = NONE;
         if head.shelf == CLEAN {
             death.clear();
@@ -74,28 +66,10 @@ impl Heap {
         Some(self.took(cut.block, cut.offset, size, cut.region, head.shelf != CLEAN))
     }
 
-    /// [`acquire`](Self::acquire) without its short way, where it is not the usual case: the same blocks in less code.
-    pub fn acquire_again(
-        &mut self,
-        need: Need,
-        frontier: FrontierRef<'_>,
-        progress: &dyn Progress,
-        requested: u64,
-        death: &mut BlockDeath,
-    ) -> Option<Taken> {
-        self.poll_next(progress);
-        self.acquire_any(need, frontier, requested, death)
-    }
-
     /// [`acquire`](Self::acquire) under any frontier, with every search there is.
     #[inline(never)]
-    fn acquire_any(
-        &mut self,
-        need: Need,
-        frontier: FrontierRef<'_>,
-        requested: u64,
-        death: &mut BlockDeath,
-    ) -> Option<Taken> {
+    fn acquire_any(&mut self, ask: &Ask<'_>, death: &mut BlockDeath) -> Option<Taken> {
+        let &Ask { need, frontier, .. } = ask;
         let mut shelf_of_one = None;
         let mut best = None;
         for entry in frontier.entries() {
@@ -121,7 +95,7 @@ impl Heap {
         if !self.multi_shelves.is_empty() && !frontier.is_empty() {
             best = self.find_multi(need, frontier, best);
         }
-        self.take(best?, requested, death)
+        self.take(best?, ask.requested, death)
     }
 
     pub(super) fn find_multi(
@@ -166,7 +140,7 @@ impl Heap {
             let (start, units) = place.part();
             let (from, all) = self.tlsf.extent(block);
             if start != from && start + units != from + all {
-                return self.take_range(block, block, start, units, requested, death);
+                return self.take_range(block, block, (start, units), requested, death);
             }
             let row = self.tlsf.label(block).row;
             let live = self.tlsf.take(place, Slip::live(requested))?.block;

@@ -16,11 +16,9 @@
 
 use super::acquire::MAX_LOOKS;
 use super::spans::RUN_PROBES;
-use super::{BlockDeath, CLEAN, FIRST_PENDING, Heap, TAINTED, Taken};
+use super::{Ask, BlockDeath, CLEAN, FIRST_PENDING, Heap, TAINTED, Taken};
 use crate::Epoch;
-use crate::frontier::FrontierRef;
-use crate::offset::tlsf::{BlockId, Need, Place, Side};
-use crate::progress::Progress;
+use crate::offset::tlsf::{BlockId, Place, Side};
 
 /// Shelves that a search looks at.
 const WAIT_PROBES: usize = 32;
@@ -41,15 +39,7 @@ struct Window {
 impl Heap {
     /// Takes the request from the tightest stretch of adjacent free blocks and writes down the death of
     /// what it took. The requester has to wait for as much of that as it does not know.
-    pub fn acquire_compact(
-        &mut self,
-        need: Need,
-        frontier: FrontierRef<'_>,
-        progress: &dyn Progress,
-        requested: u64,
-        death: &mut BlockDeath,
-    ) -> Option<Taken> {
-        self.poll_next(progress);
+    pub fn acquire_compact(&mut self, ask: &Ask<'_>, death: &mut BlockDeath) -> Option<Taken> {
         let mut best: Option<Window> = None;
         let mut offer = |window: Option<Window>| {
             if let Some(window) = window
@@ -58,9 +48,9 @@ impl Heap {
                 best = Some(window);
             }
         };
-        for run in self.tlsf.runs(need, RUN_PROBES) {
+        for run in self.tlsf.runs(ask.need, RUN_PROBES) {
             let (first, last) = self.tlsf.run_ends(run);
-            offer(self.window(first, last, need, frontier, progress));
+            offer(self.window(first, last, ask));
         }
         let shelves = self.classes.len();
         let pending = (0..shelves.min(MAX_LOOKS))
@@ -68,34 +58,27 @@ impl Heap {
             .filter(|&shelf| shelf >= FIRST_PENDING && !self.tlsf.shelf_is_empty(shelf))
             .take(WAIT_PROBES);
         for shelf in core::iter::once(CLEAN).chain(pending) {
-            self.tlsf.candidates(shelf, need, BINS, PER_BIN, &mut |Place { block, .. }| {
+            self.tlsf.candidates(shelf, ask.need, BINS, PER_BIN, &mut |Place { block, .. }| {
                 // A block in a run is a part of a larger stretch, which is looked at above.
                 if !self.tlsf.is_in_run(block) {
-                    offer(self.window(block, block, need, frontier, progress));
+                    offer(self.window(block, block, ask));
                 }
                 true
             });
         }
         let Window { first, last, end, .. } = best?;
-        self.take_span(first, last, need, end, requested, death)
+        self.take_span(first, last, end, ask, death)
     }
 
     /// The blocks at one end of a stretch that hold the request, if they can be waited for.
-    fn window(
-        &self,
-        first: BlockId,
-        last: BlockId,
-        need: Need,
-        frontier: FrontierRef<'_>,
-        progress: &dyn Progress,
-    ) -> Option<Window> {
-        let (first, last, end, size) = self.tlsf.window(first, last, need)?;
+    fn window(&self, first: BlockId, last: BlockId, ask: &Ask<'_>) -> Option<Window> {
+        let (first, last, end, size) = self.tlsf.window(first, last, ask.need)?;
         let mut lag = 0;
         for block in self.tlsf.blocks_between(first, last) {
             if self.tlsf.shelf_of(block) == Some(TAINTED) {
                 return None;
             }
-            lag = lag.max(self.lag(block, frontier, progress));
+            lag = lag.max(self.lag(block, ask));
         }
         Some(Window { first, last, end, rank: (size, lag) })
     }

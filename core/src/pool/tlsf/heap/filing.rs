@@ -7,16 +7,19 @@
 //!         {A@5, B@7}            ──▶ shelf {A, B}, merged with neighbours of the same death
 //! ```
 //!
+//! That is the rule of [`Coalescing::Readiness`]; `eager.rs` has the other one.
+//!
 //! # Cost
 //! O(1), linear in the axes of the death.
 
+use super::super::Coalescing;
 use super::super::pending::{NONE, PendingIndex};
 use super::pieces::Beside;
 use super::progress::Standing;
 use super::{CLEAN, Heap, Slip, TAINTED};
 use crate::death::Death;
 use crate::frontier::Entry;
-use crate::offset::tlsf::{BlockId, InHand};
+use crate::offset::tlsf::BlockId;
 use crate::pool::MAX_DEATH_AXES;
 use crate::progress::Progress;
 use crate::{Axis, Epoch};
@@ -28,100 +31,46 @@ impl Heap {
     /// When the block is not live.
     #[inline(always)]
     pub fn free(&mut self, block: BlockId, death: Death<'_>, progress: &dyn Progress) {
+        self.reserved -= self.tlsf.live_bytes(block);
         if self.tlsf.label(block).row != NONE {
-            assert!(self.tlsf.is_live(block), "freed a block that is not live");
             self.forget_pieces(block);
         }
+        match self.rule {
+            Coalescing::Readiness => self.file(block, death, progress),
+            Coalescing::Eager => self.file_merged(block, death, progress),
+        }
+    }
+
+    /// Files a block that is in no bin.
+    #[inline(always)]
+    pub(super) fn file(&mut self, block: BlockId, death: Death<'_>, progress: &dyn Progress) {
         match death {
-            Death::Idle => self.free_plain(block, CLEAN),
-            Death::Unknown => self.free_plain(block, TAINTED),
+            Death::Idle => self.shelve_plain(block, CLEAN),
+            Death::Unknown => self.shelve_plain(block, TAINTED),
             Death::After(frontier) => match frontier.entries() {
-                [] => self.free_plain(block, CLEAN),
-                &[Entry { axis, epoch }] => self.free_after_one(block, progress, axis, epoch),
-                entries => self.free_after_several(block, entries, progress),
+                [] => self.shelve_plain(block, CLEAN),
+                &[entry] => self.file_after_one(block, entry, progress),
+                entries => self.file_after_several(block, entries, progress),
             },
         }
     }
 
-    /// The shelf of a death of one axis that is not reached, if it has one, and the epoch: where every block of that death
-    /// goes, as long as no other is filed and no axis moves.
-    pub fn shelf_for(&mut self, death: Death<'_>, progress: &dyn Progress) -> Option<(u32, Epoch)> {
-        let Death::After(frontier) = death else { return None };
-        let &[Entry { axis, epoch }] = frontier.entries() else { return None };
-        match self.settle_axis(axis, epoch, progress) {
-            Standing::Shelf(shelf) => Some((shelf, epoch)),
-            Standing::Unlisted | Standing::Reached => None,
-        }
-    }
-
-    /// Frees live blocks as [`shelf_for`](Self::shelf_for) said. Blocks that stand side by side, as those do that were taken
-    /// one after the other, are merged before they are filed: the merged block is in hand meanwhile, in no bin.
-    ///
-    /// # Panics
-    /// When a block is not live.
-    #[inline(always)]
-    pub fn file_each(&mut self, blocks: impl Iterator<Item = BlockId>, shelf: u32, epoch: Epoch) {
-        let (mut blocks, mut in_hand): (_, Option<InHand>) = (blocks, None);
-        loop {
-            let block = blocks.next();
-            if let Some(block) = block {
-                self.reserved -= self.tlsf.live_bytes(block);
-                if self.tlsf.label(block).row != NONE {
-                    self.forget_pieces(block);
-                }
-                // All of it has this epoch.
-                if let Some(merged) = &mut in_hand
-                    && self.is_all(merged.block, epoch)
-                    && self.tlsf.extend(merged, block, shelf)
-                {
-                    continue;
-                }
-            }
-            if let Some(merged) = in_hand {
-                self.tlsf.put_down(merged, shelf);
-            }
-            let Some(block) = block else { return };
-            in_hand = self.shelve_in_hand(block, shelf, epoch);
-        }
-    }
-
-    #[inline(always)]
-    fn is_all(&self, block: BlockId, epoch: Epoch) -> bool {
-        let slip = self.tlsf.label(block);
-        slip.word == epoch && slip.row == NONE
-    }
-
     #[inline(never)]
-    fn free_plain(&mut self, block: BlockId, shelf: u32) {
-        self.reserved -= self.tlsf.live_bytes(block);
-        self.shelve_plain(block, shelf);
-    }
-
-    // In WebAssembly's code the last arguments go through the stack, which 64-bit ones leave at once.
-    #[inline(never)]
-    fn free_after_one(
+    fn file_after_one(
         &mut self,
         block: BlockId,
+        Entry { axis, epoch }: Entry,
         progress: &dyn Progress,
-        axis: Axis,
-        epoch: Epoch,
     ) {
         match self.settle_axis(axis, epoch, progress) {
-            Standing::Shelf(shelf) => {
-                self.reserved -= self.tlsf.live_bytes(block);
-                self.shelve_single(block, shelf, epoch);
-            }
-            Standing::Reached => self.free_plain(block, CLEAN),
-            Standing::Unlisted => {
-                self.reserved -= self.tlsf.live_bytes(block);
-                self.shelve_among(block, &[axis], &[epoch], progress);
-            }
+            Standing::Shelf(shelf) => self.shelve_single(block, shelf, epoch),
+            Standing::Reached => self.shelve_plain(block, CLEAN),
+            Standing::Unlisted => self.shelve_among(block, &[axis], &[epoch], progress),
         }
     }
 
     #[inline(never)]
-    fn free_after_several(&mut self, block: BlockId, entries: &[Entry], progress: &dyn Progress) {
-        self.reserved -= self.tlsf.live_bytes(block);
+    fn file_after_several(&mut self, block: BlockId, entries: &[Entry], progress: &dyn Progress) {
         let mut axes = [Axis::from_bits(0); MAX_DEATH_AXES];
         let mut epochs = [0; MAX_DEATH_AXES];
         let mut len = 0;
@@ -144,24 +93,14 @@ impl Heap {
     #[inline(never)]
     pub(super) fn shelve_plain(&mut self, block: BlockId, shelf: u32) {
         let write = |slip: &mut Slip, _| *slip = Slip::CLEAN;
-        match self.tlsf.release(block, shelf, 0, |_, _, _| 0, write) {
-            Some(merged) => self.tlsf.put_down(merged, shelf),
-            None => self.tlsf.release_beside(block, shelf, Slip::CLEAN, &mut |_| true),
+        if self.tlsf.release(block, shelf, 0, |_, _| 0, write).is_none() {
+            self.tlsf.release_beside(block, shelf, Slip::CLEAN, &mut |_| true);
         }
     }
 
     /// Files a block on the pending shelf of one axis.
     #[inline(always)]
-    pub(super) fn shelve_single(&mut self, block: BlockId, shelf: u32, epoch: Epoch) {
-        if let Some(merged) = self.shelve_in_hand(block, shelf, epoch) {
-            self.tlsf.put_down(merged, shelf);
-        }
-    }
-
-    /// [`shelve_single`](Self::shelve_single), but that the block that bears it all is in no bin yet. `None` where it had to be
-    /// filed.
-    #[inline(always)]
-    fn shelve_in_hand(&mut self, block: BlockId, shelf: u32, epoch: Epoch) -> Option<InHand> {
+    fn shelve_single(&mut self, block: BlockId, shelf: u32, epoch: Epoch) {
         let class = &mut self.classes.as_mut_slice()[shelf as usize];
         // A branch, which is always guessed: the next acquire need not wait for what this one stores.
         if class.ceiling[0] < epoch {
@@ -171,7 +110,7 @@ impl Heap {
         let mut sides = [Beside { word: 0, row: NONE }; 2];
         let (mut count, mut alike) = (0, true);
         // The neighbour whose id the merged block bears is the first.
-        let join = |rank: Epoch, other: &mut Slip, _| {
+        let join = |rank: Epoch, other: &mut Slip| {
             alike &= (other.word == epoch) & (other.row == NONE);
             sides[count] = Beside { word: other.word, row: other.row };
             count += 1;
@@ -183,23 +122,19 @@ impl Heap {
             slip.word = rank;
             stamp = slip.stamp;
         };
-        let merged = self.tlsf.release(block, shelf, epoch, join, write);
-        let Some(merged) = merged else {
-            self.shelve_single_beside(block, shelf, epoch);
-            return None;
+        let Some(merged) = self.tlsf.release(block, shelf, epoch, join, write) else {
+            return self.shelve_single_beside(block, shelf, epoch);
         };
         if !alike {
-            let extent = (start, start + units);
-            self.write_pieces(merged.block, extent, merged.units(), shelf, epoch, sides);
+            self.write_pieces(merged, (start, start + units), shelf, epoch, sides);
         }
         // The neighbour's entry stays good, if nothing that merged waits for less.
         if stamp == NONE {
             // It may be among the newcomers already.
-            self.newcomers.enter(merged.block.index());
+            self.newcomers.enter(merged.index());
         } else if !alike && (count == 2 || epoch < sides[0].word) {
-            self.begins_to_wait(merged.block);
+            self.begins_to_wait(merged);
         }
-        Some(merged)
     }
 
     /// Beside free blocks of any shelf. Only what dies alike is merged: there is no hurry.

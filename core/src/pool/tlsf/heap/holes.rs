@@ -10,8 +10,8 @@
 //! # Cost
 //! O(1) each.
 
-use super::{BlockDeath, CLEAN, Heap, Slip, Taken, Virgin};
-use crate::offset::tlsf::{BlockId, Need, RegionId, Side, TlsfError};
+use super::{Ask, BlockDeath, CLEAN, Heap, Slip, Taken, Virgin};
+use crate::offset::tlsf::{BlockId, RegionId, Side, TlsfError};
 
 impl Slip {
     /// No request is of so many bytes: no region could hold it.
@@ -94,12 +94,11 @@ impl Heap {
         &mut self,
         block: BlockId,
         start: u32,
-        need: Need,
-        requested: u64,
+        ask: &Ask<'_>,
         death: &mut BlockDeath,
     ) -> Option<Taken> {
-        let place = self.tlsf.place_at(block, start, need.units())?;
-        self.take(place, requested, death)
+        let place = self.tlsf.place_at(block, start, ask.need.units())?;
+        self.take(place, ask.requested, death)
     }
 
     /// The clean block beside a hole that has the granule.

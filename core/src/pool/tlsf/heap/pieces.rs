@@ -145,13 +145,12 @@ impl Heap {
         &mut self,
         merged: BlockId,
         (from, to): (u32, u32),
-        units: u32,
         shelf: u32,
         epoch: Epoch,
         sides: [Beside; 2],
     ) {
         let axis = self.classes[shelf as usize].axis;
-        let (low, _) = self.tlsf.extent(merged);
+        let (low, units) = self.tlsf.extent(merged);
         let left = (low < from).then_some(sides[0]);
         let right = (low + units > to).then_some(sides[usize::from(left.is_some())]);
         let own = Piece { start: from, axis, epoch };
@@ -474,6 +473,7 @@ impl Heap {
     }
 
     /// Checks the pieces of a block, for tests.
+    #[cfg(all(test, not(loom)))]
     pub(super) fn check_pieces(&self, block: BlockId) {
         let slip = self.tlsf.label(block);
         if !self.is_pieced(block) {
@@ -494,6 +494,7 @@ impl Heap {
     }
 
     /// Rows in use, for tests.
+    #[cfg(all(test, not(loom)))]
     pub(super) fn rows_of_pieces(&self) -> usize {
         self.pieces.rows.len() - self.pieces.vacant.len()
     }

@@ -8,10 +8,9 @@
 //! # Cost
 //! O(blocks between where the search begins and the end of the place), at most [`STEPS`] before it.
 
-use super::{BlockDeath, CLEAN, Heap, Slip, TAINTED, Taken};
+use super::{Ask, BlockDeath, CLEAN, Heap, Slip, TAINTED, Taken};
 use crate::frontier::FrontierRef;
 use crate::offset::tlsf::{BlockId, Need, Place, RegionId, Side};
-use crate::progress::Progress;
 
 /// Blocks that a search for a place goes past.
 const STEPS: u32 = 1024;
@@ -61,17 +60,14 @@ impl Heap {
     pub(in crate::pool) fn acquire_at(
         &mut self,
         at: At,
-        need: Need,
-        frontier: FrontierRef<'_>,
-        progress: &dyn Progress,
-        requested: u64,
+        ask: &Ask<'_>,
         death: &mut BlockDeath,
     ) -> Option<Taken> {
+        let &Ask { need, requested, .. } = ask;
         let At { region, start, near, may_wait } = at;
         if start & (need.align() - 1) != 0 {
             return None;
         }
-        self.poll_next(progress);
         let first = self.tlsf.block_at(region, near, start, STEPS)?;
         if let Some(place) = self.tlsf.place_at(first, start, need.units()) {
             // The usual case: nothing to be written down.
@@ -81,11 +77,11 @@ impl Heap {
                 let size = self.tlsf.bytes(need);
                 return Some(self.took(block, self.tlsf.bytes_of(start), size, region, false));
             }
-            if self.is_free_for(first, may_wait, frontier, progress) {
+            if self.is_free_for(first, may_wait, ask) {
                 return self.take(place, requested, death);
             }
         }
-        self.acquire_across(first, at, need, frontier, progress, requested, death)
+        self.acquire_across(first, at, ask, death)
     }
 
     /// Takes a place of a clean block. What remains of it is clean.
@@ -100,22 +96,19 @@ impl Heap {
 
     /// The same, of several blocks, or of pieces of one.
     #[inline(never)]
-    #[expect(clippy::too_many_arguments, reason = "the rest of one function")]
     fn acquire_across(
         &mut self,
         first: BlockId,
         At { start, may_wait, .. }: At,
-        need: Need,
-        frontier: FrontierRef<'_>,
-        progress: &dyn Progress,
-        requested: u64,
+        ask: &Ask<'_>,
         death: &mut BlockDeath,
     ) -> Option<Taken> {
+        let &Ask { need, requested, .. } = ask;
         let end = start.checked_add(need.units())?;
         let (mut first, mut at, mut found) = (first, first, false);
         loop {
             self.tlsf.shelf_of(at)?;
-            let is_free = self.is_free_for(at, may_wait, frontier, progress);
+            let is_free = self.is_free_for(at, may_wait, ask);
             if !is_free && self.is_pieced(at) && self.part(at) {
                 // Pieces are blocks now; the first bears its id.
                 continue;
@@ -136,21 +129,15 @@ impl Heap {
         }
         match self.tlsf.place_at(first, start, need.units()) {
             Some(place) => self.take(place, requested, death),
-            None => self.take_range(first, at, start, need.units(), requested, death),
+            None => self.take_range(first, at, (start, need.units()), requested, death),
         }
     }
 
     #[inline(always)]
-    fn is_free_for(
-        &self,
-        block: BlockId,
-        may_wait: bool,
-        frontier: FrontierRef<'_>,
-        progress: &dyn Progress,
-    ) -> bool {
+    fn is_free_for(&self, block: BlockId, may_wait: bool, ask: &Ask<'_>) -> bool {
         match self.tlsf.shelf_of(block) {
             Some(shelf) if may_wait => shelf != TAINTED,
-            _ => self.is_ready(block, frontier, progress),
+            _ => self.is_ready(block, ask),
         }
     }
 }

@@ -190,7 +190,7 @@ impl Heap {
     /// Every few acquires the next shelf in turn is polled: clean blocks keep coming without a look at
     /// every axis.
     #[inline]
-    pub(super) fn poll_next(&mut self, progress: &dyn Progress) {
+    pub fn poll_next(&mut self, progress: &dyn Progress) {
         self.ticks = self.ticks.wrapping_add(1);
         if self.ticks.is_multiple_of(POLL_EVERY) {
             self.poll_one(progress);

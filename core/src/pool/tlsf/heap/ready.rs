@@ -15,39 +15,30 @@
 //! several axes whose first axis it knows and some other one it does not.
 
 use super::super::pending::NONE;
-use super::{BlockDeath, CLEAN, Heap, TAINTED, Taken};
-use crate::frontier::FrontierRef;
-use crate::offset::tlsf::{BlockId, Need, Side};
-use crate::progress::Progress;
+use super::{Ask, BlockDeath, CLEAN, Heap, TAINTED, Taken};
+use crate::offset::tlsf::{BlockId, Side};
 use alloc::vec::Vec;
 
 impl Heap {
     /// Takes the tightest stretch of adjacent blocks that are ready for the requester, if one of them is covered by its
     /// frontier, or a clean block that [`acquire`](Self::acquire) did not look at. Every axis was
     /// [polled](Self::poll_all) before.
-    pub fn acquire_covered(
-        &mut self,
-        need: Need,
-        frontier: FrontierRef<'_>,
-        progress: &dyn Progress,
-        requested: u64,
-        death: &mut BlockDeath,
-    ) -> Option<Taken> {
-        if let Some(place) = self.tlsf.find_by_place(CLEAN, need) {
-            return self.take(place, requested, death);
+    pub fn acquire_covered(&mut self, ask: &Ask<'_>, death: &mut BlockDeath) -> Option<Taken> {
+        if let Some(place) = self.tlsf.find_by_place(CLEAN, ask.need) {
+            return self.take(place, ask.requested, death);
         }
-        if frontier.is_empty() {
+        if ask.frontier.is_empty() {
             return None;
         }
         self.deal_newcomers();
         let mut covered = core::mem::take(&mut self.ready);
-        self.list_covered(frontier, progress, &mut covered);
+        self.list_covered(ask, &mut covered);
         let mut at = 0;
         while let Some(&id) = covered.get(at) {
             at += 1;
             let block = BlockId::from_index(id);
             // What is covered as a whole stays whole: whoever knows so much works with large blocks.
-            if !self.is_ready(block, frontier, progress) {
+            if !self.is_ready(block, ask) {
                 self.part(block);
                 covered.extend(self.parted.iter().skip(1).map(|part| part.index()));
             }
@@ -55,29 +46,24 @@ impl Heap {
         let mut tightest: Option<(u64, BlockId, BlockId)> = None;
         for id in covered.drain(..) {
             let block = BlockId::from_index(id);
-            let Some((first, last)) = self.stretch_from(block, frontier, progress) else {
+            let Some((first, last)) = self.stretch_from(block, ask) else {
                 continue;
             };
             let size = self.tlsf.offset(last) + self.tlsf.size(last) - self.tlsf.offset(first);
             if tightest.is_none_or(|(least, ..)| size < least)
-                && self.tlsf.fits_span(first, last, need)
+                && self.tlsf.fits_span(first, last, ask.need)
             {
                 tightest = Some((size, first, last));
             }
         }
         self.ready = covered;
         let (_, first, last) = tightest?;
-        self.take_span(first, last, need, Side::Left, requested, death)
+        self.take_span(first, last, Side::Left, ask, death)
     }
 
     /// Appends the blocks of which the frontier covers some bytes, on the first axis of their shelf.
-    fn list_covered(
-        &mut self,
-        frontier: FrontierRef<'_>,
-        progress: &dyn Progress,
-        covered: &mut Vec<u32>,
-    ) {
-        for entry in frontier.entries() {
+    fn list_covered(&mut self, ask: &Ask<'_>, covered: &mut Vec<u32>) {
+        for entry in ask.frontier.entries() {
             let single = self.single(entry.axis);
             if single != NONE {
                 let index = &mut self.classes[single as usize].index;
@@ -91,9 +77,7 @@ impl Heap {
                     break;
                 }
                 // Where of another axis nothing is known, there is nothing to look at.
-                let known = |(&axis, &floor)| {
-                    frontier.get(axis) >= floor || progress.has_reached(axis, floor)
-                };
+                let known = |(&axis, &floor)| ask.is_over(axis, floor);
                 if !self.tlsf.shelf_is_empty(shelf)
                     && class.axes.iter().zip(&class.floor).all(known)
                 {
@@ -104,13 +88,8 @@ impl Heap {
     }
 
     /// The stretch of ready blocks around a pending one, if this one stands first in it or behind a clean one that does.
-    fn stretch_from(
-        &self,
-        block: BlockId,
-        frontier: FrontierRef<'_>,
-        progress: &dyn Progress,
-    ) -> Option<(BlockId, BlockId)> {
-        let is_ready = |block| self.is_ready(block, frontier, progress);
+    fn stretch_from(&self, block: BlockId, ask: &Ask<'_>) -> Option<(BlockId, BlockId)> {
+        let is_ready = |block| self.is_ready(block, ask);
         let ready_beside = |block, side| {
             let (neighbour, _) = self.tlsf.neighbour(block, side)?;
             is_ready(neighbour).then_some(neighbour)
@@ -134,21 +113,13 @@ impl Heap {
     }
 
     /// All of this free block is ready for the requester. Not to be asked of what has pieces and is covered in part.
-    pub(super) fn is_ready(
-        &self,
-        block: BlockId,
-        frontier: FrontierRef<'_>,
-        progress: &dyn Progress,
-    ) -> bool {
+    pub(super) fn is_ready(&self, block: BlockId, ask: &Ask<'_>) -> bool {
         match self.tlsf.shelf_of(block) {
             None | Some(TAINTED) => false,
             Some(CLEAN) => true,
             Some(shelf) => {
                 let axes = self.classes[shelf as usize].axes.iter().enumerate();
-                axes.into_iter().all(|(i, &axis)| {
-                    let epoch = self.epoch_of(block, i);
-                    frontier.get(axis) >= epoch || progress.has_reached(axis, epoch)
-                })
+                axes.into_iter().all(|(i, &axis)| ask.is_over(axis, self.epoch_of(block, i)))
             }
         }
     }

@@ -11,11 +11,10 @@
 //! where a stretch is too long to be one run.
 
 use super::super::pending::NONE;
-use super::{BlockDeath, FIRST_PENDING, Heap, TAINTED, Taken};
+use super::{Ask, BlockDeath, FIRST_PENDING, Heap, TAINTED, Taken};
 use crate::frontier::{Entry, FrontierRef, Merge};
-use crate::offset::tlsf::{BlockId, Need, Place, Side};
+use crate::offset::tlsf::{BlockId, Place, Side};
 use crate::pool::MAX_DEATH_AXES;
-use crate::progress::Progress;
 use crate::{Axis, Epoch};
 use alloc::collections::VecDeque;
 
@@ -28,14 +27,8 @@ type Span = (Epoch, BlockId, BlockId);
 impl Heap {
     /// Takes the pending block, or the adjacent ones, that will be ready soonest, and writes down its
     /// death. Ready soonest is whose farthest axis has the fewest epochs to go.
-    pub fn acquire_pending(
-        &mut self,
-        need: Need,
-        frontier: FrontierRef<'_>,
-        progress: &dyn Progress,
-        requested: u64,
-        death: &mut BlockDeath,
-    ) -> Option<Taken> {
+    pub fn acquire_pending(&mut self, ask: &Ask<'_>, death: &mut BlockDeath) -> Option<Taken> {
+        let &Ask { need, requested, .. } = ask;
         let mut soonest: Option<(Epoch, u64, Place)> = None;
         let shelves = self.classes.len();
         for step in 0..shelves {
@@ -44,14 +37,14 @@ impl Heap {
                 continue;
             }
             self.tlsf.candidates(shelf as u32, need, 4, 2, &mut |place| {
-                let key = (self.lag(place.block, frontier, progress), self.tlsf.size(place.block));
+                let key = (self.lag(place.block, ask), self.tlsf.size(place.block));
                 if soonest.is_none_or(|(lag, size, _)| key < (lag, size)) {
                     soonest = Some((key.0, key.1, place));
                 }
                 true
             });
         }
-        let mut span = self.soonest_in_runs(need, frontier, progress, RUN_PROBES);
+        let mut span = self.soonest_in_runs(ask, RUN_PROBES);
         if soonest.is_none() && span.is_none() {
             let by_place = (FIRST_PENDING..shelves as u32)
                 .find_map(|shelf| self.tlsf.find_by_place(shelf, need));
@@ -59,49 +52,34 @@ impl Heap {
                 return self.take(place, requested, death);
             }
             self.tlsf.mend_runs();
-            span = self
-                .soonest_in_runs(need, frontier, progress, usize::MAX)
-                .or_else(|| self.soonest_anywhere(need, frontier, progress));
+            span = self.soonest_in_runs(ask, usize::MAX).or_else(|| self.soonest_anywhere(ask));
         }
         match (soonest, span) {
             (Some((lag, ..)), Some((span_lag, first, last))) if span_lag < lag => {
-                self.take_span(first, last, need, Side::Left, requested, death)
+                self.take_span(first, last, Side::Left, ask, death)
             }
             (Some((.., place)), _) => self.take(place, requested, death),
-            (None, Some((_, first, last))) => {
-                self.take_span(first, last, need, Side::Left, requested, death)
-            }
+            (None, Some((_, first, last))) => self.take_span(first, last, Side::Left, ask, death),
             (None, None) => None,
         }
     }
 
     /// The adjacent blocks whose slowest is ready soonest, in some of the runs.
-    fn soonest_in_runs(
-        &self,
-        need: Need,
-        frontier: FrontierRef<'_>,
-        progress: &dyn Progress,
-        limit: usize,
-    ) -> Option<Span> {
+    fn soonest_in_runs(&self, ask: &Ask<'_>, limit: usize) -> Option<Span> {
         let mut soonest = None;
-        for run in self.tlsf.runs(need, limit) {
-            self.soonest_span(self.tlsf.run_blocks(run), need, frontier, progress, &mut soonest);
+        for run in self.tlsf.runs(ask.need, limit) {
+            self.soonest_span(self.tlsf.run_blocks(run), ask, &mut soonest);
         }
         soonest
     }
 
     /// The same in all there is, where some stretch is several runs.
-    fn soonest_anywhere(
-        &self,
-        need: Need,
-        frontier: FrontierRef<'_>,
-        progress: &dyn Progress,
-    ) -> Option<Span> {
+    fn soonest_anywhere(&self, ask: &Ask<'_>) -> Option<Span> {
         let mut soonest = None;
         if !self.tlsf.runs_are_whole() {
             for region in self.tlsf.regions() {
                 let blocks = self.tlsf.blocks(region);
-                self.soonest_span(blocks, need, frontier, progress, &mut soonest);
+                self.soonest_span(blocks, ask, &mut soonest);
             }
         }
         soonest
@@ -111,9 +89,7 @@ impl Heap {
     fn soonest_span(
         &self,
         blocks: impl Iterator<Item = BlockId>,
-        need: Need,
-        frontier: FrontierRef<'_>,
-        progress: &dyn Progress,
+        ask: &Ask<'_>,
         soonest: &mut Option<Span>,
     ) {
         // Blocks of the window, and lags that no later one exceeds.
@@ -125,21 +101,21 @@ impl Heap {
                 lags.clear();
                 continue;
             }
-            let lag = self.lag(to, frontier, progress);
+            let lag = self.lag(to, ask);
             while lags.back().is_some_and(|&(_, before)| before <= lag) {
                 lags.pop_back();
             }
             lags.push_back((to, lag));
             window.push_back(to);
             while let Some(&second) = window.get(1)
-                && self.tlsf.fits_span(second, to, need)
+                && self.tlsf.fits_span(second, to, ask.need)
             {
                 if lags.front().map(|&(block, _)| block) == window.pop_front() {
                     lags.pop_front();
                 }
             }
             if let (Some(&from), Some(&(_, lag))) = (window.front(), lags.front())
-                && self.tlsf.fits_span(from, to, need)
+                && self.tlsf.fits_span(from, to, ask.need)
                 && soonest.is_none_or(|(best, ..)| lag < best)
             {
                 *soonest = Some((lag, from, to));
@@ -153,13 +129,12 @@ impl Heap {
         &mut self,
         first: BlockId,
         last: BlockId,
-        need: Need,
         end: Side,
-        requested: u64,
+        ask: &Ask<'_>,
         death: &mut BlockDeath,
     ) -> Option<Taken> {
-        let start = self.tlsf.place_in_span(first, last, need, end)?;
-        self.take_range(first, last, start, need.units(), requested, death)
+        let start = self.tlsf.place_in_span(first, last, ask.need, end)?;
+        self.take_range(first, last, (start, ask.need.units()), ask.requested, death)
     }
 
     /// Takes some granules of adjacent free blocks, first to last, as one live block that remembers what each part of it
@@ -168,8 +143,7 @@ impl Heap {
         &mut self,
         first: BlockId,
         mut last: BlockId,
-        start: u32,
-        units: u32,
+        (start, units): (u32, u32),
         requested: u64,
         death: &mut BlockDeath,
     ) -> Option<Taken> {
@@ -217,17 +191,12 @@ impl Heap {
     }
 
     /// How many epochs its slowest axis has to go, seen from the requester.
-    pub(super) fn lag(
-        &self,
-        block: BlockId,
-        frontier: FrontierRef<'_>,
-        progress: &dyn Progress,
-    ) -> Epoch {
+    pub(super) fn lag(&self, block: BlockId, ask: &Ask<'_>) -> Epoch {
         let Some(shelf) = self.tlsf.shelf_of(block) else { return 0 };
         let class = &self.classes[shelf as usize];
         let mut lag = 0;
         for (i, &axis) in class.axes.iter().enumerate() {
-            let known = frontier.get(axis).max(progress.reached(axis));
+            let known = ask.frontier.get(axis).max(ask.progress.reached(axis));
             lag = lag.max(self.epoch_of(block, i).saturating_sub(known));
         }
         lag

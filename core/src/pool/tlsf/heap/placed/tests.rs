@@ -3,7 +3,9 @@
 use super::*;
 use crate::death::Death;
 use crate::offset::tlsf::Config;
+use crate::pool::tlsf::Coalescing;
 use crate::pool::tlsf::heap::Taken;
+use crate::progress::Progress;
 use crate::{Axis, Epoch, Frontier};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -37,7 +39,8 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let mut heap = Heap::new(Config { granule: 16, ..Config::default() }).unwrap();
+        let mut heap =
+            Heap::new(Config { granule: 16, ..Config::default() }, Coalescing::Readiness).unwrap();
         let region = heap.add_region(u64::from(GRANULES) * 16).unwrap();
         let map = alloc::vec![Granule::Free(Vec::new()); GRANULES as usize];
         Self { heap, region, reached: Reached::default(), map, held: Vec::new() }
@@ -63,14 +66,10 @@ impl World {
         let mut begins = self.held.iter().filter(|(_, from, _)| *from <= start);
         let near = begins.next().filter(|_| near).map(|(taken, ..)| taken.block);
         let mut death = BlockDeath::new();
-        let taken = self.heap.acquire_at(
-            At { region: self.region, start, near, may_wait: waits },
-            need,
-            frontier.as_ref(),
-            &self.reached,
-            7,
-            &mut death,
-        );
+        let at = At { region: self.region, start, near, may_wait: waits };
+        let progress = &self.reached;
+        let ask = Ask { need, frontier: frontier.as_ref(), progress, requested: 7 };
+        let taken = self.heap.acquire_at(at, &ask, &mut death);
         let expected = self.may_take(start, units, waits, known);
         assert_eq!(taken.is_some(), expected, "{start} + {units}, {known:?}: {:?}", self.map);
         if let Some(taken) = taken {
@@ -115,8 +114,9 @@ fn a_place_is_taken_if_and_only_if_all_of_it_may_be() {
                     let units = 1 + below(10) as u32;
                     let need = world.heap.need(u64::from(units) * 16, 1).unwrap();
                     let mut death = BlockDeath::new();
-                    let none = FrontierRef::EMPTY;
-                    let taken = world.heap.acquire(need, none, &world.reached, 7, &mut death);
+                    let (frontier, progress) = (FrontierRef::EMPTY, &world.reached);
+                    let ask = Ask { need, frontier, progress, requested: 7 };
+                    let taken = world.heap.acquire(&ask, &mut death);
                     if let Some(taken) = taken {
                         let start = (taken.offset / 16) as u32;
                         world.hold(taken, start, units);
