@@ -168,7 +168,11 @@ fn a_store_that_is_dropped_in_mid_call_leaves_nothing() {
         let (engine, mut linker) = engine(calls);
         linker
             .root()
-            .func_wrap_async("lucky", |_, ()| Box::new(async { pending().await }))
+            .func_wrap_async("lucky", |_, ()| {
+                Box::new(async {
+                    pending::<strandline_host_native::wasmtime::Result<(u32,)>>().await
+                })
+            })
             .unwrap();
         let component = Component::new(&engine, guest(LUCKY)).unwrap();
         let program = Guest::link(&linker, &component, calls).unwrap();
@@ -209,8 +213,9 @@ fn a_host_runs_guests_as_futures_and_keeps_their_time() {
     assert!(matches!(ended, Err(GuestError::TimedOut)), "{ended:?}");
     assert!(begin.elapsed() >= Duration::from_millis(40));
     // It lets go of the thread: two of them take turns on one.
+    let slow = GuestLimits { timeout: Some(Duration::from_millis(400)), ..limits };
     let mut both =
-        [(); 2].map(|()| Box::pin(host.run_async(&endless, rig.tenant(), (), &short, &[])));
+        [(); 2].map(|()| Box::pin(host.run_async(&endless, rig.tenant(), (), &slow, &[])));
     let mut polls = [0; 2];
     block_on(core::future::poll_fn(|context| {
         let mut open = 0;
@@ -222,7 +227,7 @@ fn a_host_runs_guests_as_futures_and_keeps_their_time() {
             match run.as_mut().poll(context) {
                 Poll::Ready((ended, ())) => {
                     assert!(matches!(ended, Err(GuestError::TimedOut)), "{ended:?}");
-                    assert!(*polls > 2, "it held the thread");
+                    assert!(*polls > 1, "it held the thread");
                     *polls = usize::MAX;
                 }
                 Poll::Pending => open += 1,
@@ -239,7 +244,9 @@ fn a_deadline_ends_a_guest_that_waits_on_an_executor_without_a_clock() {
     let rig = rig();
     let mut host = GuestHost::new().unwrap();
     host.add_imports(|linker, _| {
-        linker.root().func_wrap_async("lucky", |_, ()| Box::new(async { pending().await }))
+        linker.root().func_wrap_async("lucky", |_, ()| {
+            Box::new(async { pending::<strandline_host_native::wasmtime::Result<(u32,)>>().await })
+        })
     })
     .unwrap();
     let program = host.compile(&guest(LUCKY)).unwrap();

@@ -79,10 +79,6 @@ impl<P: Deref<Target: Pool>> PoolGuard<P> {
     }
 
     /// Ends the guard without releasing: the reservation is linear again.
-    #[expect(
-        clippy::missing_panics_doc,
-        reason = "it cannot: the reservation is taken only where the guard ends"
-    )]
     pub fn keep(mut self) -> Reservation {
         match self.held.take() {
             Some(reservation) => reservation,
