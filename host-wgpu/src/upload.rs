@@ -1,8 +1,8 @@
 //! Uploads from a ring of mapped chunks: [`UploadRing`], in place of `wgpu::util::StagingBelt`.
 //!
 //! ```text
-//!   ring.begin() ─▶ Uploads: write(target, bytes) … write(target, bytes)      the bytes go into a mapped chunk
-//!                      flush(encoder) ─▶ unmap, one copy for what lies side by side, map again once that was submitted and done
+//!   ring.begin() ─▶ Uploads: write(target, bytes) … write(target, bytes)      the bytes are gathered
+//!                      flush(encoder) ─▶ into a mapped chunk, unmap, one copy for what lies side by side, map again once that was submitted and done
 //!   chunk mapped again ─▶ free ─▶ the next Uploads of its size          unused for some turns ─▶ dropped
 //! ```
 //!
@@ -13,8 +13,10 @@
 //! - The copies of one flush are in the order of the writes, and each is of bytes that were written (or, within a slice's padding, zeros or
 //!   what the chunk had there).
 //!
+//! - Mapped memory is written while a flush lasts, no longer: a device that is destroyed takes it from under a view.
+//!
 //! # Cost
-//! A write is a copy of its bytes. A flush is a map and an unmap for each chunk, and a copy command for each stretch. After a burst the
+//! A write is a copy of its bytes, and so is their flush. A flush is a map and an unmap for each chunk, and a copy command for each stretch. After a burst the
 //! chunks that nobody needs are dropped [`TURNS`] turns later.
 
 use crate::gpu::Gpu;
@@ -22,12 +24,12 @@ use crate::scopes::checked;
 use core::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use strandline_core::Failure;
-use wgpu::{Buffer, BufferDescriptor, BufferUsages, BufferViewMut, CommandEncoder, MapMode};
+use wgpu::{Buffer, BufferDescriptor, BufferUsages, CommandEncoder, MapMode};
 
 use crate::slice::{SliceError, check_copy};
 
 /// For so many turns of the ring an unused chunk is kept.
-pub const TURNS: u64 = 30;
+pub const TURNS: u64 = 15;
 
 /// The smallest chunk, in bytes.
 const LEAST: u64 = 16 << 10;
@@ -73,6 +75,8 @@ struct Chunk {
     size: u64,
     /// The turn in which it was used last.
     turn: u64,
+    /// What is to be in it, from its start.
+    bytes: Vec<u8>,
     /// The ring that counts its bytes, and takes it back, as long as there is one.
     home: Weak<Mutex<State>>,
 }
@@ -178,7 +182,7 @@ impl UploadRing {
         let refused = |error| UploadError::Chunk(self.gpu.cause(Failure::message(error)));
         let buffer = checked(device, create, late).map_err(refused)?;
         lock(&self.state).bytes += size;
-        Ok(Chunk { buffer, size, turn, home: Arc::downgrade(&self.state) })
+        Ok(Chunk { buffer, size, turn, bytes: Vec::new(), home: Arc::downgrade(&self.state) })
     }
 
     /// Counts a turn, and drops what was not used for [`TURNS`].
@@ -207,14 +211,6 @@ impl fmt::Debug for UploadRing {
     }
 }
 
-/// A chunk that is being written.
-struct Open {
-    chunk: Chunk,
-    /// `None` once it is unmapped.
-    view: Option<BufferViewMut>,
-    used: u64,
-}
-
 /// Bytes of an open chunk on their way to a buffer.
 struct Copy {
     chunk: usize,
@@ -228,7 +224,8 @@ struct Copy {
 #[must_use = "uploads go out with an encoder: flush them"]
 pub struct Uploads {
     ring: UploadRing,
-    open: Vec<Open>,
+    /// Chunks that bytes are gathered for.
+    open: Vec<Chunk>,
     copies: Vec<Copy>,
 }
 
@@ -256,45 +253,31 @@ impl Uploads {
         gap: u64,
     ) -> Result<(), UploadError> {
         let len = (bytes.len() as u64).next_multiple_of(4);
+        let used = |chunk: &Chunk| chunk.bytes.len() as u64;
         // Beside the last one?
         let beside = self.copies.last().and_then(|last| {
             let between = to.checked_sub(last.to + last.len).filter(|&between| between <= gap)?;
             let open = &self.open[last.chunk];
-            let fits = open.used + between + len <= open.chunk.size;
+            let fits = used(open) + between + len <= open.size;
             (fits && last.chunk + 1 == self.open.len() && last.target == *target).then_some(between)
         });
-        let between = match beside {
-            Some(between) => between,
-            None => {
-                let room = self.open.last().is_some_and(|open| open.used + len <= open.chunk.size);
-                if !room {
-                    // As much again as there is, so that many small writes need few chunks.
-                    let held: u64 = self.open.iter().map(|open| open.chunk.size).sum();
-                    let chunk = self.ring.take(len.max(held))?;
-                    let view = chunk.buffer.get_mapped_range_mut(..).map_err(|error| {
-                        UploadError::Chunk(self.ring.gpu.cause(Failure::new(error)))
-                    })?;
-                    self.open.push(Open { chunk, view: Some(view), used: 0 });
-                }
-                0
-            }
-        };
-        let chunk = self.open.len() - 1;
-        let open = &mut self.open[chunk];
-        let Some(view) = &mut open.view else { return Ok(()) };
-        let from = open.used + between;
-        // A mapped chunk fits in memory.
-        let start = from as usize;
-        view.slice(start..start + bytes.len()).copy_from_slice(bytes);
-        let padding = len as usize - bytes.len();
-        if padding > 0 {
-            let end = start + bytes.len();
-            view.slice(end..end + padding).copy_from_slice(&[0; 3][..padding]);
+        let fits = |chunk: &Chunk| used(chunk) + len <= chunk.size;
+        if beside.is_none() && !self.open.last().is_some_and(fits) {
+            // As much again as there is, so that many small writes need few chunks.
+            let held: u64 = self.open.iter().map(|open| open.size).sum();
+            self.open.push(self.ring.take(len.max(held))?);
         }
-        open.used = from + len;
+        let between = beside.unwrap_or(0);
+        let place = self.open.len() - 1;
+        let chunk = &mut self.open[place];
+        let from = used(chunk) + between;
+        // A chunk fits in memory, for it is mapped.
+        chunk.bytes.resize(from as usize, 0);
+        chunk.bytes.extend_from_slice(bytes);
+        chunk.bytes.resize((from + len) as usize, 0);
         match self.copies.last_mut() {
             Some(last) if beside.is_some() => last.len += between + len,
-            _ => self.copies.push(Copy { chunk, from, target: target.clone(), to, len }),
+            _ => self.copies.push(Copy { chunk: place, from, target: target.clone(), to, len }),
         }
         Ok(())
     }
@@ -311,17 +294,33 @@ impl Uploads {
         if self.open.is_empty() {
             return;
         }
-        for open in &mut self.open {
-            open.view = None;
-            open.chunk.buffer.unmap();
+        let fill = |chunk: &Chunk| {
+            let used = ..chunk.bytes.len() as u64;
+            let mut view = chunk.buffer.get_mapped_range_mut(used).ok()?;
+            view.copy_from_slice(&chunk.bytes);
+            drop(view);
+            chunk.buffer.unmap();
+            Some(())
+        };
+        let device = self.ring.gpu.device();
+        let late = |error| log::error!("filling a chunk for uploads: {error}");
+        let filled =
+            checked(device, || self.open.iter().try_for_each(|chunk| fill(chunk).ok_or(())), late);
+        if !matches!(filled, Ok(Ok(()))) {
+            // The device was destroyed, and the chunks with it. Whatever uses their bytes will be refused, too.
+            self.ring.gpu.find_loss();
+            self.copies.clear();
+            self.open.clear();
+            return;
         }
         for copy in self.copies.drain(..) {
-            let source = &self.open[copy.chunk].chunk.buffer;
+            let source = &self.open[copy.chunk].buffer;
             encoder.copy_buffer_to_buffer(source, copy.from, &copy.target, copy.to, copy.len);
         }
         let turn = self.ring.turned();
-        for Open { mut chunk, .. } in self.open.drain(..) {
+        for mut chunk in self.open.drain(..) {
             chunk.turn = turn;
+            chunk.bytes.clear();
             let buffer = chunk.buffer.clone();
             encoder.map_buffer_on_submit(&buffer, MapMode::Write, .., move |mapped| {
                 // Otherwise the device is lost, or destroyed, and so is the chunk.
@@ -335,9 +334,8 @@ impl Uploads {
 
 impl Drop for Uploads {
     fn drop(&mut self) {
-        for Open { chunk, view, .. } in self.open.drain(..) {
-            // The mapping stays, its view does not.
-            drop(view);
+        for mut chunk in self.open.drain(..) {
+            chunk.bytes.clear();
             chunk.go_home();
         }
     }
