@@ -70,7 +70,7 @@ fn passthrough(name: &str, axes: u8) -> Contender {
     pool.poll();
     let entry = Entry::new(Axis::queue(1, 0, 0, 0), 1);
     Contender::new(name, move |count| {
-        let request = Request::new(SIZE).after(FrontierRef::single(&entry));
+        let request = Request::new(SIZE).after(FrontierRef::single(&entry)).without_growth();
         let clock = Stopwatch::start();
         for _ in 0..count {
             match pool.acquire(&request) {

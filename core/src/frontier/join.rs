@@ -62,7 +62,10 @@ pub(super) fn in_place(target: &mut [Entry], source: &[Entry], limit: usize) -> 
 
 /// [`in_place`], where not all axes are the same.
 fn differing_axes(target: &mut [Entry], source: &[Entry], limit: usize) -> Joined {
-    if target.len() + source.len() > limit && union_len(target, source) > limit {
+    if target.len() + source.len() > limit
+        && !has_all(target, source)
+        && union_len(target, source) > limit
+    {
         return Joined::Overflow;
     }
     let (kept, next) = raise(target, source);
@@ -71,6 +74,14 @@ fn differing_axes(target: &mut [Entry], source: &[Entry], limit: usize) -> Joine
     }
     let union = kept + union_len(&target[kept..], &source[next..]);
     Joined::Before(Rest { kept, next, union })
+}
+
+/// Whether the target has every axis of the source.
+fn has_all(target: &[Entry], source: &[Entry]) -> bool {
+    let mut rest = target.iter();
+    source.iter().all(|new| {
+        rest.find(|known| known.axis >= new.axis).is_some_and(|known| known.axis == new.axis)
+    })
 }
 
 /// The bits in which axes differ, and the bits in which epochs differ, over lists of equal length.
@@ -114,39 +125,34 @@ fn same_axes(target: &mut [Entry], source: &[Entry]) -> bool {
 }
 
 /// Raises the target's epochs to the source's up to the first axis that it lacks: how many of its own entries lie before that axis, and how
-/// many of the source's. Stretches of axes that both have are taken in steps.
+/// many of the source's. Where all of the source stands in one stretch of the target, as when one knows an axis more, that is one pass.
 fn raise(target: &mut [Entry], source: &[Entry]) -> (usize, usize) {
-    let (mut i, mut j) = (0, 0);
-    while j < source.len() {
-        let new = source[j];
-        let before = i;
-        while target.get(i).is_some_and(|known| known.axis < new.axis) {
-            i += 1;
+    let Some(first) = source.first() else { return (0, 0) };
+    let begin = target.iter().position(|known| known.axis >= first.axis);
+    let begin = begin.unwrap_or(target.len());
+    if in_one_stretch(target, begin, source) {
+        return (begin + source.len(), source.len());
+    }
+    let (mut i, mut j) = (begin, 0);
+    while let (Some(known), Some(new)) = (target.get_mut(i), source.get(j)) {
+        if known.axis > new.axis {
+            break;
         }
-        match target.get_mut(i) {
-            Some(known) if known.axis == new.axis => known.epoch = known.epoch.max(new.epoch),
-            _ => return (i, j),
+        let is_same = known.axis == new.axis;
+        if is_same {
+            known.epoch = known.epoch.max(new.epoch);
         }
-        let in_step = i == before;
-        (i, j) = (i + 1, j + 1);
-        if !in_step {
-            continue;
-        }
-        // Two in a row were in both: there may be more.
-        while let (Some((known, _)), Some((new, _))) = (
-            target.get_mut(i..).and_then(<[Entry]>::split_first_chunk_mut::<STEP>),
-            source.get(j..).and_then(<[Entry]>::split_first_chunk::<STEP>),
-        ) {
-            if differences(known, new).0 != 0 {
-                break;
-            }
-            for (known, new) in known.iter_mut().zip(new) {
-                known.epoch = known.epoch.max(new.epoch);
-            }
-            (i, j) = (i + STEP, j + STEP);
-        }
+        (i, j) = (i + 1, j + usize::from(is_same));
     }
     (i, j)
+}
+
+/// Joins the source into as many entries of the target from `at` on, if these have its axes.
+fn in_one_stretch(target: &mut [Entry], at: usize, source: &[Entry]) -> bool {
+    let Some(stretch) = target.get_mut(at..at + source.len()) else { return false };
+    // The last one tells, where another axis lies between, without a look at the others.
+    let last = |entries: &[Entry]| entries.last().map(|entry| entry.axis);
+    last(stretch) == last(source) && same_axes(stretch, source)
 }
 
 /// The number of axes in either list.
