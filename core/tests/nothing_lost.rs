@@ -127,11 +127,11 @@ fn a_death_of_many_axes_comes_back_as_they_are_reached() {
             "batch" => {
                 pool.release(all, Death::Idle).unwrap();
                 let halves = [take(&pool, SLAB / 2), take(&pool, SLAB / 2)];
-                let mut held = halves.into_iter().map(|half| pool.hold(half).unwrap());
+                let mut held = halves.into_iter();
                 pool.release_each(&mut held, Death::from(&many)).unwrap();
             }
             _ => {
-                let mut held = core::iter::once(pool.hold(all).unwrap());
+                let mut held = core::iter::once(all);
                 pool.release_each(&mut held, Death::from(&many)).unwrap();
             }
         }
