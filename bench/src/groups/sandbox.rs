@@ -18,9 +18,7 @@ use std::{env, fs};
 use strandline_core::pool::growth::Growth;
 use strandline_core::pool::tlsf::{Coalescing, TlsfPool, TlsfPoolConfig};
 use strandline_core::pool::{PoolHost, Request};
-use strandline_core::{
-    Acquire, Axis, Death, Entry, FrontierRef, NoProgress, Pool, Tracker,
-};
+use strandline_core::{Acquire, Axis, Death, Entry, FrontierRef, NoProgress, Pool, Tracker};
 use strandline_host_native::MmapSlabProvider;
 use strandline_host_native::component::guest::{Calls, GuestHost, GuestLimits, GuestProgram};
 use strandline_host_native::component::substrate::{
