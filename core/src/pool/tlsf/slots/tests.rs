@@ -410,7 +410,8 @@ fn a_cancel_restores_what_the_last_holder_said_and_not_the_one_before() {
     pool.cancel(known(&pool, 64, [9, 0, 0])).unwrap();
     let early = frontier([8, 8, 0]);
     for size in [16, 32, 64] {
-        let answer = pool.acquire(&Request::new(size).after(early.as_ref())).unwrap();
+        let answer =
+            pool.acquire(&Request::new(size).after(early.as_ref()).without_growth()).unwrap();
         assert!(matches!(answer, Acquire::Exhausted { .. }), "{answer:?}");
     }
     drop(all);
@@ -465,7 +466,7 @@ fn what_another_thread_has_in_its_seat_serves_before_the_pool_refuses_or_grows()
     std::thread::scope(|scope| {
         scope.spawn(|| {
             // This thread asks for the size, and so keeps what it gives back.
-            let refused = pool.acquire(&Request::new(1024)).unwrap();
+            let refused = pool.acquire(&Request::new(1024).without_growth()).unwrap();
             assert!(matches!(refused, Acquire::Exhausted { .. }));
             all.into_iter().for_each(|held| pool.release(held, Death::Idle).unwrap());
         });
@@ -481,13 +482,15 @@ fn who_was_refused_is_told_of_a_release_into_a_slot() {
     let all: Vec<_> = (0..SLAB / 1024).map(|_| ready(&pool, 1024).0).collect();
     let mut all = all.into_iter();
     for _ in 0..4 {
-        let Acquire::Exhausted { observed, .. } = pool.acquire(&Request::new(1024)).unwrap() else {
+        let Acquire::Exhausted { observed, .. } =
+            pool.acquire(&Request::new(1024).without_growth()).unwrap()
+        else {
             panic!("there is something left");
         };
         assert!(!pool.notification().changed_since(observed));
         pool.release(all.next().unwrap(), Death::Idle).unwrap();
         assert!(pool.notification().changed_since(observed));
-        let again = pool.acquire(&Request::new(1024)).unwrap();
+        let again = pool.acquire(&Request::new(1024).without_growth()).unwrap();
         let Acquire::Ready { reservation, .. } = again else { panic!("{again:?}") };
         drop(reservation);
     }
