@@ -30,13 +30,13 @@ use crate::inspect::{BlockState, BlockView, Event};
 use crate::notification::Notification;
 use crate::offset::arena::Ring;
 use crate::pool::budget::Budget;
-use crate::pool::gauges::{Gauges, Kind, bump};
+use crate::pool::gauges::{Gauges, bump};
 use crate::pool::growth::{Growth, most};
 use crate::pool::inbox::{Inbox, Ticket};
 use crate::pool::still::Still;
 use crate::pool::{
-    Acquire, Origin, Pool, PoolError, PoolHost, PoolId, PoolProperties, PoolStats, ReleaseError,
-    Request, Reservation, ReuseProof, Token,
+    Acquire, Pool, PoolError, PoolHost, PoolId, PoolProperties, PoolStats, ReleaseError, Request,
+    Reservation, Token,
 };
 use crate::slab::retain::Retention;
 use crate::slab::{Grant, Slab, SlabError, SlabProperties, SlabProvider, Trim};
@@ -48,6 +48,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
+mod batch;
+mod find;
 mod past;
 
 use past::{Fate, Past};
@@ -202,203 +204,6 @@ impl ArenaPool {
         }
     }
 
-    /// Takes in what was released, and closes batches whose last part is gone.
-    fn sort_inbox(&self, state: &mut State) {
-        let State { ring, generations, tickets, still, .. } = state;
-        for ticket in self.inbox.drain() {
-            let at = (ticket.block >> PART_BITS) as usize;
-            let generation = &mut generations[at];
-            let index = (ticket.block & ((1 << PART_BITS) - 1)) as usize;
-            let part = &mut generation.parts[index];
-            let (offset, size) = (part.offset, part.size);
-            self.arriving.fetch_sub(size, Ordering::Relaxed);
-            let freed = if ticket.requested == CANCELED {
-                part.state = PartState::Canceled;
-                let canceled = |part: &mut Part| matches!(part.state, PartState::Canceled);
-                while generation.parts.pop_if(canceled).is_some() {}
-                ring.put_back(at, offset, size);
-                generation.past.bytes(offset, offset + size)
-            } else {
-                let fate = Fate::from(ticket.written());
-                let freed = if fate == Fate::Unknown { [0, size] } else { [size, 0] };
-                part.state = PartState::Released(fate);
-                generation.released[0] += freed[0];
-                generation.released[1] += freed[1];
-                freed
-            };
-            if ring.release(at) {
-                self.close(generation);
-                // Deaths that were told long ago are looked at from now on.
-                still.forget();
-                self.count(generation, ring, at);
-            } else {
-                self.counted(generation, freed, false);
-            }
-            tickets.push(ticket);
-        }
-    }
-
-    /// The batch is over.
-    fn close(&self, generation: &mut Generation) {
-        generation.released = [0; 2];
-        let past = &mut generation.past;
-        if let [Part { offset, size, state: PartState::Released(fate) }] = &mut generation.parts[..]
-            && past.succeed_in_place(*offset, *offset + *size, fate)
-        {
-            generation.parts.clear();
-            return;
-        }
-        let mut parts = core::mem::take(&mut generation.parts);
-        if !parts.is_sorted_by_key(|part| part.offset) {
-            parts.sort_unstable_by_key(|part| part.offset);
-        }
-        let left = parts.drain(..).filter_map(|part| match part.state {
-            PartState::Released(fate) => Some((part.offset, part.offset + part.size, fate)),
-            PartState::Live | PartState::Canceled => None,
-        });
-        generation.past.succeed(left);
-        generation.parts = parts;
-        generation.past.compact(&|entry| self.has_reached(entry));
-    }
-
-    /// Counts bytes, pending and tainted, that became free, or that were taken.
-    fn counted(&self, generation: &mut Generation, bytes: [u64; 2], taken: bool) {
-        let gauges = [&self.gauges.pending, &self.gauges.tainted_bytes];
-        for ((gauge, counted), bytes) in gauges.into_iter().zip(&mut generation.counted).zip(bytes)
-        {
-            match taken {
-                false => {
-                    *counted += bytes;
-                    gauge.add(bytes);
-                }
-                true => {
-                    *counted -= bytes;
-                    gauge.sub(bytes);
-                }
-            }
-        }
-    }
-
-    /// Counts what is pending and tainted anew.
-    fn count(&self, generation: &mut Generation, ring: &Ring, at: usize) {
-        let mut now = generation.released;
-        for (start, end) in ring.free(at) {
-            let [pending, tainted] = generation.past.bytes(start, end);
-            now[0] += pending;
-            now[1] += tainted;
-        }
-        let before = core::mem::replace(&mut generation.counted, now);
-        if before != now {
-            self.gauges.pending.change(before[0], now[0]);
-            self.gauges.tainted_bytes.change(before[1], now[1]);
-        }
-    }
-
-    /// Takes a part of a generation where it is free.
-    fn take(
-        &self,
-        state: &mut State,
-        at: usize,
-        offset: u64,
-        kind: Kind,
-        size: u64,
-    ) -> Option<Reservation> {
-        let State { ring, generations, opened, tickets, .. } = state;
-        let generation = &mut generations[at];
-        let slab = generation.slab?;
-        let index = generation.parts.len();
-        if index >= 1 << PART_BITS || !ring.take(at, offset, size) {
-            return None;
-        }
-        generation.parts.push(Part { offset, size, state: PartState::Live });
-        if generation.counted != [0; 2] {
-            *opened |= generation.past.differs();
-            let taken = generation.past.bytes(offset, offset + size);
-            self.counted(generation, taken, true);
-        }
-        self.gauges.reserved.add(size);
-        self.gauges.acquired(kind, size);
-        let mut ticket = tickets.pop().unwrap_or_else(Ticket::new);
-        ticket.requested = 0;
-        ticket.block = (at as u32) << PART_BITS | index as u32;
-        Some(Reservation {
-            pool: self.id,
-            slab: slab.id,
-            offset,
-            size,
-            token: Token::Ticket(ticket),
-        })
-    }
-
-    /// Looks for room that may be used now, or after a wait. `first`: not before.
-    fn find(&self, state: &mut State, request: &Request<'_>, first: bool) -> Option<Acquire> {
-        let &Request { size, alignment, frontier, .. } = request;
-        let reached = |entry| self.has_reached(entry);
-        // Behind the last part.
-        for at in state.ring.order() {
-            let Some(offset) = state.ring.fit(at, size, alignment) else { continue };
-            let past = &state.generations[at].past;
-            if let Ok(kind) = past.judge(offset, offset + size, frontier, &reached)
-                && let Some(found) = self.ready(state, at, offset, kind, size)
-            {
-                return Some(found);
-            }
-        }
-        if first {
-            bump(&self.gauges.missed);
-        }
-        for at in state.ring.order() {
-            let State { ring, generations, .. } = state;
-            let past = &generations[at].past;
-            let may = |offset| past.judge(offset, offset + size, frontier, &reached);
-            if let Some((offset, kind)) = ring.seek(at, size, alignment, may)
-                && let Some(found) = self.ready(state, at, offset, kind, size)
-            {
-                return Some(found);
-            }
-        }
-        if !request.may_wait {
-            return None;
-        }
-        // The first in order is the one that was released first.
-        for at in state.ring.order() {
-            let State { ring, generations, .. } = state;
-            let past = &generations[at].past;
-            let may = |offset| past.wait(offset, offset + size, frontier, &reached);
-            let behind = ring.fit(at, size, alignment).and_then(|at| Some((at, may(at).ok()?)));
-            let found = behind.or_else(|| ring.seek(at, size, alignment, may));
-            let Some((offset, wait)) = found else { continue };
-            if wait.is_empty() {
-                // An axis has got there since the search for what is ready.
-                if let Ok(kind) = past.judge(offset, offset + size, frontier, &reached) {
-                    return self.ready(state, at, offset, kind, size);
-                }
-                continue;
-            }
-            if let Some(reservation) = self.take(state, at, offset, Kind::Waited, size) {
-                return Some(Acquire::AfterWait { reservation, wait });
-            }
-        }
-        None
-    }
-
-    fn ready(
-        &self,
-        state: &mut State,
-        at: usize,
-        offset: u64,
-        kind: Kind,
-        size: u64,
-    ) -> Option<Acquire> {
-        let origin = match kind {
-            Kind::Fresh => Origin::Fresh,
-            Kind::Dominated => Origin::Reused(ReuseProof::Dominance),
-            Kind::Completed | Kind::Waited => Origin::Reused(ReuseProof::Completion),
-        };
-        let reservation = self.take(state, at, offset, kind, size)?;
-        Some(Acquire::Ready { reservation, origin })
-    }
-
     /// Takes a slab for a generation that has none.
     fn grow(&self, at: usize) -> Result<bool, PoolError> {
         let growth = Growth::slabs_of(self.config.generation_size);
@@ -464,23 +269,6 @@ impl ArenaPool {
         self.emit(Event::Released { pool: self.id, slab, offset, size });
         self.notification.signal_if_observed();
         Ok(())
-    }
-
-    /// Takes note of what has been reached. Whether anything was that free bytes waited for.
-    fn refresh(&self, state: &mut State) -> bool {
-        self.sort_inbox(state);
-        let State { ring, generations, still, .. } = state;
-        let mut moved = false;
-        if still.stands(&self.host) {
-            return moved;
-        }
-        for (at, generation) in generations.iter_mut().enumerate() {
-            if generation.past.refresh(&|entry| self.has_reached(entry)) {
-                moved = true;
-                self.count(generation, ring, at);
-            }
-        }
-        moved
     }
 
     fn reserved(&self, found: Acquire) -> Acquire {

@@ -33,7 +33,7 @@
 
 use crate::index::Index;
 use crate::inspect::{BlockState, BlockView, Event};
-use crate::notification::{Notification, Observation};
+use crate::notification::Notification;
 use crate::offset::fixed_block::{FixedBlocks, MAX_KEY, Search};
 use crate::pool::budget::Budget;
 use crate::pool::growth::{Growth, most};
@@ -41,8 +41,8 @@ use crate::pool::inbox::{Inbox, Ticket};
 use crate::pool::side::Side;
 use crate::pool::still::Still;
 use crate::pool::{
-    Acquire, Origin, Pool, PoolError, PoolHost, PoolId, PoolProperties, PoolStats, ReleaseError,
-    Request, Reservation, ReuseProof, Token,
+    Acquire, Pool, PoolError, PoolHost, PoolId, PoolProperties, PoolStats, ReleaseError, Request,
+    Reservation,
 };
 use crate::slab::retain::Retention;
 use crate::slab::{SlabId, SlabProvider, Trim};
@@ -54,15 +54,17 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
+mod answer;
 mod counters;
 mod find;
+mod release;
 pub(in crate::pool) mod seat;
 mod shape;
 mod slabs;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-use counters::{Counters, Kind, Mine};
+use counters::{Counters, Kind};
 use shape::Shape;
 
 /// How many axes have a shelf of their own.
@@ -292,181 +294,6 @@ impl FixedBlockPool {
         // A slab starts with such a block, whatever its number.
         let step = alignment / self.shape.natural;
         Ok(step.min(1 << self.shape.shift) as u32)
-    }
-
-    /// Sets bytes of the budget aside.
-    #[inline]
-    fn charge(&self) -> bool {
-        if self.budget == Budget::UNLIMITED {
-            return true;
-        }
-        let stride = self.shape.stride;
-        let more = |now| self.budget.allows(now, stride).then(|| now + stride);
-        self.reserved.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok()
-    }
-
-    /// Counts a requester as turned away, and looks once more. Either this look sees the refund of
-    /// another who searched in vain, or that one sees the count and signals: all four accesses are
-    /// sequentially consistent.
-    #[cold]
-    fn charge_again(&self) -> bool {
-        self.over_budget.fetch_add(1, Ordering::SeqCst);
-        let charged = self.charge();
-        if charged {
-            self.over_budget.fetch_sub(1, Ordering::Relaxed);
-        }
-        charged
-    }
-
-    #[inline]
-    fn refund(&self) {
-        if self.budget != Budget::UNLIMITED {
-            self.reserved.fetch_sub(self.shape.stride, Ordering::SeqCst);
-        }
-    }
-
-    #[inline]
-    fn reservation(&self, found: &Found, size: u64, mine: Mine<'_>) -> Reservation {
-        self.requested[found.block as usize].store(size, Ordering::Relaxed);
-        mine.acquired(found.kind, self.shape.stride - size, found.was_pending);
-        mine.set_hint(found.block);
-        let place = &self.places[(found.block >> self.shape.shift) as usize];
-        let number = found.block & ((1 << self.shape.shift) - 1);
-        let reservation = Reservation {
-            pool: self.id,
-            slab: SlabId::from_bits(place.id.load(Ordering::Relaxed)),
-            offset: u64::from(number) * self.shape.stride,
-            size,
-            token: Token::Block(u64::from(found.source) << 32 | u64::from(found.block)),
-        };
-        if self.host.sink.is_some() {
-            let Reservation { pool, slab, offset, size, .. } = reservation;
-            self.emit(Event::Reserved { pool, slab, offset, size });
-        }
-        reservation
-    }
-
-    /// The slower ways to an answer.
-    #[cold]
-    fn acquire_otherwise(
-        &self,
-        request: &Request<'_>,
-        observed: Observation,
-        multiple: u32,
-    ) -> Result<Acquire, PoolError> {
-        let mine = self.counters.mine();
-        let hint = mine.hint();
-        let mut observed = observed;
-        let mut missed = false;
-        loop {
-            let mut moved = false;
-            let found = self.find_by_progress(request.frontier, hint, multiple, &mut moved);
-            if moved {
-                // What is left of it is for others who wait.
-                self.notification.signal_if_observed();
-            }
-            if let Some(found) = found {
-                return Ok(self.ready(&found, request.size, mine));
-            }
-            if !missed {
-                missed = true;
-                self.missed.fetch_add(1, Ordering::Relaxed);
-            }
-            if request.may_wait
-                && let Some((found, wait)) = self.find_soonest(request.frontier, hint, multiple)
-            {
-                if wait.is_empty() {
-                    return Ok(self.ready(&found, request.size, mine));
-                }
-                let reservation = self.reservation(&found, request.size, mine);
-                return Ok(Acquire::AfterWait { reservation, wait });
-            }
-            if request.may_grow
-                && let Some(found) = self.grow()?
-            {
-                return Ok(self.ready(&found, request.size, mine));
-            }
-            if !moved {
-                break;
-            }
-            // The signal was for this requester too: it looks again, from a later observation.
-            observed = self.notification.observe();
-            if let Some(found) = self.find_at_once(request.frontier, hint, multiple) {
-                return Ok(self.ready(&found, request.size, mine));
-            }
-        }
-        self.exhausted.fetch_add(1, Ordering::Relaxed);
-        // Any slab could, if it had a free block.
-        let growth_required = self.slabs.load(Ordering::Relaxed) == 0;
-        Ok(Acquire::Exhausted { observed, growth_required })
-    }
-
-    #[inline]
-    fn ready(&self, found: &Found, size: u64, mine: Mine<'_>) -> Acquire {
-        let origin = match found.kind {
-            Kind::Fresh => Origin::Fresh,
-            Kind::Dominated => Origin::Reused(ReuseProof::Dominance),
-            Kind::Completed | Kind::Waited => Origin::Reused(ReuseProof::Completion),
-        };
-        Acquire::Ready { reservation: self.reservation(found, size, mine), origin }
-    }
-
-    /// The block and where it came from, if the reservation is one of ours.
-    #[inline]
-    fn token(&self, reservation: Reservation) -> Result<(u32, u32, Reservation), ReleaseError> {
-        match reservation.token {
-            Token::Block(token) if reservation.pool == self.id => {
-                Ok((token as u32, (token >> 32) as u32, reservation))
-            }
-            _ => Err(ReleaseError::other_pool(reservation)),
-        }
-    }
-
-    /// Puts a block down that waits for `death`; counts its bytes.
-    #[inline]
-    fn put_down(&self, block: u32, size: u64, death: Death<'_>) {
-        let mine = self.counters.mine();
-        let padding = self.shape.stride - size;
-        match death.frontier().map(FrontierRef::entries) {
-            // Counted before the block is there for others, so that no sum falls below zero.
-            Some([]) => {
-                mine.released(padding, false);
-                self.blocks.put(CLEAN, block, USED);
-            }
-            Some(&[Entry { axis, epoch }])
-                if epoch <= MAX_KEY
-                    && let Some(shelf) = self.shelf_of(axis) =>
-            {
-                mine.released(padding, true);
-                self.blocks.put(shelf, block, epoch);
-            }
-            _ => self.put_aside(block, padding, death, mine),
-        }
-        mine.set_hint(block);
-    }
-
-    #[cold]
-    fn put_aside(&self, block: u32, padding: u64, death: Death<'_>, mine: Mine<'_>) {
-        let mut ticket = Ticket::new();
-        ticket.block = block;
-        ticket.write(death, &|entry| self.has_reached(entry));
-        if matches!(death, Death::Unknown) {
-            self.tainted_blocks.fetch_add(1, Ordering::Relaxed);
-            mine.released(padding, false);
-        } else {
-            mine.released(padding, true);
-        }
-        self.inbox.push(ticket);
-    }
-
-    #[inline]
-    fn after_release(&self, reservation: &Reservation) {
-        self.refund();
-        if self.host.sink.is_some() {
-            let &Reservation { pool, slab, offset, size, .. } = reservation;
-            self.emit(Event::Released { pool, slab, offset, size });
-        }
-        self.notification.signal_if_observed();
     }
 }
 

@@ -21,23 +21,27 @@ use crate::inspect::{BlockState, BlockView, Event};
 use crate::notification::Notification;
 use crate::offset::align_up;
 use crate::pool::budget::Budget;
-use crate::pool::gauges::{Gauges, Kind, bump};
+use crate::pool::gauges::{Gauges, bump};
 use crate::pool::growth::most;
-use crate::pool::inbox::{Inbox, Ticket, to_wait_for};
+use crate::pool::inbox::{Inbox, Ticket};
 use crate::pool::side::Side;
 use crate::pool::still::Still;
 use crate::pool::{
     Acquire, Origin, Pool, PoolError, PoolHost, PoolId, PoolProperties, PoolStats, ReleaseError,
-    Request, Reservation, ReuseProof, Token,
+    Request, Reservation, Token,
 };
-use crate::slab::{Grant, Slab, SlabError, SlabId, SlabProperties, SlabProvider, Trim};
+use crate::slab::{Slab, SlabId, SlabProperties, SlabProvider, Trim};
 use crate::sync::Mutex;
-use crate::sync::atomic::Ordering;
-use crate::{Axis, Death, Entry, Epoch};
+use crate::{Death, Entry};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
+
+mod find;
+mod slabs;
+
+use find::Next;
 
 /// What a [`PassthroughPool`] is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,21 +95,6 @@ struct Kept {
     clean: Vec<u32>,
     /// All of them, live ones too.
     slabs: u32,
-}
-
-/// Where a search under the lock leads.
-enum Next {
-    Answer(Acquire),
-    OverBudget,
-    /// A slab of the class is promised, when the budget had turned so many away.
-    Grow {
-        turned_away: u64,
-    },
-    /// `full`: no more slabs may be held, unless clean ones go.
-    Refuse {
-        growth_required: bool,
-        full: bool,
-    },
 }
 
 impl State {
@@ -218,293 +207,10 @@ impl PassthroughPool {
         }
     }
 
-    /// Moves on what has been reached in one class. Whether there was any.
-    fn advance(&self, slots: &[Option<Slot>], kept: &mut Kept) -> bool {
-        let Kept { waiting, still, clean, .. } = kept;
-        if still.stands(&self.host) {
-            return false;
-        }
-        waiting.advance(&|entry| self.has_reached(entry), &mut |block| {
-            let size = slots[block as usize].map_or(0, |slot| slot.slab.size);
-            self.gauges.pending.sub(size);
-            clean.push(block);
-        })
-    }
-
     /// Whether the budget has room for so many bytes.
     fn allows(&self, state: &State, bytes: u64) -> bool {
         let taken = self.gauges.reserved.now().saturating_add(state.promised);
         self.config.budget.allows(taken, bytes)
-    }
-
-    /// Makes a slab live.
-    fn revive(
-        &self,
-        state: &mut State,
-        block: u32,
-        kind: Kind,
-        was_pending: bool,
-        request: &Request<'_>,
-    ) -> Option<Reservation> {
-        let slot = state.slots.get_mut(block as usize)?.as_mut()?;
-        slot.live = true;
-        slot.requested = request.size;
-        let slot = *slot;
-        self.gauges.reserved.add(slot.slab.size);
-        self.gauges.acquired(kind, request.size);
-        let mut ticket = state.tickets.pop().unwrap_or_else(Ticket::new);
-        ticket.block = block;
-        ticket.requested = slot.slab.size;
-        // For a cancel.
-        let death = if was_pending {
-            self.gauges.pending.sub(slot.slab.size);
-            state.kept(slot.class).waiting.death_of(block)
-        } else {
-            Death::Idle
-        };
-        ticket.write(death, &|entry| self.has_reached(entry));
-        Some(Reservation {
-            pool: self.id,
-            slab: slot.slab.id,
-            offset: 0,
-            size: request.size,
-            token: Token::Ticket(ticket),
-        })
-    }
-
-    /// Hands a kept slab out that waited: after what is left to wait for, if anything is.
-    fn revive_waiting(
-        &self,
-        state: &mut State,
-        block: u32,
-        request: &Request<'_>,
-    ) -> Option<Acquire> {
-        let class = state.slots.get(block as usize)?.as_ref()?.class;
-        let death = state.kept(class).waiting.take(block)?;
-        let wait = to_wait_for(death, request.frontier, &|entry| self.has_reached(entry));
-        let over = || death.entries().iter().all(|&entry| self.has_reached(entry));
-        let (kind, proof) = match wait.is_empty() {
-            false => (Kind::Waited, None),
-            true if over() => (Kind::Completed, Some(ReuseProof::Completion)),
-            true => (Kind::Dominated, Some(ReuseProof::Dominance)),
-        };
-        let reservation = self.revive(state, block, kind, true, request)?;
-        Some(match proof {
-            Some(proof) => Acquire::Ready { reservation, origin: Origin::Reused(proof) },
-            None => Acquire::AfterWait { reservation, wait },
-        })
-    }
-
-    /// A kept slab that may be used at once. `moved`: others may be usable now, or nearer to it.
-    fn find(
-        &self,
-        state: &mut State,
-        (class, bytes): (u32, u64),
-        request: &Request<'_>,
-        moved: &mut bool,
-    ) -> Option<Acquire> {
-        let place = class as usize;
-        let suits = |state: &State, block| self.suits(state, bytes, block);
-        let covered = |state: &State| {
-            let suits = |block| suits(state, block);
-            state.kept[place].waiting.find_covered(request.frontier, &suits)
-        };
-        if let Some(block) = covered(state) {
-            return self.revive_waiting(state, block, request);
-        }
-        let State { slots, kept, .. } = state;
-        if self.advance(slots, &mut kept[place]) {
-            *moved = true;
-            // What waits for fewer axes now may be covered on the rest.
-            if let Some(block) = covered(state) {
-                return self.revive_waiting(state, block, request);
-            }
-        }
-        let suiting = |&block: &u32| suits(state, block);
-        let last = state.kept[place].clean.iter().rposition(suiting)?;
-        let block = state.kept[place].clean.swap_remove(last);
-        let used = state.slots[block as usize].is_some_and(|slot| slot.used);
-        let (kind, origin) = if used {
-            (Kind::Completed, Origin::Reused(ReuseProof::Completion))
-        } else {
-            (Kind::Fresh, Origin::Fresh)
-        };
-        let reservation = self.revive(state, block, kind, false, request)?;
-        Some(Acquire::Ready { reservation, origin })
-    }
-
-    /// Whether the budget, which has room for the bytes of the class, has it for the slab, should the provider have given more.
-    fn suits(&self, state: &State, bytes: u64, block: u32) -> bool {
-        let size = state.slots[block as usize].map_or(0, |slot| slot.slab.size);
-        size <= bytes || self.allows(state, size)
-    }
-
-    fn find_soonest(
-        &self,
-        state: &mut State,
-        (class, bytes): (u32, u64),
-        request: &Request<'_>,
-    ) -> Option<Acquire> {
-        let known = |axis: Axis| -> Epoch {
-            self.host.progress.reached(axis).max(request.frontier.get(axis))
-        };
-        let suits = |block| self.suits(state, bytes, block);
-        let (_, block) = state.kept[class as usize].waiting.soonest(&known, &suits)?;
-        self.revive_waiting(state, block, request)
-    }
-
-    /// What to do about a request. `first`: it was not looked for before.
-    fn search(
-        &self,
-        bytes: u64,
-        request: &Request<'_>,
-        (first, may_grow): (bool, bool),
-        moved: &mut bool,
-    ) -> Next {
-        let state = &mut *self.state.lock();
-        self.sort_inbox(state);
-        if !self.allows(state, bytes) {
-            return Next::OverBudget;
-        }
-        let class = state.class(bytes);
-        if let Some(class) = class
-            && let Some(found) = self.find(state, (class, bytes), request, moved)
-        {
-            return Next::Answer(found);
-        }
-        if first {
-            bump(&self.gauges.missed);
-        }
-        if request.may_wait
-            && let Some(class) = class
-            && let Some(found) = self.find_soonest(state, (class, bytes), request)
-        {
-            return Next::Answer(found);
-        }
-        let full = state.held >= self.config.max_slabs;
-        if !may_grow || full {
-            let growth_required = state.lacks(bytes);
-            return Next::Refuse { growth_required, full: may_grow && full };
-        }
-        state.held += 1;
-        state.promised += bytes;
-        Next::Grow { turned_away: self.gauges.over_budget.load(Ordering::Relaxed) }
-    }
-
-    /// A slab of so many bytes from the provider. What is clean may be just what the provider lacks.
-    fn grant(&self, bytes: u64) -> Result<Option<Slab>, SlabError> {
-        let provider = &self.host.provider;
-        if let Grant::Slab(slab) = provider.acquire(bytes)? {
-            return Ok(Some(slab));
-        }
-        self.refresh();
-        if self.give_back().map_err(|(error, _)| error)? == 0 {
-            return Ok(None);
-        }
-        match provider.acquire(bytes)? {
-            Grant::Slab(slab) => Ok(Some(slab)),
-            Grant::NoCapacity => Ok(None),
-        }
-    }
-
-    /// Makes a promised slab a reservation; `None` when the provider has none. `turned_away` is how many others the budget
-    /// had refused when it was promised.
-    fn grow(
-        &self,
-        bytes: u64,
-        request: &Request<'_>,
-        turned_away: u64,
-    ) -> Result<Option<Reservation>, PoolError> {
-        let granted = self.grant(bytes);
-        let (reservation, unused) = {
-            let state = &mut *self.state.lock();
-            state.promised -= bytes;
-            match granted {
-                Ok(Some(slab)) if slab.size >= request.size && self.allows(state, slab.size) => {
-                    (self.take_in(state, slab, bytes, request), None)
-                }
-                ref other => {
-                    state.held -= 1;
-                    (None, other.as_ref().ok().copied().flatten())
-                }
-            }
-        };
-        if let Some(reservation) = reservation {
-            let &Reservation { pool, slab, .. } = &reservation;
-            let size = granted.ok().flatten().map_or(bytes, |slab| slab.size);
-            self.emit(Event::SlabAcquired { pool, slab, size });
-            return Ok(Some(reservation));
-        }
-        // Whoever comes later sees the bytes back in the budget; those before must be told.
-        if self.gauges.over_budget.load(Ordering::Relaxed) != turned_away {
-            self.notification.signal_if_observed();
-        }
-        if let Some(slab) = unused {
-            self.host.provider.release(slab.id)?;
-            if slab.size < request.size {
-                return Err(SlabError::InvalidSize { size: bytes }.into());
-            }
-        }
-        granted?;
-        Ok(None)
-    }
-
-    /// A new slab becomes live.
-    fn take_in(
-        &self,
-        state: &mut State,
-        slab: Slab,
-        bytes: u64,
-        request: &Request<'_>,
-    ) -> Option<Reservation> {
-        let class = state.place_of(bytes);
-        self.gauges.committed.add(slab.size);
-        self.gauges.slabs.add(1);
-        let slot = Some(Slot { slab, class, requested: request.size, live: true, used: false });
-        let block = if let Some(block) = state.vacant.pop() {
-            state.slots[block as usize] = slot;
-            block
-        } else {
-            state.slots.push(slot);
-            state.slots.len() as u32 - 1
-        };
-        state.kept(class).slabs += 1;
-        self.revive(state, block, Kind::Fresh, false, request)
-    }
-
-    /// Gives clean slabs back; returns the bytes, also those before a failure.
-    fn give_back(&self) -> Result<u64, (SlabError, u64)> {
-        let mut bytes = 0;
-        loop {
-            let next = {
-                let state = &mut *self.state.lock();
-                let found = state.classes.words().find_map(|place| {
-                    let place = place as usize;
-                    Some((place, state.kept.get_mut(place)?.clean.pop()?))
-                });
-                found.and_then(|(place, block)| {
-                    Some((place, block, state.slots[block as usize].take()?))
-                })
-            };
-            let Some((place, block, slot)) = next else { break };
-            let released = self.host.provider.release(slot.slab.id);
-            let state = &mut *self.state.lock();
-            if let Err(error) = released {
-                state.slots[block as usize] = Some(slot);
-                state.kept[place].clean.push(block);
-                return Err((error, bytes));
-            }
-            state.forget(block, slot.class);
-            bytes += slot.slab.size;
-            self.gauges.committed.sub(slot.slab.size);
-            self.gauges.slabs.sub(1);
-            self.emit(Event::SlabReleased { pool: self.id, slab: slot.slab.id });
-        }
-        if bytes != 0 {
-            // The provider has room again.
-            self.notification.signal_if_observed();
-        }
-        Ok(bytes)
     }
 
     /// Moves on what has been reached.

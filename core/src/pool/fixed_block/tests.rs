@@ -1,4 +1,5 @@
 use super::*;
+use crate::pool::{Origin, ReuseProof};
 use crate::slab::{Grant, Slab, SlabError, SlabProperties, SlabStats};
 use crate::{Frontier, NoProgress, Progress};
 
