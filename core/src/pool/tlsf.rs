@@ -204,12 +204,18 @@ impl TlsfPool {
         &self.config
     }
 
+    /// Its hot slots. A component has none: it has no room for the code, and a call across its boundary costs more than a lock.
+    #[inline(always)]
+    fn slots(&self) -> Option<&Slots> {
+        if cfg!(feature = "hosted") { self.slots.as_ref() } else { None }
+    }
+
     /// Takes returned tickets out of the inbox and frees their blocks. Whether there were any.
     #[inline]
     fn settle(&self, state: &mut State) -> bool {
         let mut any = false;
         for ticket in self.inbox.drain() {
-            if let Some(slots) = &self.slots
+            if let Some(slots) = self.slots()
                 && slots.are_filled()
                 && state.is_pending_peak(slots.held() + slots.bytes(ticket.requested))
             {
@@ -224,7 +230,7 @@ impl TlsfPool {
     /// Frees what lies in hot slots. Whether there was any.
     fn empty_slots(&self, state: &mut State) -> bool {
         let mut any = false;
-        for ticket in self.slots.iter().flat_map(Slots::empty) {
+        for ticket in self.slots().into_iter().flat_map(Slots::empty) {
             state.free(ticket, &self.host);
             any = true;
         }
@@ -233,7 +239,7 @@ impl TlsfPool {
 
     /// Looks at what lies in hot slots: `look` is called with all of it.
     fn with_slots<T>(&self, look: impl FnOnce(&[Lifted]) -> T) -> T {
-        let Some(slots) = &self.slots else { return look(&[]) };
+        let Some(slots) = self.slots() else { return look(&[]) };
         let all = slots.lift();
         let seen = look(&all);
         slots.lay(all, |ticket| self.inbox.push(ticket));
@@ -242,13 +248,13 @@ impl TlsfPool {
 
     /// What went from hand to hand.
     fn passed(&self) -> Passed {
-        self.slots.as_ref().map_or_else(Passed::default, Slots::passed)
+        self.slots().map_or_else(Passed::default, Slots::passed)
     }
 
     /// A ticket that came back goes to a hot slot, or to the inbox.
     #[inline(always)]
     fn hand_in(&self, ticket: Box<Ticket>) {
-        let left = match (&self.slots, slots::mine()) {
+        let left = match (self.slots(), slots::mine()) {
             (Some(slots), Some(seat)) => slots.put(seat, ticket),
             _ => Some(ticket),
         };

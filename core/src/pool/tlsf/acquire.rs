@@ -41,7 +41,7 @@ impl TlsfPool {
     /// Memory that goes from hand to hand. `None` says nothing of the request, not even that it is valid.
     #[inline(always)]
     pub(super) fn acquire_hot(&self, request: &Request<'_>) -> Option<Acquire> {
-        let (slots, progress) = (self.slots.as_ref()?, &*self.host.progress);
+        let (slots, progress) = (self.slots()?, &*self.host.progress);
         // What lies there was asked for with this size, but not with this alignment.
         if !request.alignment.is_power_of_two() || request.alignment > self.provider.alignment {
             return None;
@@ -263,7 +263,7 @@ impl TlsfPool {
     pub(super) fn unlock(&self, mut state: MutexGuard<'_, State>) {
         let is_news = state.is_news();
         state.tell();
-        if let Some(slots) = &self.slots {
+        if let Some(slots) = self.slots() {
             slots.leave_room(state.pending_room());
         }
         drop(state);
