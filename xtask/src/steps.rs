@@ -32,8 +32,8 @@ pub(crate) use web::web;
 use xshell::{Cmd, Shell, cmd};
 
 use crate::report::{Outcome, Report, Stop};
-use crate::shell::{each, run_tests, shell, target_dir};
-use crate::toolchain::{BARE_TARGET, Toolchain, host, needs, nightly};
+use crate::shell::{each, run_tests, shell, succeeds, target_dir};
+use crate::toolchain::{BARE_TARGET, Toolchain, host, needs, nightly, packages};
 
 /// The crates whose tests run under the sanitizers: those with unsafe code or threads. What reads traces runs under
 /// AddressSanitizer when it is fuzzed.
@@ -62,6 +62,8 @@ pub(crate) enum Step {
     Web,
     /// The component's pools driven from Python.
     Python,
+    /// The Python package: the wheel built, installed into an empty environment without a network, and tested there.
+    Wheel,
     /// Model checking of every lock-free file (modules `model`, core/tests/loom_*.rs).
     Loom,
     /// The command over every shipped trace, optimized: exit status, JSON and files checked.
@@ -105,6 +107,7 @@ impl Step {
             Self::Sandbox => "target wasm32-wasip2 and rust-src, or Debian's rustc-web and lld-22",
             Self::Web => "as sandbox and no-std; nodejs, npm and chromium, packages from npm",
             Self::Python => "as sandbox; Python 3 with venv, wasmtime from PyPI",
+            Self::Wheel => "Python 3 with venv; maturin, pytest and mypy from PyPI",
             Self::Asan => "nightly",
             Self::Tsan => "Debian's rustc-web and clang-22, or nightly with rust-src",
             Self::Miri => "nightly with miri",
@@ -125,6 +128,7 @@ impl Step {
             Self::Sandbox => component::sandbox(sh),
             Self::Web => web::test(sh),
             Self::Python => component::python(sh),
+            Self::Wheel => wheel(sh),
             Self::Loom => loom(sh),
             Self::Replay => replay(sh),
             Self::Wgpu => wgpu::wgpu(sh),
@@ -296,6 +300,14 @@ fn loom(sh: &Shell) -> Outcome {
         |(package, args)| test(package, args),
     )
     .map(Some)
+}
+
+fn wheel(sh: &Shell) -> Outcome {
+    if !succeeds(cmd!(sh, "python3 -c 'import ensurepip'")) {
+        packages(sh, &["python3-venv"])?;
+    }
+    cmd!(sh, "python/test.sh").run()?;
+    Ok(None)
 }
 
 fn tracy(sh: &Shell) -> Outcome {

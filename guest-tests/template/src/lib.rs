@@ -28,9 +28,9 @@ fn fill_and_read(queue: &Queue, bytes: u64, value: u8) -> Result<Vec<u8>, String
     let may = Permissions::GROW | Permissions::WAIT;
     let request = Request { size: bytes, alignment: 256, after: Vec::new(), may };
     let alloca = queue.alloca(pool, &request).map_err(said)?;
-    let all = || Slice { memory: Memory::Transient(&alloca.buffer), offset: 0, len: bytes };
-    queue.fill(all(), value, &[]).map_err(said)?;
-    let read = queue.read(all(), &[]).map_err(said)?;
+    let all = Slice { memory: Memory::Transient(&alloca.buffer), offset: 0, len: bytes };
+    queue.fill(&all, value, &[]).map_err(said)?;
+    let read = queue.read(&all, &[]).map_err(said)?;
     queue.dealloca(alloca.buffer, &[]).map_err(|refused| said(refused.error))?;
     // This world cannot wait, so it looks how far the queue has come; the world `guest` has `waits`.
     while device::reached(queue.axis()) < read.epoch() {

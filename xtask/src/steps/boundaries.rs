@@ -18,7 +18,8 @@ const COMPONENTS: &str =
 /// What both steps build.
 const TARGETS: &str = "--lib --bins --test suite --test command --test gpu";
 /// What there is with components only: cargo refuses a test whose features are not there.
-const OF_COMPONENTS: &str = "--test substrate --test via_component --test guests --example embed";
+const OF_COMPONENTS: &str =
+    "--test substrate --test embedding --test via_component --test guests --example embed";
 
 /// Which test program: the package's folder, and `lib`, `bin`, or the name of a test or an example.
 type Program<'a> = (&'a str, &'a str);

@@ -7,17 +7,18 @@ mod shrink;
 
 use std::path::{Path, PathBuf};
 
-use xshell::{Shell, cmd};
+use xshell::{Cmd, Shell, cmd};
 
 use super::boundaries::Boundaries;
+use super::guests;
 use crate::report::{Outcome, Stop};
 use crate::shell::{root, succeeds, target_dir};
 use crate::toolchain::{Toolchain, has_target, missing, packages};
 
 /// What components are built for.
-const TARGET: &str = "wasm32-wasip2";
+pub(super) const TARGET: &str = "wasm32-wasip2";
 /// What Debian's toolchain needs besides: the component linker's parts, and C's start-up code.
-const DEBIAN_LINK: [&str; 3] = ["rust-web-llvm", "lld-22", "wasi-libc"];
+pub(super) const DEBIAN_LINK: [&str; 3] = ["rust-web-llvm", "lld-22", "wasi-libc"];
 pub(super) const DEBIAN_LINKER: &str =
     "/usr/lib/rustlib/x86_64-unknown-linux-gnu/bin/wasm-component-ld";
 /// Where Debian keeps the start-up code.
@@ -29,6 +30,16 @@ const PYTHON_WASMTIME: &str = "wasmtime==50.0.1";
 const SMALL: &str = "-C panic=immediate-abort -Z unstable-options -C link-arg=--compress-relocations \
                      -C relocation-model=static";
 
+/// Cargo by this toolchain, made to link components, with these flags.
+pub(super) fn for_components<'a>(toolchain: Toolchain, sh: &'a Shell, flags: &str) -> Cmd<'a> {
+    match toolchain {
+        Toolchain::Debian => toolchain
+            .cargo(sh, "component", &format!("{DEBIAN_FLAGS} {flags}"))
+            .env("CARGO_TARGET_WASM32_WASIP2_LINKER", DEBIAN_LINKER),
+        toolchain => toolchain.cargo(sh, "component", flags),
+    }
+}
+
 /// Builds the crate in `folder` as a component without `std`, in a target folder of its own; returns the file.
 ///
 /// # Errors
@@ -36,12 +47,7 @@ const SMALL: &str = "-C panic=immediate-abort -Z unstable-options -C link-arg=--
 pub(super) fn build(sh: &Shell, folder: &str, args: &[&str]) -> Result<PathBuf, Stop> {
     let stable = has_target(sh, TARGET).then_some(Toolchain::StableUnlocked);
     let toolchain = Toolchain::with_source(stable, sh, &DEBIAN_LINK)?;
-    let cargo = match toolchain {
-        Toolchain::Debian => toolchain
-            .cargo(sh, "component", &format!("{DEBIAN_FLAGS} {SMALL}"))
-            .env("CARGO_TARGET_WASM32_WASIP2_LINKER", DEBIAN_LINKER),
-        toolchain => toolchain.cargo(sh, "component", SMALL),
-    };
+    let cargo = for_components(toolchain, sh, SMALL);
     let manifest = root().join(folder).join("Cargo.toml");
     cargo
         .args(["build", "--locked", "--release", "--target", TARGET, "-Zbuild-std=core,alloc"])
@@ -73,16 +79,25 @@ pub(super) fn write(file: &Path, bytes: &[u8]) -> Outcome {
 
 /// The component, then its pools against the core's; guests, and every conformance case over every boundary but the GPU's.
 pub(super) fn sandbox(sh: &Shell) -> Outcome {
-    let programs: [((&str, &str), &[&str]); 7] = [
+    let programs: [((&str, &str), &[&str]); 8] = [
         (("host-native", "lib"), &["component::"]),
         (("host-native", "substrate"), &[]),
+        (("host-native", "embedding"), &[]),
         (("guest-tests", "suite"), &["--skip", "::gpu"]),
         (("cli", "bin"), &[]),
         (("cli", "command"), &[]),
         (("cli", "guests"), &[]),
         (("cli", "via_component"), &[]),
     ];
-    Boundaries::with_components(sh)?.test(sh, &programs).map(Some)
+    let boundaries = Boundaries::with_components(sh)?;
+    let ran = boundaries.test(sh, &programs)?;
+    let guest = guests::template(sh)?;
+    let strandline = target_dir().join("debug/strandline");
+    let said = cmd!(sh, "{strandline} run {guest} --budget 1MiB").read()?;
+    if !said.contains("4096 of 4096 bytes came back") {
+        return Err(Stop::Failed(format!("the template's guest said: {said}")));
+    }
+    Ok(Some(ran))
 }
 
 /// The component driven from Python, in an environment of its own.

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use xshell::Shell;
+use xshell::{Shell, cmd};
 
-use super::component;
-use crate::report::Outcome;
+use super::component::{self, DEBIAN_LINK, TARGET};
+use crate::report::{Outcome, Stop};
 use crate::shell::target_dir;
+use crate::toolchain::{Toolchain, has_target};
 
 /// What makes of a crate the guest that cannot wait.
 const SYNC: &[&str] = &["--no-default-features"];
@@ -54,6 +55,25 @@ pub(super) fn bench_guests(sh: &Shell) -> Outcome {
     let (folder, library) = ("bench/guest", "strandline_bench_guest");
     build(sh, folder, library, &[], bench_guest_file())?;
     build(sh, folder, library, SYNC, sync_bench_guest_file())
+}
+
+/// The folder that is copied to begin a guest, copied and built: Rust's standard library in it. Returns the file.
+pub(super) fn template(sh: &Shell) -> Result<PathBuf, Stop> {
+    let folder = target_dir().join("component/template");
+    sh.remove_path(&folder)?;
+    cmd!(sh, "cp -rL guest-tests/template {folder}").run()?;
+    // Stable Rust has the library built where it has the target.
+    let toolchain = match has_target(sh, TARGET) {
+        true => Toolchain::Stable,
+        false => Toolchain::with_source(None, sh, &DEBIAN_LINK)?,
+    };
+    let std = (toolchain == Toolchain::Debian).then_some("-Zbuild-std=std,panic_abort");
+    component::for_components(toolchain, sh, "")
+        .args(["build", "--release", "--target", TARGET, "--manifest-path"])
+        .arg(folder.join("Cargo.toml"))
+        .args(std)
+        .run()?;
+    Ok(target_dir().join("component").join(TARGET).join("release/my_guest.wasm"))
 }
 
 /// Builds the crate in a folder, which makes a library of this name, and copies what it made.

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! What a [`GuestHost`](super::GuestHost) does besides is the embedder's then: when a store's time is up (wasmtime's epochs or fuel), what
-//! its code may take ([`GuestLimits::apply`] sets that), whether components are judged before they are compiled ([`check`]). A store that is
+//! its code may take ([`GuestLimits::apply`](super::GuestLimits::apply) sets that), whether components are judged before they are compiled ([`check`]). A store that is
 //! dropped in mid-call drops its [`GuestState`], and with that the tenant: everything it held comes back.
 
 use super::bindings::GuestPre;
