@@ -47,7 +47,7 @@ struct Block {
 ///
 /// A frame ends with [`submit`](Self::submit), [`submitted`](Self::submitted) or [`discard`](Self::discard). One that is dropped without,
 /// by an early return for instance, may have been recorded in an encoder that is submitted later: its bytes are given to nobody
-/// until [`Transients::quiesce`], its whole buffers are dropped, and it is told as [`Misuse::DroppedFrame`].
+/// until [`Transients::quiesce`](super::Transients::quiesce), its whole buffers are dropped, and it is told as [`Misuse::DroppedFrame`].
 #[derive(Debug)]
 #[must_use = "a frame is submitted, or discarded"]
 pub struct Frame {
