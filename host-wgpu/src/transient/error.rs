@@ -17,7 +17,7 @@ pub enum TransientError {
     Usages(BufferUsages),
     /// A frame has no memory of this class.
     Class(UsageClass),
-    /// Mapped at creation: use [`Frame::upload`](super::Frame::upload) or [`GpuSlice::write`](super::GpuSlice::write) instead.
+    /// Mapped at creation: use [`Frame::upload`](super::Frame::upload) or [`GpuSlice::write`](crate::GpuSlice::write) instead.
     Mapped,
     /// The pools refused; among others a size of zero, or one that never fits.
     Pool(PoolError),
