@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use strandline_core::pool::arena::{ArenaPool, ArenaPoolConfig};
 use strandline_core::pool::fixed_block::{FixedBlockPool, FixedBlockPoolConfig};
 use strandline_core::pool::passthrough::{PassthroughPool, PassthroughPoolConfig};
+use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
 use strandline_core::pool::{PoolHost, Request};
 use strandline_core::{Acquire, Axis, Death, Entry, Epoch, FrontierRef, Pool, Progress, Tracker};
 
@@ -109,4 +110,16 @@ fn an_arena_asks_no_axis_of_what_it_does_not_look_at() {
         Arc::new(ArenaPool::new(host, config).unwrap())
     });
     assert!(asked <= 4 * u64::from(AXES), "{asked}");
+}
+
+#[test]
+fn a_tlsf_pool_asks_no_axis_twice() {
+    let asked = asked_again(|host| {
+        let config = TlsfPoolConfig {
+            growth: strandline_core::pool::growth::Growth::slabs_of(SIZE),
+            ..TlsfPoolConfig::default()
+        };
+        Arc::new(TlsfPool::new(host, config).unwrap())
+    });
+    assert_eq!(asked, 0);
 }

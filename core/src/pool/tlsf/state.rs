@@ -5,6 +5,7 @@ use super::{CANCELED, Holes};
 use crate::offset::tlsf::{BlockId, Need, RegionId};
 use crate::pool::inbox::Ticket;
 use crate::pool::planned::{Followed, Key};
+use crate::pool::still::Still;
 use crate::pool::{Origin, PoolHost, PoolStats, Request, ReuseProof};
 use crate::slab::{Slab, SlabId};
 use crate::{Frontier, FrontierRef};
@@ -36,6 +37,8 @@ pub(super) struct State {
     pub(super) stats: PoolStats,
     /// More is reserved or requested than ever, and not written down yet.
     pub(super) is_peak: bool,
+    /// Whether an axis has moved since all of them were looked at, and no block has come or gone.
+    pub(super) still: Still,
     /// Blocks whose death has more axes than one can hold.
     #[cfg(feature = "hosted")]
     pub(super) wide: super::wide::Wide,
@@ -78,6 +81,7 @@ impl State {
             wait: Frontier::new(),
             stats: PoolStats::default(),
             is_peak: false,
+            still: Still::default(),
             #[cfg(feature = "hosted")]
             wide: super::wide::Wide::default(),
         }
@@ -122,6 +126,7 @@ impl State {
     /// Frees the block of a ticket that came back.
     #[cfg_attr(not(feature = "hosted"), expect(unused_mut, reason = "what is wide is taken out"))]
     pub(super) fn free(&mut self, mut ticket: Box<Ticket>, host: &PoolHost) {
+        self.still.forget();
         self.stats.requested_bytes -= ticket.requested;
         self.stats.releases += 1;
         self.stats.live -= 1;
@@ -173,8 +178,12 @@ impl State {
         (self.told, self.untold) = (self.heap.moves(), false);
     }
 
-    /// Looks at every axis that blocks wait for. Whether any block got further.
+    /// Looks at every axis that blocks wait for, unless nothing can have changed since the last time: a refusal that is repeated asks no
+    /// axis. Whether any block got further.
     pub(super) fn poll_all(&mut self, host: &PoolHost) -> bool {
+        if self.still.stands(host) {
+            return false;
+        }
         let device = &*host.provider;
         self.heap.poll_all(&*host.progress, |axis, epoch| device.query_epoch(axis, epoch))
     }
@@ -270,6 +279,8 @@ impl State {
             return None;
         };
         ticket.death.unknown = false;
+        // What is left of it is filed anew.
+        self.still.forget();
         Some((taken, ticket))
     }
 

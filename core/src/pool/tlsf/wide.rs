@@ -96,6 +96,7 @@ impl State {
                 continue;
             }
             self.wide.bytes -= aside.bytes;
+            self.still.forget();
             self.heap.free(aside.block, aside.left.as_ref().into(), &*host.progress);
             any = true;
         }
