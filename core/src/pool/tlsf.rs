@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The order of an acquire: what the requester may use at once; then, if it may wait, the block that will
-//! be ready soonest; only then growth, outside the lock. See [`heap`] for how readiness is kept.
+//! be ready soonest; only then growth, outside the lock. `tlsf/heap.rs` says how readiness is kept.
 //!
 //! # What an answer promises
 //! - Before the pool refuses, grows or lets the requester wait, it looks at everything that is ready for this requester: then
@@ -97,7 +97,7 @@ pub enum Waiting {
     #[default]
     LastResort,
     /// Waiting keeps memory compact: the tightest stretch of free memory is taken, and waited for when
-    /// it is not ready. Many streams then need no more memory than one; see [`heap`].
+    /// it is not ready. Many streams then need no more memory than one; `tlsf/heap.rs` says how.
     ToPack,
 }
 

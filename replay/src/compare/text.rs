@@ -13,7 +13,7 @@ const WORTH: f64 = 0.0005;
 impl Comparison {
     /// The row to recommend: of those that meet every request, what the user can do today. Certified rows go first, then other
     /// settings of the recorded allocator, other allocators, Strandline; among equals the fewest bytes, and then the fewest calls of
-    /// the driver. Nothing is recommended that saves less than [`WORTH`] of what the current settings take.
+    /// the driver. Nothing is recommended that saves less than 0.05 % of what the current settings take.
     #[must_use]
     pub fn best(&self) -> Option<&Row> {
         let current = self.current();

@@ -184,7 +184,7 @@ pub struct Taken {
     pub overflow: bool,
 }
 
-/// See the [module](self).
+/// Free blocks by readiness, over the offsets of all slabs; the module says how.
 #[derive(Debug)]
 pub struct Heap {
     /// What a freed block merges with.
