@@ -212,6 +212,9 @@ struct State {
     /// Slot and epoch of fences, and what they wait for.
     #[cfg(feature = "hosted")]
     fences: Vec<(usize, Epoch, Frontier)>,
+    /// The version of progress at which they were looked at last, if none has come since.
+    #[cfg(feature = "hosted")]
+    fences_seen: Option<u64>,
     waiters: Waiters,
 }
 
@@ -486,6 +489,7 @@ impl Tracker {
                 slot.fence(epoch);
             } else {
                 state.fences.push((index, epoch, after.to_frontier()));
+                state.fences_seen = None;
                 slot.set_conditional(true);
             }
         }
@@ -622,42 +626,42 @@ impl Progress for Tracker {
 #[derive(Debug)]
 struct OfMemory(Tracker);
 
-/// How many fences may wait for each other in a row. Whoever makes them wait in a circle waits for ever, and nobody else.
-#[cfg(feature = "hosted")]
-const FENCES_IN_A_ROW: u32 = 32;
-
 #[cfg(feature = "hosted")]
 impl OfMemory {
-    fn reached_within(&self, axis: Axis, depth: u32) -> Epoch {
-        let inner = &self.0.inner;
-        let Some((index, slot)) = inner.table.find(axis) else { return 0 };
-        if slot.is_conditional() && depth > 0 {
-            self.settle_fences(index, slot, depth);
-        }
-        slot.reached_or_fenced()
-    }
-
-    /// Looks whether what the fences of an axis wait for is over.
+    /// Looks which fences have nothing to wait for any more, unless no axis has moved since the last look. One that takes effect may be what
+    /// others wait for, so it looks until there is none; those that wait in a circle wait for ever, and nobody else.
     #[cold]
-    fn settle_fences(&self, index: usize, slot: &table::Slot, depth: u32) {
-        let inner = &self.0.inner;
-        // Not under the lock: what they wait for may have fences too.
-        let fences: Vec<_> = {
-            let state = inner.state.lock();
-            state.fences.iter().filter(|(of, ..)| *of == index).cloned().collect()
-        };
-        let is_over = |after: &Frontier| {
-            let mut entries = after.as_ref().entries().iter();
-            entries.all(|e| self.reached_within(e.axis, depth - 1) >= e.epoch)
-        };
-        let over: Vec<_> = fences.into_iter().filter(|(_, _, after)| is_over(after)).collect();
-        if over.is_empty() {
+    fn settle_fences(&self) {
+        let Inner { table, version, state, .. } = &*self.0.inner;
+        let mut state = state.lock();
+        let State { fences, fences_seen, .. } = &mut *state;
+        let now = Some(version.look());
+        if *fences_seen == now {
             return;
         }
-        let mut state = inner.state.lock();
-        over.iter().for_each(|(_, epoch, _)| slot.fence(*epoch));
-        state.fences.retain(|fence| !over.contains(fence));
-        slot.set_conditional(state.fences.iter().any(|(of, ..)| *of == index));
+        *fences_seen = now;
+        let is_there = |e: &crate::frontier::Entry| {
+            let slot = table.find(e.axis);
+            slot.is_some_and(|(_, slot)| slot.reached_or_fenced() >= e.epoch)
+        };
+        let mut settled = Vec::new();
+        loop {
+            let before = fences.len();
+            fences.retain(|(of, epoch, after)| {
+                let is_over = after.as_ref().entries().iter().all(is_there);
+                if is_over {
+                    table.slot(*of).fence(*epoch);
+                    settled.push(*of);
+                }
+                !is_over
+            });
+            if fences.len() == before {
+                break;
+            }
+        }
+        for index in settled {
+            table.slot(index).set_conditional(fences.iter().any(|(of, ..)| *of == index));
+        }
     }
 }
 
@@ -665,7 +669,11 @@ impl OfMemory {
 impl Progress for OfMemory {
     #[inline]
     fn reached(&self, axis: Axis) -> Epoch {
-        self.reached_within(axis, FENCES_IN_A_ROW)
+        let Some((_, slot)) = self.0.inner.table.find(axis) else { return 0 };
+        if slot.is_conditional() {
+            self.settle_fences();
+        }
+        slot.reached_or_fenced()
     }
 
     #[inline]

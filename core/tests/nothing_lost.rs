@@ -276,6 +276,26 @@ fn a_fence_waits_for_what_its_epochs_were_to_wait_for() {
     assert_eq!((memory.reached(axis(5)), memory.reached(axis(6))), (u64::MAX, 1));
 }
 
+/// Were each asked for what it waits for, and that in turn, this would not end.
+#[test]
+fn many_fences_that_wait_for_each_other_are_settled_at_once() {
+    const COUNT: u32 = 96;
+    let at = |number| Axis::host(0, 0, number + 1);
+    let tracker = Tracker::new(COUNT as usize + 2);
+    (0..COUNT + 2).for_each(|number| tracker.register(at(number)).unwrap());
+    for number in 0..COUNT {
+        tracker.fail_axis(at(number), Failure::message("lost")).unwrap();
+        let after: Frontier = (1..3).map(|step| Entry::new(at(number + step), 1)).collect();
+        assert!(tracker.fence_axis_to(at(number), 1, after.as_ref()).unwrap());
+    }
+    let memory = tracker.for_memory().unwrap();
+    assert_eq!(memory.reached(at(0)), 0);
+    tracker.advance(at(COUNT), 1).unwrap();
+    assert_eq!(memory.reached(at(0)), 0);
+    tracker.advance(at(COUNT + 1), 1).unwrap();
+    assert!((0..COUNT).all(|number| memory.reached(at(number)) == 1));
+}
+
 #[test]
 fn retired_axes_give_their_places_back_but_not_their_names() {
     let tracker = Tracker::new(2);

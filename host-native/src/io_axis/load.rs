@@ -173,7 +173,12 @@ fn reserve(
     alignment: u64,
 ) -> Result<Reservation, LoadError> {
     let request = Request::new(bytes).aligned(alignment).after(FrontierRef::EMPTY).or_grow();
-    match pool.acquire(&request).map_err(LoadError::Pool)? {
+    let answer = match pool.acquire(&request) {
+        // A pool that can never serve it has no memory for it either.
+        Err(PoolError::TooLarge { .. }) => return Err(LoadError::NoMemory { index, bytes }),
+        answer => answer.map_err(LoadError::Pool)?,
+    };
+    match answer {
         Acquire::Ready { reservation, .. } => Ok(reservation),
         Acquire::AfterWait { reservation, .. } => {
             // Not permitted, so no pool says it; one that does gets it back.
