@@ -63,7 +63,6 @@ mod spare;
 mod state;
 mod trim;
 mod virgin;
-#[cfg(feature = "hosted")]
 mod wide;
 
 /// The heap without the pool around it, for benchmarks: no promise is made about it.
@@ -156,9 +155,6 @@ pub struct TlsfPool {
     inbox: Inbox,
     /// Where requests are not placed to pack.
     slots: Option<Slots>,
-    /// Deaths that were given up because they have more axes than a block can hold, counted by releases.
-    #[cfg(not(feature = "hosted"))]
-    taints: crate::sync::atomic::AtomicU64,
     state: Mutex<State>,
 }
 
@@ -192,8 +188,6 @@ impl TlsfPool {
             large,
             inbox: Inbox::new(),
             slots: is_hot.then(|| Slots::new(granule, config.growth.slab_size / SLOTS_SHARE)),
-            #[cfg(not(feature = "hosted"))]
-            taints: crate::sync::atomic::AtomicU64::new(0),
             state: Mutex::new(State::new(heap, holes)),
         })
     }
@@ -301,24 +295,9 @@ impl TlsfPool {
 
     #[cold]
     fn write_wide_death(&self, ticket: &mut Ticket, death: Death<'_>) {
-        #[cfg(feature = "hosted")]
         if let Death::After(frontier) = death {
             wide::keep(ticket, frontier, &self.host);
         }
-        #[cfg(not(feature = "hosted"))]
-        {
-            let _ = (ticket, death);
-            // Relaxed: a counter.
-            self.taints.fetch_add(1, crate::sync::atomic::Ordering::Relaxed);
-        }
-    }
-
-    /// Deaths that were given up.
-    fn taints(&self) -> u64 {
-        #[cfg(not(feature = "hosted"))]
-        return self.taints.load(crate::sync::atomic::Ordering::Relaxed);
-        #[cfg(feature = "hosted")]
-        0
     }
 }
 
@@ -418,7 +397,6 @@ impl Pool for TlsfPool {
         let mut state = self.state.lock();
         self.settle(&mut state);
         self.empty_slots(&mut state);
-        #[cfg(feature = "hosted")]
         state.file_all_aside(&self.host);
         state.heap.quiesce();
         state.untold = true;
@@ -449,7 +427,7 @@ impl Pool for TlsfPool {
             pending_bytes: pending,
             tainted_bytes: heap.tainted_bytes(),
             committed_bytes: heap.committed_bytes(),
-            tainted: self.taints() + heap.taints(),
+            tainted: heap.taints(),
             live: counted.live - hot.count,
             reserves: counted.reserves + turns,
             releases: counted.releases + turns + hot.count,

@@ -40,7 +40,6 @@ pub(super) struct State {
     /// Whether an axis has moved since all of them were looked at, and no block has come or gone.
     pub(super) still: Still,
     /// Blocks whose death has more axes than one can hold.
-    #[cfg(feature = "hosted")]
     pub(super) wide: super::wide::Wide,
 }
 
@@ -82,7 +81,6 @@ impl State {
             stats: PoolStats::default(),
             is_peak: false,
             still: Still::default(),
-            #[cfg(feature = "hosted")]
             wide: super::wide::Wide::default(),
         }
     }
@@ -90,47 +88,29 @@ impl State {
     /// Bytes that are reserved.
     #[inline(always)]
     pub(super) fn reserved_bytes(&self) -> u64 {
-        #[cfg(feature = "hosted")]
-        return self.heap.reserved_bytes() - self.wide.bytes();
-        #[cfg(not(feature = "hosted"))]
-        self.heap.reserved_bytes()
+        self.heap.reserved_bytes() - self.wide.bytes()
     }
 
     /// Free bytes that wait.
     #[inline(always)]
     pub(super) fn pending_bytes(&self) -> u64 {
-        #[cfg(feature = "hosted")]
-        return self.heap.pending_bytes() + self.wide.bytes();
-        #[cfg(not(feature = "hosted"))]
-        self.heap.pending_bytes()
+        self.heap.pending_bytes() + self.wide.bytes()
     }
 
     /// Blocks that are live to the heap only: where they are, and what they wait for.
     pub(super) fn aside(&self) -> Vec<((RegionId, u64), FrontierRef<'_>)> {
-        #[cfg(feature = "hosted")]
-        return self
-            .wide
+        self.wide
             .blocks()
             .filter_map(|block| Some((self.heap.place_of(block), self.wide.of(block)?)))
-            .collect();
-        #[cfg(not(feature = "hosted"))]
-        Vec::new()
-    }
-
-    /// Files the blocks whose death can be remembered by now, where any are aside. Whether there were any.
-    #[cfg(not(feature = "hosted"))]
-    pub(super) const fn look_aside(&mut self, _: &PoolHost) -> bool {
-        false
+            .collect()
     }
 
     /// Frees the block of a ticket that came back.
-    #[cfg_attr(not(feature = "hosted"), expect(unused_mut, reason = "what is wide is taken out"))]
     pub(super) fn free(&mut self, mut ticket: Box<Ticket>, host: &PoolHost) {
         self.still.forget();
         self.stats.requested_bytes -= ticket.requested;
         self.stats.releases += 1;
         self.stats.live -= 1;
-        #[cfg(feature = "hosted")]
         if let Some(wide) = ticket.wide.take()
             && self.put_aside(&mut ticket, &wide, host)
         {

@@ -9,7 +9,7 @@
 //!
 //! # Cost
 //! A release of such a death allocates. A miss, a poll and a trim look at the axes of each block that is aside; where there is none, at the
-//! length of a list. A component has no room for this: there such a death is unknown, and counted.
+//! length of a list.
 
 use super::state::State;
 use crate::frontier::{Frontier, FrontierRef};

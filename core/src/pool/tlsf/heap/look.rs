@@ -64,7 +64,6 @@ impl Heap {
     }
 
     /// Where a block is.
-    #[cfg(feature = "hosted")]
     pub(in super::super) fn place_of(&self, block: BlockId) -> (RegionId, u64) {
         (self.tlsf.region(block), self.tlsf.offset(block))
     }
