@@ -174,9 +174,10 @@ impl TlsfPool {
         let half = config.growth.slab_size / 2 / granule.max(1);
         let spares = holes.is_none() && host.provider.room().is_some();
         let half = u32::try_from(half).ok().filter(|_| spares);
-        // What goes from hand to hand is not placed anew.
-        let is_hot =
-            config.waiting == Waiting::LastResort && config.offsets.placement == Placement::FAST;
+        // What goes from hand to hand is not placed anew. Who is told of every event sees the heap's placement, the same in all builds.
+        let is_hot = config.waiting == Waiting::LastResort
+            && config.offsets.placement == Placement::FAST
+            && host.sink.is_none();
         let large = half.and_then(|half| Some((half, present::present()?)));
         Ok(Self {
             id: PoolId::next(),
