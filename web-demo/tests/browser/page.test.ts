@@ -135,12 +135,12 @@ test("merging as IREE does keeps the instant, so that the two can be compared", 
   await page.getByLabel("Event", { exact: true }).fill("4264");
   await page.getByLabel("Event", { exact: true }).press("Enter");
   await shown(page, 4264);
-  const before = await page.textContent('[data-bytes="committed"]');
   await page.locator("#eager").click();
-  await page.waitForFunction((old) => {
+  // Both rules may commit as many bytes at this instant.
+  await page.waitForFunction(() => {
     const now = document.querySelector('[data-bytes="committed"]')?.textContent;
-    return now !== old && now !== "–" && document.querySelector<HTMLElement>(".viewer")?.dataset["event"] === "4264";
-  }, before);
+    return now !== "–" && document.querySelector<HTMLElement>(".viewer")?.dataset["event"] === "4264";
+  });
   await done(watched);
 });
 
