@@ -93,60 +93,39 @@ impl Progress for NoProgress {
     }
 }
 
-impl<P: Progress + ?Sized> Progress for &P {
-    fn reached(&self, axis: Axis) -> Epoch {
-        (**self).reached(axis)
-    }
+/// What points to a `Progress` is one.
+macro_rules! points_to_progress {
+    ($pointer:ty) => {
+        impl<P: Progress + ?Sized> Progress for $pointer {
+            fn reached(&self, axis: Axis) -> Epoch {
+                (**self).reached(axis)
+            }
 
-    fn has_reached(&self, axis: Axis, epoch: Epoch) -> bool {
-        (**self).has_reached(axis, epoch)
-    }
+            fn has_reached(&self, axis: Axis, epoch: Epoch) -> bool {
+                (**self).has_reached(axis, epoch)
+            }
 
-    #[cfg(feature = "hosted")]
-    fn is_known(&self, axis: Axis) -> bool {
-        (**self).is_known(axis)
-    }
+            #[cfg(feature = "hosted")]
+            fn is_known(&self, axis: Axis) -> bool {
+                (**self).is_known(axis)
+            }
 
-    #[cfg(feature = "hosted")]
-    fn for_memory(&self) -> Option<Arc<dyn Progress>> {
-        (**self).for_memory()
-    }
+            #[cfg(feature = "hosted")]
+            fn for_memory(&self) -> Option<Arc<dyn Progress>> {
+                (**self).for_memory()
+            }
 
-    #[cfg(feature = "hosted")]
-    fn moved(&self) -> Option<&Arc<Notification>> {
-        (**self).moved()
-    }
+            #[cfg(feature = "hosted")]
+            fn moved(&self) -> Option<&Arc<Notification>> {
+                (**self).moved()
+            }
 
-    fn version(&self) -> Option<u64> {
-        (**self).version()
-    }
+            fn version(&self) -> Option<u64> {
+                (**self).version()
+            }
+        }
+    };
 }
 
-impl<P: Progress + ?Sized> Progress for Arc<P> {
-    fn reached(&self, axis: Axis) -> Epoch {
-        (**self).reached(axis)
-    }
-
-    fn has_reached(&self, axis: Axis, epoch: Epoch) -> bool {
-        (**self).has_reached(axis, epoch)
-    }
-
-    #[cfg(feature = "hosted")]
-    fn is_known(&self, axis: Axis) -> bool {
-        (**self).is_known(axis)
-    }
-
-    #[cfg(feature = "hosted")]
-    fn for_memory(&self) -> Option<Arc<dyn Progress>> {
-        (**self).for_memory()
-    }
-
-    #[cfg(feature = "hosted")]
-    fn moved(&self) -> Option<&Arc<Notification>> {
-        (**self).moved()
-    }
-
-    fn version(&self) -> Option<u64> {
-        (**self).version()
-    }
-}
+points_to_progress!(&P);
+points_to_progress!(Arc<P>);

@@ -222,10 +222,9 @@ impl Tenant {
             ledger.join(Share::new(group.clone()));
         }
         let counts = vec![PoolStats::default(); device.pools.len()];
+        let progress: Arc<dyn Progress> = Arc::new(tracker.clone());
         let account = Arc::new(Account {
-            memory: Arc::new(tracker.clone())
-                .for_memory()
-                .unwrap_or_else(|| Arc::new(tracker.clone())),
+            memory: progress.for_memory().unwrap_or(progress),
             tracker: tracker.clone(),
             books: Mutex::new(Books { ledger, counts }),
             names: Mutex::new(Names::default()),

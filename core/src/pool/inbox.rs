@@ -131,6 +131,7 @@ impl Ticket {
 
     /// Writes a death down, whatever the number of its axes. Allocates when more than [`MAX_DEATH_AXES`] of them have not
     /// been reached.
+    #[inline]
     pub(crate) fn write(&mut self, death: Death<'_>, reached: &dyn Fn(Entry) -> bool) {
         self.wide = None;
         self.death.unknown = matches!(death, Death::Unknown);

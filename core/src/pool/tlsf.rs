@@ -175,7 +175,8 @@ impl TlsfPool {
         let spares = holes.is_none() && host.provider.room().is_some();
         let half = u32::try_from(half).ok().filter(|_| spares);
         // What goes from hand to hand is not placed anew. Who is told of every event sees the heap's placement, the same in all builds.
-        let is_hot = config.waiting == Waiting::LastResort
+        let is_hot = cfg!(feature = "hosted")
+            && config.waiting == Waiting::LastResort
             && config.offsets.placement == Placement::FAST
             && host.sink.is_none();
         let large = half.and_then(|half| Some((half, present::present()?)));
@@ -284,21 +285,11 @@ impl TlsfPool {
         }
     }
 
-    /// Writes the block's death into its ticket. Whether it had too many axes for that.
+    /// Writes the block's death into its ticket.
     #[inline(always)]
-    fn write_death(&self, ticket: &mut Ticket, death: Death<'_>) -> bool {
-        let many = ticket.death.set(death, &*self.host.progress);
-        if many {
-            self.write_wide_death(ticket, death);
-        }
-        many
-    }
-
-    #[cold]
-    fn write_wide_death(&self, ticket: &mut Ticket, death: Death<'_>) {
-        if let Death::After(frontier) = death {
-            wide::keep(ticket, frontier, &self.host);
-        }
+    fn write_death(&self, ticket: &mut Ticket, death: Death<'_>) {
+        let progress = &*self.host.progress;
+        ticket.write(death, &|entry| progress.has_reached(entry.axis, entry.epoch));
     }
 }
 

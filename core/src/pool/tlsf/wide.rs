@@ -16,7 +16,6 @@ use crate::frontier::{Frontier, FrontierRef};
 use crate::offset::tlsf::BlockId;
 use crate::pool::inbox::{Ticket, unreached};
 use crate::pool::{MAX_DEATH_AXES, PoolHost};
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 #[derive(Debug)]
@@ -63,14 +62,12 @@ impl State {
         wide: &Frontier,
         host: &PoolHost,
     ) -> bool {
-        let left = left_of(wide, host);
-        if left.len() <= MAX_DEATH_AXES {
-            ticket.death.set(left.as_ref().into(), &*host.progress);
-            return false;
-        }
+        let progress = &*host.progress;
+        ticket.write(wide.into(), &|entry| progress.has_reached(entry.axis, entry.epoch));
+        let Some(left) = ticket.wide.take() else { return false };
         let block = BlockId::from_index(ticket.block);
         let bytes = self.heap.offsets().size(block);
-        self.wide.list.push(Aside { block, bytes, left });
+        self.wide.list.push(Aside { block, bytes, left: *left });
         self.wide.bytes += bytes;
         true
     }
@@ -108,10 +105,4 @@ impl State {
 
 fn left_of(frontier: &Frontier, host: &PoolHost) -> Frontier {
     unreached(frontier.as_ref(), &|entry| host.progress.has_reached(entry.axis, entry.epoch))
-}
-
-/// The death that a ticket has no room for, as far as it is not reached.
-pub(super) fn keep(ticket: &mut Ticket, death: FrontierRef<'_>, host: &PoolHost) {
-    ticket.death = crate::pool::inbox::StoredDeath::IDLE;
-    ticket.wide = Some(Box::new(left_of(&death.to_frontier(), host)));
 }

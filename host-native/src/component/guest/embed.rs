@@ -156,15 +156,6 @@ impl<T: Send + 'static> Guest<T> {
         Ok(Self { linked: link().map_err(GuestError::Invalid)? })
     }
 
-    /// What its calls may be.
-    #[must_use]
-    pub const fn calls(&self) -> Calls {
-        match self.linked {
-            Linked::Synchronous(_) => Calls::Synchronous,
-            Linked::Concurrent(_) => Calls::Concurrent,
-        }
-    }
-
     /// Starts the guest in a store and runs it until it returns or traps. Dropping the future stops it where it stands; its store can then only be
     /// dropped.
     ///
@@ -192,12 +183,19 @@ impl<T: Send + 'static> Guest<T> {
     }
 }
 
-impl<T> fmt::Debug for Guest<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let calls = match self.linked {
+impl<T> Guest<T> {
+    /// What its calls may be.
+    #[must_use]
+    pub const fn calls(&self) -> Calls {
+        match self.linked {
             Linked::Synchronous(_) => Calls::Synchronous,
             Linked::Concurrent(_) => Calls::Concurrent,
-        };
-        f.debug_struct("Guest").field("calls", &calls).finish_non_exhaustive()
+        }
+    }
+}
+
+impl<T> fmt::Debug for Guest<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guest").field("calls", &self.calls()).finish_non_exhaustive()
     }
 }

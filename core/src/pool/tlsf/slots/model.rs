@@ -83,19 +83,22 @@ fn two_who_are_refused_are_both_woken() {
     });
 }
 
+/// The thread of the seat: it asks once, and gives block 2 back.
+fn owner(world: &Arc<World>) -> thread::JoinHandle<Option<u32>> {
+    let world = world.clone();
+    thread::spawn(move || {
+        let taken = world.acquire();
+        world.release(2);
+        taken
+    })
+}
+
 #[test]
 fn a_block_is_taken_or_emptied_and_never_both() {
     loom::model(|| {
         let world = World::new();
         world.release(1);
-        let owner = {
-            let world = world.clone();
-            thread::spawn(move || {
-                let taken = world.acquire();
-                world.release(2);
-                taken
-            })
-        };
+        let owner = owner(&world);
         let mut all = world.collect();
         all.extend(owner.join().unwrap());
         all.extend(world.collect());
@@ -110,14 +113,7 @@ fn who_only_looks_loses_nothing() {
     loom::model(|| {
         let world = World::new();
         world.release(1);
-        let owner = {
-            let world = world.clone();
-            thread::spawn(move || {
-                let taken = world.acquire();
-                world.release(2);
-                taken
-            })
-        };
+        let owner = owner(&world);
         let seen = world.slots.lift();
         world.slots.lay(seen, |ticket| world.inbox.push(ticket));
         let mut all: Vec<u32> = owner.join().unwrap().into_iter().collect();
