@@ -83,7 +83,7 @@ impl Pending {
     /// When the pool answers something else than was set up.
     pub fn run(&mut self, count: u64) {
         let entry = Entry::new(Axis::queue(1, 0, 0, 0), u64::MAX / 2);
-        let request = Request::new(BLOCK).after(FrontierRef::single(&entry));
+        let request = Request::new(BLOCK).after(FrontierRef::single(&entry)).without_growth();
         for _ in 0..count {
             match (self.pool.acquire(&request), self.serves) {
                 (Ok(Acquire::Ready { reservation, .. }), Serves::Clean) => {

@@ -105,6 +105,8 @@ impl Peer for Ours {
         self.heap.poll_next(progress);
         let ask = Ask { need, frontier, progress, requested: bytes.into() };
         let taken = self.heap.acquire(&ask, &mut self.death);
+        // As the pool does: the usual look is bounded, this one is not.
+        let taken = taken.or_else(|| self.heap.acquire_covered(&ask, &mut self.death));
         let Some(taken) = taken else { return false };
         black_box(taken.offset);
         self.live[slot as usize] = taken.block;

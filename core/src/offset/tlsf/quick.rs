@@ -306,19 +306,20 @@ impl<L: Label> Tlsf<L> {
     }
 
     /// [`release`](Self::release) beside free blocks of any shelf, step by step: runs may change. `join` says whether a
-    /// neighbour on the same shelf merges. The result always bears the block's own id.
+    /// neighbour on the same shelf merges, the left one first; it may change the label, which comes first. The result always
+    /// bears the block's own id.
     pub(crate) fn release_beside(
         &mut self,
         block: BlockId,
         shelf: u32,
-        label: L,
-        join: &mut dyn FnMut(&mut L) -> bool,
+        mut label: L,
+        join: &mut dyn FnMut(&mut L, &mut L) -> bool,
     ) {
         self.nodes.at_mut(block.0).shelf = LOOSE;
         for neighbour in self.neighbours(block) {
             if let Neighbour::Free(neighbour, on) = neighbour
                 && on == shelf
-                && join(self.label_mut(neighbour))
+                && join(&mut label, self.label_mut(neighbour))
             {
                 self.absorb(block, neighbour);
             }

@@ -34,6 +34,8 @@ mod compact;
 mod eager;
 mod filing;
 mod holes;
+#[cfg(all(test, not(loom)))]
+mod known;
 mod look;
 mod pieces;
 mod placed;

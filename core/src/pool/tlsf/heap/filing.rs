@@ -94,7 +94,7 @@ impl Heap {
     pub(super) fn shelve_plain(&mut self, block: BlockId, shelf: u32) {
         let write = |slip: &mut Slip, _| *slip = Slip::CLEAN;
         if self.tlsf.release(block, shelf, 0, |_, _| 0, write).is_none() {
-            self.tlsf.release_beside(block, shelf, Slip::CLEAN, &mut |_| true);
+            self.tlsf.release_beside(block, shelf, Slip::CLEAN, &mut |_, _| true);
         }
     }
 
@@ -137,12 +137,23 @@ impl Heap {
         }
     }
 
-    /// Beside free blocks of any shelf. Only what dies alike is merged: there is no hurry.
+    /// [`shelve_single`](Self::shelve_single) beside free blocks of other shelves too.
     #[inline(never)]
-    pub(super) fn shelve_single_beside(&mut self, block: BlockId, shelf: u32, epoch: Epoch) {
-        let slip = Slip::pending(epoch, NONE);
-        let mut join = |other: &mut Slip| other.word == epoch && other.row == NONE;
-        self.tlsf.release_beside(block, shelf, slip, &mut join);
+    fn shelve_single_beside(&mut self, block: BlockId, shelf: u32, epoch: Epoch) {
+        let (start, units) = self.tlsf.extent(block);
+        let mut sides = [Beside { word: 0, row: NONE }; 2];
+        let (mut count, mut alike) = (0, true);
+        let mut join = |slip: &mut Slip, other: &mut Slip| {
+            alike &= (other.word == epoch) & (other.row == NONE);
+            sides[count] = Beside { word: other.word, row: other.row };
+            count += 1;
+            slip.word = slip.word.max(other.word);
+            true
+        };
+        self.tlsf.release_beside(block, shelf, Slip::pending(epoch, NONE), &mut join);
+        if !alike {
+            self.write_pieces(block, (start, start + units), shelf, epoch, sides);
+        }
         self.begins_to_wait(block);
     }
 
@@ -164,7 +175,7 @@ impl Heap {
         let mut own = [0; MAX_DEATH_AXES];
         own[..epochs.len()].copy_from_slice(epochs);
         let (rows, vacant_rows) = (&self.rows, &mut self.vacant_rows);
-        let mut join = |other: &mut Slip| {
+        let mut join = |_: &mut Slip, other: &mut Slip| {
             let alike = rows[other.row as usize] == own;
             if alike {
                 vacant_rows.push(other.row);
