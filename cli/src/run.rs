@@ -20,7 +20,7 @@ use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
 use strandline_host_native::component::guest::{
     CompileLimits, CompileProcess, GuestError, GuestHost, GuestLimits, printable, serve_compile,
 };
-use strandline_host_native::tenant::{Device, Lent, Tenant, TenantLimits};
+use strandline_host_native::tenant::{Device, SharedPool, Tenant, TenantLimits};
 use strandline_host_native::{MmapSlabProvider, thread_wake};
 
 /// Bytes of an ordinary slab; less where the memory is less.
@@ -87,7 +87,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<Ending, Error> {
     let host = PoolHost::new(memory.clone(), Arc::new(tracker.clone())).with_wake(thread_wake());
     let growth = Growth::slabs_of(SLAB.min(args.memory.0));
     let pool = TlsfPool::new(host, TlsfPoolConfig { growth, ..TlsfPoolConfig::default() })?;
-    let device = Device::new(0, tracker, vec![Lent::new(Arc::new(pool), memory)]);
+    let device = Device::new(0, tracker, vec![SharedPool::new(Arc::new(pool), memory)]);
     let budget = args.budget.map_or(args.memory.0, |budget| budget.0);
     let tenant = Tenant::new(&device, TenantLimits { budget, ..TenantLimits::default() })?;
 

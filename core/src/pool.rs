@@ -27,19 +27,19 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 pub mod arena;
 pub mod budget;
+pub(crate) mod counters;
 pub mod fixed_block;
-pub(crate) mod gauges;
 pub mod growth;
 mod guard;
 #[allow(unsafe_code, reason = "tickets pass through a raw pointer; argued in the file")]
 pub(crate) mod inbox;
 pub mod passthrough;
+pub(crate) mod pending_blocks;
 #[cfg(feature = "planned")]
 pub mod planned;
 #[cfg(not(feature = "planned"))]
 #[path = "pool/planned/absent.rs"]
 mod planned;
-pub(crate) mod side;
 pub mod stats;
 pub(crate) mod still;
 pub mod tlsf;

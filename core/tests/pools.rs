@@ -138,7 +138,7 @@ fn tlsf_programs_packed() {
 
 #[test]
 fn tlsf_programs_waiting_to_pack() {
-    run(&tlsf(Placement::PACKED, Coalescing::Readiness, Waiting::ToPack));
+    run(&tlsf(Placement::PACKED, Coalescing::Readiness, Waiting::PreferCompact));
 }
 
 /// Few addresses of a slab at once, so that there are several, and so many that there is one.
@@ -148,7 +148,7 @@ fn elastic(subject: Subject) -> [Subject; 2] {
 
 #[test]
 fn tlsf_programs_elastic() {
-    for waiting in [Waiting::LastResort, Waiting::ToPack] {
+    for waiting in [Waiting::LastResort, Waiting::PreferCompact] {
         for subject in elastic(tlsf(Placement::PACKED, Coalescing::Readiness, waiting)) {
             run(&subject);
         }
@@ -158,7 +158,7 @@ fn tlsf_programs_elastic() {
 #[test]
 fn planned_programs() {
     for truth in Truth::ALL {
-        for waiting in [Waiting::LastResort, Waiting::ToPack] {
+        for waiting in [Waiting::LastResort, Waiting::PreferCompact] {
             let subject::Config::Tlsf(config) =
                 tlsf(Placement::FAST, Coalescing::Readiness, waiting).config
             else {
@@ -423,7 +423,7 @@ fn granules(cells: &[Cells], offset: u64, size: u64) -> &[Cells] {
 #[test]
 fn tlsf_while_axes_move() {
     // With eager merging readiness is looked up by the search alone: nothing is filed that could stay.
-    for waiting in [Waiting::LastResort, Waiting::ToPack] {
+    for waiting in [Waiting::LastResort, Waiting::PreferCompact] {
         creep(30 * KIB, false, &tlsf(Placement::FAST, Coalescing::Readiness, waiting));
     }
 }

@@ -15,7 +15,7 @@ use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
 use strandline_core::pool::{Pool, PoolHost};
 use strandline_core::{Axis, Entry, Progress as _, Tracker};
 use strandline_host_native::tenant::{
-    Answer, Ask, BufferHandle, Device, Lent, Memory, PoolHandle, QueueHandle, Range,
+    Answer, Ask, BufferHandle, Device, SharedPool, Memory, PoolHandle, QueueHandle, Range,
     ReadbackHandle, ReservationHandle, Returned, Tenant, TenantError, TenantLimits,
 };
 use strandline_host_native::{MmapSlabProvider, thread_wake};
@@ -40,7 +40,7 @@ fn world() -> &'static World {
         let growth = Growth::slabs_of(SLAB);
         let config = TlsfPoolConfig { growth, ..TlsfPoolConfig::default() };
         let pool = Arc::new(TlsfPool::new(host, config).unwrap());
-        let device = Device::new(0, tracker, vec![Lent::new(pool.clone(), memory)]);
+        let device = Device::new(0, tracker, vec![SharedPool::new(pool.clone(), memory)]);
         World { device, pool }
     })
 }

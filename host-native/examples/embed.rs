@@ -14,7 +14,7 @@ use strandline_core::pool::growth::Growth;
 use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
 use strandline_core::pool::{Pool, PoolHost};
 use strandline_host_native::component::guest::{GuestHost, GuestLimits};
-use strandline_host_native::tenant::{Device, Lent, Tenant, TenantLimits};
+use strandline_host_native::tenant::{Device, SharedPool, Tenant, TenantLimits};
 use strandline_host_native::{MmapSlabProvider, thread_wake};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let pool = Arc::new(TlsfPool::new(host, TlsfPoolConfig { growth, ..Default::default() })?);
 
     // 3. A device that lends it.
-    let device = Device::new(0, tracker, vec![Lent::new(pool.clone(), memory)]);
+    let device = Device::new(0, tracker, vec![SharedPool::new(pool.clone(), memory)]);
 
     // 4. Guests: compiled once, run as tenants with budgets of their own.
     let guests = GuestHost::new()?;

@@ -29,7 +29,7 @@
 //! | `handle` | the inbox |
 //! | `driver` | the operations under way |
 //! | `latch`, `ready`, `doorbell` | how others wake the loop |
-//! | `watches` | notifications that it waits for |
+//! | `wait_set` | notifications that it waits for |
 //! | `serial` | maps by number |
 //! | `backend`, `ring` | io_uring |
 //! | `poll`, `workers`, `raw` | without it |
@@ -49,7 +49,7 @@ mod ready;
 mod ring;
 mod serial;
 mod thread;
-mod watches;
+mod wait_set;
 mod workers;
 
 use backend::Backend;

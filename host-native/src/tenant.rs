@@ -3,7 +3,7 @@
 //! ```text
 //!   Tenant ──▶ TenantPool ──▶ host's pool          budget, own counters, no waiting for other tenants
 //!     │  └───▶ Names                               which epochs it may speak of
-//!     ├──────▶ Lane ──▶ CpuQueue                   its queues: alloca, dealloca, fill, copy, write, read
+//!     ├──────▶ HostQueue ──▶ CpuQueue              its queues: alloca, dealloca, fill, copy, write, read
 //!     └─ drop: queues run dry, every reservation goes back with the death it really has
 //! ```
 //!
@@ -31,7 +31,7 @@
 mod device;
 mod error;
 mod group;
-mod lane;
+mod host_queue;
 mod ledger;
 mod limits;
 mod names;
@@ -42,7 +42,7 @@ mod reserve;
 mod tests;
 mod wait;
 
-pub use device::{Device, Lent};
+pub use device::{Device, SharedPool};
 pub use error::{Limit, TenantError};
 pub use group::TenantGroup;
 pub use limits::TenantLimits;
@@ -53,10 +53,10 @@ pub use wait::{TenantChange, TenantWait, WaitFailure};
 use crate::queue::CpuQueue;
 use core::fmt;
 use group::Share;
-use lane::Lane;
+use host_queue::HostQueue;
 use ledger::Ledger;
 use names::Names;
-use pool::{Account, Books, TenantPool, lock};
+use pool::{Account, QuotaAccount, TenantPool, lock};
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
@@ -118,7 +118,7 @@ struct Holding {
     pool: usize,
     reservation: Reservation,
     /// None before the first use.
-    memory: Option<lane::Memory>,
+    memory: Option<host_queue::Memory>,
     /// What its bytes really wait for: the last use on each of the tenant's queues; before the first use, all that the
     /// tenant counted on when they were handed out, whatever the pool said of their origin. Once returned, also
     /// what the tenant said.
@@ -137,7 +137,7 @@ struct Transient {
     queue: usize,
     epoch: Epoch,
     size: u64,
-    memory: lane::Memory,
+    memory: host_queue::Memory,
     /// Its alloca, and the last use on each of the tenant's queues.
     uses: Frontier,
 }
@@ -149,13 +149,13 @@ struct Transient {
 /// use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
 /// use strandline_core::{Tracker, pool::PoolHost};
 /// use strandline_host_native::MmapSlabProvider;
-/// use strandline_host_native::tenant::{Answer, Ask, Device, Lent, PoolHandle, Tenant, TenantLimits};
+/// use strandline_host_native::tenant::{Answer, Ask, Device, SharedPool, PoolHandle, Tenant, TenantLimits};
 ///
 /// let memory = Arc::new(MmapSlabProvider::builder().build()?);
 /// let tracker = Tracker::new(64);
 /// let host = PoolHost::new(memory.clone(), Arc::new(tracker.clone()));
 /// let pool = Arc::new(TlsfPool::new(host, TlsfPoolConfig::default())?);
-/// let device = Device::new(0, tracker, vec![Lent::new(pool, memory)]);
+/// let device = Device::new(0, tracker, vec![SharedPool::new(pool, memory)]);
 ///
 /// let limits = TenantLimits { budget: 1 << 20, ..TenantLimits::default() };
 /// let mut tenant = Tenant::new(&device, limits)?;
@@ -176,13 +176,13 @@ pub struct Tenant {
     pools: Vec<Arc<TenantPool>>,
     set: Arc<PoolSet>,
     queues: Queues,
-    lanes: Vec<Lane>,
+    host_queues: Vec<HostQueue>,
     holdings: Table<u64, Holding>,
     /// Given back with a death that is unknown, or longer than the host's pools remember: kept until the host declares
     /// quiescence, or the tenant ends.
-    limbo: Vec<Holding>,
+    quarantine: Vec<Holding>,
     buffers: BTreeMap<u64, Transient>,
-    by_id: BTreeMap<BufferId, lane::Memory>,
+    by_id: BTreeMap<BufferId, host_queue::Memory>,
     readbacks: BTreeMap<u64, operations::Readback>,
     transfer: Arc<AtomicU64>,
     next: u64,
@@ -226,7 +226,7 @@ impl Tenant {
         let account = Arc::new(Account {
             memory: progress.for_memory().unwrap_or(progress),
             tracker: tracker.clone(),
-            books: Mutex::new(Books { ledger, counts }),
+            books: Mutex::new(QuotaAccount { ledger, counts }),
             names: Mutex::new(Names::default()),
             group,
         });
@@ -253,9 +253,9 @@ impl Tenant {
             pools,
             queues: Queues::new(set.clone(), Arc::new(tracker)),
             set,
-            lanes: Vec::new(),
+            host_queues: Vec::new(),
             holdings: Table::new(),
-            limbo: Vec::new(),
+            quarantine: Vec::new(),
             buffers: BTreeMap::new(),
             by_id: BTreeMap::new(),
             readbacks: BTreeMap::new(),
@@ -330,7 +330,7 @@ impl Tenant {
     pub fn stats(&self, pool: PoolHandle) -> Result<PoolStats, TenantError> {
         let (index, pool) = self.tenant_pool(pool)?;
         let mut stats = pool.stats();
-        for kept in self.limbo.iter().filter(|kept| kept.pool == index) {
+        for kept in self.quarantine.iter().filter(|kept| kept.pool == index) {
             let bytes = pool.charged(&kept.reservation);
             stats.reserved_bytes = stats.reserved_bytes.saturating_sub(bytes);
             stats.requested_bytes = stats.requested_bytes.saturating_sub(kept.reservation.size());
@@ -351,7 +351,7 @@ impl Tenant {
             // One that the tracker does not know is not reached either.
             !matches!(self.account.tracker.end_of(axis), Ok(None))
         });
-        for kept in core::mem::take(&mut self.limbo) {
+        for kept in core::mem::take(&mut self.quarantine) {
             self.end(kept);
         }
     }
@@ -366,7 +366,7 @@ impl Tenant {
     /// death would taint the host's pool: such a holding is kept.
     fn end(&mut self, holding: Holding) {
         if !self.is_short(&holding.death) {
-            return self.limbo.push(holding);
+            return self.quarantine.push(holding);
         }
         let Holding { pool, reservation, death, .. } = holding;
         log_refusal(self.pools[pool].release(reservation, self.death(&death)));
@@ -411,29 +411,29 @@ impl Tenant {
 /// See [`Tenant`].
 impl Drop for Tenant {
     fn drop(&mut self) {
-        self.pump();
+        self.drain();
         let mut last = Frontier::new();
         let mut queues = Vec::new();
-        for lane in core::mem::take(&mut self.lanes) {
-            let axis = lane.cpu().axis();
+        for host_queue in core::mem::take(&mut self.host_queues) {
+            let axis = host_queue.cpu().axis();
             let submitted = self.queues.submitted(axis).unwrap_or(0);
             if submitted > 0 {
                 // `MAX_QUEUES` of them fit.
                 let _: Merge = last.advance(axis, submitted);
             }
-            queues.extend(lane.leave());
+            queues.extend(host_queue.leave());
         }
         // Memory that the queues' buffers have comes back after everything the queues were to do.
         let last = self.shortened(last, &queues);
         self.queues.shutdown(Death::After(last.as_ref()));
         let mut holdings: Vec<Holding> =
             core::mem::take(&mut self.holdings).into_values().collect();
-        holdings.append(&mut self.limbo);
+        holdings.append(&mut self.quarantine);
         for mut holding in holdings {
             holding.death = self.shortened(holding.death, &queues);
             self.drop_holding(holding);
         }
-        for Holding { pool, reservation, death, .. } in core::mem::take(&mut self.limbo) {
+        for Holding { pool, reservation, death, .. } in core::mem::take(&mut self.quarantine) {
             // No queue is left to wait for so many axes.
             log_refusal(self.pools[pool].release(reservation, Death::After(death.as_ref())));
         }
@@ -454,7 +454,7 @@ impl fmt::Debug for Tenant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tenant")
             .field("limits", &self.limits)
-            .field("queues", &self.lanes.len())
+            .field("queues", &self.host_queues.len())
             .field("reservations", &self.holdings.len())
             .field("buffers", &self.buffers.len())
             .finish_non_exhaustive()

@@ -21,13 +21,13 @@
 //! A wait that has something to see: two atomic operations. Otherwise one system call to sleep and one
 //! to wake all sleepers of that notification.
 
-#[cfg(target_os = "linux")]
-#[allow(unsafe_code, reason = "a list that is read without a lock; argued in the file")]
-pub(crate) mod bells;
 #[cfg(all(target_os = "linux", not(loom)))]
 mod futex;
 #[cfg(any(not(target_os = "linux"), loom, test))]
 mod park;
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code, reason = "a list that is read without a lock; argued in the file")]
+pub(crate) mod wake_list;
 
 #[cfg(all(target_os = "linux", not(loom)))]
 use futex as imp;

@@ -15,7 +15,7 @@ use strandline_host_native::component::guest::{
     Calls, Guest, GuestError, GuestHost, GuestLimits, GuestState, embed,
 };
 use strandline_host_native::tenant::{
-    Answer, Ask, Device, Lent, PoolHandle, Tenant, TenantGroup, TenantLimits,
+    Answer, Ask, Device, PoolHandle, SharedPool, Tenant, TenantGroup, TenantLimits,
 };
 use strandline_host_native::wasmtime::component::{Component, Linker};
 use strandline_host_native::wasmtime::{Config, Engine, Store};
@@ -72,7 +72,7 @@ fn rig() -> Rig {
     let tracker = Tracker::new(64);
     let host = PoolHost::new(memory.clone(), Arc::new(tracker.clone())).with_wake(thread_wake());
     let pool = Arc::new(TlsfPool::new(host, TlsfPoolConfig::default()).unwrap());
-    Rig { device: Device::new(0, tracker, vec![Lent::new(pool.clone(), memory)]), pool }
+    Rig { device: Device::new(0, tracker, vec![SharedPool::new(pool.clone(), memory)]), pool }
 }
 
 impl Rig {

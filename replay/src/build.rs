@@ -336,7 +336,7 @@ fn pool(
                     budget,
                     retention,
                     coalescing,
-                    waiting: Waiting::ToPack,
+                    waiting: Waiting::PreferCompact,
                 },
             )
         }

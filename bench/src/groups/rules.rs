@@ -55,7 +55,7 @@ const RULES: [Rule; 2] = [
     Rule {
         name: "readiness, waiting to pack",
         coalescing: Coalescing::Readiness,
-        waiting: Waiting::ToPack,
+        waiting: Waiting::PreferCompact,
     },
 ];
 

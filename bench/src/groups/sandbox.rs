@@ -24,7 +24,7 @@ use strandline_host_native::component::guest::{Calls, GuestHost, GuestLimits, Gu
 use strandline_host_native::component::substrate::{
     Answer, SandboxPool, SubstrateConfig, SubstrateModule, find_component,
 };
-use strandline_host_native::tenant::{Device, Lent, Tenant, TenantLimits};
+use strandline_host_native::tenant::{Device, SharedPool, Tenant, TenantLimits};
 
 /// Operations of a batch.
 const BATCH: usize = 256;
@@ -228,7 +228,7 @@ fn guests() -> Vec<Contender> {
         let pool = PoolHost::new(memory.clone(), Arc::new(tracker.clone()));
         let pool = TlsfPool::new(pool, TlsfPoolConfig::default());
         let pool = Arc::new(pool.unwrap_or_else(|error| panic!("{error}")));
-        let device = Device::new(0, tracker, vec![Lent::new(pool, memory)]);
+        let device = Device::new(0, tracker, vec![SharedPool::new(pool, memory)]);
         Contender::new(name, move |pairs| {
             let tenant = Tenant::new(&device, TenantLimits::default());
             let tenant = tenant.unwrap_or_else(|error| panic!("{error}"));

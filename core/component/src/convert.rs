@@ -508,7 +508,7 @@ pub(crate) const fn tlsf_config(config: authority::TlsfConfig) -> TlsfPoolConfig
         },
         waiting: match waiting {
             authority::Waiting::LastResort => Waiting::LastResort,
-            authority::Waiting::ToPack => Waiting::ToPack,
+            authority::Waiting::PreferCompact => Waiting::PreferCompact,
         },
     }
 }

@@ -39,7 +39,7 @@ mod runs;
 mod search;
 mod shelf;
 
-use nodes::{Beside, EDGE, LIVE, LOOSE, Node, Nodes, VACANT};
+use nodes::{EDGE, LIVE, LOOSE, NeighbourId, Node, Nodes, VACANT};
 use runs::Runs;
 use shelf::{Link, NONE, Shelf, SizeClasses};
 
@@ -272,8 +272,8 @@ impl<L: Label> Tlsf<L> {
         let edge = Node {
             offset: 0,
             units: 0,
-            left: Beside::held(0),
-            right: Beside::held(0),
+            left: NeighbourId::held(0),
+            right: NeighbourId::held(0),
             link: Link::ALONE,
             run: NONE,
             region: index,
@@ -283,7 +283,7 @@ impl<L: Label> Tlsf<L> {
             self.vacant_regions.push(index);
             return Err(TlsfError::Full);
         };
-        let (left, right) = (Beside::held(edge), Beside::held(edge));
+        let (left, right) = (NeighbourId::held(edge), NeighbourId::held(edge));
         let block = Node { units, left, right, shelf: LOOSE, ..*self.nodes.at(edge) };
         let Some(block) = self.new_node(block, label) else {
             self.drop_node(edge);
@@ -291,7 +291,7 @@ impl<L: Label> Tlsf<L> {
             return Err(TlsfError::Full);
         };
         let node = self.nodes.at_mut(edge);
-        (node.left, node.right) = (Beside::held(block), Beside::held(block));
+        (node.left, node.right) = (NeighbourId::held(block), NeighbourId::held(block));
         self.regions[index as usize] = Region { edge, units };
         Ok((RegionId(u32::from(index)), BlockId(block)))
     }

@@ -30,7 +30,7 @@ use crate::inspect::{BlockState, BlockView, Event};
 use crate::notification::Notification;
 use crate::offset::arena::Ring;
 use crate::pool::budget::Budget;
-use crate::pool::gauges::{Gauges, bump};
+use crate::pool::counters::{Counters, bump};
 use crate::pool::growth::{Growth, most};
 use crate::pool::inbox::{Inbox, Ticket};
 use crate::pool::still::Still;
@@ -137,7 +137,7 @@ pub struct ArenaPool {
     most: u64,
     state: Mutex<State>,
     inbox: Inbox,
-    gauges: Gauges,
+    counters: Counters,
     /// Bytes released and not yet seen under the lock.
     arriving: AtomicU64,
     notification: Arc<Notification>,
@@ -186,7 +186,7 @@ impl ArenaPool {
                 tickets: Vec::new(),
             }),
             inbox: Inbox::new(),
-            gauges: Gauges::default(),
+            counters: Counters::default(),
             arriving: AtomicU64::new(0),
             notification: Arc::new(Notification::new(host.wake.clone())),
             host,
@@ -238,8 +238,8 @@ impl ArenaPool {
                 generation.slab = Some(slab);
                 generation.past = Past::fresh(slab.size);
                 state.ring.open(at, slab.size);
-                self.gauges.committed.add(slab.size);
-                self.gauges.slabs.add(1);
+                self.counters.committed.add(slab.size);
+                self.counters.slabs.add(1);
             }
         }
         if let Some(slab) = slab {
@@ -264,7 +264,7 @@ impl ArenaPool {
             Some(death) => ticket.write(death, &|entry| self.has_reached(entry)),
         }
         self.arriving.fetch_add(size, Ordering::Relaxed);
-        self.gauges.released(size, size);
+        self.counters.released(size, size);
         self.inbox.push(ticket);
         self.emit(Event::Released { pool: self.id, slab, offset, size });
         self.notification.signal_if_observed();
@@ -323,8 +323,8 @@ impl Pool for ArenaPool {
                 let mut guard = self.state.lock();
                 let state = &mut *guard;
                 self.sort_inbox(state);
-                if !self.config.budget.allows(self.gauges.reserved.now(), request.size) {
-                    bump(&self.gauges.over_budget);
+                if !self.config.budget.allows(self.counters.reserved.now(), request.size) {
+                    bump(&self.counters.over_budget);
                     return Ok(Acquire::OverBudget { observed });
                 }
                 if let Some(found) = self.find(state, request, first) {
@@ -353,7 +353,7 @@ impl Pool for ArenaPool {
                 None => false,
             };
             if !may_grow {
-                bump(&self.gauges.exhausted);
+                bump(&self.counters.exhausted);
                 return Ok(Acquire::Exhausted { observed, growth_required });
             }
         }
@@ -424,8 +424,8 @@ impl Pool for ArenaPool {
                 state.ring.open(at, slab.size);
                 return Err(error.into());
             }
-            self.gauges.committed.sub(slab.size);
-            self.gauges.slabs.sub(1);
+            self.counters.committed.sub(slab.size);
+            self.counters.slabs.sub(1);
             trimmed += slab.size;
             self.emit(Event::SlabReleased { pool: self.id, slab: slab.id });
         }
@@ -436,7 +436,7 @@ impl Pool for ArenaPool {
     }
 
     fn stats(&self) -> PoolStats {
-        let mut stats = self.gauges.stats();
+        let mut stats = self.counters.stats();
         let clean = stats.clean_bytes();
         stats.pending_bytes += self.arriving.load(Ordering::Relaxed).min(clean);
         stats.peak_pending_bytes = stats.peak_pending_bytes.max(stats.pending_bytes);

@@ -4,18 +4,18 @@
 //!   acquire ─▶ shelf of each axis in the requester's frontier   key = epoch of the death
 //!          ─▶ clean shelf                                       ready for anyone
 //!          ─▶ shelves of all axes, up to what they reached      ready by completion
-//!          ─▶ side: deaths of several axes                      under the lock
+//!          ─▶ pending: deaths of several axes                   under the lock
 //!          ─▶ wait (if permitted) ─▶ grow (if permitted) ─▶ exhausted
 //!
 //!   release ─▶ Idle        clean shelf         ┐ one atomic operation
 //!           ─▶ After 1     shelf of that axis  ┘
-//!           ─▶ After n, Unknown                inbox ─▶ side, by whoever next holds the lock
+//!           ─▶ After n, Unknown                inbox ─▶ pending, by whoever next holds the lock
 //! ```
 //!
 //! Blocks lie in [`FixedBlocks`]: one shelf of clean blocks, and one for each of the first [`AXES`] axes that
 //! deaths named, its keys the epochs. The search for a block with a key within what the requester
 //! covers costs nothing for blocks beyond it. An axis keeps its shelf as long as the pool lives; axes beyond
-//! [`AXES`] share the side with deaths of several axes.
+//! [`AXES`] share the pending blocks under the lock with deaths of several axes.
 //!
 //! A slab takes a power of two of block numbers, so that a number's high bits name the slab. Its size is a
 //! multiple of the block and of the provider's granularity; should a provider give more than it was asked
@@ -38,7 +38,7 @@ use crate::offset::fixed_block::{FixedBlocks, MAX_KEY, Search};
 use crate::pool::budget::Budget;
 use crate::pool::growth::{Growth, most};
 use crate::pool::inbox::{Inbox, Ticket};
-use crate::pool::side::Side;
+use crate::pool::pending_blocks::PendingBlocks;
 use crate::pool::still::Still;
 use crate::pool::{
     Acquire, Pool, PoolError, PoolHost, PoolId, PoolProperties, PoolStats, ReleaseError, Request,
@@ -74,7 +74,7 @@ pub const AXES: usize = 16;
 const CLEAN: u32 = 0;
 /// Key of a clean block that was handed out before and waits for nothing; that of a fresh one is 0.
 const USED: u64 = 1;
-/// Where blocks of the side come from, as a number beside the shelves.
+/// Where blocks that are pending under the lock come from, as a number beside the shelves.
 const SIDE: u32 = AXES as u32 + 1;
 /// No axis has this place yet. An axis with these bits gets no shelf.
 const VACANT: u64 = u64::MAX;
@@ -120,7 +120,7 @@ struct Place {
 /// What the lock guards.
 #[derive(Debug)]
 struct Admin {
-    side: Side,
+    pending: PendingBlocks,
     still: Still,
     /// Places without a slab and without one on its way.
     vacant: Vec<u32>,
@@ -144,7 +144,7 @@ pub struct FixedBlockPool {
     notification: Arc<Notification>,
     inbox: Inbox,
     admin: Mutex<Admin>,
-    /// Blocks on the side: a hint that saves taking the lock.
+    /// Blocks that are pending under the lock: a hint that saves taking the lock.
     aside: AtomicU32,
     /// Reserved bytes, kept only under a budget.
     reserved: AtomicU64,
@@ -200,7 +200,7 @@ impl FixedBlockPool {
             host,
             inbox: Inbox::new(),
             admin: Mutex::new(Admin {
-                side: Side::default(),
+                pending: PendingBlocks::default(),
                 still: Still::default(),
                 vacant: (0..shape.max_slabs).rev().collect(),
             }),
@@ -361,7 +361,7 @@ impl Pool for FixedBlockPool {
             ticket.block = block;
             {
                 let admin = self.admin.lock();
-                ticket.write(admin.side.death_of(block), &|entry| self.has_reached(entry));
+                ticket.write(admin.pending.death_of(block), &|entry| self.has_reached(entry));
             }
             mine.released(padding, true);
             self.inbox.push(ticket);
@@ -375,7 +375,7 @@ impl Pool for FixedBlockPool {
 
     fn poll(&self) {
         let cleaned = self.clean_shelves();
-        let moved = self.settle_side(&mut self.admin.lock());
+        let moved = self.settle_pending(&mut self.admin.lock());
         if cleaned != 0 || moved {
             self.notification.signal_if_observed();
         }
@@ -387,8 +387,8 @@ impl Pool for FixedBlockPool {
         }
         {
             let admin = &mut *self.admin.lock();
-            self.settle_side(admin);
-            admin.side.drain(&mut |block, was_tainted| {
+            self.settle_pending(admin);
+            admin.pending.drain(&mut |block, was_tainted| {
                 if was_tainted {
                     self.tainted_blocks.fetch_sub(1, Ordering::Relaxed);
                 } else {
@@ -461,7 +461,7 @@ impl Pool for FixedBlockPool {
     fn inspect(&self, visit: &mut dyn FnMut(&BlockView<'_>)) {
         let mut guard = self.admin.lock();
         let admin = &mut *guard;
-        let moved = self.settle_side(admin);
+        let moved = self.settle_pending(admin);
         let mut slabs = Index::default();
         for (place, at) in self.places.iter().zip(0u32..) {
             let blocks = place.blocks.load(Ordering::Relaxed);
@@ -482,7 +482,7 @@ impl Pool for FixedBlockPool {
                     BlockState::Clean
                 } else if let Some(entry) = &entry {
                     BlockState::Pending(FrontierRef::single(entry))
-                } else if let Some(death) = admin.side.death_here(block) {
+                } else if let Some(death) = admin.pending.death_here(block) {
                     match death {
                         Death::After(frontier) => BlockState::Pending(frontier),
                         Death::Idle | Death::Unknown => BlockState::Tainted,

@@ -13,18 +13,18 @@
 //! A slab serves requests of its own size, in whole granules of the provider, and no others: what is kept of other sizes is
 //! never handed out in its place, and growth is what a request needs when no slab of its size is held.
 //!
-//! Invariants: every slab is in one slot; a slot is live, filed in the side of its size, or clean there.
-//! Cost: a search is that of `side.rs` among kept slabs of the size; otherwise the provider's.
+//! Invariants: every slab is in one slot; a slot is live, pending among those of its size, or clean there.
+//! Cost: a search is that of `pending_blocks.rs` among kept slabs of the size; otherwise the provider's.
 
 use crate::index::Index;
 use crate::inspect::{BlockState, BlockView, Event};
 use crate::notification::Notification;
 use crate::offset::align_up;
 use crate::pool::budget::Budget;
-use crate::pool::gauges::{Gauges, bump};
+use crate::pool::counters::{Counters, bump};
 use crate::pool::growth::most;
 use crate::pool::inbox::{Inbox, Ticket};
-use crate::pool::side::Side;
+use crate::pool::pending_blocks::PendingBlocks;
 use crate::pool::still::Still;
 use crate::pool::{
     Acquire, Origin, Pool, PoolError, PoolHost, PoolId, PoolProperties, PoolStats, ReleaseError,
@@ -89,7 +89,7 @@ struct State {
 /// Slabs of a class.
 #[derive(Debug, Default)]
 struct Kept {
-    waiting: Side,
+    waiting: PendingBlocks,
     still: Still,
     /// Those that wait for nothing.
     clean: Vec<u32>,
@@ -141,7 +141,7 @@ pub struct PassthroughPool {
     most: u64,
     state: Mutex<State>,
     inbox: Inbox,
-    gauges: Gauges,
+    counters: Counters,
     notification: Arc<Notification>,
 }
 
@@ -167,7 +167,7 @@ impl PassthroughPool {
             slabs,
             state: Mutex::new(State::default()),
             inbox: Inbox::new(),
-            gauges: Gauges::default(),
+            counters: Counters::default(),
             notification: Arc::new(Notification::new(host.wake.clone())),
             host,
         })
@@ -199,7 +199,7 @@ impl PassthroughPool {
                 let Kept { waiting, clean, .. } = state.kept(class);
                 let death = ticket.written();
                 if !waiting.file(ticket.block, death, &|entry| self.has_reached(entry)) {
-                    self.gauges.pending.sub(size);
+                    self.counters.pending.sub(size);
                     clean.push(ticket.block);
                 }
             }
@@ -209,7 +209,7 @@ impl PassthroughPool {
 
     /// Whether the budget has room for so many bytes.
     fn allows(&self, state: &State, bytes: u64) -> bool {
-        let taken = self.gauges.reserved.now().saturating_add(state.promised);
+        let taken = self.counters.reserved.now().saturating_add(state.promised);
         self.config.budget.allows(taken, bytes)
     }
 
@@ -279,7 +279,7 @@ impl Pool for PassthroughPool {
         if request.alignment > self.slabs.alignment {
             return Err(PoolError::InvalidAlignment { alignment: request.alignment });
         }
-        let gauges = &self.gauges;
+        let counters = &self.counters;
         let mut first = true;
         let mut may_make_room = true;
         let mut may_grow = request.may_grow;
@@ -294,7 +294,7 @@ impl Pool for PassthroughPool {
             match next {
                 Next::Answer(found) => return Ok(self.reserved(found)),
                 Next::OverBudget => {
-                    bump(&gauges.over_budget);
+                    bump(&counters.over_budget);
                     return Ok(Acquire::OverBudget { observed });
                 }
                 Next::Grow { turned_away } => {
@@ -314,7 +314,7 @@ impl Pool for PassthroughPool {
                 // What others are told of is to be seen by this search as well.
                 Next::Refuse { .. } if moved => {}
                 Next::Refuse { growth_required, .. } => {
-                    bump(&gauges.exhausted);
+                    bump(&counters.exhausted);
                     return Ok(Acquire::Exhausted { observed, growth_required });
                 }
             }
@@ -332,15 +332,15 @@ impl Pool for PassthroughPool {
             .frontier()
             .is_some_and(|after| after.entries().iter().all(|&entry| self.has_reached(entry)));
         let gone = reached && self.host.provider.release(parts.slab).is_ok();
-        self.gauges.released(bytes, parts.size);
+        self.counters.released(bytes, parts.size);
         if gone {
-            self.gauges.committed.sub(bytes);
-            self.gauges.slabs.sub(1);
+            self.counters.committed.sub(bytes);
+            self.counters.slabs.sub(1);
             ticket.requested = GONE;
         } else if unknown {
-            self.gauges.tainted_bytes.add(bytes);
+            self.counters.tainted_bytes.add(bytes);
         } else {
-            self.gauges.pending.add(bytes);
+            self.counters.pending.add(bytes);
         }
         self.inbox.push(ticket);
         if gone {
@@ -353,8 +353,8 @@ impl Pool for PassthroughPool {
     fn cancel(&self, reservation: Reservation) -> Result<(), ReleaseError> {
         // The ticket still has the death that was there before.
         let (mut ticket, parts) = self.token(reservation)?;
-        self.gauges.released(ticket.requested, parts.size);
-        self.gauges.pending.add(ticket.requested);
+        self.counters.released(ticket.requested, parts.size);
+        self.counters.pending.add(ticket.requested);
         ticket.requested = CANCELED;
         self.inbox.push(ticket);
         self.finish(&parts);
@@ -378,9 +378,9 @@ impl Pool for PassthroughPool {
                 waiting.drain(&mut |block, was_tainted| {
                     let size = slots[block as usize].map_or(0, |slot| slot.slab.size);
                     if was_tainted {
-                        self.gauges.tainted_bytes.sub(size);
+                        self.counters.tainted_bytes.sub(size);
                     } else {
-                        self.gauges.pending.sub(size);
+                        self.counters.pending.sub(size);
                     }
                     clean.push(block);
                 });
@@ -396,7 +396,7 @@ impl Pool for PassthroughPool {
     }
 
     fn stats(&self) -> PoolStats {
-        self.gauges.stats()
+        self.counters.stats()
     }
 
     fn provider(&self) -> Option<&Arc<dyn SlabProvider>> {

@@ -13,7 +13,7 @@
 //! # What an answer promises
 //! - Before the pool refuses, grows or lets the requester wait, it looks at everything that is ready for this requester: then
 //!   no range of twice the request is ready, in which each byte is clean, or its death on each axis reached or covered.
-//!   ([`Waiting::ToPack`] waits for a tighter place though another is ready.)
+//!   ([`Waiting::PreferCompact`] waits for a tighter place though another is ready.)
 //! - Merging makes no byte wait longer, and a cancel restores the death of each byte.
 //! - A wait names what is neither reached nor covered, and nothing else.
 //!
@@ -54,7 +54,6 @@ mod guided;
     expect(unreachable_pub, reason = "the benchmarks look at the heap without the pool around it")
 )]
 mod heap;
-mod newcomers;
 mod pending;
 mod present;
 #[allow(unsafe_code, reason = "tickets pass through raw pointers; argued in the file")]
@@ -62,7 +61,8 @@ mod slots;
 mod spare;
 mod state;
 mod trim;
-mod virgin;
+mod unsorted;
+mod untouched;
 mod wide;
 
 /// The heap without the pool around it, for benchmarks: no promise is made about it.
@@ -97,7 +97,7 @@ pub enum Waiting {
     LastResort,
     /// Waiting keeps memory compact: the tightest stretch of free memory is taken, and waited for when
     /// it is not ready. Many streams then need no more memory than one; `tlsf/heap.rs` says how.
-    ToPack,
+    PreferCompact,
 }
 
 /// How a [`TlsfPool`] works.

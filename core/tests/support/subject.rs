@@ -184,7 +184,7 @@ impl Subject {
                     waiting: draw.pick(&[
                         Waiting::LastResort,
                         Waiting::LastResort,
-                        Waiting::ToPack,
+                        Waiting::PreferCompact,
                     ]),
                 };
                 let subject = Self::tlsf(scale, config);
@@ -239,7 +239,7 @@ impl Subject {
     pub(crate) const fn packs(&self) -> bool {
         matches!(
             self.config,
-            Config::Tlsf(config) | Config::Planned(config, ..) if matches!(config.waiting, Waiting::ToPack)
+            Config::Tlsf(config) | Config::Planned(config, ..) if matches!(config.waiting, Waiting::PreferCompact)
         )
     }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   inbox ──▶ ops ──┬─▶ timers      by deadline
-//!                   ├─▶ watches     by notification        ──▶ done ──▶ callbacks, no lock held
+//!                   ├─▶ wait set    by notification        ──▶ done ──▶ callbacks, no lock held
 //!                   └─▶ backend     reads, writes, polls
 //! ```
 //!
@@ -14,7 +14,7 @@ use super::backend::{Backend, Done, KernelOp, Sleep};
 use super::handle::{Counters, Message, Shared, Submission};
 use super::op::{Callback, Completion, Direction, Interest, IoBuffer, Kind, OpError, SharedFd};
 use super::serial::SerialMap;
-use super::watches::Watches;
+use super::wait_set::WaitSet;
 use rustix::io::Errno;
 use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -51,7 +51,7 @@ pub(super) struct Driver {
     backend: Box<dyn Backend>,
     ops: SerialMap<u64, Slot>,
     timers: BTreeSet<(Instant, u64)>,
-    watches: Watches,
+    wait_set: WaitSet,
     done: VecDeque<(Callback, Completion)>,
     /// Kept for their memory.
     finished: Vec<Done>,
@@ -60,13 +60,13 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) fn new(shared: Arc<Shared>, backend: Box<dyn Backend>) -> Self {
-        let watches = Watches::new(shared.doorbell.clone());
+        let wait_set = WaitSet::new(shared.doorbell.clone());
         Self {
             shared,
             backend,
             ops: SerialMap::default(),
             timers: BTreeSet::new(),
-            watches,
+            wait_set,
             done: VecDeque::new(),
             finished: Vec::new(),
             signaled: Vec::new(),
@@ -98,7 +98,7 @@ impl Driver {
     fn look(&mut self) {
         self.take_messages();
         let mut signaled = core::mem::take(&mut self.signaled);
-        self.watches.take_signaled(|serial| signaled.push(serial));
+        self.wait_set.take_signaled(|serial| signaled.push(serial));
         for serial in signaled.drain(..) {
             self.finish(serial, Ok(0), None);
         }
@@ -200,7 +200,7 @@ impl Driver {
         let state = match kind {
             Kind::Timer { .. } => State::Timer,
             Kind::Wait { notification, seen, .. } => {
-                match self.watches.add(serial, notification, seen) {
+                match self.wait_set.add(serial, notification, seen) {
                     Ok(Some(slot)) => State::Waiting { slot },
                     signaled_or_refused => {
                         ended = without_memory(signaled_or_refused.map(|_| 0));
@@ -294,7 +294,7 @@ impl Driver {
             State::Timer => self.finish(serial, Err(why), None),
             State::Waiting { slot } => {
                 let slot = *slot;
-                self.watches.remove(slot, serial);
+                self.wait_set.remove(slot, serial);
                 self.finish(serial, Err(why), None);
             }
             State::Queued(_) => {

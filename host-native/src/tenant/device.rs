@@ -21,7 +21,7 @@ use strandline_core::{Axis, Pool, Progress, SlabError, SlabMap, Tracker};
 
 /// A pool that a device lends to its tenants.
 #[derive(Clone)]
-pub struct Lent {
+pub struct SharedPool {
     /// The host's pool. It may be one of the core's, or one that lives in a sandbox.
     pub pool: Arc<dyn Pool>,
     /// Who maps its slabs.
@@ -32,16 +32,16 @@ pub struct Lent {
     pub may_trim: bool,
 }
 
-impl Lent {
+impl SharedPool {
     /// A pool for requests of any size, which tenants may not trim.
     pub fn new(pool: Arc<dyn Pool>, memory: Arc<dyn SlabMap<Buffer = MmapBuffer>>) -> Self {
         Self { pool, memory, registration: Registration::new(), may_trim: false }
     }
 }
 
-impl fmt::Debug for Lent {
+impl fmt::Debug for SharedPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lent")
+        f.debug_struct("SharedPool")
             .field("pool", &self.pool)
             .field("registration", &self.registration)
             .field("may_trim", &self.may_trim)
@@ -62,7 +62,7 @@ struct Bank {
 pub struct Device {
     number: u8,
     tracker: Tracker,
-    pub(super) pools: Vec<Lent>,
+    pub(super) pools: Vec<SharedPool>,
     bank: Mutex<Bank>,
 }
 
@@ -73,7 +73,7 @@ impl Device {
     /// A device that lends these pools. Its queues have the axes `Axis::queue(0, 0, number, _)` of
     /// `tracker`, which must be what the pools ask for progress.
     #[must_use]
-    pub fn new(number: u8, tracker: Tracker, pools: Vec<Lent>) -> Arc<Self> {
+    pub fn new(number: u8, tracker: Tracker, pools: Vec<SharedPool>) -> Arc<Self> {
         Arc::new(Self { number, tracker, pools, bank: Mutex::default() })
     }
 

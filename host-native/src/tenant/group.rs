@@ -20,14 +20,14 @@ use std::sync::{Arc, Mutex, Weak};
 /// ```
 /// # use strandline_core::pool::{PoolHost, tlsf::{TlsfPool, TlsfPoolConfig}};
 /// # use strandline_core::Tracker;
-/// # use strandline_host_native::{MmapSlabProvider, tenant::{Device, Lent}};
+/// # use strandline_host_native::{MmapSlabProvider, tenant::{Device, SharedPool}};
 /// use std::sync::Arc;
 /// use strandline_host_native::tenant::{Answer, Ask, PoolHandle, Tenant, TenantGroup, TenantLimits};
 /// # let memory = Arc::new(MmapSlabProvider::builder().build()?);
 /// # let tracker = Tracker::new(64);
 /// # let host = PoolHost::new(memory.clone(), Arc::new(tracker.clone()));
 /// # let pool = Arc::new(TlsfPool::new(host, TlsfPoolConfig::default())?);
-/// # let device = Device::new(0, tracker, vec![Lent::new(pool, memory)]);
+/// # let device = Device::new(0, tracker, vec![SharedPool::new(pool, memory)]);
 ///
 /// let customer = TenantGroup::new(1 << 20);
 /// let [mut a, mut b] = [(); 2].map(|()| Tenant::in_group(&device, TenantLimits::default(), &customer));

@@ -6,7 +6,7 @@
 //! submitted, on whatever queue, its alloca's own included.
 
 use super::error::{Limit, TenantError};
-use super::lane::{Lane, Memory as Cell, Slot, Target, Transfer, Work};
+use super::host_queue::{HostQueue, Memory as Cell, Slot, Target, Transfer, Work};
 use super::pool::{lock, unreached};
 use super::{
     Ask, BufferHandle, PoolHandle, QueueHandle, ReadbackHandle, ReservationHandle, Tenant,
@@ -89,7 +89,7 @@ impl Tenant {
     /// # Errors
     /// [`TenantError::Limit`].
     pub fn open_queue(&mut self) -> Result<QueueHandle, TenantError> {
-        if self.lanes.len() >= self.limits.queues.min(MAX_QUEUES) {
+        if self.host_queues.len() >= self.limits.queues.min(MAX_QUEUES) {
             return Err(TenantError::Limit(Limit::Queues));
         }
         let cpu = self.device.lease()?;
@@ -99,8 +99,8 @@ impl Tenant {
             return Err(refusal(error));
         }
         lock(&self.account.names).own(axis, cpu.submitted());
-        self.lanes.push(Lane::new(cpu));
-        Ok(QueueHandle(self.lanes.len() as u64 - 1))
+        self.host_queues.push(HostQueue::new(cpu));
+        Ok(QueueHandle(self.host_queues.len() as u64 - 1))
     }
 
     /// The axis of a queue.
@@ -108,7 +108,7 @@ impl Tenant {
     /// # Errors
     /// [`TenantError::UnknownHandle`].
     pub fn axis_of(&self, queue: QueueHandle) -> Result<Axis, TenantError> {
-        Ok(self.lane(queue)?.1)
+        Ok(self.host_queue(queue)?.1)
     }
 
     /// The last epoch that a queue gave out.
@@ -116,7 +116,7 @@ impl Tenant {
     /// # Errors
     /// [`TenantError::UnknownHandle`].
     pub fn submitted(&self, queue: QueueHandle) -> Result<Epoch, TenantError> {
-        let (_, axis) = self.lane(queue)?;
+        let (_, axis) = self.host_queue(queue)?;
         self.queues.submitted(axis).ok_or(TenantError::UnknownHandle)
     }
 
@@ -125,17 +125,17 @@ impl Tenant {
     /// # Errors
     /// [`TenantError::UnknownHandle`].
     pub fn frontier(&self, queue: QueueHandle) -> Result<Frontier, TenantError> {
-        let (_, axis) = self.lane(queue)?;
+        let (_, axis) = self.host_queue(queue)?;
         Ok(Frontier::from_entry(axis, self.submitted(queue)?))
     }
 
     /// Why the tenant's queues stand still: the first alloca of each pool that waits for memory, and each queue's operations that have it
     /// and have not begun, with what they wait for. A snapshot, for people and logs.
     pub fn parked(&mut self) -> (Vec<Parked>, Vec<(Axis, Standing)>) {
-        self.pump();
-        let standing = self.lanes.iter().flat_map(|lane| {
-            let axis = lane.cpu().axis();
-            lane.cpu().parked().into_iter().map(move |standing| (axis, standing))
+        self.drain();
+        let standing = self.host_queues.iter().flat_map(|host_queue| {
+            let axis = host_queue.cpu().axis();
+            host_queue.cpu().parked().into_iter().map(move |standing| (axis, standing))
         });
         (self.queues.parked().collect(), standing.collect())
     }
@@ -319,17 +319,17 @@ impl Tenant {
     /// # Errors
     /// [`TenantError::UnknownHandle`], [`TenantError::NoMemory`], [`TenantError::Failed`].
     pub fn take(&mut self, readback: ReadbackHandle) -> Result<Option<Vec<u8>>, TenantError> {
-        self.pump();
+        self.drain();
         let readback = self.readback(readback)?;
         if matches!(readback.memory.get(), Some(Err(_))) {
             return Err(TenantError::NoMemory);
         }
-        let lane = &self.lanes[readback.queue];
-        let axis = lane.cpu().axis();
+        let host_queue = &self.host_queues[readback.queue];
+        let axis = host_queue.cpu().axis();
         if self.account.tracker.reached(axis) >= readback.epoch {
             return Ok(readback.slot.take());
         }
-        match lane.failure() {
+        match host_queue.failure() {
             Some(failure) => Err(TenantError::Failed { axis, failure: failure.clone() }),
             None => Ok(None),
         }
@@ -345,7 +345,7 @@ impl Tenant {
     /// # Errors
     /// [`TenantError::UnknownHandle`].
     pub fn status(&mut self, buffer: BufferHandle) -> Result<BufferState, TenantError> {
-        self.pump();
+        self.drain();
         let transient = self.transient(buffer)?;
         Ok(match transient.memory.get() {
             None => BufferState::Waiting,
@@ -367,7 +367,7 @@ impl Tenant {
     /// # Errors
     /// [`TenantError::UnknownHandle`].
     pub fn place_of_buffer(&mut self, buffer: BufferHandle) -> Result<Option<Place>, TenantError> {
-        self.pump();
+        self.drain();
         let place = self.transient(buffer)?.memory.get();
         Ok(place.and_then(|memory| memory.as_ref().ok()).map(|&(_, place)| place))
     }
@@ -380,24 +380,24 @@ impl Tenant {
         self.buffers.get(&buffer.0).ok_or(TenantError::UnknownHandle)
     }
 
-    fn lane(&self, queue: QueueHandle) -> Result<(&Lane, Axis), TenantError> {
+    fn host_queue(&self, queue: QueueHandle) -> Result<(&HostQueue, Axis), TenantError> {
         let index = usize::try_from(queue.0).map_err(|_| TenantError::UnknownHandle)?;
-        let lane = self.lanes.get(index).ok_or(TenantError::UnknownHandle)?;
-        Ok((lane, lane.cpu().axis()))
+        let host_queue = self.host_queues.get(index).ok_or(TenantError::UnknownHandle)?;
+        Ok((host_queue, host_queue.cpu().axis()))
     }
 
     /// The axis of a queue that can take another operation.
     fn ready_lane(&mut self, queue: QueueHandle) -> Result<Axis, TenantError> {
-        self.pump();
-        let (lane, axis) = self.lane(queue)?;
-        if let Some(failure) = lane.failure() {
+        self.drain();
+        let (host_queue, axis) = self.host_queue(queue)?;
+        if let Some(failure) = host_queue.failure() {
             return Err(TenantError::Failed { axis, failure: failure.clone() });
         }
         let in_flight: u64 = self
-            .lanes
+            .host_queues
             .iter()
-            .map(|lane| {
-                let axis = lane.cpu().axis();
+            .map(|host_queue| {
+                let axis = host_queue.cpu().axis();
                 let submitted = self.queues.submitted(axis).unwrap_or(0);
                 submitted.saturating_sub(self.account.tracker.reached(axis))
             })
@@ -441,7 +441,7 @@ impl Tenant {
                     return Err(TenantError::NoMemory);
                 }
                 if transient.queue != queue.0 as usize {
-                    let axis = self.lanes[transient.queue].cpu().axis();
+                    let axis = self.host_queues[transient.queue].cpu().axis();
                     advance(wait, axis, transient.epoch)?;
                 }
                 transient.memory.clone()
@@ -523,13 +523,13 @@ impl Tenant {
         work: Work,
     ) {
         lock(&self.account.names).submitted(axis, epoch);
-        self.lanes[queue].stage(epoch, wait, clear, work);
-        self.pump();
+        self.host_queues[queue].stage(epoch, wait, clear, work);
+        self.drain();
     }
 
     /// Takes up what was decided since: memory that came free, queues that failed.
-    pub(super) fn pump(&mut self) {
-        if self.lanes.is_empty() {
+    pub(super) fn drain(&mut self) {
+        if self.host_queues.is_empty() {
             return;
         }
         self.queues.poll();
@@ -538,11 +538,11 @@ impl Tenant {
                 self.take_up(event);
             }
             let mut broken = None;
-            for lane in &mut self.lanes {
-                if let Err(error) = lane.flush() {
+            for host_queue in &mut self.host_queues {
+                if let Err(error) = host_queue.flush() {
                     let failure = Failure::new(error);
-                    lane.fail(0, failure.clone());
-                    broken = Some((lane.cpu().axis(), failure));
+                    host_queue.fail(0, failure.clone());
+                    broken = Some((host_queue.cpu().axis(), failure));
                     break;
                 }
             }
@@ -555,8 +555,8 @@ impl Tenant {
         }
     }
 
-    fn lane_on(&mut self, axis: Axis) -> Option<&mut Lane> {
-        self.lanes.iter_mut().find(|lane| lane.cpu().axis() == axis)
+    fn lane_on(&mut self, axis: Axis) -> Option<&mut HostQueue> {
+        self.host_queues.iter_mut().find(|host_queue| host_queue.cpu().axis() == axis)
     }
 
     fn take_up(&mut self, event: QueueEvent) {
@@ -572,14 +572,14 @@ impl Tenant {
                 } else {
                     Vec::new()
                 };
-                if let Some(lane) = self.lane_on(axis) {
-                    lane.decide(epoch, wait, clear);
+                if let Some(host_queue) = self.lane_on(axis) {
+                    host_queue.decide(epoch, wait, clear);
                 }
             }
             QueueEvent::Released { buffer, axis, epoch, wait } => {
                 self.by_id.remove(&buffer);
-                if let Some(lane) = self.lane_on(axis) {
-                    lane.decide(epoch, wait, Vec::new());
+                if let Some(host_queue) = self.lane_on(axis) {
+                    host_queue.decide(epoch, wait, Vec::new());
                 }
             }
             QueueEvent::Failed { buffer, axis, epoch, wait, cause } => {
@@ -587,14 +587,14 @@ impl Tenant {
                     let _ = memory.set(Err(cause.to_string()));
                 }
                 if let Some(wait) = wait
-                    && let Some(lane) = self.lane_on(axis)
+                    && let Some(host_queue) = self.lane_on(axis)
                 {
-                    lane.decide(epoch, wait, Vec::new());
+                    host_queue.decide(epoch, wait, Vec::new());
                 }
             }
             QueueEvent::QueueFailed { axis, from, failure, .. } => {
-                if let Some(lane) = self.lane_on(axis) {
-                    lane.fail(from, failure);
+                if let Some(host_queue) = self.lane_on(axis) {
+                    host_queue.fail(from, failure);
                 }
             }
         }

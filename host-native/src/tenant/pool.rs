@@ -49,7 +49,7 @@ pub(super) struct Account {
     pub(super) group: Option<Arc<TenantGroup>>,
     /// The tracker as memory needs it: what is fenced is over.
     pub(super) memory: Arc<dyn Progress>,
-    pub(super) books: Mutex<Books>,
+    pub(super) books: Mutex<QuotaAccount>,
     pub(super) names: Mutex<Names>,
 }
 
@@ -64,7 +64,7 @@ impl Account {
 }
 
 /// What is charged, and for each pool the counters that do not follow from that.
-pub(super) struct Books {
+pub(super) struct QuotaAccount {
     pub(super) ledger: Ledger,
     pub(super) counts: Vec<PoolStats>,
 }
@@ -143,7 +143,7 @@ impl TenantPool {
     #[inline(always)]
     fn charge(
         &self,
-        Books { ledger, counts }: &mut Books,
+        QuotaAccount { ledger, counts }: &mut QuotaAccount,
         reservation: Reservation,
         footprint: u64,
         count: impl FnOnce(&mut PoolStats),
@@ -165,7 +165,7 @@ impl TenantPool {
     #[inline(always)]
     fn charge_ready(
         &self,
-        books: &mut Books,
+        books: &mut QuotaAccount,
         reservation: Reservation,
         origin: Origin,
         footprint: u64,
@@ -194,7 +194,7 @@ impl TenantPool {
     #[inline(always)]
     fn take_out(
         &self,
-        Books { ledger, counts }: &mut Books,
+        QuotaAccount { ledger, counts }: &mut QuotaAccount,
         reservation: &Reservation,
         out: impl FnOnce(&mut Ledger, u64) -> Option<Reservation>,
     ) -> Option<(Reservation, u64)> {
@@ -210,7 +210,7 @@ impl TenantPool {
     /// Keeps again, under another key, what the host's pool has refused. What a broken pool keeps is its own loss.
     fn keep_refused(
         &self,
-        Books { ledger, counts }: &mut Books,
+        QuotaAccount { ledger, counts }: &mut QuotaAccount,
         ReleaseError { reservation, .. }: ReleaseError,
         footprint: u64,
     ) -> Result<Reservation, Reservation> {
@@ -242,7 +242,7 @@ impl TenantPool {
     #[inline(always)]
     fn room(
         &self,
-        Books { ledger, .. }: &mut Books,
+        QuotaAccount { ledger, .. }: &mut QuotaAccount,
         request: &Request<'_>,
         footprint: u64,
     ) -> Result<Room, NoRoom> {
@@ -318,7 +318,12 @@ impl TenantPool {
     }
 
     /// A refusal that there is nobody to tell of: the reservation stays charged.
-    fn log_refused(&self, books: &mut Books, returned: Result<(), ReleaseError>, footprint: u64) {
+    fn log_refused(
+        &self,
+        books: &mut QuotaAccount,
+        returned: Result<(), ReleaseError>,
+        footprint: u64,
+    ) {
         if let Err(refused) = returned {
             let (Ok(reservation) | Err(reservation)) = self.keep_refused(books, refused, footprint);
             log_refusal(Err(ReleaseError::other_pool(reservation)));
@@ -522,7 +527,7 @@ impl Pool for TenantPool {
     }
 
     fn stats(&self) -> PoolStats {
-        let Books { ledger, counts } = &mut *lock(&self.account.books);
+        let QuotaAccount { ledger, counts } = &mut *lock(&self.account.books);
         ledger.settle(&*self.account.memory);
         let sums = ledger.sums(self.index);
         let mut stats = counts[self.index];

@@ -224,9 +224,9 @@ impl Tenant {
                 holding.returned = true;
                 self.end(holding);
             }
-            _ => self.limbo.push(holding),
+            _ => self.quarantine.push(holding),
         }
-        self.pump();
+        self.drain();
         Ok(())
     }
 
@@ -279,7 +279,7 @@ impl Tenant {
             self.death(&known)
         };
         let answer = self.pools[index].exchange(&holding.reservation, death, &request)?;
-        self.pump();
+        self.drain();
         let (got, origin) = match answer {
             Ok(Acquire::Ready { reservation, origin }) => (reservation, origin),
             other => {
@@ -321,7 +321,7 @@ impl Tenant {
             return Err(TenantError::UnknownHandle);
         };
         self.drop_holding(holding);
-        self.pump();
+        self.drain();
         Ok(())
     }
 

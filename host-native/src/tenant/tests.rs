@@ -37,7 +37,7 @@ fn host() -> Host {
         PoolHost::new(memory.clone(), Arc::new(tracker.clone())).with_wake(crate::thread_wake());
     let config = TlsfPoolConfig { growth: Growth::slabs_of(SLAB), ..TlsfPoolConfig::default() };
     let pool = Arc::new(TlsfPool::new(host, config).unwrap());
-    let device = Device::new(0, tracker.clone(), vec![Lent::new(pool.clone(), memory)]);
+    let device = Device::new(0, tracker.clone(), vec![SharedPool::new(pool.clone(), memory)]);
     Host { device, pool, tracker, axis }
 }
 
@@ -599,7 +599,7 @@ impl fmt::Debug for Refusing {
 fn what_a_broken_pool_refuses_stays_charged() {
     let host = host();
     let memory = Arc::new(MmapSlabProvider::builder().build().unwrap());
-    let lent = vec![Lent::new(Arc::new(Refusing(host.pool.clone())), memory)];
+    let lent = vec![SharedPool::new(Arc::new(Refusing(host.pool.clone())), memory)];
     let device = Device::new(1, host.tracker.clone(), lent);
     let tenant = Tenant::new(&device, TenantLimits::default()).unwrap();
     let pool = tenant.pool(POOL).unwrap();
@@ -635,7 +635,7 @@ fn memory_that_cannot_be_mapped_is_an_error_of_its_first_use() {
     let host = host();
     // A provider that has never heard of the pool's slabs.
     let memory = Arc::new(MmapSlabProvider::builder().build().unwrap());
-    let lent = vec![Lent::new(host.pool.clone(), memory)];
+    let lent = vec![SharedPool::new(host.pool.clone(), memory)];
     let device = Device::new(1, host.tracker.clone(), lent);
     let mut tenant = Tenant::new(&device, TenantLimits::default()).unwrap();
     let queue = tenant.open_queue().unwrap();

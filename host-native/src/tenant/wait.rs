@@ -118,7 +118,7 @@ impl Tenant {
     /// Takes up what was decided since: memory that came free for allocas in line, queues that failed. The other
     /// calls do so as well.
     pub fn poll(&mut self) {
-        self.pump();
+        self.drain();
     }
 
     /// Whether the wait is over; otherwise the context's waker is called when it is time to ask again.
@@ -128,7 +128,7 @@ impl Tenant {
         context: &mut Context<'_>,
     ) -> Poll<Result<(), WaitFailure>> {
         loop {
-            self.pump();
+            self.drain();
             wait.registered.clear();
             if let Poll::Ready(result) = Pin::new(&mut wait.future).poll(context) {
                 return Poll::Ready(result.map_err(WaitFailure::Ended));

@@ -1,6 +1,6 @@
 //! Sleeping by futex, on Linux, and ringing the event loops that watch.
 
-use super::bells::{Bell, Bells};
+use super::wake_list::{Bell, WakeList};
 use crate::clock;
 use crate::proactor::Doorbell;
 use core::any::Any;
@@ -20,7 +20,7 @@ use strandline_core::notification::{EpochWord, Waiting};
 pub(crate) struct ThreadWake {
     /// Threads asleep, or about to be, on any word.
     sleepers: AtomicU32,
-    bells: Arc<Bells<Doorbell>>,
+    wake_list: Arc<WakeList<Doorbell>>,
 }
 
 impl Bell for Doorbell {
@@ -31,7 +31,7 @@ impl Bell for Doorbell {
 
 impl ThreadWake {
     pub(super) fn new() -> Self {
-        Self { sleepers: AtomicU32::new(0), bells: Arc::new(Bells::new()) }
+        Self { sleepers: AtomicU32::new(0), wake_list: Arc::new(WakeList::new()) }
     }
 
     /// The wake as one of ours.
@@ -40,12 +40,12 @@ impl ThreadWake {
         wake.downcast_ref()
     }
 
-    pub(crate) fn bells(&self) -> &Arc<Bells<Doorbell>> {
-        &self.bells
+    pub(crate) fn wake_list(&self) -> &Arc<WakeList<Doorbell>> {
+        &self.wake_list
     }
 }
 
-/// What seats know a word by.
+/// What waiters know a word by.
 pub(crate) fn address(word: &EpochWord) -> usize {
     ptr::from_ref(word).addr()
 }
@@ -58,7 +58,7 @@ impl Wake for ThreadWake {
             // It fails for words that are not aligned or mapped only. The kernel counts in a signed int.
             let _ = futex::wake(word, futex::Flags::PRIVATE, i32::MAX as u32);
         }
-        self.bells.ring(address(word));
+        self.wake_list.ring(address(word));
     }
 }
 

@@ -59,7 +59,7 @@ macro_rules! twin {
 fn tlsf_programs() {
     for (placement, coalescing, waiting) in [
         (Placement::FAST, Coalescing::Readiness, Waiting::LastResort),
-        (Placement::PACKED, Coalescing::Readiness, Waiting::ToPack),
+        (Placement::PACKED, Coalescing::Readiness, Waiting::PreferCompact),
         (
             Placement { search: Search::Best { scan: 8, tie: Tie::Low }, ..Placement::PACKED },
             Coalescing::Eager,

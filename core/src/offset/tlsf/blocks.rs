@@ -8,8 +8,8 @@
 
 use super::shelf::{Link, NONE};
 use super::{
-    Beside, BlockId, LIVE, LOOSE, Label, MAX_BLOCKS, Neighbour, Node, Place, Side, Taken, Tlsf,
-    VACANT,
+    BlockId, LIVE, LOOSE, Label, MAX_BLOCKS, Neighbour, NeighbourId, Node, Place, Side, Taken,
+    Tlsf, VACANT,
 };
 
 impl<L: Label> Tlsf<L> {
@@ -34,8 +34,8 @@ impl<L: Label> Tlsf<L> {
         let node = Node {
             offset: place.start,
             units: place.units,
-            left: Beside::held(0),
-            right: Beside::held(0),
+            left: NeighbourId::held(0),
+            right: NeighbourId::held(0),
             link: Link::ALONE,
             run: NONE,
             region,
@@ -60,8 +60,8 @@ impl<L: Label> Tlsf<L> {
         let rest = Node {
             offset: place.start + place.units,
             units: after,
-            left: Beside::held(0),
-            right: Beside::held(0),
+            left: NeighbourId::held(0),
+            right: NeighbourId::held(0),
             link: Link::ALONE,
             run: NONE,
             region,
@@ -84,7 +84,7 @@ impl<L: Label> Tlsf<L> {
         let node = self.nodes.at_mut(id);
         node.shelf = LIVE;
         node.link.next = self.births;
-        self.tell_neighbours(id, Beside::held(id));
+        self.tell_neighbours(id, NeighbourId::held(id));
         let node = self.nodes.at(id);
         if node.run != NONE {
             self.runs.cut(&mut self.nodes, id, Side::Left);
@@ -190,7 +190,7 @@ impl<L: Label> Tlsf<L> {
         node.shelf = shelf as u16;
         *self.nodes.label_mut(id) = label;
         self.file(id);
-        self.tell_neighbours(id, Beside::filed(id));
+        self.tell_neighbours(id, NeighbourId::filed(id));
         self.join_runs(id);
     }
 
@@ -203,7 +203,7 @@ impl<L: Label> Tlsf<L> {
             self.runs.cut(&mut self.nodes, id, Side::Right);
         }
         self.nodes.at_mut(id).shelf = LOOSE;
-        self.tell_neighbours(id, Beside::held(id));
+        self.tell_neighbours(id, NeighbourId::held(id));
     }
 
     /// Moves a free block to another shelf under another label. It stays in its run.
@@ -236,7 +236,7 @@ impl<L: Label> Tlsf<L> {
         );
         node.units += units;
         node.right = next;
-        self.nodes.at_mut(next.id()).left = Beside::held(left.0);
+        self.nodes.at_mut(next.id()).left = NeighbourId::held(left.0);
         self.drop_node(right.0);
     }
 
@@ -318,13 +318,13 @@ impl<L: Label> Tlsf<L> {
 
     /// How a block's neighbours see it.
     #[inline]
-    fn beside(&self, id: u32) -> Beside {
-        if self.nodes.at(id).shelf < LOOSE { Beside::filed(id) } else { Beside::held(id) }
+    fn beside(&self, id: u32) -> NeighbourId {
+        if self.nodes.at(id).shelf < LOOSE { NeighbourId::filed(id) } else { NeighbourId::held(id) }
     }
 
     /// Both neighbours of a block see it as `this`.
     #[inline]
-    fn tell_neighbours(&mut self, id: u32, this: Beside) {
+    fn tell_neighbours(&mut self, id: u32, this: NeighbourId) {
         let &Node { left, right, .. } = self.nodes.at(id);
         self.nodes.at_mut(left.id()).right = this;
         self.nodes.at_mut(right.id()).left = this;
@@ -356,7 +356,7 @@ impl<L: Label> Tlsf<L> {
 
     #[inline]
     fn link_after(&mut self, at: u32, new: u32) {
-        let (this, new_one) = (self.beside(at), Beside::held(new));
+        let (this, new_one) = (self.beside(at), NeighbourId::held(new));
         let right = self.nodes.at(at).right;
         let node = self.nodes.at_mut(new);
         (node.left, node.right) = (this, right);
@@ -365,7 +365,7 @@ impl<L: Label> Tlsf<L> {
     }
 
     fn link_before(&mut self, at: u32, new: u32) {
-        let (this, new_one) = (self.beside(at), Beside::held(new));
+        let (this, new_one) = (self.beside(at), NeighbourId::held(new));
         let left = self.nodes.at(at).left;
         let node = self.nodes.at_mut(new);
         (node.left, node.right) = (left, this);

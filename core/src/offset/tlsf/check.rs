@@ -1,7 +1,7 @@
 //! The invariants of [`Tlsf`], checked by a full walk: for tests and fuzzing.
 
 use super::shelf::NONE;
-use super::{Beside, EDGE, LIVE, LOOSE, Label, MAX_RUN, Tlsf};
+use super::{EDGE, LIVE, LOOSE, Label, MAX_RUN, NeighbourId, Tlsf};
 use alloc::vec;
 
 impl<L: Label> Tlsf<L> {
@@ -15,7 +15,7 @@ impl<L: Label> Tlsf<L> {
         for (index, region) in self.regions.iter().enumerate() {
             let Some(edge) = self.nodes.get(region.edge) else { continue };
             assert!(edge.shelf == EDGE && edge.run == NONE, "region {index} has no edge");
-            let (mut at, mut left, mut end) = (edge.right, Beside::held(region.edge), 0u64);
+            let (mut at, mut left, mut end) = (edge.right, NeighbourId::held(region.edge), 0u64);
             while at.id() != region.edge {
                 let (is_filed, here) = (at.is_filed(), at.id());
                 let node = self.nodes.at(here);

@@ -20,9 +20,9 @@ pub(super) const LOOSE: u16 = u16::MAX - 3;
 /// A neighbour by address, and whether it is filed on a shelf: most blocks are freed between live ones, and then
 /// no neighbour, which may be anywhere in memory, has to arrive before the rest can go on.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Beside(u32);
+pub(super) struct NeighbourId(u32);
 
-impl Beside {
+impl NeighbourId {
     /// Above the bits of an id.
     const FILED: u32 = 1 << 31;
 
@@ -47,7 +47,7 @@ impl Beside {
     }
 }
 
-impl fmt::Debug for Beside {
+impl fmt::Debug for NeighbourId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = if self.is_filed() { "filed" } else { "held" };
         write!(f, "{what}#{}", self.id())
@@ -63,8 +63,8 @@ pub(super) struct Node {
     /// In granules.
     pub(super) units: u32,
     /// Neighbours by address: a ring through all blocks of the region and its edge.
-    pub(super) left: Beside,
-    pub(super) right: Beside,
+    pub(super) left: NeighbourId,
+    pub(super) right: NeighbourId,
     /// Neighbours in the bin. For a vacant node, `next` links the vacant ones; for a live one, `next` is its birth:
     /// when it was handed out, on a counter that wraps.
     pub(super) link: Link,

@@ -18,7 +18,8 @@
 use super::placement::{Carve, Search};
 use super::shelf::{NONE, Shelf, Spot};
 use super::{
-    Beside, BlockId, LIVE, LOOSE, Label, Need, Neighbour, Node, Place, RegionId, Side, Tlsf, VACANT,
+    BlockId, LIVE, LOOSE, Label, Need, Neighbour, NeighbourId, Node, Place, RegionId, Side, Tlsf,
+    VACANT,
 };
 
 /// The first block of a bin, large enough for the request it was found for.
@@ -48,7 +49,7 @@ impl Head {
 /// Of a neighbour: whether it is on this shelf, its size and its run.
 // Not a closure, which small code would call.
 #[inline(always)]
-fn beside(nodes: &[Node], beside: Beside, on: u16) -> (bool, u32, u32) {
+fn beside(nodes: &[Node], beside: NeighbourId, on: u16) -> (bool, u32, u32) {
     let node = &nodes[beside.id() as usize];
     (node.shelf == on, node.units, node.run)
 }
@@ -130,8 +131,8 @@ impl<L: Label> Tlsf<L> {
         if rest == 0 {
             node.shelf = LIVE;
             let (left, right) = (node.left.id(), node.right.id());
-            nodes[left as usize].right = Beside::held(id);
-            nodes[right as usize].left = Beside::held(id);
+            nodes[left as usize].right = NeighbourId::held(id);
+            nodes[right as usize].left = NeighbourId::held(id);
             filed.units -= u64::from(need.units());
             filed.unlink_head(nodes, bin, next);
             nodes[id as usize].link.next = birth;
@@ -145,11 +146,11 @@ impl<L: Label> Tlsf<L> {
         let node = &mut nodes[id as usize];
         let (left, right, start);
         if high {
-            (left, right, start) = (Beside::filed(id), node.right, offset + rest);
-            node.right = Beside::held(live);
+            (left, right, start) = (NeighbourId::filed(id), node.right, offset + rest);
+            node.right = NeighbourId::held(live);
         } else {
-            (left, right, start) = (node.left, Beside::filed(id), offset);
-            node.left = Beside::held(live);
+            (left, right, start) = (node.left, NeighbourId::filed(id), offset);
+            node.left = NeighbourId::held(live);
             node.offset = offset + need.units();
         }
         node.units = rest;
@@ -177,9 +178,9 @@ impl<L: Label> Tlsf<L> {
         node.region = region;
         node.shelf = LIVE;
         if high {
-            nodes[right.id() as usize].left = Beside::held(live);
+            nodes[right.id() as usize].left = NeighbourId::held(live);
         } else {
-            nodes[left.id() as usize].right = Beside::held(live);
+            nodes[left.id() as usize].right = NeighbourId::held(live);
         }
         Some(self.cut(live, start, region))
     }
@@ -249,8 +250,8 @@ impl<L: Label> Tlsf<L> {
         let (bears, total);
         if !left.is_filed() && !right.is_filed() {
             nodes[id as usize].shelf = on;
-            nodes[left.id() as usize].right = Beside::filed(id);
-            nodes[right.id() as usize].left = Beside::filed(id);
+            nodes[left.id() as usize].right = NeighbourId::filed(id);
+            nodes[right.id() as usize].left = NeighbourId::filed(id);
             (bears, total) = (id, units);
         } else {
             let (left_joins, left_units, left_run) = beside(nodes, left, on);
@@ -282,7 +283,7 @@ impl<L: Label> Tlsf<L> {
                     node.link.next = self.vacant;
                     self.vacant = right;
                 }
-                nodes[next.id() as usize].left = Beside::filed(left);
+                nodes[next.id() as usize].left = NeighbourId::filed(left);
                 nodes[left as usize].right = next;
                 bears = left;
             } else {
@@ -290,7 +291,7 @@ impl<L: Label> Tlsf<L> {
                 filed.unlink(nodes, right, classes.floor(right_units));
                 rank = join(rank, &mut labels[right as usize]);
                 total = units + right_units;
-                nodes[left.id() as usize].right = Beside::filed(right);
+                nodes[left.id() as usize].right = NeighbourId::filed(right);
                 let joined = &mut nodes[right as usize];
                 joined.offset = node.offset;
                 joined.left = left;

@@ -6,7 +6,9 @@
 use super::placement::{self, Carve, Search, Tie};
 use super::runs::RunId;
 use super::shelf::{NONE, Shelf};
-use super::{Beside, BlockId, EDGE, LIVE, LOOSE, Label, Need, Node, Place, RegionId, Side, Tlsf};
+use super::{
+    BlockId, EDGE, LIVE, LOOSE, Label, Need, NeighbourId, Node, Place, RegionId, Side, Tlsf,
+};
 use alloc::vec::Vec;
 
 impl<L: Label> Tlsf<L> {
@@ -135,7 +137,7 @@ impl<L: Label> Tlsf<L> {
     /// Which end of a free block the request is cut from, by the placement's rule.
     #[inline(always)]
     pub(super) fn end(&self, node: &Node, need: Need) -> Side {
-        let neighbour = |beside: Beside| {
+        let neighbour = |beside: NeighbourId| {
             let node = self.nodes.at(beside.id());
             if node.shelf == EDGE {
                 return None;

@@ -67,17 +67,18 @@ impl ArenaPool {
 
     /// Counts bytes, pending and tainted, that became free, or that were taken.
     pub(super) fn counted(&self, generation: &mut Generation, bytes: [u64; 2], taken: bool) {
-        let gauges = [&self.gauges.pending, &self.gauges.tainted_bytes];
-        for ((gauge, counted), bytes) in gauges.into_iter().zip(&mut generation.counted).zip(bytes)
+        let counters = [&self.counters.pending, &self.counters.tainted_bytes];
+        for ((counter, counted), bytes) in
+            counters.into_iter().zip(&mut generation.counted).zip(bytes)
         {
             match taken {
                 false => {
                     *counted += bytes;
-                    gauge.add(bytes);
+                    counter.add(bytes);
                 }
                 true => {
                     *counted -= bytes;
-                    gauge.sub(bytes);
+                    counter.sub(bytes);
                 }
             }
         }
@@ -93,8 +94,8 @@ impl ArenaPool {
         }
         let before = core::mem::replace(&mut generation.counted, now);
         if before != now {
-            self.gauges.pending.change(before[0], now[0]);
-            self.gauges.tainted_bytes.change(before[1], now[1]);
+            self.counters.pending.change(before[0], now[0]);
+            self.counters.tainted_bytes.change(before[1], now[1]);
         }
     }
 

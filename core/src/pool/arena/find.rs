@@ -1,7 +1,7 @@
 //! Which bytes a request gets: behind the last part of a generation, then in a gap, then after a wait.
 
 use super::{ArenaPool, PART_BITS, Part, PartState, State};
-use crate::pool::gauges::{Kind, bump};
+use crate::pool::counters::{Kind, bump};
 use crate::pool::inbox::Ticket;
 use crate::pool::{Acquire, Origin, Request, Reservation, ReuseProof, Token};
 
@@ -28,8 +28,8 @@ impl ArenaPool {
             let taken = generation.past.bytes(offset, offset + size);
             self.counted(generation, taken, true);
         }
-        self.gauges.reserved.add(size);
-        self.gauges.acquired(kind, size);
+        self.counters.reserved.add(size);
+        self.counters.acquired(kind, size);
         let mut ticket = tickets.pop().unwrap_or_else(Ticket::new);
         ticket.requested = 0;
         ticket.block = (at as u32) << PART_BITS | index as u32;
@@ -62,7 +62,7 @@ impl ArenaPool {
             }
         }
         if first {
-            bump(&self.gauges.missed);
+            bump(&self.counters.missed);
         }
         for at in state.ring.order() {
             let State { ring, generations, .. } = state;

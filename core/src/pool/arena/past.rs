@@ -17,7 +17,7 @@
 //! A byte's run is found by a binary search; the rest is linear in the runs that are asked about. The end of a batch also moves
 //! the runs behind it, if it leaves more or fewer than there were.
 
-use crate::pool::gauges::Kind;
+use crate::pool::counters::Kind;
 use crate::pool::inbox::{to_wait_for, unreached};
 use crate::{Death, Entry, Frontier, FrontierRef, Merge};
 use alloc::vec::Vec;

@@ -1,4 +1,4 @@
-//! Where a block is looked for: shelves without a lock, then what progress made ready, then the side.
+//! Where a block is looked for: shelves without a lock, then what progress made ready, then what is pending under the lock.
 
 use super::counters::Kind;
 use super::{Admin, CLEAN, FixedBlockPool, Found, SIDE, USED};
@@ -44,7 +44,7 @@ impl FixedBlockPool {
         Some(clean(self.search(self.blocks.take(CLEAN, query))?))
     }
 
-    /// Looks among blocks whose death was reached, and on the side. `moved`: others may be usable by now, or nearer to it.
+    /// Looks among blocks whose death was reached, and among those that are pending under the lock. `moved`: others may be usable by now, or nearer to it.
     #[cold]
     pub(super) fn find_by_progress(
         &self,
@@ -95,7 +95,7 @@ impl FixedBlockPool {
         Some(clean(self.search(self.blocks.take_otherwise(CLEAN, query))?))
     }
 
-    /// A block of the side that the requester may have.
+    /// A block that is pending under the lock and that the requester may have.
     fn find_aside(
         &self,
         frontier: FrontierRef<'_>,
@@ -105,25 +105,25 @@ impl FixedBlockPool {
         let admin = &mut *self.admin.lock();
         self.file_inbox(admin);
         let suits = |block: u32| block.is_multiple_of(multiple);
-        let mut found = admin.side.find_covered(frontier, &suits);
+        let mut found = admin.pending.find_covered(frontier, &suits);
         if found.is_none() && self.advance_side(admin) {
             *moved = true;
             // What waits for fewer axes now may be covered on the rest.
-            found = admin.side.find_covered(frontier, &suits);
+            found = admin.pending.find_covered(frontier, &suits);
         }
         let found = found.and_then(|block| self.take_aside(admin, block, frontier));
         self.count_aside(admin);
         found.map(|(found, _)| found)
     }
 
-    /// Takes a block of the side, and what is left to wait for before it may be used: nothing, if it is ready.
+    /// Takes a block that is pending under the lock, and what is left to wait for before it may be used: nothing, if it is ready.
     fn take_aside(
         &self,
         admin: &mut Admin,
         block: u32,
         frontier: FrontierRef<'_>,
     ) -> Option<(Found, Frontier)> {
-        let death = admin.side.take(block)?;
+        let death = admin.pending.take(block)?;
         let wait = to_wait_for(death, frontier, &|entry| self.has_reached(entry));
         let over = || death.entries().iter().all(|&entry| self.has_reached(entry));
         let kind = match wait.is_empty() {
@@ -156,7 +156,7 @@ impl FixedBlockPool {
             if self.aside.load(Ordering::Relaxed) != 0 {
                 let admin = &mut *self.admin.lock();
                 let suits = |block: u32| block.is_multiple_of(multiple);
-                if let Some((left, block)) = admin.side.soonest(&known, &suits)
+                if let Some((left, block)) = admin.pending.soonest(&known, &suits)
                     && best.is_none_or(|(other, ..)| left < other)
                 {
                     let taken = self.take_aside(admin, block, frontier);
@@ -206,26 +206,26 @@ impl FixedBlockPool {
     fn file_inbox(&self, admin: &mut Admin) {
         for ticket in self.inbox.drain() {
             let death = ticket.written();
-            if !admin.side.file(ticket.block, death, &|entry| self.has_reached(entry)) {
+            if !admin.pending.file(ticket.block, death, &|entry| self.has_reached(entry)) {
                 self.counters.mine().cleaned(1);
                 self.blocks.put(CLEAN, ticket.block, USED);
             }
         }
     }
 
-    /// Moves on what waits on the side for what has been reached. Whether there was any.
+    /// Moves on what is pending under the lock for what has been reached. Whether there was any.
     fn advance_side(&self, admin: &mut Admin) -> bool {
         if admin.still.stands(&self.host) {
             return false;
         }
-        admin.side.advance(&|entry| self.has_reached(entry), &mut |block| {
+        admin.pending.advance(&|entry| self.has_reached(entry), &mut |block| {
             self.counters.mine().cleaned(1);
             self.blocks.put(CLEAN, block, USED);
         })
     }
 
     /// Files what came through the inbox and moves on what has been reached. Whether there was any.
-    pub(super) fn settle_side(&self, admin: &mut Admin) -> bool {
+    pub(super) fn settle_pending(&self, admin: &mut Admin) -> bool {
         self.file_inbox(admin);
         let moved = self.advance_side(admin);
         self.count_aside(admin);
@@ -233,7 +233,7 @@ impl FixedBlockPool {
     }
 
     pub(super) fn count_aside(&self, admin: &Admin) {
-        self.aside.store(admin.side.pending(), Ordering::Relaxed);
+        self.aside.store(admin.pending.pending(), Ordering::Relaxed);
     }
 
     /// Moves what has been reached from the shelves of axes to the clean ones; how many that were.

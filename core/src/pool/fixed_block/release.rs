@@ -1,4 +1,4 @@
-//! The way of a block back: to a shelf, or through the inbox to the side.
+//! The way of a block back: to a shelf, or through the inbox to what is pending under the lock.
 
 use super::counters::Mine;
 use super::{CLEAN, FixedBlockPool, USED};

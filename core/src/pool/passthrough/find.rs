@@ -1,7 +1,7 @@
 //! Which kept slab a request gets: one that is covered, then a clean one, then one that is worth waiting for.
 
 use super::{Kept, PassthroughPool, Slot, State};
-use crate::pool::gauges::{Kind, bump};
+use crate::pool::counters::{Kind, bump};
 use crate::pool::inbox::{Ticket, to_wait_for};
 use crate::pool::{Acquire, Origin, Request, Reservation, ReuseProof, Token};
 use crate::sync::atomic::Ordering;
@@ -31,7 +31,7 @@ impl PassthroughPool {
         }
         waiting.advance(&|entry| self.has_reached(entry), &mut |block| {
             let size = slots[block as usize].map_or(0, |slot| slot.slab.size);
-            self.gauges.pending.sub(size);
+            self.counters.pending.sub(size);
             clean.push(block);
         })
     }
@@ -49,14 +49,14 @@ impl PassthroughPool {
         slot.live = true;
         slot.requested = request.size;
         let slot = *slot;
-        self.gauges.reserved.add(slot.slab.size);
-        self.gauges.acquired(kind, request.size);
+        self.counters.reserved.add(slot.slab.size);
+        self.counters.acquired(kind, request.size);
         let mut ticket = state.tickets.pop().unwrap_or_else(Ticket::new);
         ticket.block = block;
         ticket.requested = slot.slab.size;
         // For a cancel.
         let death = if was_pending {
-            self.gauges.pending.sub(slot.slab.size);
+            self.counters.pending.sub(slot.slab.size);
             state.kept(slot.class).waiting.death_of(block)
         } else {
             Death::Idle
@@ -172,7 +172,7 @@ impl PassthroughPool {
             return Next::Answer(found);
         }
         if first {
-            bump(&self.gauges.missed);
+            bump(&self.counters.missed);
         }
         if request.may_wait
             && let Some(class) = class
@@ -187,6 +187,6 @@ impl PassthroughPool {
         }
         state.held += 1;
         state.promised += bytes;
-        Next::Grow { turned_away: self.gauges.over_budget.load(Ordering::Relaxed) }
+        Next::Grow { turned_away: self.counters.over_budget.load(Ordering::Relaxed) }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{PassthroughPool, Slot, State};
 use crate::inspect::Event;
-use crate::pool::gauges::Kind;
+use crate::pool::counters::Kind;
 use crate::pool::{PoolError, Request, Reservation};
 use crate::slab::{Grant, Slab, SlabError};
 use crate::sync::atomic::Ordering;
@@ -53,7 +53,7 @@ impl PassthroughPool {
             return Ok(Some(reservation));
         }
         // Whoever comes later sees the bytes back in the budget; those before must be told.
-        if self.gauges.over_budget.load(Ordering::Relaxed) != turned_away {
+        if self.counters.over_budget.load(Ordering::Relaxed) != turned_away {
             self.notification.signal_if_observed();
         }
         if let Some(slab) = unused {
@@ -75,8 +75,8 @@ impl PassthroughPool {
         request: &Request<'_>,
     ) -> Option<Reservation> {
         let class = state.place_of(bytes);
-        self.gauges.committed.add(slab.size);
-        self.gauges.slabs.add(1);
+        self.counters.committed.add(slab.size);
+        self.counters.slabs.add(1);
         let slot = Some(Slot { slab, class, requested: request.size, live: true, used: false });
         let block = if let Some(block) = state.vacant.pop() {
             state.slots[block as usize] = slot;
@@ -113,8 +113,8 @@ impl PassthroughPool {
             }
             state.forget(block, slot.class);
             bytes += slot.slab.size;
-            self.gauges.committed.sub(slot.slab.size);
-            self.gauges.slabs.sub(1);
+            self.counters.committed.sub(slot.slab.size);
+            self.counters.slabs.sub(1);
             self.emit(Event::SlabReleased { pool: self.id, slab: slot.slab.id });
         }
         if bytes != 0 {

@@ -201,7 +201,7 @@ impl TlsfPool {
     /// The request may wait, and waiting is for packing.
     #[inline]
     pub(super) fn packs(&self, asked: &Asked<'_>) -> bool {
-        asked.request.may_wait && self.config.waiting == Waiting::ToPack
+        asked.request.may_wait && self.config.waiting == Waiting::PreferCompact
     }
 
     /// Whether a block may be too large to break up an empty slab for it.

@@ -23,7 +23,7 @@
 use super::heap::{CLEAN, Heap};
 use super::present::{Present, present};
 use super::state::{Asked, Found, State};
-use super::virgin::Virgin;
+use super::untouched::Untouched;
 use super::{MAX_GROWTHS, TlsfPool};
 use crate::inspect::Event;
 use crate::offset::tlsf::{BlockId, Need, RegionId};
@@ -331,15 +331,15 @@ impl State {
     }
 
     /// An elastic slab that is one hole, taken out of the heap.
-    fn take_hollow(&mut self) -> Option<(Slab, Virgin)> {
+    fn take_hollow(&mut self) -> Option<(Slab, Untouched)> {
         let (holes, heap) = self.elastic()?;
         let whole = |hole: &Hole| holes.regions.contains(&(hole.region, hole.units));
         let at = holes.list.iter().position(whole)?;
         let hole = holes.list.remove(at);
         holes.regions.retain(|&(region, _)| region != hole.region);
-        let virgin = heap.untouched(hole.region);
+        let untouched = heap.untouched(hole.region);
         heap.remove_hollow_region(hole.block);
-        Some((self.removed(hole.region.index() as usize)?, virgin))
+        Some((self.removed(hole.region.index() as usize)?, untouched))
     }
 
     /// Adds an elastic slab: one hole.
@@ -532,7 +532,7 @@ impl TlsfPool {
         &'a self,
         mut state: MutexGuard<'a, State>,
     ) -> (MutexGuard<'a, State>, Result<bool, SlabError>) {
-        let Some((slab, virgin)) = state.take_hollow() else { return (state, Ok(false)) };
+        let Some((slab, untouched)) = state.take_hollow() else { return (state, Ok(false)) };
         self.unlock(state);
         let released = self.host.provider.release(slab.id);
         state = self.state.lock();
@@ -541,7 +541,7 @@ impl TlsfPool {
             Err(_) => {
                 // Still held. There was room for it before.
                 if let Ok(Some(region)) = state.add_elastic(slab) {
-                    state.heap.set_untouched(region, virgin);
+                    state.heap.set_untouched(region, untouched);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Growth: slabs from the provider and back to it, outside the lock.
 
 use super::state::State;
-use super::virgin::Virgin;
+use super::untouched::Untouched;
 use super::{TlsfPool, config_error};
 use crate::inspect::Event;
 use crate::pool::PoolError;
@@ -59,7 +59,7 @@ impl TlsfPool {
     /// Gives a slab back that is out of the heap. What the provider does not take serves on.
     pub(super) fn give_slab_back(
         &self,
-        (slab, untouched): (Slab, Virgin),
+        (slab, untouched): (Slab, Untouched),
     ) -> Result<(), SlabError> {
         match self.host.provider.release(slab.id) {
             Ok(()) => {

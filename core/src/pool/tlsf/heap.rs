@@ -17,7 +17,7 @@
 //! # Invariants
 //! - A pending block is on the shelf of exactly the axes it waits for, and none of its bytes had reached their
 //!   epoch on the first of them when that axis was last polled.
-//! - It is among the newcomers (`newcomers.rs`), or else listed in that shelf's index (`pending.rs`) under an epoch of
+//! - It is on the unsorted list (`unsorted.rs`), or else listed in that shelf's index (`pending.rs`) under an epoch of
 //!   the set's first axis that none of its bytes waits for less than.
 //! - `ceiling[i]` is at least the epoch on axis `i` of every block on the shelf, `floor[i]` at most.
 //!
@@ -47,9 +47,9 @@ mod tables;
 pub(super) use placed::At;
 
 use super::Coalescing;
-use super::newcomers::Newcomers;
 use super::pending::{Listed, NONE, PendingIndex};
-use super::virgin::Virgin;
+use super::unsorted::Unsorted;
+use super::untouched::Untouched;
 use crate::frontier::{FixedFrontier, FrontierRef};
 use crate::offset::tlsf::{BlockId, Config, Label, Need, RegionId, Tlsf, TlsfError};
 use crate::pool::MAX_DEATH_AXES;
@@ -73,18 +73,18 @@ pub type BlockDeath = FixedFrontier<MAX_DEATH_AXES>;
 
 /// What a block carries.
 #[derive(Clone, Copy, Debug)]
-pub struct Slip {
+pub struct BlockLabel {
     /// Pending: the epoch on the shelf's first axis, never 0; of a block with pieces at least the latest. Live: the bytes
     /// that were asked for. Else 0.
     word: u64,
     /// On shelves of several axes the row of the epoch table that holds all of them. On shelves of one axis, and live: the
     /// row of its pieces, or none.
     row: u32,
-    /// The stamp of its entry in the shelf's pending index, or none: newcomers and blocks that do not wait.
+    /// The stamp of its entry in the shelf's pending index, or none: unsorted blocks and those that do not wait.
     stamp: u32,
 }
 
-impl Slip {
+impl BlockLabel {
     const CLEAN: Self = Self { word: 0, row: NONE, stamp: NONE };
 
     const fn live(requested: u64) -> Self {
@@ -100,14 +100,14 @@ impl Slip {
     }
 }
 
-impl Label for Slip {
+impl Label for BlockLabel {
     #[inline]
     fn rank(&self) -> u64 {
         self.word
     }
 }
 
-impl Listed for Tlsf<Slip> {
+impl Listed for Tlsf<BlockLabel> {
     #[inline]
     fn stamp(&self, id: u32) -> u32 {
         self.label(BlockId::from_index(id)).stamp
@@ -191,10 +191,10 @@ pub struct Taken {
 pub struct Heap {
     /// What a freed block merges with.
     rule: Coalescing,
-    tlsf: Tlsf<Slip>,
+    tlsf: Tlsf<BlockLabel>,
     /// By shelf.
     classes: Vec<Class>,
-    newcomers: Newcomers,
+    unsorted: Unsorted,
     /// Shelves of one axis, by axis.
     singles: Vec<(Axis, u32)>,
     /// The axis asked for last, and its shelf if it has one.
@@ -205,7 +205,7 @@ pub struct Heap {
     rows: Vec<[Epoch; MAX_DEATH_AXES]>,
     vacant_rows: Vec<u32>,
     pieces: pieces::Pieces,
-    virgins: Vec<Virgin>,
+    untouched_ranges: Vec<Untouched>,
     /// Where the rotating looks at shelves go on.
     poll_cursor: usize,
     ticks: u32,
@@ -215,7 +215,7 @@ pub struct Heap {
     recycle_cursor: usize,
     /// Scratch: what an advance made ready.
     ready: Vec<u32>,
-    /// Scratch: newcomers on their way to their indexes.
+    /// Scratch: unsorted blocks on their way to their indexes.
     dealt: Vec<u32>,
     /// What the last [`part`](Self::part) made.
     parted: Vec<BlockId>,
@@ -244,14 +244,14 @@ impl Heap {
             rule,
             tlsf,
             classes: alloc::vec![class(CLEAN), class(TAINTED)],
-            newcomers: Newcomers::new(),
+            unsorted: Unsorted::new(),
             singles: Vec::new(),
             last_single: Cell::new((NO_AXIS, NONE)),
             multi_shelves: Vec::new(),
             rows: Vec::new(),
             vacant_rows: Vec::new(),
             pieces: pieces::Pieces::new(),
-            virgins: Vec::new(),
+            untouched_ranges: Vec::new(),
             poll_cursor: 0,
             ticks: 0,
             moves: 0,
@@ -267,7 +267,7 @@ impl Heap {
 
     /// The offsets below, to look at.
     #[must_use]
-    pub const fn offsets(&self) -> &Tlsf<Slip> {
+    pub const fn offsets(&self) -> &Tlsf<BlockLabel> {
         &self.tlsf
     }
 
@@ -321,26 +321,26 @@ impl Heap {
     /// # Errors
     /// As [`Tlsf::add_region`].
     pub fn add_region(&mut self, bytes: u64) -> Result<RegionId, TlsfError> {
-        let (region, block) = self.tlsf.add_region(bytes, Slip::CLEAN)?;
+        let (region, block) = self.tlsf.add_region(bytes, BlockLabel::CLEAN)?;
         let size = self.tlsf.size(block);
         self.committed += size;
-        self.set_untouched(region, Virgin::new(size));
-        self.tlsf.insert(block, CLEAN, Slip::CLEAN);
+        self.set_untouched(region, Untouched::new(size));
+        self.tlsf.insert(block, CLEAN, BlockLabel::CLEAN);
         Ok(region)
     }
 
     /// What of a region was never handed out.
-    pub(super) fn untouched(&self, region: RegionId) -> Virgin {
-        self.virgins[region.index() as usize].clone()
+    pub(super) fn untouched(&self, region: RegionId) -> Untouched {
+        self.untouched_ranges[region.index() as usize].clone()
     }
 
     /// What of a region was never handed out: of a new one, or of one whose bytes were known before.
-    pub(super) fn set_untouched(&mut self, region: RegionId, untouched: Virgin) {
+    pub(super) fn set_untouched(&mut self, region: RegionId, untouched: Untouched) {
         let index = region.index() as usize;
-        if index == self.virgins.len() {
-            self.virgins.push(untouched);
+        if index == self.untouched_ranges.len() {
+            self.untouched_ranges.push(untouched);
         } else {
-            self.virgins[index] = untouched;
+            self.untouched_ranges[index] = untouched;
         }
     }
 

@@ -16,7 +16,7 @@
 use super::TlsfPool;
 use super::heap::CLEAN;
 use super::state::{Asked, State};
-use super::virgin::Virgin;
+use super::untouched::Untouched;
 use crate::inspect::Event;
 use crate::offset::align_up;
 use crate::offset::tlsf::{Need, RegionId};
@@ -73,7 +73,7 @@ impl State {
     }
 
     /// The largest slab that is empty, elastic ones aside, taken out of the heap.
-    pub(super) fn take_empty(&mut self) -> Option<(Slab, Virgin)> {
+    pub(super) fn take_empty(&mut self) -> Option<(Slab, Untouched)> {
         let empty = (0..self.slabs.len()).filter_map(|index| {
             let (size, region) = self.plain_slab(index)?;
             self.heap.is_empty(region).then_some((size, index))
@@ -83,7 +83,7 @@ impl State {
     }
 
     /// A slab that is empty, taken out of the heap.
-    pub(super) fn take_slab(&mut self, index: usize) -> Option<(Slab, Virgin)> {
+    pub(super) fn take_slab(&mut self, index: usize) -> Option<(Slab, Untouched)> {
         let region = RegionId::from_index(index as u32);
         let untouched = self.heap.untouched(region);
         self.heap.remove_region(region)?;

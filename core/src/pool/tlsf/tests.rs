@@ -425,7 +425,7 @@ proptest! {
                 growth: Growth::slabs_of(8 << 10),
                 budget: Budget::bytes(budget),
                 coalescing: if eager { Coalescing::Eager } else { Coalescing::Readiness },
-                waiting: if packs { Waiting::ToPack } else { Waiting::LastResort },
+                waiting: if packs { Waiting::PreferCompact } else { Waiting::LastResort },
                 ..TlsfPoolConfig::default()
             };
             (TlsfPool::new(PoolHost::new(provider, axes.clone()), config).unwrap(), axes)

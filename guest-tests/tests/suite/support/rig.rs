@@ -14,7 +14,7 @@ use strandline_core::{
     Axis, Entry as CoreEntry, Failure, Grant, SlabError, SlabId, SlabMap, SlabProvider, Tracker,
 };
 use strandline_guest_tests::{Entry, Needs, PoolKind, PoolNeeds};
-use strandline_host_native::tenant::{Device, Lent, Tenant, TenantLimits};
+use strandline_host_native::tenant::{Device, SharedPool, Tenant, TenantLimits};
 use strandline_host_native::{MmapBuffer, MmapSlabProvider, thread_wake};
 
 /// Memory that work can be done on.
@@ -230,7 +230,7 @@ impl Rig {
             }
             let pool = stage.add_pool(needs_of_pool, slabs.clone(), pools);
             let registration = registration(needs_of_pool);
-            lent.push(Lent { registration, may_trim: true, ..Lent::new(pool, slabs) });
+            lent.push(SharedPool { registration, may_trim: true, ..SharedPool::new(pool, slabs) });
         }
         let device = Device::new(0, stage.tracker.clone(), lent);
         Self { stage, device }

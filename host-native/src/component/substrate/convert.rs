@@ -336,7 +336,7 @@ pub(super) const fn tlsf_config(config: &TlsfPoolConfig) -> authority::TlsfConfi
         },
         waiting: match waiting {
             Waiting::LastResort => authority::Waiting::LastResort,
-            Waiting::ToPack => authority::Waiting::ToPack,
+            Waiting::PreferCompact => authority::Waiting::PreferCompact,
         },
     }
 }

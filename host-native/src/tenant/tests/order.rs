@@ -118,8 +118,10 @@ fn an_alloca_without_memory_keeps_what_it_waits_for() {
     let config = TlsfPoolConfig { growth: Growth::slabs_of(SLAB), ..TlsfPoolConfig::default() };
     let second = Arc::new(TlsfPool::new(second, config).unwrap());
     // Nothing is worked on in the first.
-    let lent =
-        vec![Lent::new(host.pool.clone(), memory.clone()), Lent::new(second.clone(), memory)];
+    let lent = vec![
+        SharedPool::new(host.pool.clone(), memory.clone()),
+        SharedPool::new(second.clone(), memory),
+    ];
     let device = Device::new(1, host.tracker.clone(), lent);
     let mut a = Tenant::new(&device, TenantLimits::default()).unwrap();
     a.lend_axis(host.axis, 1);

@@ -13,7 +13,7 @@
 //! O(1) in blocks. Under a frontier of at most one axis, usually two looks at bins and one cut.
 
 use super::super::pending::NONE;
-use super::{Ask, BlockDeath, CLEAN, Heap, Slip, Taken};
+use super::{Ask, BlockDeath, BlockLabel, CLEAN, Heap, Taken};
 use crate::frontier::{Entry, FrontierRef, Merge};
 use crate::offset::tlsf::{BlockId, Head, Need, Place, RegionId};
 
@@ -54,11 +54,11 @@ impl Heap {
         if head.shelf == CLEAN {
             death.clear();
         } else {
-            let slip = self.tlsf.label(head.block);
-            row = slip.row;
-            death.become_entry(self.classes.as_slice()[head.shelf as usize].axis, slip.word);
+            let label = self.tlsf.label(head.block);
+            row = label.row;
+            death.become_entry(self.classes.as_slice()[head.shelf as usize].axis, label.word);
         }
-        let cut = self.tlsf.cut_head(head, need, |slip| *slip = Slip::live(requested))?;
+        let cut = self.tlsf.cut_head(head, need, |label| *label = BlockLabel::live(requested))?;
         if row != NONE {
             self.deal_pieces(head.block, row, cut.block, death);
         }
@@ -78,7 +78,7 @@ impl Heap {
                 continue;
             }
             if self.classes[shelf as usize].ceiling[0] > entry.epoch {
-                let found = self.tlsf.find_where(shelf, need, &|slip| slip.word <= entry.epoch);
+                let found = self.tlsf.find_where(shelf, need, &|label| label.word <= entry.epoch);
                 best = self.tlsf.tighter(found, best);
             } else if let Some(other) = shelf_of_one.replace(shelf) {
                 best = self.tlsf.tighter(self.tlsf.find(other, need), best);
@@ -121,8 +121,8 @@ impl Heap {
                 continue;
             }
             let all = (0..class.axes.len()).all(|i| class.ceiling[i] <= known(i));
-            let found = self.tlsf.find_where(shelf, need, &|slip| {
-                all || (0..class.axes.len()).all(|i| self.rows[slip.row as usize][i] <= known(i))
+            let found = self.tlsf.find_where(shelf, need, &|label| {
+                all || (0..class.axes.len()).all(|i| self.rows[label.row as usize][i] <= known(i))
             });
             best = self.tlsf.tighter(best, found);
         }
@@ -143,7 +143,7 @@ impl Heap {
                 return self.take_range(block, block, (start, units), requested, death);
             }
             let row = self.tlsf.label(block).row;
-            let live = self.tlsf.take(place, Slip::live(requested))?.block;
+            let live = self.tlsf.take(place, BlockLabel::live(requested))?.block;
             self.deal_pieces(block, row, live, death);
             return Some(self.took_block(live, true, false));
         }
@@ -170,8 +170,8 @@ impl Heap {
         pending: bool,
     ) -> Taken {
         self.reserved += size;
-        let virgin = &mut self.virgins.as_mut_slice()[region.index() as usize];
-        let fresh = virgin.touch(offset, offset + size);
+        let untouched = &mut self.untouched_ranges.as_mut_slice()[region.index() as usize];
+        let fresh = untouched.touch(offset, offset + size);
         Taken { block, region, offset, fresh, pending, overflow: false }
     }
 
@@ -179,15 +179,15 @@ impl Heap {
     pub(super) fn take_part(&mut self, place: Place, requested: u64) -> Option<BlockId> {
         let source = place.block;
         let shelf = self.tlsf.shelf_of(source)?;
-        let Slip { word, row, .. } = *self.tlsf.label(source);
-        let taken = self.tlsf.take(place, Slip::live(requested))?;
+        let BlockLabel { word, row, .. } = *self.tlsf.label(source);
+        let taken = self.tlsf.take(place, BlockLabel::live(requested))?;
         if taken.source_gone {
             // A remainder keeps its source's id, epochs and entry; a source that was used up has none.
             self.drop_row(row);
         }
         if let Some(loose) = taken.loose {
             let row = self.copy_row(row);
-            self.tlsf.insert(loose, shelf, Slip { word, row, stamp: NONE });
+            self.tlsf.insert(loose, shelf, BlockLabel { word, row, stamp: NONE });
             if shelf >= super::FIRST_PENDING {
                 self.begins_to_wait(loose);
             }

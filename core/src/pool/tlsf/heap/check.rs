@@ -33,7 +33,7 @@ impl Heap {
                 }
             };
             class.index.check(&self.tlsf, &mut visit);
-            for &id in self.newcomers.ids() {
+            for &id in self.unsorted.ids() {
                 let block = BlockId::from_index(id);
                 let waits = self.tlsf.label(block).stamp == NONE;
                 if waits && self.tlsf.shelf_of(block) == Some(shelf as u32) {

@@ -14,9 +14,9 @@
 
 use super::super::Coalescing;
 use super::super::pending::{NONE, PendingIndex};
-use super::pieces::Beside;
+use super::pieces::MergedSide;
 use super::progress::Standing;
-use super::{CLEAN, Heap, Slip, TAINTED};
+use super::{BlockLabel, CLEAN, Heap, TAINTED};
 use crate::death::Death;
 use crate::frontier::Entry;
 use crate::offset::tlsf::BlockId;
@@ -92,9 +92,9 @@ impl Heap {
     /// Files a block as clean or tainted.
     #[inline(never)]
     pub(super) fn shelve_plain(&mut self, block: BlockId, shelf: u32) {
-        let write = |slip: &mut Slip, _| *slip = Slip::CLEAN;
+        let write = |label: &mut BlockLabel, _| *label = BlockLabel::CLEAN;
         if self.tlsf.release(block, shelf, 0, |_, _| 0, write).is_none() {
-            self.tlsf.release_beside(block, shelf, Slip::CLEAN, &mut |_, _| true);
+            self.tlsf.release_beside(block, shelf, BlockLabel::CLEAN, &mut |_, _| true);
         }
     }
 
@@ -107,20 +107,20 @@ impl Heap {
             class.ceiling[0] = epoch;
         }
         let (start, units) = self.tlsf.extent(block);
-        let mut sides = [Beside { word: 0, row: NONE }; 2];
+        let mut sides = [MergedSide { word: 0, row: NONE }; 2];
         let (mut count, mut alike) = (0, true);
         // The neighbour whose id the merged block bears is the first.
-        let join = |rank: Epoch, other: &mut Slip| {
+        let join = |rank: Epoch, other: &mut BlockLabel| {
             alike &= (other.word == epoch) & (other.row == NONE);
-            sides[count] = Beside { word: other.word, row: other.row };
+            sides[count] = MergedSide { word: other.word, row: other.row };
             count += 1;
             rank.max(other.word)
         };
         // A live block is not listed.
         let mut stamp = NONE;
-        let write = |slip: &mut Slip, rank| {
-            slip.word = rank;
-            stamp = slip.stamp;
+        let write = |label: &mut BlockLabel, rank| {
+            label.word = rank;
+            stamp = label.stamp;
         };
         let Some(merged) = self.tlsf.release(block, shelf, epoch, join, write) else {
             return self.shelve_single_beside(block, shelf, epoch);
@@ -130,8 +130,8 @@ impl Heap {
         }
         // The neighbour's entry stays good, if nothing that merged waits for less.
         if stamp == NONE {
-            // It may be among the newcomers already.
-            self.newcomers.enter(merged.index());
+            // It may be on the unsorted list already.
+            self.unsorted.enter(merged.index());
         } else if !alike && (count == 2 || epoch < sides[0].word) {
             self.begins_to_wait(merged);
         }
@@ -141,27 +141,27 @@ impl Heap {
     #[inline(never)]
     fn shelve_single_beside(&mut self, block: BlockId, shelf: u32, epoch: Epoch) {
         let (start, units) = self.tlsf.extent(block);
-        let mut sides = [Beside { word: 0, row: NONE }; 2];
+        let mut sides = [MergedSide { word: 0, row: NONE }; 2];
         let (mut count, mut alike) = (0, true);
-        let mut join = |slip: &mut Slip, other: &mut Slip| {
+        let mut join = |label: &mut BlockLabel, other: &mut BlockLabel| {
             alike &= (other.word == epoch) & (other.row == NONE);
-            sides[count] = Beside { word: other.word, row: other.row };
+            sides[count] = MergedSide { word: other.word, row: other.row };
             count += 1;
-            slip.word = slip.word.max(other.word);
+            label.word = label.word.max(other.word);
             true
         };
-        self.tlsf.release_beside(block, shelf, Slip::pending(epoch, NONE), &mut join);
+        self.tlsf.release_beside(block, shelf, BlockLabel::pending(epoch, NONE), &mut join);
         if !alike {
             self.write_pieces(block, (start, start + units), shelf, epoch, sides);
         }
         self.begins_to_wait(block);
     }
 
-    /// A block that was filed is a newcomer.
+    /// Puts a block that was filed on the unsorted list.
     #[inline]
     pub(super) fn begins_to_wait(&mut self, block: BlockId) {
         PendingIndex::remove(&mut self.tlsf, block.index());
-        self.newcomers.enter(block.index());
+        self.unsorted.enter(block.index());
     }
 
     /// Files a block on the pending shelf of several axes, and merges it with neighbours that die alike.
@@ -175,15 +175,15 @@ impl Heap {
         let mut own = [0; MAX_DEATH_AXES];
         own[..epochs.len()].copy_from_slice(epochs);
         let (rows, vacant_rows) = (&self.rows, &mut self.vacant_rows);
-        let mut join = |_: &mut Slip, other: &mut Slip| {
+        let mut join = |_: &mut BlockLabel, other: &mut BlockLabel| {
             let alike = rows[other.row as usize] == own;
             if alike {
                 vacant_rows.push(other.row);
             }
             alike
         };
-        let slip = Slip::pending(epochs[0], NONE);
-        self.tlsf.release_beside(block, shelf, slip, &mut join);
+        let label = BlockLabel::pending(epochs[0], NONE);
+        self.tlsf.release_beside(block, shelf, label, &mut join);
         let row = self.new_row(own);
         self.tlsf.label_mut(block).row = row;
         self.begins_to_wait(block);

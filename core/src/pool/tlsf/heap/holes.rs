@@ -10,10 +10,10 @@
 //! # Cost
 //! O(1) each.
 
-use super::{Ask, BlockDeath, CLEAN, Heap, Slip, Taken, Virgin};
+use super::{Ask, BlockDeath, BlockLabel, CLEAN, Heap, Taken, Untouched};
 use crate::offset::tlsf::{BlockId, RegionId, Side, TlsfError};
 
-impl Slip {
+impl BlockLabel {
     /// No request is of so many bytes: no region could hold it.
     const HOLE: Self = Self::live(u64::MAX);
 }
@@ -24,9 +24,9 @@ impl Heap {
     /// # Errors
     /// As [`Tlsf::add_region`](crate::offset::tlsf::Tlsf::add_region).
     pub fn add_hollow_region(&mut self, bytes: u64) -> Result<(RegionId, BlockId), TlsfError> {
-        let (region, hole) = self.tlsf.add_region(bytes, Slip::HOLE)?;
-        self.tlsf.hold(hole, Slip::HOLE);
-        self.set_untouched(region, Virgin::new(self.tlsf.size(hole)));
+        let (region, hole) = self.tlsf.add_region(bytes, BlockLabel::HOLE)?;
+        self.tlsf.hold(hole, BlockLabel::HOLE);
+        self.set_untouched(region, Untouched::new(self.tlsf.size(hole)));
         Ok((region, hole))
     }
 
@@ -81,9 +81,9 @@ impl Heap {
         units: u32,
     ) -> Option<BlockId> {
         let place = self.tlsf.place_at(block, start, units)?;
-        let taken = self.tlsf.take(place, Slip::HOLE)?;
+        let taken = self.tlsf.take(place, BlockLabel::HOLE)?;
         if let Some(loose) = taken.loose {
-            self.tlsf.insert(loose, CLEAN, Slip::CLEAN);
+            self.tlsf.insert(loose, CLEAN, BlockLabel::CLEAN);
         }
         self.committed -= self.tlsf.size(taken.block);
         Some(taken.block)

@@ -20,7 +20,7 @@
 //! logarithmically often.
 
 use super::super::pending::{NONE, PendingIndex};
-use super::{BlockDeath, Heap, Slip};
+use super::{BlockDeath, BlockLabel, Heap};
 use crate::death::Death;
 use crate::frontier::{Entry, Merge};
 use crate::offset::tlsf::BlockId;
@@ -119,7 +119,7 @@ fn push_front(pieces: &mut VecDeque<Piece>, piece: Piece) {
 
 /// What was merged on one side of a block: the epoch of all of it, or its row.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Beside {
+pub(super) struct MergedSide {
     pub(super) word: Epoch,
     pub(super) row: u32,
 }
@@ -147,7 +147,7 @@ impl Heap {
         (from, to): (u32, u32),
         shelf: u32,
         epoch: Epoch,
-        sides: [Beside; 2],
+        sides: [MergedSide; 2],
     ) {
         let axis = self.classes[shelf as usize].axis;
         let (low, units) = self.tlsf.extent(merged);
@@ -185,12 +185,12 @@ impl Heap {
         }
         let pieces = self.pieces.of(row);
         let (first, len) = (pieces.front().map_or(0, |first| first.epoch), pieces.len());
-        let slip = self.tlsf.label_mut(merged);
+        let label = self.tlsf.label_mut(merged);
         if len == 1 {
-            (slip.word, slip.row) = (first, NONE);
+            (label.word, label.row) = (first, NONE);
             self.pieces.close(row);
         } else {
-            slip.row = row;
+            label.row = row;
         }
     }
 
@@ -238,9 +238,9 @@ impl Heap {
         // What remains.
         let kept = self.pieces.of(row);
         let (first, len) = (kept.front().map_or(0, |first| first.epoch), kept.len());
-        let slip = self.tlsf.label_mut(source);
+        let label = self.tlsf.label_mut(source);
         if len == 1 {
-            (slip.word, slip.row) = (first, NONE);
+            (label.word, label.row) = (first, NONE);
             self.pieces.close(row);
         }
     }
@@ -297,7 +297,7 @@ impl Heap {
     /// of it stays one block.
     pub(super) fn part(&mut self, block: BlockId) -> bool {
         self.parted.clear();
-        let Slip { word, row, .. } = *self.tlsf.label(block);
+        let BlockLabel { word, row, .. } = *self.tlsf.label(block);
         if !self.is_pieced(block) {
             self.parted.push(block);
             return true;
@@ -312,19 +312,19 @@ impl Heap {
             && let Some(right) = self.tlsf.split(block, start)
         {
             pieces.pop_back();
-            self.tlsf.insert(right, shelf, Slip::pending(epoch, NONE));
+            self.tlsf.insert(right, shelf, BlockLabel::pending(epoch, NONE));
             self.begins_to_wait(right);
             self.parted.push(right);
         }
         let whole = pieces.len() == 1;
         if let (true, Some(first)) = (whole, pieces.front()) {
-            self.tlsf.insert(block, shelf, Slip::pending(first.epoch, NONE));
+            self.tlsf.insert(block, shelf, BlockLabel::pending(first.epoch, NONE));
             pieces.clear();
             *self.pieces.of_mut(row) = pieces;
             self.pieces.close(row);
         } else {
             *self.pieces.of_mut(row) = pieces;
-            self.tlsf.insert(block, shelf, Slip::pending(word, row));
+            self.tlsf.insert(block, shelf, BlockLabel::pending(word, row));
         }
         self.begins_to_wait(block);
         self.parted.push(block);
@@ -334,15 +334,15 @@ impl Heap {
 
     /// The earliest epoch on its shelf's first axis that some of a pending block waits for.
     pub(super) fn earliest(&self, block: BlockId) -> Epoch {
-        let slip = self.tlsf.label(block);
-        if slip.row == NONE {
-            return slip.word;
+        let label = self.tlsf.label(block);
+        if label.row == NONE {
+            return label.word;
         }
         if self.is_pieced(block) {
-            let epochs = self.pieces.of(slip.row).iter().map(|piece| piece.epoch);
-            return epochs.min().unwrap_or(slip.word);
+            let epochs = self.pieces.of(label.row).iter().map(|piece| piece.epoch);
+            return epochs.min().unwrap_or(label.word);
         }
-        self.rows[slip.row as usize][0]
+        self.rows[label.row as usize][0]
     }
 
     /// Opens a row for a live block that will be made of parts, each to be [`note`](Self::note)d.
@@ -475,13 +475,13 @@ impl Heap {
     /// Checks the pieces of a block, for tests.
     #[cfg(all(test, not(loom)))]
     pub(super) fn check_pieces(&self, block: BlockId) {
-        let slip = self.tlsf.label(block);
+        let label = self.tlsf.label(block);
         if !self.is_pieced(block) {
             return;
         }
-        let pieces = self.pieces.of(slip.row);
+        let pieces = self.pieces.of(label.row);
         let (start, units) = self.tlsf.extent(block);
-        assert!(!self.pieces.vacant.contains(&slip.row), "pieces of another block");
+        assert!(!self.pieces.vacant.contains(&label.row), "pieces of another block");
         assert!(pieces.len() > 1, "{block:?} has one piece");
         assert_eq!(pieces.front().map(|first| first.start), Some(start), "{block:?}");
         let starts = pieces.iter().map(|piece| piece.start);
@@ -489,7 +489,7 @@ impl Heap {
         if let Some(shelf) = self.tlsf.shelf_of(block) {
             assert!(starts.is_sorted_by(|a, b| a < b));
             let axis = self.classes[shelf as usize].axis;
-            assert!(pieces.iter().all(|piece| piece.axis == axis && piece.epoch <= slip.word));
+            assert!(pieces.iter().all(|piece| piece.axis == axis && piece.epoch <= label.word));
         }
     }
 

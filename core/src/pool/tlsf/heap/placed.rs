@@ -8,7 +8,7 @@
 //! # Cost
 //! O(blocks between where the search begins and the end of the place), at most [`STEPS`] before it.
 
-use super::{Ask, BlockDeath, CLEAN, Heap, Slip, TAINTED, Taken};
+use super::{Ask, BlockDeath, BlockLabel, CLEAN, Heap, TAINTED, Taken};
 use crate::frontier::FrontierRef;
 use crate::offset::tlsf::{BlockId, Need, Place, RegionId, Side};
 
@@ -87,9 +87,9 @@ impl Heap {
     /// Takes a place of a clean block. What remains of it is clean.
     #[inline(always)]
     fn take_clean(&mut self, place: Place, requested: u64) -> Option<BlockId> {
-        let taken = self.tlsf.take(place, Slip::live(requested))?;
+        let taken = self.tlsf.take(place, BlockLabel::live(requested))?;
         if let Some(loose) = taken.loose {
-            self.tlsf.insert(loose, CLEAN, Slip::CLEAN);
+            self.tlsf.insert(loose, CLEAN, BlockLabel::CLEAN);
         }
         Some(taken.block)
     }

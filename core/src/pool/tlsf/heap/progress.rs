@@ -8,7 +8,7 @@
 //! A block that is ready pays for its own move; those that are not cost nothing.
 
 use super::super::pending::NONE;
-use super::{CLEAN, FIRST_PENDING, Heap, Slip};
+use super::{BlockLabel, CLEAN, FIRST_PENDING, Heap};
 use crate::offset::tlsf::{BlockId, Neighbour};
 use crate::pool::MAX_DEATH_AXES;
 use crate::progress::Progress;
@@ -53,7 +53,7 @@ impl Heap {
                 self.look_at_others(shelf, progress);
                 self.advance(shelf, reached, progress);
                 if answer == Some(false) {
-                    self.deal_newcomers();
+                    self.deal_unsorted();
                     // Blocks that move on may leave the shelf to other axes.
                     while let Some(class) = self.classes.get_mut(shelf as usize)
                         && class.axis == axis
@@ -127,7 +127,7 @@ impl Heap {
             return;
         }
         self.classes[shelf as usize].reached[0] = to;
-        self.deal_newcomers();
+        self.deal_unsorted();
         // What moves on may make another shelf advance, so the scratch goes along.
         let mut ready = core::mem::take(&mut self.ready);
         self.classes[shelf as usize].index.advance(&mut self.tlsf, to, &mut ready);
@@ -169,10 +169,10 @@ impl Heap {
         self.parted = parted;
     }
 
-    /// Lists the newcomers in the indexes of their shelves.
-    pub(super) fn deal_newcomers(&mut self) {
+    /// Lists the unsorted blocks in the indexes of their shelves.
+    pub(super) fn deal_unsorted(&mut self) {
         let mut all = core::mem::take(&mut self.dealt);
-        self.newcomers.take(&mut all);
+        self.unsorted.take(&mut all);
         for id in all.drain(..) {
             let block = BlockId::from_index(id);
             // It may have been taken since, or have turned clean.
@@ -216,7 +216,7 @@ impl Heap {
 
     /// A free block that left its index becomes clean and merges with clean neighbours.
     pub(super) fn turn_clean(&mut self, block: BlockId) {
-        self.tlsf.move_to(block, CLEAN, Slip::CLEAN);
+        self.tlsf.move_to(block, CLEAN, BlockLabel::CLEAN);
         for neighbour in self.tlsf.neighbours(block) {
             if let Neighbour::Free(neighbour, CLEAN) = neighbour {
                 self.tlsf.absorb(block, neighbour);

@@ -30,7 +30,7 @@ impl Heap {
         if ask.frontier.is_empty() {
             return None;
         }
-        self.deal_newcomers();
+        self.deal_unsorted();
         let mut covered = core::mem::take(&mut self.ready);
         self.list_covered(ask, &mut covered);
         let mut at = 0;

@@ -205,11 +205,11 @@ impl Heap {
     /// Epoch of a pending block on the `i`th axis of its shelf; of one with pieces at least the latest.
     #[inline]
     pub(super) fn epoch_of(&self, block: BlockId, i: usize) -> Epoch {
-        let slip = self.tlsf.label(block);
-        if slip.row == NONE || self.is_pieced(block) {
-            slip.word
+        let label = self.tlsf.label(block);
+        if label.row == NONE || self.is_pieced(block) {
+            label.word
         } else {
-            self.rows[slip.row as usize][i]
+            self.rows[label.row as usize][i]
         }
     }
 

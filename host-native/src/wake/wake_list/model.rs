@@ -1,4 +1,4 @@
-//! The seats under every interleaving: no ring is lost, none comes after its bell was dropped.
+//! The waiters under every interleaving: no ring is lost, none comes after its bell was dropped.
 
 use super::*;
 use crate::sync::atomic::AtomicU32 as Word;
@@ -37,15 +37,15 @@ fn model(test: impl Fn() + Sync + Send + 'static) {
 }
 
 /// What a notification does: advance, then ring.
-fn signal(epoch: &Word, bells: &Bells<Loud>) {
+fn signal(epoch: &Word, wake_list: &WakeList<Loud>) {
     epoch.fetch_add(1, Ordering::SeqCst);
-    bells.ring(1);
+    wake_list.ring(1);
 }
 
-fn wait_for(target: u32, epoch: &Word, seat: &Seat<Loud>, bell: &Loud) {
+fn wait_for(target: u32, epoch: &Word, waiter: &Waiter<Loud>, bell: &Loud) {
     while epoch.load(Ordering::SeqCst) < target {
         let seen = epoch.load(Ordering::SeqCst);
-        seat.arm(1, 7);
+        waiter.arm(1, 7);
         if epoch.load(Ordering::SeqCst) == seen && seen < target {
             bell.sleep();
         }
@@ -55,15 +55,15 @@ fn wait_for(target: u32, epoch: &Word, seat: &Seat<Loud>, bell: &Loud) {
 #[test]
 fn a_signal_reaches_a_loop_that_arms_meanwhile() {
     model(|| {
-        let (bells, bell) = (Arc::new(Bells::new()), Arc::new(Loud::default()));
+        let (wake_list, bell) = (Arc::new(WakeList::new()), Arc::new(Loud::default()));
         let epoch = Arc::new(Word::new(0));
         let signaler = {
-            let (bells, epoch) = (bells.clone(), epoch.clone());
-            thread::spawn(move || signal(&epoch, &bells))
+            let (wake_list, epoch) = (wake_list.clone(), epoch.clone());
+            thread::spawn(move || signal(&epoch, &wake_list))
         };
-        let seat = bells.sit(bell.clone());
-        wait_for(1, &epoch, &seat, &bell);
-        drop(seat.leave());
+        let waiter = wake_list.sit(bell.clone());
+        wait_for(1, &epoch, &waiter, &bell);
+        drop(waiter.leave());
         assert_eq!(Arc::strong_count(&bell), 1);
         signaler.join().unwrap();
     });
@@ -72,41 +72,41 @@ fn a_signal_reaches_a_loop_that_arms_meanwhile() {
 #[test]
 fn two_signalers_wake_a_loop_that_needs_both() {
     model(|| {
-        let (bells, bell) = (Arc::new(Bells::new()), Arc::new(Loud::default()));
+        let (wake_list, bell) = (Arc::new(WakeList::new()), Arc::new(Loud::default()));
         let epoch = Arc::new(Word::new(0));
-        let seat = bells.sit(bell.clone());
+        let waiter = wake_list.sit(bell.clone());
         let signalers: Vec<_> = (0..2)
             .map(|_| {
-                let (bells, epoch) = (bells.clone(), epoch.clone());
-                thread::spawn(move || signal(&epoch, &bells))
+                let (wake_list, epoch) = (wake_list.clone(), epoch.clone());
+                thread::spawn(move || signal(&epoch, &wake_list))
             })
             .collect();
-        wait_for(2, &epoch, &seat, &bell);
-        drop(seat.leave());
+        wait_for(2, &epoch, &waiter, &bell);
+        drop(waiter.leave());
         assert_eq!(Arc::strong_count(&bell), 1);
         signalers.into_iter().for_each(|signaler| signaler.join().unwrap());
     });
 }
 
-/// A loop leaves while it is being rung, and another takes the seat: loom would report a bell that is used
+/// A loop leaves while it is being rung, and another takes the waiter: loom would report a bell that is used
 /// after its drop, and a count that is off.
 #[test]
 fn a_seat_changes_hands_while_it_is_rung() {
     model(|| {
-        let (bells, first) = (Arc::new(Bells::new()), Arc::new(Loud::default()));
+        let (wake_list, first) = (Arc::new(WakeList::new()), Arc::new(Loud::default()));
         let epoch = Arc::new(Word::new(0));
-        let seat = bells.sit(first.clone());
-        seat.arm(1, 7);
+        let waiter = wake_list.sit(first.clone());
+        waiter.arm(1, 7);
         let signaler = {
-            let (bells, epoch) = (bells.clone(), epoch.clone());
-            thread::spawn(move || signal(&epoch, &bells))
+            let (wake_list, epoch) = (wake_list.clone(), epoch.clone());
+            thread::spawn(move || signal(&epoch, &wake_list))
         };
-        drop(seat.leave());
+        drop(waiter.leave());
         assert_eq!(Arc::strong_count(&first), 1, "given back");
         let second = Arc::new(Loud::default());
-        let seat = bells.sit(second.clone());
-        wait_for(1, &epoch, &seat, &second);
-        drop(seat.leave());
+        let waiter = wake_list.sit(second.clone());
+        wait_for(1, &epoch, &waiter, &second);
+        drop(waiter.leave());
         assert_eq!(Arc::strong_count(&second), 1);
         signaler.join().unwrap();
     });

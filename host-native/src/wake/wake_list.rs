@@ -2,28 +2,28 @@
 //! handler.
 //!
 //! ```text
-//!   Bells ─▶ Seat entry ─▶ Seat entry ─▶ …        entries are added and reused, never removed
+//!   WakeList ─▶ Waiter entry ─▶ Waiter entry ─▶ …        entries are added and reused, never removed
 //!              │ armed, word, slot
-//!              └ bell ──▶ the loop's doorbell, or null: the seat is free
+//!              └ bell ──▶ the loop's doorbell, or null: the waiter is free
 //! ```
 //!
-//! A signaler walks the list and rings the bell of every seat that is armed for its word; it disarms the seat by an
-//! exchange, so of many signalers one rings. A loop arms its seat again when it goes on waiting.
+//! A signaler walks the list and rings the bell of every waiter that is armed for its word; it disarms the waiter by an
+//! exchange, so of many signalers one rings. A loop arms its waiter again when it goes on waiting.
 //!
 //! # Why no wake is lost
-//! A loop arms its seat and then compares the epoch; a signaler advances the epoch and then looks whether
-//! the seat is armed. All of it is sequentially consistent, so one of them sees the other. Whoever disarms
-//! a seat rings the bell that is in it.
+//! A loop arms its waiter and then compares the epoch; a signaler advances the epoch and then looks whether
+//! the waiter is armed. All of it is sequentially consistent, so one of them sees the other. Whoever disarms
+//! a waiter rings the bell that is in it.
 //!
 //! # Safety
-//! The list's entries live as long as the [`Bells`], which owns them: they are pushed once and freed on
-//! its drop, when no one can hold a borrow of it. A `bell` is an [`Arc`] in raw form, owned by the seat. Taking
+//! The list's entries live as long as the [`WakeList`], which owns them: they are pushed once and freed on
+//! its drop, when no one can hold a borrow of it. A `bell` is an [`Arc`] in raw form, owned by the waiter. Taking
 //! it out leaves null; the `Arc` is dropped only after `readers` was seen to be 0 later than that, in
 //! the one total order of these operations. A signaler counts itself among the readers before it loads
 //! the pointer, so whoever loaded the old one is either counted, and waited for, or done.
 //!
 //! # Cost
-//! A signal with no loop that ever watched: one load. Otherwise two atomic additions and a load for each seat,
+//! A signal with no loop that ever watched: one load. Otherwise two atomic additions and a load for each waiter,
 //! of which there are as many as loops have watched at one time.
 
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
@@ -32,7 +32,7 @@ use core::fmt;
 use core::ptr;
 use std::sync::Arc;
 
-/// Something that a seat rings, by the number that it was given. It must not block.
+/// Something that a waiter rings, by the number that it was given. It must not block.
 pub(crate) trait Bell: Send + Sync + 'static {
     fn ring(&self, slot: u32);
 }
@@ -46,18 +46,18 @@ struct Entry<B> {
 }
 
 /// See the [module](self).
-pub(crate) struct Bells<B> {
+pub(crate) struct WakeList<B> {
     first: AtomicPtr<Entry<B>>,
     readers: AtomicU32,
 }
 
 // SAFETY: what it owns are entries of atomics and `Arc<B>`s, both of which any thread may use and drop if `B` is
 // `Send` and `Sync`. `next` is written before an entry is published and never again.
-unsafe impl<B: Send + Sync> Send for Bells<B> {}
+unsafe impl<B: Send + Sync> Send for WakeList<B> {}
 // SAFETY: as above.
-unsafe impl<B: Send + Sync> Sync for Bells<B> {}
+unsafe impl<B: Send + Sync> Sync for WakeList<B> {}
 
-impl<B: Bell> Bells<B> {
+impl<B: Bell> WakeList<B> {
     pub(crate) fn new() -> Self {
         Self { first: AtomicPtr::new(ptr::null_mut()), readers: AtomicU32::new(0) }
     }
@@ -93,12 +93,12 @@ impl<B: Bell> Bells<B> {
                 }
             }
         }
-        // Release: what was done with the bells comes before their drop.
+        // Release: what was done with the wake_list comes before their drop.
         self.readers.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Takes a seat, disarmed.
-    pub(crate) fn sit(self: &Arc<Self>, bell: Arc<B>) -> Seat<B> {
+    /// Takes a waiter, disarmed.
+    pub(crate) fn sit(self: &Arc<Self>, bell: Arc<B>) -> Waiter<B> {
         let raw = Arc::into_raw(bell).cast_mut();
         let free = self.entries().find(|entry| {
             let taken = (Ordering::SeqCst, Ordering::Relaxed);
@@ -108,7 +108,7 @@ impl<B: Bell> Bells<B> {
             Some(entry) => ptr::from_ref(entry),
             None => self.push(raw),
         };
-        Seat { bells: self.clone(), entry }
+        Waiter { wake_list: self.clone(), entry }
     }
 
     fn push(&self, bell: *mut B) -> *const Entry<B> {
@@ -131,41 +131,41 @@ impl<B: Bell> Bells<B> {
     }
 }
 
-impl<B> Drop for Bells<B> {
+impl<B> Drop for WakeList<B> {
     fn drop(&mut self) {
         // Loom's atomics have no `get_mut`.
         let mut at = self.first.load(Ordering::Relaxed);
         while !at.is_null() {
-            // SAFETY: every entry was made by `Box::into_raw`, is in the list once, and nobody borrows it: a seat
+            // SAFETY: every entry was made by `Box::into_raw`, is in the list once, and nobody borrows it: a waiter
             // holds an `Arc` of this list, so there is none left.
             at = unsafe { Box::from_raw(at) }.next;
         }
     }
 }
 
-impl<B> fmt::Debug for Bells<B> {
+impl<B> fmt::Debug for WakeList<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bells").finish_non_exhaustive()
+        f.debug_struct("WakeList").finish_non_exhaustive()
     }
 }
 
 /// A loop's place in the list.
-pub(crate) struct Seat<B: Bell> {
-    bells: Arc<Bells<B>>,
+pub(crate) struct Waiter<B: Bell> {
+    wake_list: Arc<WakeList<B>>,
     entry: *const Entry<B>,
 }
 
-// SAFETY: a seat is a reference to an entry of atomics that its own `Arc` keeps alive.
-unsafe impl<B: Bell> Send for Seat<B> {}
+// SAFETY: a waiter is a reference to an entry of atomics that its own `Arc` keeps alive.
+unsafe impl<B: Bell> Send for Waiter<B> {}
 
-impl<B: Bell> Seat<B> {
+impl<B: Bell> Waiter<B> {
     fn entry(&self) -> &Entry<B> {
-        // SAFETY: an entry of `bells`, which this seat keeps alive.
+        // SAFETY: an entry of `wake_list`, which this waiter keeps alive.
         unsafe { &*self.entry }
     }
 
-    pub(crate) fn bells(&self) -> &Arc<Bells<B>> {
-        &self.bells
+    pub(crate) fn wake_list(&self) -> &Arc<WakeList<B>> {
+        &self.wake_list
     }
 
     /// Has the next signal of `word` ring with `slot`. The caller compares the epoch after this.
@@ -182,18 +182,18 @@ impl<B: Bell> Seat<B> {
         self.entry().armed.store(false, Ordering::SeqCst);
     }
 
-    /// Gives the seat up.
+    /// Gives the waiter up.
     pub(crate) fn leave(self) -> Left<B> {
         self.disarm();
         let bell = self.entry().bell.swap(ptr::null_mut(), Ordering::SeqCst);
         seq_cst_for_loom();
-        Left { bells: self.bells, bell }
+        Left { wake_list: self.wake_list, bell }
     }
 }
 
-/// A bell that was taken out of its seat, and may still be rung by signalers who found it before.
+/// A bell that was taken out of its waiter, and may still be rung by signalers who found it before.
 pub(crate) struct Left<B: Bell> {
-    bells: Arc<Bells<B>>,
+    wake_list: Arc<WakeList<B>>,
     bell: *mut B,
 }
 
@@ -203,7 +203,7 @@ unsafe impl<B: Bell> Send for Left<B> {}
 impl<B: Bell> Left<B> {
     /// Whether nobody can ring it any more: then dropping it does not wait.
     pub(crate) fn is_over(&self) -> bool {
-        self.bells.readers.load(Ordering::SeqCst) == 0
+        self.wake_list.readers.load(Ordering::SeqCst) == 0
     }
 }
 

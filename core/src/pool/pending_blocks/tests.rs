@@ -14,18 +14,18 @@ fn frontier(entries: &[(u64, Epoch)]) -> Frontier {
     frontier
 }
 
-fn after(side: &mut Side, block: u32, entries: &[(u64, Epoch)]) {
-    assert!(side.file(block, Death::After(frontier(entries).as_ref()), &|_| false));
+fn after(pending: &mut PendingBlocks, block: u32, entries: &[(u64, Epoch)]) {
+    assert!(pending.file(block, Death::After(frontier(entries).as_ref()), &|_| false));
 }
 
 /// A search looks at no block that waits for an axis which the requester does not know, and of blocks of one set at the
 /// fewest that any of its axes leaves.
 #[test]
 fn a_search_does_not_grow_with_what_is_not_ready() {
-    let mut side = Side::default();
+    let mut pending = PendingBlocks::default();
     for block in 0..10_000 {
         let epoch = u64::from(block) + 10;
-        after(&mut side, block, &[(0, epoch), (u64::from(block) % 300 + 1, 2), (400, epoch)]);
+        after(&mut pending, block, &[(0, epoch), (u64::from(block) % 300 + 1, 2), (400, epoch)]);
     }
     let looks = Cell::new(0);
     let suits = |_| {
@@ -33,24 +33,24 @@ fn a_search_does_not_grow_with_what_is_not_ready() {
         true
     };
     for known in [&[][..], &[(0, 1 << 40)], &[(400, 1 << 40)], &[(0, 9), (1, 9), (400, 1 << 40)]] {
-        assert_eq!(side.find_covered(frontier(known).as_ref(), &suits), None);
+        assert_eq!(pending.find_covered(frontier(known).as_ref(), &suits), None);
     }
     assert_eq!(looks.get(), 0);
     let known = frontier(&[(0, 1 << 40), (1, 2), (400, 10)]);
-    assert_eq!(side.find_covered(known.as_ref(), &suits), Some(0));
+    assert_eq!(pending.find_covered(known.as_ref(), &suits), Some(0));
 }
 
 #[test]
 fn sets_that_are_left_are_forgotten() {
-    let mut side = Side::default();
+    let mut pending = PendingBlocks::default();
     for round in 0..1000 {
-        after(&mut side, 7, &[(round, 1), (round + 1, 1), (round + 2, 1)]);
-        let taken = side.take(7).map(FrontierRef::len);
-        assert_eq!((taken, side.pending()), (Some(3), 0));
+        after(&mut pending, 7, &[(round, 1), (round + 1, 1), (round + 2, 1)]);
+        let taken = pending.take(7).map(FrontierRef::len);
+        assert_eq!((taken, pending.pending()), (Some(3), 0));
     }
-    assert!(side.sets.len() <= 4 && side.edges.len() == 0, "{:?}", side.sets);
+    assert!(pending.sets.len() <= 4 && pending.edges.len() == 0, "{:?}", pending.sets);
     assert_eq!(
-        side.death_of(7),
+        pending.death_of(7),
         Death::After(frontier(&[(999, 1), (1000, 1), (1001, 1)]).as_ref())
     );
 }
@@ -78,7 +78,7 @@ proptest! {
     /// Against a list: a block is found exactly when one is covered, and progress makes clean what it should.
     #[test]
     fn finds_what_is_covered(ops in ops()) {
-        let mut side = Side::default();
+        let mut pending = PendingBlocks::default();
         let mut model: BTreeMap<u32, Frontier> = BTreeMap::new();
         let mut now = [0; AXES as usize];
         for op in ops {
@@ -87,7 +87,7 @@ proptest! {
                 Op::File { block, death } => {
                     if let Entry::Vacant(place) = model.entry(block) {
                         let death = frontier(&death);
-                        let filed = side.file(block, Death::After(death.as_ref()), &reached);
+                        let filed = pending.file(block, Death::After(death.as_ref()), &reached);
                         prop_assert_eq!(filed, !death.as_ref().entries().iter().all(|e| reached(*e)));
                         if filed {
                             place.insert(unreached(death.as_ref(), &reached));
@@ -98,7 +98,7 @@ proptest! {
                     now[axis as usize] = epoch.max(now[axis as usize]);
                     let reached = |e: crate::Entry| now[e.axis.to_bits() as usize] >= e.epoch;
                     let mut clean = Vec::new();
-                    let moved = side.advance(&reached, &mut |block| clean.push(block));
+                    let moved = pending.advance(&reached, &mut |block| clean.push(block));
                     let mut changed = false;
                     let mut over = Vec::new();
                     model.retain(|block, left| {
@@ -117,7 +117,7 @@ proptest! {
                 Op::Find { known, multiple } => {
                     let known = frontier(&known);
                     let suits = |block: u32| block.is_multiple_of(multiple);
-                    let found = side.find_covered(known.as_ref(), &suits);
+                    let found = pending.find_covered(known.as_ref(), &suits);
                     let covered = |(block, left): (&u32, &Frontier)| {
                         suits(*block) && known.as_ref().dominates(left.as_ref())
                     };
@@ -125,13 +125,13 @@ proptest! {
                     if let Some(block) = found {
                         let left = model.remove(&block).unwrap();
                         prop_assert!(covered((&block, &left)));
-                        prop_assert_eq!(side.take(block), Some(left.as_ref()));
+                        prop_assert_eq!(pending.take(block), Some(left.as_ref()));
                     }
                 }
                 Op::Soonest { multiple } => {
                     let suits = |block: u32| block.is_multiple_of(multiple);
                     let known = |axis: Axis| now[axis.to_bits() as usize];
-                    let found = side.soonest(&known, &suits);
+                    let found = pending.soonest(&known, &suits);
                     prop_assert_eq!(found.is_some(), model.keys().any(|block| suits(*block)));
                     if let Some((left, block)) = found {
                         let waits = model[&block].as_ref().entries().iter();
@@ -140,7 +140,7 @@ proptest! {
                     }
                 }
             }
-            prop_assert_eq!(side.pending() as usize, model.len());
+            prop_assert_eq!(pending.pending() as usize, model.len());
         }
     }
 }

@@ -55,7 +55,7 @@ struct Set {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Side {
+pub(crate) struct PendingBlocks {
     /// (axis, epoch, block): blocks that wait for one axis, each with the key of its record.
     singles: Index,
     /// (axis, epoch, block): blocks that wait for several, once for each.
@@ -98,7 +98,7 @@ fn lists(index: &Index) -> impl Iterator<Item = u64> {
     core::iter::successors(first(0), move |&last| first(last.checked_add(1)?))
 }
 
-impl Side {
+impl PendingBlocks {
     /// Blocks that wait, the tainted ones apart.
     pub(crate) fn pending(&self) -> u32 {
         self.singles.len() as u32 + self.several

@@ -1,4 +1,4 @@
-//! A tenant's queue: [`Lane`], operations in order, from their submission to the processor.
+//! A tenant's queue: [`HostQueue`], operations in order, from their submission to the processor.
 //!
 //! ```text
 //!   submit ─▶ staged:  5 fill b   4 alloca b (undecided)   3 copy ─▶ CpuQueue: 2, 1
@@ -30,26 +30,26 @@ pub(super) type Memory = Arc<OnceLock<Result<(MmapBuffer, Place), String>>>;
 /// Bytes charged as long as it lives.
 #[derive(Debug)]
 pub(super) struct Transfer {
-    meter: Arc<AtomicU64>,
+    charged: Arc<AtomicU64>,
     bytes: u64,
 }
 
 impl Transfer {
     /// Charges `bytes`, unless that makes more than `limit`.
-    pub(super) fn charge(meter: &Arc<AtomicU64>, bytes: u64, limit: u64) -> Option<Self> {
+    pub(super) fn charge(charged: &Arc<AtomicU64>, bytes: u64, limit: u64) -> Option<Self> {
         // Relaxed: a counter, nothing is published by it.
-        meter
+        charged
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
                 now.checked_add(bytes).filter(|&sum| sum <= limit)
             })
             .ok()?;
-        Some(Self { meter: meter.clone(), bytes })
+        Some(Self { charged: charged.clone(), bytes })
     }
 }
 
 impl Drop for Transfer {
     fn drop(&mut self) {
-        self.meter.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.charged.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -149,7 +149,7 @@ struct Staged {
 
 /// See the [module](self).
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct HostQueue {
     cpu: CpuQueue,
     staged: VecDeque<Staged>,
     failure: Option<Failure>,
@@ -157,7 +157,7 @@ pub(super) struct Lane {
     left: Arc<AtomicBool>,
 }
 
-impl Lane {
+impl HostQueue {
     pub(super) fn new(cpu: CpuQueue) -> Self {
         Self { cpu, staged: VecDeque::new(), failure: None, left: Arc::default() }
     }

@@ -7,12 +7,12 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// A number now and the most it has been.
 #[derive(Debug, Default)]
-pub(crate) struct Gauge {
+pub(crate) struct Counter {
     now: AtomicU64,
     peak: AtomicU64,
 }
 
-impl Gauge {
+impl Counter {
     pub(crate) fn add(&self, more: u64) {
         let now = self.now.fetch_add(more, Ordering::Relaxed).wrapping_add(more);
         self.peak.fetch_max(now, Ordering::Relaxed);
@@ -46,14 +46,14 @@ pub(crate) enum Kind {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Gauges {
-    pub(crate) reserved: Gauge,
-    pub(crate) requested: Gauge,
-    pub(crate) committed: Gauge,
-    pub(crate) pending: Gauge,
-    pub(crate) tainted_bytes: Gauge,
-    pub(crate) slabs: Gauge,
-    live: Gauge,
+pub(crate) struct Counters {
+    pub(crate) reserved: Counter,
+    pub(crate) requested: Counter,
+    pub(crate) committed: Counter,
+    pub(crate) pending: Counter,
+    pub(crate) tainted_bytes: Counter,
+    pub(crate) slabs: Counter,
+    live: Counter,
     origins: [AtomicU64; 4],
     releases: AtomicU64,
     pub(crate) missed: AtomicU64,
@@ -67,7 +67,7 @@ pub(crate) fn bump(count: &AtomicU64) {
     count.fetch_add(1, Ordering::Relaxed);
 }
 
-impl Gauges {
+impl Counters {
     /// A reservation of bytes that were free. `reserved` is left to the caller, who may have counted it
     /// before the search.
     pub(crate) fn acquired(&self, kind: Kind, requested: u64) {

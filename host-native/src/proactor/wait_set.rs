@@ -1,7 +1,7 @@
 //! The notifications that a proactor watches for its waits: each notification once, however many wait.
 //!
 //! ```text
-//!   slot 0: notification A ── waits: (seen 3, op 17), (seen 4, op 20)     seat  ──▶ Doorbell::ring(0)
+//!   slot 0: notification A ── waits: (seen 3, op 17), (seen 4, op 20)     waiter  ──▶ Doorbell::ring(0)
 //!   slot 1: notification B ── waits: (seen 0, op 18)                      waker ──▶ Doorbell::ring(1)
 //! ```
 //!
@@ -9,15 +9,15 @@
 //! the notification's epoch. A bit that was set for a slot's former user makes a turn compare in vain, no
 //! worse.
 //!
-//! A notification whose host wake is ours is reached through a seat among its bells, which signal handlers may ring.
-//! Any other gets a waker. Seats of notifications that nobody waits for any more are kept for a while: most
+//! A notification whose host wake is ours is reached through a waiter among its wake_list, which signal handlers may ring.
+//! Any other gets a waker. Waiters of notifications that nobody waits for any more are kept for a while: most
 //! are waited for again.
 
 use super::doorbell::{Doorbell, SlotWaker};
 use super::op::OpError;
 use super::ready;
 use super::serial::SerialMap;
-use crate::wake::bells::{Bells, Left, Seat};
+use crate::wake::wake_list::{Left, Waiter, WakeList};
 use crate::wake::{ThreadWake, address};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,8 +25,8 @@ use std::task::Waker;
 use strandline_core::notification::{WakerId, Watching};
 use strandline_core::{Notification, Observation};
 
-/// Seats kept for notifications that are not waited for.
-const IDLE_SEATS: usize = 64;
+/// Waiters kept for notifications that are not waited for.
+const IDLE_WAITERS: usize = 64;
 
 struct Wait {
     serial: u64,
@@ -35,8 +35,8 @@ struct Wait {
 
 /// How a notification reaches the doorbell.
 enum Link {
-    Seat {
-        seat: Seat<Doorbell>,
+    Waiter {
+        waiter: Waiter<Doorbell>,
         word: usize,
         _watching: Watching,
     },
@@ -51,14 +51,14 @@ struct Watched {
 }
 
 /// See the [module](self).
-pub(super) struct Watches {
+pub(super) struct WaitSet {
     doorbell: Arc<Doorbell>,
     slots: Vec<Option<Watched>>,
     free: Vec<u32>,
     /// By the notification's address: a slot keeps its notification alive, so the address is its own.
     by_address: SerialMap<usize, u32>,
-    /// By the address of their bells, which they keep alive; the oldest first.
-    idle: VecDeque<Seat<Doorbell>>,
+    /// By the address of their wake_list, which they keep alive; the oldest first.
+    idle: VecDeque<Waiter<Doorbell>>,
     /// Given up, while signalers may still be ringing.
     left: Vec<Left<Doorbell>>,
 }
@@ -67,7 +67,7 @@ fn key(notification: &Arc<Notification>) -> usize {
     Arc::as_ptr(notification).addr()
 }
 
-impl Watches {
+impl WaitSet {
     pub(super) fn new(doorbell: Arc<Doorbell>) -> Self {
         Self {
             doorbell,
@@ -79,7 +79,7 @@ impl Watches {
         }
     }
 
-    /// Watches for a signal after `seen`. The slot to [`remove`](Self::remove) it from, or `None` when there was
+    /// WaitSet for a signal after `seen`. The slot to [`remove`](Self::remove) it from, or `None` when there was
     /// a signal already.
     pub(super) fn add(
         &mut self,
@@ -127,13 +127,13 @@ impl Watches {
         let Some(wake) = notification.host_wake().and_then(|wake| ThreadWake::of(&**wake)) else {
             return Link::Waker(None);
         };
-        let bells = wake.bells();
-        let kept = self.idle.iter().position(|seat| Arc::ptr_eq(seat.bells(), bells));
-        let seat = kept.and_then(|index| self.idle.remove(index));
-        let seat = seat.unwrap_or_else(|| Bells::sit(bells, self.doorbell.clone()));
-        // Counted before the seat is armed, and that before the epoch is compared.
+        let wake_list = wake.wake_list();
+        let kept = self.idle.iter().position(|waiter| Arc::ptr_eq(waiter.wake_list(), wake_list));
+        let waiter = kept.and_then(|index| self.idle.remove(index));
+        let waiter = waiter.unwrap_or_else(|| WakeList::sit(wake_list, self.doorbell.clone()));
+        // Counted before the waiter is armed, and that before the epoch is compared.
         let watching = notification.watch();
-        Link::Seat { seat, word: address(watching.word()), _watching: watching }
+        Link::Waiter { waiter, word: address(watching.word()), _watching: watching }
     }
 
     fn close(&mut self, slot: u32) {
@@ -147,11 +147,11 @@ impl Watches {
             Link::Waker(Some(id)) => {
                 watched.notification.unregister(id);
             }
-            Link::Seat { seat, .. } => {
-                seat.disarm();
-                self.idle.push_back(seat);
-                if self.idle.len() > IDLE_SEATS {
-                    self.left.extend(self.idle.pop_front().map(Seat::leave));
+            Link::Waiter { waiter, .. } => {
+                waiter.disarm();
+                self.idle.push_back(waiter);
+                if self.idle.len() > IDLE_WAITERS {
+                    self.left.extend(self.idle.pop_front().map(Waiter::leave));
                 }
             }
         }
@@ -202,8 +202,8 @@ impl Watches {
                 return self.close(slot);
             }
             let armed = match &mut watched.link {
-                Link::Seat { seat, word, .. } => {
-                    seat.arm(*word, slot);
+                Link::Waiter { waiter, word, .. } => {
+                    waiter.arm(*word, slot);
                     !watched.notification.changed_since(now)
                 }
                 Link::Waker(id) => {
@@ -221,11 +221,11 @@ impl Watches {
 }
 
 /// Waits for signalers that are ringing.
-impl Drop for Watches {
+impl Drop for WaitSet {
     fn drop(&mut self) {
         for slot in 0..self.slots.len() as u32 {
             self.close(slot);
         }
-        self.left.extend(self.idle.drain(..).map(Seat::leave));
+        self.left.extend(self.idle.drain(..).map(Waiter::leave));
     }
 }

@@ -13,14 +13,14 @@ use alloc::vec::Vec;
 
 /// See the [module](self).
 #[derive(Clone, Debug)]
-pub(super) struct Virgin {
+pub(super) struct Untouched {
     low: u64,
     high: u64,
     /// What alignment left untouched outside of `low..high`, in order; touched bytes stand between. Usually nothing.
     rest: Vec<(u64, u64)>,
 }
 
-impl Virgin {
+impl Untouched {
     /// Of a region of which nothing was handed out yet.
     pub(super) const fn new(size: u64) -> Self {
         Self { low: 0, high: size, rest: Vec::new() }

@@ -16,12 +16,12 @@ use alloc::vec::Vec;
 
 /// See the [module](self).
 #[derive(Debug, Default)]
-pub(super) struct Newcomers {
+pub(super) struct Unsorted {
     list: Vec<u32>,
     queued: Vec<u64>,
 }
 
-impl Newcomers {
+impl Unsorted {
     pub(super) const fn new() -> Self {
         Self { list: Vec::new(), queued: Vec::new() }
     }
@@ -80,22 +80,22 @@ mod tests {
         fn everybody_is_listed_once_in_order(
             entered in prop::collection::vec(prop::collection::vec(0u32..300, 0..40), 1..6),
         ) {
-            let mut newcomers = Newcomers::new();
+            let mut unsorted = Unsorted::new();
             for round in entered {
                 let mut model = Vec::new();
                 for id in round {
-                    newcomers.enter(id);
+                    unsorted.enter(id);
                     if !model.contains(&id) {
                         model.push(id);
                     }
                 }
-                prop_assert_eq!(newcomers.ids(), &model[..]);
-                prop_assert!((0..400).all(|id| newcomers.contains(id) == model.contains(&id)));
+                prop_assert_eq!(unsorted.ids(), &model[..]);
+                prop_assert!((0..400).all(|id| unsorted.contains(id) == model.contains(&id)));
                 let mut out = alloc::vec![7];
-                newcomers.take(&mut out);
+                unsorted.take(&mut out);
                 model.insert(0, 7);
                 prop_assert_eq!(out, model);
-                prop_assert!(newcomers.ids().is_empty());
+                prop_assert!(unsorted.ids().is_empty());
             }
         }
     }
