@@ -25,6 +25,10 @@
 //! | [`wait`](Tracker::wait), [`cancel`](Tracker::cancel) | the lock, `log n` |
 //! | [`fail_axis`](Tracker::fail_axis), [`retire_axis`](Tracker::retire_axis) | the lock, `n` |
 
+mod error;
+mod future;
+#[cfg(feature = "hosted")]
+mod memory;
 mod table;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -34,12 +38,10 @@ mod waiters;
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use core::error::Error;
-use core::fmt;
-use core::future::Future;
-use core::pin::Pin;
-use core::task::{Context, Poll};
 
+use self::error::End;
+#[cfg(feature = "hosted")]
+use self::memory::OfMemory;
 use self::table::Table;
 use self::version::Version;
 use self::waiters::{Fired, Waiters};
@@ -56,98 +58,8 @@ use crate::progress::Progress;
 use crate::run_all::run_all;
 use crate::sync::Mutex;
 
-/// What the tracker cannot do.
-#[derive(Clone, Debug)]
-pub enum TrackerError {
-    /// The axis is not registered.
-    UnknownAxis(Axis),
-    /// The axis is registered already.
-    DuplicateAxis(Axis),
-    /// The axis of all ones cannot be registered.
-    ReservedAxis,
-    /// As many axes are registered as the tracker has room for.
-    Full {
-        /// The number of axes it has room for.
-        capacity: usize,
-    },
-    /// The axis has failed or was retired, and makes no more progress.
-    Ended(WaitError),
-}
-
-impl fmt::Display for TrackerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::UnknownAxis(axis) => write!(f, "axis {axis} is not registered"),
-            Self::DuplicateAxis(axis) => write!(f, "axis {axis} is registered already"),
-            Self::ReservedAxis => f.write_str("the axis of all ones is reserved"),
-            Self::Full { capacity } => write!(f, "all {capacity} axes are registered"),
-            Self::Ended(end) => end.fmt(f),
-        }
-    }
-}
-
-impl Error for TrackerError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Ended(end) => end.source(),
-            _ => None,
-        }
-    }
-}
-
-/// Why a wait ended before its frontier was reached.
-#[derive(Clone, Debug)]
-pub enum WaitError {
-    /// An axis of the frontier failed below its epoch.
-    Failed {
-        /// The axis.
-        axis: Axis,
-        /// Why it failed.
-        failure: Failure,
-    },
-    /// An axis of the frontier was retired below its epoch.
-    Retired {
-        /// The axis.
-        axis: Axis,
-    },
-    /// The tracker was dropped.
-    TrackerDropped,
-}
-
-impl fmt::Display for WaitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Failed { axis, failure } => write!(f, "axis {axis} failed: {failure}"),
-            Self::Retired { axis } => write!(f, "axis {axis} was retired"),
-            Self::TrackerDropped => f.write_str("the tracker was dropped"),
-        }
-    }
-}
-
-impl Error for WaitError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Failed { failure, .. } => Some(failure.get_ref()),
-            Self::Retired { .. } | Self::TrackerDropped => None,
-        }
-    }
-}
-
-/// How an axis ended.
-#[derive(Clone, Debug)]
-enum End {
-    Failed(Failure),
-    Retired,
-}
-
-impl End {
-    fn to_error(&self, axis: Axis) -> WaitError {
-        match self {
-            Self::Failed(failure) => WaitError::Failed { axis, failure: failure.clone() },
-            Self::Retired => WaitError::Retired { axis },
-        }
-    }
-}
+pub use self::error::{TrackerError, WaitError};
+pub use self::future::WaitFuture;
 
 /// Names a wait, to cancel it. It is never used for another wait of the same tracker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -621,106 +533,10 @@ impl Progress for Tracker {
     }
 }
 
-/// What a tracker says of memory: an axis that is fenced has nothing left to reach.
-#[cfg(feature = "hosted")]
-#[derive(Debug)]
-struct OfMemory(Tracker);
-
-#[cfg(feature = "hosted")]
-impl OfMemory {
-    /// Looks which fences have nothing to wait for any more, unless no axis has moved since the last look. One that takes effect may be what
-    /// others wait for, so it looks until there is none; those that wait in a circle wait for ever, and nobody else.
-    #[cold]
-    fn settle_fences(&self) {
-        let Inner { table, version, state, .. } = &*self.0.inner;
-        let mut state = state.lock();
-        let State { fences, fences_seen, .. } = &mut *state;
-        let now = Some(version.look());
-        if *fences_seen == now {
-            return;
-        }
-        *fences_seen = now;
-        let is_there = |e: &crate::frontier::Entry| {
-            let slot = table.find(e.axis);
-            slot.is_some_and(|(_, slot)| slot.reached_or_fenced() >= e.epoch)
-        };
-        let mut settled = Vec::new();
-        loop {
-            let before = fences.len();
-            fences.retain(|(of, epoch, after)| {
-                let is_over = after.as_ref().entries().iter().all(is_there);
-                if is_over {
-                    table.slot(*of).fence(*epoch);
-                    settled.push(*of);
-                }
-                !is_over
-            });
-            if fences.len() == before {
-                break;
-            }
-        }
-        for index in settled {
-            table.slot(index).set_conditional(fences.iter().any(|(of, ..)| *of == index));
-        }
-    }
-}
-
-#[cfg(feature = "hosted")]
-impl Progress for OfMemory {
-    #[inline]
-    fn reached(&self, axis: Axis) -> Epoch {
-        let Some((_, slot)) = self.0.inner.table.find(axis) else { return 0 };
-        if slot.is_conditional() {
-            self.settle_fences();
-        }
-        slot.reached_or_fenced()
-    }
-
-    #[inline]
-    fn is_known(&self, axis: Axis) -> bool {
-        self.0.is_known(axis)
-    }
-
-    fn moved(&self) -> Option<&Arc<Notification>> {
-        self.0.moved()
-    }
-
-    /// A fence changes it too; one that waits for others takes effect when they move, which changes it.
-    fn version(&self) -> Option<u64> {
-        self.0.version()
-    }
-}
-
 /// Cancels what waits, with [`WaitError::TrackerDropped`].
 impl Drop for Inner {
     fn drop(&mut self) {
         let callbacks = self.state.lock().waiters.take_all();
         run_all(callbacks.into_iter().map(|callback| || callback(Err(WaitError::TrackerDropped))));
-    }
-}
-
-/// The future of [`Tracker::wait_async`].
-#[derive(Debug)]
-#[must_use = "futures do nothing unless polled"]
-pub struct WaitFuture {
-    tracker: Weak<Inner>,
-    id: WaitId,
-    result: Arc<Oneshot<Result<(), WaitError>>>,
-}
-
-impl Future for WaitFuture {
-    type Output = Result<(), WaitError>;
-
-    /// Pending for good once it has given its result.
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.result.poll(context)
-    }
-}
-
-impl Drop for WaitFuture {
-    fn drop(&mut self) {
-        if let Some(tracker) = self.tracker.upgrade() {
-            tracker.cancel(self.id);
-        }
     }
 }
