@@ -137,7 +137,7 @@ fn tlsf_programs_packed() {
 }
 
 #[test]
-fn tlsf_programs_waiting_to_pack() {
+fn tlsf_programs_that_prefer_compact() {
     run(&tlsf(Placement::PACKED, Coalescing::Readiness, Waiting::PreferCompact));
 }
 
