@@ -428,6 +428,45 @@ impl fmt::Display for ReleaseError {
 
 impl core::error::Error for ReleaseError {}
 
+/// Why an exchange gave no answer: one of its two calls failed.
+#[derive(Debug)]
+pub enum ExchangeError {
+    /// The release was refused, and nothing was acquired: the reservation is in here.
+    Release(ReleaseError),
+    /// The acquire failed; the reservation is released.
+    Acquire(PoolError),
+}
+
+impl From<ReleaseError> for ExchangeError {
+    fn from(error: ReleaseError) -> Self {
+        Self::Release(error)
+    }
+}
+
+impl From<PoolError> for ExchangeError {
+    fn from(error: PoolError) -> Self {
+        Self::Acquire(error)
+    }
+}
+
+impl fmt::Display for ExchangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Release(error) => error.fmt(f),
+            Self::Acquire(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for ExchangeError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Release(error) => error.source(),
+            Self::Acquire(error) => error.source(),
+        }
+    }
+}
+
 /// What a pool is and serves. Constant over its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolProperties {
@@ -494,16 +533,15 @@ pub trait Pool: fmt::Debug + Send + Sync {
     /// under one lock. The answers and the counters are those of the two.
     ///
     /// # Errors
-    /// [`ReleaseError`] returns a reservation of another pool; nothing is acquired then. The inner error is
-    /// [`acquire`](Self::acquire)'s, with the reservation released.
+    /// [`ExchangeError`]: of the two calls the one that failed.
     fn exchange(
         &self,
         reservation: Reservation,
         death: Death<'_>,
         request: &Request<'_>,
-    ) -> Result<Result<Acquire, PoolError>, ReleaseError> {
+    ) -> Result<Acquire, ExchangeError> {
         self.release(reservation, death)?;
-        Ok(self.acquire(request))
+        Ok(self.acquire(request)?)
     }
 
     /// Gives an unused reservation back: the block's death becomes exactly what it was before.

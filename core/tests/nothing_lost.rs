@@ -17,7 +17,7 @@ use strandline_core::pool::growth::Growth;
 use strandline_core::pool::passthrough::{PassthroughPool, PassthroughPoolConfig};
 use strandline_core::pool::tlsf::{Coalescing, TlsfPool, TlsfPoolConfig};
 use strandline_core::pool::{
-    MAX_DEATH_AXES, PoolError, PoolGuard, PoolHost, ReleaseRefusal, Request,
+    ExchangeError, MAX_DEATH_AXES, PoolError, PoolGuard, PoolHost, ReleaseRefusal, Request,
 };
 use strandline_core::pool_set::{Need, NoMatch, PoolSet, Registration};
 use strandline_core::slab::{CpuSlabs, Trim};
@@ -121,7 +121,7 @@ fn a_death_of_many_axes_comes_back_as_they_are_reached() {
         match way {
             "release" => pool.release(all, Death::from(&many)).unwrap(),
             "exchange" => {
-                let answer = pool.exchange(all, Death::from(&many), &request).unwrap().unwrap();
+                let answer = pool.exchange(all, Death::from(&many), &request).unwrap();
                 assert!(matches!(answer, Acquire::Exhausted { .. }), "{answer:?}");
             }
             "batch" => {
@@ -189,7 +189,8 @@ fn a_death_that_names_an_axis_which_nobody_registered_is_refused() {
         assert_eq!(refused.refusal, ReleaseRefusal::UnknownAxis(axis(77)), "{pool:?}");
         assert!(refused.to_string().contains("not registered"), "{refused}");
         let refused = pool.exchange(refused.reservation, Death::from(&mistaken), &Request::new(64));
-        let block = refused.unwrap_err().reservation;
+        let Err(ExchangeError::Release(refused)) = refused else { panic!("{refused:?}") };
+        let block = refused.reservation;
         pool.release(block, Death::Idle).unwrap();
         assert_eq!(pool.stats().live, 0, "{pool:?}");
         // One that has ended is known.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use strandline_core::inspect::{BlockState, BlockView};
 use strandline_core::notification::Observation;
 use strandline_core::pool::tlsf::TlsfPool;
-use strandline_core::pool::{PoolError, PoolHost};
+use strandline_core::pool::{ExchangeError, PoolError, PoolHost};
 use strandline_core::slab::{SlabStats, Trim};
 use strandline_core::{
     Acquire, Death, Entry, Frontier, FrontierRef, Merge, Pool, PoolStats, Request, Reservation,
@@ -401,7 +401,10 @@ impl Machine {
         let request = Self::request(ask, &frontier);
         let death = Death::After(death.as_ref());
         let answer = self.pool.exchange(held.reservation, death, &request);
-        let answer = answer.map_err(|e| e.to_string())?;
+        let answer = match answer {
+            Err(ExchangeError::Acquire(error)) => Err(error),
+            answer => Ok(answer.map_err(|error| error.to_string())?),
+        };
         self.answered(ask, &frontier, answer, Call { alone: true, ..call })
     }
 

@@ -28,8 +28,8 @@ use core::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use strandline_core::inspect::BlockView;
 use strandline_core::pool::{
-    Acquire, Origin, Pool, PoolError, PoolId, PoolProperties, PoolStats, ReleaseError, Request,
-    Reservation, ReuseProof,
+    Acquire, ExchangeError, Origin, Pool, PoolError, PoolId, PoolProperties, PoolStats,
+    ReleaseError, Request, Reservation, ReuseProof,
 };
 use strandline_core::slab::Trim;
 use strandline_core::{
@@ -285,20 +285,17 @@ impl TenantPool {
         };
         let request = within(request, room);
         let (reservation, origin) = match self.inner.exchange(inner, death, &request) {
-            Ok(Ok(Acquire::Ready { reservation, origin })) => (reservation, origin),
+            Ok(Acquire::Ready { reservation, origin }) => (reservation, origin),
             Ok(answer) => {
                 drop(books);
-                return Some(
-                    answer
-                        .map_err(TakeError::Pool)
-                        .and_then(|answer| self.answer(answer, &request, footprint, observed)),
-                );
+                return Some(self.answer(answer, &request, footprint, observed));
             }
-            Err(refused) => {
+            Err(ExchangeError::Release(refused)) => {
                 self.log_refused(&mut books, Err(refused), given);
                 drop(books);
                 return Some(self.take(&request));
             }
+            Err(ExchangeError::Acquire(error)) => return Some(Err(TakeError::Pool(error))),
         };
         let charged = self.charge_ready(&mut books, reservation, origin, footprint);
         drop(books);

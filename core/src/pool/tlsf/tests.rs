@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::offset::tlsf::BlockId;
-use crate::pool::{Origin, ReuseProof};
+use crate::pool::{ExchangeError, Origin, ReuseProof};
 use crate::slab::{BufferUsage, Grant, MemoryType, Slab, SlabError, SlabStats, SlabTable};
 use crate::{Axis, Entry, Epoch, Frontier, FrontierRef, Progress, SlabId, SlabProvider};
 use alloc::collections::BTreeMap;
@@ -488,7 +488,10 @@ proptest! {
                 };
                 one.0.release(of_one, death).unwrap();
                 let answer = one.0.acquire(&request);
-                let exchanged = many.0.exchange(of_many, death, &request).unwrap();
+                let exchanged = many.0.exchange(of_many, death, &request).map_err(|error| match error {
+                    ExchangeError::Acquire(error) => error,
+                    ExchangeError::Release(refused) => panic!("{refused}"),
+                });
                 prop_assert_eq!(outcome(&answer), outcome(&exchanged));
                 keep(answer, &mut held_one);
                 keep(exchanged, &mut held_many);
@@ -512,7 +515,10 @@ fn a_batch_stops_where_it_is_told_to_and_at_a_stranger() {
     let mut held = held.into_iter();
     let refused = ours.release_each(&mut held, Death::Idle).unwrap_err().reservation;
     let asked = Request::new(64);
-    let refused = ours.exchange(refused, Death::Idle, &asked).unwrap_err().reservation;
+    let Err(ExchangeError::Release(refused)) = ours.exchange(refused, Death::Idle, &asked) else {
+        panic!("a stranger is exchanged")
+    };
+    let refused = refused.reservation;
     assert_eq!((held.len(), ours.stats().live), (2, 2));
     theirs.release(refused, Death::Idle).unwrap();
     ours.release_each(&mut held, Death::Idle).unwrap();

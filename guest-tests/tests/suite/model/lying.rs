@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 use strandline_core::inspect::BlockView;
-use strandline_core::pool::{Origin, PoolId, PoolProperties, PoolStats, ReleaseError};
+use strandline_core::pool::{
+    ExchangeError, Origin, PoolId, PoolProperties, PoolStats, ReleaseError,
+};
 use strandline_core::slab::Trim;
 use strandline_core::{
     Acquire, Death, Notification, Pool, PoolError, Request, Reservation, SlabProvider,
@@ -52,9 +54,8 @@ impl Pool for Lying {
         reservation: Reservation,
         death: Death<'_>,
         request: &Request<'_>,
-    ) -> Result<Result<Acquire, PoolError>, ReleaseError> {
-        let answer = self.pool.exchange(reservation, death, request)?;
-        Ok(answer.map(|answer| self.relabel(answer)))
+    ) -> Result<Acquire, ExchangeError> {
+        self.pool.exchange(reservation, death, request).map(|answer| self.relabel(answer))
     }
 
     fn cancel(&self, reservation: Reservation) -> Result<(), ReleaseError> {
