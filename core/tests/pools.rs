@@ -165,6 +165,7 @@ fn planned_programs() {
                 unreachable!("a TLSF pool's configuration")
             };
             run(&Subject::planned(KIB, config, truth, 7));
+            run(&Subject::planned(KIB, config, truth, 8));
         }
     }
 }

@@ -33,6 +33,8 @@ mod gaps;
 mod matcher;
 mod places;
 mod plan;
+mod recorder;
+mod recording;
 
 pub(in crate::pool) use follower::Follower;
 
@@ -41,6 +43,7 @@ pub(in crate::pool) type Followed = alloc::boxed::Box<Follower>;
 
 pub(in crate::pool) use matcher::Key;
 pub use plan::{Plan, PlanBlock, PlanError};
+pub use recording::{Recorded, Recording};
 
 /// What came of a plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,6 +58,19 @@ pub struct PlannedStats {
     pub resynchronised: u64,
     /// Steps that began: those that the host marked, or else those found after the first.
     pub steps: u64,
+    /// How often another plan was followed from a step on.
+    pub replanned: u64,
+}
+
+/// What came of [`PlannedPool::replan`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replan {
+    /// No whole step was recorded since the last time, or no plan was made of it.
+    Nothing,
+    /// The plan that is followed is as good.
+    Kept,
+    /// The new plan is followed from the next step on.
+    Next,
 }
 
 impl PlannedStats {
@@ -129,9 +145,57 @@ impl PlannedPool {
     }
 
     /// A step begins with the next request. From the first call on, steps begin only where the host says so; a pool that is never
-    /// told finds them by itself.
+    /// told finds them by itself. Where a [new plan](Self::replan) begins that needs another slab, empty ones are given back first.
     pub fn begin_step(&self) {
-        let _ = self.inner.with_follower(Follower::begin_step);
+        if self.inner.at_boundary(Follower::begin_step) == Some(true) {
+            // A provider that takes nothing back leaves it in use; whoever needs more from it is told.
+            let _ = self.inner.trim(Trim::All);
+        }
+    }
+
+    /// The same pool, which records each step, so that it can [plan again](Self::replan). A release then costs a look at a table, and each
+    /// request of a step 32 bytes.
+    #[must_use]
+    pub fn recording(self) -> Self {
+        let _ = self.inner.with_follower(Follower::record);
+        self
+    }
+
+    /// Has a plan made of the last whole step, which is followed from the next one on if it is better: if it needs no more than the pool holds,
+    /// and some request strayed or it needs less; around what lives on only if the slab that has it is large enough. `plan` runs on this thread without the pool's lock, so others go on meanwhile:
+    /// [`Recording::first_fit`], or a planner that searches longer. A pool that is not [recording](Self::recording), and a step that had more
+    /// than 2^20 requests, has nothing to plan.
+    ///
+    /// A pool that finds steps by itself finds them by its plan: where that is of another program, it has none, and the host has to
+    /// [mark](Self::begin_step) them.
+    ///
+    /// # Errors
+    /// The plan that was made does not fit the pool's granule.
+    pub fn replan(
+        &self,
+        plan: impl FnOnce(&Recording) -> Option<Plan>,
+    ) -> Result<Replan, PlanError> {
+        let granule = self.config().offsets.granule;
+        let Some((recording, all_planned)) = self.inner.take_recording() else {
+            return Ok(Replan::Nothing);
+        };
+        let Some(plan) = plan(&recording) else { return Ok(Replan::Nothing) };
+        let held = self.inner.stats().committed_bytes;
+        let is_better = plan.bytes() < held || plan.bytes() == held && !all_planned;
+        let is_same = all_planned && plan.bytes() >= self.planned_bytes();
+        let has_room = recording.room.is_none_or(|room| plan.bytes() <= room);
+        if !is_better || is_same || !has_room {
+            return Ok(Replan::Kept);
+        }
+        let next = Follower::new(&plan, granule)?;
+        let _ = self.inner.with_follower(|follower| follower.follow_next(next));
+        Ok(Replan::Next)
+    }
+
+    /// Bytes of the plan that is followed.
+    #[must_use]
+    pub fn planned_bytes(&self) -> u64 {
+        self.inner.with_follower(|follower| follower.bytes()).unwrap_or_default()
     }
 
     /// What came of the plan so far. O(1).

@@ -14,7 +14,9 @@ use crate::support::subject::Subject;
 use std::sync::Arc;
 use strandline_core::offset::tlsf;
 use strandline_core::pool::growth::Growth;
-use strandline_core::pool::planned::{Plan, PlanBlock, PlanError, PlannedPool, PlannedPoolError};
+use strandline_core::pool::planned::{
+    Plan, PlanBlock, PlanError, PlannedPool, PlannedPoolError, Recording, Replan,
+};
 use strandline_core::pool::tlsf::{Coalescing, TlsfPoolConfig};
 use strandline_core::pool::{PoolHost, Request};
 use strandline_core::slab::Trim;
@@ -241,7 +243,117 @@ fn two_threads_and_more_in_one_pool() {
     let mut dice = Dice::new(9);
     let program: Vec<Op> = (0..500).map(|_| op(&mut dice, 30 * KIB)).collect();
     for truth in Truth::ALL {
-        let subject = Subject::planned(KIB, config(), truth, 3);
-        shake(30 * KIB, None, |host| subject.make(host, &program).pool);
+        for seed in [3, 4] {
+            let subject = Subject::planned(KIB, config(), truth, seed);
+            shake(30 * KIB, None, |host| subject.make(host, &program).pool);
+        }
     }
+}
+
+/// Whatever the first plan was, what is requested is planned in the end, around what lives on.
+#[test]
+fn a_pool_that_records_plans_what_is_requested() {
+    for seed in 1..=u64::from(scaled(20)) {
+        let right = generated(seed);
+        let count = right.blocks().len() as u64;
+        // Of another program, and none at all.
+        for wrong in [generated(seed + 1000), Plan::new(0, Vec::new()).unwrap()] {
+            for weights in [0_u64, 5] {
+                let World { provider, pool } = world(&wrong);
+                let pool = pool.recording();
+                let weight =
+                    |n: u64| ready(pool.acquire(&Request::new(1000 + n).or_grow()).unwrap());
+                let weights: Vec<Reservation> = (0..weights).map(weight).collect();
+                assert_eq!(pool.replan(Recording::first_fit), Ok(Replan::Nothing));
+                // What lives on in a slab of the wrong size keeps the plan there.
+                let is_pinned = !weights.is_empty() && wrong.bytes() != 0;
+                let mut strayed = Vec::new();
+                for step in 0..5 {
+                    pool.begin_step();
+                    let replanned = pool.replan(Recording::first_fit).unwrap();
+                    // What is granted before the first step belongs to one that was cut.
+                    if step == 1 && !is_pinned {
+                        assert_eq!(replanned, Replan::Next, "seed {seed}");
+                        assert_eq!(pool.replan(Recording::first_fit), Ok(Replan::Nothing));
+                    }
+                    let before = pool.planned_stats();
+                    play(&pool, right.blocks());
+                    let after = pool.planned_stats();
+                    assert_eq!(
+                        after.planned + after.strayed - before.planned - before.strayed,
+                        count
+                    );
+                    strayed.push(after.strayed - before.strayed);
+                }
+                if is_pinned && pool.planned_stats().replanned == 0 {
+                    assert!(strayed[4] <= strayed[0] + count / 10, "seed {seed}, {strayed:?}");
+                } else {
+                    assert!(pool.planned_stats().replanned > 0);
+                    assert_eq!(strayed[3..], [0, 0], "seed {seed}, {strayed:?}");
+                }
+                drop(weights);
+                drop(pool);
+                assert_eq!(provider.crimes(), Vec::<String>::new());
+            }
+        }
+    }
+}
+
+/// A plan that is followed to the letter stays; one that is no better than what the pool holds is not taken.
+#[test]
+fn a_plan_that_is_as_good_is_kept() {
+    let plan = generated(3);
+    let World { pool, .. } = world(&plan);
+    let pool = pool.recording();
+    for _ in 0..2 {
+        pool.begin_step();
+        play(&pool, plan.blocks());
+    }
+    pool.begin_step();
+    let larger = |recording: &Recording| {
+        assert_eq!(recording.requests.len(), plan.blocks().len());
+        assert_eq!(recording.fixed, []);
+        let blocks = plan.blocks().to_vec();
+        Some(Plan::new(plan.bytes() + (1 << 20), blocks).unwrap())
+    };
+    assert_eq!(pool.replan(larger), Ok(Replan::Kept));
+    play(&pool, plan.blocks());
+    pool.begin_step();
+    let odd = |_: &Recording| {
+        let block = PlanBlock { offset: 1, size: 1, alignment: 1, stream: 0, until: 1 };
+        Plan::new(2, vec![block]).ok()
+    };
+    assert_eq!(pool.replan(odd), Err(PlanError::Granule(0)));
+    assert_eq!(pool.planned_stats().replanned, 0);
+    // A pool that does not record has nothing to plan.
+    let World { pool, .. } = world(&plan);
+    play(&pool, plan.blocks());
+    pool.begin_step();
+    assert_eq!(pool.replan(Recording::first_fit), Ok(Replan::Nothing));
+}
+
+/// What a step recorded is what was asked for, and when it was given back; a step that never ends takes no more memory, and has no plan.
+#[test]
+fn a_step_is_recorded_as_it_was() {
+    let plan = generated(4);
+    let World { pool, .. } = world(&plan);
+    let pool = pool.recording();
+    pool.begin_step();
+    play(&pool, plan.blocks());
+    pool.begin_step();
+    let seen = |recording: &Recording| {
+        for (recorded, block) in recording.requests.iter().zip(plan.blocks()) {
+            assert_eq!(recorded.size, block.size.next_multiple_of(64));
+            assert_eq!((recorded.alignment, recorded.stream), (block.alignment, block.stream));
+            assert_eq!(recorded.until, block.until);
+        }
+        None
+    };
+    assert_eq!(pool.replan(seen), Ok(Replan::Nothing));
+    for _ in 0..(1 << 20) + 5 {
+        let reservation = ready(pool.acquire(&Request::new(64).or_grow()).unwrap());
+        pool.release(reservation, Death::Idle).unwrap();
+    }
+    pool.begin_step();
+    assert_eq!(pool.replan(Recording::first_fit), Ok(Replan::Nothing));
 }

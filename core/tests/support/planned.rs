@@ -3,7 +3,14 @@
 use super::dice::Dice;
 use super::draw::Draw;
 use super::program::{Ask, Op};
-use strandline_core::pool::planned::{Plan, PlanBlock};
+use std::sync::Arc;
+use strandline_core::inspect::BlockView;
+use strandline_core::pool::planned::{Plan, PlanBlock, PlannedPool, Recording};
+use strandline_core::pool::{PoolId, PoolProperties, ReleaseError};
+use strandline_core::slab::Trim;
+use strandline_core::{
+    Acquire, Death, Notification, Pool, PoolError, PoolStats, Request, Reservation, SlabProvider,
+};
 
 /// How far a plan is right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,4 +143,77 @@ pub(crate) fn plan(program: &[Op], granule: u64, truth: Truth, seed: u64) -> Pla
     }
     let slack = dice.pick(&[0, 0, granule * 7]);
     Plan::new(bytes + slack, blocks).expect("a generated plan is one, right or wrong")
+}
+
+/// A planned pool whose steps begin when it is polled or trimmed, as then slabs may come and go; it plans again at each.
+#[derive(Debug)]
+pub(crate) struct Replanning {
+    pool: PlannedPool,
+}
+
+impl Replanning {
+    pub(crate) fn new(pool: PlannedPool) -> Self {
+        Self { pool: pool.recording() }
+    }
+
+    fn begin_step(&self) {
+        self.pool.begin_step();
+        self.pool.replan(Recording::first_fit).expect("the granule is the pool's");
+    }
+}
+
+impl Pool for Replanning {
+    fn id(&self) -> PoolId {
+        self.pool.id()
+    }
+
+    fn properties(&self) -> PoolProperties {
+        self.pool.properties()
+    }
+
+    fn footprint(&self, size: u64, alignment: u64) -> u64 {
+        self.pool.footprint(size, alignment)
+    }
+
+    fn acquire(&self, request: &Request<'_>) -> Result<Acquire, PoolError> {
+        self.pool.acquire(request)
+    }
+
+    fn release(&self, reservation: Reservation, death: Death<'_>) -> Result<(), ReleaseError> {
+        self.pool.release(reservation, death)
+    }
+
+    fn cancel(&self, reservation: Reservation) -> Result<(), ReleaseError> {
+        self.pool.cancel(reservation)
+    }
+
+    fn poll(&self) {
+        self.begin_step();
+        self.pool.poll();
+    }
+
+    fn quiesce(&self) {
+        self.pool.quiesce();
+    }
+
+    fn trim(&self, how: Trim) -> Result<u64, PoolError> {
+        self.begin_step();
+        self.pool.trim(how)
+    }
+
+    fn stats(&self) -> PoolStats {
+        self.pool.stats()
+    }
+
+    fn provider(&self) -> Option<&Arc<dyn SlabProvider>> {
+        self.pool.provider()
+    }
+
+    fn notification(&self) -> &Arc<Notification> {
+        self.pool.notification()
+    }
+
+    fn inspect(&self, visit: &mut dyn FnMut(&BlockView<'_>)) {
+        self.pool.inspect(visit);
+    }
 }

@@ -5,7 +5,7 @@
 
 use super::draw::Draw;
 use super::laws::{Laws, Unit};
-use super::planned::{Truth, plan};
+use super::planned::{Replanning, Truth, plan};
 use super::program::Op;
 use super::provider::MockProvider;
 use std::sync::Arc;
@@ -280,7 +280,13 @@ impl Subject {
             Config::Arena(config) => Made::new(Arc::new(ArenaPool::new(host, config).expect(what))),
             Config::Planned(config, truth, seed) => {
                 let plan = plan(program, config.offsets.granule, truth, seed);
-                Made::new(Arc::new(PlannedPool::new(host, config, &plan).expect(what)))
+                let pool = PlannedPool::new(host, config, &plan).expect(what);
+                // Of two seeds one plans again and again.
+                if seed % 2 == 0 {
+                    Made::new(Arc::new(Replanning::new(pool)))
+                } else {
+                    Made::new(Arc::new(pool))
+                }
             }
             Config::Passthrough(config) => {
                 Made::new(Arc::new(PassthroughPool::new(host, config).expect(what)))

@@ -46,7 +46,11 @@ impl Follower {
         match *self {}
     }
 
-    pub(in crate::pool) const fn stray(&mut self, _: Key, _: Option<Guess>) {
+    pub(in crate::pool) const fn stray(&mut self, _: Key, _: Option<Guess>, _: u32) {
+        match *self {}
+    }
+
+    pub(in crate::pool) const fn freed(&mut self, _: u32) {
         match *self {}
     }
 

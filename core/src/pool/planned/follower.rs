@@ -5,8 +5,11 @@ use super::gaps::{self, Range};
 use super::matcher::{Guess, Key, Matcher};
 use super::places::Places;
 use super::plan::{Plan, PlanError};
+use super::recorder::Recorder;
+use super::recording::{Recorded, Recording};
 use crate::offset::tlsf::{BlockId, RegionId};
 use crate::slab::{Slab, SlabId};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// What a planned request earns for strays: so many blocks of the plan may be looked at to find one a gap. A plan that is wrong earns
@@ -31,6 +34,13 @@ pub(crate) struct Follower {
     /// Bytes of a slab that holds the plan.
     bytes: u64,
     home: Option<(RegionId, SlabId)>,
+    /// Of the slab in `home`.
+    home_bytes: u64,
+    /// Where steps are recorded.
+    recorder: Option<Box<Recorder>>,
+    /// What is followed from the next step on.
+    next: Option<Box<Self>>,
+    replanned: u64,
     planned: u64,
     strayed: u64,
     occupied: u64,
@@ -89,12 +99,16 @@ impl Follower {
         }
         let (places, place_of) = Places::new(&offsets);
         Ok(Self {
-            matcher: Matcher::new(keys),
+            matcher: Matcher::new(keys, plan.prologue() as u32),
             places,
             place_of,
             lives: lives(plan),
             bytes: plan.bytes().next_multiple_of(granule),
             home: None,
+            home_bytes: 0,
+            recorder: None,
+            next: None,
+            replanned: 0,
             planned: 0,
             strayed: 0,
             occupied: 0,
@@ -112,11 +126,107 @@ impl Follower {
             occupied: self.occupied,
             resynchronised: self.matcher.resynchronised(),
             steps: self.matcher.steps(),
+            replanned: self.replanned,
         }
     }
 
-    pub(super) fn begin_step(&mut self) {
+    /// A step begins. Whether another plan is followed from now on, for which there is no slab yet that is large enough.
+    pub(super) fn begin_step(&mut self) -> bool {
+        if !self.matcher.is_marked()
+            && let Some(recorder) = &mut self.recorder
+        {
+            // What came before the first mark is no step.
+            recorder.forget();
+        }
         self.matcher.begin_step();
+        self.step_began()
+    }
+
+    /// The matcher is at the beginning of a step.
+    #[inline(never)]
+    fn step_began(&mut self) -> bool {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.begin_step();
+        }
+        let Some(next) = self.next.take() else { return false };
+        let Self { mut matcher, places, place_of, lives, bytes, .. } = *next;
+        matcher.succeed(&self.matcher);
+        (self.matcher, self.places, self.place_of, self.lives) = (matcher, places, place_of, lives);
+        self.bytes = bytes;
+        self.replanned += 1;
+        self.earned = SAVED;
+        self.home.is_none() || self.home_bytes < bytes
+    }
+
+    /// Records steps from now on.
+    pub(super) fn record(&mut self) {
+        self.recorder.get_or_insert_default();
+    }
+
+    /// The last whole step that was recorded, once, and whether all of it stood where the plan has it. `live` visits the live blocks of a region:
+    /// block, first granule, granules.
+    pub(in crate::pool) fn take_recording(
+        &mut self,
+        granule: u64,
+        live: impl FnOnce(RegionId, &mut dyn FnMut(u32, u32, u32)),
+    ) -> Option<(Recording, bool)> {
+        let recorder = self.recorder.as_mut()?;
+        let (granted, strayed) = recorder.take_last()?;
+        let end = granted.len() as u32;
+        let requests = granted.iter().map(|granted| {
+            let (until, lives_on) = granted.until(end);
+            Recorded {
+                size: u64::from(granted.key.units()) * granule,
+                alignment: granted.key.alignment() * granule,
+                stream: granted.key.stream(),
+                until,
+                lives_on,
+            }
+        });
+        let requests = requests.collect();
+        let mut recording = Recording { requests, fixed: Vec::new(), room: None };
+        if let Some((home, _)) = self.home {
+            live(home, &mut |block, start, units| {
+                if recorder.is_older(block) {
+                    let bytes = |granules: u32| u64::from(granules) * granule;
+                    recording.fixed.push((bytes(start), bytes(units)));
+                }
+            });
+        }
+        recording.room = (!recording.fixed.is_empty()).then_some(self.home_bytes);
+        Some((recording, strayed == 0))
+    }
+
+    /// From the next step on another plan is followed.
+    pub(super) fn follow_next(&mut self, next: Self) {
+        self.next = Some(Box::new(next));
+    }
+
+    /// A block of the heap was released.
+    #[inline(always)]
+    pub(in crate::pool) fn freed(&mut self, block: u32) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.free(block);
+        }
+    }
+
+    /// A request was granted and matched: a step may begin with the next one.
+    #[inline(always)]
+    fn matched(&mut self, key: Key, guess: Option<Guess>, placed: bool, block: u32) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.grant(key, block, placed);
+        }
+        let before = self.matcher.steps();
+        self.matcher.accept(key, guess, placed);
+        // A matcher that goes far back begins again, but where the host marks steps that is none.
+        if self.matcher.steps() != before && !self.matcher.is_marked() {
+            self.step_began();
+        }
+    }
+
+    /// Bytes of the plan, in whole granules.
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Bytes of memory for the plan itself.
@@ -153,19 +263,19 @@ impl Follower {
         self.planned += 1;
         self.earned = (self.earned + EARNED).min(SAVED);
         self.places.set(self.place_of.as_slice()[guess.block() as usize], block);
-        self.matcher.accept(key, Some(guess), true);
+        self.matched(key, Some(guess), true, block);
     }
 
-    /// A request was granted elsewhere.
+    /// A request was granted elsewhere, as this block of the heap.
     #[inline(always)]
-    pub(in crate::pool) fn stray(&mut self, key: Key, guess: Option<Guess>) {
+    pub(in crate::pool) fn stray(&mut self, key: Key, guess: Option<Guess>, block: u32) {
         self.strayed += 1;
         self.occupied += u64::from(guess.is_some());
-        self.matcher.accept(key, guess, false);
+        self.matched(key, guess, false, block);
     }
 
     /// Where a request that does not get its place disturbs the plan least: the first granule of a range that is free, and that the plan
-    /// does not use as long as the request is likely to live, or at least not soon, or not for a larger block. `free` visits the free
+    /// does not use as long as the request is likely to live, or else uses for small blocks only. `free` visits the free
     /// blocks that are large enough: region, first granule, granules.
     pub(in crate::pool) fn gap(
         &mut self,
@@ -219,22 +329,25 @@ impl Follower {
                 return found(self, start);
             }
         }
-        for (looks, above) in [(looks, 0), (looks, units), (looks / 8, 0), (looks / 64, units)] {
-            self.obstacles.clear();
-            for block in cursor..cursor + looks {
-                let (size, place) = (self.matcher.units(block), self.place_of[block as usize]);
-                if size > above && Some(block) != resized {
-                    let start = self.places.start(place);
-                    self.obstacles.push((start, start + size));
-                }
-            }
-            self.obstacles.sort_unstable();
-            let gap = gaps::tightest(&self.free, &self.obstacles, units, align);
-            if let Some(start) = gap {
-                return found(self, start);
+        self.obstacles.clear();
+        let mut largest = 0;
+        for block in (cursor..cursor + looks).filter(|&block| Some(block) != resized) {
+            let size = self.matcher.units(block);
+            let start = self.places.start(self.place_of[block as usize]);
+            self.obstacles.push((start, start + size));
+            largest = largest.max(size);
+        }
+        self.obstacles.sort_unstable();
+        // What is displaced strays in turn: better several small ones than a large one, for which there is no other room at the peak.
+        let mut above = 0;
+        loop {
+            let gap = gaps::tightest(&self.free, &self.obstacles, units, align, above);
+            match gap {
+                Some(start) => return found(self, start),
+                None if above >= largest => return None,
+                None => above = units.max(above.saturating_mul(2)),
             }
         }
-        None
     }
 
     /// Bytes of the slab that the plan still needs.
@@ -245,7 +358,7 @@ impl Follower {
     /// The pool has a new slab: the plan moves in if it has none that it fits.
     pub(in crate::pool) fn offer(&mut self, region: RegionId, slab: Slab) {
         if self.home.is_none() && self.bytes != 0 && slab.size >= self.bytes {
-            self.home = Some((region, slab.id));
+            (self.home, self.home_bytes) = (Some((region, slab.id)), slab.size);
             self.places.clear();
         }
     }

@@ -13,8 +13,14 @@
 pub(super) type Range = (u32, u32);
 
 /// The start of the tightest gap of so many granules at multiples of `align`, a power of two. `obstacles` ascend by their starts;
-/// they may overlap.
-pub(super) fn tightest(free: &[Range], obstacles: &[Range], units: u32, align: u32) -> Option<u32> {
+/// they may overlap, and those of up to `above` granules are none.
+pub(super) fn tightest(
+    free: &[Range],
+    obstacles: &[Range],
+    units: u32,
+    align: u32,
+    above: u32,
+) -> Option<u32> {
     let mut best: Option<Range> = None;
     let mut offer = |from: u32, to: u32| {
         let Some(start) = from.checked_add(align - 1).map(|end| end & !(align - 1)) else { return };
@@ -30,7 +36,7 @@ pub(super) fn tightest(free: &[Range], obstacles: &[Range], units: u32, align: u
             if start >= to {
                 break;
             }
-            if end <= at {
+            if end <= at || end - start <= above {
                 continue;
             }
             if start > at {
@@ -63,7 +69,16 @@ mod tests {
             (&[(0, 300)], 1, 1, None),
             (&[(0, 99), (200, 230)], 1, 1, Some(99)),
         ] {
-            assert_eq!(tightest(&free, obstacles, units, align), expected, "{obstacles:?} {units}");
+            assert_eq!(
+                tightest(&free, obstacles, units, align, 0),
+                expected,
+                "{obstacles:?} {units}"
+            );
         }
+        // Small ones do not matter.
+        let obstacles = [(0, 50), (60, 61), (70, 90)];
+        assert_eq!(tightest(&free, &obstacles, 20, 1, 1), Some(50));
+        assert_eq!(tightest(&free, &obstacles, 25, 1, 20), Some(200));
+        assert_eq!(tightest(&free, &obstacles, 45, 1, 20), Some(50));
     }
 }

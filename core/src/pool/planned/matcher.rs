@@ -14,6 +14,9 @@
 //!    nearest. The cursor moves behind them.
 //! 4. None of these: the request strays.
 //!
+//! The first blocks may be a *prologue*, requested once before the first step: no step begins before their end, and none of them is matched
+//! again.
+//!
 //! Nothing here is trusted: a match is a guess where to place a block, and which guess is made costs memory, never soundness.
 //!
 //! # Cost
@@ -55,6 +58,21 @@ impl Key {
         Self { word, mask: UNITS | streams }
     }
 
+    /// Granules that are asked for.
+    pub(super) const fn units(self) -> u32 {
+        self.word as u32
+    }
+
+    /// Their alignment, in granules.
+    pub(super) const fn alignment(self) -> u64 {
+        1 << (self.word >> ALIGN_SHIFT & 0x3f)
+    }
+
+    /// The stream, or 0 where it is not told.
+    pub(super) const fn stream(self) -> u32 {
+        (self.word >> STREAM_SHIFT) as u32
+    }
+
     /// The block is for such a request.
     #[inline(always)]
     const fn is_for(self, block: u64) -> bool {
@@ -92,8 +110,10 @@ pub(crate) struct Matcher {
     keys: Vec<u64>,
     /// Blocks that end a gram, by the gram's hash and then by number.
     grams: Vec<u32>,
-    /// A bit for each block: it was matched in this step.
+    /// A bit for each block: it was matched in this step, or in the prologue.
     matched: Vec<u64>,
+    /// The first block of a step, behind the prologue.
+    first: u32,
     /// The block expected next: not matched, or the end.
     cursor: u32,
     /// The block ahead of the cursor that the last request was matched with.
@@ -109,11 +129,12 @@ pub(crate) struct Matcher {
 }
 
 impl Matcher {
-    /// Of the plan's keys, in the order of the requests: at most 2^31. O(n log n).
-    pub(crate) fn new(keys: impl IntoIterator<Item = Key>) -> Self {
+    /// Of the plan's keys, in the order of the requests: at most 2^31, the first `prologue` of them requested once. O(n log n).
+    pub(crate) fn new(keys: impl IntoIterator<Item = Key>, prologue: u32) -> Self {
         let mut keys: Vec<u64> = keys.into_iter().map(|key| key.word).collect();
         keys.shrink_to_fit();
-        let mut grams: Vec<u32> = (GRAM as u32 - 1..keys.len() as u32).collect();
+        let first = prologue.min(keys.len() as u32);
+        let mut grams: Vec<u32> = (first + GRAM as u32 - 1..keys.len() as u32).collect();
         grams.sort_unstable_by_key(|&end| (hash_at(&keys, end), end));
         grams.shrink_to_fit();
         let words = keys.len().div_ceil(64);
@@ -121,6 +142,7 @@ impl Matcher {
             keys,
             grams,
             matched: alloc::vec![0; words],
+            first,
             cursor: 0,
             ahead: None,
             last: [0; GRAM - 1],
@@ -129,6 +151,14 @@ impl Matcher {
             resynchronised: 0,
             steps: 0,
         }
+    }
+
+    /// Goes on where another one, of another plan, was at a step's beginning.
+    pub(super) fn succeed(&mut self, other: &Self) {
+        (self.marked, self.resynchronised, self.steps) =
+            (other.marked, other.resynchronised, other.steps);
+        self.last = other.last;
+        self.cursor = self.first;
     }
 
     /// Bytes that it takes.
@@ -160,6 +190,11 @@ impl Matcher {
         self.steps
     }
 
+    /// The host says where steps begin.
+    pub(super) const fn is_marked(&self) -> bool {
+        self.marked
+    }
+
     /// The host says that a step begins with the next request. From now on only the host says so.
     pub(crate) fn begin_step(&mut self) {
         self.marked = true;
@@ -168,8 +203,14 @@ impl Matcher {
     }
 
     fn start_over(&mut self) {
+        // What the prologue has is requested no more, also what was missing in it.
+        let (whole, rest) = (self.first as usize / 64, self.first % 64);
         self.matched.fill(0);
-        (self.cursor, self.ahead) = (0, None);
+        self.matched[..whole].fill(u64::MAX);
+        if rest != 0 {
+            self.matched[whole] = (1 << rest) - 1;
+        }
+        (self.cursor, self.ahead) = (self.first, None);
         self.steps += 1;
     }
 
@@ -213,8 +254,11 @@ impl Matcher {
         if self.marked {
             return None;
         }
-        let over = (self.cursor + WINDOW).saturating_sub(self.len()).min(self.cursor);
-        let mut beginning = next.filter(|&next| next < WINDOW).into_iter().chain(0..over);
+        let first = self.first;
+        let over = (self.cursor + WINDOW).saturating_sub(self.len());
+        let over = over.min(self.cursor.saturating_sub(first));
+        let is_near = |&next: &u32| next >= first && next - first < WINDOW;
+        let mut beginning = next.filter(is_near).into_iter().chain(first..first + over);
         beginning.find(|&block| key.is_for(self.keys[block as usize])).map(guess)
     }
 
@@ -274,7 +318,7 @@ impl Matcher {
             self.pass(block + 1);
         } else if confirmed {
             // Back: a new step, if this one is half over.
-            if self.cursor - block >= self.len() / 2 {
+            if self.cursor - block >= (self.len() - self.first) / 2 {
                 self.start_over();
             }
             self.mark(block);

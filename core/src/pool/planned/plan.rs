@@ -29,6 +29,8 @@ pub struct PlanBlock {
 pub struct Plan {
     bytes: u64,
     blocks: Vec<PlanBlock>,
+    /// Blocks that are requested once, before the first step.
+    prologue: usize,
 }
 
 /// Why blocks are no plan. Each number is that of a block.
@@ -52,6 +54,8 @@ pub enum PlanError {
     Overlap(usize),
     /// Its offset is no multiple of the pool's granule, or is 2^32 granules or more; or it has that many.
     Granule(usize),
+    /// The prologue has more blocks than the plan: how many the plan has.
+    Prologue(usize),
 }
 
 impl fmt::Display for PlanError {
@@ -75,6 +79,9 @@ impl fmt::Display for PlanError {
                 f,
                 "the offset of block {n} of the plan is no multiple of the pool's granule, or more than 2^32 granules"
             ),
+            Self::Prologue(n) => {
+                write!(f, "the prologue has more blocks than the plan, which has {n}")
+            }
         }
     }
 }
@@ -116,8 +123,26 @@ impl Plan {
         }
         match overlap(&blocks) {
             Some(number) => Err(PlanError::Overlap(number)),
-            None => Ok(Self { bytes, blocks }),
+            None => Ok(Self { bytes, blocks, prologue: 0 }),
         }
+    }
+
+    /// The same plan, whose first `blocks` blocks are requested once, before the first step: weights, and what else lives across steps. Each
+    /// step has the others.
+    ///
+    /// # Errors
+    /// [`PlanError::Prologue`]: the plan has fewer blocks.
+    pub fn with_prologue(self, blocks: usize) -> Result<Self, PlanError> {
+        match self.blocks.len() {
+            len if blocks > len => Err(PlanError::Prologue(len)),
+            _ => Ok(Self { prologue: blocks, ..self }),
+        }
+    }
+
+    /// How many blocks are requested once, before the first step.
+    #[must_use]
+    pub const fn prologue(&self) -> usize {
+        self.prologue
     }
 
     /// The memory of the plan, in bytes.
@@ -184,6 +209,9 @@ mod tests {
         assert_eq!(with(0, block(0, 16, 3)), PlanError::Overlap(2));
         assert_eq!(with(1, block(0, 32, 3)), PlanError::Overlap(1));
         assert_eq!(with(2, block(32, 16, 3)), PlanError::Overlap(2));
+        let once = |blocks| Plan::new(48, good.clone()).and_then(|plan| plan.with_prologue(blocks));
+        assert_eq!(once(3).map(|plan| plan.prologue()), Ok(3));
+        assert_eq!(once(4), Err(PlanError::Prologue(3)));
         assert_eq!(Plan::new(u64::MAX, good), Err(PlanError::TooManyBytes));
         assert_eq!(Plan::new(0, Vec::new()).map(|plan| plan.blocks().len()), Ok(0));
     }

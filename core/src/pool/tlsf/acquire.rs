@@ -232,7 +232,7 @@ impl TlsfPool {
     #[inline(always)]
     pub(super) fn take_note(&self, state: &mut State, found: &Found, asked: &Asked<'_>) {
         if asked.key.is_some() && !found.is_planned {
-            state.stray(asked);
+            state.stray(asked, found.ticket.block);
         }
         if state.is_peak {
             self.empty_slots(state);

@@ -1,7 +1,8 @@
 //! The way into a TLSF pool that [follows a plan](super::guided): only in builds with the feature `planned`.
 
+use super::state::State;
 use super::{Coalescing, TlsfPool, TlsfPoolConfig};
-use crate::pool::planned::{Follower, Key};
+use crate::pool::planned::{Follower, Key, Recording};
 use crate::pool::{Acquire, PoolError, PoolHost, Request};
 use alloc::boxed::Box;
 
@@ -34,6 +35,36 @@ impl TlsfPool {
         look: impl FnOnce(&mut Follower) -> T,
     ) -> Option<T> {
         self.state.lock().follower.as_deref_mut().map(look)
+    }
+
+    /// The same at a step's boundary: what was released before belongs to the step before.
+    pub(in crate::pool) fn at_boundary<T>(
+        &self,
+        look: impl FnOnce(&mut Follower) -> T,
+    ) -> Option<T> {
+        let mut state = self.state.lock();
+        self.settle(&mut state);
+        let seen = state.follower.as_deref_mut().map(look);
+        self.unlock(state);
+        seen
+    }
+
+    /// The last whole step that was recorded, once, and whether nothing of it strayed.
+    pub(in crate::pool) fn take_recording(&self) -> Option<(Recording, bool)> {
+        let mut state = self.state.lock();
+        self.settle(&mut state);
+        let State { heap, follower, .. } = &mut *state;
+        let (offsets, granule) = (heap.offsets(), self.config.offsets.granule);
+        let live = |region, visit: &mut dyn FnMut(u32, u32, u32)| {
+            for block in offsets.blocks(region).filter(|&block| offsets.is_live(block)) {
+                let (start, units) = offsets.extent(block);
+                visit(block.index(), start, units);
+            }
+        };
+        let recording =
+            follower.as_deref_mut().and_then(|follower| follower.take_recording(granule, live));
+        self.unlock(state);
+        recording
     }
 
     /// [`acquire`](crate::Pool::acquire), where the plan has the request if that can be. The stream is compared if it is known.

@@ -14,11 +14,11 @@ use crate::offset::tlsf::{BlockId, RegionId};
 use crate::pool::PoolHost;
 
 impl State {
-    /// A request was granted where the plan does not have it.
-    pub(super) fn stray(&mut self, asked: &Asked<'_>) {
+    /// A request was granted where the plan does not have it, as this block.
+    pub(super) fn stray(&mut self, asked: &Asked<'_>, block: u32) {
         if let (Some(key), Some(follower)) = (asked.key, self.follower.as_mut()) {
             let guess = follower.propose(key);
-            follower.stray(key, guess);
+            follower.stray(key, guess, block);
         }
     }
 

@@ -111,6 +111,9 @@ impl State {
         self.stats.requested_bytes -= ticket.requested;
         self.stats.releases += 1;
         self.stats.live -= 1;
+        if let Some(follower) = self.follower.as_mut() {
+            follower.freed(ticket.block & !CANCELED);
+        }
         if let Some(wide) = ticket.wide.take()
             && self.put_aside(&mut ticket, &wide, host)
         {

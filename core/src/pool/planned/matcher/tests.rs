@@ -69,7 +69,7 @@ fn keys(plan: &[u32]) -> impl Iterator<Item = Key> {
 
 /// Which share of the requests that are in the plan got its own block, or one that is wanted at the same time and as large.
 fn share(plan: &[u32], requests: &[(u32, Option<u32>)], marked: bool, steps: usize) -> f64 {
-    let mut matcher = Matcher::new(keys(plan));
+    let mut matcher = Matcher::new(keys(plan), 0);
     let (mut own, mut all) = (0, 0);
     for _ in 0..steps {
         if marked {
@@ -140,7 +140,7 @@ fn a_step_that_begins_anywhere_is_found() {
     let mut dice = Dice(3);
     let plan = step(&mut dice, 6, 50);
     for from in (0..plan.len() - 80).step_by(17) {
-        let mut matcher = Matcher::new(keys(&plan));
+        let mut matcher = Matcher::new(keys(&plan), 0);
         let strays = (0..50).map(|i| 1_000_000 + i * 7);
         let requests = strays.chain(plan[from..].iter().copied()).enumerate();
         let (mut wrong, mut in_step) = (0, 0);
@@ -169,7 +169,7 @@ fn a_step_that_begins_anywhere_is_found() {
 #[test]
 fn a_refused_request_changes_nothing() {
     let plan = [5, 6, 7, 8];
-    let mut matcher = Matcher::new(keys(&plan));
+    let mut matcher = Matcher::new(keys(&plan), 0);
     for (number, &size) in plan.iter().enumerate() {
         let key = Key::new(size, 1, None);
         let before = matcher.propose(key);
@@ -184,7 +184,7 @@ fn a_refused_request_changes_nothing() {
 #[test]
 fn alignment_and_stream_are_compared() {
     let plan = [Key::new(5, 4, Some(1)), Key::new(5, 4, Some(2)), Key::new(6, 1, Some(1))];
-    let matcher = Matcher::new(plan);
+    let matcher = Matcher::new(plan, 0);
     let guess = |key| matcher.propose(key).map(Guess::block);
     assert_eq!(guess(Key::new(5, 1, None)), Some(0));
     assert_eq!(guess(Key::new(5, 4, Some(2))), Some(1));
@@ -202,7 +202,7 @@ fn nothing_breaks_it() {
         let len = dice.below(70);
         let sizes = 1 + dice.below(6);
         let plan: Vec<u32> = (0..len).map(|_| dice.below(sizes) as u32).collect();
-        let mut matcher = Matcher::new(keys(&plan));
+        let mut matcher = Matcher::new(keys(&plan), 0);
         for _ in 0..600 {
             if dice.comes(5) {
                 matcher.begin_step();
@@ -217,5 +217,42 @@ fn nothing_breaks_it() {
                 matcher.accept(key, guess, dice.comes(800));
             }
         }
+    }
+}
+
+/// The prologue is requested once: later steps begin behind it, whether the host marks them or not, and find none of its blocks again.
+#[test]
+fn a_prologue_comes_once() {
+    let mut dice = Dice(11);
+    for (marked, missing) in [(true, 0), (false, 0), (true, 9), (false, 9)] {
+        let step = step(&mut dice, 4, 20);
+        // As large as blocks of the step, so that they could be taken for these.
+        let prologue: Vec<u32> = (0..100).map(|n| step[(n * 7) % step.len()]).collect();
+        let plan: Vec<u32> = prologue.iter().chain(&step).copied().collect();
+        let mut matcher = Matcher::new(keys(&plan), prologue.len() as u32);
+        let request = |matcher: &mut Matcher, units| {
+            let key = Key::new(units, 1, None);
+            let guess = matcher.propose(key);
+            matcher.accept(key, guess, guess.is_some());
+            guess.map(Guess::block)
+        };
+        for (number, &units) in prologue[..100 - missing].iter().enumerate() {
+            assert_eq!(request(&mut matcher, units), Some(number as u32));
+        }
+        let mut own = 0;
+        for turn in 0..3 {
+            if marked {
+                matcher.begin_step();
+                assert_eq!(matcher.cursor(), 100);
+            }
+            for (number, &units) in step.iter().enumerate() {
+                let block = request(&mut matcher, units);
+                assert!(turn == 0 || block.is_none_or(|block| block >= 100), "{block:?}");
+                own += usize::from(block == Some(100 + number as u32));
+            }
+        }
+        // Where the host does not say that the step begins and the prologue is not complete, the first requests find the way.
+        let lost = if marked || missing == 0 { 0 } else { 3 * missing };
+        assert!(own + lost >= 3 * step.len(), "{own} of {}, {marked} {missing}", 3 * step.len());
     }
 }
