@@ -75,6 +75,7 @@ const FIT_EXAMPLES: &str = "\
 Examples:
   strandline fit traces/vit_infer.csv.gz
   strandline fit traces/vit_infer.csv.gz --for 5
+  strandline fit traces/vit_infer.csv.gz --plan
   strandline fit traces/azure_llm_code_2023.csv.gz --at-most-queued 0.05
   strandline fit traces/vit_infer.csv.gz --output vit.toml && strandline replay traces/vit_infer.csv.gz --config vit.toml";
 
@@ -512,6 +513,9 @@ pub(crate) struct FitArgs {
         allow_negative_numbers = true
     )]
     pub(crate) limit: f64,
+    /// Plan the first step of a trace whose steps repeat, and play the rest by that plan; --for limits the planning
+    #[arg(long, conflicts_with_all = ["at_most_queued", "plot", "output_config"])]
+    pub(crate) plan: bool,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     /// Write the pool configuration here, for replay --config [default: standard output, below the report]

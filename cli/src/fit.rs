@@ -1,4 +1,6 @@
-//! `strandline fit`: the smallest capacity, and the configuration that gets there.
+//! `strandline fit`: the smallest capacity, and the configuration that gets there; with `--plan`, what a plan of the first step is worth.
+
+mod planned;
 
 use crate::Ending;
 use crate::args::FitArgs;
@@ -17,6 +19,9 @@ pub(crate) fn run(args: &FitArgs) -> Result<Ending, Error> {
     let plot = args.output.plot.as_deref().map(Plot::at).transpose()?;
     if args.trace.all_devices() {
         return Err("fit takes one device: say which one, as in --device 0".into());
+    }
+    if args.plan {
+        return planned::run(args);
     }
     let start = Instant::now();
     let (trace, scan, served) = read(args)?;

@@ -1,4 +1,4 @@
-//! `replay --plan`: a trace through a pool that follows a plan file.
+//! Pools that follow a plan: of a file, for `replay --plan`, or of the step that `fit --plan` recorded.
 
 use crate::output::Error;
 use std::io::Read as _;
@@ -47,12 +47,16 @@ impl Following {
         // What all offsets are multiples of, but no more than pools have by themselves.
         let all = file.blocks.iter().fold(DEFAULT_GRANULE, |all, block| all | block.offset);
         let granule = 1 << all.trailing_zeros();
-        let blocks = file.blocks.len();
-        let word = if blocks == 1 { "block" } else { "blocks" };
-        let choice = format!("a plan of {blocks} {word} in {}", Bytes(file.bytes).at_least());
         let plan = Plan::new(file.bytes, file.blocks.iter().map(block).collect());
-        let plan = plan.map_err(|error| named(&error))?;
-        Ok(Self { maker: Arc::new(Planned::new(plan)), granule, choice })
+        Ok(Self::of(plan.map_err(|error| named(&error))?, granule))
+    }
+
+    /// Pools of a granule that follow a plan.
+    pub(crate) fn of(plan: Plan, granule: u64) -> Self {
+        let blocks = plan.blocks().len();
+        let word = if blocks == 1 { "block" } else { "blocks" };
+        let choice = format!("a plan of {blocks} {word} in {}", Bytes(plan.bytes()).at_least());
+        Self { maker: Arc::new(Planned::new(plan)), granule, choice }
     }
 
     /// One pool of the plan's granule.

@@ -253,7 +253,7 @@ pub(crate) fn show(report: &Report<'_>, args: &OutputArgs) -> Result<(), Error> 
 }
 
 /// Prints one JSON object.
-fn print_json(value: &impl serde::Serialize) -> Result<(), Error> {
+pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<(), Error> {
     let mut text = serde_json::to_string_pretty(value)?;
     text.push('\n');
     output::print(&text)

@@ -92,3 +92,109 @@ fn what_is_no_plan_is_refused() {
     fs::write(&overlapping, text).unwrap();
     refused(&["replay", &trace, "--plan", overlapping.to_str().unwrap()], "overlapping.txt");
 }
+
+/// A trace of weights and steps, in the compact form: each step has some temporaries, and one block that the next step frees.
+fn steps(dir: &TempDir, name: &str, count: u64, change: bool) -> String {
+    let mut text = String::from("time_ns,action,id,size,stream,thread\n");
+    let (mut id, mut time) = (0, 0);
+    let mut line = |text: &mut String, action: &str, id: u64, size: u64| {
+        time += 1000;
+        text.push_str(&format!("{time},{action},{id},{size},0,0\n"));
+    };
+    for size in [1 << 20, 3 << 20] {
+        id += 1;
+        line(&mut text, "alloc", id, size);
+    }
+    let mut carried = None;
+    for step in 0..count {
+        let mut kept = Vec::new();
+        for layer in 0..8_u64 {
+            let scratch = id + 1;
+            line(&mut text, "alloc", scratch, 700_000 + layer * 4096);
+            for n in 0..3 {
+                kept.push((scratch + 1 + n, 100_000 * (n + 1) + layer * 640));
+            }
+            for &(block, size) in &kept[kept.len() - 3..] {
+                line(&mut text, "alloc", block, size);
+            }
+            line(&mut text, "free", scratch, 700_000 + layer * 4096);
+            id = scratch + 3;
+        }
+        if let Some(block) = carried.take() {
+            line(&mut text, "free", block, 9000);
+        }
+        if change && step > 1 {
+            id += 1;
+            line(&mut text, "alloc", id, 12_345);
+            line(&mut text, "free", id, 12_345);
+        }
+        id += 1;
+        line(&mut text, "alloc", id, 9000);
+        carried = Some(id);
+        for (block, size) in kept.into_iter().rev() {
+            line(&mut text, "free", block, size);
+        }
+    }
+    let file = dir.path().join(name);
+    fs::write(&file, text).unwrap();
+    file.display().to_string()
+}
+
+#[test]
+fn fit_plans_the_first_step_and_plays_the_rest_by_it() {
+    let dir = TempDir::new().unwrap();
+    let trace = steps(&dir, "same.csv", 6, false);
+    let told = object(&["fit", &trace, "--plan", "--for", "1"]);
+    let (pool, plan) = (&told["pool"], &told["plan"]);
+    assert_eq!(told["ok"], true);
+    assert_eq!(pool["kind"], "planned");
+    assert_eq!((&plan["found_by"], &plan["optimal"]), (&"requests".into(), &true.into()));
+    assert_eq!((&plan["steps"], &plan["step_requests"]), (&6.into(), &33.into()));
+    assert_eq!(plan["prologue_blocks"], 3);
+    assert_eq!((&pool["strayed"], &pool["resynchronised"]), (&0.into(), &0.into()));
+    assert_eq!((&pool["planned"], &pool["plan_hit_share"]), (&(3 + 5 * 33).into(), &1.0.into()));
+    let bytes = plan["bytes"].as_u64().unwrap();
+    assert_eq!(told["memory"]["peak_reserved_bytes"], bytes.next_multiple_of(4096));
+    for counter in ["overlaps", "early_reuse", "corruptions", "missed_fits"] {
+        assert_eq!(told["oracle"][counter], 0, "{counter}");
+    }
+    // Later steps that are somewhat different are followed, and cost what is different.
+    let trace = steps(&dir, "changed.csv", 6, true);
+    let told = object(&["fit", &trace, "--plan", "--for", "1"]);
+    let pool = &told["pool"];
+    assert_eq!(told["ok"], true);
+    assert_eq!(pool["strayed"], 4);
+    assert!(pool["plan_hit_share"].as_f64().unwrap() > 0.97);
+    let reserved = told["memory"]["peak_reserved_bytes"].as_u64().unwrap();
+    assert!(reserved <= bytes.next_multiple_of(4096) + 16_384, "{reserved} {bytes}");
+    let text = strandline(&["fit", &trace, "--plan", "--for", "1"]);
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(text.contains("the first of 6, found by the requests: 33 requests"), "{text}");
+    assert!(text.contains("where the plan has them"), "{text}");
+}
+
+#[test]
+fn fit_says_where_no_step_repeats() {
+    let trace = trace("resnet50_train.csv.gz");
+    refused(&["fit", &trace, "--plan"], "no step repeats in this trace");
+    refused(&["fit", &trace, "--plan", "--at-most-queued", "0.1"], "--at-most-queued");
+    let error = support::object(&["fit", &trace, "--plan"], 2);
+    assert!(error["error"]["file"].as_str().unwrap().ends_with("resnet50_train.csv.gz"), "{error}");
+}
+
+/// Marks of a snapshot tell where steps begin. Read where the file is at hand.
+#[test]
+fn fit_takes_the_marks_of_a_snapshot_for_steps() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/snapshots");
+    let file = folder.join("small_train_marks.pickle.gz");
+    if !file.is_file() {
+        println!("not here: {}", file.display());
+        return;
+    }
+    let told = object(&["fit", file.to_str().unwrap(), "--plan", "--for", "2"]);
+    assert_eq!((&told["plan"]["found_by"], &told["plan"]["steps"]), (&"marks".into(), &8.into()));
+    let reserved = told["memory"]["peak_reserved_bytes"].as_f64().unwrap();
+    let active = told["trace"]["peak_active_bytes"].as_f64().unwrap();
+    println!("{:.4} of peak active, {}", reserved / active, told["pool"]["plan_hit_share"]);
+    assert!(reserved <= active * 1.01, "{reserved} {active}");
+}

@@ -351,6 +351,15 @@ impl<'a> TraceReader<'a> {
         }
     }
 
+    /// Where the recorded program set marks, as [lines](Event::line): before the event of that line or the next one. Only PyTorch's
+    /// snapshots have any.
+    pub fn marks(&self) -> Vec<u32> {
+        match &self.parser {
+            Parser::PyTorch(snapshot) => snapshot.marks(),
+            _ => Vec::new(),
+        }
+    }
+
     /// The state of the recorded allocator when the file was written, if the file tells it.
     pub fn state(&self) -> Option<State> {
         match &self.parser {

@@ -30,6 +30,7 @@ pub mod plan;
 pub mod planned;
 pub mod plot;
 pub mod pools;
+pub mod recorded;
 pub mod recording;
 pub mod report;
 pub mod series;
@@ -37,6 +38,7 @@ pub mod serving;
 pub mod session;
 pub mod size;
 pub mod snapshot;
+pub mod steps;
 pub mod streams;
 pub mod synthetic;
 #[cfg(test)]

@@ -38,6 +38,16 @@ impl Planned {
     }
 }
 
+impl Planned {
+    /// The pool that was made last is told that a step begins.
+    pub fn begin_step(&self) {
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(pool) = made {
+            pool.begin_step();
+        }
+    }
+}
+
 impl Maker for Planned {
     fn tlsf(&self, host: PoolHost, config: TlsfPoolConfig) -> Result<Arc<dyn Pool>, PoolError> {
         let pool = PlannedPool::new(host, config, &self.plan).map_err(|error| match error {

@@ -12,7 +12,8 @@
 //! | `free_requested` | [`Action::Retire`]: the block is no longer allocated, and active until it is completed |
 //! | `free_completed` | [`Action::Free`], also of a block whose free was never requested: other tools record nothing else |
 //! | `oom` | [`Action::Failure`] |
-//! | `segment_*`, `snapshot`, marks, unknown actions | none, counted in [`Notes::ignored_entries`] |
+//! | `snapshot` | none: a mark, which may say where a [step](crate::steps) begins |
+//! | `segment_*`, marks, unknown actions | none, counted in [`Notes::ignored_entries`] |
 //!
 //! Where a trace has no `free_completed` at all, `free_requested` is the free.
 //!
@@ -176,6 +177,21 @@ impl Snapshot {
     /// Times that went back.
     pub(super) fn clamped(&self) -> u64 {
         self.clock.clamped()
+    }
+
+    /// The lines of the marks: entries that say that the program took a snapshot, once a step as a rule.
+    pub(super) fn marks(&self) -> Vec<u32> {
+        let Read { arena, entries, .. } = &*self.read;
+        let Some(list) = arena.list(*entries) else { return Vec::new() };
+        let is_mark = |&(index, item): &(usize, Value)| {
+            Entry::new(arena, item, Place::Entry(index as u64 + 1)).action() == Some(Word::SNAPSHOT)
+        };
+        // Whoever reads the events to their end is told of more of them than a line can number.
+        list.iter()
+            .enumerate()
+            .filter(is_mark)
+            .filter_map(|(index, _)| u32::try_from(index + 1).ok())
+            .collect()
     }
 
     /// What the file tells of the refusal at an entry.

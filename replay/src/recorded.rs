@@ -1,0 +1,233 @@
+//! The first step of a trace as a plan's problem, and what follows it as a trace of its own.
+//!
+//! ```text
+//!   trace      … set up │ first step   │ next step │ next step …
+//!                       └─ recorded ───┘└──────── the rest ─────┘    first the blocks that are live where it begins, then its steps
+//! ```
+//!
+//! What the plan knows is the first step, and what is live at its end. That lives on beyond the plan's knowledge, so it is the plan's
+//! prologue, requested once, with bytes of its own:
+//!
+//! - a block that was live through the whole step, such as a weight;
+//! - a block that the step made and did not free. Either no later step makes it again, as an optimizer's state; or each step frees what the
+//!   one before it made, and has the same bytes for its own.
+//!
+//! Cost: O(n). Memory: the trace's steps, and the rest as text.
+
+use crate::event::{Action, Event};
+use crate::format::{Place, ReadOptions, TraceWriter, WriteFormat};
+use crate::lifetimes::BlockLife;
+use crate::session::{Input, SessionError, TraceFile};
+use crate::steps::{self, Steps};
+use crate::validate::{Step, What};
+use std::collections::BTreeMap;
+use std::io::{self, Cursor, Read};
+use std::sync::Arc;
+
+/// A request of the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlannedRequest {
+    /// Which of the [blocks](Recorded::blocks) it gets: two requests may have one.
+    pub block: usize,
+    /// The number of the first request by which it is over; the number of requests where that is the step's end.
+    pub until: u32,
+}
+
+/// The first step of a trace, and what follows.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// What is to be placed: times are steps of the trace from the recorded one's beginning.
+    pub blocks: Vec<BlockLife>,
+    /// Who gets them, in order: first the prologue.
+    pub requests: Vec<PlannedRequest>,
+    /// Requests of the prologue.
+    pub prologue: usize,
+    /// Requests of the recorded step.
+    pub step_requests: usize,
+    /// Whole steps that were found, the recorded one among them.
+    pub steps: usize,
+    /// How they were found.
+    pub by: steps::By,
+    /// What follows the recorded step.
+    pub rest: TraceFile,
+    /// Where steps begin in the rest: the events before them.
+    pub begins: Vec<u64>,
+}
+
+/// Text in memory.
+#[derive(Debug)]
+struct Text(Arc<[u8]>);
+
+impl Input for Text {
+    fn open(&self) -> io::Result<Box<dyn Read + Send>> {
+        Ok(Box::new(Cursor::new(self.0.clone())))
+    }
+}
+
+/// A block while it is live.
+#[derive(Clone, Copy)]
+struct Live {
+    /// The number of its allocation.
+    number: u64,
+    size: u64,
+    stream: u32,
+    line: u32,
+    /// Of one that the recorded step made: which of its requests, and when.
+    made: Option<(usize, u64)>,
+    is_retired: bool,
+}
+
+const NO_STEP: &str = "no step repeats in this trace; `fit` without --plan finds the best pool for all of it, and `strandline plan` the least \
+    memory. Steps are told by marks (snapshots that the recorded program took) or found where the same requests come again with as much live";
+
+/// Reads a trace, finds its steps, and records the first.
+///
+/// # Errors
+/// The trace cannot be read or is not sound, no step repeats in it, or nothing follows the first.
+pub fn record(trace: &TraceFile) -> Result<Recorded, SessionError> {
+    let reader = trace.open()?;
+    if reader.is_state_only() {
+        return Err(SessionError::StateOnly(trace.path().to_owned()));
+    }
+    let marks = reader.marks();
+    let mut reader = reader.steps();
+    let mut all = Vec::new();
+    for step in reader.by_ref() {
+        all.push(step.map_err(|error| SessionError::Trace(trace.path().to_owned(), error))?);
+    }
+    let no_step = |what: &str| SessionError::File(trace.path().to_owned(), None, what.to_owned());
+    let Some(Steps { cuts, by }) = steps::find(&all, &marks) else { return Err(no_step(NO_STEP)) };
+    let (from, to) = (cuts[0], cuts[1]);
+    let is_request = |step: &Step| matches!(step.what, What::Alloc(_));
+    if !all[to..].iter().any(is_request) {
+        return Err(no_step(
+            "nothing is requested after the first step: a plan has nothing to be followed by",
+        ));
+    }
+    let (recorded, live) = first_step(&all[..to], from);
+    let Some((blocks, requests, prologue)) = recorded else {
+        return Err(no_step("the first step requests nothing that a plan could place"));
+    };
+    let names = reader.events().streams();
+    let (text, held) = rest(&all[to..], &live, names)
+        .map_err(|error| SessionError::Open(trace.path().to_owned(), error))?;
+    let begin = |&cut: &usize| (cut - to + held) as u64;
+    let name = format!("{}, after its first step", trace.path().display());
+    Ok(Recorded {
+        step_requests: all[from..to].iter().filter(|step| is_request(step)).count(),
+        steps: cuts.len() - 1,
+        by,
+        begins: cuts.iter().filter(|&&cut| cut >= to && cut < all.len()).map(begin).collect(),
+        rest: TraceFile::of(name, Arc::new(Text(text.into())), ReadOptions::default()),
+        blocks,
+        requests,
+        prologue,
+    })
+}
+
+type Problem = (Vec<BlockLife>, Vec<PlannedRequest>, usize);
+
+/// The problem of the step that begins at `from`, and what is live at its end, by slot.
+fn first_step(all: &[Step], from: usize) -> (Option<Problem>, BTreeMap<u32, Live>) {
+    let mut live: BTreeMap<u32, Live> = BTreeMap::new();
+    let mut number = 0;
+    // Blocks of the step: when they begin and end.
+    let mut made: Vec<BlockLife> = Vec::new();
+    for (at, step) in all.iter().enumerate() {
+        let now = at.checked_sub(from).map(|now| now as u64);
+        match step.what {
+            What::Alloc(slot) | What::Held(slot) => {
+                let &Step { size, stream, line, .. } = step;
+                let is_retired = matches!(step.what, What::Held(_));
+                let of_step = now.map(|lower| {
+                    made.push(BlockLife { lower, upper: u64::MAX, size, stream, line });
+                    (made.len() - 1, lower)
+                });
+                live.insert(slot, Live { number, size, stream, line, made: of_step, is_retired });
+                number += 1;
+            }
+            What::Retire(slot) => {
+                if let Some(block) = live.get_mut(&slot) {
+                    block.is_retired = true;
+                }
+            }
+            What::Free(slot) => {
+                let freed = live.remove(&slot).and_then(|block| block.made);
+                if let (Some((block, _)), Some(now)) = (freed, now) {
+                    made[block].upper = now;
+                }
+            }
+            What::Failure => {}
+        }
+    }
+    let end = (all.len() - from) as u64;
+    let mut held: Vec<Live> = live.values().copied().collect();
+    held.sort_unstable_by_key(|block| block.number);
+    let mut blocks = Vec::new();
+    // When the prologue's blocks are over, and which block each request of the step gets.
+    let mut over: Vec<u64> = Vec::new();
+    let mut gets: Vec<Option<usize>> = vec![None; made.len()];
+    for block in &held {
+        let &Live { size, stream, line, made, .. } = block;
+        // The next step makes such a block where this one makes it: by then the one before is over, or it will not be made again.
+        if let Some((request, _)) = made {
+            gets[request] = Some(blocks.len());
+        }
+        over.push(made.map_or(end, |(_, lower)| lower));
+        blocks.push(BlockLife { lower: 0, upper: end, size, stream, line });
+    }
+    let prologue = blocks.len();
+    for (request, block) in made.iter().enumerate() {
+        if block.upper != u64::MAX {
+            gets[request] = Some(blocks.len());
+            blocks.push(*block);
+        }
+    }
+    let step: Vec<(u64, u64, usize)> = made
+        .iter()
+        .zip(gets)
+        .filter_map(|(life, block)| Some((life.lower, life.upper.min(end), block?)))
+        .collect();
+    if step.is_empty() {
+        return (None, live);
+    }
+    let number = |time: u64| (prologue + step.partition_point(|&(lower, ..)| lower < time)) as u32;
+    let requests = (0..prologue)
+        .map(|block| PlannedRequest { block, until: number(over[block]) })
+        .chain(step.iter().map(|&(_, upper, block)| PlannedRequest { block, until: number(upper) }))
+        .collect();
+    (Some((blocks, requests, prologue)), live)
+}
+
+/// A trace of what is live, then of these steps; and how many events come first.
+fn rest(steps: &[Step], live: &BTreeMap<u32, Live>, names: &[u64]) -> io::Result<(Vec<u8>, usize)> {
+    let mut out = TraceWriter::new(Vec::new(), WriteFormat::Compact)?;
+    let start = steps.first().map_or(0, |step| step.time_ns);
+    let mut write = |action, slot: Option<u32>, size, stream: u32, time_ns| {
+        // An id is above 0.
+        let id = slot.map_or(0, |slot| u64::from(slot) + 1);
+        let event = Event { time_ns, id, size, thread: 0, stream, line: 0, action };
+        let name = names.get(stream as usize).copied().unwrap_or_default();
+        out.write(&event, name, Place::Whole).map_err(|error| io::Error::other(error.to_string()))
+    };
+    let mut held: Vec<(&u32, &Live)> = live.iter().collect();
+    held.sort_unstable_by_key(|(_, block)| block.number);
+    for &(&slot, block) in &held {
+        let action = if block.is_retired { Action::Held } else { Action::Alloc };
+        write(action, Some(slot), block.size, block.stream, 0)?;
+    }
+    for step in steps {
+        let (action, slot) = match step.what {
+            What::Alloc(slot) => (Action::Alloc, Some(slot)),
+            What::Held(slot) => (Action::Held, Some(slot)),
+            What::Retire(slot) => (Action::Retire, Some(slot)),
+            What::Free(slot) => (Action::Free, Some(slot)),
+            What::Failure => (Action::Failure, None),
+        };
+        write(action, slot, step.size, step.stream, step.time_ns.saturating_sub(start))?;
+    }
+    Ok((out.finish()?, held.len()))
+}
+
+#[cfg(test)]
+mod tests;
