@@ -13,6 +13,7 @@ mod load;
 pub mod notification;
 mod packing;
 mod pending;
+mod plans;
 mod pool_pairs;
 mod rules;
 #[cfg(feature = "component")]
@@ -71,7 +72,8 @@ pub fn all(file_bytes: u64) -> Vec<Work> {
         .chain(load::cases(file_bytes))
         .chain(sandbox::cases())
         .chain(gpu::cases());
-    let counted = notification::counts().chain(packing::cases()).chain(rules::cases());
+    let counted = notification::counts().chain(packing::cases()).chain(plans::cases());
+    let counted = counted.chain(rules::cases());
     let counted = counted.chain(gpu::counts());
     timed.map(Work::Timed).chain(counted.map(Work::Counted)).collect()
 }
