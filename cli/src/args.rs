@@ -75,7 +75,7 @@ const FIT_EXAMPLES: &str = "\
 Examples:
   strandline fit traces/vit_infer.csv.gz
   strandline fit traces/vit_infer.csv.gz --for 5
-  strandline fit traces/vit_infer.csv.gz --plan
+  strandline fit traces/bert_train.csv.gz --plan
   strandline fit traces/azure_llm_code_2023.csv.gz --at-most-queued 0.05
   strandline fit traces/vit_infer.csv.gz --output vit.toml && strandline replay traces/vit_infer.csv.gz --config vit.toml";
 
