@@ -4,7 +4,7 @@ use super::*;
 fn text() -> String {
     let mut text = String::from("time_ns,action,id,size,stream,thread\n");
     let mut id = 0;
-    let mut say = |text: &mut String, action: &str, id: u64, size: u64| {
+    let say = |text: &mut String, action: &str, id: u64, size: u64| {
         text.push_str(&format!("0,{action},{id},{size},0,0\n"));
     };
     let mut alloc = |text: &mut String, size| {

@@ -60,7 +60,9 @@ fn requests_before(steps: &[Step], cut: usize) -> usize {
 #[test]
 fn a_step_is_found_and_its_layers_are_none() {
     let mut program = Program::default();
-    (0..30).for_each(|n| drop(program.alloc(5000 + n)));
+    (0..30).for_each(|n| {
+        program.alloc(5000 + n);
+    });
     let begins: Vec<usize> = (0..6)
         .map(|n| {
             let at = program.steps.len();
