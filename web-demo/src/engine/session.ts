@@ -10,12 +10,19 @@
  * such an earlier one the frames are kept, so that stepping back does not begin again every time. Runs are deterministic: both
  * see the same.
  *
+ * Of a snapshot the recorded run is shown, unless the pools' is asked for; its trace is read and played ahead once nothing is
+ * waited for.
+ *
  * A synthetic load in WebGPU memory is live: its operations are submitted to the GPU, and are over when the GPU says so. There is no
  * run ahead of it, so series and report come as far as the run that is shown has come; begun again, it goes on with other completions.
  */
-import type { Backing, Failure, Input, RunInfo, RunOptions, SourceEvent } from "../model";
-import { message, start, type Components, type CoreModule, type Playing } from "./components";
-import { decodeSeries } from "./decode";
+import type { Backing, Filter, Holder, Input, Life, Matched, OverTime, OverTimeView, RunInfo, RunOptions, SourceEvent, Told } from "../model";
+import { message, start, type Components, type CoreModule, type Playing, type Recorded } from "./components";
+import { decodeFrame, decodeSeries } from "./decode";
+import { Lives } from "./lives";
+import { overTime } from "./over_time";
+import type { PackedFrame } from "./protocol";
+import { readFailure, readTold, RecordedRun } from "./recorded";
 import { Fills } from "./live";
 import { findMemory, type Memory } from "./memory";
 import { DISPOSE } from "./slabs";
@@ -37,6 +44,8 @@ export interface Surroundings {
   core: CoreModule;
   /** The bytes of a file, synchronously. */
   bytes(offset: number, length: number): Uint8Array;
+  /** How many there are, if that is known. */
+  size?: number;
   now(): number;
   /** Lets other work of this thread happen. */
   rest(): Promise<void>;
@@ -45,7 +54,7 @@ export interface Surroundings {
 /** News for the page. */
 export type News =
   | SourceEvent
-  | { type: "opening"; done: number; total: number };
+  | { type: "opening"; done: number; total: number; unit: "event" | "byte" | "configuration" };
 
 /** A request that was given up for a newer one. */
 function superseded(): Error {
@@ -75,8 +84,12 @@ function playerOptions(options: RunOptions): Playing.Options {
   return result;
 }
 
-function playerSource(input: Input): Playing.Source {
-  if (input.kind === "file") return { tag: "file", val: { name: input.name, input: 0 } };
+function playerFile(name: string, device: number | null): Recorded.File {
+  return { name, input: 0, ...(device === null ? {} : { device }) };
+}
+
+function playerSource(input: Input, device: number | null): Playing.Source {
+  if (input.kind === "file") return { tag: "file", val: playerFile(input.name, device) };
   const { seed, blocks, minBytes, maxBytes, events } = input.load;
   return {
     tag: "synthetic",
@@ -104,6 +117,13 @@ export class Session {
   #trace: Playing.Trace | null = null;
   #shown: Playing.Run | null = null;
   #ahead: Playing.Run | null = null;
+  #recorded: RecordedRun | null = null;
+  /** The recorded run is what is shown. */
+  #asRecorded = false;
+  #lives: Lives | null = null;
+  /** What is done once nothing is waited for, a slice at a time: true when it is done. */
+  readonly #later: (() => boolean)[] = [];
+  #title = "";
   #info: RunInfo | null = null;
   /** The work of a live run; null when completion is counted. */
   #fills: Fills | null = null;
@@ -118,6 +138,8 @@ export class Session {
   #kept = new Map<number, Uint8Array>();
   #keptBytes = 0;
   #report: Record<string, unknown> | null = null;
+  /** There will be no other report. */
+  #reportDone = false;
   #reportWaiters: ((report: Record<string, unknown> | null) => void)[] = [];
   #newsAt = 0;
   #running = false;
@@ -155,27 +177,43 @@ export class Session {
     });
     const memory = this.#memory;
     this.#components = await start(around.core, {
-      read: (_input, offset, length) => around.bytes(offset, length),
+      read: (_input, offset, length) => {
+        this.#tellRead(offset);
+        return around.bytes(offset, length);
+      },
       now: () => around.now(),
       memory: () => memory,
-      choosing: (tried, of) => tell({ type: "opening", done: tried, total: of }),
+      choosing: (tried, of) => tell({ type: "opening", done: tried, total: of, unit: "configuration" }),
     });
-    const { playing } = this.#components;
-    const trace = playing.Trace.open(playerSource(input));
+    this.#title = input.kind === "file" ? input.name : "synthetic load";
+    if (input.kind === "file") {
+      this.#recorded = RecordedRun.open(this.#components, playerFile(input.name, options.device), options.device);
+      this.#lives = this.#recorded?.lives ?? null;
+    }
+    const recorded = this.#recorded;
+    const device = recorded?.device ?? options.device;
+    if (recorded !== null && (options.show === "recorded" || recorded.stateOnly)) {
+      this.#asRecorded = true;
+      this.#info = recorded.info(this.#title);
+      tell({ type: "series", series: recorded.series });
+      if (recorded.failure !== null) tell({ type: "failure", failure: recorded.failure });
+      if (!recorded.stateOnly) this.#playLater(input, device);
+      return;
+    }
+    const trace = this.#components.playing.Trace.open(playerSource(input, device));
     this.#trace = trace;
     const total = input.kind === "synthetic" ? input.load.events : 0;
     while (!this.#slice(() => trace.scan(STEPS * 4))) {
-      tell({ type: "opening", done: Number(trace.events()), total });
+      tell({ type: "opening", done: Number(trace.events()), total, unit: "event" });
       await around.rest();
       if (this.#closed) throw superseded();
     }
-    const about = trace.about();
-    if (about === undefined) throw new Error("the trace was not read to its end");
-    if (about.streams > 1) delete this.#options.streams;
+    const about = this.#scanned(trace);
+    this.#lives ??= new Lives(trace.lives() ?? new Uint8Array(), Number(about.events), null);
     this.#live = input.kind === "synthetic" && memory.backing === "webgpu" && options.inFlight > 0;
     const shown = this.#begin(trace);
     this.#info = {
-      title: input.kind === "file" ? input.name : "synthetic load",
+      title: this.#title,
       format: about.format,
       events: Number(about.events),
       streams: shown.streams(),
@@ -183,10 +221,51 @@ export class Session {
       pools: shown.pools(),
       backing: memory.backing,
       instants: "every",
+      first: recorded === null ? this.#lives.peak.event : Math.min(Number(about.events), this.#lives.peak.event),
     };
+    if (recorded !== null) {
+      const { device, devices, explained } = recorded;
+      this.#info = { ...this.#info, snapshot: { device, devices, explained } };
+    }
     tell({ type: "backing", backing: memory.backing, why: memory.why });
     if (!this.#live) this.#ahead = trace.play(this.#options, false, false);
     this.#wake();
+  }
+
+  /** What a trace holds that was read to its end. */
+  #scanned(trace: Playing.Trace): Playing.About {
+    const about = trace.about();
+    if (about === undefined) throw new Error("the trace was not read to its end");
+    if (about.streams > 1) delete this.#options.streams;
+    return about;
+  }
+
+  /** How far an input was read, now and then. */
+  #tellRead(offset: number): void {
+    const { size } = this.#around;
+    const now = this.#around.now();
+    if (size === undefined || this.#info !== null || now - this.#newsAt < NEWS_MS) return;
+    this.#newsAt = now;
+    this.#tell({ type: "opening", done: offset, total: size, unit: "byte" });
+  }
+
+  /** The pools' run of a snapshot that is shown as recorded: for its report. What is wrong with it is no matter of the picture. */
+  #playLater(input: Input, device: number | null): void {
+    let trace: Playing.Trace | null = null;
+    this.#later.push(() => {
+      if (this.#closed) return true;
+      try {
+        trace ??= this.#trace = this.#components.playing.Trace.open(playerSource(input, device));
+        const reading = trace;
+        if (!this.#slice(() => reading.scan(STEPS * 4))) return false;
+        this.#scanned(trace);
+        this.#ahead = trace.play(this.#options, false, false);
+      } catch {
+        this.#reportDone = true;
+        for (const resolve of this.#reportWaiters.splice(0)) resolve(null);
+      }
+      return true;
+    });
   }
 
   /** Begins the run that is shown. */
@@ -211,11 +290,114 @@ export class Session {
     return this.#info;
   }
 
+  /** The frame of an event, with what is known of its blocks over time. */
+  async look(event: number): Promise<PackedFrame> {
+    const packed = await this.frame(event);
+    const lives = this.#lives;
+    if (lives === null) return { packed };
+    const { slabs, blocks } = decodeFrame(packed);
+    const rows = new Int32Array(blocks.count);
+    const { mask } = lives;
+    const matched = mask === null ? null : new Uint8Array(blocks.count);
+    for (let i = 0; i < blocks.count; i++) {
+      const start = slabs[blocks.slab[i] as number]?.address;
+      const held = blocks.state[i] === 0 || this.#asRecorded;
+      const row = held ? lives.rowOf(blocks.since[i] as number, start === undefined ? null : start + (blocks.offset[i] as number)) : -1;
+      rows[i] = row;
+      if (matched !== null && mask !== null && row >= 0) matched[i] = mask[row] as number;
+    }
+    return matched === null ? { packed, rows } : { packed, rows, matched };
+  }
+
+  /** Whether blocks have call stacks. */
+  stacks(): boolean {
+    return this.#lives?.hasStacks ?? false;
+  }
+
+  peak(): { event: number; bytes: number } {
+    return this.#lives?.peak ?? { event: 0, bytes: 0 };
+  }
+
+  overTime(view: OverTimeView): OverTime {
+    if (this.#lives === null) throw new Error("the run is not open");
+    return overTime(this.#lives, view);
+  }
+
+  holders(event: number, by: "line" | "stack"): Holder[] {
+    return this.#lives?.holders(event, by) ?? [];
+  }
+
+  life(row: number): Life | null {
+    return this.#lives?.life(row) ?? null;
+  }
+
+  filter(filter: Filter | null): Matched {
+    return this.#lives?.filter(filter) ?? { blocks: 0 };
+  }
+
+  /** What other allocators would need, a row a slice; null where there is nothing to compare. */
+  compare(capacity: number | null): Promise<Told | null> {
+    return new Promise((resolve, reject) => {
+      let comparing: Recorded.Comparing | null = null;
+      const fail = (error: unknown) => {
+        dispose(comparing);
+        reject(new Error(message(error)));
+        return true;
+      };
+      this.#later.push(() => {
+        if (this.#closed) return fail(new Error("the run is closed"));
+        try {
+          if (comparing === null) {
+            comparing = this.#compared(wide(capacity));
+            if (comparing !== null) return false;
+            resolve(null);
+            return true;
+          }
+          if (comparing.step()) return false;
+          const told = this.#components.recorded.Comparing.finish(comparing, this.#title);
+          comparing = null;
+          resolve(readTold(told));
+        } catch (error) {
+          return fail(error);
+        }
+        return true;
+      });
+      this.#wake();
+    });
+  }
+
+  /** Most bytes allocated on each device, as `strandline explain` has them, in the order of the devices. */
+  peaks(): Promise<number[]> {
+    const recorded = this.#recorded;
+    const peaks: number[] = [];
+    return new Promise((resolve) => {
+      this.#later.push(() => {
+        const next = this.#closed ? undefined : recorded?.devices[peaks.length];
+        if (next === undefined || recorded === null) {
+          resolve(peaks);
+          return true;
+        }
+        peaks.push(recorded.peakOf(next.device));
+        return false;
+      });
+      this.#wake();
+    });
+  }
+
+  #compared(capacity: bigint | undefined): Recorded.Comparing | null {
+    if (this.#recorded !== null) return this.#recorded.compare(capacity);
+    return this.#trace === null ? null : this.#components.recorded.compareTrace(this.#trace, capacity);
+  }
+
   /** The packed frame of an event. The newest call wins. */
   frame(event: number): Promise<Uint8Array> {
     this.#goal?.reject(superseded());
     this.#goal = null;
     if (this.#closed) return Promise.reject(new Error("the run is closed"));
+    if (this.#asRecorded && this.#recorded !== null) {
+      this.#wake();
+      return Promise.resolve(this.#recorded.frame(event));
+    }
     const kept = this.#kept.get(event);
     if (kept !== undefined) return Promise.resolve(kept.slice());
     if (this.#end !== null && event >= this.#end.event) return Promise.resolve(this.#end.packed.slice());
@@ -227,7 +409,9 @@ export class Session {
 
   /** The report, once all was played that can be; null if the run is closed before. */
   report(): Promise<Record<string, unknown> | null> {
-    if (this.#report !== null || this.#closed) return Promise.resolve(this.#report);
+    const none = this.#reportDone || (this.#asRecorded && this.#recorded?.stateOnly === true);
+    if (this.#report !== null || this.#closed || none) return Promise.resolve(this.#report);
+    this.#wake();
     return new Promise((resolve) => this.#reportWaiters.push(resolve));
   }
 
@@ -235,6 +419,7 @@ export class Session {
   handles(): Record<string, number> {
     const own = {
       traces: this.#trace === null ? 0 : 1,
+      snapshots: this.#recorded?.handles ?? 0,
       runs: Number(this.#shown !== null) + Number(this.#ahead !== null),
     };
     const memory = this.#memory?.counts() ?? { gpuBuffers: 0, arrayBuffers: 0, devices: 0 };
@@ -253,6 +438,10 @@ export class Session {
     this.#goal = null;
     for (const handle of [this.#shown, this.#ahead, this.#trace]) dispose(handle);
     this.#shown = this.#ahead = this.#trace = null;
+    this.#recorded?.close();
+    // Each learns that the run is closed.
+    for (const task of this.#later.splice(0)) task();
+    this.#lives = null;
     this.#fills?.close();
     this.#memory?.close();
     this.#kept.clear();
@@ -273,10 +462,12 @@ export class Session {
     if (this.#running) return;
     this.#running = true;
     void (async () => {
-      while (!this.#closed && (this.#goal !== null || this.#ahead !== null)) {
+      while (!this.#closed && (this.#goal !== null || this.#ahead !== null || this.#later.length > 0)) {
         try {
+          const [task] = this.#later;
           if (this.#goal !== null) this.#pursue(this.#goal);
-          else this.#playAhead();
+          else if (this.#ahead !== null) this.#playAhead();
+          else if (task?.() === true) this.#later.shift();
         } catch (error) {
           this.#fail(new Error(message(error)));
         }
@@ -343,6 +534,8 @@ export class Session {
 
   #news(run: Playing.Run, now: number): void {
     this.#newsAt = now;
+    // What is shown is another run.
+    if (this.#asRecorded) return;
     this.#tell({ type: "progress", played: Number(run.event()), events: this.info.events });
     this.#tell({ type: "series", series: decodeSeries(run.series()) });
   }
@@ -374,16 +567,8 @@ export class Session {
   /** Tells how a run ended. The report takes its handle. */
   #finish(run: Playing.Run): void {
     const failure = run.failure();
-    if (failure !== undefined) {
-      const told = JSON.parse(failure) as Record<string, unknown>;
-      this.#tell({
-        type: "failure",
-        failure: {
-          event: told["event"], bytesRequested: told["bytes_requested"], liveBytes: told["live_bytes"],
-          largestHoleBytes: told["largest_hole_bytes"], pendingBytes: told["pending_bytes"], reason: told["reason"],
-        } as Failure,
-      });
-    }
+    const told = failure === undefined ? null : readFailure(failure);
+    if (told !== null && !this.#asRecorded) this.#tell({ type: "failure", failure: told });
     this.#report = JSON.parse(this.#components.playing.Run.finish(run)) as Record<string, unknown>;
     for (const resolve of this.#reportWaiters.splice(0)) resolve(this.#report);
   }

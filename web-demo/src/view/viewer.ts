@@ -9,12 +9,16 @@
  * nothing piles up.
  */
 import type { Backing, Failure, Frame, Source } from "../model.ts";
+import { AnswerPanel } from "./answer.ts";
 import { Clock, SPEEDS } from "./clock.ts";
 import { BytesPanel, CountersPanel } from "./counters.ts";
 import { Details } from "./details.ts";
 import { el, icon, setText } from "./dom.ts";
 import { bytes, count, counted } from "./format.ts";
+import { HoldersPanel } from "./holders.ts";
 import { Lanes } from "./lanes.ts";
+import { marksOf } from "./marks.ts";
+import { OverTimePanel } from "./over_time.ts";
 import { KIND_TEXT, swatch, style, DARK, LIGHT } from "./palette.ts";
 import { instantAt } from "./recorded.ts";
 import { Strips, type Pointed, type StripsStats } from "./strips.ts";
@@ -35,7 +39,7 @@ const CALM_MS = 500;
 const BACKINGS: Record<Backing, string> = {
   webgpu: "Slabs are WebGPU buffers",
   "array-buffer": "Slabs are ArrayBuffers",
-  recorded: "Recorded instants",
+  recorded: "As recorded",
 };
 
 export class Viewer {
@@ -48,6 +52,9 @@ export class Viewer {
   private readonly counters = new CountersPanel();
   private readonly sums = new BytesPanel();
   private readonly table: LiveTable;
+  private readonly answer = new AnswerPanel();
+  private readonly overTime: OverTimePanel;
+  private readonly holders: HoldersPanel;
   private readonly title: HTMLElement;
   private readonly facts: HTMLElement;
   private readonly backing: HTMLElement;
@@ -79,6 +86,8 @@ export class Viewer {
   private before = 0;
   private tableAt = 0;
   private pointed: Pointed | null = null;
+  /** The block over time that is to be held once its instant is there. */
+  private chosenRow: number | null = null;
   private detailsTimer: ReturnType<typeof setTimeout> | undefined;
   /** What taking over the last instant took, in milliseconds. */
   private frameScript = 0;
@@ -93,6 +102,14 @@ export class Viewer {
       zoomed: (zoom, canGrow) => this.zoomed(zoom, canGrow),
     });
     this.timeline = new Timeline((event) => this.seek(event));
+    this.overTime = new OverTimePanel({
+      chosen: (event, row) => void this.choose(event, row),
+      moved: (from, to) => this.timeline.window(from, to),
+    });
+    this.holders = new HoldersPanel(() => {
+      this.overTime.refresh();
+      this.ask(this.event);
+    });
     this.table = new LiveTable(
       () => this.relook(),
       (block) => {
@@ -177,8 +194,10 @@ export class Viewer {
       "div",
       { className: "viewer" },
       el("header", { className: "run" }, el("div", {}, this.title, this.facts), el("div", { className: "chips" }, this.backing, this.handles)),
+      this.answer.element,
       this.failure,
       el("section", { className: "panel over-time", "aria-label": "Over time" }, transport, this.timeline.element, this.sums.element),
+      this.overTime.element,
       el(
         "div",
         { className: "core" },
@@ -202,6 +221,7 @@ export class Viewer {
           this.strips.element,
           this.legend,
         ),
+        this.holders.element,
         this.table.element,
         this.lanes.element,
       ),
@@ -236,6 +256,11 @@ export class Viewer {
     setText(this.reportText, "");
     this.element.classList.toggle("empty", source === null);
     this.wanted = null;
+    this.chosenRow = null;
+    const analyst = source?.analyst ?? null;
+    this.answer.setRun(source?.info ?? null, analyst);
+    this.holders.setRun(analyst);
+    this.overTime.setRun(analyst, source?.info.events ?? 0, source === null ? [] : marksOf(source));
     if (source === null) {
       setText(this.title, "");
       setText(this.facts, "");
@@ -271,6 +296,7 @@ export class Viewer {
     source.report().then(
       (report) => {
         if (source !== this.source || report === null) return;
+        this.answer.reported(report);
         setText(this.reportText, JSON.stringify(report, null, 2));
         this.report.hidden = false;
       },
@@ -296,6 +322,7 @@ export class Viewer {
     document.removeEventListener("keydown", this.onKey);
     this.dark.removeEventListener("change", this.onColours);
     this.strips.close();
+    this.overTime.close();
     this.timeline.close();
     this.element.remove();
   }
@@ -305,6 +332,7 @@ export class Viewer {
     const { source } = this;
     if (source === null) return 0;
     const { instants } = source.info;
+    if (source.info.asRecorded === true) return source.info.events;
     const end = instants === "every" ? source.info.events : (instants[instants.length - 1] ?? 0);
     return Math.min(end, source.failure()?.event ?? end);
   }
@@ -313,10 +341,12 @@ export class Viewer {
     const info = this.source?.info;
     if (info === undefined) return;
     const made = info.synthesized ? " (made up: the trace has one)" : "";
-    const recorded = info.instants === "every" ? "" : ` · ${counted(info.instants.length, "instant")} recorded`;
+    const some = info.instants !== "every" && info.asRecorded !== true;
+    const recorded = some ? ` · ${counted(info.instants.length, "instant")} recorded` : "";
+    const device = info.snapshot === undefined ? "" : ` · device ${info.snapshot.device}`;
     setText(
       this.facts,
-      `${info.format} · ${counted(info.events, "event")} · ${counted(info.streams, "stream")}${made} · ${info.pools.length === 1 ? "pool" : "pools"} ${info.pools.join(", ")}${recorded}`,
+      `${info.format}${device} · ${counted(info.events, "event")} · ${counted(info.streams, "stream")}${made} · ${info.pools.length === 1 ? "pool" : "pools"} ${info.pools.join(", ")}${recorded}`,
     );
     setText(this.ofEvents, ` of ${count(info.events)}`);
     this.number.max = String(info.events);
@@ -354,14 +384,15 @@ export class Viewer {
     this.failure.hidden = false;
     const { event, bytesRequested, liveBytes, largestHoleBytes, pendingBytes, reason } = failure;
     this.failureText.replaceChildren(
-      el("strong", {}, `Event ${count(event)} could not be satisfied. `),
+      el("strong", {}, this.source?.info.asRecorded === true ? `Out of memory at event ${count(event)}. ` : `Event ${count(event)} could not be satisfied. `),
       `${reason.replace(/\.?$/, ".")} `,
       el(
         "span",
         { className: "quiet" },
-        `${bytes(bytesRequested)} asked for; ${bytes(liveBytes)} live, the largest hole ${bytes(largestHoleBytes)}, ${bytes(pendingBytes)} pending.`,
+        `${bytes(bytesRequested)} asked for; ${bytes(liveBytes)} allocated, the largest hole ${largestHoleBytes === null ? "not told" : bytes(largestHoleBytes)}, ${bytes(pendingBytes)} pending.`,
       ),
     );
+    if (this.source !== null) this.overTime.setMarks(marksOf(this.source));
     this.refreshTimeline();
   }
 
@@ -381,7 +412,7 @@ export class Viewer {
     this.strips.setExpected(series.committed.max.reduce((most, bytes) => Math.max(most, bytes), 0));
     const failure = source.failure();
     // What was never played needs no room.
-    this.timeline.show({ series, events: failure?.event ?? source.info.events, failure });
+    this.timeline.show({ series, events: Math.min(source.info.events, this.lastEvent()), failure });
     this.describeRun();
     this.mark();
   }
@@ -397,7 +428,7 @@ export class Viewer {
 
   private mark(): void {
     const event = this.frame?.event ?? 0;
-    this.timeline.at(event, `event ${count(event)}${this.frame === null ? "" : `, ${bytes(this.frame.bytes.live)} live`}`);
+    this.timeline.at(event, `event ${count(event)}${this.frame === null ? "" : `, ${bytes(this.frame.bytes.live)} allocated`}`);
     if (document.activeElement !== this.number) this.number.value = String(event);
   }
 
@@ -450,8 +481,13 @@ export class Viewer {
   private showFrame(frame: Frame | null): void {
     const began = performance.now();
     this.frame = frame;
-    this.strips.setLook({ by: this.by, keep: frame === null ? null : this.table.keep(frame) });
+    this.strips.setLook({ by: this.by, keep: this.keep(frame) });
     this.strips.show(frame);
+    this.showChosen(frame);
+    if (frame !== null) {
+      this.overTime.at(frame.event);
+      this.holders.at(frame.event);
+    }
     this.sums.show(frame);
     this.counters.show(frame);
     this.lanes.show(frame, null);
@@ -475,7 +511,39 @@ export class Viewer {
   }
 
   private relook(): void {
-    this.strips.setLook({ by: this.by, keep: this.frame === null ? null : this.table.keep(this.frame) });
+    this.strips.setLook({ by: this.by, keep: this.keep(this.frame) });
+  }
+
+  /** Blocks that are not dimmed: what the table searches for and the filter takes; null for all. */
+  private keep(frame: Frame | null): ((block: number) => boolean) | null {
+    if (frame === null) return null;
+    const searched = this.table.keep(frame);
+    const { matched } = frame;
+    if (matched === undefined) return searched;
+    return (block) => matched[block] === 1 && (searched === null || searched(block));
+  }
+
+  /** To an instant, and to a block over time that lives then. */
+  private async choose(event: number, row: number | null): Promise<void> {
+    const { source } = this;
+    this.clock.pause();
+    this.showPlaying();
+    this.chosenRow = row;
+    let at = event;
+    const life = row === null ? null : ((await source?.analyst?.life(row).catch(() => null)) ?? null);
+    if (source !== this.source) return;
+    // A column shows the instant of most bytes, which is not always the one that was hit.
+    if (life !== null && (at < life.from || (life.retired !== null && at >= life.retired))) at = Math.max(life.from, Math.min(at, (life.retired ?? at + 1) - 1));
+    this.seek(at);
+  }
+
+  /** Holds the block that was chosen over time. */
+  private showChosen(frame: Frame | null): void {
+    const row = this.chosenRow;
+    if (row === null || frame?.rows === undefined) return;
+    this.chosenRow = null;
+    const block = frame.rows.indexOf(row);
+    if (block >= 0) this.strips.holdBlock(block);
   }
 
   private openTable(open: boolean): void {
@@ -493,6 +561,9 @@ export class Viewer {
     if (pointed === null && this.frame !== null) this.detailsTimer ??= setTimeout(() => this.overview(), OVERVIEW_MS);
     else this.details.show(this.frame, pointed);
     this.pointed = pointed;
+    const row = pointed !== null && pointed.end === pointed.first + 1 ? (this.frame?.rows?.[pointed.first] ?? -1) : -1;
+    this.overTime.highlight(row < 0 ? null : row);
+    void this.details.showLife(row < 0 ? null : row, this.source?.analyst ?? null);
     this.lanes.show(this.frame, pointed !== null && pointed.end === pointed.first + 1 ? pointed.first : null);
   }
 
@@ -604,6 +675,7 @@ export class Viewer {
     const theme = this.dark.matches ? DARK : LIGHT;
     this.strips.setDark(theme.dark);
     this.timeline.recolour();
+    this.overTime.setDark(theme.dark);
     for (let kind = 0; kind < KIND_TEXT.length; kind++) {
       this.root.style.setProperty(`--kind-${kind}`, swatch(theme, style(this.by === "state" ? kind : 6, kind, false)));
     }
@@ -616,7 +688,7 @@ export class Viewer {
 }
 
 /** The recorded instant after or before an event. */
-export function nextInstant(instants: Float64Array, event: number, by: number): number {
+export function nextInstant(instants: Float64Array | Uint32Array, event: number, by: number): number {
   const at = Math.max(0, Math.min(instants.length - 1, instantAt(instants, event) + by));
   return instants[at] ?? 0;
 }
