@@ -4,6 +4,7 @@ import bert from "../../traces/bert_train.csv.gz?url";
 import vit from "../../traces/vit_infer.csv.gz?url";
 import gpt2 from "../../traces/gpt2_generate.csv.gz?url";
 import azure from "../../traces/azure_llm_code_2023.csv.gz?url";
+import page from "../../replay/assets/viewer.html?url";
 import { open } from "./engine/open.ts";
 import type { Input, RunOptions, Source } from "./model.ts";
 import { el, setText } from "./view/dom.ts";
@@ -39,7 +40,7 @@ root.append(
   inputs.element,
   left,
 );
-const viewer = new Viewer(root);
+const viewer = new Viewer(root, async () => (await fetch(page)).text());
 inputs.start();
 
 async function read(choice: Choice): Promise<Input> {

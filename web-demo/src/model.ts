@@ -142,6 +142,14 @@ export interface Snapshot {
   explained: Told;
 }
 
+/** Two snapshots beside each other. */
+export interface Difference {
+  /** As `strandline diff` tells it. */
+  told: Told;
+  before: Series;
+  after: Series;
+}
+
 /** Which blocks are kept undimmed. */
 export interface Filter {
   /** Part of the line's name. */
@@ -220,6 +228,10 @@ export interface Analyst {
   peak(): Promise<{ event: number; bytes: number }>;
   /** Of a snapshot: most bytes allocated on each device, in the order of the devices. */
   peaks(): Promise<readonly number[]>;
+  /** What changed since another file. */
+  diff(name: string, data: Blob): Promise<Difference>;
+  /** Some instants of the run, this one among them, packed for `--plot`'s viewer. */
+  recording(event: number): Promise<Uint8Array>;
   overTime(view: OverTimeView): Promise<OverTime>;
   holders(event: number, by: "line" | "stack"): Promise<readonly Holder[]>;
   life(row: number): Promise<Life | null>;

@@ -82,6 +82,8 @@ class WorkerSource implements Source {
       stacks: () => remote.ask("stacks", {}),
       peak: () => remote.ask("peak", {}),
       peaks: () => remote.ask("peaks", {}),
+      diff: (name, data) => remote.ask("diff", { name, data }),
+      recording: (event) => remote.ask("recording", { event }),
       overTime: (view) => remote.ask("overTime", { view }),
       holders: (event, by) => remote.ask("holders", { event, by }),
       life: (row) => remote.ask("life", { row }),

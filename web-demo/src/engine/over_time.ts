@@ -109,7 +109,8 @@ class Stack {
 function colours(lives: Lives, by: OverTimeView["by"]): (row: number) => number {
   if (by === "stream") return (row) => STREAM_COLOUR + ((lives.stream[row] as number) % STREAM_COLOURS);
   const spread = (n: number) => STREAM_COLOUR + ((Math.imul(n + 1, 0x9e3779b1) >>> 16) % STREAM_COLOURS);
-  return lives.hasStacks ? (row) => spread(lives.key(row)) : spread;
+  // Lines are few: neighbours in the file's own order differ.
+  return lives.hasStacks ? (row) => STREAM_COLOUR + (lives.key(row) % STREAM_COLOURS) : spread;
 }
 
 /** The picture of a view. */

@@ -1,5 +1,5 @@
 /** What the page and the worker of a run say to each other. */
-import type { Filter, Holder, Input, Life, Matched, OverTime, OverTimeView, RunInfo, RunOptions, Told } from "../model";
+import type { Difference, Filter, Holder, Input, Life, Matched, OverTime, OverTimeView, RunInfo, RunOptions, Told } from "../model";
 import type { News } from "./session";
 
 /** From the page. Every request has a number of its own; its answer has the same. */
@@ -10,6 +10,8 @@ export type Request =
   | { id: number; what: "stacks" }
   | { id: number; what: "peak" }
   | { id: number; what: "peaks" }
+  | { id: number; what: "recording"; event: number }
+  | { id: number; what: "diff"; name: string; data: Blob }
   | { id: number; what: "overTime"; view: OverTimeView }
   | { id: number; what: "holders"; event: number; by: "line" | "stack" }
   | { id: number; what: "life"; row: number }
@@ -32,6 +34,8 @@ export interface Answers {
   stacks: boolean;
   peak: { event: number; bytes: number };
   peaks: number[];
+  recording: Uint8Array;
+  diff: Difference;
   overTime: OverTime;
   holders: Holder[];
   life: Life | null;

@@ -1,5 +1,5 @@
 /** The recorded run of a snapshot: the device that is looked at, its moments, and what the command says of it. */
-import type { DeviceInfo, Failure, RunInfo, Series, Told } from "../model";
+import type { DeviceInfo, Difference, Failure, RunInfo, Series, Told } from "../model";
 import type { Components, Recorded } from "./components";
 import { decodeSeries } from "./decode";
 import { Lives } from "./lives";
@@ -13,7 +13,7 @@ export function readTold(told: Recorded.Told): Told {
   return { json: JSON.parse(told.json) as Record<string, unknown>, text: told.text };
 }
 
-/** `failure` as the report has it. */
+/** What the report's `failure` says. */
 export function readFailure(text: string): Failure | null {
   const told = JSON.parse(text) as Record<string, unknown> | null;
   if (told === null) return null;
@@ -27,12 +27,20 @@ export function readFailure(text: string): Failure | null {
   } as Failure;
 }
 
+/** `failure` as the report has it. */
+export function writeFailure(failure: Failure): Record<string, unknown> {
+  const { event, bytesRequested, liveBytes, largestHoleBytes, pendingBytes, reason } = failure;
+  return { event, bytes_requested: bytesRequested, live_bytes: liveBytes, largest_hole_bytes: largestHoleBytes, pending_bytes: pendingBytes, reason };
+}
+
 export class RecordedRun {
   readonly device: number;
   readonly devices: readonly DeviceInfo[];
   readonly explained: Told;
   readonly failure: Failure | null;
   readonly series: Series;
+  /** The series as it was packed. */
+  readonly packedSeries: Uint8Array;
   readonly lives: Lives;
   readonly #snapshot: Recorded.Snapshot;
   readonly #moments: Recorded.Moments;
@@ -48,6 +56,7 @@ export class RecordedRun {
     const { told, series, at, failure } = snapshot.explain(this.device, undefined, TOP);
     this.explained = readTold(told);
     this.failure = readFailure(failure);
+    this.packedSeries = series;
     this.series = decodeSeries(series);
     this.#at = at;
     this.#moments = snapshot.look(this.device);
@@ -92,6 +101,19 @@ export class RecordedRun {
 
   frame(event: number): Uint8Array {
     return this.#moments.frame(Math.min(event, this.lives.events));
+  }
+
+  /** What changed since another snapshot: of that, the device that the command takes. */
+  diff(components: Components, file: Recorded.File): Difference {
+    const other = components.recorded.Snapshot.open(file);
+    if (other === undefined) throw new Error(`${file.name} is no PyTorch snapshot: only two snapshots can be compared here`);
+    try {
+      const device = other.defaultDevice();
+      const told = readTold(this.#snapshot.diff(this.device, other, device, TOP));
+      return { told, before: decodeSeries(other.explain(device, undefined, 0).series), after: this.series };
+    } finally {
+      (other as unknown as { [DISPOSE]?: () => void })[DISPOSE]?.();
+    }
   }
 
   /** Most bytes allocated on a device. */

@@ -16,13 +16,15 @@
  * A synthetic load in WebGPU memory is live: its operations are submitted to the GPU, and are over when the GPU says so. There is no
  * run ahead of it, so series and report come as far as the run that is shown has come; begun again, it goes on with other completions.
  */
-import type { Backing, Filter, Holder, Input, Life, Matched, OverTime, OverTimeView, RunInfo, RunOptions, SourceEvent, Told } from "../model";
+import type { Backing, Difference, Failure, Filter, Holder, Input, Life, Matched, OverTime, OverTimeView, RunInfo, RunOptions, SourceEvent, Told } from "../model";
 import { message, start, type Components, type CoreModule, type Playing, type Recorded } from "./components";
 import { decodeFrame, decodeSeries } from "./decode";
 import { Lives } from "./lives";
 import { overTime } from "./over_time";
+import { playerFile, playerOptions, playerSource, wide } from "./options";
+import { chosenInstants, packRecording } from "./pack";
 import type { PackedFrame } from "./protocol";
-import { readFailure, readTold, RecordedRun } from "./recorded";
+import { readFailure, readTold, RecordedRun, writeFailure } from "./recorded";
 import { Fills } from "./live";
 import { findMemory, type Memory } from "./memory";
 import { DISPOSE } from "./slabs";
@@ -67,42 +69,6 @@ interface Goal {
   reject: (error: Error) => void;
 }
 
-const wide = (bytes: number | null): bigint | undefined => (bytes === null ? undefined : BigInt(Math.floor(bytes)));
-
-/** The options as the player has them. */
-function playerOptions(options: RunOptions): Playing.Options {
-  const { pool, policy } = options;
-  const result: Playing.Options = { inFlight: BigInt(options.inFlight), allowWait: options.allowWait };
-  if (pool !== "auto") result.kind = pool;
-  const [slab, capacity, budget] = [wide(options.slabBytes), wide(options.capacityBytes), wide(options.budgetBytes)];
-  if (slab !== undefined) result.slab = slab;
-  if (capacity !== undefined) result.capacity = capacity;
-  if (budget !== undefined) result.budget = budget;
-  // Other kinds never merge: there the policy says nothing.
-  if (policy === "eager" && (pool === "auto" || pool === "tlsf")) result.policy = policy;
-  if (options.streams !== null) result.streams = options.streams;
-  return result;
-}
-
-function playerFile(name: string, device: number | null): Recorded.File {
-  return { name, input: 0, ...(device === null ? {} : { device }) };
-}
-
-function playerSource(input: Input, device: number | null): Playing.Source {
-  if (input.kind === "file") return { tag: "file", val: playerFile(input.name, device) };
-  const { seed, blocks, minBytes, maxBytes, events } = input.load;
-  return {
-    tag: "synthetic",
-    val: {
-      seed: BigInt(Math.trunc(seed)),
-      blocks,
-      minBytes: BigInt(Math.trunc(minBytes)),
-      maxBytes: BigInt(Math.trunc(maxBytes)),
-      events: BigInt(Math.trunc(events)),
-    },
-  };
-}
-
 function dispose(handle: unknown): void {
   (handle as { [DISPOSE]?: () => void } | null)?.[DISPOSE]?.();
 }
@@ -124,6 +90,11 @@ export class Session {
   /** What is done once nothing is waited for, a slice at a time: true when it is done. */
   readonly #later: (() => boolean)[] = [];
   #title = "";
+  /** Of the pools' run, as it was packed last. */
+  #series: Uint8Array | undefined;
+  #failure: Failure | null = null;
+  /** Bytes of a file that the input is compared with. */
+  #other: ((offset: number, length: number) => Uint8Array) | null = null;
   #info: RunInfo | null = null;
   /** The work of a live run; null when completion is counted. */
   #fills: Fills | null = null;
@@ -177,7 +148,8 @@ export class Session {
     });
     const memory = this.#memory;
     this.#components = await start(around.core, {
-      read: (_input, offset, length) => {
+      read: (input, offset, length) => {
+        if (input !== 0) return this.#other?.(offset, length) ?? new Uint8Array();
         this.#tellRead(offset);
         return around.bytes(offset, length);
       },
@@ -366,6 +338,40 @@ export class Session {
     });
   }
 
+  /** The run as the page of a file shows it: some instants, this one among them. Whoever asks for another instant meanwhile breaks it off. */
+  async recording(event: number): Promise<Uint8Array> {
+    const { title, format, events, streams, synthesized, pools, instants, snapshot } = this.info;
+    const failure = this.#asRecorded ? (this.#recorded?.failure ?? null) : this.#failure;
+    const frames: Uint8Array[] = [];
+    const shown: number[] = [];
+    for (const at of chosenInstants(failure !== null && !this.#asRecorded ? failure.event : events, instants, event)) {
+      const packed = await this.frame(at);
+      const { event: came } = decodeFrame(packed);
+      if (came === shown[shown.length - 1]) continue;
+      shown.push(came);
+      frames.push(packed.slice());
+    }
+    const told = this.#asRecorded ? (snapshot?.explained.json ?? {}) : (this.#report ?? {});
+    const trace = { format: this.#asRecorded ? `${format}, as recorded` : format, events, streams, streams_synthesized: synthesized };
+    const report = { ...told, trace: { ...(told["trace"] as object | undefined), ...trace }, failure: failure === null ? null : writeFailure(failure) };
+    const series = this.#asRecorded ? this.#recorded?.packedSeries : this.#series;
+    if (series === undefined) throw new Error("the run was not played far enough to be saved");
+    return packRecording({ title, pools, instants: shown, first_shown: event, report }, series, frames);
+  }
+
+  /** What changed since another snapshot, as `strandline diff` tells it. */
+  diff(name: string, bytes: (offset: number, length: number) => Uint8Array): Difference {
+    if (this.#recorded === null) throw new Error(`${this.#title} is no PyTorch snapshot: only two snapshots can be compared here`);
+    this.#other = bytes;
+    try {
+      return this.#recorded.diff(this.#components, { name, input: 1 });
+    } catch (error) {
+      throw new Error(message(error));
+    } finally {
+      this.#other = null;
+    }
+  }
+
   /** Most bytes allocated on each device, as `strandline explain` has them, in the order of the devices. */
   peaks(): Promise<number[]> {
     const recorded = this.#recorded;
@@ -537,7 +543,9 @@ export class Session {
     // What is shown is another run.
     if (this.#asRecorded) return;
     this.#tell({ type: "progress", played: Number(run.event()), events: this.info.events });
-    this.#tell({ type: "series", series: decodeSeries(run.series()) });
+    const series = run.series();
+    this.#series = series;
+    this.#tell({ type: "series", series: decodeSeries(series) });
   }
 
   #keep(event: number, packed: Uint8Array): void {
@@ -568,6 +576,7 @@ export class Session {
   #finish(run: Playing.Run): void {
     const failure = run.failure();
     const told = failure === undefined ? null : readFailure(failure);
+    this.#failure = told;
     if (told !== null && !this.#asRecorded) this.#tell({ type: "failure", failure: told });
     this.#report = JSON.parse(this.#components.playing.Run.finish(run)) as Record<string, unknown>;
     for (const resolve of this.#reportWaiters.splice(0)) resolve(this.#report);

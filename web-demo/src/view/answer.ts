@@ -3,6 +3,7 @@
  * the command's.
  */
 import type { Analyst, Holder, RunInfo, Told } from "../model.ts";
+import { DifferencePanel } from "./difference.ts";
 import { el, setText } from "./dom.ts";
 import { bytes, count, parseBytes } from "./format.ts";
 
@@ -54,6 +55,7 @@ export class AnswerPanel {
   private readonly wholeText: HTMLElement;
   private readonly fit: HTMLInputElement;
   private readonly fitText: HTMLElement;
+  private readonly difference = new DifferencePanel();
   private analyst: Analyst | null = null;
   private info: RunInfo | null = null;
   private report: Json | null = null;
@@ -83,7 +85,7 @@ export class AnswerPanel {
     );
     this.wholeText = el("pre", { tabIndex: 0, "aria-label": "Explanation" });
     this.whole = el("details", { className: "whole" }, el("summary", {}, "All that ", el("code", {}, "strandline explain"), " and ", el("code", {}, "compare"), " print"), this.wholeText);
-    this.element = el("section", { className: "panel answer", "aria-label": "Answer", hidden: true }, this.headline, this.verdict, this.advice, form, this.whole);
+    this.element = el("section", { className: "panel answer", "aria-label": "Answer", hidden: true }, this.headline, this.verdict, this.advice, form, this.difference.element, this.whole);
   }
 
   /** Another run, or none. Whatever takes long comes later. */
@@ -97,6 +99,7 @@ export class AnswerPanel {
     this.fitText.replaceChildren();
     this.advice.replaceChildren();
     this.element.hidden = analyst === null;
+    this.difference.setRun(analyst, info?.snapshot !== undefined, info?.title ?? "");
     this.whole.hidden = true;
     this.wholeText.textContent = "";
     const told = info?.snapshot?.explained;

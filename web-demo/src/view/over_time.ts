@@ -7,6 +7,7 @@
 import type { Analyst, Life, OverTime, OverTimeView } from "../model.ts";
 import { el, setText } from "./dom.ts";
 import { bytes, count } from "./format.ts";
+import { save, toPng, toSvg } from "./export.ts";
 import { Instances, WORDS } from "./instances.ts";
 import { DARK, LIGHT, type Theme } from "./palette.ts";
 import { Surface } from "./surface.ts";
@@ -50,6 +51,7 @@ export class OverTimePanel {
   private theme: Theme = LIGHT;
   private analyst: Analyst | null = null;
   private events = 0;
+  private title = "";
   private view: Window = { from: 0, to: 1, low: 0, high: null };
   private picture: OverTime | null = null;
   private marks: readonly Mark[] = [];
@@ -122,6 +124,12 @@ export class OverTimePanel {
           button("+", "Zoom in in time", () => this.zoom(ZOOM_STEP, 0.5)),
           button("All", "Show all of the run", () => this.showAll()),
         ),
+        el(
+          "div",
+          { className: "zoom", role: "group", "aria-label": "Save this view" },
+          button("SVG", "Save as SVG", () => void this.export("svg")),
+          button("PNG", "Save as PNG", () => void this.export("png")),
+        ),
       ),
       el("div", { className: "blocks-frame" }, this.scaleY, this.stage, this.tip, this.scaleX),
       el("p", { className: "quiet hint" }, "Allocated bytes, each block on those before it. Drag to move, shift and drag to mark a range, control and wheel to zoom (with alt: bytes); a click shows the instant and the block."),
@@ -133,8 +141,9 @@ export class OverTimePanel {
   }
 
   /** Another run, or none. */
-  setRun(analyst: Analyst | null, events: number, marks: readonly Mark[]): void {
+  setRun(analyst: Analyst | null, events: number, marks: readonly Mark[], title: string): void {
     this.analyst = analyst;
+    this.title = title;
     this.events = events;
     this.marks = marks;
     this.picture = null;
@@ -145,6 +154,15 @@ export class OverTimePanel {
     this.tip.hidden = true;
     this.showAll();
     this.schedule();
+  }
+
+  /** Saves what is shown as a file of its own. */
+  private async export(kind: "svg" | "png"): Promise<void> {
+    const { picture, theme, marks, title } = this;
+    if (picture === null) return;
+    const drawing = { title, picture, theme, marks };
+    const name = `${title.replace(/[^\w.-]+/g, "_")}.${kind}`;
+    save(name, kind === "png" ? await toPng(drawing) : new Blob([toSvg(drawing).svg], { type: "image/svg+xml" }));
   }
 
   setMarks(marks: readonly Mark[]): void {
@@ -181,11 +199,6 @@ export class OverTimePanel {
     this.observer.disconnect();
     cancelAnimationFrame(this.scheduled);
     this.surface.close();
-  }
-
-  /** The picture, its size, and the theme: for an export. */
-  get shown(): { picture: OverTime | null; theme: Theme } {
-    return { picture: this.picture, theme: this.theme };
   }
 
   private showAll(): void {

@@ -10,10 +10,11 @@
  */
 import type { Backing, Failure, Frame, Source } from "../model.ts";
 import { AnswerPanel } from "./answer.ts";
-import { Clock, SPEEDS } from "./clock.ts";
+import { Clock } from "./clock.ts";
 import { BytesPanel, CountersPanel } from "./counters.ts";
 import { Details } from "./details.ts";
-import { el, icon, setText } from "./dom.ts";
+import { el, setText } from "./dom.ts";
+import { savePage } from "./export.ts";
 import { bytes, count, counted } from "./format.ts";
 import { HoldersPanel } from "./holders.ts";
 import { Lanes } from "./lanes.ts";
@@ -24,6 +25,7 @@ import { instantAt } from "./recorded.ts";
 import { Strips, type Pointed, type StripsStats } from "./strips.ts";
 import { LiveTable } from "./table.ts";
 import { Timeline } from "./timeline.ts";
+import { actOnKey, Transport } from "./transport.ts";
 
 /** Between two refreshes of the table while the run plays, in milliseconds. */
 const TABLE_MS = 250;
@@ -61,9 +63,7 @@ export class Viewer {
   private readonly handles: HTMLElement;
   private readonly failure: HTMLElement;
   private readonly failureText: HTMLElement;
-  private readonly playButton: HTMLButtonElement;
-  private readonly number: HTMLInputElement;
-  private readonly ofEvents: HTMLElement;
+  private readonly transport: Transport;
   private readonly zoomText: HTMLElement;
   private readonly tableButton: HTMLButtonElement;
   private readonly foot: HTMLElement;
@@ -71,6 +71,7 @@ export class Viewer {
   private readonly legend: HTMLElement;
   private readonly report: HTMLDetailsElement;
   private readonly reportText: HTMLElement;
+  private readonly saveButton: HTMLButtonElement;
   private readonly dark = matchMedia("(prefers-color-scheme: dark)");
   private readonly calm = matchMedia("(prefers-reduced-motion: reduce)");
   private readonly onKey = (event: KeyboardEvent) => this.key(event);
@@ -94,7 +95,11 @@ export class Viewer {
   private handlesAt = 0;
   private timelineTimer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(private readonly root: HTMLElement) {
+  /** `viewer` is the page that a run is saved into; without, it cannot be. */
+  constructor(
+    private readonly root: HTMLElement,
+    private readonly page?: () => Promise<string>,
+  ) {
     this.strips = new Strips({
       pointed: (pointed) => this.point(pointed),
       drawn: (stats) => this.drawn(stats),
@@ -132,34 +137,15 @@ export class Viewer {
       this.failureText,
       el("button", { type: "button", onclick: () => this.toFailure() }, "Show that instant"),
     );
-    this.playButton = el("button", { type: "button", className: "play", onclick: () => this.toggle(), title: "Play or pause (space)" }, "Play");
-    this.number = el("input", {
-      type: "number",
-      min: "0",
-      step: "1",
-      value: "0",
-      "aria-label": "Event",
-      className: "event",
-      onchange: () => this.seek(this.number.valueAsNumber || 0),
+    this.transport = new Transport({
+      seek: (event) => this.seek(event),
+      step: (by) => this.step(by),
+      toggle: () => this.toggle(),
+      end: () => this.seek(this.clock.last),
+      speed: (speed) => {
+        this.clock.speed = speed;
+      },
     });
-    this.ofEvents = el("span", { className: "quiet" });
-    const speed = el(
-      "select",
-      { "aria-label": "Speed", onchange: () => this.setSpeed(speed.value) },
-      el("option", { value: "fit" }, "all in 20 s"),
-      ...SPEEDS.map((rate) => el("option", { value: String(rate) }, `${count(rate)} events/s`)),
-    );
-    const transport = el(
-      "div",
-      { className: "transport", role: "group", "aria-label": "Moving through the run" },
-      el("button", { type: "button", title: "To the beginning (Home)", "aria-label": "To the beginning", onclick: () => this.seek(0) }, icon("M3 2v12M13 2L5 8l8 6z")),
-      el("button", { type: "button", title: "One back (,)", "aria-label": "One instant back", onclick: () => this.step(-1) }, icon("M11 2L4 8l7 6")),
-      this.playButton,
-      el("button", { type: "button", title: "One on (.)", "aria-label": "One instant on", onclick: () => this.step(1) }, icon("M5 2l7 6-7 6")),
-      el("button", { type: "button", title: "To the end (End)", "aria-label": "To the end", onclick: () => this.seek(this.clock.last) }, icon("M13 2v12M3 2l8 6-8 6z")),
-      speed,
-      el("label", { className: "event-field" }, "event ", this.number, this.ofEvents),
-    );
     this.zoomText = el("span", { className: "zoom-text" }, "1×");
     this.tableButton = el(
       "button",
@@ -186,6 +172,7 @@ export class Viewer {
         ),
       ),
     );
+    this.saveButton = el("button", { type: "button", className: "quiet-button", hidden: true, onclick: () => void this.savePage() }, "Save as one HTML file");
     this.reportText = el("pre", { tabIndex: 0, "aria-label": "Report" });
     this.report = el("details", { className: "panel report", hidden: true }, el("summary", {}, "The run's report, as ", el("code", {}, "strandline replay --json"), " prints it"), this.reportText);
     this.rendererNote = el("span", { className: "renderer-note", role: "status" });
@@ -193,10 +180,10 @@ export class Viewer {
     this.element = el(
       "div",
       { className: "viewer" },
-      el("header", { className: "run" }, el("div", {}, this.title, this.facts), el("div", { className: "chips" }, this.backing, this.handles)),
+      el("header", { className: "run" }, el("div", {}, this.title, this.facts), el("div", { className: "chips" }, this.backing, this.handles, this.saveButton)),
       this.answer.element,
       this.failure,
-      el("section", { className: "panel over-time", "aria-label": "Over time" }, transport, this.timeline.element, this.sums.element),
+      el("section", { className: "panel over-time", "aria-label": "Over time" }, this.transport.element, this.timeline.element, this.sums.element),
       this.overTime.element,
       el(
         "div",
@@ -258,9 +245,10 @@ export class Viewer {
     this.wanted = null;
     this.chosenRow = null;
     const analyst = source?.analyst ?? null;
+    this.saveButton.hidden = analyst === null || this.page === undefined;
     this.answer.setRun(source?.info ?? null, analyst);
     this.holders.setRun(analyst);
-    this.overTime.setRun(analyst, source?.info.events ?? 0, source === null ? [] : marksOf(source));
+    this.overTime.setRun(analyst, source?.info.events ?? 0, source === null ? [] : marksOf(source), source?.info.title ?? "");
     if (source === null) {
       setText(this.title, "");
       setText(this.facts, "");
@@ -348,8 +336,7 @@ export class Viewer {
       this.facts,
       `${info.format}${device} · ${counted(info.events, "event")} · ${counted(info.streams, "stream")}${made} · ${info.pools.length === 1 ? "pool" : "pools"} ${info.pools.join(", ")}${recorded}`,
     );
-    setText(this.ofEvents, ` of ${count(info.events)}`);
-    this.number.max = String(info.events);
+    this.transport.setEvents(info.events);
   }
 
   private showBacking(backing: Backing, why: string): void {
@@ -429,7 +416,7 @@ export class Viewer {
   private mark(): void {
     const event = this.frame?.event ?? 0;
     this.timeline.at(event, `event ${count(event)}${this.frame === null ? "" : `, ${bytes(this.frame.bytes.live)} allocated`}`);
-    if (document.activeElement !== this.number) this.number.value = String(event);
+    this.transport.at(event);
   }
 
   private seek(event: number): void {
@@ -442,7 +429,9 @@ export class Viewer {
     const instants = this.source?.info.instants ?? "every";
     this.clock.pause();
     this.showPlaying();
-    this.seek(instants === "every" ? this.event + by : nextInstant(instants, this.event, by));
+    // From where it was sent to last: steps that come faster than pictures add up.
+    const from = this.clock.event;
+    this.seek(instants === "every" ? from + by : nextInstant(instants, from, by));
   }
 
   /** Asks for an instant; of those asked for while one is under way, only the newest is fetched: when that one has come, or has kept us waiting. */
@@ -546,6 +535,16 @@ export class Viewer {
     if (block >= 0) this.strips.holdBlock(block);
   }
 
+  /** The run in a file of its own, which opens at this instant. */
+  private async savePage(): Promise<void> {
+    if (this.source === null || this.page === undefined) return;
+    this.clock.pause();
+    this.showPlaying();
+    this.saveButton.disabled = true;
+    setText(this.rendererNote, await savePage(this.source, this.page, this.event));
+    this.saveButton.disabled = false;
+  }
+
   private openTable(open: boolean): void {
     if (open) {
       this.clock.pause();
@@ -603,14 +602,9 @@ export class Viewer {
     } else this.play();
   }
 
-  private setSpeed(value: string): void {
-    this.clock.speed = value === "fit" ? "fit" : Number(value);
-  }
-
   private showPlaying(): void {
     const { playing } = this.clock;
-    setText(this.playButton, playing ? "Pause" : "Play");
-    this.playButton.setAttribute("aria-pressed", String(playing));
+    this.transport.showPlaying(playing);
     this.element.dataset["playing"] = String(playing);
   }
 
@@ -635,7 +629,7 @@ export class Viewer {
 
   private timelineKey(event: KeyboardEvent): void {
     const far = Math.max(1, Math.round(this.clock.last / 20));
-    const moves: Record<string, () => void> = {
+    actOnKey(event, {
       ArrowLeft: () => this.step(-1),
       ArrowDown: () => this.step(-1),
       ArrowRight: () => this.step(1),
@@ -644,31 +638,25 @@ export class Viewer {
       PageUp: () => this.seek(this.event + far),
       Home: () => this.seek(0),
       End: () => this.seek(this.clock.last),
-    };
-    const move = moves[event.key];
-    if (move === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
-    event.preventDefault();
-    event.stopPropagation();
-    move();
+    });
   }
 
   /** Keys that work wherever nothing else wants them. */
   private key(event: KeyboardEvent): void {
-    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || this.source === null) return;
+    if (event.defaultPrevented || this.source === null) return;
     const target = event.target as HTMLElement | null;
-    if (target?.closest("input, select, textarea, button, a, summary") !== null && target !== document.body) return;
-    const keys: Record<string, () => void> = {
+    // Whoever types into a field means the field; a button has its own idea of space alone.
+    const typing = 'textarea, select, input:not([type="range"]):not([type="checkbox"]):not([type="radio"])';
+    const wanting = event.key.length === 1 && event.key !== " " ? typing : "input, select, textarea, button, a, summary";
+    if (target !== document.body && target?.closest(wanting) !== null) return;
+    actOnKey(event, {
       " ": () => this.toggle(),
       ",": () => this.step(-1),
       ".": () => this.step(1),
       Home: () => this.seek(0),
       End: () => this.seek(this.clock.last),
       l: () => this.openTable(!this.table.isOpen),
-    };
-    const act = keys[event.key];
-    if (act === undefined) return;
-    event.preventDefault();
-    act();
+    });
   }
 
   private recolour(): void {

@@ -80,6 +80,8 @@ function analystOf(lives: Lives): Analyst {
     stacks: async () => lives.hasStacks,
     peak: async () => lives.peak,
     peaks: async () => [],
+    diff: async () => Promise.reject(new Error("the demo has one run")),
+    recording: async () => Promise.reject(new Error("the demo is not saved")),
     overTime: async (view) => overTime(lives, view),
     holders: async (event, by) => lives.holders(event, by),
     life: async (row) => lives.life(row),
