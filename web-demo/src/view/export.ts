@@ -60,7 +60,7 @@ export async function toPng(drawing: Drawing): Promise<Blob> {
   const url = URL.createObjectURL(new Blob([svg], { type: "image/svg+xml" }));
   try {
     const image = new Image();
-    image.src = url;
+    image.setAttribute("src", url);
     await image.decode();
     const canvas = document.createElement("canvas");
     canvas.width = width;
@@ -107,7 +107,7 @@ export async function savePage(source: Source, viewer: () => Promise<string>, ev
 export function save(name: string, data: Blob): void {
   const url = URL.createObjectURL(data);
   const link = document.createElement("a");
-  link.href = url;
+  link.setAttribute("href", url);
   link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
