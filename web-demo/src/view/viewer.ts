@@ -8,7 +8,7 @@
  * One instant is asked for at a time: the next when the last one has arrived, so that a slow source slows the picture and
  * nothing piles up.
  */
-import type { Backing, Failure, Frame, Source } from "../model.ts";
+import type { Failure, Frame, Source } from "../model.ts";
 import { AnswerPanel } from "./answer.ts";
 import { Clock } from "./clock.ts";
 import { BytesPanel, CountersPanel } from "./counters.ts";
@@ -22,6 +22,7 @@ import { marksOf } from "./marks.ts";
 import { OverTimePanel } from "./over_time.ts";
 import { KIND_TEXT, swatch, style, DARK, LIGHT } from "./palette.ts";
 import { instantAt } from "./recorded.ts";
+import { RunHead } from "./run_head.ts";
 import { Strips, type Pointed, type StripsStats } from "./strips.ts";
 import { LiveTable } from "./table.ts";
 import { Timeline } from "./timeline.ts";
@@ -38,12 +39,6 @@ const TIMELINE_MS = 200;
 /** Between two pictures for who asked for less motion. */
 const CALM_MS = 500;
 
-const BACKINGS: Record<Backing, string> = {
-  webgpu: "Slabs are WebGPU buffers",
-  "array-buffer": "Slabs are ArrayBuffers",
-  recorded: "As recorded",
-};
-
 export class Viewer {
   readonly element: HTMLElement;
   private readonly clock = new Clock();
@@ -57,12 +52,7 @@ export class Viewer {
   private readonly answer = new AnswerPanel();
   private readonly overTime: OverTimePanel;
   private readonly holders: HoldersPanel;
-  private readonly title: HTMLElement;
-  private readonly facts: HTMLElement;
-  private readonly backing: HTMLElement;
-  private readonly handles: HTMLElement;
-  private readonly failure: HTMLElement;
-  private readonly failureText: HTMLElement;
+  private readonly head: RunHead;
   private readonly transport: Transport;
   private readonly zoomText: HTMLElement;
   private readonly tableButton: HTMLButtonElement;
@@ -71,7 +61,6 @@ export class Viewer {
   private readonly legend: HTMLElement;
   private readonly report: HTMLDetailsElement;
   private readonly reportText: HTMLElement;
-  private readonly saveButton: HTMLButtonElement;
   private readonly dark = matchMedia("(prefers-color-scheme: dark)");
   private readonly calm = matchMedia("(prefers-reduced-motion: reduce)");
   private readonly onKey = (event: KeyboardEvent) => this.key(event);
@@ -92,7 +81,6 @@ export class Viewer {
   private detailsTimer: ReturnType<typeof setTimeout> | undefined;
   /** What taking over the last instant took, in milliseconds. */
   private frameScript = 0;
-  private handlesAt = 0;
   private timelineTimer: ReturnType<typeof setTimeout> | undefined;
 
   /** `viewer` is the page that a run is saved into; without, it cannot be. */
@@ -126,16 +114,9 @@ export class Viewer {
         this.tableButton.focus();
       },
     );
-    this.title = el("h2", {});
-    this.facts = el("p", { className: "run-facts" });
-    this.backing = el("span", { className: "chip backing" });
-    this.handles = el("span", { className: "chip handles", title: "live handles of the component and of the GPU" });
-    this.failureText = el("p", {});
-    this.failure = el(
-      "section",
-      { className: "failure", role: "alert", hidden: true },
-      this.failureText,
-      el("button", { type: "button", onclick: () => this.toFailure() }, "Show that instant"),
+    this.head = new RunHead(
+      () => this.toFailure(),
+      () => void this.savePage(),
     );
     this.transport = new Transport({
       seek: (event) => this.seek(event),
@@ -172,7 +153,6 @@ export class Viewer {
         ),
       ),
     );
-    this.saveButton = el("button", { type: "button", className: "quiet-button", hidden: true, onclick: () => void this.savePage() }, "Save as one HTML file");
     this.reportText = el("pre", { tabIndex: 0, "aria-label": "Report" });
     this.report = el("details", { className: "panel report", hidden: true }, el("summary", {}, "The run's report, as ", el("code", {}, "strandline replay --json"), " prints it"), this.reportText);
     this.rendererNote = el("span", { className: "renderer-note", role: "status" });
@@ -180,9 +160,9 @@ export class Viewer {
     this.element = el(
       "div",
       { className: "viewer" },
-      el("header", { className: "run" }, el("div", {}, this.title, this.facts), el("div", { className: "chips" }, this.backing, this.handles, this.saveButton)),
+      this.head.element,
       this.answer.element,
-      this.failure,
+      this.head.failure,
       el("section", { className: "panel over-time", "aria-label": "Over time" }, this.transport.element, this.timeline.element, this.sums.element),
       this.overTime.element,
       el(
@@ -238,27 +218,22 @@ export class Viewer {
     this.clock.pause();
     this.strips.reset();
     this.showFrame(null);
-    this.failure.hidden = true;
+    this.head.fail(null, false);
     this.report.hidden = true;
     setText(this.reportText, "");
     this.element.classList.toggle("empty", source === null);
     this.wanted = null;
     this.chosenRow = null;
     const analyst = source?.analyst ?? null;
-    this.saveButton.hidden = analyst === null || this.page === undefined;
+    this.head.setRun(source, analyst !== null && this.page !== undefined);
     this.answer.setRun(source?.info ?? null, analyst);
     this.holders.setRun(analyst);
     this.overTime.setRun(analyst, source?.info.events ?? 0, source === null ? [] : marksOf(source), source?.info.title ?? "");
     if (source === null) {
-      setText(this.title, "");
-      setText(this.facts, "");
       this.showPlaying();
       return;
     }
-    const { info } = source;
-    setText(this.title, info.title);
     this.describeRun();
-    this.showBacking(info.backing, "");
     this.unlisten = source.listen((event) => {
       if (source !== this.source) return;
       switch (event.type) {
@@ -270,7 +245,7 @@ export class Viewer {
           this.showFailure(event.failure);
           break;
         case "backing":
-          this.showBacking(event.backing, event.why);
+          this.head.showBacking(event.backing, event.why);
           break;
       }
     });
@@ -278,7 +253,7 @@ export class Viewer {
     const failed = source.failure();
     if (failed !== null) this.showFailure(failed);
     this.refreshTimeline();
-    this.showHandles();
+    this.head.showHandles();
     this.seek(at);
     this.showPlaying();
     source.report().then(
@@ -328,57 +303,13 @@ export class Viewer {
   private describeRun(): void {
     const info = this.source?.info;
     if (info === undefined) return;
-    const made = info.synthesized ? " (made up: the trace has one)" : "";
-    const some = info.instants !== "every" && info.asRecorded !== true;
-    const recorded = some ? ` · ${counted(info.instants.length, "instant")} recorded` : "";
-    const device = info.snapshot === undefined ? "" : ` · device ${info.snapshot.device}`;
-    setText(
-      this.facts,
-      `${info.format}${device} · ${counted(info.events, "event")} · ${counted(info.streams, "stream")}${made} · ${info.pools.length === 1 ? "pool" : "pools"} ${info.pools.join(", ")}${recorded}`,
-    );
+    this.head.describe(info);
     this.transport.setEvents(info.events);
-  }
-
-  private showBacking(backing: Backing, why: string): void {
-    setText(this.backing, `${BACKINGS[backing]}${why === "" ? "" : ` – ${why}`}`);
-    this.backing.dataset["backing"] = backing;
-  }
-
-  /** Handles are counted by the source; asking is cheap but not free. */
-  private showHandles(): void {
-    const { source } = this;
-    const now = performance.now();
-    if (source === null || now - this.handlesAt < TABLE_MS) return;
-    this.handlesAt = now;
-    source.handles().then(
-      (handles) => {
-        if (source !== this.source) return;
-        const total = Object.values(handles).reduce((sum, n) => sum + n, 0);
-        this.handles.hidden = total === 0;
-        setText(this.handles, counted(total, "handle"));
-        this.handles.title = Object.entries(handles)
-          .map(([kind, n]) => `${kind}: ${count(n)}`)
-          .join("\n");
-      },
-      () => {
-        this.handles.hidden = true;
-      },
-    );
   }
 
   private showFailure(failure: Failure): void {
     this.clock.last = this.lastEvent();
-    this.failure.hidden = false;
-    const { event, bytesRequested, liveBytes, largestHoleBytes, pendingBytes, reason } = failure;
-    this.failureText.replaceChildren(
-      el("strong", {}, this.source?.info.asRecorded === true ? `Out of memory at event ${count(event)}. ` : `Event ${count(event)} could not be satisfied. `),
-      `${reason.replace(/\.?$/, ".")} `,
-      el(
-        "span",
-        { className: "quiet" },
-        `${bytes(bytesRequested)} asked for; ${bytes(liveBytes)} allocated, the largest hole ${largestHoleBytes === null ? "not told" : bytes(largestHoleBytes)}, ${bytes(pendingBytes)} pending.`,
-      ),
-    );
+    this.head.fail(failure, this.source?.info.asRecorded === true);
     if (this.source !== null) this.overTime.setMarks(marksOf(this.source));
     this.refreshTimeline();
   }
@@ -409,7 +340,7 @@ export class Viewer {
     this.timelineTimer ??= setTimeout(() => {
       this.timelineTimer = undefined;
       this.refreshTimeline();
-      this.showHandles();
+      this.head.showHandles();
     }, TIMELINE_MS);
   }
 
@@ -487,7 +418,7 @@ export class Viewer {
     }
     this.mark();
     this.element.dataset["event"] = frame === null ? "" : String(frame.event);
-    if (!this.clock.playing) this.showHandles();
+    if (!this.clock.playing) this.head.showHandles();
     this.frameScript = performance.now() - began;
   }
 
@@ -540,9 +471,9 @@ export class Viewer {
     if (this.source === null || this.page === undefined) return;
     this.clock.pause();
     this.showPlaying();
-    this.saveButton.disabled = true;
+    this.head.saving(true);
     setText(this.rendererNote, await savePage(this.source, this.page, this.event));
-    this.saveButton.disabled = false;
+    this.head.saving(false);
   }
 
   private openTable(open: boolean): void {
