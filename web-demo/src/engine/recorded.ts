@@ -5,8 +5,9 @@ import { decodeSeries } from "./decode";
 import { Lives } from "./lives";
 import { DISPOSE } from "./slabs";
 
-/** Holders, stacks and pinners that are told, as by the command. */
-const TOP = 20;
+/** Holders, stacks and pinners that are told, and lines of a difference, as by the command. */
+const TOP = 10;
+const TOP_LINES = 20;
 
 /** An answer of the player in JSON and in text. */
 export function readTold(told: Recorded.Told): Told {
@@ -109,7 +110,7 @@ export class RecordedRun {
     if (other === undefined) throw new Error(`${file.name} is no PyTorch snapshot: only two snapshots can be compared here`);
     try {
       const device = other.defaultDevice();
-      const told = readTold(this.#snapshot.diff(this.device, other, device, TOP));
+      const told = readTold(this.#snapshot.diff(this.device, other, device, TOP_LINES));
       return { told, before: decodeSeries(other.explain(device, undefined, 0).series), after: this.series };
     } finally {
       (other as unknown as { [DISPOSE]?: () => void })[DISPOSE]?.();
