@@ -123,15 +123,21 @@ pub(super) fn frame(run: &Run<'_>, streams: &mut HashMap<u64, u32>) -> Frame {
                 BlockState::Pending => (State::Pending, 0),
                 BlockState::Free => (State::Clean, 0),
             };
+            // What is handed out is active: a stream still uses a block that waits.
             match state {
                 State::Live => {
                     stats.reserved_bytes += block.size;
                     stats.requested_bytes += block.requested;
                     stats.live += 1;
                 }
+                State::Pending => {
+                    stats.reserved_bytes += block.size;
+                    stats.requested_bytes += block.size;
+                    stats.free_bytes += block.size;
+                    stats.pending_bytes += block.size;
+                }
                 _ => stats.free_bytes += block.size,
             }
-            stats.pending_bytes += if state == State::Pending { block.size } else { 0 };
             frame.blocks.push(Block {
                 slab: number,
                 offset: block.address - segment.address,
@@ -146,7 +152,7 @@ pub(super) fn frame(run: &Run<'_>, streams: &mut HashMap<u64, u32>) -> Frame {
     }
     stats.committed_bytes = moment.reserved;
     stats.slabs = frame.slabs.len() as u64;
-    frame.live_bytes = stats.requested_bytes;
+    frame.live_bytes = moment.allocated;
     frame.stats = stats;
     frame
 }

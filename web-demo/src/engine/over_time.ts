@@ -8,21 +8,26 @@
  *    ├──────┤ steps down as b goes        what is thinner than a pixel is merged with its neighbours
  *    │ a    └─────────────
  * ```
+ * What is merged has the colour of most of its bytes, and is no thinner than two pixels where colours change.
+ *
  * Pure arithmetic over columns, in device pixels from the top left; the fourth word of a rectangle is its block, or `MERGED`.
  *
  * Cost: O(blocks + events in view + columns · live blocks); columns become wider where that would be more than `MOST_STEPS`.
  */
 import type { OverTime, OverTimeView } from "../model";
-import { MIXED_COLOUR, STREAM_COLOUR, STREAM_COLOURS, style } from "../view/palette";
+import { STREAM_COLOUR, STREAM_COLOURS, style } from "../view/palette";
 import type { Lives } from "./lives";
 
 /** A rectangle of several blocks. */
 export const MERGED = 0xffffffff;
 /** Blocks that are visited for one picture at most, about. */
 const MOST_STEPS = 24e6;
+/** Rectangles of a picture, about: a browser without WebGPU draws each by itself. */
+const MOST_RECTS = 100_000;
+/** What is merged is at least so high where its neighbours have another colour, in pixels. */
+const THIN = 2;
 /** A block at least so high is kept apart from the one above by a pixel. */
 const APART = 4;
-const NOBODY = -2;
 
 /** Columns of a view: where each begins, in pixels, and which instant it shows. */
 export function columnsOf(lives: Lives, from: number, to: number, width: number, least = 1): { x: Uint32Array; event: Uint32Array; count: number } {
@@ -113,8 +118,14 @@ function colours(lives: Lives, by: OverTimeView["by"]): (row: number) => number 
   return lives.hasStacks ? (row) => STREAM_COLOUR + (lives.key(row) % STREAM_COLOURS) : spread;
 }
 
-/** The picture of a view. */
+/** The picture of a view: with wider columns where it would have more than `MOST_RECTS` rectangles. */
 export function overTime(lives: Lives, view: OverTimeView): OverTime {
+  const picture = drawn(lives, view, 1);
+  const rects = picture.words.length / 4;
+  return rects <= MOST_RECTS ? picture : drawn(lives, view, Math.ceil(rects / MOST_RECTS));
+}
+
+function drawn(lives: Lives, view: OverTimeView, wide: number): OverTime {
   const { width, height } = view;
   const [from, to] = [Math.max(0, view.from), Math.min(lives.events + 1, view.to)];
   let { x, event, count } = columnsOf(lives, from, to, width);
@@ -127,7 +138,7 @@ export function overTime(lives: Lives, view: OverTimeView): OverTime {
   if (count > 0) stack.to(event[0] as number);
   // A guess from where it begins and where most is: blocks that live at once are not known before.
   const middle = count > 0 ? liveAt(lives, event[count >> 1] as number) : 0;
-  const least = Math.ceil((count * Math.max(stack.size, middle)) / MOST_STEPS);
+  const least = Math.max(wide, Math.ceil((count * Math.max(stack.size, middle)) / MOST_STEPS));
   if (least > 1) ({ x, event, count } = columnsOf(lives, from, to, width, least));
   const colour = colours(lives, view.by);
   const { mask } = lives;
@@ -140,12 +151,12 @@ export function overTime(lives: Lives, view: OverTimeView): OverTime {
     if (right <= left) continue;
     out.column(left, right);
     let bottom = 0;
-    // Of blocks that are merged: where they begin, their colour, and whether one of them is kept.
-    let [run, runColour, runKept] = [-1, NOBODY, false];
+    // Of blocks that are merged: where they begin, the colour of most bytes and by how much, and whether one of them is kept.
+    let [run, runColour, lead, runKept] = [-1, 0, 0, false];
     const flush = (top: number) => {
       if (run < 0) return;
-      out.add(height - (top - low) * perByte, height - (run - low) * perByte, style(runColour < 0 ? MIXED_COLOUR : runColour, 0, !runKept), MERGED, false);
-      [run, runColour, runKept] = [-1, NOBODY, false];
+      out.add(height - (top - low) * perByte, height - (run - low) * perByte, style(runColour, 0, !runKept), MERGED, false);
+      run = -1;
     };
     for (let row = stack.first; row !== lives.count; row = next[row] as number) {
       const size = lives.bytes[row] as number;
@@ -154,8 +165,10 @@ export function overTime(lives: Lives, view: OverTimeView): OverTime {
       if (top > low && bottom < high) {
         if (size * perByte < 1) {
           const own = colour(row);
-          if (run < 0) run = bottom;
-          runColour = runColour === NOBODY || runColour === own ? own : -1;
+          if (run >= 0 && (own !== runColour || kept !== runKept) && (bottom - run) * perByte >= THIN) flush(bottom);
+          if (run < 0) [run, runColour, lead, runKept] = [bottom, own, 0, kept];
+          lead += own === runColour ? size : -size;
+          if (lead < 0) [runColour, lead] = [own, -lead];
           runKept ||= kept;
         } else {
           flush(bottom);
@@ -166,7 +179,25 @@ export function overTime(lives: Lives, view: OverTimeView): OverTime {
     }
     flush(bottom);
   }
-  return { words: out.words.slice(0, out.length), from, to, low, high, width, height, columns: count };
+  return { words: byStyle(out.words.subarray(0, out.length)), from, to, low, high, width, height, columns: count };
+}
+
+/** Rectangles of a style together: a canvas changes its colour seldom then. None lies on another. */
+function byStyle(words: Uint32Array): Uint32Array {
+  const starts = new Map<number, number>();
+  for (let i = 2; i < words.length; i += 4) starts.set(words[i] as number, (starts.get(words[i] as number) ?? 0) + 4);
+  let end = 0;
+  for (const [styled, length] of starts) {
+    starts.set(styled, end);
+    end += length;
+  }
+  const out = new Uint32Array(words.length);
+  for (let i = 0; i < words.length; i += 4) {
+    const at = starts.get(words[i + 2] as number) as number;
+    starts.set(words[i + 2] as number, at + 4);
+    for (let word = 0; word < 4; word++) out[at + word] = words[i + word] as number;
+  }
+  return out;
 }
 
 function liveAt(lives: Lives, event: number): number {

@@ -170,11 +170,13 @@ export class AnswerPanel {
     if (allocated !== null) parts.push("Peak ", value("allocated", allocated), " allocated");
     if (ours !== null) parts.push(", ", value("reserved", ours), " reserved by Strandline's pools");
     if (theirs !== null) parts.push(", ", value("recorded", theirs), " reserved by PyTorch");
-    if (holders.length > 0) {
-      const top = holders.slice(0, LINES);
+    // Memory without a line is nobody's to change.
+    const lines = holders.filter(({ name }) => !name.startsWith("("));
+    if (lines.length > 0) {
+      const top = lines.slice(0, LINES);
       const held = top.reduce((sum, holder) => sum + holder.bytes, 0);
       parts.push("; ", value("held", held), ` held by ${top.length === 1 ? "1 line" : `${top.length} lines`}`);
-      if (holders.length > top.length) parts.push(` of ${count(holders.length)}`);
+      if (lines.length > top.length) parts.push(` of ${count(lines.length)}`);
     }
     if (parts.length > 0) parts.push(".");
     this.headline.replaceChildren(...parts);

@@ -132,7 +132,9 @@ export class Details {
   }
 
   private nothing(frame: Frame | null) {
-    const waited = frame === null ? [] : waitedFor(frame);
+    // A recorded run tells of no axes.
+    const known = frame !== null && frame.axes.length > 0;
+    const waited = known ? waitedFor(frame) : [];
     const rows = waited
       .slice(0, MOST_WAITED)
       .map(({ axis, epoch, reached, bytes: size, blocks }): [string, string] => [
@@ -141,10 +143,12 @@ export class Details {
       ]);
     const rest = waited.length - rows.length;
     return {
-      key: JSON.stringify(rows),
+      key: JSON.stringify([known, rows]),
       build: () => [
-        el("h3", {}, "What free memory waits for"),
-        rows.length === 0
+        el("h3", {}, known ? "What free memory waits for" : "Block"),
+        !known
+          ? ""
+          : rows.length === 0
           ? el("p", { className: "quiet" }, "Nothing at this instant: all that is free can be used by everyone.")
           : el("dl", { className: "facts" }, ...rows.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
         ...(rest > 0 ? [el("p", { className: "quiet" }, `And for ${counted(rest, "more axis", "more axes")}.`)] : []),

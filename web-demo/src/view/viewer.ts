@@ -222,6 +222,8 @@ export class Viewer {
     this.report.hidden = true;
     setText(this.reportText, "");
     this.element.classList.toggle("empty", source === null);
+    this.element.classList.toggle("as-recorded", source?.info.asRecorded === true);
+    this.counters.element.hidden = source?.info.asRecorded === true;
     this.wanted = null;
     this.chosenRow = null;
     const analyst = source?.analyst ?? null;
