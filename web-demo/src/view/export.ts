@@ -80,9 +80,11 @@ export async function toHtml(viewer: string, title: string, recording: Uint8Arra
   for (let i = 0; i < packed.length; i += 0x8000) binary += String.fromCharCode(...packed.subarray(i, i + 0x8000));
   // Each place is looked for after the one before: what was filled in may hold anything.
   let [out, rest] = ["", viewer];
-  for (const [place, text] of [["{title}", escape(title)], ["{picture}", ""], ["{recording}", btoa(binary)]] as const) {
+  for (const [name, text] of [["title", escape(title)], ["picture", ""], ["recording", btoa(binary)]] as const) {
+    // Put together here: this code is in the viewer too, where each place stands once.
+    const place = `{${name}}`;
     const at = rest.indexOf(place);
-    if (at < 0) throw new Error(`the viewer has no place for ${place}`);
+    if (at < 0) throw new Error(`the viewer has no place for its ${name}`);
     out += rest.slice(0, at) + text;
     rest = rest.slice(at + place.length);
   }

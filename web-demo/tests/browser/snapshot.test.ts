@@ -1,10 +1,12 @@
 /** Snapshots of PyTorch on the page: the answer, devices, out-of-memories, states; small ones always, real ones where they are. */
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { readFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { pathToFileURL } from "node:url";
 import type { Browser, Page } from "playwright-core";
 import { browser, open, REPOSITORY, serve, shoot, strandline, WEB_DEMO, type Look, type Server, type Watched } from "./support.ts";
 
@@ -107,6 +109,30 @@ test("an out-of-memory: the verdict, the mark, the instant, and whether it fits"
   await page.locator("#fit-answer", { hasText: "is not a size" }).waitFor();
   await shoot(page, "snapshot-oom");
   await done(watched);
+});
+
+test("a run is saved as one file, which opens at the same instant with the same bytes", async () => {
+  const watched = await opened(own("oom.pickle"));
+  const { page } = watched;
+  await page.getByRole("button", { name: "One instant back" }).click();
+  const event = await page.locator(".viewer").getAttribute("data-event");
+  const bytes = await page.textContent('[data-bytes="committed"]');
+  const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Save as one HTML file" }).click()]);
+  const folder = await mkdtemp(join(tmpdir(), "strandline-saved-"));
+  const file = join(folder, "saved.html");
+  await download.saveAs(file);
+  const asked: string[] = [];
+  const saved = await open(plain, pathToFileURL(file).href, {}, async (there) => {
+    there.on("request", (request) => asked.push(request.url()));
+  });
+  await saved.page.waitForFunction((wanted) => document.querySelector<HTMLElement>(".viewer")?.dataset["event"] === wanted, event);
+  assert.equal(await saved.page.textContent('[data-bytes="committed"]'), bytes);
+  assert.match((await saved.page.textContent(".failure")) ?? "", /could not be satisfied|Out of memory/);
+  // It asks for nothing but itself.
+  assert.deepEqual(asked.filter((url) => !url.startsWith("data:")), [pathToFileURL(file).href]);
+  await done(saved);
+  await done(watched);
+  await rm(folder, { recursive: true });
 });
 
 test("a state without a trace shows its segments", async () => {
