@@ -126,7 +126,7 @@ export class Details {
       el("dl", { className: "facts" }, ...facts.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
       ...(life.frames.length === 0
         ? []
-        : [el("h4", {}, "Call stack, innermost first"), el("ol", { className: "stack" }, ...life.frames.map((frame) => el("li", { className: frame === life.line ? "line" : "" }, frame)))]),
+        : [el("h4", {}, "Call stack, innermost first"), el("ol", { className: "stack" }, ...life.frames.map((frame) => el("li", { className: frame === life.line ? "own-line" : "" }, frame)))]),
     );
     this.life.hidden = false;
   }

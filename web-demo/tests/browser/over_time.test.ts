@@ -103,7 +103,7 @@ test("a click shows the instant and the block in its slab, and a block of the sl
   }
   assert.notEqual(row, "", "there is a block that is larger than a pixel");
   await page.locator(".life .stack li").first().waitFor();
-  assert.match((await page.textContent(".life .stack .line")) ?? "", /^app\//);
+  assert.match((await page.textContent(".life .stack .own-line")) ?? "", /^app\//);
   assert.ok((await page.locator(".blocks-outline").count()) > 0);
   // The other way: the keyboard goes from block to block in the slabs.
   await page.locator(".strips-scroller").focus();
