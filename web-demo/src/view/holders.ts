@@ -1,6 +1,7 @@
 /** Who holds the allocated bytes at an instant: a table by line or by call stack, which filters what the other views show. */
 import type { Analyst, Filter, Holder } from "../model.ts";
 import { el, setText, setVar } from "./dom.ts";
+import { flame, flameOf, type Flame } from "./flame.ts";
 import { bytes, count, counted, parseSizes } from "./format.ts";
 
 /** Rows of the table. */
@@ -11,6 +12,8 @@ const CALM_MS = 200;
 export class HoldersPanel {
   readonly element: HTMLElement;
   private readonly body: HTMLTableSectionElement;
+  private readonly table: HTMLElement;
+  private readonly graph: HTMLElement;
   private readonly summary: HTMLElement;
   private readonly fault: HTMLElement;
   private readonly clear: HTMLButtonElement;
@@ -35,10 +38,16 @@ export class HoldersPanel {
     const sizes = field("Size", "4MiB, >1MiB, 1MiB..2MiB", "text");
     const stream = field("Stream", "any", "numeric");
     this.fields = { text: text.input, sizes: sizes.input, stream: stream.input };
-    this.by = el("select", { "aria-label": "Held by", onchange: () => this.rekey() }, el("option", { value: "line" }, "by line"), el("option", { value: "stack" }, "by call stack"));
+    this.by = el("select", { "aria-label": "Held by", onchange: () => this.rekey() }, el("option", { value: "line" }, "by line"), el("option", { value: "stack" }, "by call stack"), el("option", { value: "flame" }, "as a flame graph"));
     this.summary = el("p", { className: "quiet", role: "status" });
     this.fault = el("p", { className: "fault", role: "alert", hidden: true });
     this.body = el("tbody");
+    this.table = el(
+      "div",
+      { className: "table-scroll", tabIndex: 0, role: "group", "aria-label": "Holders" },
+      el("table", {}, el("thead", {}, el("tr", {}, ...["allocated", "blocks", "largest", "line"].map((name) => el("th", { scope: "col" }, name)))), this.body),
+    );
+    this.graph = el("div", { className: "flame-place", hidden: true });
     this.clear = el("button", { type: "button", hidden: true, onclick: () => this.reset() }, "Show all again");
     this.element = el(
       "section",
@@ -47,16 +56,8 @@ export class HoldersPanel {
       el("div", { className: "fields" }, text.label, sizes.label, stream.label),
       this.fault,
       this.summary,
-      el(
-        "div",
-        { className: "table-scroll", tabIndex: 0, role: "group", "aria-label": "Holders" },
-        el(
-          "table",
-          {},
-          el("thead", {}, el("tr", {}, ...["allocated", "blocks", "largest", "line"].map((name) => el("th", { scope: "col" }, name)))),
-          this.body,
-        ),
-      ),
+      this.table,
+      this.graph,
     );
   }
 
@@ -146,7 +147,7 @@ export class HoldersPanel {
     if (analyst === null) return;
     const mine = ++this.asked;
     try {
-      const holders = await analyst.holders(event, this.by.value as "line" | "stack");
+      const holders = await analyst.holders(event, this.by.value === "line" ? "line" : "stack");
       if (mine === this.asked && analyst === this.analyst) this.show(holders, event);
     } catch {
       // The run was closed.
@@ -164,6 +165,13 @@ export class HoldersPanel {
     );
     this.element.dataset["event"] = String(event);
     this.element.dataset["bytes"] = String(total);
+    const asFlame = this.by.value === "flame";
+    this.table.hidden = asFlame;
+    this.graph.hidden = !asFlame;
+    if (asFlame) {
+      this.showFlame(flameOf(holders));
+      return;
+    }
     const rows = holders.slice(0, MOST).map((holder) => {
       const name = holder.name.split("\n");
       const share = el("span", { className: "share", "aria-hidden": "true" });
@@ -181,6 +189,17 @@ export class HoldersPanel {
       return row;
     });
     this.body.replaceChildren(...rows);
+  }
+
+  /** A part with one stack filters by it; one with several becomes the whole. */
+  private showFlame(root: Flame): void {
+    this.graph.replaceChildren(
+      flame(root, (part) => {
+        if (part.key !== null) this.pick(part.key);
+        else if (part === root) void this.refresh();
+        else this.showFlame(part);
+      }),
+    );
   }
 
   private pick(key: number): void {

@@ -148,6 +148,15 @@ test("holders add up to what is allocated; a click filters every view, and the s
   await page.getByRole("button", { name: "Show all again" }).click();
   await page.getByLabel("Held by").selectOption("stack");
   await page.locator(".holders .line-name span", { hasText: "app/main.py:3 main" }).first().waitFor();
+  // As a graph: one caller of all, and a stack that is clicked is filtered by.
+  await page.getByLabel("Held by").selectOption("flame");
+  const main = page.locator(".flame-part", { hasText: "app/main.py:3 main" });
+  await main.waitFor();
+  assert.equal(await main.getAttribute("data-bytes"), String(sum));
+  const part = page.locator(".flame-part", { hasText: "app/train.py:7 step" });
+  const of = await part.getAttribute("data-bytes");
+  await part.click();
+  await page.locator(`.holders[data-bytes="${of}"]`).waitFor();
   await done(watched);
 });
 

@@ -5,6 +5,7 @@ import { Lives, NEVER } from "../../src/engine/lives";
 import { columnsOf, MERGED, overTime } from "../../src/engine/over_time";
 import type { OverTimeView } from "../../src/model";
 import { STYLE_DIM } from "../../src/view/palette";
+import { flameOf, type Flame } from "../../src/view/flame";
 import { panned, rectAt, rectsOf, ticks, zoomed } from "../../src/view/window";
 
 interface Block {
@@ -83,6 +84,25 @@ test("sums, the peak and holders are those of the blocks", () => {
   const { from } = blocks[50] as Block;
   assert.equal(lives.rowOf(from, null), 50);
   assert.deepEqual(lives.life(0)?.frames, ["a:1 f"]);
+});
+
+test("a flame graph adds up, and common callers are one", () => {
+  const blocks = chance(500, 30);
+  const lives = new Lives(pack(blocks), 500, STACKS);
+  const holders = lives.holders(400, "stack");
+  const root = flameOf(holders);
+  assert.equal(root.bytes, total(naive(blocks, 400)));
+  const adds = (part: Flame): void => {
+    const called = part.calls.reduce((sum, call) => sum + call.bytes, 0);
+    assert.ok(called <= part.bytes);
+    part.calls.forEach(adds);
+  };
+  adds(root);
+  // Stack 2 is a called by b; stack 1 is a alone.
+  const b = root.calls.find(({ frame }) => frame === "b:2 g");
+  assert.deepEqual(b?.calls.map(({ frame, bytes }) => [frame, bytes]), [["a:1 f", total(naive(blocks, 400).filter((block) => block.stack === 2))]]);
+  assert.equal(b?.key, -2);
+  assert.equal(root.key, null);
 });
 
 test("a filter takes what its words say, and holders are of those alone", () => {
