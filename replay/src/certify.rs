@@ -24,7 +24,7 @@ mod start;
 mod tests;
 
 pub use infer::certify;
-pub use run::{Live, Moment, Run};
+pub use run::{Entries, Live, Moment, Run};
 
 use crate::snapshot::Action;
 use strandline_twins::torch::Settings;

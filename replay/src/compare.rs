@@ -27,6 +27,7 @@ mod export;
 mod fitted;
 mod planned;
 mod recording;
+mod stepwise;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -42,6 +43,7 @@ pub use planned::planned;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+pub use stepwise::Comparing;
 use strandline_twins::{Allocation, Counts, Device, Request, Twin};
 
 /// A step of a run, with blocks numbered.
@@ -293,6 +295,34 @@ pub fn compare_device(
     device: &DeviceTrace,
     options: Options,
 ) -> (Comparison, Requests) {
+    let begun = begin(snapshot, device, options);
+    let Begun { certificate, requests, capacity, .. } = &begun;
+    let recorded = Recorded::Torch(&certificate.settings);
+    let certified = certificate.is_whole();
+    let comparison = compare(requests, *capacity, recorded, certified, options.sweep);
+    begun.put_before(comparison)
+}
+
+/// What the recording itself tells before anything else is tried.
+#[derive(Debug)]
+struct Begun {
+    certificate: Certificate,
+    requests: Requests,
+    capacity: Option<(u64, &'static str)>,
+    /// The recorded run, if the file tells of the segments of its trace.
+    recorded: Option<Row>,
+}
+
+impl Begun {
+    /// The comparison with the recorded run.
+    fn put_before(self, mut comparison: Comparison) -> (Comparison, Requests) {
+        comparison.rows.splice(0..0, self.recorded);
+        comparison.certificate = Some(self.certificate);
+        (comparison, self.requests)
+    }
+}
+
+fn begin(snapshot: &Snapshot, device: &DeviceTrace, options: Options) -> Begun {
     let (mut refused, mut memory) = (None, None);
     let certificate = certify(device, snapshot.recorded.as_ref(), &mut |run, moment| {
         let last = (moment.entry as usize).checked_sub(1).map(|at| device.entries[at]);
@@ -310,9 +340,6 @@ pub fn compare_device(
         Some(bytes) => Some((bytes, "as given")),
         None => memory.map(|bytes| (bytes, "reserved and free at the recorded out-of-memory")),
     };
-    let recorded = Recorded::Torch(&certificate.settings);
-    let certified = certificate.is_whole();
-    let mut comparison = compare(&requests, capacity, recorded, certified, options.sweep);
     let recorded = Row {
         allocator: RECORDED,
         settings: certificate.settings.to_string(),
@@ -322,16 +349,13 @@ pub fn compare_device(
         over_active: ratio(recording.peak_reserved, requests.peak_active),
         failed_at: refused,
         counts: recording.counts,
-        certified,
+        certified: certificate.is_whole(),
         current: true,
         kind: Kind::Own,
     };
     // What the segments of the file say is not about this trace, if its addresses lie in none of them.
-    if certificate.nothing_to_compare.is_none() {
-        comparison.rows.insert(0, recorded);
-    }
-    comparison.certificate = Some(certificate);
-    (comparison, requests)
+    let recorded = certificate.nothing_to_compare.is_none().then_some(recorded);
+    Begun { certificate, requests, capacity, recorded }
 }
 
 /// Compares allocators on requests. `certified`: the twin of the recorded allocator reproduced the recording.
@@ -345,24 +369,7 @@ pub fn compare(
 ) -> Comparison {
     let bytes = capacity.map(|(bytes, _)| bytes);
     let choices = choices(recorded, bytes, requests.peak_active, sweep);
-    let mut rows = in_parallel(choices, |mut choice: Choice| {
-        let mut device = Device::new(bytes);
-        let (peak_reserved, failed_at) =
-            play(&mut *choice.twin, &mut device, requests, choice.kind == Kind::Own);
-        Row {
-            allocator: choice.allocator,
-            settings: choice.settings,
-            paste: choice.paste,
-            needs: choice.needs,
-            peak_reserved,
-            over_active: ratio(peak_reserved, requests.peak_active),
-            failed_at,
-            counts: choice.twin.counts(),
-            certified: certified && choice.kind == Kind::Own,
-            current: choice.current,
-            kind: choice.kind,
-        }
-    });
+    let mut rows = in_parallel(choices, |choice| tried(choice, requests, bytes, certified));
     rows.extend(bounds::bounds(requests, bytes));
     Comparison {
         certificate: None,
@@ -370,6 +377,26 @@ pub fn compare(
         peak_active: requests.peak_active,
         steps: requests.steps.len(),
         rows,
+    }
+}
+
+/// How a choice did.
+fn tried(mut choice: Choice, requests: &Requests, bytes: Option<u64>, certified: bool) -> Row {
+    let mut device = Device::new(bytes);
+    let (peak_reserved, failed_at) =
+        play(&mut *choice.twin, &mut device, requests, choice.kind == Kind::Own);
+    Row {
+        allocator: choice.allocator,
+        settings: choice.settings,
+        paste: choice.paste,
+        needs: choice.needs,
+        peak_reserved,
+        over_active: ratio(peak_reserved, requests.peak_active),
+        failed_at,
+        counts: choice.twin.counts(),
+        certified: certified && choice.kind == Kind::Own,
+        current: choice.current,
+        kind: choice.kind,
     }
 }
 

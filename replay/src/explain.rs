@@ -24,6 +24,7 @@
 
 mod checkpoints;
 mod json;
+mod moments;
 mod picture;
 mod state;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use crate::certify::{Certificate, Moment, Run, certify};
 use crate::series::{Sample, Timeline};
 use crate::snapshot::{Action, DeviceTrace, Snapshot};
 use checkpoints::{Checkpoint, Checkpoints};
+pub use moments::Moments;
 pub use state::{Holder, Pinner, Unused};
 
 /// Refusals that are looked at one by one.

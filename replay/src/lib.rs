@@ -24,6 +24,7 @@ pub mod format;
 pub mod gpu;
 pub mod hash;
 pub mod lifetimes;
+pub mod lives;
 pub mod memory;
 pub mod oracle;
 pub mod plan;

@@ -11,13 +11,13 @@
 //! at the columns in place. Bytes, events and epochs are 64-bit floats, which is what the readers of pictures count in: exact
 //! below 2^53. The one decoder is `web-demo/src/engine/decode.ts`.
 //!
-//! **Frame.** A head of eight `u32`: magic `SLF1`, slabs, axes, blocks, entries of deaths, bytes of names, 0, 0. Then the columns, one after
+//! **Frame.** A head of eight `u32`: magic `SLF1`, slabs, axes, blocks, entries of deaths, bytes of names, addresses, 0. Then the columns, one after
 //! the other, in this order (n of each kind as the head says):
 //!
 //! | kind | columns |
 //! | --- | --- |
 //! | `f64` | the event; 11 [counters](COUNTERS); 7 [bytes](BYTES) |
-//! | `f64` | slabs: bytes |
+//! | `f64` | slabs: bytes; address (none, or one for each: see the head) |
 //! | `f64` | axes: submitted; completed |
 //! | `f64` | blocks: offset; bytes; requested; since |
 //! | `f64` | deaths: epoch |
@@ -124,6 +124,8 @@ pub struct Frame {
     pub event: u64,
     /// The slabs, pool by pool, in order of their ids.
     pub slabs: Vec<SlabView>,
+    /// Where each slab begins, if that is known: as many as there are slabs, or none.
+    pub addresses: Vec<u64>,
     /// The blocks, in order of slab and offset.
     pub blocks: Vec<Block>,
     /// Deaths of pending blocks: positions in `axes`, with epochs.
@@ -173,21 +175,23 @@ impl Frame {
     pub fn to_bytes(&self) -> Vec<u8> {
         let names: Vec<String> = self.axes.iter().map(|axis| axis.axis.to_string()).collect();
         let name_bytes: usize = names.iter().map(String::len).sum();
-        let Self { slabs, blocks, deaths, axes, .. } = self;
+        let Self { slabs, addresses, blocks, deaths, axes, .. } = self;
         let mut out = Columns(Vec::with_capacity(
-            200 + 20 * slabs.len()
+            200 + 28 * slabs.len()
                 + 20 * axes.len()
                 + 45 * blocks.len()
                 + 12 * deaths.len()
                 + name_bytes,
         ));
         out.0.extend_from_slice(&FRAME);
-        let counts = [slabs.len(), axes.len(), blocks.len(), deaths.len(), name_bytes, 0, 0];
+        let counts = [slabs.len(), axes.len(), blocks.len(), deaths.len(), name_bytes];
         out.words(counts.map(|count| count as u32));
+        out.words([addresses.len() as u32, 0]);
         out.floats([self.event]);
         out.floats(self.counters());
         out.floats(self.sums());
         out.floats(slabs.iter().map(|slab| slab.bytes));
+        out.floats(addresses.iter().copied());
         out.floats(axes.iter().map(|axis| axis.submitted));
         out.floats(axes.iter().map(|axis| axis.completed));
         out.floats(blocks.iter().map(|block| block.offset));

@@ -4,10 +4,11 @@ import bert from "../../traces/bert_train.csv.gz?url";
 import vit from "../../traces/vit_infer.csv.gz?url";
 import gpt2 from "../../traces/gpt2_generate.csv.gz?url";
 import azure from "../../traces/azure_llm_code_2023.csv.gz?url";
+import page from "../../replay/assets/viewer.html?url";
 import { open } from "./engine/open.ts";
 import type { Input, RunOptions, Source } from "./model.ts";
 import { el, setText } from "./view/dom.ts";
-import { count, counted } from "./view/format.ts";
+import { bytes, count, counted } from "./view/format.ts";
 import { Inputs, type Choice, type Trace } from "./view/inputs.ts";
 import { Viewer } from "./view/viewer.ts";
 import "./view/style.css";
@@ -35,11 +36,11 @@ const inputs = new Inputs(TRACES, {
   },
 });
 root.append(
-  el("header", { className: "masthead" }, el("h1", {}, "Strandline"), el("p", { className: "quiet" }, "An allocation pool at work: every block, and what each free one still waits for.")),
+  el("header", { className: "masthead" }, el("h1", {}, "Strandline"), el("p", { className: "lead" }, "Drop a PyTorch memory snapshot, an RMM log or another allocation trace anywhere on this page: see its peak, the lines that hold it, why a request was refused, and what to paste. Nothing is uploaded.")),
   inputs.element,
   left,
 );
-const viewer = new Viewer(root);
+const viewer = new Viewer(root, async () => (await fetch(page)).text());
 inputs.start();
 
 async function read(choice: Choice): Promise<Input> {
@@ -52,12 +53,13 @@ async function read(choice: Choice): Promise<Input> {
 
 async function play(choice: Choice, options: RunOptions, another: boolean): Promise<void> {
   const mine = ++newest;
-  const at = another ? 0 : viewer.event;
+  const at = another ? null : viewer.event;
   inputs.showMessage(null);
+  viewer.element.classList.add("stale");
   inputs.showBusy("reading");
   try {
-    const opened = await open(await read(choice), options, (done, total) => {
-      if (mine === newest) inputs.showBusy(`reading: ${counted(done, "event")}${total > 0 ? ` of ${count(total)}` : ""}`, done, total);
+    const opened = await open(await read(choice), options, (done, total, unit) => {
+      if (mine === newest) inputs.showBusy(progressText(done, total, unit), done, total);
     });
     if (mine !== newest) {
       await opened.close();
@@ -66,14 +68,31 @@ async function play(choice: Choice, options: RunOptions, another: boolean): Prom
     const old = source;
     source = opened;
     setText(left, "");
-    viewer.setSource(opened, at);
-    inputs.showOpen(true);
+    viewer.setSource(opened, at ?? opened.info.first ?? 0);
+    inputs.showOpen(opened.info, opened.analyst ?? null);
     await old?.close();
   } catch (error) {
-    if (mine === newest) inputs.showMessage(error instanceof Error ? error.message : String(error));
+    if (mine === newest) inputs.showMessage(remedied(error instanceof Error ? error.message : String(error)));
   } finally {
-    if (mine === newest) inputs.showBusy(null);
+    if (mine === newest) {
+      inputs.showBusy(null);
+      viewer.element.classList.remove("stale");
+    }
   }
+}
+
+function progressText(done: number, total: number, unit: "event" | "byte" | "configuration"): string {
+  const share = total > 0 ? `${Math.min(100, Math.floor((100 * done) / total))} % of ` : "";
+  if (unit === "byte") return `reading: ${share}${bytes(total)}`;
+  if (unit === "configuration") return `choosing pools: ${count(done)} of ${counted(total, "configuration")}`;
+  return total > 0 ? `reading: ${share}${counted(total, "event")}` : `reading: ${counted(done, "event")}`;
+}
+
+/** What the command's remedies are called on the page. */
+function remedied(text: string): string {
+  return text
+    .replace("ask for one of these (--device N), or leave --device out", "choose one of these as the device")
+    .replace(/ ?\(--lenient\)/, " with the command: strandline replay --lenient");
 }
 
 /** Closes the run, and says how many handles are left: none, unless something leaks. */
@@ -82,7 +101,7 @@ async function close(): Promise<void> {
   if (old === null) return;
   source = null;
   viewer.setSource(null);
-  inputs.showOpen(false);
+  inputs.showOpen(null);
   await old.close();
   const handles = await old.handles();
   const total = Object.values(handles).reduce((sum, n) => sum + n, 0);

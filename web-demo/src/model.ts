@@ -17,6 +17,8 @@ export interface Slab {
   /** Its generational id, for people. */
   id: string;
   bytes: number;
+  /** Where it begins, if that is known. */
+  address?: number;
 }
 
 /** Every block of every slab, in order of slab and offset: one entry a column for each. */
@@ -82,6 +84,10 @@ export interface Frame {
   axes: readonly Axis[];
   counters: Counters;
   bytes: Bytes;
+  /** Of each block its number among those over time, -1 where it has none; absent where nothing is known over time. */
+  rows?: Int32Array;
+  /** Of each block whether the filter takes it; absent without a filter. */
+  matched?: Uint8Array;
 }
 
 /** Bytes over the events of a run, in at most a few thousand buckets that keep every minimum and maximum. */
@@ -113,6 +119,128 @@ export interface Failure {
 /** Where the slabs of a run are. */
 export type Backing = "webgpu" | "array-buffer" | "recorded";
 
+/** A device of a snapshot. */
+export interface DeviceInfo {
+  device: number;
+  entries: number;
+  /** Requests that were refused. */
+  refused: number;
+  stateOnly: boolean;
+}
+
+/** What the command prints: with `--json`, and without. */
+export interface Told {
+  json: Record<string, unknown>;
+  text: string;
+}
+
+/** What a snapshot tells besides the run. */
+export interface Snapshot {
+  devices: readonly DeviceInfo[];
+  device: number;
+  /** As `strandline explain` tells it. */
+  explained: Told;
+}
+
+/** Two snapshots beside each other. */
+export interface Difference {
+  /** As `strandline diff` tells it. */
+  told: Told;
+  before: Series;
+  after: Series;
+}
+
+/** Which blocks are kept undimmed. */
+export interface Filter {
+  /** Part of the line's name. */
+  text: string;
+  /** A line's or a stack's key; see `Holder`. */
+  key: number | null;
+  least: number;
+  most: number;
+  stream: number | null;
+}
+
+export interface Matched {
+  blocks: number;
+}
+
+/** Who holds memory at an instant. */
+export interface Holder {
+  /** Names it within the run. */
+  key: number;
+  /** The line; of a stack its frames, innermost first. */
+  name: string;
+  bytes: number;
+  blocks: number;
+  largest: number;
+  /** Events of the allocations of its oldest and youngest block; 0: before the first. */
+  oldest: number;
+  youngest: number;
+}
+
+/** A block over time. */
+export interface Life {
+  row: number;
+  from: number;
+  retired: number | null;
+  over: number | null;
+  bytes: number;
+  requested: number;
+  address: number | null;
+  stream: number;
+  key: number;
+  /** Its line; empty where no stacks were recorded. */
+  line: string;
+  frames: readonly string[];
+}
+
+/** What is to be drawn of the blocks over time: events across, bytes up. */
+export interface OverTimeView {
+  from: number;
+  to: number;
+  low: number;
+  /** null: as high as the view needs. */
+  high: number | null;
+  /** Device pixels. */
+  width: number;
+  height: number;
+  by: "line" | "stream";
+}
+
+/** Its picture: four words a rectangle, as `Instances` has them, the fourth its block. */
+export interface OverTime {
+  words: Uint32Array;
+  from: number;
+  to: number;
+  low: number;
+  high: number;
+  width: number;
+  height: number;
+  columns: number;
+}
+
+/** The blocks of a run over time, and what is to be said of its memory. */
+export interface Analyst {
+  /** Whether blocks have call stacks. */
+  stacks(): Promise<boolean>;
+  /** The event after which most bytes are allocated. */
+  peak(): Promise<{ event: number; bytes: number }>;
+  /** Of a snapshot: most bytes allocated on each device, in the order of the devices. */
+  peaks(): Promise<readonly number[]>;
+  /** What changed since another file. */
+  diff(name: string, data: Blob): Promise<Difference>;
+  /** Some instants of the run, this one among them, packed for `--plot`'s viewer. */
+  recording(event: number): Promise<Uint8Array>;
+  overTime(view: OverTimeView): Promise<OverTime>;
+  holders(event: number, by: "line" | "stack"): Promise<readonly Holder[]>;
+  life(row: number): Promise<Life | null>;
+  /** What frames, pictures and holders are filtered by from now on. */
+  filter(filter: Filter | null): Promise<Matched>;
+  /** As `strandline compare` tells it, into a capacity; null where there is nothing to compare. */
+  compare(capacity: number | null): Promise<Told | null>;
+}
+
 /** What is known of a run once its input was read. */
 export interface RunInfo {
   title: string;
@@ -126,7 +254,13 @@ export interface RunInfo {
   pools: readonly string[];
   backing: Backing;
   /** Which instants can be shown: every event, or only those recorded (ascending). */
-  instants: "every" | Float64Array;
+  instants: "every" | Float64Array | Uint32Array;
+  /** The event to open with, if that is known. */
+  first?: number;
+  /** Of a snapshot. */
+  snapshot?: Snapshot;
+  /** What is shown is what was recorded, not a run of Strandline's pools. */
+  asRecorded?: boolean;
 }
 
 /** What a source tells by itself. */
@@ -153,6 +287,8 @@ export interface Source {
   handles(): Promise<Record<string, number>>;
   /** Gives back everything. Safe to call twice. */
   close(): Promise<void>;
+  /** Absent where only some instants were recorded. */
+  readonly analyst?: Analyst;
 }
 
 /** How a run is to be played. Absent members: as the command does it. */
@@ -161,6 +297,10 @@ export interface RunOptions {
   slabBytes: number | null;
   capacityBytes: number | null;
   budgetBytes: number | null;
+  /** Of a snapshot: the run that was recorded, or its requests played through Strandline's pools. */
+  show: "recorded" | "played";
+  /** The device of a snapshot; null is the one that the command takes. */
+  device: number | null;
   /** On how many streams a trace of one is played; a trace of several keeps its own. */
   streams: number | null;
   inFlight: number;
@@ -190,5 +330,5 @@ export type Input =
 export type Opener = (
   input: Input,
   options: RunOptions,
-  progress: (done: number, total: number) => void,
+  progress: (done: number, total: number, unit: "event" | "byte" | "configuration") => void,
 ) => Promise<Source>;

@@ -7,6 +7,8 @@ use crate::hash::FastMap;
 use crate::size::counted;
 use crate::snapshot::{Action, DeviceTrace, Entry};
 use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::Arc;
 use strandline_twins::torch::{Contradiction, Settings, StartSegment, Torch};
 use strandline_twins::{BlockId, Request, Twin};
 
@@ -100,10 +102,42 @@ impl Addresses {
     }
 }
 
+/// The device whose entries a run plays: lent for as long as the run lasts, or shared with it.
+#[derive(Clone, Debug)]
+pub enum Entries<'a> {
+    /// Somebody else keeps it.
+    Lent(&'a DeviceTrace),
+    /// The run keeps it too.
+    Shared(Arc<DeviceTrace>),
+}
+
+impl Deref for Entries<'_> {
+    type Target = DeviceTrace;
+
+    fn deref(&self) -> &DeviceTrace {
+        match self {
+            Self::Lent(device) => device,
+            Self::Shared(device) => device,
+        }
+    }
+}
+
+impl<'a> From<&'a DeviceTrace> for Entries<'a> {
+    fn from(device: &'a DeviceTrace) -> Self {
+        Self::Lent(device)
+    }
+}
+
+impl From<Arc<DeviceTrace>> for Entries<'_> {
+    fn from(device: Arc<DeviceTrace>) -> Self {
+        Self::Shared(device)
+    }
+}
+
 /// A run in progress, or at its end.
 #[derive(Clone, Debug)]
 pub struct Run<'a> {
-    device: &'a DeviceTrace,
+    device: Entries<'a>,
     twin: Torch,
     live: FastMap<u64, Live>,
     pub(super) certificate: Certificate,
@@ -124,8 +158,9 @@ pub struct Run<'a> {
 impl<'a> Run<'a> {
     /// A run before its first entry.
     #[must_use]
-    pub fn new(device: &'a DeviceTrace, settings: &Settings, source: Source) -> Self {
-        let Start { segments, live, contradictions, contradiction } = start(device, settings);
+    pub fn new(device: impl Into<Entries<'a>>, settings: &Settings, source: Source) -> Self {
+        let device = device.into();
+        let Start { segments, live, contradictions, contradiction } = start(&device, settings);
         let mut twin = Torch::new(settings.clone());
         let (blocks, wrong) = twin.restore(&segments);
         let blocks: FastMap<u64, (BlockId, u64)> =
@@ -174,19 +209,20 @@ impl<'a> Run<'a> {
             ));
         }
         let private = device.segments.iter().filter(|s| s.pool > 0);
+        let addresses = Addresses::of(&device);
+        let private =
+            private.map(|s| (s.address, (s.address.saturating_add(s.size), s.pool))).collect();
         Self {
             device,
             reserved: twin.reserved().into(),
             twin,
             live: run_live,
             certificate,
-            private: private
-                .map(|s| (s.address, (s.address.saturating_add(s.size), s.pool)))
-                .collect(),
+            private,
             in_private: 0,
             unknown_frees: 0,
             unplaced: 0,
-            addresses: Addresses::of(device),
+            addresses,
             allocated,
             active,
             at: 0,

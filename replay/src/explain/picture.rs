@@ -88,6 +88,7 @@ impl Explanation {
         let stride = self.entries.div_ceil(moments).max(1);
         let mut run = Run::new(device, &self.certificate.settings, self.certificate.source);
         let mut instants = Instants { pools: vec!["PyTorch"], ..Instants::default() };
+        let mut streams = HashMap::new();
         let mut next = 0;
         loop {
             let entry = run.moment().entry;
@@ -95,7 +96,7 @@ impl Explanation {
             if entry as usize >= next || looked_at {
                 next = entry as usize + stride;
                 instants.events.push(entry.into());
-                instants.frames.push(frame(&run).to_bytes());
+                instants.frames.push(frame(&run, &mut streams).to_bytes());
             }
             if !run.step() {
                 return instants;
@@ -104,14 +105,15 @@ impl Explanation {
     }
 }
 
-fn frame(run: &Run<'_>) -> Frame {
+/// The segments now. `streams` numbers the streams, of all frames alike.
+pub(super) fn frame(run: &Run<'_>, streams: &mut HashMap<u64, u32>) -> Frame {
     let moment = run.moment();
     let mut frame = Frame { event: moment.entry.into(), ..Frame::default() };
-    let mut streams: HashMap<u64, u32> = HashMap::new();
     let mut stats = PoolStats::default();
     for (number, segment) in (0..).zip(run.twin().segments()) {
         let id = SlabId::new(number, 0);
         frame.slabs.push(SlabView { pool: 0, id, bytes: segment.size });
+        frame.addresses.push(segment.address);
         let next = streams.len() as u32;
         let stream = *streams.entry(segment.stream).or_insert(next);
         for block in &segment.blocks {
@@ -121,15 +123,21 @@ fn frame(run: &Run<'_>) -> Frame {
                 BlockState::Pending => (State::Pending, 0),
                 BlockState::Free => (State::Clean, 0),
             };
+            // What is handed out is active: a stream still uses a block that waits.
             match state {
                 State::Live => {
                     stats.reserved_bytes += block.size;
                     stats.requested_bytes += block.requested;
                     stats.live += 1;
                 }
+                State::Pending => {
+                    stats.reserved_bytes += block.size;
+                    stats.requested_bytes += block.size;
+                    stats.free_bytes += block.size;
+                    stats.pending_bytes += block.size;
+                }
                 _ => stats.free_bytes += block.size,
             }
-            stats.pending_bytes += if state == State::Pending { block.size } else { 0 };
             frame.blocks.push(Block {
                 slab: number,
                 offset: block.address - segment.address,
@@ -144,7 +152,7 @@ fn frame(run: &Run<'_>) -> Frame {
     }
     stats.committed_bytes = moment.reserved;
     stats.slabs = frame.slabs.len() as u64;
-    frame.live_bytes = stats.requested_bytes;
+    frame.live_bytes = moment.allocated;
     frame.stats = stats;
     frame
 }

@@ -44,6 +44,7 @@ fn a_frame_is_laid_out_as_described() {
             SlabView { pool: 0, id: SlabId::new(4, 1), bytes: 4096 },
             SlabView { pool: 1, id: SlabId::new(5, 0), bytes: 8192 },
         ],
+        addresses: vec![1 << 40, 1 << 41],
         blocks: vec![
             block(0, 0, State::Live, 0),
             block(0, 64, State::Pending, 2),
@@ -58,11 +59,12 @@ fn a_frame_is_laid_out_as_described() {
     assert_eq!(&bytes[..4], b"SLF1");
     let mut reader = Reader(&bytes[4..]);
     let names = "queue:0.0queue:0.1queue:0.12";
-    assert_eq!(reader.words(7), [2, 3, 3, 2, names.len() as u32, 0, 0]);
+    assert_eq!(reader.words(7), [2, 3, 3, 2, names.len() as u32, 2, 0]);
     assert_eq!(reader.floats(1), [77]);
     assert_eq!(reader.floats(11), [5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
     assert_eq!(reader.floats(7), [12288, 0, 60, 0, 0, 0, 0]);
     assert_eq!(reader.floats(2), [4096, 8192]);
+    assert_eq!(reader.floats(2), [1 << 40, 1 << 41]);
     assert_eq!((reader.floats(3), reader.floats(3)), (vec![10, 1, 20], vec![9, 0, 19]));
     assert_eq!(reader.floats(3), [0, 64, 0]);
     assert_eq!(reader.floats(3), [64; 3]);

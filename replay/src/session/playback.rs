@@ -12,6 +12,7 @@ use crate::build::{Backing, SMALL, Sizes};
 use crate::config::Config;
 use crate::engine::{Engine, Failure, Options, Outcome};
 use crate::format::{MOST_REFUSED, Refused, TraceReader};
+use crate::lives::Lives;
 use crate::serving::ServingReport;
 use crate::validate::{Step, Steps, What};
 
@@ -25,6 +26,7 @@ pub struct Scanning {
     /// Most bytes needed at once, those of refused requests too.
     most: u64,
     small: [Live; SMALL.len()],
+    lives: Option<Lives>,
     refused: Vec<Refused>,
 }
 
@@ -41,8 +43,21 @@ impl Scanning {
             largest: 0,
             most: 0,
             small: SMALL.map(Live::up_to),
+            lives: None,
             refused: Vec::new(),
         })
+    }
+
+    /// Keeps every block that is read, for a picture: [`take_lives`](Self::take_lives).
+    #[must_use]
+    pub fn keeping_lives(mut self) -> Self {
+        self.lives = Some(Lives::default());
+        self
+    }
+
+    /// The blocks that were read, once, if they were [kept](Self::keeping_lives).
+    pub fn take_lives(&mut self) -> Option<Lives> {
+        self.lives.take()
     }
 
     /// Reads `at_most` more steps. True when that was the end.
@@ -63,6 +78,10 @@ impl Scanning {
                 self.refuse(&step);
             }
             self.small.iter_mut().for_each(|live| live.count(&step));
+            if let Some(lives) = &mut self.lives {
+                let event = u32::try_from(self.steps.totals().events).unwrap_or(u32::MAX);
+                lives.see(event, &step);
+            }
         }
         Ok(false)
     }

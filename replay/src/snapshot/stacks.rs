@@ -92,6 +92,18 @@ impl Stacks {
         frames.iter().map(|&frame| &self.frames[frame as usize])
     }
 
+    /// The numbers of a stack's frames, the innermost first.
+    #[must_use]
+    pub fn numbers(&self, stack: u32) -> &[u32] {
+        self.stacks.get(stack as usize).map_or(&[], |frames| frames)
+    }
+
+    /// All frames, by number.
+    #[must_use]
+    pub fn all_frames(&self) -> &[Frame] {
+        &self.frames
+    }
+
     /// The number of a stack's line: the first frame that is not in a library.
     #[must_use]
     pub fn line(&self, stack: u32) -> Option<u32> {

@@ -16,7 +16,7 @@ mod bindings {
         path: ["../../wit", "wit"],
         generate_all,
     });
-    pub(crate) use self::exports::strandline::player::playing;
+    pub(crate) use self::exports::strandline::player::{playing, recorded};
     pub(crate) use self::strandline::player::stage;
 
     pub(crate) use self::strandline::substrate;
@@ -27,5 +27,6 @@ mod bindings {
     pub(crate) struct Player;
 }
 mod play;
+mod recorded;
 mod source;
 mod substrate;

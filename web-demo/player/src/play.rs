@@ -12,6 +12,7 @@ use std::sync::Arc;
 use strandline_replay::config::{self, Config};
 use strandline_replay::engine;
 use strandline_replay::format::ReadOptions;
+use strandline_replay::lives::Lives;
 use strandline_replay::plan::{self, Wish};
 use strandline_replay::recording;
 use strandline_replay::report::{JsonFailure, Report};
@@ -20,25 +21,27 @@ use strandline_replay::size::Bytes;
 use strandline_replay::synthetic::Synthetic;
 
 /// Errors are sentences for people.
-fn told<T>(result: Result<T, impl ToString>) -> Result<T, String> {
+pub(crate) fn told<T>(result: Result<T, impl ToString>) -> Result<T, String> {
     result.map_err(|error| error.to_string())
 }
 
 /// A trace, while it is read for the first time and after.
 pub(crate) struct Trace {
-    file: TraceFile,
+    pub(crate) file: TraceFile,
     synthetic: bool,
     scanning: RefCell<Option<Scanning>>,
-    scan: RefCell<Option<Scan>>,
+    pub(crate) scan: RefCell<Option<Scan>>,
+    lives: RefCell<Option<Lives>>,
     events: Cell<u64>,
 }
 
 impl GuestTrace for Trace {
     fn open(source: Source) -> Result<TraceHandle, String> {
         let (file, synthetic) = match source {
-            Source::File(File { name, input }) => {
+            Source::File(File { name, input, device }) => {
                 let input = Arc::new(HostFile(input));
-                (TraceFile::of(name, input, ReadOptions::default()), false)
+                let options = ReadOptions { device, ..ReadOptions::default() };
+                (TraceFile::of(name, input, options), false)
             }
             Source::Synthetic(Load { seed, blocks, min_bytes, max_bytes, events }) => {
                 let load = Synthetic { seed, blocks, min_bytes, max_bytes, events };
@@ -46,9 +49,10 @@ impl GuestTrace for Trace {
                 (TraceFile::of("synthetic load", input, ReadOptions::default()), true)
             }
         };
-        let scanning = RefCell::new(Some(told(Scanning::new(&file))?));
-        let (scan, events) = (RefCell::new(None), Cell::new(0));
-        Ok(TraceHandle::new(Self { file, synthetic, scanning, scan, events }))
+        let scanning = RefCell::new(Some(told(Scanning::new(&file))?.keeping_lives()));
+        let (scan, lives) = (RefCell::new(None), RefCell::new(None));
+        let events = Cell::new(0);
+        Ok(TraceHandle::new(Self { file, synthetic, scanning, scan, lives, events }))
     }
 
     fn scan(&self, steps: u32) -> Result<bool, String> {
@@ -56,7 +60,8 @@ impl GuestTrace for Trace {
         let Some(reading) = scanning.as_mut() else { return Ok(true) };
         let ended = told(reading.advance(steps.into()))?;
         self.events.set(reading.events());
-        if ended && let Some(read) = scanning.take() {
+        if ended && let Some(mut read) = scanning.take() {
+            *self.lives.borrow_mut() = read.take_lives();
             *self.scan.borrow_mut() = Some(told(read.finish())?);
         }
         Ok(ended)
@@ -71,6 +76,14 @@ impl GuestTrace for Trace {
         let scan = scan.as_ref()?;
         let format = if self.synthetic { "synthetic" } else { scan.format.name() };
         Some(About { format: format.to_owned(), events: scan.totals.events, streams: scan.streams })
+    }
+
+    fn lives(&self) -> Option<Vec<u8>> {
+        Some(self.lives.take()?.to_bytes())
+    }
+
+    fn state_only(&self) -> bool {
+        self.scan.borrow().as_ref().is_some_and(|scan| scan.state_only)
     }
 
     fn play(&self, options: Options, shown: bool, live: bool) -> Result<RunHandle, String> {

@@ -5,13 +5,14 @@
  *   this page ── stage ──▶ player ── pools, authority, tracker, inspect ──▶ substrate ── slabs, notify ──▶ this page
  * ```
  */
+import type * as Recorded from "./generated/player/interfaces/strandline-player-recorded.js";
 import type * as Playing from "./generated/player/interfaces/strandline-player-playing.js";
 import { instantiate as instantiatePlayer, type ImportObject as PlayerImports } from "./generated/player/player.js";
 import { instantiate as instantiateSubstrate, type ImportObject as SubstrateImports } from "./generated/substrate/substrate.js";
 import type { Memory } from "./memory";
 import { providerClass, Supply, type Host } from "./slabs";
 
-export type { Playing };
+export type { Playing, Recorded };
 
 /** A core module by its file's name. */
 export type CoreModule = (file: string) => Promise<WebAssembly.Module>;
@@ -30,6 +31,7 @@ export interface Stage {
 /** Both components, running. */
 export interface Components {
   playing: typeof Playing;
+  recorded: typeof Recorded;
   host: Host;
 }
 
@@ -81,7 +83,7 @@ export async function start(core: CoreModule, stage: Stage): Promise<Components>
       choosing: (tried: number, of: number) => stage.choosing(tried, of),
     },
   } as unknown as PlayerImports);
-  return { playing: player.playing, host };
+  return { playing: player.playing, recorded: player.recorded, host };
 }
 
 /** The message of whatever a call of a component threw: an error of its interface is a sentence. */

@@ -4,7 +4,7 @@
  * Columns are looked at in place: what is returned shares the bytes that were given, which must be aligned to 8 and must not
  * change afterwards. A decoder checks that what it is given has the length that its head promises.
  */
-import type { Axis, Blocks, Bytes, Counters, Frame, MinMax, Series, Slab } from "../model";
+import { State, type Axis, type Blocks, type Bytes, type Counters, type Frame, type MinMax, type Series, type Slab } from "../model";
 
 const FRAME = 0x31464c53;
 const SERIES = 0x31534c53;
@@ -61,7 +61,7 @@ class Columns {
 /** A frame. */
 export function decodeFrame(packed: Uint8Array): Frame {
   const columns = new Columns(packed, FRAME, "frame");
-  const [slabs, axes, count, deaths, nameBytes] = columns.words(7) as unknown as [number, number, number, number, number];
+  const [slabs, axes, count, deaths, nameBytes, addresses] = columns.words(7) as unknown as [number, number, number, number, number, number];
   const event = columns.floats(1)[0]!;
   const [reserves, releases, fresh, dominated, completed, waited, missed, exhausted, overBudget, tainted, held] = columns.floats(
     11,
@@ -80,6 +80,7 @@ export function decodeFrame(packed: Uint8Array): Frame {
     padding: sums[6]!,
   };
   const slabBytes = columns.floats(slabs);
+  const slabAddress = columns.floats(addresses);
   const submitted = columns.floats(axes);
   const reached = columns.floats(axes);
   const offset = columns.floats(count);
@@ -102,11 +103,14 @@ export function decodeFrame(packed: Uint8Array): Frame {
   const deathStart = new Uint32Array(count + 1);
   deathStart.set(deathEnd, 1);
   const blocks: Blocks = {
-    count, slab, offset, bytes: blockBytes, requested, state, stream, since, deathStart, deathAxis, deathEpoch,
+    count, slab, offset, bytes: blockBytes, requested, state: state.slice(), stream, since, deathStart, deathAxis, deathEpoch,
   };
+  settle(blocks, reached, bytes);
   const slabList: Slab[] = [];
   for (let i = 0; i < slabs; i++) {
-    slabList.push({ pool: slabPool[i]!, id: `${slabIndex[i]}.${slabGeneration[i]}`, bytes: slabBytes[i]! });
+    const address = slabAddress[i];
+    const id = address === undefined ? `${slabIndex[i]}.${slabGeneration[i]}` : String(slabIndex[i]);
+    slabList.push({ pool: slabPool[i]!, id, bytes: slabBytes[i]!, ...(address === undefined ? {} : { address }) });
   }
   const text = new TextDecoder();
   const axisList: Axis[] = [];
@@ -115,6 +119,24 @@ export function decodeFrame(packed: Uint8Array): Frame {
     axisList.push({ name, submitted: submitted[i]!, completed: reached[i]! });
   }
   return { event, slabs: slabList, blocks, axes: axisList, counters, bytes };
+}
+
+/**
+ * What waited for work that is over by now can be used, whether or not a pool has looked: such blocks are clean, in the picture and in the sums.
+ * A recorded run has no axes; there nothing changes.
+ */
+function settle(blocks: Blocks, reached: Float64Array, bytes: Bytes): void {
+  const { deathStart, deathAxis, deathEpoch } = blocks;
+  for (let i = 0; i < blocks.count; i++) {
+    const [start, end] = [deathStart[i] as number, deathStart[i + 1] as number];
+    if (blocks.state[i] !== State.Pending || start === end) continue;
+    let over = true;
+    for (let at = start; at < end; at++) over &&= (reached[deathAxis[at] as number] as number) >= (deathEpoch[at] as number);
+    if (!over) continue;
+    blocks.state[i] = State.Clean;
+    bytes.pending -= blocks.bytes[i] as number;
+    bytes.clean += blocks.bytes[i] as number;
+  }
 }
 
 /** A series. */

@@ -1,5 +1,5 @@
 /** Opens runs: the page's side of a run that lives in a worker of its own. */
-import type { Failure, Frame, Opener, RunInfo, Series, Source, SourceEvent } from "../model";
+import type { Analyst, Failure, Frame, Opener, RunInfo, Series, Source, SourceEvent } from "../model";
 import { decodeFrame } from "./decode";
 import type { Answers, Reply, Request } from "./protocol";
 
@@ -64,9 +64,11 @@ class WorkerSource implements Source {
   #left: Record<string, number> | null = null;
   #closing: Promise<void> | null = null;
 
-  constructor(opening: (done: number, total: number) => void) {
+  readonly analyst: Analyst;
+
+  constructor(opening: Parameters<Opener>[2]) {
     this.#remote = new Remote((news) => {
-      if (news.type === "opening") return opening(news.done, news.total);
+      if (news.type === "opening") return opening(news.done, news.total, news.unit);
       if (news.type === "series") this.#series = news.series;
       if (news.type === "failure") this.#failure = news.failure;
       if (news.type === "backing") {
@@ -75,6 +77,19 @@ class WorkerSource implements Source {
       }
       for (const listener of this.#listeners) listener(news);
     });
+    const remote = this.#remote;
+    this.analyst = {
+      stacks: () => remote.ask("stacks", {}),
+      peak: () => remote.ask("peak", {}),
+      peaks: () => remote.ask("peaks", {}),
+      diff: (name, data) => remote.ask("diff", { name, data }),
+      recording: (event) => remote.ask("recording", { event }),
+      overTime: (view) => remote.ask("overTime", { view }),
+      holders: (event, by) => remote.ask("holders", { event, by }),
+      life: (row) => remote.ask("life", { row }),
+      filter: (filter) => remote.ask("filter", { filter }),
+      compare: (capacity) => remote.ask("compare", { capacity }),
+    };
   }
 
   async open(...[input, options]: Parameters<Opener>): Promise<this> {
@@ -98,9 +113,9 @@ class WorkerSource implements Source {
       const mine = { reject };
       this.#newest = mine;
       this.#remote.ask("frame", { event: Math.max(0, Math.floor(event)) }).then(
-        (packed) => {
+        ({ packed, ...columns }) => {
           if (this.#newest === mine) this.#newest = null;
-          resolve(decodeFrame(packed));
+          resolve({ ...decodeFrame(packed), ...columns });
         },
         reject,
       );

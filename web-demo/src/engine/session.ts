@@ -10,12 +10,21 @@
  * such an earlier one the frames are kept, so that stepping back does not begin again every time. Runs are deterministic: both
  * see the same.
  *
+ * Of a snapshot the recorded run is shown, unless the pools' is asked for; its trace is read and played ahead once nothing is
+ * waited for.
+ *
  * A synthetic load in WebGPU memory is live: its operations are submitted to the GPU, and are over when the GPU says so. There is no
  * run ahead of it, so series and report come as far as the run that is shown has come; begun again, it goes on with other completions.
  */
-import type { Backing, Failure, Input, RunInfo, RunOptions, SourceEvent } from "../model";
-import { message, start, type Components, type CoreModule, type Playing } from "./components";
-import { decodeSeries } from "./decode";
+import type { Backing, Difference, Failure, Filter, Holder, Input, Life, Matched, OverTime, OverTimeView, RunInfo, RunOptions, SourceEvent, Told } from "../model";
+import { message, start, type Components, type CoreModule, type Playing, type Recorded } from "./components";
+import { decodeFrame, decodeSeries } from "./decode";
+import { Lives } from "./lives";
+import { overTime } from "./over_time";
+import { playerFile, playerOptions, playerSource, wide } from "./options";
+import { chosenInstants, packRecording } from "./pack";
+import type { PackedFrame } from "./protocol";
+import { readFailure, readTold, RecordedRun, writeFailure } from "./recorded";
 import { Fills } from "./live";
 import { findMemory, type Memory } from "./memory";
 import { DISPOSE } from "./slabs";
@@ -37,6 +46,8 @@ export interface Surroundings {
   core: CoreModule;
   /** The bytes of a file, synchronously. */
   bytes(offset: number, length: number): Uint8Array;
+  /** How many there are, if that is known. */
+  size?: number;
   now(): number;
   /** Lets other work of this thread happen. */
   rest(): Promise<void>;
@@ -45,7 +56,7 @@ export interface Surroundings {
 /** News for the page. */
 export type News =
   | SourceEvent
-  | { type: "opening"; done: number; total: number };
+  | { type: "opening"; done: number; total: number; unit: "event" | "byte" | "configuration" };
 
 /** A request that was given up for a newer one. */
 function superseded(): Error {
@@ -56,38 +67,6 @@ interface Goal {
   event: number;
   resolve: (packed: Uint8Array) => void;
   reject: (error: Error) => void;
-}
-
-const wide = (bytes: number | null): bigint | undefined => (bytes === null ? undefined : BigInt(Math.floor(bytes)));
-
-/** The options as the player has them. */
-function playerOptions(options: RunOptions): Playing.Options {
-  const { pool, policy } = options;
-  const result: Playing.Options = { inFlight: BigInt(options.inFlight), allowWait: options.allowWait };
-  if (pool !== "auto") result.kind = pool;
-  const [slab, capacity, budget] = [wide(options.slabBytes), wide(options.capacityBytes), wide(options.budgetBytes)];
-  if (slab !== undefined) result.slab = slab;
-  if (capacity !== undefined) result.capacity = capacity;
-  if (budget !== undefined) result.budget = budget;
-  // Other kinds never merge: there the policy says nothing.
-  if (policy === "eager" && (pool === "auto" || pool === "tlsf")) result.policy = policy;
-  if (options.streams !== null) result.streams = options.streams;
-  return result;
-}
-
-function playerSource(input: Input): Playing.Source {
-  if (input.kind === "file") return { tag: "file", val: { name: input.name, input: 0 } };
-  const { seed, blocks, minBytes, maxBytes, events } = input.load;
-  return {
-    tag: "synthetic",
-    val: {
-      seed: BigInt(Math.trunc(seed)),
-      blocks,
-      minBytes: BigInt(Math.trunc(minBytes)),
-      maxBytes: BigInt(Math.trunc(maxBytes)),
-      events: BigInt(Math.trunc(events)),
-    },
-  };
 }
 
 function dispose(handle: unknown): void {
@@ -104,6 +83,18 @@ export class Session {
   #trace: Playing.Trace | null = null;
   #shown: Playing.Run | null = null;
   #ahead: Playing.Run | null = null;
+  #recorded: RecordedRun | null = null;
+  /** The recorded run is what is shown. */
+  #asRecorded = false;
+  #lives: Lives | null = null;
+  /** What is done once nothing is waited for, a slice at a time: true when it is done. */
+  readonly #later: (() => boolean)[] = [];
+  #title = "";
+  /** Of the pools' run, as it was packed last. */
+  #series: Uint8Array | undefined;
+  #failure: Failure | null = null;
+  /** Bytes of a file that the input is compared with. */
+  #other: ((offset: number, length: number) => Uint8Array) | null = null;
   #info: RunInfo | null = null;
   /** The work of a live run; null when completion is counted. */
   #fills: Fills | null = null;
@@ -118,6 +109,8 @@ export class Session {
   #kept = new Map<number, Uint8Array>();
   #keptBytes = 0;
   #report: Record<string, unknown> | null = null;
+  /** There will be no other report. */
+  #reportDone = false;
   #reportWaiters: ((report: Record<string, unknown> | null) => void)[] = [];
   #newsAt = 0;
   #running = false;
@@ -155,27 +148,44 @@ export class Session {
     });
     const memory = this.#memory;
     this.#components = await start(around.core, {
-      read: (_input, offset, length) => around.bytes(offset, length),
+      read: (input, offset, length) => {
+        if (input !== 0) return this.#other?.(offset, length) ?? new Uint8Array();
+        this.#tellRead(offset);
+        return around.bytes(offset, length);
+      },
       now: () => around.now(),
       memory: () => memory,
-      choosing: (tried, of) => tell({ type: "opening", done: tried, total: of }),
+      choosing: (tried, of) => tell({ type: "opening", done: tried, total: of, unit: "configuration" }),
     });
-    const { playing } = this.#components;
-    const trace = playing.Trace.open(playerSource(input));
+    this.#title = input.kind === "file" ? input.name : "synthetic load";
+    if (input.kind === "file") {
+      this.#recorded = RecordedRun.open(this.#components, playerFile(input.name, options.device), options.device);
+      this.#lives = this.#recorded?.lives ?? null;
+    }
+    const recorded = this.#recorded;
+    const device = recorded?.device ?? options.device;
+    if (recorded !== null && (options.show === "recorded" || recorded.stateOnly)) {
+      this.#asRecorded = true;
+      this.#info = recorded.info(this.#title);
+      tell({ type: "series", series: recorded.series });
+      if (recorded.failure !== null) tell({ type: "failure", failure: recorded.failure });
+      if (!recorded.stateOnly) this.#playLater(input, device);
+      return;
+    }
+    const trace = this.#components.playing.Trace.open(playerSource(input, device));
     this.#trace = trace;
     const total = input.kind === "synthetic" ? input.load.events : 0;
     while (!this.#slice(() => trace.scan(STEPS * 4))) {
-      tell({ type: "opening", done: Number(trace.events()), total });
+      tell({ type: "opening", done: Number(trace.events()), total, unit: "event" });
       await around.rest();
       if (this.#closed) throw superseded();
     }
-    const about = trace.about();
-    if (about === undefined) throw new Error("the trace was not read to its end");
-    if (about.streams > 1) delete this.#options.streams;
+    const about = this.#scanned(trace);
+    this.#lives ??= new Lives(trace.lives() ?? new Uint8Array(), Number(about.events), null);
     this.#live = input.kind === "synthetic" && memory.backing === "webgpu" && options.inFlight > 0;
     const shown = this.#begin(trace);
     this.#info = {
-      title: input.kind === "file" ? input.name : "synthetic load",
+      title: this.#title,
       format: about.format,
       events: Number(about.events),
       streams: shown.streams(),
@@ -183,10 +193,51 @@ export class Session {
       pools: shown.pools(),
       backing: memory.backing,
       instants: "every",
+      first: recorded === null ? this.#lives.peak.event : Math.min(Number(about.events), this.#lives.peak.event),
     };
+    if (recorded !== null) {
+      const { device, devices, explained } = recorded;
+      this.#info = { ...this.#info, snapshot: { device, devices, explained } };
+    }
     tell({ type: "backing", backing: memory.backing, why: memory.why });
     if (!this.#live) this.#ahead = trace.play(this.#options, false, false);
     this.#wake();
+  }
+
+  /** What a trace holds that was read to its end. */
+  #scanned(trace: Playing.Trace): Playing.About {
+    const about = trace.about();
+    if (about === undefined) throw new Error("the trace was not read to its end");
+    if (about.streams > 1) delete this.#options.streams;
+    return about;
+  }
+
+  /** How far an input was read, now and then. */
+  #tellRead(offset: number): void {
+    const { size } = this.#around;
+    const now = this.#around.now();
+    if (size === undefined || this.#info !== null || now - this.#newsAt < NEWS_MS) return;
+    this.#newsAt = now;
+    this.#tell({ type: "opening", done: offset, total: size, unit: "byte" });
+  }
+
+  /** The pools' run of a snapshot that is shown as recorded: for its report. What is wrong with it is no matter of the picture. */
+  #playLater(input: Input, device: number | null): void {
+    let trace: Playing.Trace | null = null;
+    this.#later.push(() => {
+      if (this.#closed) return true;
+      try {
+        trace ??= this.#trace = this.#components.playing.Trace.open(playerSource(input, device));
+        const reading = trace;
+        if (!this.#slice(() => reading.scan(STEPS * 4))) return false;
+        this.#scanned(trace);
+        this.#ahead = trace.play(this.#options, false, false);
+      } catch {
+        this.#reportDone = true;
+        for (const resolve of this.#reportWaiters.splice(0)) resolve(null);
+      }
+      return true;
+    });
   }
 
   /** Begins the run that is shown. */
@@ -211,11 +262,148 @@ export class Session {
     return this.#info;
   }
 
+  /** The frame of an event, with what is known of its blocks over time. */
+  async look(event: number): Promise<PackedFrame> {
+    const packed = await this.frame(event);
+    const lives = this.#lives;
+    if (lives === null) return { packed };
+    const { slabs, blocks } = decodeFrame(packed);
+    const rows = new Int32Array(blocks.count);
+    const { mask } = lives;
+    const matched = mask === null ? null : new Uint8Array(blocks.count);
+    for (let i = 0; i < blocks.count; i++) {
+      const start = slabs[blocks.slab[i] as number]?.address;
+      const held = blocks.state[i] === 0 || this.#asRecorded;
+      const row = held ? lives.rowOf(blocks.since[i] as number, start === undefined ? null : start + (blocks.offset[i] as number)) : -1;
+      rows[i] = row;
+      if (matched !== null && mask !== null && row >= 0) matched[i] = mask[row] as number;
+    }
+    return matched === null ? { packed, rows } : { packed, rows, matched };
+  }
+
+  /** Whether blocks have call stacks. */
+  stacks(): boolean {
+    return this.#lives?.hasStacks ?? false;
+  }
+
+  peak(): { event: number; bytes: number } {
+    return this.#lives?.peak ?? { event: 0, bytes: 0 };
+  }
+
+  overTime(view: OverTimeView): OverTime {
+    if (this.#lives === null) throw new Error("the run is not open");
+    return overTime(this.#lives, view);
+  }
+
+  holders(event: number, by: "line" | "stack"): Holder[] {
+    return this.#lives?.holders(event, by) ?? [];
+  }
+
+  life(row: number): Life | null {
+    return this.#lives?.life(row) ?? null;
+  }
+
+  filter(filter: Filter | null): Matched {
+    return this.#lives?.filter(filter) ?? { blocks: 0 };
+  }
+
+  /** What other allocators would need, a row a slice; null where there is nothing to compare. */
+  compare(capacity: number | null): Promise<Told | null> {
+    return new Promise((resolve, reject) => {
+      let comparing: Recorded.Comparing | null = null;
+      const fail = (error: unknown) => {
+        dispose(comparing);
+        reject(new Error(message(error)));
+        return true;
+      };
+      this.#later.push(() => {
+        if (this.#closed) return fail(new Error("the run is closed"));
+        try {
+          if (comparing === null) {
+            comparing = this.#compared(wide(capacity));
+            if (comparing !== null) return false;
+            resolve(null);
+            return true;
+          }
+          if (comparing.step()) return false;
+          const told = this.#components.recorded.Comparing.finish(comparing, this.#title);
+          comparing = null;
+          resolve(readTold(told));
+        } catch (error) {
+          return fail(error);
+        }
+        return true;
+      });
+      this.#wake();
+    });
+  }
+
+  /** The run as the page of a file shows it: some instants, this one among them. Whoever asks for another instant meanwhile breaks it off. */
+  async recording(event: number): Promise<Uint8Array> {
+    const { title, format, events, streams, synthesized, pools, instants, snapshot } = this.info;
+    const failure = this.#asRecorded ? (this.#recorded?.failure ?? null) : this.#failure;
+    const frames: Uint8Array[] = [];
+    const shown: number[] = [];
+    for (const at of chosenInstants(failure !== null && !this.#asRecorded ? failure.event : events, instants, event)) {
+      const packed = await this.frame(at);
+      const { event: came } = decodeFrame(packed);
+      if (came === shown[shown.length - 1]) continue;
+      shown.push(came);
+      frames.push(packed.slice());
+    }
+    const told = this.#asRecorded ? (snapshot?.explained.json ?? {}) : (this.#report ?? {});
+    const trace = { format: this.#asRecorded ? `${format}, as recorded` : format, events, streams, streams_synthesized: synthesized };
+    const report = { ...told, trace: { ...(told["trace"] as object | undefined), ...trace }, failure: failure === null ? null : writeFailure(failure) };
+    const series = this.#asRecorded ? this.#recorded?.packedSeries : this.#series;
+    if (series === undefined) throw new Error("the run was not played far enough to be saved");
+    return packRecording({ title, pools, instants: shown, first_shown: event, report }, series, frames);
+  }
+
+  /** What changed since another snapshot, as `strandline diff` tells it. */
+  diff(name: string, bytes: (offset: number, length: number) => Uint8Array): Difference {
+    if (this.#recorded === null) throw new Error(`${this.#title} is no PyTorch snapshot: only two snapshots can be compared here`);
+    this.#other = bytes;
+    try {
+      return this.#recorded.diff(this.#components, { name, input: 1 });
+    } catch (error) {
+      throw new Error(message(error));
+    } finally {
+      this.#other = null;
+    }
+  }
+
+  /** Most bytes allocated on each device, as `strandline explain` has them, in the order of the devices. */
+  peaks(): Promise<number[]> {
+    const recorded = this.#recorded;
+    const peaks: number[] = [];
+    return new Promise((resolve) => {
+      this.#later.push(() => {
+        const next = this.#closed ? undefined : recorded?.devices[peaks.length];
+        if (next === undefined || recorded === null) {
+          resolve(peaks);
+          return true;
+        }
+        peaks.push(recorded.peakOf(next.device));
+        return false;
+      });
+      this.#wake();
+    });
+  }
+
+  #compared(capacity: bigint | undefined): Recorded.Comparing | null {
+    if (this.#recorded !== null) return this.#recorded.compare(capacity);
+    return this.#trace === null ? null : this.#components.recorded.compareTrace(this.#trace, capacity);
+  }
+
   /** The packed frame of an event. The newest call wins. */
   frame(event: number): Promise<Uint8Array> {
     this.#goal?.reject(superseded());
     this.#goal = null;
     if (this.#closed) return Promise.reject(new Error("the run is closed"));
+    if (this.#asRecorded && this.#recorded !== null) {
+      this.#wake();
+      return Promise.resolve(this.#recorded.frame(event));
+    }
     const kept = this.#kept.get(event);
     if (kept !== undefined) return Promise.resolve(kept.slice());
     if (this.#end !== null && event >= this.#end.event) return Promise.resolve(this.#end.packed.slice());
@@ -227,7 +415,9 @@ export class Session {
 
   /** The report, once all was played that can be; null if the run is closed before. */
   report(): Promise<Record<string, unknown> | null> {
-    if (this.#report !== null || this.#closed) return Promise.resolve(this.#report);
+    const none = this.#reportDone || (this.#asRecorded && this.#recorded?.stateOnly === true);
+    if (this.#report !== null || this.#closed || none) return Promise.resolve(this.#report);
+    this.#wake();
     return new Promise((resolve) => this.#reportWaiters.push(resolve));
   }
 
@@ -235,6 +425,7 @@ export class Session {
   handles(): Record<string, number> {
     const own = {
       traces: this.#trace === null ? 0 : 1,
+      snapshots: this.#recorded?.handles ?? 0,
       runs: Number(this.#shown !== null) + Number(this.#ahead !== null),
     };
     const memory = this.#memory?.counts() ?? { gpuBuffers: 0, arrayBuffers: 0, devices: 0 };
@@ -253,6 +444,10 @@ export class Session {
     this.#goal = null;
     for (const handle of [this.#shown, this.#ahead, this.#trace]) dispose(handle);
     this.#shown = this.#ahead = this.#trace = null;
+    this.#recorded?.close();
+    // Each learns that the run is closed.
+    for (const task of this.#later.splice(0)) task();
+    this.#lives = null;
     this.#fills?.close();
     this.#memory?.close();
     this.#kept.clear();
@@ -273,10 +468,12 @@ export class Session {
     if (this.#running) return;
     this.#running = true;
     void (async () => {
-      while (!this.#closed && (this.#goal !== null || this.#ahead !== null)) {
+      while (!this.#closed && (this.#goal !== null || this.#ahead !== null || this.#later.length > 0)) {
         try {
+          const [task] = this.#later;
           if (this.#goal !== null) this.#pursue(this.#goal);
-          else this.#playAhead();
+          else if (this.#ahead !== null) this.#playAhead();
+          else if (task?.() === true) this.#later.shift();
         } catch (error) {
           this.#fail(new Error(message(error)));
         }
@@ -343,8 +540,12 @@ export class Session {
 
   #news(run: Playing.Run, now: number): void {
     this.#newsAt = now;
+    // What is shown is another run.
+    if (this.#asRecorded) return;
     this.#tell({ type: "progress", played: Number(run.event()), events: this.info.events });
-    this.#tell({ type: "series", series: decodeSeries(run.series()) });
+    const series = run.series();
+    this.#series = series;
+    this.#tell({ type: "series", series: decodeSeries(series) });
   }
 
   #keep(event: number, packed: Uint8Array): void {
@@ -374,16 +575,9 @@ export class Session {
   /** Tells how a run ended. The report takes its handle. */
   #finish(run: Playing.Run): void {
     const failure = run.failure();
-    if (failure !== undefined) {
-      const told = JSON.parse(failure) as Record<string, unknown>;
-      this.#tell({
-        type: "failure",
-        failure: {
-          event: told["event"], bytesRequested: told["bytes_requested"], liveBytes: told["live_bytes"],
-          largestHoleBytes: told["largest_hole_bytes"], pendingBytes: told["pending_bytes"], reason: told["reason"],
-        } as Failure,
-      });
-    }
+    const told = failure === undefined ? null : readFailure(failure);
+    this.#failure = told;
+    if (told !== null && !this.#asRecorded) this.#tell({ type: "failure", failure: told });
     this.#report = JSON.parse(this.#components.playing.Run.finish(run)) as Record<string, unknown>;
     for (const resolve of this.#reportWaiters.splice(0)) resolve(this.#report);
   }

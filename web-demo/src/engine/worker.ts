@@ -47,29 +47,53 @@ function post(reply: Reply, transfer: Transferable[] = []): void {
   (self as unknown as Worker).postMessage(reply, transfer);
 }
 
+/** The bytes of a file, synchronously. */
+function reading(data: Blob): (offset: number, length: number) => Uint8Array {
+  const files = new FileReaderSync();
+  return (offset, length) => {
+    try {
+      return new Uint8Array(files.readAsArrayBuffer(data.slice(offset, offset + length)));
+    } catch (error) {
+      throw new Error(`the browser cannot read the file any more (${error instanceof Error ? error.name : "it may have changed"})`);
+    }
+  };
+}
+
 let session: Session | null = null;
 
 async function answer(request: Request): Promise<Answers[keyof Answers]> {
   if (request.what === "open") {
     const { input, options } = request;
-    const files = new FileReaderSync();
     const tell = (news: News) => post({ news });
-    const bytes = (offset: number, length: number): Uint8Array => {
-      if (input.kind !== "file") return new Uint8Array();
-      const piece = input.data.slice(offset, offset + length);
-      try {
-        return new Uint8Array(files.readAsArrayBuffer(piece));
-      } catch (error) {
-        throw new Error(`the browser cannot read the file any more (${error instanceof Error ? error.name : "it may have changed"})`);
-      }
-    };
-    session = await Session.open({ core, bytes, now: () => performance.now(), rest }, input, options, tell);
+    const bytes = input.kind === "file" ? reading(input.data) : () => new Uint8Array();
+    const size = input.kind === "file" ? { size: input.data.size } : {};
+    session = await Session.open({ core, bytes, now: () => performance.now(), rest, ...size }, input, options, tell);
     return session.info;
   }
   if (session === null) throw new Error("no run is open");
   switch (request.what) {
     case "frame":
-      return session.frame(request.event);
+      return session.look(request.event);
+    case "stacks":
+      return session.stacks();
+    case "peak":
+      return session.peak();
+    case "peaks":
+      return session.peaks();
+    case "diff":
+      return session.diff(request.name, reading(request.data));
+    case "recording":
+      return session.recording(request.event);
+    case "overTime":
+      return session.overTime(request.view);
+    case "holders":
+      return session.holders(request.event, request.by);
+    case "life":
+      return session.life(request.row);
+    case "filter":
+      return session.filter(request.filter);
+    case "compare":
+      return session.compare(request.capacity);
     case "report":
       return session.report();
     case "handles":
@@ -80,10 +104,18 @@ async function answer(request: Request): Promise<Answers[keyof Answers]> {
   }
 }
 
+/** Columns are handed over, not copied. */
+function transferable(value: Answers[keyof Answers]): Transferable[] {
+  if (value === null || typeof value !== "object") return [];
+  if (value instanceof Uint8Array) return [value.buffer as ArrayBuffer];
+  const columns = ["packed", "rows", "matched", "words"].map((name) => (value as unknown as Record<string, unknown>)[name]);
+  return columns.flatMap((column) => (ArrayBuffer.isView(column) ? [column.buffer as ArrayBuffer] : []));
+}
+
 self.onmessage = (event: MessageEvent<Request>) => {
   const { id } = event.data;
   answer(event.data).then(
-    (value) => post({ id, value }, value instanceof Uint8Array ? [value.buffer as ArrayBuffer] : []),
+    (value) => post({ id, value }, transferable(value)),
     (error: unknown) => {
       const { name, message } = error instanceof Error ? error : new Error(String(error));
       post({ id, error: { name, message } });

@@ -18,9 +18,9 @@ const REFUSED: readonly [keyof Counters, string, string][] = [
 ];
 
 const SUMS: readonly [keyof Bytes, string, string][] = [
-  ["committed", "committed", "slabs held"],
-  ["reserved", "reserved", "handed out, with padding"],
-  ["live", "live", "asked for by live blocks"],
+  ["committed", "reserved", "taken from the device"],
+  ["reserved", "handed out", "active bytes, with padding"],
+  ["live", "allocated", "asked for by live blocks"],
   ["padding", "padding", "handed out, not asked for"],
   ["pending", "pending", "freed, last use not over"],
   ["clean", "clean", "free for everyone"],
@@ -58,7 +58,7 @@ export class CountersPanel {
       list(REFUSED, false),
       list(
         [
-          ["reserves", "reserved so far", "blocks handed out"],
+          ["reserves", "handed out so far", "blocks handed out"],
           ["releases", "released so far", "blocks given back"],
           ["slabs", "slabs", "slabs held"],
         ],

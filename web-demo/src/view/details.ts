@@ -1,5 +1,5 @@
 /** What is told of the block that is pointed at: where it is, whose it is, and what it still waits for. */
-import type { Frame } from "../model.ts";
+import type { Analyst, Frame } from "../model.ts";
 import { el } from "./dom.ts";
 import { bytes, count, counted } from "./format.ts";
 import { KIND_TEXT, KINDS, Kind } from "./palette.ts";
@@ -86,9 +86,19 @@ export function describe(frame: Frame, block: number): [string, string][] {
 export class Details {
   readonly element: HTMLElement;
   private last = "";
+  private readonly about: HTMLElement;
+  private readonly life: HTMLElement;
+  private row: number | null = null;
 
   constructor() {
-    this.element = el("section", { className: "details", id: "details", "aria-label": "Block", "aria-live": "polite", "aria-atomic": "true" });
+    this.about = el("div", {});
+    this.life = el("div", { className: "life", hidden: true });
+    this.element = el(
+      "section",
+      { className: "details", id: "details", tabIndex: 0, "aria-label": "Block", "aria-live": "polite", "aria-atomic": "true" },
+      this.about,
+      this.life,
+    );
     this.show(null, null);
   }
 
@@ -97,11 +107,34 @@ export class Details {
     const { key, build } = frame === null || pointed === null ? this.nothing(frame) : this.something(frame, pointed);
     if (key === this.last) return;
     this.last = key;
-    this.element.replaceChildren(...build());
+    this.about.replaceChildren(...build());
+  }
+
+  /** What is known over time of the block that is pointed at: when, where, and by which lines. */
+  async showLife(row: number | null, analyst: Analyst | null): Promise<void> {
+    if (row === this.row) return;
+    this.row = row;
+    this.life.hidden = true;
+    if (row === null || analyst === null) return;
+    const life = await analyst.life(row).catch(() => null);
+    if (life === null || row !== this.row) return;
+    const facts: [string, string][] = [];
+    if (life.address !== null) facts.push(["address", `0x${life.address.toString(16)}`]);
+    facts.push(["given back", life.retired === null ? "never" : `event ${count(life.retired)}`]);
+    if (life.over !== null && life.over !== life.retired) facts.push(["over", `event ${count(life.over)}`]);
+    this.life.replaceChildren(
+      el("dl", { className: "facts" }, ...facts.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
+      ...(life.frames.length === 0
+        ? []
+        : [el("h4", {}, "Call stack, innermost first"), el("ol", { className: "stack" }, ...life.frames.map((frame) => el("li", { className: frame === life.line ? "own-line" : "" }, frame)))]),
+    );
+    this.life.hidden = false;
   }
 
   private nothing(frame: Frame | null) {
-    const waited = frame === null ? [] : waitedFor(frame);
+    // A recorded run tells of no axes.
+    const known = frame !== null && frame.axes.length > 0;
+    const waited = known ? waitedFor(frame) : [];
     const rows = waited
       .slice(0, MOST_WAITED)
       .map(({ axis, epoch, reached, bytes: size, blocks }): [string, string] => [
@@ -110,10 +143,12 @@ export class Details {
       ]);
     const rest = waited.length - rows.length;
     return {
-      key: JSON.stringify(rows),
+      key: JSON.stringify([known, rows]),
       build: () => [
-        el("h3", {}, "What free memory waits for"),
-        rows.length === 0
+        el("h3", {}, known ? "What free memory waits for" : "Block"),
+        !known
+          ? ""
+          : rows.length === 0
           ? el("p", { className: "quiet" }, "Nothing at this instant: all that is free can be used by everyone.")
           : el("dl", { className: "facts" }, ...rows.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
         ...(rest > 0 ? [el("p", { className: "quiet" }, `And for ${counted(rest, "more axis", "more axes")}.`)] : []),

@@ -3,9 +3,9 @@
  *
  * It only says what was chosen; opening is up to who listens.
  */
-import type { Input, RunOptions } from "../model.ts";
+import type { Analyst, DeviceInfo, Input, RunInfo, RunOptions } from "../model.ts";
 import { el, setText } from "./dom.ts";
-import { bytes, count, parseBytes } from "./format.ts";
+import { bytes, count, counted, parseBytes } from "./format.ts";
 
 export interface Trace {
   name: string;
@@ -46,7 +46,7 @@ const MIB = 1024 * KIB;
 const NONE = 0;
 
 const KNOBS = {
-  streams: { label: "Streams", stops: [NONE, 1, 2, 3, 4, 6, 8, 12, 16, 32], at: 4, show: (n) => (n === NONE ? "as recorded" : count(n)) },
+  streams: { label: "Streams", stops: [NONE, 1, 2, 3, 4, 6, 8, 12, 16, 32], at: 4, show: (n) => (n === NONE ? "those of the file" : count(n)) },
   inFlight: { label: "In flight, operations a stream", stops: [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512], at: 6, show: count },
   slab: { label: "Slab size", stops: [NONE, ...doubling(64 * KIB, 1024 * MIB)], at: 0, show: (n) => (n === NONE ? "as the command does" : bytes(n)) },
   budget: { label: "Budget", stops: [NONE, ...doubling(MIB, 64 * 1024 * MIB)], at: 0, show: (n) => (n === NONE ? "none" : bytes(n)) },
@@ -65,6 +65,12 @@ export class Inputs {
   private readonly fileOption: HTMLOptionElement;
   private readonly picker: HTMLInputElement;
   private readonly eager: HTMLInputElement;
+  private readonly experiment: HTMLInputElement;
+  private readonly asIf: HTMLElement;
+  private readonly show: HTMLSelectElement;
+  private readonly showField: HTMLElement;
+  private readonly device: HTMLSelectElement;
+  private readonly deviceField: HTMLElement;
   private readonly wait: HTMLInputElement;
   private readonly pool: HTMLSelectElement;
   private readonly backing: HTMLSelectElement;
@@ -78,6 +84,8 @@ export class Inputs {
   private readonly values = new Map<KnobName, number>();
   private choice: Choice;
   private seed = 1;
+  /** Of the file that is open; null is the one that the command takes. */
+  private chosenDevice: number | null = null;
   private drags = 0;
 
   constructor(
@@ -95,7 +103,30 @@ export class Inputs {
       el("option", { value: SYNTHETIC }, "Synthetic load"),
     );
     this.picker = el("input", { type: "file", id: "file", hidden: true, onchange: () => this.picked() });
-    const again = () => this.tell(false);
+    // What plays a snapshot's requests in another way is about the pools' run.
+    const again = () => {
+      this.show.value = "played";
+      this.tell(false);
+    };
+    this.experiment = el("input", {
+      type: "checkbox",
+      role: "switch",
+      id: "experiment",
+      onchange: () => {
+        this.asIf.hidden = !this.experiment.checked;
+        again();
+      },
+    });
+    this.show = el("select", { id: "show", onchange: () => this.tell(false) }, el("option", { value: "recorded" }, "as recorded, PyTorch's own"), el("option", { value: "played" }, "played through Strandline's pools"));
+    this.showField = el("label", { hidden: true }, "Shown ", this.show);
+    this.device = el("select", {
+      id: "device",
+      onchange: () => {
+        this.chosenDevice = Number(this.device.value);
+        this.tell(true);
+      },
+    });
+    this.deviceField = el("label", { hidden: true }, "Device ", this.device);
     this.eager = el("input", { type: "checkbox", role: "switch", id: "eager", onchange: again });
     this.wait = el("input", { type: "checkbox", role: "switch", id: "wait", onchange: again });
     const options = <T extends string>(id: string, all: readonly [T, string][]) =>
@@ -108,9 +139,8 @@ export class Inputs {
       ["passthrough", "passthrough"],
     ]);
     this.backing = options("backing", [
-      ["auto", "WebGPU where there is one"],
-      ["webgpu", "WebGPU buffers"],
       ["array-buffer", "ArrayBuffers"],
+      ["webgpu", "WebGPU buffers: takes GPU memory"],
     ]);
     this.capacity = el("input", { type: "text", id: "capacity", placeholder: "none; 96MiB", spellcheck: false, onchange: again });
     this.load = el("div", { className: "knobs", hidden: true }, ...LOAD_KNOBS.map((name) => this.knob(name)), this.again());
@@ -122,8 +152,6 @@ export class Inputs {
       el(
         "div",
         { className: "knobs" },
-        this.knob("streams"),
-        this.knob("inFlight"),
         field("Pool", this.pool),
         this.knob("slab"),
         this.knob("budget"),
@@ -132,6 +160,7 @@ export class Inputs {
         el("label", { className: "switch" }, this.wait, "Requests may wait"),
       ),
     );
+    this.asIf = el("div", { className: "knobs as-if", hidden: true }, this.knob("streams"), this.knob("inFlight"));
     this.closeButton = el("button", { type: "button", className: "quiet-button", id: "close", hidden: true, onclick: () => listener.closed() }, "Close the run");
     this.message = el("p", { className: "message", role: "alert", hidden: true });
     this.bar = el("progress", { max: 1, value: 0, "aria-label": "Reading" });
@@ -145,12 +174,16 @@ export class Inputs {
         { className: "inputs-row" },
         el("label", { for: "trace" }, "Trace "),
         this.menu,
+        this.deviceField,
+        this.showField,
         el("button", { type: "button", id: "open-file", onclick: () => this.picker.click() }, "Open a file…"),
         this.picker,
+        el("label", { className: "switch", title: "An experiment: the trace's requests are dealt out to streams that it does not have, and completion trails submission" }, this.experiment, "As if on several streams"),
         el("label", { className: "switch", title: "Every free neighbour is merged at once, ready or not: what merged then waits for all of it" }, this.eager, "Merge as IREE does"),
         el("span", { className: "grow" }),
         this.closeButton,
       ),
+      this.asIf,
       this.load,
       how,
       this.busy,
@@ -178,8 +211,20 @@ export class Inputs {
     setText(this.message, text ?? "");
   }
 
-  showOpen(open: boolean): void {
-    this.closeButton.hidden = !open;
+  showOpen(info: RunInfo | null, analyst: Analyst | null = null): void {
+    this.closeButton.hidden = info === null;
+    const snapshot = info?.snapshot;
+    this.showField.hidden = snapshot === undefined;
+    if (info !== null) this.show.value = info.asRecorded === true ? "recorded" : "played";
+    const devices = snapshot?.devices ?? [];
+    this.deviceField.hidden = devices.length < 2;
+    if (snapshot === undefined || devices.length < 2) return;
+    this.device.replaceChildren(...devices.map((device) => el("option", { value: String(device.device) }, deviceText(device, null))));
+    this.device.value = String(snapshot.device);
+    analyst?.peaks().then(
+      (peaks) => devices.forEach((device, i) => setText(this.device.options[i] as HTMLOptionElement, deviceText(device, peaks[i] ?? null))),
+      () => undefined,
+    );
   }
 
   private get options(): RunOptions {
@@ -190,8 +235,10 @@ export class Inputs {
       slabBytes: orNull("slab"),
       capacityBytes: this.capacity.value.trim() === "" ? null : parseBytes(this.capacity.value),
       budgetBytes: orNull("budget"),
-      streams: orNull("streams"),
-      inFlight: value("inFlight"),
+      show: this.show.value as RunOptions["show"],
+      device: this.chosenDevice,
+      streams: this.experiment.checked ? orNull("streams") : null,
+      inFlight: this.experiment.checked ? value("inFlight") : 0,
       allowWait: this.wait.checked,
       policy: this.eager.checked ? "eager" : "readiness",
       backing: this.backing.value as RunOptions["backing"],
@@ -219,6 +266,7 @@ export class Inputs {
 
   private choose(): void {
     const trace = this.traces[Number(this.menu.value)];
+    this.fresh();
     if (this.menu.value === SYNTHETIC) this.choice = this.synthetic();
     else if (trace !== undefined) this.choice = { kind: "trace", trace };
     else return;
@@ -232,7 +280,15 @@ export class Inputs {
     this.picker.value = "";
   }
 
+  /** Another file: its own device, and as it was recorded unless an experiment is on. */
+  private fresh(): void {
+    this.chosenDevice = null;
+    const asked = this.experiment.checked || this.eager.checked || this.wait.checked || this.capacity.value.trim() !== "" || this.pool.value !== "auto";
+    this.show.value = asked ? "played" : "recorded";
+  }
+
   private take(file: File): void {
+    this.fresh();
     this.choice = { kind: "file", name: file.name, data: file };
     setText(this.fileOption, file.name);
     this.fileOption.hidden = false;
@@ -251,7 +307,10 @@ export class Inputs {
       range.setAttribute("aria-valuetext", show(value));
     };
     range.addEventListener("input", read);
-    range.addEventListener("change", () => this.tell(false));
+    range.addEventListener("change", () => {
+      this.show.value = "played";
+      this.tell(false);
+    });
     read();
     return el("label", { className: "knob" }, el("span", {}, label), output, range);
   }
@@ -290,10 +349,17 @@ export class Inputs {
     document.addEventListener("drop", (event) => {
       this.drags = 0;
       mark();
-      const file = event.dataTransfer?.files[0];
+      const [file, ...others] = event.dataTransfer?.files ?? [];
       if (file === undefined) return;
       event.preventDefault();
       this.take(file);
+      if (others.length > 0) this.showMessage(`${counted(others.length + 1, "file")} were dropped: ${file.name} is opened. Drop the others one at a time.`);
     });
   }
+}
+
+/** A device in the picker: what it allocated at most, and what it refused. */
+export function deviceText({ device, refused, stateOnly, entries }: DeviceInfo, peak: number | null): string {
+  const what = stateOnly ? "a state, no trace" : counted(entries, "entry", "entries");
+  return `${device}: ${what}${peak === null ? "" : `, peak ${bytes(peak)}`}${refused > 0 ? `, ✕ ${counted(refused, "out-of-memory", "out-of-memories")}` : ""}`;
 }

@@ -53,6 +53,17 @@ export class Instances {
     }
   }
 
+  /** Takes over a picture that was made elsewhere: four words a rectangle. */
+  take(words: Uint32Array): void {
+    this.words = words;
+    this.total = this.shown = words.length / WORDS;
+    this.start = [];
+    this.counts = [];
+    this.dirty.length = 0;
+    if (this.total > 0) this.dirty.push(0, this.total);
+    this.replaced = true;
+  }
+
   /** Begins row `row`; rows between the last one and this are empty. */
   open(row: number): void {
     if (this.current >= 0) this.close();

@@ -48,6 +48,7 @@ export class Lanes {
 
   show(frame: Frame | null, block: number | null): void {
     const axes = frame?.axes ?? [];
+    this.element.hidden = axes.length === 0;
     // Those with work in flight first, where not all can be shown.
     let shown = axes.map((_axis, i) => i);
     if (axes.length > MOST_LANES) {

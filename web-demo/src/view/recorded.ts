@@ -89,7 +89,7 @@ export function recordedSource(packed: Uint8Array): { source: Source; firstShown
 }
 
 /** Position of the last instant at or before an event; the first one where there is none. */
-export function instantAt(instants: Float64Array, event: number): number {
+export function instantAt(instants: Float64Array | Uint32Array, event: number): number {
   let [low, high] = [0, instants.length];
   while (low < high) {
     const middle = (low + high) >>> 1;

@@ -6,14 +6,13 @@
  */
 import type { Frame } from "../model.ts";
 import { el } from "./dom.ts";
-import type { DrawStats, Renderer } from "./draw.ts";
-import { canvasRenderer } from "./draw_canvas.ts";
-import { gpuRenderer } from "./draw_gpu.ts";
+import type { DrawStats } from "./draw.ts";
 import { shortBytes } from "./format.ts";
 import { Instances } from "./instances.ts";
 import { arrange, blockAt, hit, locate, segmentAt, slabStarts, type Geometry, type Rect, type Segment } from "./layout.ts";
 import { paint, THIN, type Look } from "./paint.ts";
 import { DARK, LIGHT, type Theme } from "./palette.ts";
+import { Surface } from "./surface.ts";
 
 /** What is pointed at: a block, or the blocks that share a pixel. */
 export interface Pointed {
@@ -64,7 +63,7 @@ export class Strips {
   private readonly instances = new Instances();
   private readonly empty: HTMLElement;
   private readonly observer: ResizeObserver;
-  private renderer: Renderer;
+  private readonly surface: Surface;
   private frame: Frame | null = null;
   private starts: Uint32Array = new Uint32Array(1);
   private geometry: Geometry | null = null;
@@ -80,10 +79,16 @@ export class Strips {
   private closed = false;
 
   constructor(private readonly listener: StripsListener) {
-    this.renderer = canvasRenderer();
+    this.surface = new Surface((kind, why) => {
+      this.listener.renderer(kind, why);
+      // What was uploaded is gone with what it was uploaded to.
+      this.instances.dirty.length = 0;
+      if (this.instances.total > 0) this.instances.dirty.push(0, this.instances.total);
+      this.schedule();
+    });
     this.labels = el("canvas", { className: "strips-labels", "aria-hidden": "true" });
     this.outlines = el("div", { className: "strips-outlines", "aria-hidden": "true" });
-    this.stage = el("div", { className: "strips-stage" }, this.renderer.canvas, this.labels, this.outlines);
+    this.stage = el("div", { className: "strips-stage" }, this.surface.canvas, this.labels, this.outlines);
     this.spacer = el("div", { className: "strips-spacer" }, this.stage);
     this.scroller = el(
       "div",
@@ -122,7 +127,6 @@ export class Strips {
     );
     this.observer = new ResizeObserver(() => this.schedule());
     this.observer.observe(this.scroller);
-    void this.tryGpu();
   }
 
   /** Shows an instant. */
@@ -183,36 +187,8 @@ export class Strips {
     this.closed = true;
     this.observer.disconnect();
     cancelAnimationFrame(this.scheduled);
-    this.renderer.close();
+    this.surface.close();
     this.element.remove();
-  }
-
-  private async tryGpu(): Promise<void> {
-    try {
-      const gpu = await gpuRenderer();
-      if (this.closed) {
-        gpu.close();
-        return;
-      }
-      this.swap(gpu, "drawn with WebGPU");
-      const why = await gpu.lost;
-      if (!this.closed) this.swap(canvasRenderer(), `WebGPU stopped (${why}); drawn with Canvas2D since`);
-    } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
-      if (!this.closed) this.listener.renderer("canvas", `drawn with Canvas2D: ${why}`);
-    }
-  }
-
-  private swap(next: Renderer, why: string): void {
-    const old = this.renderer;
-    this.renderer = next;
-    old.canvas.replaceWith(next.canvas);
-    old.close();
-    this.listener.renderer(next.kind, why);
-    // What was uploaded is gone with what it was uploaded to.
-    this.instances.dirty.length = 0;
-    if (this.instances.total > 0) this.instances.dirty.push(0, this.instances.total);
-    this.schedule();
   }
 
   private schedule(): void {
@@ -254,9 +230,9 @@ export class Strips {
     const [width, height] = [geometry.width, Math.max(1, (end - first) * geometry.pitch)];
     if (frame !== null) paint(frame, this.starts, geometry, first, end, this.look, this.instances);
     else this.instances.fill(0, () => undefined);
-    const stats = this.renderer.draw(this.instances, width, height, this.theme, Math.max(1, Math.round(scale)));
+    const stats = this.surface.draw(this.instances, width, height, this.theme, Math.max(1, Math.round(scale)));
     this.stage.style.transform = `translateY(${(first * geometry.pitch) / scale}px)`;
-    for (const canvas of [this.renderer.canvas, this.labels]) {
+    for (const canvas of [this.surface.canvas, this.labels]) {
       canvas.style.width = `${width / scale}px`;
       canvas.style.height = `${height / scale}px`;
     }
@@ -264,7 +240,7 @@ export class Strips {
     this.refreshPointed();
     this.listener.drawn({
       ...stats,
-      renderer: this.renderer.kind,
+      renderer: this.surface.kind,
       rects: this.instances.shown,
       script: performance.now() - began,
     });

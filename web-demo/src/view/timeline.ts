@@ -16,6 +16,8 @@ export interface TimelineData {
 /** A line: how it is named, and drawn. */
 export interface LineLook {
   key: "committed" | "reserved" | "live" | "pending";
+  /** As the report calls it. */
+  name: string;
   means: string;
   width: number;
   dash: number[];
@@ -24,16 +26,18 @@ export interface LineLook {
 
 /** Later ones lie above. Lines differ by width, dashes and filling too. */
 export const LINES: readonly LineLook[] = [
-  { key: "committed", means: "slabs held", width: 1.5, dash: [], fill: 0.1 },
-  { key: "reserved", means: "handed out, with padding", width: 3.5, dash: [], fill: 0 },
-  { key: "live", means: "asked for by live blocks", width: 1.5, dash: [], fill: 0.18 },
-  { key: "pending", means: "freed, last use not over", width: 1.5, dash: [5, 3], fill: 0 },
+  { key: "committed", name: "reserved", means: "taken from the device", width: 1.5, dash: [], fill: 0.1 },
+  { key: "reserved", name: "handed out", means: "handed out, with padding", width: 3.5, dash: [], fill: 0 },
+  { key: "live", name: "allocated", means: "asked for by live blocks", width: 1.5, dash: [], fill: 0.18 },
+  { key: "pending", name: "pending", means: "freed, last use not over", width: 1.5, dash: [5, 3], fill: 0 },
 ];
 
 export class Timeline {
   readonly element: HTMLElement;
   private readonly canvas: HTMLCanvasElement;
   private readonly mark: HTMLElement;
+  private readonly range: HTMLElement;
+  private readonly hover: HTMLElement;
   private readonly top: HTMLElement;
   private readonly flag: HTMLElement;
   private readonly observer: ResizeObserver;
@@ -44,6 +48,8 @@ export class Timeline {
   constructor(private readonly seek: (event: number) => void) {
     this.canvas = el("canvas", { "aria-hidden": "true" });
     this.mark = el("div", { className: "timeline-mark", "aria-hidden": "true" });
+    this.range = el("div", { className: "timeline-range", "aria-hidden": "true", hidden: true });
+    this.hover = el("div", { className: "timeline-hover", "aria-hidden": "true", hidden: true });
     this.top = el("div", { className: "timeline-top", "aria-hidden": "true" });
     this.flag = el("div", { className: "timeline-flag", "aria-hidden": "true", hidden: true }, "✕");
     this.element = el(
@@ -58,6 +64,8 @@ export class Timeline {
         "aria-valuenow": "0",
       },
       this.canvas,
+      this.range,
+      this.hover,
       this.top,
       this.flag,
       this.mark,
@@ -74,7 +82,13 @@ export class Timeline {
       this.element.setPointerCapture(event.pointerId);
       to(event);
     });
-    this.element.addEventListener("pointermove", (event) => dragging && to(event));
+    this.element.addEventListener("pointermove", (event) => {
+      this.point(event);
+      if (dragging) to(event);
+    });
+    this.element.addEventListener("pointerleave", () => {
+      this.hover.hidden = true;
+    });
     const stop = () => {
       dragging = false;
     };
@@ -94,6 +108,30 @@ export class Timeline {
       this.flag.title = `failed at event ${count(data.failure.event)}`;
     }
     this.schedule();
+  }
+
+  /** Marks what another view shows: nothing where that is all. */
+  window(from: number, to: number): void {
+    this.range.hidden = from <= 0 && to > this.events;
+    setVar(this.range, "--from", String(Math.max(0, from / this.events)));
+    setVar(this.range, "--to", String(Math.min(1, to / this.events)));
+  }
+
+  /** The values under the pointer. */
+  private point(event: PointerEvent): void {
+    const { data } = this;
+    const box = this.element.getBoundingClientRect();
+    const share = Math.max(0, Math.min(1, (event.clientX - box.left) / Math.max(1, box.width)));
+    const at = share * this.events;
+    const series = data?.series;
+    if (series === undefined || series.event.length === 0) return;
+    let bucket = 0;
+    while (bucket + 1 < series.event.length && (series.event[bucket + 1] as number) <= at) bucket++;
+    const words = LINES.map(({ key, name }) => `${name} ${bytes(series[key].max[bucket] ?? 0)}`);
+    this.hover.hidden = false;
+    this.hover.textContent = `event ${count(Math.round(at))}: ${words.join(", ")}`;
+    this.hover.classList.toggle("right", share > 0.5);
+    setVar(this.hover, "--at", String(share));
   }
 
   /** Marks the present. */

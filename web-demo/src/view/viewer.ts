@@ -8,18 +8,25 @@
  * One instant is asked for at a time: the next when the last one has arrived, so that a slow source slows the picture and
  * nothing piles up.
  */
-import type { Backing, Failure, Frame, Source } from "../model.ts";
-import { Clock, SPEEDS } from "./clock.ts";
+import type { Failure, Frame, Source } from "../model.ts";
+import { AnswerPanel } from "./answer.ts";
+import { Clock } from "./clock.ts";
 import { BytesPanel, CountersPanel } from "./counters.ts";
 import { Details } from "./details.ts";
-import { el, icon, setText } from "./dom.ts";
+import { el, setText } from "./dom.ts";
+import { savePage } from "./export.ts";
 import { bytes, count, counted } from "./format.ts";
+import { HoldersPanel } from "./holders.ts";
 import { Lanes } from "./lanes.ts";
+import { marksOf } from "./marks.ts";
+import { OverTimePanel } from "./over_time.ts";
 import { KIND_TEXT, swatch, style, DARK, LIGHT } from "./palette.ts";
 import { instantAt } from "./recorded.ts";
+import { RunHead } from "./run_head.ts";
 import { Strips, type Pointed, type StripsStats } from "./strips.ts";
 import { LiveTable } from "./table.ts";
 import { Timeline } from "./timeline.ts";
+import { actOnKey, Transport } from "./transport.ts";
 
 /** Between two refreshes of the table while the run plays, in milliseconds. */
 const TABLE_MS = 250;
@@ -32,12 +39,6 @@ const TIMELINE_MS = 200;
 /** Between two pictures for who asked for less motion. */
 const CALM_MS = 500;
 
-const BACKINGS: Record<Backing, string> = {
-  webgpu: "Slabs are WebGPU buffers",
-  "array-buffer": "Slabs are ArrayBuffers",
-  recorded: "Recorded instants",
-};
-
 export class Viewer {
   readonly element: HTMLElement;
   private readonly clock = new Clock();
@@ -48,15 +49,11 @@ export class Viewer {
   private readonly counters = new CountersPanel();
   private readonly sums = new BytesPanel();
   private readonly table: LiveTable;
-  private readonly title: HTMLElement;
-  private readonly facts: HTMLElement;
-  private readonly backing: HTMLElement;
-  private readonly handles: HTMLElement;
-  private readonly failure: HTMLElement;
-  private readonly failureText: HTMLElement;
-  private readonly playButton: HTMLButtonElement;
-  private readonly number: HTMLInputElement;
-  private readonly ofEvents: HTMLElement;
+  private readonly answer = new AnswerPanel();
+  private readonly overTime: OverTimePanel;
+  private readonly holders: HoldersPanel;
+  private readonly head: RunHead;
+  private readonly transport: Transport;
   private readonly zoomText: HTMLElement;
   private readonly tableButton: HTMLButtonElement;
   private readonly foot: HTMLElement;
@@ -79,13 +76,18 @@ export class Viewer {
   private before = 0;
   private tableAt = 0;
   private pointed: Pointed | null = null;
+  /** The block over time that is to be held once its instant is there. */
+  private chosenRow: number | null = null;
   private detailsTimer: ReturnType<typeof setTimeout> | undefined;
   /** What taking over the last instant took, in milliseconds. */
   private frameScript = 0;
-  private handlesAt = 0;
   private timelineTimer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(private readonly root: HTMLElement) {
+  /** `viewer` is the page that a run is saved into; without, it cannot be. */
+  constructor(
+    private readonly root: HTMLElement,
+    private readonly page?: () => Promise<string>,
+  ) {
     this.strips = new Strips({
       pointed: (pointed) => this.point(pointed),
       drawn: (stats) => this.drawn(stats),
@@ -93,6 +95,14 @@ export class Viewer {
       zoomed: (zoom, canGrow) => this.zoomed(zoom, canGrow),
     });
     this.timeline = new Timeline((event) => this.seek(event));
+    this.overTime = new OverTimePanel({
+      chosen: (event, row) => void this.choose(event, row),
+      moved: (from, to) => this.timeline.window(from, to),
+    });
+    this.holders = new HoldersPanel(() => {
+      this.overTime.refresh();
+      this.ask(this.event);
+    });
     this.table = new LiveTable(
       () => this.relook(),
       (block) => {
@@ -104,45 +114,19 @@ export class Viewer {
         this.tableButton.focus();
       },
     );
-    this.title = el("h2", {});
-    this.facts = el("p", { className: "run-facts" });
-    this.backing = el("span", { className: "chip backing" });
-    this.handles = el("span", { className: "chip handles", title: "live handles of the component and of the GPU" });
-    this.failureText = el("p", {});
-    this.failure = el(
-      "section",
-      { className: "failure", role: "alert", hidden: true },
-      this.failureText,
-      el("button", { type: "button", onclick: () => this.toFailure() }, "Show that instant"),
+    this.head = new RunHead(
+      () => this.toFailure(),
+      () => void this.savePage(),
     );
-    this.playButton = el("button", { type: "button", className: "play", onclick: () => this.toggle(), title: "Play or pause (space)" }, "Play");
-    this.number = el("input", {
-      type: "number",
-      min: "0",
-      step: "1",
-      value: "0",
-      "aria-label": "Event",
-      className: "event",
-      onchange: () => this.seek(this.number.valueAsNumber || 0),
+    this.transport = new Transport({
+      seek: (event) => this.seek(event),
+      step: (by) => this.step(by),
+      toggle: () => this.toggle(),
+      end: () => this.seek(this.clock.last),
+      speed: (speed) => {
+        this.clock.speed = speed;
+      },
     });
-    this.ofEvents = el("span", { className: "quiet" });
-    const speed = el(
-      "select",
-      { "aria-label": "Speed", onchange: () => this.setSpeed(speed.value) },
-      el("option", { value: "fit" }, "all in 20 s"),
-      ...SPEEDS.map((rate) => el("option", { value: String(rate) }, `${count(rate)} events/s`)),
-    );
-    const transport = el(
-      "div",
-      { className: "transport", role: "group", "aria-label": "Moving through the run" },
-      el("button", { type: "button", title: "To the beginning (Home)", "aria-label": "To the beginning", onclick: () => this.seek(0) }, icon("M3 2v12M13 2L5 8l8 6z")),
-      el("button", { type: "button", title: "One back (,)", "aria-label": "One instant back", onclick: () => this.step(-1) }, icon("M11 2L4 8l7 6")),
-      this.playButton,
-      el("button", { type: "button", title: "One on (.)", "aria-label": "One instant on", onclick: () => this.step(1) }, icon("M5 2l7 6-7 6")),
-      el("button", { type: "button", title: "To the end (End)", "aria-label": "To the end", onclick: () => this.seek(this.clock.last) }, icon("M13 2v12M3 2l8 6-8 6z")),
-      speed,
-      el("label", { className: "event-field" }, "event ", this.number, this.ofEvents),
-    );
     this.zoomText = el("span", { className: "zoom-text" }, "1×");
     this.tableButton = el(
       "button",
@@ -176,9 +160,11 @@ export class Viewer {
     this.element = el(
       "div",
       { className: "viewer" },
-      el("header", { className: "run" }, el("div", {}, this.title, this.facts), el("div", { className: "chips" }, this.backing, this.handles)),
-      this.failure,
-      el("section", { className: "panel over-time", "aria-label": "Over time" }, transport, this.timeline.element, this.sums.element),
+      this.head.element,
+      this.answer.element,
+      this.head.failure,
+      el("section", { className: "panel over-time", "aria-label": "Over time" }, this.transport.element, this.timeline.element, this.sums.element),
+      this.overTime.element,
       el(
         "div",
         { className: "core" },
@@ -202,6 +188,7 @@ export class Viewer {
           this.strips.element,
           this.legend,
         ),
+        this.holders.element,
         this.table.element,
         this.lanes.element,
       ),
@@ -231,21 +218,24 @@ export class Viewer {
     this.clock.pause();
     this.strips.reset();
     this.showFrame(null);
-    this.failure.hidden = true;
+    this.head.fail(null, false);
     this.report.hidden = true;
     setText(this.reportText, "");
     this.element.classList.toggle("empty", source === null);
+    this.element.classList.toggle("as-recorded", source?.info.asRecorded === true);
+    this.counters.element.hidden = source?.info.asRecorded === true;
     this.wanted = null;
+    this.chosenRow = null;
+    const analyst = source?.analyst ?? null;
+    this.head.setRun(source, analyst !== null && this.page !== undefined);
+    this.answer.setRun(source?.info ?? null, analyst);
+    this.holders.setRun(analyst);
+    this.overTime.setRun(analyst, source?.info.events ?? 0, source === null ? [] : marksOf(source), source?.info.title ?? "");
     if (source === null) {
-      setText(this.title, "");
-      setText(this.facts, "");
       this.showPlaying();
       return;
     }
-    const { info } = source;
-    setText(this.title, info.title);
     this.describeRun();
-    this.showBacking(info.backing, "");
     this.unlisten = source.listen((event) => {
       if (source !== this.source) return;
       switch (event.type) {
@@ -257,7 +247,7 @@ export class Viewer {
           this.showFailure(event.failure);
           break;
         case "backing":
-          this.showBacking(event.backing, event.why);
+          this.head.showBacking(event.backing, event.why);
           break;
       }
     });
@@ -265,12 +255,13 @@ export class Viewer {
     const failed = source.failure();
     if (failed !== null) this.showFailure(failed);
     this.refreshTimeline();
-    this.showHandles();
+    this.head.showHandles();
     this.seek(at);
     this.showPlaying();
     source.report().then(
       (report) => {
         if (source !== this.source || report === null) return;
+        this.answer.reported(report);
         setText(this.reportText, JSON.stringify(report, null, 2));
         this.report.hidden = false;
       },
@@ -296,6 +287,7 @@ export class Viewer {
     document.removeEventListener("keydown", this.onKey);
     this.dark.removeEventListener("change", this.onColours);
     this.strips.close();
+    this.overTime.close();
     this.timeline.close();
     this.element.remove();
   }
@@ -305,6 +297,7 @@ export class Viewer {
     const { source } = this;
     if (source === null) return 0;
     const { instants } = source.info;
+    if (source.info.asRecorded === true) return source.info.events;
     const end = instants === "every" ? source.info.events : (instants[instants.length - 1] ?? 0);
     return Math.min(end, source.failure()?.event ?? end);
   }
@@ -312,56 +305,14 @@ export class Viewer {
   private describeRun(): void {
     const info = this.source?.info;
     if (info === undefined) return;
-    const made = info.synthesized ? " (made up: the trace has one)" : "";
-    const recorded = info.instants === "every" ? "" : ` · ${counted(info.instants.length, "instant")} recorded`;
-    setText(
-      this.facts,
-      `${info.format} · ${counted(info.events, "event")} · ${counted(info.streams, "stream")}${made} · ${info.pools.length === 1 ? "pool" : "pools"} ${info.pools.join(", ")}${recorded}`,
-    );
-    setText(this.ofEvents, ` of ${count(info.events)}`);
-    this.number.max = String(info.events);
-  }
-
-  private showBacking(backing: Backing, why: string): void {
-    setText(this.backing, `${BACKINGS[backing]}${why === "" ? "" : ` – ${why}`}`);
-    this.backing.dataset["backing"] = backing;
-  }
-
-  /** Handles are counted by the source; asking is cheap but not free. */
-  private showHandles(): void {
-    const { source } = this;
-    const now = performance.now();
-    if (source === null || now - this.handlesAt < TABLE_MS) return;
-    this.handlesAt = now;
-    source.handles().then(
-      (handles) => {
-        if (source !== this.source) return;
-        const total = Object.values(handles).reduce((sum, n) => sum + n, 0);
-        this.handles.hidden = total === 0;
-        setText(this.handles, counted(total, "handle"));
-        this.handles.title = Object.entries(handles)
-          .map(([kind, n]) => `${kind}: ${count(n)}`)
-          .join("\n");
-      },
-      () => {
-        this.handles.hidden = true;
-      },
-    );
+    this.head.describe(info);
+    this.transport.setEvents(info.events);
   }
 
   private showFailure(failure: Failure): void {
     this.clock.last = this.lastEvent();
-    this.failure.hidden = false;
-    const { event, bytesRequested, liveBytes, largestHoleBytes, pendingBytes, reason } = failure;
-    this.failureText.replaceChildren(
-      el("strong", {}, `Event ${count(event)} could not be satisfied. `),
-      `${reason.replace(/\.?$/, ".")} `,
-      el(
-        "span",
-        { className: "quiet" },
-        `${bytes(bytesRequested)} asked for; ${bytes(liveBytes)} live, the largest hole ${bytes(largestHoleBytes)}, ${bytes(pendingBytes)} pending.`,
-      ),
-    );
+    this.head.fail(failure, this.source?.info.asRecorded === true);
+    if (this.source !== null) this.overTime.setMarks(marksOf(this.source));
     this.refreshTimeline();
   }
 
@@ -381,7 +332,7 @@ export class Viewer {
     this.strips.setExpected(series.committed.max.reduce((most, bytes) => Math.max(most, bytes), 0));
     const failure = source.failure();
     // What was never played needs no room.
-    this.timeline.show({ series, events: failure?.event ?? source.info.events, failure });
+    this.timeline.show({ series, events: Math.min(source.info.events, this.lastEvent()), failure });
     this.describeRun();
     this.mark();
   }
@@ -391,14 +342,14 @@ export class Viewer {
     this.timelineTimer ??= setTimeout(() => {
       this.timelineTimer = undefined;
       this.refreshTimeline();
-      this.showHandles();
+      this.head.showHandles();
     }, TIMELINE_MS);
   }
 
   private mark(): void {
     const event = this.frame?.event ?? 0;
-    this.timeline.at(event, `event ${count(event)}${this.frame === null ? "" : `, ${bytes(this.frame.bytes.live)} live`}`);
-    if (document.activeElement !== this.number) this.number.value = String(event);
+    this.timeline.at(event, `event ${count(event)}${this.frame === null ? "" : `, ${bytes(this.frame.bytes.live)} allocated`}`);
+    this.transport.at(event);
   }
 
   private seek(event: number): void {
@@ -411,7 +362,9 @@ export class Viewer {
     const instants = this.source?.info.instants ?? "every";
     this.clock.pause();
     this.showPlaying();
-    this.seek(instants === "every" ? this.event + by : nextInstant(instants, this.event, by));
+    // From where it was sent to last: steps that come faster than pictures add up.
+    const from = this.clock.event;
+    this.seek(instants === "every" ? from + by : nextInstant(instants, from, by));
   }
 
   /** Asks for an instant; of those asked for while one is under way, only the newest is fetched: when that one has come, or has kept us waiting. */
@@ -450,8 +403,13 @@ export class Viewer {
   private showFrame(frame: Frame | null): void {
     const began = performance.now();
     this.frame = frame;
-    this.strips.setLook({ by: this.by, keep: frame === null ? null : this.table.keep(frame) });
+    this.strips.setLook({ by: this.by, keep: this.keep(frame) });
     this.strips.show(frame);
+    this.showChosen(frame);
+    if (frame !== null) {
+      this.overTime.at(frame.event);
+      this.holders.at(frame.event);
+    }
     this.sums.show(frame);
     this.counters.show(frame);
     this.lanes.show(frame, null);
@@ -462,7 +420,7 @@ export class Viewer {
     }
     this.mark();
     this.element.dataset["event"] = frame === null ? "" : String(frame.event);
-    if (!this.clock.playing) this.showHandles();
+    if (!this.clock.playing) this.head.showHandles();
     this.frameScript = performance.now() - began;
   }
 
@@ -475,7 +433,49 @@ export class Viewer {
   }
 
   private relook(): void {
-    this.strips.setLook({ by: this.by, keep: this.frame === null ? null : this.table.keep(this.frame) });
+    this.strips.setLook({ by: this.by, keep: this.keep(this.frame) });
+  }
+
+  /** Blocks that are not dimmed: what the table searches for and the filter takes; null for all. */
+  private keep(frame: Frame | null): ((block: number) => boolean) | null {
+    if (frame === null) return null;
+    const searched = this.table.keep(frame);
+    const { matched } = frame;
+    if (matched === undefined) return searched;
+    return (block) => matched[block] === 1 && (searched === null || searched(block));
+  }
+
+  /** To an instant, and to a block over time that lives then. */
+  private async choose(event: number, row: number | null): Promise<void> {
+    const { source } = this;
+    this.clock.pause();
+    this.showPlaying();
+    this.chosenRow = row;
+    let at = event;
+    const life = row === null ? null : ((await source?.analyst?.life(row).catch(() => null)) ?? null);
+    if (source !== this.source) return;
+    // A column shows the instant of most bytes, which is not always the one that was hit.
+    if (life !== null && (at < life.from || (life.retired !== null && at >= life.retired))) at = Math.max(life.from, Math.min(at, (life.retired ?? at + 1) - 1));
+    this.seek(at);
+  }
+
+  /** Holds the block that was chosen over time. */
+  private showChosen(frame: Frame | null): void {
+    const row = this.chosenRow;
+    if (row === null || frame?.rows === undefined) return;
+    this.chosenRow = null;
+    const block = frame.rows.indexOf(row);
+    if (block >= 0) this.strips.holdBlock(block);
+  }
+
+  /** The run in a file of its own, which opens at this instant. */
+  private async savePage(): Promise<void> {
+    if (this.source === null || this.page === undefined) return;
+    this.clock.pause();
+    this.showPlaying();
+    this.head.saving(true);
+    setText(this.rendererNote, await savePage(this.source, this.page, this.event));
+    this.head.saving(false);
   }
 
   private openTable(open: boolean): void {
@@ -493,6 +493,9 @@ export class Viewer {
     if (pointed === null && this.frame !== null) this.detailsTimer ??= setTimeout(() => this.overview(), OVERVIEW_MS);
     else this.details.show(this.frame, pointed);
     this.pointed = pointed;
+    const row = pointed !== null && pointed.end === pointed.first + 1 ? (this.frame?.rows?.[pointed.first] ?? -1) : -1;
+    this.overTime.highlight(row < 0 ? null : row);
+    void this.details.showLife(row < 0 ? null : row, this.source?.analyst ?? null);
     this.lanes.show(this.frame, pointed !== null && pointed.end === pointed.first + 1 ? pointed.first : null);
   }
 
@@ -532,14 +535,9 @@ export class Viewer {
     } else this.play();
   }
 
-  private setSpeed(value: string): void {
-    this.clock.speed = value === "fit" ? "fit" : Number(value);
-  }
-
   private showPlaying(): void {
     const { playing } = this.clock;
-    setText(this.playButton, playing ? "Pause" : "Play");
-    this.playButton.setAttribute("aria-pressed", String(playing));
+    this.transport.showPlaying(playing);
     this.element.dataset["playing"] = String(playing);
   }
 
@@ -564,7 +562,7 @@ export class Viewer {
 
   private timelineKey(event: KeyboardEvent): void {
     const far = Math.max(1, Math.round(this.clock.last / 20));
-    const moves: Record<string, () => void> = {
+    actOnKey(event, {
       ArrowLeft: () => this.step(-1),
       ArrowDown: () => this.step(-1),
       ArrowRight: () => this.step(1),
@@ -573,37 +571,32 @@ export class Viewer {
       PageUp: () => this.seek(this.event + far),
       Home: () => this.seek(0),
       End: () => this.seek(this.clock.last),
-    };
-    const move = moves[event.key];
-    if (move === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
-    event.preventDefault();
-    event.stopPropagation();
-    move();
+    });
   }
 
   /** Keys that work wherever nothing else wants them. */
   private key(event: KeyboardEvent): void {
-    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || this.source === null) return;
+    if (event.defaultPrevented || this.source === null) return;
     const target = event.target as HTMLElement | null;
-    if (target?.closest("input, select, textarea, button, a, summary") !== null && target !== document.body) return;
-    const keys: Record<string, () => void> = {
+    // Whoever types into a field means the field; a button has its own idea of space alone.
+    const typing = 'textarea, select, input:not([type="range"]):not([type="checkbox"]):not([type="radio"])';
+    const wanting = event.key.length === 1 && event.key !== " " ? typing : "input, select, textarea, button, a, summary";
+    if (target !== document.body && target?.closest(wanting) !== null) return;
+    actOnKey(event, {
       " ": () => this.toggle(),
       ",": () => this.step(-1),
       ".": () => this.step(1),
       Home: () => this.seek(0),
       End: () => this.seek(this.clock.last),
       l: () => this.openTable(!this.table.isOpen),
-    };
-    const act = keys[event.key];
-    if (act === undefined) return;
-    event.preventDefault();
-    act();
+    });
   }
 
   private recolour(): void {
     const theme = this.dark.matches ? DARK : LIGHT;
     this.strips.setDark(theme.dark);
     this.timeline.recolour();
+    this.overTime.setDark(theme.dark);
     for (let kind = 0; kind < KIND_TEXT.length; kind++) {
       this.root.style.setProperty(`--kind-${kind}`, swatch(theme, style(this.by === "state" ? kind : 6, kind, false)));
     }
@@ -616,7 +609,7 @@ export class Viewer {
 }
 
 /** The recorded instant after or before an event. */
-export function nextInstant(instants: Float64Array, event: number, by: number): number {
+export function nextInstant(instants: Float64Array | Uint32Array, event: number, by: number): number {
   const at = Math.max(0, Math.min(instants.length - 1, instantAt(instants, event) + by));
   return instants[at] ?? 0;
 }

@@ -72,10 +72,14 @@ async function slide(page: Page, knob: string, text: string): Promise<void> {
   assert.fail(`${knob} has no ${text}`);
 }
 
+/** As if on several streams: an experiment that is switched on. The command's words for where the knobs stand at first. */
+const EXPERIMENT = ["--streams", "4", "--in-flight", "32"];
+const experiment = async (page: Page) => page.locator("#experiment").click();
+
 const options = async (page: Page) => page.locator(".inputs details summary").click();
 
 test("a shipped trace played to its end has the command's numbers, in WebGPU buffers and in ArrayBuffers", async () => {
-  const expected = await native("traces/resnet50_train.csv.gz", "--streams", "4", "--in-flight", "32");
+  const expected = await native("traces/resnet50_train.csv.gz", "--in-flight", "0");
   for (const [from, backing, renderer] of [
     [gpu, "webgpu", "webgpu"],
     [plain, "array-buffer", "canvas"],
@@ -83,7 +87,13 @@ test("a shipped trace played to its end has the command's numbers, in WebGPU buf
     const watched = await start(from);
     const { page } = watched;
     await drawnBy(page, renderer);
-    assert.equal(await page.locator(".backing").getAttribute("data-backing"), backing);
+    // No GPU memory is taken unless it is asked for.
+    assert.equal(await page.locator(".backing").getAttribute("data-backing"), "array-buffer");
+    if (backing === "webgpu") {
+      await options(page);
+      await page.locator("#backing").selectOption("webgpu");
+      await page.locator('.backing[data-backing="webgpu"]').waitFor();
+    }
     await page.getByLabel("Speed").selectOption("10000");
     await page.getByRole("button", { name: "Play" }).click();
     await shown(page, expected.trace.events);
@@ -107,7 +117,8 @@ test("options do as the command's do", async () => {
   // The report of this run, not that of the next.
   await report(page);
   for (const [change, args] of [
-    [() => slide(page, "streams", "as recorded"), ["--in-flight", "32"]],
+    [() => experiment(page), EXPERIMENT],
+    [() => slide(page, "streams", "those of the file"), ["--in-flight", "32"]],
     [() => slide(page, "inFlight", "0"), ["--in-flight", "0"]],
     [() => page.locator("#pool").selectOption("passthrough"), ["--in-flight", "0", "--pool", "passthrough"]],
     [() => page.locator("#pool").selectOption("arena"), ["--in-flight", "0", "--pool", "arena"]],
@@ -156,7 +167,7 @@ test("files are dropped or chosen: plain, gzip, and the name stays on them", asy
     }
   }, csv.toString("utf8"));
   await opened(page, "dropped.csv");
-  const expected = await native("traces/vit_infer.csv.gz", "--streams", "4", "--in-flight", "32");
+  const expected = await native("traces/vit_infer.csv.gz", "--in-flight", "0");
   assert.deepEqual(numbers(await report(page)), numbers(expected));
   assert.equal(await page.locator("#trace").inputValue(), "file");
   await page.locator("#file").setInputFiles(trace("bert_train.csv.gz"));
@@ -167,7 +178,7 @@ test("files are dropped or chosen: plain, gzip, and the name stays on them", asy
   await page.locator("#file").setInputFiles(join(REPOSITORY, snapshot));
   await opened(page, "snapshot0.pickle");
   // It has streams of its own, and keeps them.
-  assert.deepEqual(numbers(await report(page)), numbers(await native(snapshot, "--in-flight", "32")));
+  assert.deepEqual(numbers(await report(page)), numbers(await native(snapshot, "--in-flight", "0")));
   await done(watched);
 });
 
@@ -202,13 +213,14 @@ test("bad files give a readable message and leave the page at work", async () =>
 });
 
 test("a trace that does not fit ends at the command's failure, explained", async () => {
-  const expected = await native("traces/bert_train.csv.gz", "--streams", "4", "--in-flight", "32", "--capacity", "96MiB");
+  const expected = await native("traces/bert_train.csv.gz", ...EXPERIMENT, "--capacity", "96MiB");
   assert.ok(expected.failure !== null);
   const watched = await start(plain, { dark: true });
   const { page } = watched;
   await options(page);
   await page.locator("#trace").selectOption({ label: "BERT, training" });
   await opened(page, "bert_train.csv.gz");
+  await experiment(page);
   await page.locator("#capacity").fill("96MiB");
   await page.locator("#capacity").press("Enter");
   await page.locator(".failure").waitFor();

@@ -272,7 +272,7 @@ test("it fits 390 pixels, light and dark, and follows its window", async () => {
     assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= 390);
     await shoot(page, `narrow-${dark ? "dark" : "light"}`);
     await page.setViewportSize({ width: 1280, height: 900 });
-    await page.waitForFunction(() => (document.querySelector(".strips-canvas") as HTMLCanvasElement).width > 600);
+    await page.waitForFunction(() => (document.querySelector(".strips .strips-canvas") as HTMLCanvasElement).width > 600);
     assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= 1280);
     await shoot(page, `wide-${dark ? "dark" : "light"}`);
     await done(watched);

@@ -170,7 +170,7 @@ export async function serveDemo(): Promise<Server> {
   });
   await writeFile(
     join(folder, "index.html"),
-    '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,"><title>Demo</title><link rel="stylesheet" href="main.css"><body><main class="page"></main><script src="main.js"></script></body></html>',
+    '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,"><title>Demo</title><link rel="stylesheet" href="main.css"><body><main class="page"><h1>Demo</h1></main><script src="main.js"></script></body></html>',
   );
   const server = await serve(folder);
   return {

@@ -4,7 +4,8 @@ import { test } from "node:test";
 import { State, type Frame, type RunOptions } from "../../src/model";
 import { decodeFrame } from "../../src/engine/decode";
 import type { News, Session } from "../../src/engine/session";
-import { allZero, open } from "./support";
+import { missing, waitedFor } from "../../src/view/details";
+import { allZero, open, trace } from "./support";
 
 const OPTIONS: Partial<RunOptions> = { streams: 3, inFlight: 20, allowWait: true };
 
@@ -25,7 +26,10 @@ function check(frame: Frame): void {
     assert.ok(blocks.since[i]! <= frame.event);
     assert.equal(blocks.deathStart[i], death);
     death = blocks.deathStart[i + 1]!;
-    assert.equal(death > blocks.deathStart[i]!, state === State.Pending);
+    // A block whose death is reached is clean, collected or not.
+    const reached = (at: number) => axes[blocks.deathAxis[at]!]!.completed >= blocks.deathEpoch[at]!;
+    const deaths = Array.from({ length: death - blocks.deathStart[i]! }, (_, at) => blocks.deathStart[i]! + at);
+    assert.equal(deaths.some((at) => !reached(at)), state === State.Pending);
     assert.ok(blocks.stream[i]! < axes.length);
     if (state === State.Live) assert.ok(blocks.stream[i]! >= 0 && blocks.since[i]! > 0);
   }
@@ -60,6 +64,26 @@ test("an instant is the same whichever way it is come to", async () => {
   }
   assert.deepEqual(await seeking.frame(10 ** 9), expected.get(3000), "behind the end is the end");
   seeking.close();
+});
+
+test("details and counters agree at every event of a trace", async () => {
+  const session = await open(await trace("vit_infer"), { streams: 4, inFlight: 32, slabBytes: 16 << 20 });
+  const { events } = session.info;
+  assert.ok(events > 500);
+  let waiting = 0;
+  for (let event = 0; event <= events; event++) {
+    const frame = await at(session, event);
+    check(frame);
+    // What is shown as waiting waits for something, and what waits for nothing is not.
+    for (let i = 0; i < frame.blocks.count; i++) {
+      assert.equal(missing(frame, i).length > 0, frame.blocks.state[i] === State.Pending, `event ${event}, block ${i}`);
+    }
+    const told = waitedFor(frame);
+    assert.equal(told.length > 0, frame.bytes.pending > 0, `event ${event}`);
+    waiting += Number(told.length > 0);
+  }
+  assert.ok(waiting > events / 4, `${waiting}`);
+  session.close();
 });
 
 test("the newest call wins", async () => {

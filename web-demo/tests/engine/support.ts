@@ -11,6 +11,8 @@ export const HOME = process.env["WEB_DEMO"] ?? ".";
 export const TRACES = join(HOME, "../traces");
 
 export const DEFAULTS: RunOptions = {
+  show: "played",
+  device: null,
   pool: "auto",
   slabBytes: null,
   capacityBytes: null,

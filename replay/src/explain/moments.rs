@@ -1,0 +1,194 @@
+//! A recorded run at any of its moments, and all its blocks over time: for whoever looks at it for as long as they like.
+//!
+//! ```text
+//!   entries ─▶ Run, once ─▶ Lives, the moments there are, copies on the way
+//!                                        at(entry): the last copy before it, played on ─▶ Frame
+//! ```
+//!
+//! A moment is after a request, a free or a mark; entries of the driver before a request happen with it. Cost: a run; then O(blocks) a moment, and
+//! the entries from the copy before it, or from the moment before.
+
+use super::picture;
+use crate::certify::{Certificate, Run};
+use crate::lives::{Life, Lives, NEVER};
+use crate::recording::Frame;
+use crate::snapshot::{Action, DeviceTrace};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Copies are made after a share of all entries.
+const SHARE: usize = 64;
+
+/// A recorded run that can be looked at.
+#[derive(Debug)]
+pub struct Moments {
+    run: Run<'static>,
+    /// On the way, by their entries.
+    copies: Vec<Run<'static>>,
+    stops: Vec<u32>,
+    lives: Lives,
+    streams: HashMap<u64, u32>,
+}
+
+impl Moments {
+    /// Plays all of a device's run, with the settings of its certificate.
+    #[must_use]
+    pub fn new(device: &Arc<DeviceTrace>, certificate: &Certificate) -> Self {
+        let mut run = Run::new(Arc::clone(device), &certificate.settings, certificate.source);
+        let mut copies = vec![run.clone()];
+        let mut stops = vec![0];
+        let mut seen = Seen::default();
+        let mut before: Vec<u64> = run.live().keys().copied().collect();
+        before.sort_unstable();
+        for address in before {
+            seen.allocated(&run, address);
+            if run.live()[&address].pending {
+                seen.lives.retire(seen.live[&address], 0);
+            }
+        }
+        let mut next = 0;
+        while run.step() {
+            let entry = run.moment().entry;
+            stops.push(entry);
+            if let Some(told) = device.entries.get(entry as usize - 1) {
+                match told.action {
+                    Action::Alloc => seen.allocated(&run, told.address),
+                    Action::FreeRequested => seen.retired(told.address, entry),
+                    Action::FreeCompleted => seen.over(told.address, entry),
+                    _ => {}
+                }
+            }
+            if entry as usize >= next {
+                let stride = (device.entries.len() / SHARE).max(4 * run.live().len()).max(1);
+                next = (entry as usize).saturating_add(stride);
+                copies.push(run.clone());
+            }
+        }
+        Self { run, copies, stops, lives: seen.lives, streams: seen.streams }
+    }
+
+    /// The entries after which it can be looked at, counted from 1, ascending; 0: before the first.
+    #[must_use]
+    pub fn stops(&self) -> &[u32] {
+        &self.stops
+    }
+
+    /// All blocks.
+    #[must_use]
+    pub fn lives(&self) -> &Lives {
+        &self.lives
+    }
+
+    /// The segments at the last moment at or before an entry.
+    #[must_use]
+    pub fn at(&mut self, entry: u32) -> Frame {
+        let after = self.stops.partition_point(|&stop| stop <= entry);
+        let stop = self.stops[after.saturating_sub(1)];
+        let copy = self.copies.partition_point(|copy| copy.moment().entry <= stop);
+        let copy = &self.copies[copy.saturating_sub(1)];
+        let now = self.run.moment().entry;
+        if now > stop || now < copy.moment().entry {
+            self.run = copy.clone();
+        }
+        while self.run.moment().entry < stop && self.run.step() {}
+        picture::frame(&self.run, &mut self.streams)
+    }
+}
+
+/// Blocks on the way.
+#[derive(Default)]
+struct Seen {
+    lives: Lives,
+    live: HashMap<u64, u32>,
+    streams: HashMap<u64, u32>,
+}
+
+impl Seen {
+    fn allocated(&mut self, run: &Run<'_>, address: u64) {
+        let Some(live) = run.live().get(&address) else { return };
+        // Its free was not recorded.
+        self.over(address, live.entry);
+        let next = self.streams.len() as u32;
+        let stream = *self.streams.entry(live.stream).or_insert(next);
+        let number = self.lives.add(Life {
+            from: live.entry,
+            retired: NEVER,
+            over: NEVER,
+            bytes: live.size,
+            requested: live.requested,
+            address,
+            stream,
+            stack: live.stack,
+        });
+        self.live.insert(address, number);
+    }
+
+    fn retired(&mut self, address: u64, entry: u32) {
+        if let Some(&number) = self.live.get(&address) {
+            self.lives.retire(number, entry);
+        }
+    }
+
+    fn over(&mut self, address: u64, entry: u32) {
+        if let Some(number) = self.live.remove(&address) {
+            self.lives.end(number, entry);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explain::explain;
+
+    fn allocated(lives: &Lives, entry: u32) -> u64 {
+        let all = lives.all().iter();
+        all.filter(|l| l.from <= entry && entry < l.retired).map(|l| l.bytes).sum()
+    }
+
+    #[test]
+    fn lives_and_moments_are_what_the_explanation_says() {
+        let home = env!("CARGO_MANIFEST_DIR");
+        let mut files = vec![format!("{home}/../fuzz/corpus/trace_pickle/oom.pickle")];
+        let real = std::fs::read_dir(format!("{home}/../../shared/snapshots"));
+        files.extend(real.into_iter().flatten().flatten().map(|f| f.path().display().to_string()));
+        for file in files {
+            let input = std::fs::File::open(&file).expect(&file);
+            let read = crate::snapshot::read(input, crate::format::Limits::default()).expect(&file);
+            for device in &read.devices {
+                let shared = Arc::new(device.clone());
+                let told = explain(&read, device, None);
+                let mut moments = Moments::new(&shared, &told.certificate);
+                for moment in [told.at, told.peaks[0]] {
+                    assert_eq!(
+                        allocated(moments.lives(), moment.entry),
+                        moment.allocated,
+                        "{file}"
+                    );
+                }
+                let stops = moments.stops().to_vec();
+                assert!(stops.is_sorted(), "{file}");
+                // Forward and back, at the same moment the same.
+                let chosen: Vec<u32> =
+                    stops.iter().step_by(stops.len() / 20 + 1).copied().collect();
+                let forward: Vec<Frame> = chosen.iter().map(|&entry| moments.at(entry)).collect();
+                for (&entry, frame) in chosen.iter().zip(&forward).rev() {
+                    assert_eq!(&moments.at(entry), frame, "{file} {entry}");
+                    let asked = explain(&read, device, (entry > 0).then_some(entry));
+                    if entry > 0 {
+                        assert_eq!(
+                            frame.stats.committed_bytes, asked.at.reserved,
+                            "{file} {entry}"
+                        );
+                        assert_eq!(
+                            allocated(moments.lives(), entry),
+                            asked.at.allocated,
+                            "{file} {entry}"
+                        );
+                    }
+                }
+                assert_eq!(moments.at(u32::MAX).event, u64::from(stops[stops.len() - 1]));
+            }
+        }
+    }
+}

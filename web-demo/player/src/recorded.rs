@@ -1,0 +1,199 @@
+//! The interface `recorded`: snapshots as `strandline explain`, `compare` and `diff` read them, and the run that they recorded at any moment.
+
+use crate::bindings::Player;
+use crate::bindings::recorded::{
+    Comparing as ComparingHandle, Explained, File, Guest, GuestComparing, GuestMoments,
+    GuestSnapshot, Moments as MomentsHandle, Snapshot as SnapshotHandle, SnapshotBorrow, Told,
+    TraceBorrow,
+};
+use crate::play::{Trace, told};
+use crate::source::HostFile;
+use serde_json::json;
+use std::cell::RefCell;
+use std::sync::Arc;
+use strandline_replay::compare::{Comparing as Begun, Options, Recorded, Requests};
+use strandline_replay::diff::{Side, diff};
+use strandline_replay::explain::{Moments as Run, explain, explain_peak};
+use strandline_replay::format::{ErrorKind, Format, Limits};
+use strandline_replay::recording;
+use strandline_replay::session::{Input, SessionError};
+use strandline_replay::snapshot::{self, DeviceTrace};
+
+/// A snapshot.
+pub(crate) struct Snapshot {
+    name: String,
+    /// All of it but the devices.
+    read: snapshot::Snapshot,
+    devices: Vec<Arc<DeviceTrace>>,
+    default: u32,
+}
+
+impl Snapshot {
+    fn device(&self, number: u32) -> Result<&Arc<DeviceTrace>, String> {
+        let found = self.devices.iter().find(|device| device.number == number);
+        found.ok_or_else(|| format!("{}: nothing of device {number}", self.name))
+    }
+}
+
+impl GuestSnapshot for Snapshot {
+    fn open(file: File) -> Result<Option<SnapshotHandle>, String> {
+        let File { name, input, .. } = file;
+        let bytes = told(HostFile(input).open())?;
+        let mut read = match snapshot::read(bytes, Limits::default()) {
+            Ok(read) => read,
+            Err(error) if error.kind() == ErrorKind::NotASnapshot => return Ok(None),
+            Err(error) => return Err(SessionError::Trace(name.into(), error).to_string()),
+        };
+        let default = match read.device(None) {
+            Ok(device) => device.number,
+            Err(error) => return Err(SessionError::Trace(name.into(), error).to_string()),
+        };
+        let devices = core::mem::take(&mut read.devices).into_iter().map(Arc::new).collect();
+        Ok(Some(SnapshotHandle::new(Self { name, read, devices, default })))
+    }
+
+    fn devices(&self) -> String {
+        let of = |device: &Arc<DeviceTrace>| {
+            json!({
+                "device": device.number,
+                "entries": device.entries.len(),
+                "refused": device.holding().refused,
+                "state_only": device.is_state_only(),
+            })
+        };
+        json!(self.devices.iter().map(of).collect::<Vec<_>>()).to_string()
+    }
+
+    fn default_device(&self) -> u32 {
+        self.default
+    }
+
+    fn explain(&self, device: u32, entry: Option<u32>, top: u32) -> Result<Explained, String> {
+        let device = self.device(device)?;
+        let explained = explain(&self.read, device, entry.map(|entry| entry.saturating_add(1)));
+        let top = top as usize;
+        let failure = explained.page_report(device, 0)["failure"].to_string();
+        Ok(Explained {
+            told: Told {
+                json: explained.to_json(top).to_string(),
+                text: explained.to_text(&self.name, top),
+            },
+            series: recording::series(&explained.timeline),
+            at: explained.at.entry,
+            failure,
+        })
+    }
+
+    fn look(&self, device: u32) -> Result<MomentsHandle, String> {
+        let device = self.device(device)?;
+        let certificate = strandline_replay::certify::certify(
+            device,
+            self.read.recorded.as_ref(),
+            &mut |_, _| (),
+        );
+        Ok(MomentsHandle::new(Moments(RefCell::new(Run::new(device, &certificate)))))
+    }
+
+    fn frames(&self) -> Vec<String> {
+        self.read.stacks.all_frames().iter().map(ToString::to_string).collect()
+    }
+
+    fn stacks(&self) -> Vec<u32> {
+        let stacks = &self.read.stacks;
+        let all = 0..stacks.len() as u32;
+        let mut out = vec![stacks.len() as u32];
+        out.extend(all.clone().map(|stack| stacks.line(stack).unwrap_or(u32::MAX)));
+        out.extend(all.clone().scan(0, |end, stack| {
+            *end += stacks.numbers(stack).len() as u32;
+            Some(*end)
+        }));
+        all.for_each(|stack| out.extend_from_slice(stacks.numbers(stack)));
+        out
+    }
+
+    fn compare(&self, device: u32, capacity: Option<u64>) -> Result<ComparingHandle, String> {
+        let device = self.device(device)?;
+        if device.is_state_only() {
+            return Err(SessionError::StateOnly(self.name.clone().into()).to_string());
+        }
+        let begun = Begun::of_device(&self.read, device, Options { capacity, sweep: false });
+        Ok(ComparingHandle::new(Comparing(RefCell::new(begun))))
+    }
+
+    fn diff(
+        &self,
+        device: u32,
+        other: SnapshotBorrow<'_>,
+        other_device: u32,
+        top: u32,
+    ) -> Result<Told, String> {
+        let other: &Self = other.get();
+        let side = |of: &Self, number| {
+            let device = of.device(number)?;
+            Ok::<_, String>(Side::of_snapshot(&of.read, device, &explain_peak(&of.read, device)))
+        };
+        let told = diff(&side(other, other_device)?, &side(self, device)?);
+        let top = top as usize;
+        Ok(Told {
+            json: told.to_json(top).to_string(),
+            text: told.to_text([&other.name, &self.name], top),
+        })
+    }
+}
+
+/// A recorded run.
+pub(crate) struct Moments(RefCell<Run>);
+
+impl GuestMoments for Moments {
+    fn stops(&self) -> Vec<u32> {
+        self.0.borrow().stops().to_vec()
+    }
+
+    fn lives(&self) -> Vec<u8> {
+        self.0.borrow().lives().to_bytes()
+    }
+
+    fn frame(&self, entry: u32) -> Vec<u8> {
+        self.0.borrow_mut().at(entry).to_bytes()
+    }
+}
+
+/// A comparison under way.
+pub(crate) struct Comparing(RefCell<Begun>);
+
+impl GuestComparing for Comparing {
+    fn step(&self) -> bool {
+        self.0.borrow_mut().step()
+    }
+
+    fn finish(comparing: ComparingHandle, file: String) -> Told {
+        let told = comparing.into_inner::<Self>().0.into_inner().finish();
+        Told { json: told.to_json().to_string(), text: told.to_text(&file) }
+    }
+}
+
+impl Guest for Player {
+    type Snapshot = Snapshot;
+    type Moments = Moments;
+    type Comparing = Comparing;
+
+    fn compare_trace(
+        trace: TraceBorrow<'_>,
+        capacity: Option<u64>,
+    ) -> Result<ComparingHandle, String> {
+        let trace: &Trace = trace.get();
+        let mut reader = told(trace.file.open())?;
+        let recorded = match reader.format() {
+            Format::Rmm | Format::RmmDebug => Recorded::Rmm,
+            _ => Recorded::Unknown,
+        };
+        let mut requests = Requests::default();
+        for event in reader.by_ref() {
+            let wrong = |error| SessionError::Trace(trace.file.path().to_owned(), error);
+            requests.push(&told(event.map_err(wrong))?);
+        }
+        let options = Options { capacity, sweep: false };
+        let begun = Begun::of_requests(requests, recorded, options);
+        Ok(ComparingHandle::new(Comparing(RefCell::new(begun))))
+    }
+}
