@@ -28,7 +28,9 @@
 //! epoch counts as reached, so that no refused submission counts as done, and while somebody waits it is looked at now and
 //! then. The first cause is kept; a program that is told earlier may [report](Gpu::report_loss) it.
 //!
-//! Flights that the device has finished are still reached; then every axis fails with the cause, once.
+//! Flights that the device has finished are still reached; then every axis fails with the cause, once, and is
+//! [fenced](Tracker::fence_axis): only the device could use what was to die with its work, and it takes no more. So pools have those
+//! blocks back, those of queues once what was to come before their work is over.
 //!
 //! # On the web
 //! There is no thread and nothing to poll: the browser tells of each submission that is done, and everything is settled in a task of its
@@ -129,13 +131,16 @@ pub(crate) struct Line {
     pub(crate) closing: bool,
     /// It is to fail from an epoch on, once it has come to the one before.
     pub(crate) failing: Option<(Epoch, Failure)>,
+    /// A queue gives out its epochs, some of them for what others are to do first: it fences the axis itself.
+    pub(crate) of_queue: bool,
 }
 
 impl Line {
-    pub(crate) fn new(axis: Axis, tracker: Tracker) -> Self {
+    pub(crate) fn new(axis: Axis, tracker: Tracker, of_queue: bool) -> Self {
         Self {
             axis,
             tracker,
+            of_queue,
             last: 0,
             settled: 0,
             firsts: VecDeque::new(),

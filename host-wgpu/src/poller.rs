@@ -16,7 +16,7 @@ use core::sync::atomic::Ordering;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use strandline_core::{Axis, Epoch, Failure, Tracker};
+use strandline_core::{Axis, Epoch, Failure, FrontierRef, Tracker};
 
 #[cfg(not(target_family = "wasm"))]
 mod thread;
@@ -31,7 +31,8 @@ pub(crate) use web::{Bell, Poller, Ticket, is_idle};
 /// How an axis moved or ended.
 enum News {
     Advance(Tracker, Axis, Epoch),
-    Fail(Tracker, Axis, Failure),
+    /// And is fenced up to an epoch, as far as that is known here.
+    Fail(Tracker, Axis, Failure, Option<Epoch>),
     Retire(Tracker, Axis),
 }
 
@@ -70,7 +71,12 @@ impl Settler {
             // An axis that somebody else ended takes no more news; that is theirs to know.
             guarded(|| match news {
                 News::Advance(tracker, axis, epoch) => drop(tracker.advance(axis, epoch)),
-                News::Fail(tracker, axis, failure) => drop(tracker.fail_axis(axis, failure)),
+                News::Fail(tracker, axis, failure, fenced) => {
+                    drop(tracker.fail_axis(axis, failure));
+                    if let Some(last) = fenced {
+                        drop(tracker.fence_axis_to(axis, last, FrontierRef::EMPTY));
+                    }
+                }
                 News::Retire(tracker, axis) => drop(tracker.retire_axis(axis)),
             });
         }
@@ -94,7 +100,9 @@ fn collect(state: &mut State, lost: Option<&Failure>, news: &mut Vec<News>) {
             news.push(News::Advance(line.tracker.clone(), line.axis, reached));
         }
         if let Some(failure) = line.ending().or(lost) {
-            news.push(News::Fail(line.tracker.clone(), line.axis, failure.clone()));
+            // What a lost device was to do, it does no more. Of a refused submission others may be on their way yet.
+            let fenced = (lost.is_some() && !line.of_queue).then_some(line.last);
+            news.push(News::Fail(line.tracker.clone(), line.axis, failure.clone(), fenced));
             *place = None;
         } else if line.closing && reached == line.last {
             news.push(News::Retire(line.tracker.clone(), line.axis));

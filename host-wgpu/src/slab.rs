@@ -157,7 +157,7 @@ impl WgpuSlabProvider {
         }
     }
 
-    /// At most this many bytes at once; beyond that [`Grant::NoCapacity`]. No slab is larger, so that what can never fit is refused as
+    /// At most this many bytes at once, told as [`SlabProvider::capacity`]; beyond that [`Grant::NoCapacity`]. No slab is larger, so that what can never fit is refused as
     /// too large and nobody waits for it.
     #[must_use]
     pub fn capacity(mut self, bytes: u64) -> Self {
@@ -345,6 +345,10 @@ impl SlabProvider for WgpuSlabProvider {
 
     fn stats(&self) -> SlabStats {
         self.lock().stats
+    }
+
+    fn capacity(&self) -> Option<u64> {
+        (self.account.capacity != u64::MAX).then_some(self.account.capacity)
     }
 
     fn answers_epochs(&self) -> bool {

@@ -64,12 +64,21 @@ impl Timeline {
     /// # Errors
     /// [`GpuError::Tracker`], [`GpuError::Lost`].
     pub fn new(gpu: &Gpu, tracker: &Tracker, axis: Axis) -> Result<Self, GpuError> {
+        Self::begin(gpu, tracker, axis, false)
+    }
+
+    /// The axis of a queue, which fences it itself after a loss.
+    pub(crate) fn of_queue(gpu: &Gpu, tracker: &Tracker, axis: Axis) -> Result<Self, GpuError> {
+        Self::begin(gpu, tracker, axis, true)
+    }
+
+    fn begin(gpu: &Gpu, tracker: &Tracker, axis: Axis, of_queue: bool) -> Result<Self, GpuError> {
         let mut state = gpu.shared().lock();
         if let Some(failure) = gpu.lost() {
             return Err(GpuError::Lost(failure.clone()));
         }
         tracker.register(axis)?;
-        let line = Line::new(axis, tracker.clone());
+        let line = Line::new(axis, tracker.clone(), of_queue);
         // Places are not used again: a flight of a failed line may still name its place.
         let position = state.lines.len();
         state.lines.push(Some(line));

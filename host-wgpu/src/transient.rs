@@ -38,6 +38,7 @@ use crate::queue::ALIGNMENT;
 use crate::slab::WgpuSlabProvider;
 use crate::timeline::Timeline;
 use crate::upload::UploadRing;
+use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use strandline_core::offset::tlsf::{Config, Placement, Search, Tie};
@@ -46,7 +47,7 @@ use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
 use strandline_core::pool::{PoolHost, PoolStats};
 use strandline_core::pool_set::Registration;
 use strandline_core::slab::Trim;
-use strandline_core::{Axis, Epoch, PoolError, Progress, Tracker};
+use strandline_core::{Axis, Epoch, Notification, PoolError, Progress, Tracker};
 use wgpu::BufferUsages;
 
 mod config;
@@ -96,18 +97,36 @@ const PACKED: Placement =
     Placement { search: Search::Best { scan: 16, tie: Tie::Low }, ..Placement::FAST };
 
 /// How far the frames' axis is known to be: what the tracker says, or what the device has said since.
-#[derive(Debug)]
 struct Known {
-    tracker: Tracker,
+    told: Arc<dyn Progress>,
     axis: Axis,
-    done: AtomicU64,
+    done: Arc<AtomicU64>,
+}
+
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Known({} @ {})", self.axis, self.reached(self.axis))
+    }
 }
 
 impl Progress for Known {
     fn reached(&self, axis: Axis) -> Epoch {
-        let told = self.tracker.reached(axis);
+        let told = self.told.reached(axis);
         // Relaxed: an epoch that is done stays so, and memory is ordered by the device.
         if axis == self.axis { told.max(self.done.load(Ordering::Relaxed)) } else { told }
+    }
+
+    fn is_known(&self, axis: Axis) -> bool {
+        self.told.is_known(axis)
+    }
+
+    fn for_memory(&self) -> Option<Arc<dyn Progress>> {
+        let told = self.told.for_memory()?;
+        Some(Arc::new(Self { told, axis: self.axis, done: self.done.clone() }))
+    }
+
+    fn moved(&self) -> Option<&Arc<Notification>> {
+        self.told.moved()
     }
 }
 
@@ -222,7 +241,7 @@ impl Transients {
     ) -> Result<Self, TransientError> {
         let config = config.into();
         let timeline = Timeline::new(gpu, tracker, axis)?;
-        let known = Known { tracker: tracker.clone(), axis, done: AtomicU64::new(0) };
+        let known = Known { told: Arc::new(tracker.clone()), axis, done: Arc::default() };
         let known = Arc::new(known);
         let own = WgpuSlabProvider::new(gpu, UsageClass::Exclusive).capacity(config.capacity);
         let mut pools = GpuPools::new();
@@ -294,7 +313,11 @@ impl Transients {
             // What wgpu had before it was asked is done.
             inner.known.done.fetch_max(issued, Ordering::Relaxed);
         }
-        let reached = inner.known.reached(inner.timeline.axis());
+        let reached = match inner.timeline.gpu().ended() {
+            // Nobody uses what is on a lost device.
+            Some(_) => Epoch::MAX,
+            None => inner.known.reached(inner.timeline.axis()),
+        };
         let bytes = inner.pools.set().trim(Trim::All)? + inner.exclusive.trim(reached)?;
         Ok(bytes + inner.ring.trim())
     }

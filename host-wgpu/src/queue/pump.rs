@@ -17,7 +17,7 @@ use super::exec::{Exec, failure_of as failure_of_gpu};
 use super::failure_of;
 use super::ready::Arm;
 use super::set::SetInner;
-use super::state::{Item, Kind};
+use super::state::{Fence, Item, Kind};
 use crate::command::Command;
 use crate::gpu::Listener;
 use crate::staging::Short;
@@ -46,6 +46,8 @@ pub(super) struct Batch {
     spent: Vec<Vec<Command>>,
     /// Staging that ends with its device.
     lost: Vec<(Arc<Mutex<Exec>>, Failure)>,
+    /// Axes that are over with their device.
+    fences: Vec<Fence>,
 }
 
 /// How the pump's round ended.
@@ -74,10 +76,16 @@ impl SetInner {
             state.select(self.tracker(), &mut batch.items, &mut batch.arms);
             core::mem::swap(&mut batch.trash, &mut state.trash);
             batch.lost.extend(state.lost_devices());
+            core::mem::swap(&mut batch.fences, &mut state.fences);
             drop(state);
             batch.trash.clear();
             for (exec, failure) in batch.lost.drain(..) {
                 exec.lock().unwrap_or_else(PoisonError::into_inner).end(&failure);
+            }
+            let fenced = !batch.fences.is_empty();
+            for (axis, epoch, after) in batch.fences.drain(..) {
+                // It was opened here, and has ended with its device.
+                let _ = self.tracker().fence_axis_to(axis, epoch, after.as_ref());
             }
             for (frontier, arm) in batch.arms.drain(..) {
                 self.arm(frontier, arm);
@@ -92,7 +100,8 @@ impl SetInner {
                 line.issued = item.epoch - 1;
                 line.items.push_front(item);
             }
-            let mut more = state.again || progress;
+            // What was fenced may be memory that somebody waits for.
+            let mut more = state.again || progress || fenced;
             if let Round::Failed(line, from, failure) = round {
                 let line = &mut state.lines[line];
                 line.issued = line.issued.min(from - 1);

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use strandline_core::pool::PoolId;
 use strandline_core::pool_set::PoolSet;
 use strandline_core::queue::{Cause, Parked};
-use strandline_core::{Axis, Epoch, Failure, FrontierRef, Queues, Request, Tracker};
+use strandline_core::{Axis, Epoch, Failure, Frontier, FrontierRef, Queues, Request, Tracker};
 
 pub(super) struct SetInner {
     pools: Arc<GpuPools>,
@@ -108,7 +108,7 @@ impl SetInner {
             let host = Axis::host(axis.session(), axis.machine(), 0x57_0000 + ordinal);
             self.add_device(gpu, host, StagingConfig::default())?;
         }
-        let timeline = Timeline::new(gpu, &self.tracker, axis)?;
+        let timeline = Timeline::of_queue(gpu, &self.tracker, axis)?;
         let mut state = self.lock();
         let Some(device) = state.device_of(gpu) else { return Err(QueueError::WrongDevice) };
         state.engine.open(axis)?;
@@ -119,6 +119,7 @@ impl SetInner {
             items: VecDeque::new(),
             issued: 0,
             failed: None,
+            abandoned: Some(Frontier::new()),
             expecting: false,
         });
         Ok(state.lines.len() - 1)

@@ -25,7 +25,7 @@ use crate::timeline::Timeline;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use strandline_core::queue::{BufferId, Cause, QueueEvent};
-use strandline_core::{Axis, Epoch, Failure, Frontier, FrontierRef, Pool, Queues};
+use strandline_core::{Axis, Epoch, Failure, Frontier, FrontierRef, Merge, Pool, Queues};
 use wgpu::SubmissionIndex;
 
 /// The most empty lists of commands that are kept to be filled again.
@@ -83,6 +83,8 @@ pub(super) struct Line {
     /// The last epoch that was handed to wgpu, or is about to be.
     pub(super) issued: Epoch,
     pub(super) failed: Option<Failure>,
+    /// What operations that were given up were to wait for; `None` if that is more than a frontier holds.
+    pub(super) abandoned: Option<Frontier>,
     /// The device was told that something waits here.
     pub(super) expecting: bool,
 }
@@ -115,7 +117,12 @@ pub(super) struct State {
     pub(super) trash: Vec<Item>,
     /// Devices whose loss was taken in: their staging is to end, with the lock released.
     pub(super) ending: Vec<usize>,
+    /// Axes of lost devices that are to be fenced, with the lock released.
+    pub(super) fences: Vec<Fence>,
 }
+
+/// Up to which epoch an axis does nothing any more, once the frontier is reached.
+pub(super) type Fence = (Axis, Epoch, Frontier);
 
 impl State {
     pub(super) fn new(engine: Queues) -> Self {
@@ -131,6 +138,7 @@ impl State {
             blanks: Vec::new(),
             trash: Vec::new(),
             ending: Vec::new(),
+            fences: Vec::new(),
         }
     }
 
@@ -215,6 +223,14 @@ impl State {
         while let Some(event) = self.engine.next_event() {
             self.take(event, pools);
         }
+        for &device in &self.ending {
+            let lines = self.lines.iter().filter(|line| line.device == device);
+            let fence = |line: &Line| {
+                let submitted = self.engine.submitted(line.axis)?;
+                Some((line.axis, submitted, line.abandoned.clone()?))
+            };
+            self.fences.extend(lines.filter_map(fence));
+        }
     }
 
     /// The staging of devices whose loss was just taken in, and why.
@@ -292,6 +308,11 @@ impl State {
         let items = line.items.split_off(at);
         line.timeline.fail(from, failure);
         for item in items {
+            // Whoever freed memory to die with it counts on that as well.
+            let all = line.abandoned.as_mut();
+            if all.is_some_and(|all| all.merge(item.wait.as_ref()) != Merge::Done) {
+                line.abandoned = None;
+            }
             for command in item.kind.commands() {
                 command.fail(failure);
                 command.transients().for_each(|buffer| self.buffers.used(buffer));

@@ -4,6 +4,7 @@
 mod counting;
 mod destroyed;
 mod failing;
+mod fenced;
 mod flood;
 mod misuse;
 mod model;

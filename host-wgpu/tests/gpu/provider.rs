@@ -23,7 +23,11 @@ fn slab(provider: &WgpuSlabProvider, size: u64) -> strandline_core::Slab {
 fn slabs_come_and_go_and_stale_ids_are_refused() {
     for gpu in both() {
         for class in UsageClass::SHARED {
-            let provider = WgpuSlabProvider::new(&gpu, class).capacity(1 << 20);
+            let unlimited = WgpuSlabProvider::new(&gpu, class);
+            assert_eq!(SlabProvider::capacity(&unlimited), None);
+            let provider = unlimited.capacity(1 << 20);
+            // Pools read it there, behind whatever stands between.
+            assert_eq!(SlabProvider::capacity(&provider), Some(1 << 20));
             let a = slab(&provider, 1000);
             assert_eq!(a.size, 1024);
             let held = provider.map(a.id, 512, 512).unwrap();
