@@ -191,6 +191,19 @@ pub enum TlsfError {
     Full,
 }
 
+impl fmt::Display for TlsfError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Granule => "the granule is not a power of two",
+            Self::SecondLevel => "the second level has fewer than 3 or more than 6 bits",
+            Self::RegionSize => "a region is smaller than a granule or has 2^32 of them or more",
+            Self::Full => "more blocks or regions than can be numbered",
+        })
+    }
+}
+
+impl core::error::Error for TlsfError {}
+
 impl<L: Label> Tlsf<L> {
     /// An allocator without regions.
     ///

@@ -100,7 +100,14 @@ impl fmt::Display for PlannedPoolError {
     }
 }
 
-impl core::error::Error for PlannedPoolError {}
+impl core::error::Error for PlannedPoolError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Plan(error) => Some(error),
+            Self::Pool(error) => Some(error),
+        }
+    }
+}
 
 impl From<PlanError> for PlannedPoolError {
     fn from(error: PlanError) -> Self {

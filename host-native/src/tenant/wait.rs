@@ -40,7 +40,15 @@ impl fmt::Display for WaitFailure {
     }
 }
 
-impl core::error::Error for WaitFailure {}
+impl core::error::Error for WaitFailure {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::InvalidFrontier(error) => Some(error),
+            Self::UnknownAxis(_) => None,
+            Self::Ended(error) => Some(error),
+        }
+    }
+}
 
 /// Wakers left with notifications, taken back when it ends.
 #[derive(Debug, Default)]
