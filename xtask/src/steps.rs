@@ -6,12 +6,14 @@
 //! sanitizers      target/{asan,tsan}
 //! no std          target/no-std   no-std
 //! wasm            target/component  sandbox, web
+//! other wgpus     target/clients  clients
 //! libFuzzer       target/fuzz     fuzz
 //! ```
 //! Each set of flags has its own target folder: sharing one would rebuild everything at every step.
 
 mod boundaries;
 mod c_guest;
+mod clients;
 mod component;
 mod fuzz;
 mod guests;
@@ -70,6 +72,8 @@ pub(crate) enum Step {
     Replay,
     /// The GPU host, the command on a GPU; without one, on Mesa's lavapipe.
     Wgpu,
+    /// Published programs on the GPU host, and the host on the oldest and the newest wgpu of its range.
+    Clients,
     /// What the profiler is told.
     Tracy,
     /// The benchmarks compile.
@@ -102,7 +106,7 @@ impl Step {
         match self {
             Self::Unit | Self::Loom | Self::Replay | Self::Bench => "-",
             Self::Tracy => "a C++ compiler",
-            Self::Wgpu => "a GPU, or Debian's mesa-vulkan-drivers and libvulkan1",
+            Self::Wgpu | Self::Clients => "a GPU, or Debian's mesa-vulkan-drivers and libvulkan1",
             Self::NoStd => "target wasm32-unknown-unknown, or Debian's rustc-web",
             Self::Sandbox => "target wasm32-wasip2 and rust-src, or Debian's rustc-web and lld-22",
             Self::Web => "as sandbox and no-std; nodejs, npm and chromium, packages from npm",
@@ -132,6 +136,7 @@ impl Step {
             Self::Loom => loom(sh),
             Self::Replay => replay(sh),
             Self::Wgpu => wgpu::wgpu(sh),
+            Self::Clients => clients::clients(sh),
             Self::Tracy => tracy(sh),
             Self::Bench => bench_compiles(sh),
             Self::Asan => asan(sh),
@@ -375,7 +380,8 @@ pub(crate) fn miri(sh: &Shell, args: &[String]) -> Outcome {
 
 fn format_check(sh: &Shell) -> Outcome {
     cmd!(sh, "cargo fmt --all --check").run()?;
-    for manifest in ["fuzz/Cargo.toml", "web-demo/player/Cargo.toml"] {
+    let others = ["fuzz", "web-demo/player", "clients/draw", "clients/compute"];
+    for manifest in others.map(|folder| format!("{folder}/Cargo.toml")) {
         cmd!(sh, "cargo fmt --manifest-path {manifest} --check").run()?;
     }
     Ok(None)

@@ -162,3 +162,35 @@ fn only_waits_are_async() {
     }
     assert_eq!(waits, ["waits.wait", "waits.changed"]);
 }
+
+/// `wkg wit build` encodes the package as a component of types, and reads `wkg.toml` for what to say about it.
+#[test]
+fn the_package_builds_as_wkg_builds_it() {
+    let (resolve, package) = resolve();
+    let bytes = wit_component::encode(&resolve, package).unwrap();
+    let (built, again) = match wit_component::decode(&bytes).unwrap() {
+        wit_component::DecodedWasm::WitPackage(resolve, package) => (resolve, package),
+        wit_component::DecodedWasm::Component(..) => panic!("a component, not a package"),
+    };
+    let (source, built) = (&resolve.packages[package], &built.packages[again]);
+    assert_eq!(built.name.to_string(), PACKAGE);
+    assert_eq!(built.docs, source.docs, "documentation goes with it");
+    assert!(built.interfaces.keys().eq(source.interfaces.keys()), "{:?}", built.interfaces);
+    assert!(built.worlds.keys().eq(source.worlds.keys()), "{:?}", built.worlds);
+}
+
+#[test]
+fn what_wkg_says_of_the_package_is_what_it_takes() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wkg.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let config: toml::Table = text.parse().unwrap();
+    assert!(config.keys().eq(["metadata"]), "{config:?}");
+    let metadata = config["metadata"].as_table().unwrap();
+    // The fields of `wasm-pkg-core`'s metadata; it passes over others without a word.
+    let known = ["author", "description", "licenses", "source", "homepage", "revision"];
+    for (key, value) in metadata {
+        assert!(known.contains(&key.as_str()), "{key}");
+        assert!(value.as_str().is_some_and(|value| !value.is_empty()), "{key}: {value}");
+    }
+    assert_eq!(metadata["licenses"].as_str(), Some("MIT OR Apache-2.0"));
+}
