@@ -15,8 +15,8 @@ use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
 use strandline_core::pool::{Pool, PoolHost};
 use strandline_core::{Axis, Entry, Progress as _, Tracker};
 use strandline_host_native::tenant::{
-    Answer, Ask, BufferHandle, Device, SharedPool, Memory, PoolHandle, QueueHandle, Range,
-    ReadbackHandle, ReservationHandle, Returned, Tenant, TenantError, TenantLimits,
+    Answer, Ask, BufferHandle, Device, Memory, PoolHandle, QueueHandle, Range, ReadbackHandle,
+    ReservationHandle, Returned, SharedPool, Tenant, TenantError, TenantLimits,
 };
 use strandline_host_native::{MmapSlabProvider, thread_wake};
 

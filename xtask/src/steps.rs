@@ -6,7 +6,7 @@
 //! sanitizers      target/{asan,tsan}
 //! no std          target/no-std   no-std
 //! wasm            target/component  sandbox, web
-//! other wgpus     target/clients  clients
+//! other locks     target/{clients,fleet}  clients, fleet
 //! libFuzzer       target/fuzz     fuzz
 //! ```
 //! Each set of flags has its own target folder: sharing one would rebuild everything at every step.
@@ -72,6 +72,8 @@ pub(crate) enum Step {
     Replay,
     /// The GPU host, the command on a GPU; without one, on Mesa's lavapipe.
     Wgpu,
+    /// A pool lent to other processes over zenoh: processes that are killed and stopped, certificates, the command.
+    Fleet,
     /// Published programs on the GPU host, and the host on the oldest and the newest wgpu of its range.
     Clients,
     /// What the profiler is told.
@@ -104,7 +106,7 @@ impl Step {
     /// What it needs beyond stable Rust and a C compiler.
     fn needs(self) -> &'static str {
         match self {
-            Self::Unit | Self::Loom | Self::Replay | Self::Bench => "-",
+            Self::Unit | Self::Loom | Self::Replay | Self::Fleet | Self::Bench => "-",
             Self::Tracy => "a C++ compiler",
             Self::Wgpu | Self::Clients => "a GPU, or Debian's mesa-vulkan-drivers and libvulkan1",
             Self::NoStd => "target wasm32-unknown-unknown, or Debian's rustc-web",
@@ -136,6 +138,7 @@ impl Step {
             Self::Loom => loom(sh),
             Self::Replay => replay(sh),
             Self::Wgpu => wgpu::wgpu(sh),
+            Self::Fleet => fleet(sh),
             Self::Clients => clients::clients(sh),
             Self::Tracy => tracy(sh),
             Self::Bench => bench_compiles(sh),
@@ -265,6 +268,12 @@ fn replay(sh: &Shell) -> Outcome {
         .map(Some)
 }
 
+/// A workspace of its own: zenoh is 230 crates.
+fn fleet(sh: &Shell) -> Outcome {
+    let test = cmd!(sh, "cargo test --locked --manifest-path host-fleet/Cargo.toml");
+    run_tests(test.env("CARGO_TARGET_DIR", target_dir().join("fleet"))).map(Some)
+}
+
 fn no_std(sh: &Shell) -> Outcome {
     let toolchain = Toolchain::bare(sh, &[])?;
     let build = |toolchain: Toolchain| {
@@ -380,7 +389,7 @@ pub(crate) fn miri(sh: &Shell, args: &[String]) -> Outcome {
 
 fn format_check(sh: &Shell) -> Outcome {
     cmd!(sh, "cargo fmt --all --check").run()?;
-    let others = ["fuzz", "web-demo/player", "clients/draw", "clients/compute"];
+    let others = ["fuzz", "web-demo/player", "clients/draw", "clients/compute", "host-fleet"];
     for manifest in others.map(|folder| format!("{folder}/Cargo.toml")) {
         cmd!(sh, "cargo fmt --manifest-path {manifest} --check").run()?;
     }

@@ -35,7 +35,7 @@ fn range(sh: &Shell) -> Result<u64, Stop> {
     sh.create_dir(&folder)?;
     cmd!(sh, "cp -rL core host-wgpu {folder}").run()?;
     let manifest = sh.read_file("Cargo.toml")?;
-    sh.write_file(folder.join("Cargo.toml"), &of_two(&manifest))?;
+    sh.write_file(folder.join("Cargo.toml"), of_two(&manifest))?;
     let _there = sh.push_dir(&folder);
     let cargo = |command: &str| cmd!(sh, "cargo {command}").env("CARGO_TARGET_DIR", &target);
     cargo("generate-lockfile").run()?;
