@@ -110,6 +110,20 @@ impl Owner {
         is_live
     }
 
+    /// As [`fail`](Self::fail), of the process that joined with this nonce, whichever member it is.
+    pub fn lost(&mut self, peer: Peer, nonce: u64) -> bool {
+        let names = self.member_of(peer).filter(|names| self.seats[names].nonce == nonce);
+        names.is_some_and(|names| self.fail(names))
+    }
+
+    /// Whether this is a member of this run of the owner, and live.
+    #[must_use]
+    pub fn is_live(&self, who: Who) -> bool {
+        let seat = self.seats.get(&who.names);
+        who.incarnation == self.config.incarnation
+            && seat.is_some_and(|seat| seat.state == MemberState::Live)
+    }
+
     /// The live member of a peer.
     #[must_use]
     pub fn member_of(&self, peer: Peer) -> Option<Names> {
