@@ -69,6 +69,21 @@ impl OwnerOptions {
     }
 }
 
+/// Asks the owner of a fleet for its picture of it: members, what each holds and has in doubt, messages, the pool. As JSON.
+///
+/// # Errors
+/// [`FleetError`].
+pub fn status(fleet: &str, link: &Link, patience: Duration) -> Result<String, FleetError> {
+    let keys = Keys::new(fleet)?;
+    let session = zenoh::open(link.connect()?).wait()?;
+    let replies = session.get(keys.status()).timeout(patience).wait()?;
+    let text = replies.recv().ok().and_then(|reply| {
+        let sample = reply.into_result().ok()?;
+        sample.payload().try_to_string().ok().map(|text| text.into_owned())
+    });
+    text.ok_or(FleetError::NoAnswer)
+}
+
 struct State {
     owner: Owner,
     events: VecDeque<OwnerEvent>,
