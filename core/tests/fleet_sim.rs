@@ -7,6 +7,8 @@
 
 #[path = "fleet_sim/dice.rs"]
 mod dice;
+#[path = "fleet_sim/faults.rs"]
+mod faults;
 #[path = "fleet_sim/load.rs"]
 mod load;
 #[path = "fleet_sim/oracle.rs"]

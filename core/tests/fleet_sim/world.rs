@@ -10,7 +10,7 @@ use crate::process::{Clock, Process};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
-use strandline_core::fleet::message::{Answer, Message, Who};
+use strandline_core::fleet::message::{Answer, Message};
 use strandline_core::fleet::{
     Cause, Fencing, Limits, Names, Outgoing, Owner, OwnerConfig, OwnerEvent, Peer, Time,
 };
@@ -22,9 +22,9 @@ use strandline_core::{Axis, Epoch, Tracker};
 pub(crate) const MS: Time = 1_000_000;
 /// Processes that are or want to be members.
 pub(crate) const PLACES: usize = 4;
-const OWNER: usize = PLACES;
+pub(crate) const OWNER: usize = PLACES;
 pub(crate) const LEASE: Time = 50 * MS;
-const DRIFT: u32 = 20_000;
+pub(crate) const DRIFT: u32 = 20_000;
 
 /// How often what was done, or done to it.
 pub(crate) type Hits = BTreeMap<&'static str, u64>;
@@ -84,15 +84,15 @@ pub(crate) struct World {
     pub(crate) owner: Owner,
     pub(crate) pool: Arc<TlsfPool>,
     pub(crate) run: u64,
-    owner_clock: Clock,
+    pub(crate) owner_clock: Clock,
     events: BinaryHeap<Reverse<(Time, u64)>>,
     bodies: BTreeMap<u64, Event>,
     pub(crate) steps: u64,
     number: u64,
     lives: u64,
-    paused: [Time; PLACES + 1],
+    pub(crate) paused: [Time; PLACES + 1],
     /// Until when messages between two do not arrive.
-    parted: BTreeMap<(usize, usize), Time>,
+    pub(crate) parted: BTreeMap<(usize, usize), Time>,
     delivered: BTreeMap<(usize, usize), u64>,
     /// Who has which names, and the other way round.
     pub(crate) seated: BTreeMap<(u64, Names), (usize, u64)>,
@@ -104,7 +104,7 @@ pub(crate) struct World {
     pub(crate) is_ending: bool,
 }
 
-fn make_owner(run: u64, fencing: Fencing) -> (Owner, Arc<TlsfPool>) {
+pub(crate) fn make_owner(run: u64, fencing: Fencing) -> (Owner, Arc<TlsfPool>) {
     let tracker = Tracker::new(256);
     let host = PoolHost::new(Arc::new(CpuSlabs::new(64 << 10)), Arc::new(tracker.clone()));
     let config = TlsfPoolConfig { growth: Growth::slabs_of(16 << 10), ..Default::default() };
@@ -471,106 +471,6 @@ impl World {
             }
             _ => bytes,
         }
-    }
-
-    fn break_something(&mut self) {
-        let who = self.dice.below(PLACES as u64 + 1) as usize;
-        let time = match self.dice.below(4) {
-            0 => self.dice.between(LEASE, 3 * LEASE),
-            _ => self.dice.between(MS, LEASE / 2),
-        };
-        match self.dice.below(100) {
-            0..=14 => {
-                self.paused[who] = self.now + time;
-                self.hit(if time > LEASE { "pause beyond the lease" } else { "pause" });
-            }
-            15..=34 => {
-                let other = self.dice.below(PLACES as u64 + 1) as usize;
-                self.parted.insert((who.min(other), who.max(other)), self.now + time);
-            }
-            35..=42 if who != OWNER => {
-                self.kill(who);
-                self.hit("kill");
-                // The connection tells, or it does not.
-                if self.dice.chance(50)
-                    && let Some(names) = self.owner.member_of(Peer(who as u64))
-                {
-                    self.owner.fail(names);
-                }
-            }
-            43..=45 => {
-                // A suspicion that may be wrong.
-                if let Some(names) = self.owner.member_of(Peer(who as u64)) {
-                    self.owner.fail(names);
-                }
-            }
-            46 if self.dice.chance(40) => self.restart_owner(),
-            47..=60 => self.forge(who),
-            61..=64 => {
-                let bytes = (0..self.dice.below(40)).map(|_| self.dice.next() as u8).collect();
-                self.hit("garbage");
-                self.send(who.min(PLACES - 1), OWNER, bytes);
-            }
-            65..=66 => {
-                self.hit("oversized");
-                self.send(who.min(PLACES - 1), OWNER, vec![1; 9 << 10]);
-            }
-            67..=72 if who != OWNER => {
-                let process = &mut self.processes[who];
-                if process.is_alive && process.member.who().is_some() {
-                    process.is_leaving = true;
-                    self.hit("leave");
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn restart_owner(&mut self) {
-        self.hit("owner restarted");
-        self.run += 1;
-        (self.owner, self.pool) = make_owner(self.run, self.fencing);
-        self.owner_clock = Clock::draw(&mut self.dice, DRIFT);
-        // Its reservations are of other memory; whoever is stopped is not its business any more.
-        self.paused[OWNER] = 0;
-    }
-
-    /// Somebody speaks in another's name.
-    fn forge(&mut self, from: usize) {
-        let seats: Vec<_> =
-            self.seated.range((self.run, Names { session: 0, machine: 0 })..).collect();
-        let Some(((_, names), (place, _))) =
-            seats.get(self.dice.below(seats.len().max(1) as u64) as usize)
-        else {
-            return;
-        };
-        let (names, from) = (*names, from.min(PLACES - 1));
-        if *place == from {
-            return;
-        }
-        let who = Who { incarnation: self.run, names };
-        let message = match self.dice.below(3) {
-            0 => Message::Leave { who },
-            1 => Message::Renew { who, number: u64::MAX },
-            _ => {
-                // Its own name, another's axis: a future that has not come.
-                let own = self.processes[from].member.who().unwrap_or(who);
-                let axis = Axis::queue(names.session, names.machine, 0, 0);
-                let entry = strandline_core::Entry { axis, epoch: 1 << 40 };
-                let reached = strandline_core::fleet::message::Reached(vec![entry]);
-                Message::Progress { who: own, reached }
-            }
-        };
-        self.hit("forged");
-        let bytes = message.encode();
-        if matches!(message, Message::Progress { .. }) {
-            for other in 0..PLACES {
-                if other != from {
-                    self.send(from, other, bytes.clone());
-                }
-            }
-        }
-        self.send(from, OWNER, bytes);
     }
 
     /// Sends what a process has to say.
