@@ -33,6 +33,7 @@
 //!   notification  observe, check, wait: no lost wake
 //!   table         values under checked keys: slabs, reservations
 //!   inspect       what people, pictures and tracers see
+//!   fleet         a pool lent to other processes and machines: messages in, messages out
 //! ```
 //!
 //! The [`glossary`] has every word, and what PyTorch, RMM, wgpu and wasmtime call the same thing. The model is that of IREE's
@@ -74,7 +75,8 @@
 //!
 //! All are on by default and only add. `std`: a mutex that parks, and places of retired axes for others; without it the crate is
 //! `no_std + alloc`, and its locks spin, which is meant for one thread. `hosted`: what a component leaves to its host, which is waits for
-//! any progress, fences, and deaths of many axes or of unknown ones. `elastic`, `planned`: kinds of TLSF pools.
+//! any progress, fences, and deaths of many axes or of unknown ones. `elastic`, `planned`: kinds of TLSF pools. `fleet`: pools that processes
+//! and machines share.
 //!
 //! # Unsafe code
 //!
@@ -91,6 +93,8 @@ pub mod allocate;
 pub mod axis;
 pub mod death;
 pub mod failure;
+#[cfg(feature = "fleet")]
+pub mod fleet;
 pub mod frontier;
 #[cfg(doc)]
 #[doc = include_str!("../glossary.md")]

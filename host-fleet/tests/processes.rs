@@ -1,0 +1,317 @@
+//! An owner and members in processes of their own, on this machine: this test's own program, started again.
+#![cfg(target_os = "linux")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use strandline_core::fleet::{Names, OwnerEvent, Peer};
+use strandline_core::pool::growth::Growth;
+use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
+use strandline_core::pool::{Acquire, Pool, PoolHost, Request, Reservation};
+use strandline_core::{Death, Domain, Entry, Progress, SlabMap, Tracker};
+use strandline_host_fleet::member::MemberOptions;
+use strandline_host_fleet::owner::Fence;
+use strandline_host_fleet::{FleetMember, FleetOwner, Link, OwnerOptions};
+use strandline_host_native::MmapSlabProvider;
+
+const FOLDER: &str = "STRANDLINE_TEST_FLEET";
+const ROLE: &str = "STRANDLINE_TEST_ROLE";
+const SLAB: u64 = 1 << 20;
+const PATIENCE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_secs(2);
+
+/// A folder of this test alone, for sockets.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path =
+            std::env::temp_dir().join(format!("strandline-fleet-{}-{count}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+struct Owning {
+    owner: FleetOwner,
+    pool: Arc<TlsfPool>,
+    memory: Arc<MmapSlabProvider>,
+    tracker: Tracker,
+}
+
+fn link(folder: &std::path::Path) -> Link {
+    Link::new(format!("unixsock-stream/{}", folder.join("zenoh").display()))
+}
+
+/// An owner of one slab of a MiB.
+fn own(folder: &std::path::Path, fence: Fence) -> Owning {
+    let memory = Arc::new(MmapSlabProvider::builder().shared(true).capacity(SLAB).build().unwrap());
+    let tracker = Tracker::new(1024);
+    let host = PoolHost::new(memory.clone(), Arc::new(tracker.clone()));
+    let config = TlsfPoolConfig { growth: Growth::slabs_of(SLAB), ..Default::default() };
+    let pool = Arc::new(TlsfPool::new(host, config).unwrap());
+    let mut options = OwnerOptions::new("test", link(folder), Names { session: 0, machine: 0 });
+    options.config.lease = LEASE.as_nanos() as u64;
+    options.local = Some(folder.join("slabs"));
+    options.fence = fence;
+    options.hasty = false;
+    let owner =
+        FleetOwner::open(options, pool.clone(), tracker.clone(), Some(memory.clone())).unwrap();
+    Owning { owner, pool, memory, tracker }
+}
+
+impl Owning {
+    /// Waits until something has happened; what, and after how long.
+    fn await_event(&self, is_it: impl Fn(&OwnerEvent) -> bool) -> (OwnerEvent, Duration) {
+        let begin = Instant::now();
+        while begin.elapsed() < PATIENCE {
+            if let Some(event) = self.owner.events().into_iter().find(&is_it) {
+                return (event, begin.elapsed());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        panic!("it did not happen: {:#?}", self.owner.status());
+    }
+
+    /// All of the slab can be had.
+    fn take_all(&self) -> Option<Reservation> {
+        self.pool.acquire(&Request::new(SLAB)).unwrap().into_ready().ok()
+    }
+}
+
+/// Another process. Killed when dropped.
+struct Other {
+    child: Child,
+    to: ChildStdin,
+    from: BufReader<ChildStdout>,
+}
+
+impl Other {
+    fn start(folder: &Folder, role: &str) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "the_other_process", "--ignored", "--nocapture"])
+            .env(FOLDER, &folder.0)
+            .env(ROLE, role)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (to, from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Self { child, to, from: BufReader::new(from) }
+    }
+
+    /// The next line that it says to us.
+    fn hear(&mut self) -> String {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            assert!(self.from.read_line(&mut line).unwrap() > 0, "it has ended");
+            if let Some((_, said)) = line.split_once("said ") {
+                return said.trim().into();
+            }
+        }
+    }
+
+    fn tell(&mut self, what: &str) {
+        writeln!(self.to, "{what}").unwrap();
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn join(folder: &std::path::Path, peer: u64) -> FleetMember {
+    let mut options = MemberOptions::new("test", link(folder), Peer(peer));
+    options.local = Some(folder.join("slabs"));
+    options.patience = PATIENCE;
+    FleetMember::join(options, None).unwrap()
+}
+
+fn say(what: &str) {
+    println!("\nsaid {what}");
+}
+
+fn listen() -> String {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+    line.trim().into()
+}
+
+/// Not a test by itself: what the other processes run.
+#[test]
+#[ignore = "started by the other tests"]
+fn the_other_process() {
+    let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else { return };
+    match std::env::var(ROLE).unwrap().as_str() {
+        "owner" => {
+            let _owning = own(&folder, Fence::Kill);
+            say("open");
+            listen();
+        }
+        "holder" => {
+            let member = join(&folder, 1);
+            let pool = member.pool().unwrap();
+            let block = pool.acquire(&Request::new(SLAB)).unwrap().into_ready().unwrap();
+            let bytes = pool.map(&block).unwrap();
+            say("holding");
+            loop {
+                bytes.fill(1);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        "worker" => {
+            let member = join(&folder, 2);
+            let pool = member.pool().unwrap();
+            let axis = member.register(Domain::Host, 0).unwrap();
+            let block = pool.acquire(&Request::new(4096)).unwrap().into_ready().unwrap();
+            assert!(member.may_touch(Duration::from_millis(1)));
+            pool.map(&block).unwrap().fill(7);
+            say(&format!("{} {}", block.slab().to_bits(), block.offset()));
+            // Given back before the work is done.
+            pool.release(block, Death::from(&Entry::new(axis, 1))).unwrap();
+            assert_eq!(listen(), "go on");
+            member.advance(axis, 1).unwrap();
+            assert_eq!(listen(), "leave");
+            member.leave(PATIENCE).unwrap();
+            say("left");
+        }
+        role => panic!("{role}?"),
+    }
+}
+
+#[test]
+fn a_member_works_in_the_owners_memory_and_gives_it_back_before_it_is_done() {
+    let folder = Folder::new();
+    let owning = own(&folder.0, Fence::Kill);
+    let mut worker = Other::start(&folder, "worker");
+    let said = worker.hear();
+    let (slab, offset) = said.split_once(' ').unwrap();
+    let slab = strandline_core::SlabId::from_bits(slab.parse().unwrap());
+    let bytes = owning.memory.map(slab, offset.parse().unwrap(), 4096).unwrap();
+    assert_eq!(bytes.find_mismatch(0x0707_0707_0707_0707), None);
+    let (event, _) = owning.await_event(|event| matches!(event, OwnerEvent::Joined { .. }));
+    let OwnerEvent::Joined { names, .. } = event else { unreachable!() };
+    let axis = strandline_core::Axis::host(names.session, names.machine, 0);
+    // The release has come, and waits.
+    let begin = Instant::now();
+    while owning.owner.status().members[0].reservations > 0 {
+        assert!(begin.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(owning.take_all().is_none(), "the work is not done");
+    worker.tell("go on");
+    let begin = Instant::now();
+    while !owning.tracker.has_reached(axis, 1) {
+        assert!(begin.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(owning.take_all().is_some());
+    worker.tell("leave");
+    assert_eq!(worker.hear(), "left");
+    assert!(owning.owner.status().members.is_empty());
+}
+
+/// Its bytes come back, and not before its process has ended.
+fn lose(how: impl FnOnce(&mut Other)) -> Duration {
+    let folder = Folder::new();
+    let owning = own(&folder.0, Fence::Kill);
+    let mut holder = Other::start(&folder, "holder");
+    assert_eq!(holder.hear(), "holding");
+    assert!(owning.take_all().is_none());
+    let begin = Instant::now();
+    how(&mut holder);
+    let (event, _) = owning.await_event(|event| matches!(event, OwnerEvent::Over { .. }));
+    let took = begin.elapsed();
+    assert!(matches!(event, OwnerEvent::Over { reservations: 1, bytes: SLAB, .. }), "{event:?}");
+    assert!(owning.take_all().is_some());
+    let ended = holder.child.try_wait().unwrap();
+    assert!(ended.is_some(), "its bytes were handed out while it was there");
+    took
+}
+
+#[test]
+fn bytes_of_a_member_that_is_killed_come_back() {
+    let took = lose(|holder| holder.child.kill().unwrap());
+    println!("after {took:?}");
+    assert!(took >= LEASE / 2, "the lease is what tells");
+}
+
+#[test]
+fn a_member_that_is_stopped_beyond_its_lease_is_ended() {
+    let took = lose(|holder| holder.signal("-STOP"));
+    println!("after {took:?}");
+}
+
+#[test]
+fn a_member_without_its_owner_stops_before_the_lease_is_over() {
+    let folder = Folder::new();
+    let mut owner = Other::start(&folder, "owner");
+    assert_eq!(owner.hear(), "open");
+    let member = join(&folder.0, 3);
+    let pool = member.pool().unwrap();
+    let block = pool.acquire(&Request::new(4096)).unwrap().into_ready().unwrap();
+    assert!(member.may_touch(Duration::ZERO));
+    owner.child.kill().unwrap();
+    owner.child.wait().unwrap();
+    let begin = Instant::now();
+    while member.may_touch(Duration::ZERO) {
+        assert!(begin.elapsed() < LEASE, "it goes on after the lease");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let refused = pool.acquire(&Request::new(4096));
+    assert!(matches!(refused, Err(strandline_core::PoolError::Lost)), "{refused:?}");
+    pool.release(block, Death::Idle).unwrap();
+}
+
+/// Batches, a refusal that is waited for, and counters.
+#[test]
+fn a_remote_pool_is_a_pool() {
+    let folder = Folder::new();
+    let owning = own(&folder.0, Fence::Kill);
+    let member = join(&folder.0, 4);
+    let pool = member.pool().unwrap();
+    let requests = [Request::new(4096); 256];
+    let blocks: Vec<_> = pool
+        .acquire_each(&requests)
+        .into_iter()
+        .map(|answer| answer.unwrap().into_ready().unwrap())
+        .collect();
+    assert_eq!(pool.asked(), 1);
+    assert_eq!(pool.stats().live, 256);
+    let Acquire::Exhausted { observed, .. } = pool.acquire(&Request::new(4096)).unwrap() else {
+        panic!()
+    };
+    for block in blocks {
+        pool.release(block, Death::Idle).unwrap();
+    }
+    let begin = Instant::now();
+    while !pool.notification().changed_since(observed) {
+        assert!(begin.elapsed() < PATIENCE, "nobody told that memory is free");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let block = pool.acquire(&Request::new(SLAB)).unwrap().into_ready().unwrap();
+    pool.cancel(block).unwrap();
+    assert!(pool.acquire(&Request::new(0)).is_err());
+    member.leave(PATIENCE).unwrap();
+    assert!(owning.take_all().is_some());
+}
