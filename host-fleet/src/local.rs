@@ -139,7 +139,7 @@ impl LocalMemory {
     fn ask(&self, slab: SlabId) -> Result<SharedSlab, LocalError> {
         let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
         socket.write_all(&slab.to_bits().to_le_bytes())?;
-        let (status, fd) = receive(&*socket)?;
+        let (status, fd) = receive(&socket)?;
         match (status, fd) {
             (TAKEN, Some(fd)) => SharedSlab::try_from(fd).map_err(LocalError::Slab),
             (NO_SUCH_SLAB, _) => Err(LocalError::NoSuchSlab(slab)),
