@@ -7,7 +7,7 @@
 //!
 //! # Invariants
 //! - Memory may be touched only by a member, and only until *hold* after it sent the latest renewal that was acknowledged: see
-//!   [`lease`](super::lease).
+//!   [`lease`].
 //! - A call is sent again until its answer has come, and its answer is given to the host once.
 //! - Epochs of others' axes never run ahead: they are what the axis's own member said, or what the owner had heard of it.
 
