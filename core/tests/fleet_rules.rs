@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use strandline_core::fleet::message::{
-    Answer, Ask, Gone, Lease, Message, Op, OwnedDeath, Reached, Refusal, Source, Turned, Who,
+    Answer, Ask, Gone, JoinRefusal, Lease, Message, Op, OwnedDeath, Reached, Refusal, Source, Who,
 };
 use strandline_core::fleet::{
     Cause, FenceError, Fencing, Limits, MemberState, Names, Owner, OwnerConfig, OwnerEvent, Peer,
@@ -282,7 +282,7 @@ fn who_is_gone_does_not_come_back_under_its_old_names() {
     let a = fleet.join(1, 5);
     fleet.owner.fail(a.names);
     assert_eq!(fleet.gone(1, a), Some(Gone::Failed));
-    let returned = Message::Turned { nonce: 5, why: Turned::Returned };
+    let returned = Message::JoinRefused { nonce: 5, why: JoinRefusal::Returned };
     assert_eq!(fleet.send(1, &Message::Join { nonce: 5 }), Some(returned));
     fleet.owner.fenced(a.names).unwrap();
     assert_eq!(fleet.gone(1, a), Some(Gone::Over));
@@ -291,7 +291,7 @@ fn who_is_gone_does_not_come_back_under_its_old_names() {
     let other = Who { incarnation: 6, ..again };
     assert_eq!(fleet.gone(1, other), Some(Gone::OtherOwner));
     // A later process of the same peer takes its place, an earlier one does not.
-    let superseded = Message::Turned { nonce: 4, why: Turned::Superseded };
+    let superseded = Message::JoinRefused { nonce: 4, why: JoinRefusal::Superseded };
     assert_eq!(fleet.send(1, &Message::Join { nonce: 4 }), Some(superseded));
     let latest = fleet.join(1, 7);
     assert_eq!(fleet.gone(1, again), Some(Gone::Failed));
@@ -316,7 +316,7 @@ fn names_are_given_out_once_and_then_there_are_none() {
         assert!(fleet.send(1, &Message::Leave { who }).is_some());
     }
     assert_eq!(fleet.owner.status().names_left, 0);
-    let refused = Message::Turned { nonce: 101, why: Turned::NoNames };
+    let refused = Message::JoinRefused { nonce: 101, why: JoinRefusal::NoNames };
     assert_eq!(fleet.send(1, &Message::Join { nonce: 101 }), Some(refused));
 }
 

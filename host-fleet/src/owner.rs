@@ -398,7 +398,7 @@ fn to_json(status: &OwnerStatus) -> String {
         text,
         "],\"lent\":{},\"in_doubt\":{},\"over\":{},\"names_left\":{},\"messages\":{{\"malformed\":{},\
          \"oversized\":{},\"forged\":{},\"returned\":{},\"repeated\":{},\"replayed\":{},\"flooded\":{},\
-         \"crowded\":{},\"turned\":{}}},\"pool\":{{\"reserved\":{},\"pending\":{},\"free\":{},\"committed\":{}}}}}",
+         \"crowded\":{},\"joins_refused\":{}}},\"pool\":{{\"reserved\":{},\"pending\":{},\"free\":{},\"committed\":{}}}}}",
         status.lent,
         status.in_doubt,
         status.over,
@@ -411,7 +411,7 @@ fn to_json(status: &OwnerStatus) -> String {
         counters.replayed,
         counters.flooded,
         counters.crowded,
-        counters.turned,
+        counters.joins_refused,
         pool.reserved_bytes,
         pool.pending_bytes,
         pool.free_bytes,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   joining ──Welcome──▶ member ──leave, all calls answered──▶ leaving ──Left──▶ over
-//!      └──Turned──▶ over     └──Gone──▶ over
+//!      └──JoinRefused──▶ over     └──Gone──▶ over
 //! ```
 //!
 //! # Invariants
@@ -18,7 +18,7 @@ use self::calls::CallBook;
 use self::peers::Peers;
 use super::Time;
 use super::lease;
-use super::message::{Answer, Digest, Gone, Message, Op, Reached, Terms, Turned, Who};
+use super::message::{Answer, Digest, Gone, JoinRefusal, Message, Op, Reached, Terms, Who};
 use super::names::{Names, Peer};
 use crate::axis::{Axis, Domain, Epoch};
 use crate::frontier::Entry;
@@ -78,7 +78,7 @@ pub struct CallId(pub(super) u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// It never was one.
-    Turned(Turned),
+    JoinRefusal(JoinRefusal),
     /// The owner counts it as gone.
     Gone(Gone),
     /// It left.
@@ -337,10 +337,10 @@ impl Member {
             Ok(Message::Welcome { nonce, who, terms, digest }) => {
                 self.welcome(nonce, who, terms, &digest)
             }
-            Ok(Message::Turned { nonce, why }) => {
+            Ok(Message::JoinRefused { nonce, why }) => {
                 let is_ours = matches!(self.state, State::Joining(_)) && nonce == self.config.nonce;
                 if is_ours {
-                    self.end(Ending::Turned(why));
+                    self.end(Ending::JoinRefusal(why));
                 }
                 is_ours
             }

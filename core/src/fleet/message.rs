@@ -2,7 +2,7 @@
 //!
 //! | from | message | answer |
 //! | --- | --- | --- |
-//! | a peer | `Join` | `Welcome`, or `Turned` with the reason |
+//! | a peer | `Join` | `Welcome`, or `JoinRefused` with the reason |
 //! | a member | `Renew` | `Renewed` |
 //! | a member | `Call`: reservations asked for, released, canceled, shared | `Reply`, the same one however often it is asked |
 //! | a member | `Leave` | `Left` |
@@ -267,7 +267,7 @@ impl Wire for Reached {
 
 /// A member, as all others are told of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seated {
+pub struct MemberId {
     /// Its names.
     pub names: Names,
     /// Who may speak for them.
@@ -284,7 +284,7 @@ pub struct Digest {
     /// Greater than before when memory may have become free.
     pub moves: u64,
     /// All members. Who was told of before and is not here is gone.
-    pub members: Vec<Seated>,
+    pub members: Vec<MemberId>,
     /// How far axes are: all of them now and then, none in between.
     pub reached: Reached,
 }
@@ -316,7 +316,7 @@ pub struct Terms {
 
 /// Why a peer may not join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turned {
+pub enum JoinRefusal {
     /// All names were given out.
     NoNames,
     /// As many members are there as there may be.
@@ -388,11 +388,11 @@ pub enum Message {
         digest: Digest,
     },
     /// A peer is no member.
-    Turned {
+    JoinRefused {
         /// Of the [`Join`](Self::Join).
         nonce: u64,
         /// Why.
-        why: Turned,
+        why: JoinRefusal,
     },
     /// A [`Renew`](Self::Renew) has come.
     Renewed {
@@ -469,7 +469,7 @@ wire_enum!(Fault, "error of a pool" {
     4 => System { code },
     5 => Lost {},
 });
-wire_struct!(Seated { names, peer });
+wire_struct!(MemberId { names, peer });
 wire_struct!(Digest { incarnation, number, moves, members, reached });
 wire_struct!(Terms {
     lease,
@@ -483,7 +483,7 @@ wire_struct!(Terms {
     alignment,
     max_request,
 });
-wire_enum!(Turned, "reason to turn a peer away" {
+wire_enum!(JoinRefusal, "reason to refuse a join" {
     0 => NoNames {},
     1 => Full {},
     2 => Returned {},
@@ -497,7 +497,7 @@ wire_enum!(Message, "message" {
     3 => Leave { who },
     4 => Progress { who, reached },
     16 => Welcome { nonce, who, terms, digest },
-    17 => Turned { nonce, why },
+    17 => JoinRefused { nonce, why },
     18 => Renewed { who, number },
     19 => Reply { who, id, answers },
     20 => Gone { who, why },

@@ -8,21 +8,21 @@
 //!
 //! # Invariants
 //! - A reservation is in `holdings` from the answer that gave it out until it is back in the pool, whatever becomes of its holder.
-//! - Only members that are live or failed have a seat, reservations or charges.
+//! - Only members that are live or failed have a record, reservations or charges.
 //! - A failed member's axes have failed in the tracker before it is told, and are fenced before anything of it goes back to the pool.
 
 mod calls;
-mod ledger;
+mod charges;
 mod membership;
 mod status;
 
 pub use status::{Counters, MemberState, MemberStatus, OwnerStatus};
 
 use self::calls::{Calls, Holding};
-use self::ledger::Ledger;
+use self::charges::Charges;
 use super::Time;
 use super::lease::MAX_DRIFT_PPM;
-use super::message::{Digest, Gone, Message, Reached, Seated, Who};
+use super::message::{Digest, Gone, MemberId, Message, Reached, Who};
 use super::names::{NameBook, Names, Peer};
 use crate::axis::Axis;
 use crate::frontier::Entry;
@@ -197,7 +197,7 @@ impl core::error::Error for FenceError {}
 
 /// A member that is live or failed.
 #[derive(Debug)]
-struct Seat {
+struct MemberRecord {
     peer: Peer,
     nonce: u64,
     state: MemberState,
@@ -260,14 +260,14 @@ pub struct Owner {
     /// What the tracker says of memory: what is fenced counts as reached.
     memory: Arc<dyn Progress>,
     names: NameBook,
-    seats: BTreeMap<Names, Seat>,
+    records: BTreeMap<Names, MemberRecord>,
     /// The live member of each peer.
     live: BTreeMap<Peer, Names>,
     /// Processes that were members.
     past: VecDeque<(Peer, u64)>,
     own_axes: BTreeSet<Axis>,
     holdings: Table<u64, Holding>,
-    ledger: Ledger,
+    charges: Charges,
     counters: Counters,
     events: VecDeque<OwnerEvent>,
     now: Time,
@@ -301,12 +301,12 @@ impl Owner {
             config,
             pool,
             tracker,
-            seats: BTreeMap::new(),
+            records: BTreeMap::new(),
             live: BTreeMap::new(),
             past: VecDeque::new(),
             own_axes: BTreeSet::new(),
             holdings: Table::new(),
-            ledger: Ledger::default(),
+            charges: Charges::default(),
             counters: Counters::default(),
             events: VecDeque::new(),
             now: 0,
@@ -357,7 +357,7 @@ impl Owner {
                 None
             }
             Message::Welcome { .. }
-            | Message::Turned { .. }
+            | Message::JoinRefused { .. }
             | Message::Renewed { .. }
             | Message::Reply { .. }
             | Message::Gone { .. }
@@ -376,7 +376,7 @@ impl Owner {
             self.counters.returned += 1;
             return gone(Gone::OtherOwner);
         }
-        let Some(seat) = self.seats.get(&who.names) else {
+        let Some(record) = self.records.get(&who.names) else {
             // Whoever had these names is over. Of names that nobody had nobody can speak.
             if who.names == self.config.own || !self.names.is_taken(who.names) {
                 self.counters.forged += 1;
@@ -385,11 +385,11 @@ impl Owner {
             self.counters.returned += 1;
             return gone(Gone::Over);
         };
-        if seat.peer != peer {
+        if record.peer != peer {
             self.counters.forged += 1;
             return Err(None);
         }
-        if seat.state != MemberState::Live {
+        if record.state != MemberState::Live {
             self.counters.returned += 1;
             return gone(Gone::Failed);
         }
@@ -402,13 +402,13 @@ impl Owner {
             Err(answer) => return answer,
         };
         let now = self.now;
-        let seat = self.seats.get_mut(&names)?;
-        if number <= seat.renewal {
+        let record = self.records.get_mut(&names)?;
+        if number <= record.renewal {
             // It may be the answer that was lost; an old one does no harm, because it names its number.
             self.counters.repeated += 1;
         } else {
-            seat.renewal = number;
-            seat.renewed = now;
+            record.renewal = number;
+            record.renewed = now;
         }
         Some(Message::Renewed { who, number }.encode())
     }
@@ -429,17 +429,17 @@ impl Owner {
 
     /// Whether an axis of a live member is registered, now if not before.
     fn knows(&mut self, names: Names, axis: Axis) -> bool {
-        let Some(seat) = self.seats.get_mut(&names) else { return false };
-        if seat.axes.contains(&axis) {
+        let Some(record) = self.records.get_mut(&names) else { return false };
+        if record.axes.contains(&axis) {
             return true;
         }
         // One place is the axis of doubt's.
-        let has_room = seat.axes.len() <= self.config.limits.axes;
+        let has_room = record.axes.len() <= self.config.limits.axes;
         if !has_room || self.tracker.register(axis).is_err() {
             self.counters.crowded += 1;
             return false;
         }
-        seat.axes.insert(axis);
+        record.axes.insert(axis);
         true
     }
 
@@ -482,18 +482,19 @@ impl Owner {
     /// What there is to tell, with all axes or without.
     fn digest(&mut self, all: bool) -> Digest {
         self.digests += 1;
-        let live = || self.seats.iter().filter(|(_, seat)| seat.state == MemberState::Live);
+        let live = || self.records.iter().filter(|(_, record)| record.state == MemberState::Live);
         let mut reached = Vec::new();
         if all {
-            let known = live().flat_map(|(names, seat)| {
+            let known = live().flat_map(|(names, record)| {
                 let doubt = names.doubt();
-                seat.axes.iter().filter(move |&&axis| axis != doubt)
+                record.axes.iter().filter(move |&&axis| axis != doubt)
             });
             let entry = |&axis| Entry { axis, epoch: self.tracker.reached(axis) };
             reached.extend(self.own_axes.iter().chain(known).map(entry));
             reached.sort_unstable_by_key(|entry| entry.axis);
         }
-        let members = live().map(|(&names, seat)| Seated { names, peer: seat.peer }).collect();
+        let members =
+            live().map(|(&names, record)| MemberId { names, peer: record.peer }).collect();
         Digest {
             incarnation: self.config.incarnation,
             number: self.digests,
@@ -506,12 +507,13 @@ impl Owner {
     /// When [`tick`](Self::tick) has something to do at the latest, if nothing happens before.
     #[must_use]
     pub fn next_tick(&self) -> Time {
-        let ends = self.seats.values().filter_map(|seat| match (seat.state, self.config.fencing) {
-            (MemberState::Live, _) | (MemberState::Failed { .. }, Fencing::Lease) => {
-                Some(seat.renewed.saturating_add(self.config.lease))
-            }
-            (MemberState::Failed { .. }, Fencing::Host) => None,
-        });
+        let ends =
+            self.records.values().filter_map(|record| match (record.state, self.config.fencing) {
+                (MemberState::Live, _) | (MemberState::Failed { .. }, Fencing::Lease) => {
+                    Some(record.renewed.saturating_add(self.config.lease))
+                }
+                (MemberState::Failed { .. }, Fencing::Host) => None,
+            });
         let refresh = self.told_all.map_or(0, |at| at.saturating_add(self.config.refresh));
         let change =
             self.told.filter(|_| self.changed).map(|at| at.saturating_add(self.config.gap));
@@ -528,7 +530,7 @@ impl fmt::Debug for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Owner")
             .field("incarnation", &self.config.incarnation)
-            .field("seats", &self.seats.len())
+            .field("records", &self.records.len())
             .field("holdings", &self.holdings.len())
             .finish_non_exhaustive()
     }

@@ -71,10 +71,10 @@ impl World {
 
     /// Somebody speaks in another's name.
     fn forge(&mut self, from: usize) {
-        let seats: Vec<_> =
+        let records: Vec<_> =
             self.seated.range((self.run, Names { session: 0, machine: 0 })..).collect();
         let Some(((_, names), (place, _))) =
-            seats.get(self.dice.below(seats.len().max(1) as u64) as usize)
+            records.get(self.dice.below(records.len().max(1) as u64) as usize)
         else {
             return;
         };

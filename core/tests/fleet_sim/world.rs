@@ -346,9 +346,9 @@ impl World {
     fn witness(&mut self, place: usize, answer: &[u8]) -> Verdict {
         match Message::decode(answer).map_err(|error| format!("the owner's answer: {error}"))? {
             Message::Welcome { nonce, who, .. } => {
-                let seat = (place, nonce);
-                let before = self.seated.insert((self.run, who.names), seat);
-                if before.is_some_and(|before| before != seat) {
+                let record = (place, nonce);
+                let before = self.seated.insert((self.run, who.names), record);
+                if before.is_some_and(|before| before != record) {
                     return Err(format!("{} are given out twice", who.names));
                 }
             }

@@ -84,7 +84,7 @@ impl Dice {
 
     fn digest(&mut self) -> Digest {
         let members = (0..self.below(4))
-            .map(|_| Seated { names: self.who().names, peer: Peer(self.number()) })
+            .map(|_| MemberId { names: self.who().names, peer: Peer(self.number()) })
             .collect();
         Digest {
             incarnation: self.number(),
@@ -124,7 +124,7 @@ impl Dice {
                 };
                 Message::Welcome { nonce, who, terms, digest: self.digest() }
             }
-            6 => Message::Turned { nonce, why: Turned::Superseded },
+            6 => Message::JoinRefused { nonce, why: JoinRefusal::Superseded },
             7 => Message::Renewed { who, number },
             8 => {
                 let answers = (0..self.below(5)).map(|_| self.answer()).collect();

@@ -59,7 +59,7 @@ impl Owner {
             Err(answer) => return answer,
         };
         let limits = self.config.limits;
-        let calls = &mut self.seats.get_mut(&names)?.calls;
+        let calls = &mut self.records.get_mut(&names)?.calls;
         if id < calls.floor {
             self.counters.replayed += 1;
             return None;
@@ -82,7 +82,7 @@ impl Owner {
         }
         let answers = ops.into_iter().map(|op| self.perform((names, peer), op)).collect();
         let answer = Message::Reply { who, id, answers }.encode();
-        self.seats.get_mut(&names)?.calls.answers.insert(id, answer.clone());
+        self.records.get_mut(&names)?.calls.answers.insert(id, answer.clone());
         self.look();
         Some(answer)
     }
@@ -104,11 +104,11 @@ impl Owner {
         }
         let footprint = self.pool.footprint(ask.size, ask.alignment);
         let fits = |owner: &Self| {
-            let charged = owner.ledger.of_peer(member.1).checked_add(footprint);
+            let charged = owner.charges.of_peer(member.1).checked_add(footprint);
             charged.is_some_and(|bytes| bytes <= owner.config.limits.budget)
         };
-        if !fits(self) || self.ledger.is_crowded() {
-            self.ledger.settle(&*self.memory);
+        if !fits(self) || self.charges.is_crowded() {
+            self.charges.settle(&*self.memory);
             if !fits(self) {
                 return Answer::OverBudget;
             }
@@ -169,8 +169,8 @@ impl Owner {
         let holding = Holding { reservation, counted, shared: false, footprint };
         match self.holdings.insert(holding) {
             Ok(token) => {
-                self.ledger.take((names, peer), (slab, offset, size), footprint);
-                self.seats.get_mut(&names)?.held.insert(token);
+                self.charges.take((names, peer), (slab, offset, size), footprint);
+                self.records.get_mut(&names)?.held.insert(token);
                 Some(Lease { token, slab: slab.to_bits(), offset, size })
             }
             Err(Holding { reservation, .. }) => {
@@ -182,7 +182,7 @@ impl Owner {
 
     /// The reservation of a member by its token.
     fn held(&mut self, names: Names, token: u64) -> Result<&mut Holding, Refusal> {
-        let is_its = self.seats.get(&names).is_some_and(|seat| seat.held.contains(&token));
+        let is_its = self.records.get(&names).is_some_and(|record| record.held.contains(&token));
         let holding = self.holdings.get_mut(token).filter(|_| is_its);
         if holding.is_none() {
             self.counters.forged += 1;
@@ -192,7 +192,7 @@ impl Owner {
 
     /// Takes it out of what the member has.
     fn take_back(&mut self, names: Names, token: u64) -> Result<Holding, Refusal> {
-        self.seats.get_mut(&names).map(|seat| seat.held.remove(&token));
+        self.records.get_mut(&names).map(|record| record.held.remove(&token));
         self.holdings.remove(token).ok_or(Refusal::UnknownReservation)
     }
 
@@ -202,9 +202,9 @@ impl Owner {
             OwnedDeath::Idle => Frontier::new(),
             OwnedDeath::After { frontier } => self.known(names, frontier.as_ref())?,
             OwnedDeath::Unknown => {
-                if let Some(seat) = self.seats.get_mut(&names) {
-                    seat.held.remove(&token);
-                    seat.unknown.insert(token);
+                if let Some(record) = self.records.get_mut(&names) {
+                    record.held.remove(&token);
+                    record.unknown.insert(token);
                 }
                 return Ok(());
             }
@@ -215,7 +215,7 @@ impl Owner {
         let Holding { reservation, footprint, .. } = self.take_back(names, token)?;
         let range = reservation.range();
         self.put_back(reservation, frontier.as_ref().into());
-        self.ledger.give(names, range, footprint, frontier);
+        self.charges.give(names, range, footprint, frontier);
         Ok(())
     }
 
@@ -228,7 +228,7 @@ impl Owner {
         let range = reservation.range();
         self.cancel_unused(reservation);
         // What the bytes waited for before was charged to whoever released them, and is no more.
-        self.ledger.give(names, range, footprint, Frontier::new());
+        self.charges.give(names, range, footprint, Frontier::new());
         Ok(())
     }
 
@@ -267,7 +267,7 @@ impl Owner {
             let (axis, epoch) = if is_known {
                 (axis, epoch)
             } else {
-                match self.seats.get(&of).map(|seat| seat.state) {
+                match self.records.get(&of).map(|record| record.state) {
                     // It failed before the owner heard of this axis, which is fenced with the rest.
                     Some(MemberState::Failed { .. }) => (of.doubt(), 1),
                     // It is over, with all its axes.

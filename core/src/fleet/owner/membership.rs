@@ -1,9 +1,9 @@
 //! Who joins, who is gone, and what comes back then.
 
-use super::super::message::{Message, Terms, Turned, Who};
+use super::super::message::{JoinRefusal, Message, Terms, Who};
 use super::super::names::{Names, Peer};
 use super::calls::Calls;
-use super::{Cause, FenceError, Fencing, MemberState, Owner, OwnerEvent, Seat};
+use super::{Cause, FenceError, Fencing, MemberRecord, MemberState, Owner, OwnerEvent};
 use crate::failure::Failure;
 use alloc::collections::BTreeSet;
 use alloc::format;
@@ -22,39 +22,39 @@ impl Owner {
                 digest: self.digest(true),
             },
             Err(why) => {
-                self.counters.turned += 1;
-                Message::Turned { nonce, why }
+                self.counters.joins_refused += 1;
+                Message::JoinRefused { nonce, why }
             }
         };
         answer.encode()
     }
 
-    fn try_join(&mut self, peer: Peer, nonce: u64) -> Result<Names, Turned> {
+    fn try_join(&mut self, peer: Peer, nonce: u64) -> Result<Names, JoinRefusal> {
         if let Some(&names) = self.live.get(&peer) {
-            match nonce.cmp(&self.seats[&names].nonce) {
+            match nonce.cmp(&self.records[&names].nonce) {
                 core::cmp::Ordering::Equal => {
                     // Its welcome was lost. The lease goes on from when the first of its joins came.
                     self.counters.repeated += 1;
                     return Ok(names);
                 }
-                core::cmp::Ordering::Less => return Err(Turned::Superseded),
+                core::cmp::Ordering::Less => return Err(JoinRefusal::Superseded),
                 core::cmp::Ordering::Greater => {}
             }
         }
         if self.past.contains(&(peer, nonce)) {
-            return Err(Turned::Returned);
+            return Err(JoinRefusal::Returned);
         }
         if let Some(&names) = self.live.get(&peer) {
             self.end(names, Cause::Replaced);
         }
         if self.live.len() >= self.config.limits.members {
-            return Err(Turned::Full);
+            return Err(JoinRefusal::Full);
         }
-        let names = self.names.allot().ok_or(Turned::NoNames)?;
+        let names = self.names.allot().ok_or(JoinRefusal::NoNames)?;
         let doubt = names.doubt();
         // No room for its first axis is no room for a member.
-        self.tracker.register(doubt).map_err(|_| Turned::Full)?;
-        let seat = Seat {
+        self.tracker.register(doubt).map_err(|_| JoinRefusal::Full)?;
+        let record = MemberRecord {
             peer,
             nonce,
             state: MemberState::Live,
@@ -65,7 +65,7 @@ impl Owner {
             unknown: BTreeSet::new(),
             calls: Calls::default(),
         };
-        self.seats.insert(names, seat);
+        self.records.insert(names, record);
         self.live.insert(peer, names);
         self.changed = true;
         self.events.push_back(OwnerEvent::Joined { names, peer });
@@ -103,7 +103,8 @@ impl Owner {
     /// The host says that a member is gone: its connection has ended, say. That is a suspicion, which may be wrong: what the
     /// member held is in doubt from now on, and the member is refused if it comes back. False when it is not live.
     pub fn fail(&mut self, names: Names) -> bool {
-        let is_live = self.seats.get(&names).is_some_and(|seat| seat.state == MemberState::Live);
+        let is_live =
+            self.records.get(&names).is_some_and(|record| record.state == MemberState::Live);
         if is_live {
             self.end(names, Cause::Lost);
         }
@@ -112,16 +113,16 @@ impl Owner {
 
     /// As [`fail`](Self::fail), of the process that joined with this nonce, whichever member it is.
     pub fn lost(&mut self, peer: Peer, nonce: u64) -> bool {
-        let names = self.member_of(peer).filter(|names| self.seats[names].nonce == nonce);
+        let names = self.member_of(peer).filter(|names| self.records[names].nonce == nonce);
         names.is_some_and(|names| self.fail(names))
     }
 
     /// Whether this is a member of this run of the owner, and live.
     #[must_use]
     pub fn is_live(&self, who: Who) -> bool {
-        let seat = self.seats.get(&who.names);
+        let record = self.records.get(&who.names);
         who.incarnation == self.config.incarnation
-            && seat.is_some_and(|seat| seat.state == MemberState::Live)
+            && record.is_some_and(|record| record.state == MemberState::Live)
     }
 
     /// The live member of a peer.
@@ -132,21 +133,21 @@ impl Owner {
 
     /// A live member fails: its axes end before anybody is told.
     fn end(&mut self, names: Names, cause: Cause) {
-        let Some(seat) = self.seats.get_mut(&names) else { return };
+        let Some(record) = self.records.get_mut(&names) else { return };
         let failure = Failure::message(format!("member {names} of the fleet: {cause}"));
-        for &axis in &seat.axes {
+        for &axis in &record.axes {
             // Registered when it became the member's; only this ends it.
             let _ = self.tracker.fail_axis(axis, failure.clone());
         }
-        seat.state = MemberState::Failed { cause, since: self.now };
-        seat.calls = Calls::default();
-        self.live.remove(&seat.peer);
+        record.state = MemberState::Failed { cause, since: self.now };
+        record.calls = Calls::default();
+        self.live.remove(&record.peer);
         if self.past.len() == PAST {
             self.past.pop_front();
         }
-        self.past.push_back((seat.peer, seat.nonce));
+        self.past.push_back((record.peer, record.nonce));
         self.changed = true;
-        self.events.push_back(OwnerEvent::Failed { names, peer: seat.peer, cause });
+        self.events.push_back(OwnerEvent::Failed { names, peer: record.peer, cause });
     }
 
     /// The host has made sure that nothing of a failed member touches lent memory any more: its process has ended, keys are
@@ -156,7 +157,7 @@ impl Owner {
     /// # Errors
     /// [`FenceError`]; nothing has changed then.
     pub fn fenced(&mut self, names: Names) -> Result<(), FenceError> {
-        match self.seats.get(&names).ok_or(FenceError::Unknown)?.state {
+        match self.records.get(&names).ok_or(FenceError::Unknown)?.state {
             MemberState::Live => Err(FenceError::Live),
             MemberState::Failed { .. } => {
                 self.release_all(names);
@@ -166,36 +167,36 @@ impl Owner {
     }
 
     fn release_all(&mut self, names: Names) {
-        let Some(seat) = self.seats.remove(&names) else { return };
+        let Some(record) = self.records.remove(&names) else { return };
         // First, so that what goes back does not wait for them.
-        for &axis in &seat.axes {
+        for &axis in &record.axes {
             let _ = self.tracker.fence_axis(axis);
         }
         let (mut reservations, mut bytes) = (0, 0);
-        for token in seat.held.into_iter().chain(seat.unknown) {
+        for token in record.held.into_iter().chain(record.unknown) {
             let Some(holding) = self.holdings.remove(token) else { continue };
             reservations += 1;
             bytes += holding.reservation.size();
             let rest = self.unreached(&holding.counted);
             self.put_back(holding.reservation, rest.as_ref().into());
         }
-        self.ledger.forget(names);
-        for &axis in &seat.axes {
+        self.charges.forget(names);
+        for &axis in &record.axes {
             // It goes on to be known as fenced; its place is free for another.
             let _ = self.tracker.retire_axis(axis);
         }
         self.over += 1;
         self.pool.poll();
         self.look();
-        self.events.push_back(OwnerEvent::Over { names, peer: seat.peer, reservations, bytes });
+        self.events.push_back(OwnerEvent::Over { names, peer: record.peer, reservations, bytes });
     }
 
     /// Members whose lease is over fail; where the lease is the fence, they are fenced by it.
     pub(super) fn expire(&mut self) {
         let (now, lease) = (self.now, self.config.lease);
-        let is_over = |seat: &Seat| now.saturating_sub(seat.renewed) >= lease;
-        let over: Vec<_> = self.seats.iter().filter(|(_, seat)| is_over(seat)).collect();
-        let over: Vec<_> = over.into_iter().map(|(&names, seat)| (names, seat.state)).collect();
+        let is_over = |record: &MemberRecord| now.saturating_sub(record.renewed) >= lease;
+        let over: Vec<_> = self.records.iter().filter(|(_, record)| is_over(record)).collect();
+        let over: Vec<_> = over.into_iter().map(|(&names, record)| (names, record.state)).collect();
         for (names, state) in over {
             if state == MemberState::Live {
                 self.end(names, Cause::Lease);

@@ -25,8 +25,8 @@ pub struct Counters {
     pub flooded: u64,
     /// Axes beyond the limit of a member, or of the tracker.
     pub crowded: u64,
-    /// Joins that were turned away.
-    pub turned: u64,
+    /// Joins that were refused.
+    pub joins_refused: u64,
 }
 
 /// Where a member is.
@@ -88,18 +88,18 @@ impl Owner {
     #[must_use]
     pub fn status(&self) -> OwnerStatus {
         let members: Vec<MemberStatus> = self
-            .seats
+            .records
             .iter()
-            .map(|(&names, seat)| {
-                let charge = self.ledger.of(names);
+            .map(|(&names, record)| {
+                let charge = self.charges.of(names);
                 MemberStatus {
                     names,
-                    peer: seat.peer,
-                    state: seat.state,
+                    peer: record.peer,
+                    state: record.state,
                     // Without the axis of doubt.
-                    axes: seat.axes.len() - 1,
-                    lag: self.now.saturating_sub(seat.renewed),
-                    reservations: seat.held.len(),
+                    axes: record.axes.len() - 1,
+                    lag: self.now.saturating_sub(record.renewed),
+                    reservations: record.held.len(),
                     held: charge.held,
                     pending: charge.pending,
                 }

@@ -27,7 +27,7 @@ struct Pending {
 
 /// See the [module](self).
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub(super) struct Charges {
     members: BTreeMap<Names, (Peer, Charge)>,
     /// Sums over the members of each peer.
     peers: BTreeMap<Peer, u64>,
@@ -37,7 +37,7 @@ pub(super) struct Ledger {
     crowd: usize,
 }
 
-impl Ledger {
+impl Charges {
     /// So many releases were charged since it was settled last that it is worth it.
     pub(super) fn is_crowded(&self) -> bool {
         self.pending.len() > self.crowd + 64
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn released_bytes_stay_charged_until_reached_or_handed_out_again() {
-        let (mut ledger, slab) = (Ledger::default(), SlabId::new(0, 0));
+        let (mut ledger, slab) = (Charges::default(), SlabId::new(0, 0));
         let axis = Axis::host(1, 1, 0);
         let death = || Frontier::from_entry(axis, 1);
         ledger.take((A, Peer(1)), (slab, 0, 100), 128);
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn another_slab_is_not_touched() {
-        let mut ledger = Ledger::default();
+        let mut ledger = Charges::default();
         let [first, second] = [SlabId::new(0, 0), SlabId::new(1, 0)];
         ledger.take((A, Peer(1)), (first, 0, 100), 100);
         ledger.give(A, (first, 0, 100), 100, Frontier::from_entry(Axis::host(1, 1, 0), 1));
