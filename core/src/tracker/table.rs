@@ -50,7 +50,7 @@ pub(super) const ENDED: Epoch = 0;
 #[repr(align(64))]
 pub(super) struct Slot {
     /// The axis's bits inverted; 0 while vacant.
-    key: AtomicU64,
+    pub(super) key: AtomicU64,
     reached: AtomicU64,
     wanted: AtomicU64,
     /// The axis has ended, and nothing of it up to this epoch touches memory any more.
@@ -158,7 +158,7 @@ impl Slot {
 #[derive(Debug)]
 pub(super) struct Table {
     /// A power of two, at least twice the capacity.
-    slots: Box<[Slot]>,
+    pub(super) slots: Box<[Slot]>,
     /// Axes that may be here.
     #[cfg(feature = "std")]
     capacity: usize,
@@ -199,14 +199,26 @@ impl Table {
         core::iter::successors(Some(self), |table| table.next())
     }
 
+    /// Where the probe for `key` begins.
+    #[inline]
+    fn home(&self, key: u64) -> usize {
+        // Fibonacci hashing: the multiplier spreads neighbouring axes, and only the highest bits of the product depend on all
+        // bits of the key. The session and the machine are its highest bytes. There are at least two slots.
+        (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - self.slots.len().trailing_zeros()))
+            as usize
+    }
+
+    /// How many slots are passed on the way to `key`, for tests.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn displacement(&self, key: u64) -> usize {
+        self.probe(key).0.wrapping_sub(self.home(key)) & (self.slots.len() - 1)
+    }
+
     /// Where `key` is, or would go: the first slot of its probe that holds it or is vacant.
     #[inline]
-    fn probe(&self, key: u64) -> (usize, bool) {
+    pub(super) fn probe(&self, key: u64) -> (usize, bool) {
         let mask = self.slots.len() - 1;
-        // Fibonacci hashing: the multiplier spreads neighbouring axes, and the high half of the
-        // product depends on all bits of the key.
-        let hash = key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        let mut index = hash as usize & mask;
+        let mut index = self.home(key);
         loop {
             // Sequentially consistent, as it says how far an axis that is new has come: see `version.rs`.
             match self.slots[index].key.load(Ordering::SeqCst) {

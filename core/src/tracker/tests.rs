@@ -25,6 +25,28 @@ fn tracker(axes: u32) -> Tracker {
     tracker
 }
 
+/// Axes that differ in one byte only, whichever it is, do not queue for one slot.
+#[test]
+fn axes_of_many_machines_sessions_and_queues_are_spread() {
+    let kinds: [fn(u8) -> Axis; 4] = [
+        |n| Axis::queue(n, 0, 0, 0),
+        |n| Axis::queue(0, n, 0, 0),
+        |n| Axis::queue(0, 0, n, 0),
+        |n| Axis::queue(0, 0, 0, n),
+    ];
+    for axis in kinds {
+        let table = Table::new(256);
+        let mut longest = 0;
+        for number in 0..=255 {
+            let key = !axis(number).to_bits();
+            let (index, _) = table.probe(key);
+            table.slots[index].key.store(key, crate::sync::atomic::Ordering::SeqCst);
+            longest = longest.max(table.displacement(key));
+        }
+        assert!(longest <= 8, "{longest} slots are passed for {}", axis(7));
+    }
+}
+
 #[test]
 fn every_axis_of_a_full_table_is_found_and_no_other() {
     let tracker = tracker(1000);
