@@ -74,7 +74,7 @@ pub(crate) enum Step {
     Wgpu,
     /// A pool lent to other processes over zenoh: processes that are killed and stopped, certificates, the command.
     Fleet,
-    /// Published programs on the GPU host, and the host on the oldest and the newest wgpu of its range.
+    /// Published programs on the GPU host; the host compiles with the oldest and the newest wgpu of its range.
     Clients,
     /// What the profiler is told.
     Tracy,

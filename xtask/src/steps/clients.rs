@@ -3,7 +3,7 @@
 //! ```text
 //!   clients/draw      egui-wgpu     its paint callbacks have buffers of ours      ┐ each a workspace of its own, whose lock file has
 //!   clients/compute   cubecl-wgpu   its allocations are recorded and fitted       ┘ the newest wgpu that they resolve to
-//!   a copy of core and host-wgpu    with wgpu 30.0.0: checked; with the newest: tested
+//!   a copy of core and host-wgpu    compiles with the newest wgpu and with 30.0.0
 //! ```
 
 use xshell::{Shell, cmd};
@@ -24,11 +24,12 @@ pub(super) fn clients(sh: &Shell) -> Outcome {
         let test = cmd!(sh, "cargo test --locked --manifest-path {manifest} -- --nocapture");
         run_tests(test.env("CARGO_TARGET_DIR", &target))
     })?;
-    Ok(Some(ran + range(sh)?))
+    range(sh)?;
+    Ok(Some(ran))
 }
 
 /// Resolves the host anew, outside the workspace and its lock file.
-fn range(sh: &Shell) -> Result<u64, Stop> {
+fn range(sh: &Shell) -> Result<(), Stop> {
     let target = target_dir().join("clients");
     let folder = target.join("range");
     sh.remove_path(&folder)?;
@@ -40,10 +41,10 @@ fn range(sh: &Shell) -> Result<u64, Stop> {
     let cargo = |command: &str| cmd!(sh, "cargo {command}").env("CARGO_TARGET_DIR", &target);
     cargo("generate-lockfile").run()?;
     let host = ["--package", "strandline-host-wgpu"];
-    let ran = run_tests(cargo("test").args(host).args(["--lib", "--test", "gpu"]))?;
+    let check = || cargo("check").args(host).args(["--lib", "--tests", "--examples"]).run();
+    check()?;
     cargo("update").args(["--package", "wgpu", "--precise", LOWEST]).run()?;
-    cargo("check").args(host).args(["--lib", "--tests", "--examples"]).run()?;
-    Ok(ran)
+    Ok(check()?)
 }
 
 /// The workspace's manifest with two members only.
