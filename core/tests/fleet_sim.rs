@@ -19,6 +19,8 @@ mod plant;
 mod process;
 #[path = "support/runs.rs"]
 mod runs;
+#[path = "support/split_mix.rs"]
+mod split_mix;
 #[path = "fleet_sim/world.rs"]
 mod world;
 
@@ -29,12 +31,6 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 use world::{Hits, MS, World};
-
-/// Divides the size of a test where `STRANDLINE_TEST_SCALE=small` asks for it: under sanitizers and miri.
-pub(crate) fn scaled(full: u32) -> u32 {
-    let small = std::env::var("STRANDLINE_TEST_SCALE").is_ok_and(|scale| scale == "small");
-    if small { (full / 50).max(1) } else { full }
-}
 
 /// Steps of one seed before everything heals.
 const STEPS: u64 = 20_000;

@@ -27,6 +27,7 @@ mod support {
     pub(crate) mod program;
     pub(crate) mod progress;
     pub(crate) mod provider;
+    pub(crate) mod split_mix;
     pub(crate) mod subject;
 }
 

@@ -94,10 +94,7 @@ impl Link {
         let mut config = base("router")?;
         set(&mut config, "listen/endpoints", &format!("[{:?}]", self.endpoint))?;
         if let Some(tls) = &self.tls {
-            let paths =
-                [("listen_certificate", &tls.certificate), ("listen_private_key", &tls.key)];
-            self.set_tls(&mut config, tls, &paths)?;
-            set(&mut config, "transport/link/tls/enable_mtls", "true")?;
+            tls.set(&mut config, "listen")?;
         }
         if let Some((prefix, admitted)) = admitted {
             set(&mut config, "access_control", &access_control(prefix, admitted))?;
@@ -111,26 +108,22 @@ impl Link {
         let mut config = base("client")?;
         set(&mut config, "connect/endpoints", &format!("[{:?}]", self.endpoint))?;
         if let Some(tls) = &self.tls {
-            let paths =
-                [("connect_certificate", &tls.certificate), ("connect_private_key", &tls.key)];
-            self.set_tls(&mut config, tls, &paths)?;
-            // The listening side asks for a certificate when both have this.
-            set(&mut config, "transport/link/tls/enable_mtls", "true")?;
+            tls.set(&mut config, "connect")?;
         }
         Ok(config)
     }
+}
 
-    fn set_tls(
-        &self,
-        config: &mut zenoh::Config,
-        tls: &Tls,
-        paths: &[(&str, &PathBuf)],
-    ) -> Result<(), FleetError> {
-        let authority = [("root_ca_certificate", &tls.authority)];
-        for (name, path) in authority.iter().chain(paths) {
-            set(config, &format!("transport/link/tls/{name}"), &quoted(path))?;
+impl Tls {
+    /// For the side that listens or the one that connects.
+    fn set(&self, config: &mut zenoh::Config, side: &str) -> Result<(), FleetError> {
+        let own = [("certificate", &self.certificate), ("private_key", &self.key)];
+        for (name, path) in own {
+            set(config, &format!("transport/link/tls/{side}_{name}"), &quoted(path))?;
         }
-        Ok(())
+        set(config, "transport/link/tls/root_ca_certificate", &quoted(&self.authority))?;
+        // The listening side asks for a certificate when both have this.
+        set(config, "transport/link/tls/enable_mtls", "true")
     }
 }
 

@@ -369,8 +369,17 @@ pub fn compare(
 ) -> Comparison {
     let bytes = capacity.map(|(bytes, _)| bytes);
     let choices = choices(recorded, bytes, requests.peak_active, sweep);
-    let mut rows = in_parallel(choices, |choice| tried(choice, requests, bytes, certified));
-    rows.extend(bounds::bounds(requests, bytes));
+    let rows = in_parallel(choices, |choice| tried(choice, requests, bytes, certified));
+    with_bounds(requests, capacity, rows)
+}
+
+/// The comparison of what was tried, with the bounds.
+fn with_bounds(
+    requests: &Requests,
+    capacity: Option<(u64, &'static str)>,
+    mut rows: Vec<Row>,
+) -> Comparison {
+    rows.extend(bounds::bounds(requests, capacity.map(|(bytes, _)| bytes)));
     Comparison {
         certificate: None,
         capacity,

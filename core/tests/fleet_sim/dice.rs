@@ -1,20 +1,18 @@
-//! Numbers of a seed.
+//! Chances and ranges from the numbers of a seed.
 
-/// Numbers from a seed (Steele, Lea, Flood: SplitMix64).
+use super::split_mix::SplitMix;
+
+/// Numbers from a seed.
 #[derive(Clone, Debug)]
-pub(crate) struct Dice(u64);
+pub(crate) struct Dice(SplitMix);
 
 impl Dice {
     pub(crate) const fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(SplitMix::new(seed))
     }
 
     pub(crate) const fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
+        self.0.next()
     }
 
     pub(crate) const fn below(&mut self, n: u64) -> u64 {

@@ -11,10 +11,7 @@ pub(crate) mod program;
 pub(crate) mod progress;
 pub(crate) mod provider;
 pub(crate) mod runs;
+pub(crate) mod split_mix;
 pub(crate) mod subject;
 
-/// Divides the size of a test where `STRANDLINE_TEST_SCALE=small` asks for it: under sanitizers and miri.
-pub(crate) fn scaled(full: u32) -> u32 {
-    let small = std::env::var("STRANDLINE_TEST_SCALE").is_ok_and(|scale| scale == "small");
-    if small { (full / 50).max(1) } else { full }
-}
+pub(crate) use runs::scaled;

@@ -6,8 +6,13 @@
 //! | `STRANDLINE_ORACLE_SECONDS` | instead: how long each runs, on all cores |
 //! | `STRANDLINE_ORACLE_SEED` | the first program's seed, 1 by default; the next has the next |
 
-use super::scaled;
 use std::time::Duration;
+
+/// Divides the size of a test where `STRANDLINE_TEST_SCALE=small` asks for it: under sanitizers and miri.
+pub(crate) fn scaled(full: u32) -> u32 {
+    let small = std::env::var("STRANDLINE_TEST_SCALE").is_ok_and(|scale| scale == "small");
+    if small { (full / 50).max(1) } else { full }
+}
 
 /// See the [module](self).
 #[derive(Clone, Copy, Debug)]

@@ -2,7 +2,7 @@
 //! [`compare`](super::compare()) and [`compare_device`](super::compare_device) say.
 
 use super::{
-    Begun, Choice, Comparison, Options, Recorded, Requests, Row, begin, bounds, choices, tried,
+    Begun, Choice, Comparison, Options, Recorded, Requests, Row, begin, choices, tried, with_bounds,
 };
 use crate::snapshot::{DeviceTrace, Snapshot};
 
@@ -66,17 +66,8 @@ impl Comparing {
     /// The comparison, of what was tried so far.
     #[must_use]
     pub fn finish(mut self) -> Comparison {
-        let bytes = self.capacity.map(|(bytes, _)| bytes);
-        let mut rows = core::mem::take(&mut self.rows);
-        rows.extend(bounds::bounds(self.requests(), bytes));
-        let requests = self.requests();
-        let comparison = Comparison {
-            certificate: None,
-            capacity: self.capacity,
-            peak_active: requests.peak_active,
-            steps: requests.steps.len(),
-            rows,
-        };
+        let rows = core::mem::take(&mut self.rows);
+        let comparison = with_bounds(self.requests(), self.capacity, rows);
         match self.begun {
             Some(begun) => begun.put_before(comparison).0,
             None => comparison,

@@ -24,6 +24,29 @@ use crate::pool::MAX_DEATH_AXES;
 use crate::progress::Progress;
 use crate::{Axis, Epoch};
 
+/// What a block that dies at an epoch of one axis merges with.
+struct Merging {
+    epoch: Epoch,
+    sides: [MergedSide; 2],
+    count: usize,
+    /// All of it dies at that epoch.
+    alike: bool,
+}
+
+impl Merging {
+    #[inline(always)]
+    const fn new(epoch: Epoch) -> Self {
+        Self { epoch, sides: [MergedSide { word: 0, row: NONE }; 2], count: 0, alike: true }
+    }
+
+    #[inline(always)]
+    fn add(&mut self, other: &BlockLabel) {
+        self.alike &= (other.word == self.epoch) & (other.row == NONE);
+        self.sides[self.count] = MergedSide { word: other.word, row: other.row };
+        self.count += 1;
+    }
+}
+
 impl Heap {
     /// Frees a live block.
     ///
@@ -107,13 +130,10 @@ impl Heap {
             class.ceiling[0] = epoch;
         }
         let (start, units) = self.tlsf.extent(block);
-        let mut sides = [MergedSide { word: 0, row: NONE }; 2];
-        let (mut count, mut alike) = (0, true);
+        let mut merging = Merging::new(epoch);
         // The neighbour whose id the merged block bears is the first.
         let join = |rank: Epoch, other: &mut BlockLabel| {
-            alike &= (other.word == epoch) & (other.row == NONE);
-            sides[count] = MergedSide { word: other.word, row: other.row };
-            count += 1;
+            merging.add(other);
             rank.max(other.word)
         };
         // A live block is not listed.
@@ -125,6 +145,7 @@ impl Heap {
         let Some(merged) = self.tlsf.release(block, shelf, epoch, join, write) else {
             return self.shelve_single_beside(block, shelf, epoch);
         };
+        let Merging { sides, count, alike, .. } = merging;
         if !alike {
             self.write_pieces(merged, (start, start + units), shelf, epoch, sides);
         }
@@ -141,18 +162,15 @@ impl Heap {
     #[inline(never)]
     fn shelve_single_beside(&mut self, block: BlockId, shelf: u32, epoch: Epoch) {
         let (start, units) = self.tlsf.extent(block);
-        let mut sides = [MergedSide { word: 0, row: NONE }; 2];
-        let (mut count, mut alike) = (0, true);
+        let mut merging = Merging::new(epoch);
         let mut join = |label: &mut BlockLabel, other: &mut BlockLabel| {
-            alike &= (other.word == epoch) & (other.row == NONE);
-            sides[count] = MergedSide { word: other.word, row: other.row };
-            count += 1;
+            merging.add(other);
             label.word = label.word.max(other.word);
             true
         };
         self.tlsf.release_beside(block, shelf, BlockLabel::pending(epoch, NONE), &mut join);
-        if !alike {
-            self.write_pieces(block, (start, start + units), shelf, epoch, sides);
+        if !merging.alike {
+            self.write_pieces(block, (start, start + units), shelf, epoch, merging.sides);
         }
         self.begins_to_wait(block);
     }
