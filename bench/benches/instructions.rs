@@ -171,7 +171,7 @@ fn advance_beside_waiters(tracker: Tracker) -> Tracker {
 
 fn clocks(entries: u32) -> (Frontier, Frontier) {
     let clock = |epoch| {
-        let entries = (0..entries).map(|n| Entry::new(Axis::host(1, 0, n), epoch));
+        let entries = (0..entries).map(|n| Entry::new(Axis::host(n).with_session(1), epoch));
         Frontier::from_entries(entries).unwrap_or_default()
     };
     (clock(5), clock(6))

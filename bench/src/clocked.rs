@@ -78,7 +78,7 @@ impl Streams {
         let count = count.min(256);
         let tracker = Tracker::new(count as usize);
         let queues = (0..count).map(|number| {
-            let axis = Axis::queue(1, 0, 0, number as u8);
+            let axis = Axis::queue(0, number as u8).with_session(1);
             tracker.register(axis)?;
             Ok(Queue { axis, known: Frontier::new(), over: 0, earliest: 0 })
         });

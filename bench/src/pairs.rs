@@ -17,7 +17,7 @@ use strandline_core::pool::{PoolHost, Reservation};
 use strandline_core::{Acquire, Axis, Death, Entry, FrontierRef, NoProgress, Pool, Request};
 
 /// The axis that everything in these cases dies on.
-const AXIS: Axis = Axis::queue(1, 0, 0, 0);
+const AXIS: Axis = Axis::queue(0, 0).with_session(1);
 
 /// What blocks wait for when they are released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

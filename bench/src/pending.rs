@@ -66,7 +66,7 @@ impl Pending {
                 live.push(block);
                 continue;
             }
-            let axis = Axis::queue(1, 0, 1, (index % u64::from(axes)) as u8);
+            let axis = Axis::queue(1, (index % u64::from(axes)) as u8).with_session(1);
             let entry = Entry::new(axis, index + 1);
             let death = Death::After(FrontierRef::single(&entry));
             assert!(pool.release(block, death).is_ok(), "a block of this pool");
@@ -82,7 +82,7 @@ impl Pending {
     /// # Panics
     /// When the pool answers something else than was set up.
     pub fn run(&mut self, count: u64) {
-        let entry = Entry::new(Axis::queue(1, 0, 0, 0), u64::MAX / 2);
+        let entry = Entry::new(Axis::queue(0, 0).with_session(1), u64::MAX / 2);
         let request = Request::new(BLOCK).after(FrontierRef::single(&entry)).without_growth();
         for _ in 0..count {
             match (self.pool.acquire(&request), self.serves) {

@@ -110,13 +110,13 @@ pub(crate) unsafe fn give(
 /// The axis of a device's queue. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn strandline_axis_queue(session: u8, machine: u8, device: u8, queue: u8) -> u64 {
-    Axis::queue(session, machine, device, queue).to_bits()
+    Axis::queue(device, queue).with_session(session).with_machine(machine).to_bits()
 }
 
 /// The axis of a host thread or of whatever else makes progress. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn strandline_axis_host(session: u8, machine: u8, ordinal: u32) -> u64 {
-    Axis::host(session, machine, ordinal).to_bits()
+    Axis::host(ordinal).with_session(session).with_machine(machine).to_bits()
 }
 
 /// How two frontiers are ordered. Any thread.

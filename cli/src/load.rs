@@ -127,7 +127,7 @@ impl Machine {
         for ring in 0..rings {
             let thread = builder.spawn()?;
             // At most 64 of them.
-            let axis = Axis::host(0, 0, ring as u32);
+            let axis = Axis::host(ring as u32);
             axes.push(IoAxis::new(&tracker, axis, thread.handle().clone(), provider.clone())?);
             loops.push(thread);
         }

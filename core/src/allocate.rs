@@ -73,7 +73,7 @@ const LOOKS: usize = 8;
 /// use strandline_core::{Axis, Death, Frontier, Tracker};
 ///
 /// # let tracker = Tracker::new(1);
-/// # let axis = Axis::host(0, 0, 1);
+/// # let axis = Axis::host(1);
 /// # tracker.register(axis)?;
 /// # let host = PoolHost::new(Arc::new(CpuSlabs::new(4096)), Arc::new(tracker.clone()));
 /// # let config = TlsfPoolConfig { growth: Growth::slabs_of(4096), ..Default::default() };

@@ -60,7 +60,7 @@ impl Domain {
 /// ```
 /// use strandline_core::{Axis, Domain};
 ///
-/// let axis = Axis::queue(1, 0, 2, 3);
+/// let axis = Axis::queue(2, 3).with_session(1);
 /// assert_eq!(axis.domain(), Some(Domain::Queue));
 /// assert_eq!((axis.device(), axis.queue_index()), (Some(2), Some(3)));
 /// assert_eq!(Axis::from_bits(axis.to_bits()), axis);
@@ -89,25 +89,48 @@ impl Axis {
         Some(Self::pack(session, machine, domain, ordinal))
     }
 
-    /// The axis of queue number `queue` of device number `device`.
+    /// The axis of queue number `queue` of device number `device`, in session 0 on machine 0: the order in which it is
+    /// printed, `queue:DEVICE.QUEUE`.
+    ///
+    /// A program that shares axes with others, or with its own next run, names those too:
+    ///
+    /// ```
+    /// use strandline_core::Axis;
+    ///
+    /// let axis = Axis::queue(2, 3).with_session(1).with_machine(4);
+    /// assert_eq!((axis.session(), axis.machine()), (1, 4));
+    /// assert_eq!((axis.device(), axis.queue_index()), (Some(2), Some(3)));
+    /// ```
     #[must_use]
-    pub const fn queue(session: u8, machine: u8, device: u8, queue: u8) -> Self {
+    pub const fn queue(device: u8, queue: u8) -> Self {
         let ordinal = (device as u64) << DEVICE_SHIFT | (queue as u64) << QUEUE_SHIFT;
-        Self::pack(session, machine, Domain::Queue, ordinal)
+        Self::pack(0, 0, Domain::Queue, ordinal)
     }
 
-    /// The axis of host context number `ordinal`.
+    /// The axis of host context number `ordinal`, in session 0 on machine 0.
     ///
     /// ```
     /// use strandline_core::{Axis, Domain};
     ///
-    /// let axis = Axis::host(1, 2, 7);
-    /// assert_eq!((axis.session(), axis.machine(), axis.ordinal()), (1, 2, 7));
-    /// assert_eq!(Some(axis), Axis::new(1, 2, Domain::Host, 7));
+    /// let axis = Axis::host(7);
+    /// assert_eq!((axis.session(), axis.machine(), axis.ordinal()), (0, 0, 7));
+    /// assert_eq!(Some(axis), Axis::new(0, 0, Domain::Host, 7));
     /// ```
     #[must_use]
-    pub const fn host(session: u8, machine: u8, ordinal: u32) -> Self {
-        Self::pack(session, machine, Domain::Host, ordinal as u64)
+    pub const fn host(ordinal: u32) -> Self {
+        Self::pack(0, 0, Domain::Host, ordinal as u64)
+    }
+
+    /// The same axis in another session: what a run hands out after a restart is told from what the run before it handed out.
+    #[must_use]
+    pub const fn with_session(self, session: u8) -> Self {
+        Self(self.0 & !(0xff << SESSION_SHIFT) | (session as u64) << SESSION_SHIFT)
+    }
+
+    /// The same axis on another machine of the session.
+    #[must_use]
+    pub const fn with_machine(self, machine: u8) -> Self {
+        Self(self.0 & !(0xff << MACHINE_SHIFT) | (machine as u64) << MACHINE_SHIFT)
     }
 
     const fn pack(session: u8, machine: u8, domain: Domain, ordinal: u64) -> Self {
@@ -181,8 +204,8 @@ impl Axis {
 /// ```
 /// use strandline_core::Axis;
 ///
-/// assert_eq!(Axis::queue(0, 0, 2, 3).to_string(), "queue:2.3");
-/// assert_eq!(Axis::host(1, 2, 7).to_string(), "1/2/host:7");
+/// assert_eq!(Axis::queue(2, 3).to_string(), "queue:2.3");
+/// assert_eq!(Axis::host(7).with_session(1).with_machine(2).to_string(), "1/2/host:7");
 /// ```
 impl fmt::Display for Axis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -160,7 +160,7 @@ fn order_of(entries: impl Iterator<Item = Entry>) -> Result<(), FrontierError> {
 /// ```
 /// use strandline_core::{Axis, Causality, Frontier};
 ///
-/// let [a, b] = [Axis::queue(0, 0, 0, 0), Axis::queue(0, 0, 0, 1)];
+/// let [a, b] = [Axis::queue(0, 0), Axis::queue(0, 1)];
 /// let mut early = Frontier::from_entry(a, 3);
 /// let late = Frontier::from_entry(a, 5);
 /// assert_eq!(early.as_ref().compare(late.as_ref()), Causality::Before);
@@ -182,7 +182,7 @@ impl<'a> FrontierRef<'a> {
     /// ```
     /// use strandline_core::{Axis, Entry, FrontierRef};
     ///
-    /// let entry = Entry::new(Axis::host(0, 0, 1), 4);
+    /// let entry = Entry::new(Axis::host(1), 4);
     /// assert_eq!(FrontierRef::single(&entry).get(entry.axis), 4);
     /// ```
     #[must_use]
@@ -202,7 +202,7 @@ impl<'a> FrontierRef<'a> {
     /// ```
     /// use strandline_core::{Axis, Entry, FrontierError, FrontierRef};
     ///
-    /// let entries = [Entry::new(Axis::host(0, 0, 2), 4), Entry::new(Axis::host(0, 0, 1), 4)];
+    /// let entries = [Entry::new(Axis::host(2), 4), Entry::new(Axis::host(1), 4)];
     /// assert_eq!(
     ///     FrontierRef::try_from_sorted(&entries),
     ///     Err(FrontierError::Unsorted { index: 1 }),
@@ -244,9 +244,9 @@ impl<'a> FrontierRef<'a> {
     /// ```
     /// use strandline_core::{Axis, Frontier};
     ///
-    /// let frontier = Frontier::from_entry(Axis::host(0, 0, 1), 7);
-    /// assert_eq!(frontier.as_ref().get(Axis::host(0, 0, 1)), 7);
-    /// assert_eq!(frontier.as_ref().get(Axis::host(0, 0, 2)), 0);
+    /// let frontier = Frontier::from_entry(Axis::host(1), 7);
+    /// assert_eq!(frontier.as_ref().get(Axis::host(1)), 7);
+    /// assert_eq!(frontier.as_ref().get(Axis::host(2)), 0);
     /// ```
     #[must_use]
     pub fn get(self, axis: Axis) -> Epoch {
@@ -269,7 +269,7 @@ impl<'a> FrontierRef<'a> {
     /// ```
     /// use strandline_core::{Axis, Frontier, FrontierRef};
     ///
-    /// let [a, b] = [Axis::queue(0, 0, 0, 0), Axis::queue(0, 0, 0, 1)];
+    /// let [a, b] = [Axis::queue(0, 0), Axis::queue(0, 1)];
     /// let mut both = Frontier::from_entry(a, 2);
     /// let _ = both.advance(b, 2);
     /// let one = Frontier::from_entry(b, 2);
@@ -300,7 +300,7 @@ impl<'a> FrontierRef<'a> {
     /// ```
     /// use strandline_core::{Axis, Entry, Frontier, FrontierRef};
     ///
-    /// let entries = [Entry::new(Axis::host(0, 0, 1), 4), Entry::new(Axis::host(0, 0, 2), 4)];
+    /// let entries = [Entry::new(Axis::host(1), 4), Entry::new(Axis::host(2), 4)];
     /// let frontier = FrontierRef::try_from_sorted(&entries).unwrap();
     /// let mut out = entries[..1].to_vec();
     /// assert_eq!(frontier.find_undominated(FrontierRef::EMPTY, &mut out), 2);
@@ -337,7 +337,7 @@ impl Default for FrontierRef<'_> {
 /// ```
 /// use strandline_core::{Axis, Frontier};
 ///
-/// assert_eq!(Frontier::from_entry(Axis::host(0, 0, 1), 2).to_string(), "{host:1 @ 2}");
+/// assert_eq!(Frontier::from_entry(Axis::host(1), 2).to_string(), "{host:1 @ 2}");
 /// ```
 impl fmt::Display for FrontierRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -48,7 +48,7 @@
 //! # use strandline_core::slab::CpuSlabs;
 //! # use strandline_core::{Axis, Death, Frontier, Tracker};
 //! let (slabs, tracker) = (Arc::new(CpuSlabs::new(64 << 20)), Tracker::new(16));
-//! let queue = Axis::queue(0, 0, 0, 0);
+//! let queue = Axis::queue(0, 0);
 //! tracker.register(queue)?;
 //! let host = PoolHost::new(slabs.clone(), Arc::new(tracker.clone()));
 //! let pool = TlsfPool::new(host, TlsfPoolConfig::default())?;

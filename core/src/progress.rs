@@ -58,7 +58,7 @@ pub trait Progress: Send + Sync {
     /// use strandline_core::{Axis, Progress, Tracker};
     ///
     /// let tracker = Tracker::new(1);
-    /// let axis = Axis::host(0, 0, 1);
+    /// let axis = Axis::host(1);
     /// tracker.register(axis)?;
     /// let seen = tracker.version();
     /// assert_eq!(tracker.version(), seen);
@@ -77,7 +77,7 @@ pub trait Progress: Send + Sync {
 /// use strandline_core::{Axis, Frontier, FrontierRef, NoProgress};
 ///
 /// assert!(FrontierRef::EMPTY.is_satisfied(&NoProgress));
-/// let frontier = Frontier::from_entry(Axis::host(0, 0, 1), 1);
+/// let frontier = Frontier::from_entry(Axis::host(1), 1);
 /// assert!(!frontier.as_ref().is_satisfied(&NoProgress));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

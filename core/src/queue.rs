@@ -182,7 +182,7 @@ pub enum BufferStatus {
 /// use strandline_core::{Axis, FrontierRef, NoProgress};
 /// use std::sync::Arc;
 ///
-/// let axis = Axis::queue(0, 0, 0, 0);
+/// let axis = Axis::queue(0, 0);
 /// let mut queues = Queues::new(Arc::new(PoolSet::new()), Arc::new(NoProgress));
 /// queues.open(axis)?;
 /// // Other work takes its epochs here as well, so that the axis has one writer.

@@ -122,7 +122,7 @@ struct Inner {
 /// use strandline_core::{Axis, Frontier, Semaphore};
 ///
 /// let semaphore = Semaphore::new(0);
-/// let queue = Axis::queue(0, 0, 0, 0);
+/// let queue = Axis::queue(0, 0);
 /// let reached = std::sync::Arc::new(std::sync::Mutex::new(None));
 /// let seen = reached.clone();
 /// semaphore.on_reach(2, move |result| *seen.lock().unwrap() = result.ok());
@@ -225,7 +225,7 @@ impl Semaphore {
     /// use strandline_core::{Axis, Frontier, Semaphore};
     ///
     /// let semaphore = Semaphore::new(0);
-    /// let frontier = Frontier::from_entry(Axis::queue(0, 0, 0, 0), 4);
+    /// let frontier = Frontier::from_entry(Axis::queue(0, 0), 4);
     /// assert!(semaphore.publish(2, frontier.as_ref())?);
     /// let once = semaphore.snapshot();
     /// assert!(!semaphore.publish(2, frontier.as_ref())?);
@@ -309,7 +309,7 @@ impl Semaphore {
     ///
     /// let [copy, compute] = [Semaphore::new(0), Semaphore::new(10)];
     /// copy.link(1, &compute, 11);
-    /// let frontier = Frontier::from_entry(Axis::queue(0, 0, 0, 0), 4);
+    /// let frontier = Frontier::from_entry(Axis::queue(0, 0), 4);
     /// copy.signal(1, frontier.as_ref())?;
     /// assert_eq!((compute.value(), compute.snapshot().frontier), (11, frontier));
     /// copy.link(2, &compute, 12);
@@ -364,7 +364,7 @@ impl Semaphore {
     /// ```
     /// use strandline_core::{Axis, FrontierRef, Progress, Semaphore, Tracker};
     ///
-    /// let (tracker, axis) = (Tracker::new(1), Axis::queue(0, 0, 0, 0));
+    /// let (tracker, axis) = (Tracker::new(1), Axis::queue(0, 0));
     /// tracker.register(axis).unwrap();
     /// let semaphore = Semaphore::new(3);
     /// semaphore.bind(&tracker, axis).unwrap();

@@ -87,7 +87,7 @@ pub struct AxisStatus {
 /// use strandline_core::{Axis, Frontier, Progress, Tracker};
 ///
 /// let tracker = Tracker::new(16);
-/// let queue = Axis::queue(0, 0, 0, 0);
+/// let queue = Axis::queue(0, 0);
 /// tracker.register(queue)?;
 ///
 /// let (done, result) = mpsc::channel();
@@ -167,10 +167,10 @@ impl Tracker {
     /// use strandline_core::{Axis, Tracker, TrackerError};
     ///
     /// let tracker = Tracker::new(1);
-    /// let axis = Axis::host(0, 0, 1);
+    /// let axis = Axis::host(1);
     /// tracker.register(axis)?;
     /// assert!(matches!(tracker.register(axis), Err(TrackerError::DuplicateAxis(_))));
-    /// let other = Axis::host(0, 0, 2);
+    /// let other = Axis::host(2);
     /// assert!(matches!(tracker.register(other), Err(TrackerError::Full { capacity: 1 })));
     /// # Ok::<(), TrackerError>(())
     /// ```
@@ -253,7 +253,7 @@ impl Tracker {
     /// use strandline_core::{Axis, Frontier, Tracker};
     ///
     /// let tracker = Tracker::new(1);
-    /// let axis = Axis::host(0, 0, 1);
+    /// let axis = Axis::host(1);
     /// tracker.register(axis)?;
     /// let id = tracker.wait(Frontier::from_entry(axis, 1).as_ref(), |_| unreachable!())?;
     /// assert!(tracker.cancel(id));
@@ -277,7 +277,7 @@ impl Tracker {
     /// use strandline_core::{Axis, Frontier, Tracker};
     ///
     /// let tracker = Tracker::new(1);
-    /// let axis = Axis::host(0, 0, 1);
+    /// let axis = Axis::host(1);
     /// tracker.register(axis)?;
     /// let mut wait = Box::pin(tracker.wait_async(Frontier::from_entry(axis, 1).as_ref())?);
     /// let mut context = Context::from_waker(Waker::noop());
@@ -304,7 +304,7 @@ impl Tracker {
     /// use strandline_core::{Axis, Failure, Frontier, Tracker, TrackerError, WaitError};
     ///
     /// let tracker = Tracker::new(1);
-    /// let axis = Axis::host(0, 0, 1);
+    /// let axis = Axis::host(1);
     /// tracker.register(axis)?;
     /// assert!(tracker.fail_axis(axis, Failure::message("device lost"))?);
     /// assert!(!tracker.fail_axis(axis, Failure::message("too late"))?);
@@ -330,7 +330,7 @@ impl Tracker {
     /// use strandline_core::{Axis, Tracker, TrackerError};
     ///
     /// let tracker = Tracker::new(1);
-    /// let [first, second] = [Axis::host(0, 0, 1), Axis::host(0, 0, 2)];
+    /// let [first, second] = [Axis::host(1), Axis::host(2)];
     /// tracker.register(first)?;
     /// tracker.retire_axis(first)?;
     /// tracker.register(second)?;
@@ -365,7 +365,7 @@ impl Tracker {
     /// use strandline_core::{Axis, Failure, Progress, Tracker};
     ///
     /// let tracker = Tracker::new(1);
-    /// let axis = Axis::host(0, 0, 1);
+    /// let axis = Axis::host(1);
     /// tracker.register(axis)?;
     /// assert!(!tracker.fence_axis(axis)?, "it may still be running");
     /// tracker.fail_axis(axis, Failure::message("device lost"))?;

@@ -100,7 +100,7 @@ fn fleet() -> Fleet {
 }
 
 fn axis(who: Who) -> Axis {
-    Axis::queue(who.names.session, who.names.machine, 0, 0)
+    Axis::queue(0, 0).with_session(who.names.session).with_machine(who.names.machine)
 }
 
 fn at(who: Who, epoch: u64) -> Frontier {
@@ -305,7 +305,7 @@ fn names_are_given_out_once_and_then_there_are_none() {
     let free = |names: Names| names.session == 200 && names.machine < 100;
     for [session, machine] in (0..=u16::MAX).map(u16::to_be_bytes) {
         if !free(Names { session, machine }) {
-            tracker.register(Axis::host(session, machine, 0)).unwrap();
+            tracker.register(Axis::host(0).with_session(session).with_machine(machine)).unwrap();
         }
     }
     let mut fleet = Fleet::over(tracker, |_| {});
@@ -351,7 +351,7 @@ fn a_member_that_floods_is_held_to_its_window_and_its_axes() {
         assert_eq!(answer.is_some(), id < 4);
     }
     for ordinal in 0..100 {
-        let axis = Axis::host(a.names.session, a.names.machine, ordinal);
+        let axis = Axis::host(ordinal).with_session(a.names.session).with_machine(a.names.machine);
         fleet.reach(1, a, axis, 1);
     }
     let counters = *fleet.owner.counters();

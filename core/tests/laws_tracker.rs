@@ -12,7 +12,7 @@ use strandline_core::{
 const AXES: usize = 5;
 
 fn axis(index: usize) -> Axis {
-    Axis::queue(0, 0, index as u8, 0)
+    Axis::queue(index as u8, 0)
 }
 
 #[derive(Clone, Debug)]

@@ -8,8 +8,8 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 use strandline_core::{Axis, Entry, Failure, Frontier, Progress, Tracker};
 
-const A: Axis = Axis::host(0, 0, 1);
-const B: Axis = Axis::host(0, 0, 2);
+const A: Axis = Axis::host(1);
+const B: Axis = Axis::host(2);
 
 fn model(test: impl Fn() + Sync + Send + 'static) {
     let mut model = loom::model::Builder::new();

@@ -29,7 +29,7 @@ use strandline_core::{
 const SLAB: u64 = 1 << 16;
 
 fn axis(number: u8) -> Axis {
-    Axis::queue(0, 0, 0, number)
+    Axis::queue(0, number)
 }
 
 /// A host of `capacity` bytes, and a tracker of axes 0 to 11.
@@ -281,7 +281,7 @@ fn a_fence_waits_for_what_its_epochs_were_to_wait_for() {
 #[test]
 fn many_fences_that_wait_for_each_other_are_settled_at_once() {
     const COUNT: u32 = 96;
-    let at = |number| Axis::host(0, 0, number + 1);
+    let at = |number| Axis::host(number + 1);
     let tracker = Tracker::new(COUNT as usize + 2);
     (0..COUNT + 2).for_each(|number| tracker.register(at(number)).unwrap());
     for number in 0..COUNT {
@@ -300,12 +300,12 @@ fn many_fences_that_wait_for_each_other_are_settled_at_once() {
 #[test]
 fn retired_axes_give_their_places_back_but_not_their_names() {
     let tracker = Tracker::new(2);
-    let stays = Axis::host(0, 0, 1);
+    let stays = Axis::host(1);
     tracker.register(stays).unwrap();
     let axes: Vec<_> = (0..2000_u64).map(|number| Axis::from_bits(number << 8 | 7 << 56)).collect();
     for (&axis, number) in axes.iter().zip(1..) {
         tracker.register(axis).unwrap();
-        assert!(matches!(tracker.register(Axis::host(0, 0, 9)), Err(TrackerError::Full { .. })));
+        assert!(matches!(tracker.register(Axis::host(9)), Err(TrackerError::Full { .. })));
         tracker.advance(axis, number).unwrap();
         if number % 2 == 0 {
             tracker.fail_axis(axis, Failure::message("lost")).unwrap();

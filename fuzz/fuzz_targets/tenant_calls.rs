@@ -171,8 +171,8 @@ impl Caller {
                     0..200 => self
                         .tenant
                         .axis_of(QueueHandle::from_bits(u64::from(bytes.byte() % 2)))
-                        .unwrap_or(Axis::queue(0, 0, 0, 0)),
-                    byte => Axis::queue(0, 0, 0, byte - 200),
+                        .unwrap_or(Axis::queue(0, 0)),
+                    byte => Axis::queue(0, byte - 200),
                 };
                 Entry::new(axis, bytes.number())
             })

@@ -211,7 +211,8 @@ fn a_member_works_in_the_owners_memory_and_gives_it_back_before_it_is_done() {
     assert_eq!(bytes.find_mismatch(0x0707_0707_0707_0707), None);
     let (event, _) = owning.await_event(|event| matches!(event, OwnerEvent::Joined { .. }));
     let OwnerEvent::Joined { names, .. } = event else { unreachable!() };
-    let axis = strandline_core::Axis::host(names.session, names.machine, 0);
+    let axis =
+        strandline_core::Axis::host(0).with_session(names.session).with_machine(names.machine);
     // The release has come, and waits.
     let begin = Instant::now();
     while owning.owner.status().members[0].reservations > 0 {

@@ -247,7 +247,7 @@ pub(crate) fn run(kind: Option<ProactorKind>) -> Outcome<()> {
     let mut pools = PoolSet::new();
     pools.add(pool.clone(), Registration::default())?;
 
-    let axes = [0, 1, 2].map(|queue| Axis::queue(0, 0, 0, queue));
+    let axes = [0, 1, 2].map(|queue| Axis::queue(0, queue));
     let mut queues = Queues::new(Arc::new(pools), Arc::new(tracker.clone()));
     let mut lanes = BTreeMap::new();
     for axis in axes {

@@ -208,7 +208,7 @@ impl State {
 /// let host = PoolHost::new(slabs.clone(), Arc::new(tracker.clone()));
 /// let pool = TlsfPool::new(host, TlsfPoolConfig::default())?;
 /// let proactor = Proactor::builder().spawn()?;
-/// let axis = Axis::host(0, 0, 1);
+/// let axis = Axis::host(1);
 /// let io = IoAxis::new(&tracker, axis, proactor.handle().clone(), slabs.clone())?;
 ///
 /// let Acquire::Ready { reservation, .. } = pool.acquire(&Request::new(3).or_grow())? else {

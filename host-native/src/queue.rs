@@ -229,7 +229,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// let [a, b] = [provider.map(slab.id, 0, 4096)?, provider.map(slab.id, 4096, 4096)?];
 ///
 /// let tracker = Tracker::new(2);
-/// let [first, second] = [0, 1].map(|i| Axis::queue(0, 0, 0, i));
+/// let [first, second] = [0, 1].map(|i| Axis::queue(0, i));
 /// let [first, second] = [CpuQueue::new(&tracker, first)?, CpuQueue::new(&tracker, second)?];
 ///
 /// let filled = first.submit(FrontierRef::EMPTY, [Command::fill(a.clone(), 0x1234)])?;

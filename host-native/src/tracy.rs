@@ -45,7 +45,7 @@ use tracy_client::{Client, GpuContext, GpuContextType, GpuSpan};
 /// let pool = TlsfPool::new(host, TlsfPoolConfig::default())?;
 /// tracy.name_pool(pool.id(), "activations");
 /// let tracker = Tracker::new(1);
-/// let queue = CpuQueue::builder(&tracker, Axis::queue(0, 0, 0, 0)).sink(tracy).start()?;
+/// let queue = CpuQueue::builder(&tracker, Axis::queue(0, 0)).sink(tracy).start()?;
 /// # drop(queue);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -192,7 +192,7 @@ mod tests {
         tracy.event(&Event::Released { pool, slab, offset: 64, size: 10 });
         assert!(!tracy.name_pool(pool, "late"));
         let tracker = Tracker::new(1);
-        let queue = CpuQueue::builder(&tracker, Axis::queue(0, 0, 0, 0)).sink(tracy.clone());
+        let queue = CpuQueue::builder(&tracker, Axis::queue(0, 0)).sink(tracy.clone());
         let queue = queue.start().unwrap();
         for _ in 0..3 {
             queue.submit(FrontierRef::EMPTY, [Command::call(|| ())]).unwrap();

@@ -153,7 +153,7 @@ impl From<TrackerError> for FrontierWaitError {
 /// use strandline_host_native::wait_frontier;
 ///
 /// let tracker = Tracker::new(1);
-/// let axis = Axis::host(0, 0, 1);
+/// let axis = Axis::host(1);
 /// tracker.register(axis)?;
 /// std::thread::scope(|scope| {
 ///     scope.spawn(|| tracker.advance(axis, 1));

@@ -20,9 +20,9 @@ use strandline_host_native::proactor::*;
 use strandline_host_native::{FrontierWaitError, MmapBuffer, MmapSlabProvider, wait_frontier};
 
 const SOON: Duration = Duration::from_secs(60);
-const AXIS: Axis = Axis::host(0, 0, 1);
+const AXIS: Axis = Axis::host(1);
 /// Of whoever the transfers wait for.
-const GATE: Axis = Axis::host(0, 0, 2);
+const GATE: Axis = Axis::host(2);
 
 struct Fixture {
     tracker: Tracker,
@@ -396,7 +396,7 @@ fn requests_that_make_no_sense_are_refused_with_the_reservation() {
             let why = refusal(request(range.clone()));
             assert!(matches!(why, IoRefusal::Range { size: 10, .. }), "{range:?}: {why}");
         }
-        let unknown = Frontier::from_entry(Axis::host(9, 9, 9), 1);
+        let unknown = Frontier::from_entry(Axis::host(9).with_session(9).with_machine(9), 1);
         let why = refusal(request(0..10).after(unknown.as_ref()));
         assert!(matches!(why, IoRefusal::Tracker(_)), "{why}");
         for epoch in [1, 2, u64::MAX] {
@@ -607,7 +607,7 @@ fn a_file_is_loaded_over_several_axes() {
     let content = pattern((6 << 20) + 5);
     let shared: SharedFd = file(&content).into();
     each(|fixture, first| {
-        let axis = Axis::host(0, 0, 3);
+        let axis = Axis::host(3);
         let handle = fixture.proactor.handle().clone();
         let second = IoAxis::new(&fixture.tracker, axis, handle, fixture.slabs.clone()).unwrap();
         let end = content.len() as u64;

@@ -49,7 +49,7 @@ fn play(streams: u8, may_wait: bool) {
         for stream in 0..streams {
             let (pool, slabs, tracker, corrupted) = (&pool, &slabs, &tracker, &corrupted);
             scope.spawn(move || {
-                let queue = CpuQueue::new(tracker, Axis::queue(0, 0, 0, stream)).unwrap();
+                let queue = CpuQueue::new(tracker, Axis::queue(0, stream)).unwrap();
                 queue.notify_on_progress(pool.notification().clone());
                 let mut random = Sequence(0x5eed + u64::from(stream));
                 for round in 0..rounds() {

@@ -169,10 +169,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let set = QueueSet::new(pools, &tracker);
     let staging =
         StagingConfig { chunk_size: 1 << 18, upload_chunks: 8, readback_chunks: 8, prepared: true };
-    set.add_device(&gpu, Axis::host(0, 0, 0), staging)?;
-    let queues = (0..STREAMS)
-        .map(|i| set.open(&gpu, Axis::queue(0, 0, 0, i)))
-        .collect::<Result<Vec<_>, _>>()?;
+    set.add_device(&gpu, Axis::host(0), staging)?;
+    let queues =
+        (0..STREAMS).map(|i| set.open(&gpu, Axis::queue(0, i))).collect::<Result<Vec<_>, _>>()?;
     let kernels = Kernels::new(&gpu)?;
 
     // The weights are loaded once and stay.

@@ -40,7 +40,7 @@ use wgpu::{CommandBuffer, SubmissionIndex};
 ///
 /// let gpu = Gpu::new(device, queue)?;
 /// let tracker = Tracker::new(4);
-/// let timeline = Timeline::new(&gpu, &tracker, Axis::queue(0, 0, 0, 0))?;
+/// let timeline = Timeline::new(&gpu, &tracker, Axis::queue(0, 0))?;
 ///
 /// // Yours: you submit, the timeline is told.
 /// let encoder = gpu.device().create_command_encoder(&Default::default());

@@ -226,7 +226,7 @@ impl Transients {
     /// # Errors
     /// [`TransientError::Gpu`], or [`TransientError::Pool`] for sizes that cannot be.
     pub fn new(gpu: &Gpu, config: impl Into<TransientsConfig>) -> Result<Self, TransientError> {
-        Self::with_axis(gpu, config, &Tracker::new(1), Axis::queue(0, 0, 0, 0))
+        Self::with_axis(gpu, config, &Tracker::new(1), Axis::queue(0, 0))
     }
 
     /// The same, as an axis of a tracker that others use too.

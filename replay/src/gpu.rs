@@ -147,7 +147,7 @@ impl GpuTags {
         let pool =
             pools.add(Arc::new(pool), own, Registration::new()).map_err(|error| text(&error))?;
         let set = QueueSet::new(pools, &tracker);
-        let queue = set.open(&gpu, Axis::queue(0, 0, 0, 0)).map_err(|error| text(&error))?;
+        let queue = set.open(&gpu, Axis::queue(0, 0)).map_err(|error| text(&error))?;
         let kernel = Kernel::new(&gpu, "tags", TAG, "main", &[BindingKind::Storage; 3])
             .map_err(|error| text(&error))?;
         let (wrong, _) =

@@ -104,7 +104,7 @@ struct SlabHistory {
 ///
 /// let mut oracle = Oracle::new();
 /// let range = Range { slab: SlabId::new(0, 0), offset: 0, size: 4096 };
-/// let freed = Frontier::from_entry(Axis::queue(0, 0, 0, 1), 7);
+/// let freed = Frontier::from_entry(Axis::queue(0, 1), 7);
 ///
 /// assert!(oracle.begin(range, FrontierRef::EMPTY, &NoProgress));
 /// assert!(oracle.end(range, Death::After(freed.as_ref())));

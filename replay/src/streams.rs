@@ -366,7 +366,7 @@ impl Streams {
 /// The axis of a stream: queue `stream % 256` of device `stream / 256`.
 #[must_use]
 pub fn axis(stream: u32) -> Axis {
-    Axis::queue(0, 0, (stream >> 8) as u8, stream as u8)
+    Axis::queue((stream >> 8) as u8, stream as u8)
 }
 
 /// The inverse of [`axis`].
@@ -447,7 +447,7 @@ mod tests {
         assert_eq!(s.frontier(0).get(b), 3);
         // An epoch that was never submitted, an axis that is no stream: no harm.
         s.wait(0, Frontier::from_entry(b, 99).as_ref());
-        s.wait(0, Frontier::from_entry(Axis::host(0, 0, 1), 9).as_ref());
+        s.wait(0, Frontier::from_entry(Axis::host(1), 9).as_ref());
         assert_eq!(s.tracker().reached(b), 5);
     }
 

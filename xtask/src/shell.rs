@@ -52,6 +52,11 @@ fn tests_in(line: &str) -> u64 {
         .sum()
 }
 
+/// The name of the test that this line reports as failed.
+fn failed_test(line: &str) -> Option<&str> {
+    line.strip_prefix("test ")?.trim_end().strip_suffix(" ... FAILED")
+}
+
 /// Runs a `cargo test` or a test program, showing everything it prints, and counts the tests that ran.
 ///
 /// # Errors
@@ -65,7 +70,7 @@ pub(crate) fn run_tests(cmd: Cmd<'_>) -> Result<u64, Stop> {
 /// [`run_tests`] that shows the output elsewhere: our own tests must not print lines that look like a closing line.
 fn count_tests(mut command: Command, name: &str, shown: &mut dyn Write) -> Result<u64, Stop> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
-    let mut ran = 0;
+    let (mut ran, mut failed) = (0, Vec::new());
     if let Some(output) = child.stdout.take() {
         let mut reader = BufReader::new(output);
         let mut line = Vec::new();
@@ -73,12 +78,18 @@ fn count_tests(mut command: Command, name: &str, shown: &mut dyn Write) -> Resul
         while reader.read_until(b'\n', &mut line)? > 0 {
             // A closed standard output is not worth stopping for: the exit status still tells.
             let _ = shown.write_all(&line);
-            ran += tests_in(&String::from_utf8_lossy(&line));
+            let text = String::from_utf8_lossy(&line);
+            ran += tests_in(&text);
+            failed.extend(failed_test(&text).map(str::to_owned));
             line.clear();
         }
     }
     let status = child.wait()?;
     match (status.success(), ran) {
+        // First what a reader of the table looks for.
+        (false, _) if !failed.is_empty() => {
+            Err(Stop::Failed(format!("{}: {status}: {name}", failed.join(", "))))
+        }
         (false, _) => Err(Stop::Failed(format!("{status}: {name}"))),
         (true, 0) => Err(Stop::Failed(format!("no test ran: {name}"))),
         (true, _) => Ok(ran),
@@ -123,6 +134,10 @@ mod tests {
         assert!(matches!(run("echo 'test result: ok. 0 passed; 0 failed; 5 ignored'"),
             Err(Stop::Failed(why)) if why.contains("no test ran")));
         assert!(run("echo 'test result: ok. 1 passed; 0 failed'; exit 3").is_err());
+        let named = run("echo 'test a::b ... FAILED'; echo 'test c ... ok'; exit 101");
+        assert!(
+            matches!(named, Err(Stop::Failed(why)) if why.starts_with("a::b: exit status: 101"))
+        );
     }
 
     #[test]

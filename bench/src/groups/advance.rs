@@ -7,8 +7,8 @@ use crate::harness::{Case, Contender, Goal, Stopwatch};
 use strandline_core::{Axis, Entry, FrontierRef, Tracker};
 
 /// The axis that moves.
-pub const MOVING: Axis = Axis::queue(1, 0, 0, 0);
-const STILL: Axis = Axis::queue(1, 0, 0, 1);
+pub const MOVING: Axis = Axis::queue(0, 0).with_session(1);
+const STILL: Axis = Axis::queue(0, 1).with_session(1);
 
 /// Name, waiters, whether they wait for a second axis.
 const SHAPES: [(&str, u64, bool); 5] = [

@@ -63,7 +63,7 @@ fn goal(work: Work, size: usize) -> Option<Goal> {
 
 /// Axes from `first` on, all at one epoch.
 fn entries(first: usize, len: usize, epoch: u64) -> Vec<Entry> {
-    (first..first + len).map(|n| Entry::new(Axis::host(1, 0, n as u32), epoch)).collect()
+    (first..first + len).map(|n| Entry::new(Axis::host(n as u32).with_session(1), epoch)).collect()
 }
 
 /// As many axes, every second one from `first` on.

@@ -115,7 +115,7 @@ impl Pooled {
         if let Err(error) = pools.add(pool.clone(), provider, Registration::new()) {
             panic!("{error}");
         }
-        let line = match Timeline::new(&gpu, &tracker, Axis::queue(0, 0, 0, 0)) {
+        let line = match Timeline::new(&gpu, &tracker, Axis::queue(0, 0)) {
             Ok(line) => line,
             Err(error) => panic!("{error}"),
         };
@@ -208,7 +208,7 @@ fn bare() -> Contender {
 fn timeline() -> Contender {
     let gpu = open();
     let tracker = Tracker::new(1);
-    let line = match Timeline::new(&gpu, &tracker, Axis::queue(0, 0, 0, 0)) {
+    let line = match Timeline::new(&gpu, &tracker, Axis::queue(0, 0)) {
         Ok(line) => line,
         Err(error) => panic!("{error}"),
     };

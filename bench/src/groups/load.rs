@@ -190,7 +190,7 @@ impl Ours {
             }
         }
         let proactor = Proactor::builder().kind(kind).spawn()?;
-        let io = IoAxis::new(&tracker, Axis::host(0, 0, 0), proactor.handle().clone(), slabs)?;
+        let io = IoAxis::new(&tracker, Axis::host(0), proactor.handle().clone(), slabs)?;
         let (sender, over) = channel();
         Ok(Self { io, file: file.into(), held, sender, over, _pool: pool, _proactor: proactor })
     }

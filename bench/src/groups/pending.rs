@@ -49,7 +49,7 @@ const ALL_AXES: &str = "255 slabs pending on 255 axes of a tracker";
 fn passthrough(name: &str, axes: u8) -> Contender {
     const SIZE: u64 = 4096;
     let tracker = Tracker::new(256);
-    let axis = |queue: u8| Axis::queue(1, 0, 1, queue);
+    let axis = |queue: u8| Axis::queue(1, queue).with_session(1);
     let host = PoolHost::new(Arc::new(Numbers::default()), Arc::new(tracker.clone()));
     let Ok(pool) = PassthroughPool::new(host, PassthroughPoolConfig::default()) else {
         panic!("the configuration is valid");
@@ -68,7 +68,7 @@ fn passthrough(name: &str, axes: u8) -> Contender {
         assert!(pool.release(reservation, death).is_ok(), "a slab of this pool");
     }
     pool.poll();
-    let entry = Entry::new(Axis::queue(1, 0, 0, 0), 1);
+    let entry = Entry::new(Axis::queue(0, 0).with_session(1), 1);
     Contender::new(name, move |count| {
         let request = Request::new(SIZE).after(FrontierRef::single(&entry)).without_growth();
         let clock = Stopwatch::start();

@@ -28,7 +28,7 @@ use strandline_host_native::tenant::{Device, SharedPool, Tenant, TenantLimits};
 
 /// Operations of a batch.
 const BATCH: usize = 256;
-const AXIS: Axis = Axis::queue(1, 0, 0, 0);
+const AXIS: Axis = Axis::queue(0, 0).with_session(1);
 
 const BATCHED: &str = "in the component, batches";
 const SINGLE: &str = "in the component";

@@ -67,7 +67,7 @@ impl Ours {
     ) -> Result<Self, TlsfError> {
         let mut heap = Heap::new(config, Coalescing::Readiness)?;
         heap.add_region(capacity)?;
-        let entry = |queue| Entry::new(Axis::queue(1, 0, 0, queue), 1);
+        let entry = |queue| Entry::new(Axis::queue(0, queue).with_session(1), 1);
         Ok(Self {
             heap,
             live: vec![BlockId::from_index(0); slots as usize],

@@ -13,7 +13,7 @@ use crate::axis::{Axis, Epoch};
 /// ```
 /// use strandline_core::{Axis, FixedFrontier, Merge};
 ///
-/// let [a, b] = [Axis::host(0, 0, 1), Axis::host(0, 0, 2)];
+/// let [a, b] = [Axis::host(1), Axis::host(2)];
 /// let mut one = FixedFrontier::<1>::from_entry(a, 3);
 /// assert_eq!(one.merge(FixedFrontier::<1>::from_entry(a, 5).as_ref()), Merge::Done);
 /// // No room for a second axis: the target is as it was.

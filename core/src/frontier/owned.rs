@@ -18,7 +18,7 @@ pub const INLINE_ENTRIES: usize = 4;
 /// ```
 /// use strandline_core::{Axis, Entry, Frontier, Merge};
 ///
-/// let [a, b] = [Axis::queue(0, 0, 0, 0), Axis::queue(0, 0, 0, 1)];
+/// let [a, b] = [Axis::queue(0, 0), Axis::queue(0, 1)];
 /// let mut frontier = Frontier::from_entry(a, 3);
 /// let other = Frontier::from_entries([Entry::new(b, 1), Entry::new(a, 2)])?;
 /// assert_eq!(frontier.merge(other.as_ref()), Merge::Done);
@@ -58,7 +58,7 @@ impl Frontier {
     /// ```
     /// use strandline_core::{Axis, Entry, Frontier, FrontierError};
     ///
-    /// let axis = Axis::host(0, 0, 1);
+    /// let axis = Axis::host(1);
     /// assert_eq!(
     ///     Frontier::from_entries([Entry::new(axis, 1), Entry::new(axis, 2)]),
     ///     Err(FrontierError::Duplicate { index: 1, axis }),
@@ -160,7 +160,7 @@ impl Frontier {
     /// ```
     /// use strandline_core::{Axis, Frontier, Merge};
     ///
-    /// let axis = Axis::host(0, 0, 1);
+    /// let axis = Axis::host(1);
     /// let mut frontier = Frontier::from_entry(axis, 3);
     /// let [older, newer] = [2, 4].map(|epoch| Frontier::from_entry(axis, epoch));
     /// assert_eq!(frontier.merge_and_test_source_dominance(older.as_ref()), (Merge::Done, false));
@@ -177,7 +177,7 @@ impl Frontier {
     /// ```
     /// use strandline_core::{Axis, Frontier};
     ///
-    /// let axis = Axis::host(0, 0, 1);
+    /// let axis = Axis::host(1);
     /// let mut frontier = Frontier::from_entry(axis, 3);
     /// let _ = frontier.advance(axis, 2);
     /// assert_eq!(frontier.get(axis), 3);

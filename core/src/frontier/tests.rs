@@ -4,7 +4,7 @@ use super::{Causality, Entry, FixedFrontier, Frontier, FrontierError, MAX_ENTRIE
 use crate::axis::Axis;
 
 fn frontier(pairs: &[(u32, u64)]) -> Frontier {
-    Frontier::from_entries(pairs.iter().map(|&(n, e)| Entry::new(Axis::host(0, 0, n), e)))
+    Frontier::from_entries(pairs.iter().map(|&(n, e)| Entry::new(Axis::host(n), e)))
         .expect("a valid frontier")
 }
 
@@ -35,7 +35,7 @@ fn a_join_beyond_the_limit_leaves_the_target_untouched() {
     assert_eq!(full.merge(frontier(&[(7, 9), (1000, 1)]).as_ref()), Merge::Overflow);
     assert_eq!(full, before);
     assert_eq!(full.merge(frontier(&[(7, 9)]).as_ref()), Merge::Done);
-    assert_eq!(full.get(Axis::host(0, 0, 7)), 9);
+    assert_eq!(full.get(Axis::host(7)), 9);
 
     // From in place to beyond the limit in one join.
     let mut small = frontier(&[(5000, 1)]);
@@ -58,7 +58,7 @@ fn too_many_entries_are_refused_even_when_endless() {
 fn set_removes_at_zero_in_place_and_on_the_heap() {
     for count in [1, 4, 5, MAX_ENTRIES] {
         let mut target = wide(count, 1);
-        let axis = Axis::host(0, 0, 1);
+        let axis = Axis::host(1);
         assert_eq!(target.set(axis, 0), Merge::Done);
         assert_eq!(target, wide(count - 1, 2));
         assert_eq!(target.set(axis, 1), Merge::Done);

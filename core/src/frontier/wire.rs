@@ -118,7 +118,7 @@ impl FrontierRef<'_> {
     /// ```
     /// use strandline_core::{Axis, Frontier};
     ///
-    /// let frontier = Frontier::from_entry(Axis::host(0, 0, 1), 5);
+    /// let frontier = Frontier::from_entry(Axis::host(1), 5);
     /// let mut bytes = [0; 64];
     /// let used = frontier.as_ref().encode_into(&mut bytes).unwrap();
     /// assert_eq!(Frontier::decode(&bytes[..used]), Ok(frontier));

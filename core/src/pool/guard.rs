@@ -17,7 +17,7 @@ use core::ops::Deref;
 /// use strandline_core::{Axis, Death, Tracker};
 /// # use strandline_core::slab::CpuSlabs;
 /// # let tracker = Tracker::new(1);
-/// # let queue = Axis::queue(0, 0, 0, 0);
+/// # let queue = Axis::queue(0, 0);
 /// # tracker.register(queue)?;
 /// # let host = PoolHost::new(Arc::new(CpuSlabs::new(1 << 30)), Arc::new(tracker.clone()));
 /// # let pool = TlsfPool::new(host, TlsfPoolConfig::default())?;

@@ -9,10 +9,10 @@ use core::sync::atomic::Ordering;
 
 mod model;
 
-const A: Axis = Axis::queue(0, 0, 0, 0);
-const B: Axis = Axis::queue(0, 0, 0, 1);
-const C: Axis = Axis::queue(0, 0, 0, 2);
-const HOST: Axis = Axis::host(0, 0, 7);
+const A: Axis = Axis::queue(0, 0);
+const B: Axis = Axis::queue(0, 1);
+const C: Axis = Axis::queue(0, 2);
+const HOST: Axis = Axis::host(7);
 
 /// Axes that advance when told to.
 #[derive(Debug, Default)]
@@ -603,7 +603,8 @@ fn wrong_names_are_refused() {
     ));
     assert_eq!(s.queues.submitted(A), Some(2));
     let wide =
-        Frontier::from_entries((0..255).map(|i| Entry::new(Axis::host(1, 0, i), 1))).unwrap();
+        Frontier::from_entries((0..255).map(|i| Entry::new(Axis::host(i).with_session(1), 1)))
+            .unwrap();
     let (id, _) = s.alloca(A, 1);
     assert!(matches!(s.queues.dealloca(B, id, wide.as_ref()), Err(QueueError::TooManyAxes)));
     assert_eq!(s.dealloca(B, id), 1);
@@ -613,7 +614,8 @@ fn wrong_names_are_refused() {
 fn a_frontier_too_wide_to_be_known_whole_is_known_in_part() {
     let mut s = setup(&[1]);
     let wide =
-        Frontier::from_entries((0..255).map(|i| Entry::new(Axis::host(1, 0, i), 1))).unwrap();
+        Frontier::from_entries((0..255).map(|i| Entry::new(Axis::host(i).with_session(1), 1)))
+            .unwrap();
     let (first, _) = s.alloca_with(A, &Request::new(1).after(wide.as_ref()));
     s.dealloca(A, first);
     let (second, _) = s.alloca_with(A, &Request::new(1).after(at(HOST, 1).as_ref()));

@@ -190,8 +190,8 @@ impl fmt::Debug for MultiWait {
 ///
 /// let [a, b] = [Semaphore::new(0), Semaphore::new(0)];
 /// wait_all(&[(&a, 1), (&b, 1)], |met| assert_eq!(met.unwrap().frontier.len(), 2));
-/// a.signal(1, Frontier::from_entry(Axis::host(0, 0, 1), 1).as_ref())?;
-/// b.signal(1, Frontier::from_entry(Axis::host(0, 0, 2), 1).as_ref())?;
+/// a.signal(1, Frontier::from_entry(Axis::host(1), 1).as_ref())?;
+/// b.signal(1, Frontier::from_entry(Axis::host(2), 1).as_ref())?;
 /// # Ok::<(), strandline_core::semaphore::SignalError>(())
 /// ```
 pub fn wait_all(

@@ -11,7 +11,7 @@ use crate::frontier::{Entry, MAX_ENTRIES};
 use crate::progress::Progress;
 
 fn host(ordinal: u32) -> Axis {
-    Axis::host(0, 0, ordinal)
+    Axis::host(ordinal)
 }
 
 fn one(ordinal: u32, epoch: Epoch) -> Frontier {

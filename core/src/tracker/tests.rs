@@ -10,7 +10,7 @@ use super::*;
 use crate::frontier::Frontier;
 
 fn host(ordinal: u32) -> Axis {
-    Axis::host(0, 0, ordinal)
+    Axis::host(ordinal)
 }
 
 fn one(ordinal: u32, epoch: Epoch) -> Frontier {
@@ -29,10 +29,10 @@ fn tracker(axes: u32) -> Tracker {
 #[test]
 fn axes_of_many_machines_sessions_and_queues_are_spread() {
     let kinds: [fn(u8) -> Axis; 4] = [
-        |n| Axis::queue(n, 0, 0, 0),
-        |n| Axis::queue(0, n, 0, 0),
-        |n| Axis::queue(0, 0, n, 0),
-        |n| Axis::queue(0, 0, 0, n),
+        |n| Axis::queue(0, 0).with_session(n),
+        |n| Axis::queue(0, 0).with_machine(n),
+        |n| Axis::queue(n, 0),
+        |n| Axis::queue(0, n),
     ];
     for axis in kinds {
         let table = Table::new(256);

@@ -89,7 +89,8 @@ impl World {
             _ => {
                 // Its own name, another's axis: a future that has not come.
                 let own = self.processes[from].member.who().unwrap_or(who);
-                let axis = Axis::queue(names.session, names.machine, 0, 0);
+                let axis =
+                    Axis::queue(0, 0).with_session(names.session).with_machine(names.machine);
                 let entry = strandline_core::Entry { axis, epoch: 1 << 40 };
                 let reached = strandline_core::fleet::message::Reached(vec![entry]);
                 Message::Progress { who: own, reached }

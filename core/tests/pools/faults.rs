@@ -82,7 +82,7 @@ impl Faulty {
             }
             (Fault::WaitsTooMuch, Acquire::AfterWait { reservation, mut wait }) => {
                 let known = request.frontier.entries().first();
-                let entry = known.map_or((Axis::host(0, 0, 0), 1), |e| (e.axis, e.epoch));
+                let entry = known.map_or((Axis::host(0), 1), |e| (e.axis, e.epoch));
                 if wait.get(entry.0) == 0 {
                     self.strike();
                     let _ = wait.set(entry.0, entry.1);

@@ -32,7 +32,7 @@ const AXES: u32 = 40;
 const SIZE: u64 = 4096;
 
 fn axis(ordinal: u32) -> Axis {
-    Axis::host(0, 0, ordinal)
+    Axis::host(ordinal)
 }
 
 /// Fills a pool with blocks that wait for two axes each, and has it refuse a request twice. How often the second asked for an axis.

@@ -18,7 +18,7 @@ impl Dial {
     }
 
     pub(crate) fn axis(index: usize) -> Axis {
-        Axis::host(0, 0, index as u32)
+        Axis::host(index as u32)
     }
 
     pub(crate) fn set(&self, index: usize, epoch: Epoch) {

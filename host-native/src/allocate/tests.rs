@@ -86,7 +86,7 @@ fn a_timeout_tells_budget_from_memory() {
 #[test]
 fn with_permission_a_pending_block_comes_with_its_frontier() {
     let rig = rig(Budget::UNLIMITED);
-    let axis = Axis::host(0, 0, 1);
+    let axis = Axis::host(1);
     rig.tracker.register(axis).unwrap();
     let death = Frontier::from_entry(axis, 1);
     leave_pending(&rig, death.as_ref());
@@ -100,7 +100,7 @@ fn with_permission_a_pending_block_comes_with_its_frontier() {
 #[test]
 fn allocate_ready_waits_for_the_block_itself() {
     let rig = rig(Budget::UNLIMITED);
-    let axis = Axis::host(0, 0, 1);
+    let axis = Axis::host(1);
     rig.tracker.register(axis).unwrap();
     leave_pending(&rig, Frontier::from_entry(axis, 1).as_ref());
 
@@ -127,7 +127,7 @@ fn allocate_ready_waits_for_the_block_itself() {
 #[test]
 fn progress_wakes_where_a_queue_signals_the_pool() {
     let rig = rig(Budget::UNLIMITED);
-    let queue = CpuQueue::new(&rig.tracker, Axis::queue(0, 0, 0, 0)).unwrap();
+    let queue = CpuQueue::new(&rig.tracker, Axis::queue(0, 0)).unwrap();
     queue.notify_on_progress(rig.pool.notification().clone());
     for _ in 0..scaled(100) {
         let (go, gone) = mpsc::channel();
@@ -197,7 +197,7 @@ fn a_pool_that_wakes_nobody_is_refused() {
 #[test]
 fn progress_wakes_without_anybodys_help() {
     let rig = rig(Budget::UNLIMITED);
-    let queue = CpuQueue::new(&rig.tracker, Axis::queue(0, 0, 0, 0)).unwrap();
+    let queue = CpuQueue::new(&rig.tracker, Axis::queue(0, 0)).unwrap();
     for _ in 0..scaled(100) {
         let (go, gone) = mpsc::channel();
         let wait_for_go = move || gone.recv().unwrap();
@@ -221,7 +221,7 @@ fn progress_wakes_without_anybodys_help() {
 fn a_queue_that_fails_or_ends_gives_bytes_back() {
     for fails in [true, false] {
         let rig = rig(Budget::UNLIMITED);
-        let queue = CpuQueue::new(&rig.tracker, Axis::queue(0, 0, 0, 0)).unwrap();
+        let queue = CpuQueue::new(&rig.tracker, Axis::queue(0, 0)).unwrap();
         let (go, gone) = mpsc::channel();
         let fail = move || {
             gone.recv().unwrap();
@@ -229,7 +229,7 @@ fn a_queue_that_fails_or_ends_gives_bytes_back() {
         };
         queue.submit(FrontierRef::EMPTY, [Command::try_call(fail)]).unwrap();
         // Never begun: the queue fails, or is dropped, before. It stands for what it was to wait for, too.
-        let other = Axis::host(0, 0, 1);
+        let other = Axis::host(1);
         rig.tracker.register(other).unwrap();
         let last = queue.submit(Frontier::from_entry(other, 1).as_ref(), []).unwrap();
         leave_pending(&rig, Frontier::from_entry(queue.axis(), last).as_ref());
@@ -240,7 +240,7 @@ fn a_queue_that_fails_or_ends_gives_bytes_back() {
             if !fails {
                 drop(queue);
             }
-            while rig.tracker.end_of(Axis::queue(0, 0, 0, 0)).unwrap().is_none() {
+            while rig.tracker.end_of(Axis::queue(0, 0)).unwrap().is_none() {
                 std::thread::yield_now();
             }
             assert!(allocate(&rig.pool, &Request::new(SLAB), soon()).is_err(), "others may run");
@@ -258,7 +258,7 @@ fn a_queue_that_fails_or_ends_gives_bytes_back() {
 #[test]
 fn a_deadline_is_kept_amid_progress_without_end() {
     let rig = rig(Budget::UNLIMITED);
-    let axis = Axis::host(0, 0, 1);
+    let axis = Axis::host(1);
     rig.tracker.register(axis).unwrap();
     let (held, _) = allocate(&rig.pool, &Request::new(SLAB), None).unwrap().into_parts();
     let ended = std::sync::atomic::AtomicBool::new(false);

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use strandline_core::{Entry, Frontier, Grant, Progress, SlabMap, SlabProvider};
 
 fn axis(queue: u8) -> Axis {
-    Axis::queue(0, 0, 0, queue)
+    Axis::queue(0, queue)
 }
 
 fn queues<const N: usize>() -> (Tracker, [CpuQueue; N]) {
@@ -157,7 +157,7 @@ fn waits_that_cannot_be_take_no_epoch() {
 #[test]
 fn dropping_a_queue_cancels_what_has_not_begun() {
     let (tracker, [queue]) = queues();
-    let never = Axis::host(0, 0, 1);
+    let never = Axis::host(1);
     tracker.register(never).unwrap();
     let held = Arc::new(());
     let captured = held.clone();
@@ -180,7 +180,7 @@ fn dropping_a_queue_cancels_what_has_not_begun() {
 #[test]
 fn finishing_a_queue_waits_for_what_its_submissions_wait_for() {
     let (tracker, [queue]) = queues();
-    let source = Axis::host(0, 0, 1);
+    let source = Axis::host(1);
     tracker.register(source).unwrap();
     let ran = Arc::new(AtomicU64::new(0));
     let call = {
@@ -298,7 +298,7 @@ proptest! {
 #[test]
 fn a_queue_says_why_it_stands_still() {
     let (tracker, [queue, other]) = queues();
-    let gate = Axis::host(0, 0, 1);
+    let gate = Axis::host(1);
     tracker.register(gate).unwrap();
     let done = run(&other, || ());
     other.finish().unwrap();

@@ -70,7 +70,7 @@ impl Device {
     /// The most queues that tenants of one device can have at once.
     pub const MAX_QUEUES: u16 = 256;
 
-    /// A device that lends these pools. Its queues have the axes `Axis::queue(0, 0, number, _)` of
+    /// A device that lends these pools. Its queues have the axes `Axis::queue(number, _)` of
     /// `tracker`, which must be what the pools ask for progress.
     #[must_use]
     pub fn new(number: u8, tracker: Tracker, pools: Vec<SharedPool>) -> Arc<Self> {
@@ -113,12 +113,11 @@ impl Device {
         let Ok(index) = u8::try_from(bank.started) else {
             return Err(TenantError::Limit(Limit::Host));
         };
-        let queue = CpuQueue::new(&self.tracker, Axis::queue(0, 0, self.number, index)).map_err(
-            |error| {
+        let queue =
+            CpuQueue::new(&self.tracker, Axis::queue(self.number, index)).map_err(|error| {
                 log::warn!("no queue for a tenant: {error}");
                 TenantError::Limit(Limit::Host)
-            },
-        )?;
+            })?;
         bank.started += 1;
         for lent in &self.pools {
             queue.notify_on_progress(lent.pool.notification().clone());

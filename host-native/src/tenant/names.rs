@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn only_what_was_submitted_or_told() {
-        let [own, lent, other] = [0, 1, 2].map(|i| Axis::queue(0, 0, 0, i));
+        let [own, lent, other] = [0, 1, 2].map(|i| Axis::queue(0, i));
         let mut names = Names::default();
         names.own(own, 3);
         names.lend(lent, 0);

@@ -31,7 +31,7 @@ struct Host {
 fn host() -> Host {
     let memory = Arc::new(MmapSlabProvider::builder().capacity(SLAB).build().unwrap());
     let tracker = Tracker::new(64);
-    let axis = Axis::host(0, 0, 7);
+    let axis = Axis::host(7);
     tracker.register(axis).unwrap();
     let host =
         PoolHost::new(memory.clone(), Arc::new(tracker.clone())).with_wake(crate::thread_wake());
@@ -176,7 +176,7 @@ fn only_epochs_that_were_submitted_or_told_can_be_named() {
     assert_eq!(b.reached(theirs), 0, "others' axes tell nothing");
     let unsorted = [Entry::new(own, 1), Entry::new(own, 1)];
     assert!(matches!(b.barrier(qb, &unsorted), Err(TenantError::InvalidFrontier(_))));
-    let huge: Vec<_> = (0..300).map(|i| Entry::new(Axis::host(0, 0, i), 1)).collect();
+    let huge: Vec<_> = (0..300).map(|i| Entry::new(Axis::host(i), 1)).collect();
     assert!(matches!(b.barrier(qb, &huge), Err(TenantError::InvalidFrontier(_))));
 }
 
@@ -667,7 +667,7 @@ fn a_group_shares_a_budget_and_finds_what_its_members_need_no_more() {
 
     // Released, but waited for: charged until the queue gets there.
     let queue = a.open_queue().unwrap();
-    let host_axis = Axis::host(0, 0, 77);
+    let host_axis = Axis::host(77);
     host.tracker.register(host_axis).unwrap();
     a.lend_axis(host_axis, 1);
     a.fill(queue, whole(most, 64), 1, &[Entry::new(host_axis, 1)]).unwrap();

@@ -158,7 +158,7 @@ fn a_pool_is_drawn_as_it_works() {
 fn a_queue_is_a_lane_of_spans() {
     let drawing = Arc::new(drawing());
     let tracker = Tracker::new(2);
-    let axis = Axis::queue(0, 0, 0, 0);
+    let axis = Axis::queue(0, 0);
     let queue = CpuQueue::builder(&tracker, axis).sink(drawing.clone()).start().unwrap();
     for _ in 0..3 {
         queue.submit(FrontierRef::EMPTY, [Command::call(|| ())]).unwrap();
@@ -175,7 +175,7 @@ fn a_queue_is_a_lane_of_spans() {
     assert_eq!(*locked(&drawing.canvas.names), [axis.to_string()]);
 
     // What never runs leaves nothing open.
-    let queue = CpuQueue::builder(&tracker, Axis::queue(0, 0, 0, 1)).sink(drawing.clone());
+    let queue = CpuQueue::builder(&tracker, Axis::queue(0, 1)).sink(drawing.clone());
     let queue = queue.start().unwrap();
     queue.submit(FrontierRef::EMPTY, [Command::call(|| panic!("on purpose"))]).unwrap();
     assert!(queue.finish().is_err());
@@ -185,14 +185,14 @@ fn a_queue_is_a_lane_of_spans() {
 #[test]
 fn queues_beyond_the_last_lane_are_not_drawn() {
     let drawing = Drawing::new(Paper { lanes: Some(0), ..Paper::default() });
-    let axis = Axis::queue(0, 0, 0, 0);
+    let axis = Axis::queue(0, 0);
     for event in [
         Event::Submitted { axis, epoch: 1 },
         Event::Began { axis, epoch: 1 },
         Event::Completed { axis, epoch: 1 },
         Event::Ended { axis },
         // Never submitted.
-        Event::Began { axis: Axis::queue(0, 0, 0, 1), epoch: 1 },
+        Event::Began { axis: Axis::queue(0, 1), epoch: 1 },
     ] {
         drawing.event(&event);
     }

@@ -77,7 +77,7 @@ fn a_stale_observation_does_not_sleep() {
 }
 
 fn tracker() -> (Tracker, Axis, Frontier) {
-    let (tracker, axis) = (Tracker::new(2), Axis::host(0, 0, 1));
+    let (tracker, axis) = (Tracker::new(2), Axis::host(1));
     tracker.register(axis).unwrap();
     (tracker, axis, Frontier::from_entry(axis, 2))
 }
@@ -90,7 +90,7 @@ fn a_frontier_wait_tells_how_it_ended() {
     let late = wait_frontier(&tracker, frontier.as_ref(), Some(soon));
     assert!(matches!(late, Err(FrontierWaitError::TimedOut)));
     assert_eq!(tracker.waiting(), 0, "a wait that timed out is taken back");
-    let unknown = Frontier::from_entry(Axis::host(0, 0, 9), 1);
+    let unknown = Frontier::from_entry(Axis::host(9), 1);
     assert!(matches!(
         wait_frontier(&tracker, unknown.as_ref(), None),
         Err(FrontierWaitError::Tracker(TrackerError::UnknownAxis(_)))

@@ -114,7 +114,7 @@ fn a_call_that_takes_too_long_ends() {
         else {
             break;
         };
-        let death = Frontier::from_entry(Axis::host(0, 0, ordinal), 1);
+        let death = Frontier::from_entry(Axis::host(ordinal), 1);
         if pool.release(reservation, Death::After(death.as_ref())).is_err() {
             break;
         }
@@ -189,7 +189,7 @@ fn a_batch_does_what_its_calls_would() {
         held.push(reservation);
         single.push(b);
     }
-    let death = Frontier::from_entry(Axis::host(0, 0, 0), 1);
+    let death = Frontier::from_entry(Axis::host(0), 1);
     let seen = many.notification().observe();
     many.release_batch(held, Death::After(death.as_ref())).unwrap();
     assert!(many.notification().changed_since(seen));

@@ -105,7 +105,9 @@ impl SetInner {
                 // Whatever it is, it is one of these; a clash is reported as a duplicate.
                 _ => axis.ordinal() as u16 as u32,
             };
-            let host = Axis::host(axis.session(), axis.machine(), 0x57_0000 + ordinal);
+            let host = Axis::host(0x57_0000 + ordinal)
+                .with_session(axis.session())
+                .with_machine(axis.machine());
             self.add_device(gpu, host, StagingConfig::default())?;
         }
         let timeline = Timeline::of_queue(gpu, &self.tracker, axis)?;

@@ -61,7 +61,7 @@ fn frames_of_a_lost_device_give_everything_back() {
 fn a_lost_queue_gives_back_what_others_are_done_with() {
     for gpu in both() {
         let tracker = Tracker::new(8);
-        let gate = Axis::host(0, 0, 9);
+        let gate = Axis::host(9);
         tracker.register(gate).unwrap();
         let (pools, pool) = storage(&gpu, &tracker, 1 << 16, 1);
         let set = QueueSet::new(pools, &tracker);

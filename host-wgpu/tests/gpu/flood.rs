@@ -30,7 +30,7 @@ impl Progress for Liar {
 /// Blocks that did not hold their own tag when it was read, from one end to the other.
 fn flood(gpu: &Gpu, oracle: impl FnOnce(&Tracker) -> Arc<dyn Progress>) -> u64 {
     let tracker = Tracker::new(16);
-    let gate = Axis::host(0, 0, 1);
+    let gate = Axis::host(1);
     tracker.register(gate).unwrap();
     let (pool, provider) = tlsf(gpu, oracle(&tracker), UsageClass::Storage, 4 << 20, 4);
     let mut pools = GpuPools::new();
@@ -42,7 +42,7 @@ fn flood(gpu: &Gpu, oracle: impl FnOnce(&Tracker) -> Arc<dyn Progress>) -> u64 {
         readback_chunks: 64,
         prepared: false,
     };
-    set.add_device(gpu, Axis::host(0, 0, 2), staging).unwrap();
+    set.add_device(gpu, Axis::host(2), staging).unwrap();
     let queues: Vec<_> = (0..STREAMS).map(|i| set.open(gpu, queue_axis(0, i)).unwrap()).collect();
 
     let mut rng = Rng(7);

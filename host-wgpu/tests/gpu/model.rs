@@ -122,7 +122,7 @@ struct Program {
 }
 
 const fn gate(i: usize) -> Axis {
-    Axis::host(0, 0, 1 + i as u32)
+    Axis::host(1 + i as u32)
 }
 
 /// The device of a queue: the first, which may be destroyed, or the second.
@@ -147,7 +147,7 @@ impl Program {
                 readback_chunks: CHUNKS,
                 prepared: false,
             };
-            set.add_device(gpu, Axis::host(0, 0, 10 + i), staging).unwrap();
+            set.add_device(gpu, Axis::host(10 + i), staging).unwrap();
         }
         let queues = (0..QUEUES)
             .map(|i| set.open(&gpus[device_of(i)], queue_axis(0, i as u8)).unwrap())

@@ -133,7 +133,7 @@ fn many_threads_submit_while_their_allocas_wait_for_each_other() {
 fn waits_on_the_host_and_on_another_device_park_and_block_nobody() {
     for gpu in both() {
         let tracker = Tracker::new(16);
-        let gate = Axis::host(0, 0, 1);
+        let gate = Axis::host(1);
         tracker.register(gate).unwrap();
         let other = noop();
         let (mut pools, pool) = storage(&gpu, &tracker, 1 << 16, 1);
@@ -208,7 +208,7 @@ fn a_small_staging_ring_slows_down_and_loses_nothing() {
         let set = QueueSet::new(pools, &tracker);
         let staging =
             StagingConfig { chunk_size: 512, upload_chunks: 2, readback_chunks: 2, prepared: true };
-        set.add_device(&gpu, Axis::host(0, 0, 9), staging).unwrap();
+        set.add_device(&gpu, Axis::host(9), staging).unwrap();
         let queue = set.open(&gpu, queue_axis(0, 0)).unwrap();
         let (a, _) = queue.alloca(pool, &Request::new(1024).or_grow()).unwrap();
         let too_much = queue.submit(
@@ -290,7 +290,7 @@ fn what_wgpu_would_refuse_is_an_error_value() {
     assert!(queue.alloca(pool, &Request::new(0)).is_err());
     assert!(queue.alloca(pool, &Request::new(u64::MAX)).is_err());
     assert!(queue.alloca(pool, &Request::new(64).aligned(3)).is_err());
-    let nowhere = Frontier::from_entry(Axis::host(9, 9, 9), 1);
+    let nowhere = Frontier::from_entry(Axis::host(9).with_session(9).with_machine(9), 1);
     assert!(matches!(queue.submit(nowhere.as_ref(), []), Err(QueueError::Tracker(_))));
     let itself = Frontier::from_entry(queue.axis(), 100);
     assert!(queue.submit(itself.as_ref(), []).is_err());
@@ -375,7 +375,7 @@ fn an_error_while_recording_fails_the_queue_and_no_other() {
 fn a_read_that_shares_a_refused_submission_gets_the_cause_and_no_bytes() {
     for gpu in both() {
         let tracker = Tracker::new(8);
-        let gate = Axis::host(0, 0, 1);
+        let gate = Axis::host(1);
         tracker.register(gate).unwrap();
         let (pools, pool) = storage(&gpu, &tracker, 1 << 16, 1);
         let set = QueueSet::new(pools, &tracker);
@@ -400,7 +400,7 @@ fn a_read_that_shares_a_refused_submission_gets_the_cause_and_no_bytes() {
 fn a_wait_that_can_never_be_reached_fails_the_queue_with_the_cause() {
     for gpu in both() {
         let tracker = Tracker::new(8);
-        let gate = Axis::host(0, 0, 1);
+        let gate = Axis::host(1);
         tracker.register(gate).unwrap();
         let (pools, pool) = storage(&gpu, &tracker, 1 << 16, 1);
         let set = QueueSet::new(pools, &tracker);
@@ -431,7 +431,7 @@ fn a_wait_that_can_never_be_reached_fails_the_queue_with_the_cause() {
 fn loss_of_the_device_tells_every_waiter_and_accounts_for_every_reservation() {
     for gpu in both() {
         let tracker = Tracker::new(16);
-        let gate = Axis::host(0, 0, 1);
+        let gate = Axis::host(1);
         tracker.register(gate).unwrap();
         let (mut pools, pool) = storage(&gpu, &tracker, 1 << 16, 1);
         let other = noop();

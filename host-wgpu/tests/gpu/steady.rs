@@ -23,7 +23,7 @@ fn no_buffer_is_made_in_the_steady_state() {
     let set = QueueSet::new(pools, &tracker);
     let staging =
         StagingConfig { chunk_size: 1 << 16, upload_chunks: 4, readback_chunks: 4, prepared: true };
-    set.add_device(&gpu, Axis::host(0, 0, 1), staging).unwrap();
+    set.add_device(&gpu, Axis::host(1), staging).unwrap();
     let queues = [0, 1].map(|i| set.open(&gpu, queue_axis(0, i)).unwrap());
     let kernel = Kernel::new(
         &gpu,

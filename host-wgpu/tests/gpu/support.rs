@@ -21,7 +21,7 @@ pub(crate) fn both() -> Vec<Gpu> {
 }
 
 pub(crate) fn queue_axis(device: u8, queue: u8) -> Axis {
-    Axis::queue(0, 0, device, queue)
+    Axis::queue(device, queue)
 }
 
 /// A TLSF pool of one class, and its provider.

@@ -9,7 +9,7 @@ fn range(offset: u64, size: u64) -> Range {
 }
 
 fn axis(i: u8) -> Axis {
-    Axis::queue(0, 0, 0, i)
+    Axis::queue(0, i)
 }
 
 #[derive(Debug, Default, Clone, Copy)]

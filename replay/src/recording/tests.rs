@@ -34,7 +34,7 @@ fn block(slab: u32, offset: u64, state: State, death_end: u32) -> Block {
 #[test]
 fn a_frame_is_laid_out_as_described() {
     let axis = |queue, submitted| AxisView {
-        axis: Axis::queue(0, 0, 0, queue),
+        axis: Axis::queue(0, queue),
         submitted,
         completed: submitted - 1,
     };

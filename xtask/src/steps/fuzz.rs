@@ -69,7 +69,8 @@ pub(super) fn repeat(sh: &Shell, runs: u32) -> Outcome {
         sh.create_dir(&scratch)?;
         libfuzzer(sh, target, [&scratch, &kept])
             .arg(format!("-runs={runs}"))
-            .args(["-seed=1", "-timeout=60", "-print_final_stats=1"])
+            // A line for each new input would bury what the other steps say.
+            .args(["-seed=1", "-timeout=60", "-verbosity=0"])
             .run()
             .map_err(|error| Stop::Failed(format!("{target}: {error}")))?;
         Ok(0)

@@ -204,6 +204,6 @@ fn each_rule_has_its_error() {
 #[test]
 fn a_progress_message_of_one_axis_is_short() {
     let who = Who { incarnation: 1, names: Names { session: 0, machine: 1 } };
-    let reached = Reached(vec![Entry { axis: Axis::host(0, 1, 0), epoch: 1_000_000 }]);
+    let reached = Reached(vec![Entry { axis: Axis::host(0).with_machine(1), epoch: 1_000_000 }]);
     assert_eq!(Message::Progress { who, reached }.encode().len(), 17);
 }

@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn released_bytes_stay_charged_until_reached_or_handed_out_again() {
         let (mut ledger, slab) = (Charges::default(), SlabId::new(0, 0));
-        let axis = Axis::host(1, 1, 0);
+        let axis = Axis::host(0).with_session(1).with_machine(1);
         let death = || Frontier::from_entry(axis, 1);
         ledger.take((A, Peer(1)), (slab, 0, 100), 128);
         ledger.give(A, (slab, 0, 100), 128, death());
@@ -188,7 +188,12 @@ mod tests {
         let mut ledger = Charges::default();
         let [first, second] = [SlabId::new(0, 0), SlabId::new(1, 0)];
         ledger.take((A, Peer(1)), (first, 0, 100), 100);
-        ledger.give(A, (first, 0, 100), 100, Frontier::from_entry(Axis::host(1, 1, 0), 1));
+        ledger.give(
+            A,
+            (first, 0, 100),
+            100,
+            Frontier::from_entry(Axis::host(0).with_session(1).with_machine(1), 1),
+        );
         ledger.take((A, Peer(1)), (second, 0, 100), 100);
         assert_eq!(ledger.of(A), Charge { held: 100, pending: 100 });
         ledger.forget(A);

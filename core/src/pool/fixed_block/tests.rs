@@ -43,7 +43,7 @@ fn ready(pool: &FixedBlockPool, request: &Request<'_>) -> (Reservation, Origin) 
     }
 }
 
-const AXIS: Axis = Axis::host(0, 0, 1);
+const AXIS: Axis = Axis::host(1);
 
 #[test]
 fn sizes_of_slabs_are_multiples_of_block_and_granule() {

@@ -58,8 +58,8 @@ impl Progress for Axes {
     }
 }
 
-const A: Axis = Axis::queue(0, 0, 0, 1);
-const B: Axis = Axis::queue(0, 0, 0, 2);
+const A: Axis = Axis::queue(0, 1);
+const B: Axis = Axis::queue(0, 2);
 
 fn pool(capacity: u64, coalescing: Coalescing) -> (TlsfPool, Arc<Provider>, Arc<Axes>) {
     let provider = Arc::new(Provider { slabs: Mutex::new(SlabTable::new()), capacity });
@@ -264,13 +264,13 @@ fn many_sets_of_axes_do_not_pile_up() {
     let (pool, _, axes) = pool(1 << 20, Coalescing::Readiness);
     for round in 1..300u64 {
         let [a, b] = fill(&pool, 2, 256).try_into().unwrap();
-        let x = Axis::host(0, 0, round as u32);
-        let y = Axis::host(0, 0, round as u32 + 1);
+        let x = Axis::host(round as u32);
+        let y = Axis::host(round as u32 + 1);
         pool.release(a, Death::After(after(&[(x, round)]).as_ref())).unwrap();
         pool.release(b, Death::After(after(&[(x, round), (y, round)]).as_ref())).unwrap();
         if round % 3 == 0 {
             for axis in 0..=round as u32 + 1 {
-                axes.advance(Axis::host(0, 0, axis), round);
+                axes.advance(Axis::host(axis), round);
             }
             pool.poll();
         }
@@ -286,7 +286,7 @@ fn many_sets_of_axes_do_not_pile_up() {
 fn reused_shelves_keep_every_death() {
     const CELL: u64 = 256;
     let (pool, _, axes) = pool(256 * CELL, Coalescing::Readiness);
-    let axis = |i: u64| Axis::host(0, 0, i as u32);
+    let axis = |i: u64| Axis::host(i as u32);
     let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
     let mut random = move |below: u64| {
         seed ^= seed << 13;
@@ -350,7 +350,7 @@ fn reused_shelves_keep_every_death() {
 fn a_stretch_of_more_axes_than_a_death_holds_is_taken_as_one_and_given_back_in_parts() {
     let blocks = crate::pool::MAX_DEATH_AXES as u64 + 2;
     let (pool, _, axes) = pool(256 * blocks, Coalescing::Readiness);
-    let axis = |i: u64| Axis::queue(0, 0, 0, i as u8 + 1);
+    let axis = |i: u64| Axis::queue(0, i as u8 + 1);
     // Each dies on an axis of its own; the requester knows them all.
     for (i, held) in fill(&pool, blocks, 256).into_iter().enumerate() {
         pool.release(held, Death::After(after(&[(axis(i as u64), 5)]).as_ref())).unwrap();
@@ -462,7 +462,7 @@ proptest! {
                 after(&[(B, epoch)]),
                 after(&[(A, epoch), (B, 3)]),
                 // More axes than a death can have.
-                Frontier::from_entries((1..20).map(|i| Entry::new(Axis::queue(0, 0, 0, i), epoch)))
+                Frontier::from_entries((1..20).map(|i| Entry::new(Axis::queue(0, i), epoch)))
                     .unwrap(),
             ];
             let death = match death {
@@ -537,7 +537,7 @@ fn the_heap_stays_what_it_promises() {
     };
     for round in 0..if cfg!(miri) { 1 } else { 150 } {
         let axes = Axes::default();
-        let axis = |i: u64| Axis::host(0, 0, i as u32);
+        let axis = |i: u64| Axis::host(i as u32);
         let config = Config { granule: 1, ..Config::default() };
         let rule = if round % 3 == 2 { Coalescing::Eager } else { Coalescing::Readiness };
         let mut heap = Heap::new(config, rule).unwrap();

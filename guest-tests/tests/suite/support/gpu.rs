@@ -171,7 +171,7 @@ impl Work for GpuWork<'_> {
     }
 
     fn open_queue(&mut self) -> Result<Queue, Refusal> {
-        let axis = Axis::queue(0, 0, 0, self.rig.queues.len() as u8);
+        let axis = Axis::queue(0, self.rig.queues.len() as u8);
         let queue = self.rig.set.open(&self.rig.gpu, axis).map_err(refusal)?;
         self.rig.queues.push(queue.clone());
         Ok(queue)

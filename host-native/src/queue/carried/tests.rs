@@ -10,7 +10,7 @@ use strandline_core::{Axis, Frontier, FrontierRef, Progress, Tracker, WaitError}
 const SOON: Duration = Duration::from_secs(30);
 
 fn axis(queue: u8) -> Axis {
-    Axis::queue(0, 0, 0, queue)
+    Axis::queue(0, queue)
 }
 
 fn at(axis: Axis, epoch: u64) -> Frontier {

@@ -15,7 +15,7 @@ impl Progress for Dial {
 }
 
 fn axis(index: usize) -> Axis {
-    Axis::host(0, 0, index as u32)
+    Axis::host(index as u32)
 }
 
 /// What a pool handed out at `offset`.

@@ -5,7 +5,7 @@ use super::*;
 
 /// Another axis of the host.
 fn another(host: &Host, index: u32) -> Axis {
-    let axis = Axis::host(0, 0, index);
+    let axis = Axis::host(index);
     host.tracker.register(axis).unwrap();
     axis
 }

@@ -7,7 +7,7 @@ const SIZE: u64 = 1 << 10;
 const GRANULE: u64 = 16;
 
 fn axis(i: u8) -> Axis {
-    Axis::queue(0, 0, 0, i)
+    Axis::queue(0, i)
 }
 
 #[derive(Debug, Default, Clone, Copy)]

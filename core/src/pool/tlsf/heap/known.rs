@@ -6,7 +6,7 @@ use crate::pool::tlsf::Coalescing;
 use crate::{Axis, Death, Entry, Epoch, FrontierRef, NoProgress};
 use proptest::prelude::*;
 
-const AXIS: Axis = Axis::queue(0, 0, 0, 0);
+const AXIS: Axis = Axis::queue(0, 0);
 
 /// A heap, its live blocks, and an axis that never reaches anything.
 struct Churn {
