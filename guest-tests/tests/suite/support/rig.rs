@@ -158,7 +158,7 @@ impl Stage {
     /// No pools yet.
     pub(crate) fn new() -> Self {
         let tracker = Tracker::new(64);
-        let axes = [0, 1, 2, 3].map(|i| Axis::host(i));
+        let axes = [0, 1, 2, 3].map(Axis::host);
         for axis in axes {
             tracker.register(axis).unwrap();
         }
