@@ -17,11 +17,11 @@ use strandline_core::Tracker;
 use strandline_core::pool::PoolHost;
 use strandline_core::pool::growth::Growth;
 use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
-use strandline_host_native::component::guest::{
+use strandline_host_native::{MmapSlabProvider, thread_wake};
+use strandline_host_tenants::component::guest::{
     CompileLimits, CompileProcess, GuestError, GuestHost, GuestLimits, printable, serve_compile,
 };
-use strandline_host_native::tenant::{Device, SharedPool, Tenant, TenantLimits};
-use strandline_host_native::{MmapSlabProvider, thread_wake};
+use strandline_host_tenants::tenant::{Device, SharedPool, Tenant, TenantLimits};
 
 /// Bytes of an ordinary slab; less where the memory is less.
 const SLAB: u64 = 16 << 20;

@@ -10,7 +10,7 @@ use strandline_core::pool::fixed_block::FixedBlockPoolConfig;
 use strandline_core::pool::passthrough::PassthroughPoolConfig;
 use strandline_core::pool::tlsf::TlsfPoolConfig;
 use strandline_core::pool::{Pool, PoolError, PoolHost};
-use strandline_host_native::component::substrate::{
+use strandline_host_tenants::component::substrate::{
     SandboxPool, Substrate, SubstrateConfig, SubstrateModule, find_component,
 };
 use strandline_replay::build::Maker;

@@ -14,7 +14,7 @@ use strandline_core::pool::growth::Growth;
 use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
 use strandline_core::pool::{Pool, PoolHost};
 use strandline_core::{Axis, Entry, Progress as _, Tracker};
-use strandline_host_native::tenant::{
+use strandline_host_tenants::tenant::{
     Answer, Ask, BufferHandle, Device, Memory, PoolHandle, QueueHandle, Range, ReadbackHandle,
     ReservationHandle, Returned, SharedPool, Tenant, TenantError, TenantLimits,
 };

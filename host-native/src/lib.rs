@@ -28,7 +28,6 @@
 //! | [`shared`] | [`SharedNotification`](shared::SharedNotification): one for several processes |
 //! | [`io_axis`] | [`IoAxis`](io_axis::IoAxis): reads and writes of files as epochs |
 //! | `trace`, `tracy` | pools and queues in the Tracy profiler; feature `tracy` |
-//! | [`tenant`] | [`Tenant`](tenant::Tenant): pools and queues for programs that nobody need trust |
 //! | `info` | [`machine_info`]: what this machine offers |
 //!
 //! # Memory
@@ -43,11 +42,6 @@ mod buffer;
 pub mod cache;
 #[cfg(all(target_os = "linux", not(loom)))]
 mod clock;
-#[cfg(feature = "component")]
-pub mod component;
-/// The version of wasmtime whose types the feature `component` has in its interface.
-#[cfg(feature = "component")]
-pub use wasmtime;
 #[cfg(all(target_os = "linux", not(loom)))]
 pub mod event;
 #[cfg(all(target_os = "linux", not(loom)))]
@@ -79,7 +73,6 @@ pub mod shared;
 pub mod slab;
 #[cfg(target_os = "linux")]
 mod sync;
-pub mod tenant;
 #[cfg(any(feature = "tracy", test))]
 mod trace;
 #[cfg(feature = "tracy")]

@@ -39,7 +39,8 @@ use crate::toolchain::{BARE_TARGET, Toolchain, host, needs, nightly, packages};
 
 /// The crates whose tests run under the sanitizers: those with unsafe code or threads. What reads traces runs under
 /// AddressSanitizer when it is fuzzed.
-const SANITIZED: [&str; 4] = ["-p", "strandline-core", "-p", "strandline-host-native"];
+const SANITIZED: [&str; 6] =
+    ["-p", "strandline-core", "-p", "strandline-host-native", "-p", "strandline-host-tenants"];
 
 /// What the unit tests are of: the GPU host needs an adapter, and has a step of its own.
 const UNIT: [&str; 3] = ["--workspace", "--exclude", "strandline-host-wgpu"];

@@ -81,7 +81,7 @@ fn every_package_carries_its_licences_and_what_its_readme_shows() {
         for needed in ["README.md", "LICENSE-MIT", "LICENSE-APACHE", "Cargo.toml"] {
             assert!(files.contains(&needed), "{name} is packaged without {needed}");
         }
-        if name == "strandline-host-native" {
+        if name == "strandline-host-tenants" {
             assert!(files.iter().any(|file| file.starts_with("wit/")), "{name} without its WIT");
         }
         let strays = |file: &&&str| file.starts_with("target/") || file.contains("node_modules/");

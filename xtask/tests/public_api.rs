@@ -11,8 +11,11 @@ use std::{env, fs};
 use public_api::PublicApi;
 
 /// Those that others build on, with their folders. The GPU host is left out: its documentation needs all of wgpu.
-const CRATES: [(&str, &str); 2] =
-    [("strandline-core", "core"), ("strandline-host-native", "host-native")];
+const CRATES: [(&str, &str); 3] = [
+    ("strandline-core", "core"),
+    ("strandline-host-native", "host-native"),
+    ("strandline-host-tenants", "host-tenants"),
+];
 
 /// Set by who means the change.
 const WRITE: &str = "STRANDLINE_WRITE_API";

@@ -20,11 +20,11 @@ use strandline_core::pool::tlsf::{Coalescing, TlsfPool, TlsfPoolConfig};
 use strandline_core::pool::{PoolHost, Request};
 use strandline_core::{Acquire, Axis, Death, Entry, FrontierRef, NoProgress, Pool, Tracker};
 use strandline_host_native::MmapSlabProvider;
-use strandline_host_native::component::guest::{Calls, GuestHost, GuestLimits, GuestProgram};
-use strandline_host_native::component::substrate::{
+use strandline_host_tenants::component::guest::{Calls, GuestHost, GuestLimits, GuestProgram};
+use strandline_host_tenants::component::substrate::{
     Answer, SandboxPool, SubstrateConfig, SubstrateModule, find_component,
 };
-use strandline_host_native::tenant::{Device, SharedPool, Tenant, TenantLimits};
+use strandline_host_tenants::tenant::{Device, SharedPool, Tenant, TenantLimits};
 
 /// Operations of a batch.
 const BATCH: usize = 256;

@@ -6,8 +6,8 @@ use crate::support::rig::{Cpu, Native, Pools, Rig};
 use crate::support::sandbox::Sandbox;
 use std::time::Duration;
 use strandline_guest_tests::{Needs, PoolKind, PoolNeeds};
-use strandline_host_native::component::guest::{GuestError, GuestHost, GuestLimits};
-use strandline_host_native::tenant::{Tenant, TenantLimits};
+use strandline_host_tenants::component::guest::{GuestError, GuestHost, GuestLimits};
+use strandline_host_tenants::tenant::{Tenant, TenantLimits};
 
 const SLAB: u64 = 1 << 18;
 

@@ -4,7 +4,7 @@ use crate::support::artifacts;
 use crate::support::guest::{KINDS, guests};
 use crate::support::rig::{Cpu, Native, Rig};
 use strandline_guest_tests::Needs;
-use strandline_host_native::component::guest::{
+use strandline_host_tenants::component::guest::{
     Calls, CompileLimits, GuestError, GuestHost, GuestLimits, GuestProgram,
 };
 use wasmtime::component::Component;

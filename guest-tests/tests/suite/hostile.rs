@@ -6,8 +6,8 @@ use crate::support::rig::{Cpu, Native, Rig};
 use std::time::{Duration, Instant};
 use strandline_core::Entry;
 use strandline_guest_tests::{Needs, PoolKind, PoolNeeds};
-use strandline_host_native::component::guest::{Calls, GuestError, GuestLimits};
-use strandline_host_native::tenant::{
+use strandline_host_tenants::component::guest::{Calls, GuestError, GuestLimits};
+use strandline_host_tenants::tenant::{
     Answer, Ask, PoolHandle, QueueHandle, Returned, Tenant, TenantLimits,
 };
 
@@ -39,8 +39,8 @@ impl Bystander {
         else {
             panic!("there is room for the bystander");
         };
-        let memory = strandline_host_native::tenant::Memory::Reserved(reservation);
-        let range = strandline_host_native::tenant::Range { memory, offset: 0, len: 4096 };
+        let memory = strandline_host_tenants::tenant::Memory::Reserved(reservation);
+        let range = strandline_host_tenants::tenant::Range { memory, offset: 0, len: 4096 };
         self.tenant.fill(self.queue, range, 0x42, &[]).unwrap();
         let readback = self.tenant.read(self.queue, range, &[]).unwrap();
         let axis = self.tenant.axis_of(self.queue).unwrap();

@@ -24,7 +24,7 @@ use strandline_core::Pool;
 use strandline_core::pool::{Origin, PoolHost, ReuseProof};
 use strandline_guest_tests::puppet::Call;
 use strandline_guest_tests::{Entry, Needs, PoolKind, PoolNeeds};
-use strandline_host_native::tenant::{Tenant, TenantLimits};
+use strandline_host_tenants::tenant::{Tenant, TenantLimits};
 
 /// A tenant that does what it is told.
 trait Puppet {

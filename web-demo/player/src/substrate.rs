@@ -10,12 +10,12 @@ mod bindings {
     pub(super) use crate::bindings::strandline;
 }
 /// The one conversion between core's types and the interfaces', which the native host has too: its file.
-#[path = "../../../host-native/src/component/substrate/convert.rs"]
+#[path = "../../../host-tenants/src/component/substrate/convert.rs"]
 #[allow(dead_code, reason = "the native host also answers the component's imports")]
 mod convert;
 mod maker;
 mod pool;
-#[path = "../../../host-native/src/component/substrate/snapshot.rs"]
+#[path = "../../../host-tenants/src/component/substrate/snapshot.rs"]
 mod snapshot;
 
 pub(crate) use maker::There;

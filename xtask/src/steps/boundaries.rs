@@ -10,10 +10,10 @@ use super::{c_guest, component, guests};
 use crate::report::Stop;
 use crate::shell::{each, run_tests};
 
-const PACKAGES: &str = "strandline-host-native strandline-host-wgpu strandline-replay strandline strandline-guest-tests";
+const PACKAGES: &str = "strandline-host-tenants strandline-host-wgpu strandline-replay strandline strandline-guest-tests";
 const GPU: &str = "strandline/cubecl,strandline/wgpu,strandline-guest-tests/wgpu";
 const COMPONENTS: &str =
-    "strandline-host-native/component,strandline/component,strandline-guest-tests/guests";
+    "strandline-host-tenants/component,strandline/component,strandline-guest-tests/guests";
 
 /// What both steps build.
 const TARGETS: &str = "--lib --bins --test suite --test command --test gpu";

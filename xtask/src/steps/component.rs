@@ -80,9 +80,9 @@ pub(super) fn write(file: &Path, bytes: &[u8]) -> Outcome {
 /// The component, then its pools against the core's; guests, and every conformance case over every boundary but the GPU's.
 pub(super) fn sandbox(sh: &Shell) -> Outcome {
     let programs: [((&str, &str), &[&str]); 8] = [
-        (("host-native", "lib"), &["component::"]),
-        (("host-native", "substrate"), &[]),
-        (("host-native", "embedding"), &[]),
+        (("host-tenants", "lib"), &["component::"]),
+        (("host-tenants", "substrate"), &[]),
+        (("host-tenants", "embedding"), &[]),
         (("guest-tests", "suite"), &["--skip", "::gpu"]),
         (("cli", "bin"), &[]),
         (("cli", "command"), &[]),
@@ -117,6 +117,6 @@ pub(super) fn python(sh: &Shell) -> Outcome {
             .map_err(|_| missing(&format!("{PYTHON_WASMTIME} from PyPI; run: {install}")))?;
     }
     let component = component_file();
-    cmd!(sh, "{python} host-native/tests/python/drive_substrate.py {component}").run()?;
+    cmd!(sh, "{python} host-tenants/tests/python/drive_substrate.py {component}").run()?;
     Ok(None)
 }

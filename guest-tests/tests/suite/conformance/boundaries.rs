@@ -5,7 +5,7 @@ use crate::support::guest::{limits, run_guest};
 use crate::support::rig::{Cpu, Native, Pools, Rig};
 use crate::support::sandbox::Sandbox;
 use strandline_guest_tests::{for_each_case, needs_of};
-use strandline_host_native::component::guest::Calls;
+use strandline_host_tenants::component::guest::Calls;
 
 /// A case inside a guest, at the pools that `pools` makes and the host lends.
 fn in_guest(calls: Calls, case: &str, pools: &dyn Pools) {

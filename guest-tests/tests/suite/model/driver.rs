@@ -11,7 +11,7 @@ use strandline_guest_tests::Entry;
 use strandline_guest_tests::puppet::{
     AFTER, Call, IDLE, IN_LEDGER, MAY_WAIT, OF_BUFFER, Op, TO_BUFFER, UNKNOWN, next_outcome,
 };
-use strandline_host_native::tenant::TenantLimits;
+use strandline_host_tenants::tenant::TenantLimits;
 
 /// Bytes of each pool, and of the largest request.
 pub(super) const POOL: u64 = 4096;

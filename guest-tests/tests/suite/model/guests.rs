@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use strandline_core::Axis;
 use strandline_guest_tests::puppet::{Call, Op};
-use strandline_host_native::component::guest::{Calls, GuestError, GuestLimits};
-use strandline_host_native::tenant::Tenant;
+use strandline_host_tenants::component::guest::{Calls, GuestError, GuestLimits};
+use strandline_host_tenants::tenant::Tenant;
 
 /// A guest, on a thread of its own.
 struct Inside {

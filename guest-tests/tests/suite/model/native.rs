@@ -7,7 +7,7 @@ use strandline_core::{Axis, Frontier};
 use strandline_guest_tests::puppet::{
     AFTER, Call, IDLE, MAY_WAIT, OF_BUFFER, Op, TO_BUFFER, outcome,
 };
-use strandline_host_native::tenant::{
+use strandline_host_tenants::tenant::{
     Answer, Ask, BufferHandle, BufferState, Memory, PoolHandle, QueueHandle, Range, ReadbackHandle,
     ReservationHandle, Returned, Tenant,
 };

@@ -1,7 +1,7 @@
 //! The components that the suite runs, as `cargo xtask guests` and `cargo xtask component` build them.
 
 use std::path::PathBuf;
-use strandline_host_native::component::substrate::find_component;
+use strandline_host_tenants::component::substrate::find_component;
 
 fn read(path: &PathBuf) -> Vec<u8> {
     std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))

@@ -6,11 +6,11 @@ use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 use strandline_guest_tests::Entry;
-use strandline_host_native::component::guest::bindings::strandline::substrate::types;
-use strandline_host_native::component::guest::{
+use strandline_host_tenants::component::guest::bindings::strandline::substrate::types;
+use strandline_host_tenants::component::guest::{
     Calls, GuestError, GuestHost, GuestLimits, GuestProgram, GuestStore,
 };
-use strandline_host_native::tenant::Tenant;
+use strandline_host_tenants::tenant::Tenant;
 use wasmtime::component::HasData;
 
 mod bindings {
@@ -19,7 +19,7 @@ mod bindings {
         world: "strandline:guest-tests/staging",
         imports: { default: trappable },
         with: {
-            "strandline:substrate": strandline_host_native::component::guest::bindings::strandline::substrate,
+            "strandline:substrate": strandline_host_tenants::component::guest::bindings::strandline::substrate,
         },
     });
 }

@@ -7,7 +7,7 @@ use core::future::poll_fn;
 use strandline_core::pool_set::{Need, Route};
 use strandline_core::{Axis, Entry as CoreEntry, Reservation};
 use strandline_guest_tests::{Answer, Ask, Death, Memory, Refusal, Slice, Status};
-use strandline_host_native::tenant::{
+use strandline_host_tenants::tenant::{
     self, BufferHandle, BufferState, PoolHandle, QueueHandle, ReadbackHandle, ReservationHandle,
     Tenant, TenantError, WaitFailure,
 };

@@ -14,8 +14,8 @@ use strandline_core::{
     Axis, Entry as CoreEntry, Failure, Grant, SlabError, SlabId, SlabMap, SlabProvider, Tracker,
 };
 use strandline_guest_tests::{Entry, Needs, PoolKind, PoolNeeds};
-use strandline_host_native::tenant::{Device, SharedPool, Tenant, TenantLimits};
 use strandline_host_native::{MmapBuffer, MmapSlabProvider, thread_wake};
+use strandline_host_tenants::tenant::{Device, SharedPool, Tenant, TenantLimits};
 
 /// Memory that work can be done on.
 pub(crate) type Slabs = Arc<dyn SlabMap<Buffer = MmapBuffer>>;

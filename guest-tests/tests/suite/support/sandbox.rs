@@ -5,7 +5,7 @@ use super::rig::{Pools, arena, fixed, passthrough, tlsf};
 use std::sync::{Arc, OnceLock};
 use strandline_core::pool::{Pool, PoolHost};
 use strandline_guest_tests::{PoolKind, PoolNeeds};
-use strandline_host_native::component::substrate::{Substrate, SubstrateConfig, SubstrateModule};
+use strandline_host_tenants::component::substrate::{Substrate, SubstrateConfig, SubstrateModule};
 
 /// An instance of its own for each case.
 pub(crate) struct Sandbox(Substrate);

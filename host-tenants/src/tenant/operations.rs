@@ -12,13 +12,13 @@ use super::{
     Ask, BufferHandle, PoolHandle, QueueHandle, ReadbackHandle, ReservationHandle, Tenant,
     Transient,
 };
-use crate::queue::Standing;
 use std::sync::{Arc, OnceLock};
 use strandline_core::pool::Pool;
 use strandline_core::queue::{Parked, Place};
 use strandline_core::{
     Axis, Entry, Epoch, Failure, Frontier, Merge, PoolError, Progress, QueueError, QueueEvent,
 };
+use strandline_host_native::queue::Standing;
 
 /// The most queues of one tenant, so that a frontier has room for all of them.
 const MAX_QUEUES: usize = 128;
@@ -600,7 +600,7 @@ impl Tenant {
         }
     }
 
-    fn map(&self, place: &Place) -> Result<(crate::MmapBuffer, Place), String> {
+    fn map(&self, place: &Place) -> Result<(strandline_host_native::MmapBuffer, Place), String> {
         let index = self.pools.iter().position(|pool| pool.id() == place.pool);
         let index = index.ok_or("no such pool")?;
         self.device.map(index, *place).map_err(|error| error.to_string())

@@ -11,7 +11,7 @@ mod twin;
 mod world;
 
 use std::sync::OnceLock;
-use strandline_host_native::component::substrate::{
+use strandline_host_tenants::component::substrate::{
     SubstrateConfig, SubstrateModule, find_component,
 };
 

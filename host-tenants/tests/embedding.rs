@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
 use strandline_core::pool::{Pool, PoolHost};
 use strandline_core::{Frontier, Tracker};
-use strandline_host_native::component::guest::{
+use strandline_host_native::{MmapSlabProvider, thread_wake};
+use strandline_host_tenants::component::guest::{
     Calls, Guest, GuestError, GuestHost, GuestLimits, GuestState, embed,
 };
-use strandline_host_native::tenant::{
+use strandline_host_tenants::tenant::{
     Answer, Ask, Device, PoolHandle, SharedPool, Tenant, TenantGroup, TenantLimits,
 };
-use strandline_host_native::wasmtime::component::{Component, Linker};
-use strandline_host_native::wasmtime::{Config, Engine, Store};
-use strandline_host_native::{MmapSlabProvider, thread_wake};
+use strandline_host_tenants::wasmtime::component::{Component, Linker};
+use strandline_host_tenants::wasmtime::{Config, Engine, Store};
 
 const POOL: PoolHandle = PoolHandle::from_bits(0);
 const CALLS: [Calls; 2] = [Calls::Synchronous, Calls::Concurrent];
@@ -138,7 +138,7 @@ fn an_embedders_engine_linker_and_store_run_guests() {
     let rig = rig();
     for calls in CALLS {
         let (engine, mut linker) = engine(calls);
-        let lucky = |store: strandline_host_native::wasmtime::StoreContextMut<'_, Mine>, ()| {
+        let lucky = |store: strandline_host_tenants::wasmtime::StoreContextMut<'_, Mine>, ()| {
             Ok((store.data().lucky,))
         };
         linker.root().func_wrap("lucky", lucky).unwrap();
@@ -170,7 +170,7 @@ fn a_store_that_is_dropped_in_mid_call_leaves_nothing() {
             .root()
             .func_wrap_async("lucky", |_, ()| {
                 Box::new(async {
-                    pending::<strandline_host_native::wasmtime::Result<(u32,)>>().await
+                    pending::<strandline_host_tenants::wasmtime::Result<(u32,)>>().await
                 })
             })
             .unwrap();
@@ -245,7 +245,7 @@ fn a_deadline_ends_a_guest_that_waits_on_an_executor_without_a_clock() {
     let mut host = GuestHost::new().unwrap();
     host.add_imports(|linker, _| {
         linker.root().func_wrap_async("lucky", |_, ()| {
-            Box::new(async { pending::<strandline_host_native::wasmtime::Result<(u32,)>>().await })
+            Box::new(async { pending::<strandline_host_tenants::wasmtime::Result<(u32,)>>().await })
         })
     })
     .unwrap();

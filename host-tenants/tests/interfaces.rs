@@ -23,7 +23,7 @@ fn definitions(folder: &str) -> BTreeMap<String, String> {
 fn every_copy_is_the_same_package() {
     let package = definitions("wit");
     assert!(package.len() > 5 && package.keys().all(|name| name.ends_with(".wit")));
-    for copy in ["host-native/wit", "core/component/wit", "guest-tests/template/wit"] {
+    for copy in ["host-tenants/wit", "core/component/wit", "guest-tests/template/wit"] {
         let copy_of = definitions(copy);
         for (name, text) in &package {
             assert_eq!(copy_of.get(name), Some(text), "{copy}/{name} is not wit/{name}");

@@ -182,7 +182,7 @@ impl Instance {
 /// use strandline_core::pool::{Pool, PoolHost, Request, tlsf::TlsfPoolConfig};
 /// use strandline_core::{Death, NoProgress};
 /// use strandline_host_native::MmapSlabProvider;
-/// use strandline_host_native::component::substrate::{SubstrateConfig, SubstrateModule};
+/// use strandline_host_tenants::component::substrate::{SubstrateConfig, SubstrateModule};
 ///
 /// let wasm = std::fs::read("strandline_component.wasm")?;
 /// let module = SubstrateModule::compile(&wasm, &SubstrateConfig::default())?;

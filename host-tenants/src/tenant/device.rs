@@ -11,13 +11,13 @@
 
 use super::error::{Limit, TenantError};
 use super::pool::lock;
-use crate::buffer::MmapBuffer;
-use crate::queue::CpuQueue;
 use core::fmt;
 use std::sync::{Arc, Mutex};
 use strandline_core::pool_set::Registration;
 use strandline_core::queue::Place;
 use strandline_core::{Axis, Pool, Progress, SlabError, SlabMap, Tracker};
+use strandline_host_native::MmapBuffer;
+use strandline_host_native::queue::CpuQueue;
 
 /// A pool that a device lends to its tenants.
 #[derive(Clone)]

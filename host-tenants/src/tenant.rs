@@ -50,7 +50,6 @@ pub use operations::{BufferState, Memory, Range};
 pub use reserve::{Answer, Ask, Exchanged, Returned};
 pub use wait::{TenantChange, TenantWait, WaitFailure};
 
-use crate::queue::CpuQueue;
 use core::fmt;
 use group::Share;
 use host_queue::HostQueue;
@@ -67,6 +66,7 @@ use strandline_core::{
     Axis, BufferId, Death, Epoch, Frontier, Merge, PoolSet, PoolStats, Progress, Queues,
     Reservation,
 };
+use strandline_host_native::queue::CpuQueue;
 
 macro_rules! handle {
     ($(#[$doc:meta])* $name:ident) => {
@@ -149,7 +149,7 @@ struct Transient {
 /// use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
 /// use strandline_core::{Tracker, pool::PoolHost};
 /// use strandline_host_native::MmapSlabProvider;
-/// use strandline_host_native::tenant::{Answer, Ask, Device, SharedPool, PoolHandle, Tenant, TenantLimits};
+/// use strandline_host_tenants::tenant::{Answer, Ask, Device, SharedPool, PoolHandle, Tenant, TenantLimits};
 ///
 /// let memory = Arc::new(MmapSlabProvider::builder().build()?);
 /// let tracker = Tracker::new(64);

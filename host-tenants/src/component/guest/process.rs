@@ -52,7 +52,7 @@ const END_POLL: Duration = Duration::from_millis(1);
 ///
 /// ```no_run
 /// use std::process::{Command, ExitCode};
-/// use strandline_host_native::component::guest::{CompileProcess, GuestHost, serve_compile};
+/// use strandline_host_tenants::component::guest::{CompileProcess, GuestHost, serve_compile};
 ///
 /// fn main() -> ExitCode {
 ///     if std::env::args().nth(1).as_deref() == Some("compile-guest") {

@@ -12,7 +12,7 @@ use std::fmt::Write;
 /// value is how many bytes of `text` were left out.
 ///
 /// ```
-/// use strandline_host_native::component::guest::printable;
+/// use strandline_host_tenants::component::guest::printable;
 ///
 /// assert_eq!(printable("2 of 3\n", 100), ("2 of 3\n".into(), 0));
 /// assert_eq!(printable("\x1b[2Jgone", 100).0, r"\u{1b}[2Jgone");

@@ -16,13 +16,13 @@
 //! pool their memory came from. So nothing that dies at one is reused early, and nothing waits for ever.
 
 use super::pool::lock;
-use crate::buffer::MmapBuffer;
-use crate::queue::{Command, CpuQueue, QueueError};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use strandline_core::queue::Place;
 use strandline_core::{Epoch, Failure, Frontier};
+use strandline_host_native::MmapBuffer;
+use strandline_host_native::queue::{Command, CpuQueue, QueueError};
 
 /// What became of an alloca; shared with the operations on its buffer, which may outlive the buffer's handle.
 pub(super) type Memory = Arc<OnceLock<Result<(MmapBuffer, Place), String>>>;

@@ -3,7 +3,7 @@
 /// What a tenant may have at once. Everything that it can make the host keep is bounded here.
 ///
 /// ```
-/// use strandline_host_native::tenant::TenantLimits;
+/// use strandline_host_tenants::tenant::TenantLimits;
 ///
 /// let limits = TenantLimits { budget: 64 << 20, queues: 1, ..TenantLimits::default() };
 /// assert!(limits.clear);

@@ -2,7 +2,7 @@
 
     pip install wasmtime
     cargo xtask component
-    python host-native/tests/python/drive_substrate.py target/component/strandline.wasm
+    python host-tenants/tests/python/drive_substrate.py target/component/strandline.wasm
 
 Exits with 0 when pools behave as they do elsewhere.
 """

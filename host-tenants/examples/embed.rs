@@ -13,9 +13,9 @@ use strandline_core::Tracker;
 use strandline_core::pool::growth::Growth;
 use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
 use strandline_core::pool::{Pool, PoolHost};
-use strandline_host_native::component::guest::{GuestHost, GuestLimits};
-use strandline_host_native::tenant::{Device, SharedPool, Tenant, TenantLimits};
 use strandline_host_native::{MmapSlabProvider, thread_wake};
+use strandline_host_tenants::component::guest::{GuestHost, GuestLimits};
+use strandline_host_tenants::tenant::{Device, SharedPool, Tenant, TenantLimits};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, Weak};
 /// # use strandline_core::Tracker;
 /// # use strandline_host_native::{MmapSlabProvider, tenant::{Device, SharedPool}};
 /// use std::sync::Arc;
-/// use strandline_host_native::tenant::{Answer, Ask, PoolHandle, Tenant, TenantGroup, TenantLimits};
+/// use strandline_host_tenants::tenant::{Answer, Ask, PoolHandle, Tenant, TenantGroup, TenantLimits};
 /// # let memory = Arc::new(MmapSlabProvider::builder().build()?);
 /// # let tracker = Tracker::new(64);
 /// # let host = PoolHost::new(memory.clone(), Arc::new(tracker.clone()));

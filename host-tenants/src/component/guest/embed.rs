@@ -99,10 +99,10 @@ pub fn check(bytes: &[u8], limits: &CompileLimits) -> Result<(), GuestError> {
 ///
 /// ```no_run
 /// # use std::sync::Arc;
-/// # use strandline_host_native::tenant::{Device, Tenant, TenantLimits};
-/// use strandline_host_native::component::guest::{Calls, Guest, GuestLimits, GuestState, embed};
-/// use strandline_host_native::wasmtime::{Config, Engine, Store};
-/// use strandline_host_native::wasmtime::component::{Component, Linker};
+/// # use strandline_host_tenants::tenant::{Device, Tenant, TenantLimits};
+/// use strandline_host_tenants::component::guest::{Calls, Guest, GuestLimits, GuestState, embed};
+/// use strandline_host_tenants::wasmtime::{Config, Engine, Store};
+/// use strandline_host_tenants::wasmtime::component::{Component, Linker};
 ///
 /// struct Mine {
 ///     guest: GuestState,

@@ -173,8 +173,8 @@ const fn guest_of<X>(store: &mut GuestStore<X>) -> &mut GuestState {
 ///
 /// ```no_run
 /// # use std::sync::Arc;
-/// # use strandline_host_native::tenant::{Device, Tenant, TenantLimits};
-/// use strandline_host_native::component::guest::{GuestHost, GuestLimits};
+/// # use strandline_host_tenants::tenant::{Device, Tenant, TenantLimits};
+/// use strandline_host_tenants::component::guest::{GuestHost, GuestLimits};
 ///
 /// # fn run(device: &Arc<Device>) -> Result<(), Box<dyn std::error::Error>> {
 /// let host = GuestHost::new()?;
@@ -230,8 +230,8 @@ impl<X: Send + 'static> GuestHost<X> {
     /// engine that compiles otherwise refuses it.
     ///
     /// ```no_run
-    /// use strandline_host_native::component::guest::GuestHost;
-    /// use strandline_host_native::wasmtime::Config;
+    /// use strandline_host_tenants::component::guest::GuestHost;
+    /// use strandline_host_tenants::wasmtime::Config;
     /// let host = GuestHost::<()>::with_configs(|_calls| {
     ///     let mut config = Config::new();
     ///     config.max_wasm_stack(256 << 10);
@@ -270,7 +270,7 @@ impl<X: Send + 'static> GuestHost<X> {
     /// runs with concurrent calls.
     ///
     /// ```no_run
-    /// # use strandline_host_native::component::guest::{GuestError, GuestHost};
+    /// # use strandline_host_tenants::component::guest::{GuestError, GuestHost};
     /// let mut host = GuestHost::<u32>::with_extra()?;
     /// host.add_imports(|linker, _calls| {
     ///     let mut root = linker.root();

@@ -11,7 +11,7 @@ use strandline_core::pool::tlsf::TlsfPoolConfig;
 use strandline_core::pool::{PoolHost, Request};
 use strandline_core::slab::Trim;
 use strandline_core::{Acquire, Axis, Death, Epoch, Frontier, Pool, PoolError, Progress};
-use strandline_host_native::component::substrate::{
+use strandline_host_tenants::component::substrate::{
     Answer, SandboxPool, SubstrateConfig, SubstrateError, SubstrateLimits, SubstrateModule,
 };
 

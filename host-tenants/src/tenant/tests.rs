@@ -3,7 +3,6 @@
 mod order;
 
 use super::*;
-use crate::slab::MmapSlabProvider;
 use core::task::{Context, Poll};
 use proptest::prelude::*;
 use std::task::Wake;
@@ -16,6 +15,7 @@ use strandline_core::pool::{Origin, PoolHost, PoolId, PoolProperties, Request, R
 use strandline_core::queue::Place;
 use strandline_core::slab::Trim;
 use strandline_core::{Acquire, Entry, Failure, Notification, PoolError, Tracker};
+use strandline_host_native::slab::MmapSlabProvider;
 
 const SLAB: u64 = 1 << 16;
 const POOL: PoolHandle = PoolHandle(0);
@@ -33,8 +33,8 @@ fn host() -> Host {
     let tracker = Tracker::new(64);
     let axis = Axis::host(7);
     tracker.register(axis).unwrap();
-    let host =
-        PoolHost::new(memory.clone(), Arc::new(tracker.clone())).with_wake(crate::thread_wake());
+    let host = PoolHost::new(memory.clone(), Arc::new(tracker.clone()))
+        .with_wake(strandline_host_native::thread_wake());
     let config = TlsfPoolConfig { growth: Growth::slabs_of(SLAB), ..TlsfPoolConfig::default() };
     let pool = Arc::new(TlsfPool::new(host, config).unwrap());
     let device = Device::new(0, tracker.clone(), vec![SharedPool::new(pool.clone(), memory)]);
@@ -675,7 +675,7 @@ fn a_group_shares_a_budget_and_finds_what_its_members_need_no_more() {
     assert!(matches!(b.acquire(POOL, &Ask::new(SLAB / 2)), Ok(Answer::OverBudget { .. })));
     let done = a.frontier(queue).unwrap();
     host.tracker.advance(host_axis, 1).unwrap();
-    crate::wait_frontier(&host.tracker, done.as_ref(), None).unwrap();
+    strandline_host_native::wait_frontier(&host.tracker, done.as_ref(), None).unwrap();
     let more = reserve(&mut b, &Ask::new(SLAB / 2));
     // Given back unused, nothing is waited for; and who leaves takes nothing along.
     b.cancel(POOL, more).unwrap();
