@@ -14,11 +14,11 @@ use strandline_core::pool::growth::Growth;
 use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
 use strandline_core::pool::{Pool, PoolHost};
 use strandline_core::{Axis, Entry, Progress as _, Tracker};
+use strandline_host_native::{MmapSlabProvider, thread_wake};
 use strandline_host_tenants::tenant::{
     Answer, Ask, BufferHandle, Device, Memory, PoolHandle, QueueHandle, Range, ReadbackHandle,
     ReservationHandle, Returned, SharedPool, Tenant, TenantError, TenantLimits,
 };
-use strandline_host_native::{MmapSlabProvider, thread_wake};
 
 const SLAB: u64 = 1 << 16;
 const BUDGET: u64 = 40 << 10;
