@@ -100,11 +100,13 @@ mod engine;
 mod event;
 mod order;
 mod outbox;
+mod standing;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
 pub use buffers::BufferId;
 pub use event::{Cause, Place, QueueError, QueueEvent};
+pub use standing::{BufferStatus, Parked, Withheld};
 
 use buffers::{Buffer, Buffers, Ending, Lookup, State, Waiting};
 use engine::{Ask, Tried};
@@ -158,17 +160,6 @@ struct Parking {
     observed: Option<Observation>,
     /// Empty when the line is.
     deferred: BTreeMap<u64, Deferred>,
-}
-
-/// How a buffer stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BufferStatus {
-    /// No memory yet.
-    Waiting,
-    /// It has memory; a [`QueueEvent::Ready`] says when it may be used.
-    Ready(Place),
-    /// It never will have any.
-    Failed,
 }
 
 /// The queues of a host: see the [module](self).
@@ -582,36 +573,6 @@ impl Queues {
     pub const fn live(&self) -> usize {
         self.buffers.len()
     }
-}
-
-/// A queue whose next operation waits for one that was not submitted yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Withheld {
-    /// The operation.
-    pub at: Entry,
-    /// How many of the queue are held, with those behind it.
-    pub count: usize,
-    /// What is to be submitted first.
-    pub waits_for: Entry,
-}
-
-/// Allocas that wait for one pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Parked {
-    /// The pool.
-    pub pool: PoolId,
-    /// How many.
-    pub count: usize,
-    /// Taken before the pool was last asked.
-    pub observed: Observation,
-    /// The first in line, which the others wait behind.
-    pub first: BufferId,
-    /// The bytes it wants.
-    pub size: u64,
-    /// Its operation.
-    pub at: Entry,
 }
 
 impl fmt::Debug for Queues {

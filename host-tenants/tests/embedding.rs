@@ -19,7 +19,9 @@ use strandline_host_tenants::tenant::{
     Answer, Ask, Device, PoolHandle, SharedPool, Tenant, TenantGroup, TenantLimits,
 };
 use strandline_host_tenants::wasmtime::component::{Component, Linker};
-use strandline_host_tenants::wasmtime::{Config, Engine, Store};
+use strandline_host_tenants::wasmtime::{
+    self, Config, Engine, PoolingAllocationConfig, Store, StoreContextMut,
+};
 
 const POOL: PoolHandle = PoolHandle::from_bits(0);
 const CALLS: [Calls; 2] = [Calls::Synchronous, Calls::Concurrent];
@@ -138,9 +140,7 @@ fn an_embedders_engine_linker_and_store_run_guests() {
     let rig = rig();
     for calls in CALLS {
         let (engine, mut linker) = engine(calls);
-        let lucky = |store: strandline_host_tenants::wasmtime::StoreContextMut<'_, Mine>, ()| {
-            Ok((store.data().lucky,))
-        };
+        let lucky = |store: StoreContextMut<'_, Mine>, ()| Ok((store.data().lucky,));
         linker.root().func_wrap("lucky", lucky).unwrap();
         let bytes = guest(LUCKY);
         embed::check(&bytes, &Default::default()).unwrap();
@@ -169,9 +169,7 @@ fn a_store_that_is_dropped_in_mid_call_leaves_nothing() {
         linker
             .root()
             .func_wrap_async("lucky", |_, ()| {
-                Box::new(async {
-                    pending::<strandline_host_tenants::wasmtime::Result<(u32,)>>().await
-                })
+                Box::new(async { pending::<wasmtime::Result<(u32,)>>().await })
             })
             .unwrap();
         let component = Component::new(&engine, guest(LUCKY)).unwrap();
@@ -245,7 +243,7 @@ fn a_deadline_ends_a_guest_that_waits_on_an_executor_without_a_clock() {
     let mut host = GuestHost::new().unwrap();
     host.add_imports(|linker, _| {
         linker.root().func_wrap_async("lucky", |_, ()| {
-            Box::new(async { pending::<strandline_host_tenants::wasmtime::Result<(u32,)>>().await })
+            Box::new(async { pending::<wasmtime::Result<(u32,)>>().await })
         })
     })
     .unwrap();
@@ -301,6 +299,81 @@ fn an_engine_outlives_ten_thousand_tenants() {
     }
     assert!(rig.is_empty() && group.charged() == 0);
     assert!(rig.device.resting_queues() < 64, "queues pass from one to the next");
+}
+
+/// An engine whose instances come from a pool of a few places, each taken again after a tenant that ended, trapped or was dropped in mid-call.
+#[test]
+fn instances_may_come_from_wasmtimes_pooling_allocator() {
+    const PLACES: u32 = 3;
+    let rig = rig();
+    for calls in CALLS {
+        let mut places = PoolingAllocationConfig::new();
+        places
+            .total_component_instances(PLACES)
+            .total_core_instances(8 * PLACES)
+            .total_memories(PLACES)
+            .total_tables(4 * PLACES)
+            .total_stacks(2 * PLACES)
+            .max_memory_size(1 << 20);
+        let mut config = Config::new();
+        config.max_wasm_stack(256 << 10).allocation_strategy(places);
+        // Otherwise 4 GiB of addresses for each place.
+        config.memory_reservation(1 << 20).memory_guard_size(0);
+        embed::prepare(&mut config, calls);
+        let engine = Engine::new(&config).unwrap();
+        let mut linker = Linker::new(&engine);
+        embed::add_to_linker(&mut linker, calls, |mine: &mut Mine| &mut mine.guest).unwrap();
+        linker
+            .root()
+            .func_wrap("lucky", |store: StoreContextMut<'_, Mine>, ()| match store.data().lucky {
+                0 => Err(wasmtime::Error::msg("a trap")),
+                lucky => Ok((lucky,)),
+            })
+            .unwrap();
+        let component = Component::new(&engine, guest(LUCKY)).unwrap();
+        let program = Guest::link(&linker, &component, calls).unwrap();
+        let run = |lucky| {
+            let mut store = store(&engine, rig.tenant());
+            store.data_mut().lucky = lucky;
+            let said = block_on(program.run(&mut store, &[]));
+            (said, store)
+        };
+        for round in 0..40 {
+            let (said, _) = run(if round % 2 == 0 { 7 } else { 0 });
+            assert_eq!(said.is_ok(), round % 2 == 0, "{said:?}");
+        }
+        // An instance lives as long as its store. Where no place is left, the guest is refused, and the tenant is as it was.
+        let held: Vec<_> = (0..PLACES).map(|_| run(7)).collect();
+        assert!(held.iter().all(|(said, _)| said.is_ok()));
+        let (refused, store) = run(7);
+        assert!(refused.is_err(), "{refused:?}");
+        assert_eq!(store.into_data().guest.into_tenant().charged().0, 4096);
+        drop(held);
+        assert_eq!(run(7).0.unwrap(), "yes");
+        assert!(rig.is_empty());
+    }
+}
+
+/// What an embedder compiled earlier and kept, in a file or by wasmtime's cache, is linked as what was compiled now.
+#[test]
+fn guests_may_be_compiled_ahead_of_time() {
+    let rig = rig();
+    for calls in CALLS {
+        let (engine, mut linker) = engine(calls);
+        linker.root().func_wrap("lucky", |_, ()| Ok((7_u32,))).unwrap();
+        let kept = engine.precompile_component(&guest(LUCKY)).unwrap();
+        // SAFETY: the bytes are what the same engine has made, unchanged.
+        let component = unsafe { Component::deserialize(&engine, &kept) }.unwrap();
+        let program = Guest::link(&linker, &component, calls).unwrap();
+        let mut store = store(&engine, rig.tenant());
+        assert_eq!(block_on(program.run(&mut store, &[])).unwrap(), "yes");
+        drop(store);
+        assert!(rig.is_empty());
+        // Another configuration's code is refused by wasmtime, not run.
+        let other = Engine::new(Config::new().consume_fuel(true)).unwrap();
+        // SAFETY: as above; wasmtime compares the engine's settings before anything else.
+        assert!(unsafe { Component::deserialize(&other, &kept) }.is_err());
+    }
 }
 
 /// As those that Rust's standard library imports: there, and a trap when they are called.

@@ -44,7 +44,10 @@ use crate::sync::Mutex;
 use crate::{Axis, Epoch};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::fmt;
+
+mod ema;
+
+pub use ema::Ema;
 
 /// What a cache holds ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,48 +92,6 @@ impl CacheConfig {
         let extra = (spread * u64::from(reuse.0)).div_ceil(u64::from(Ema::ONE));
         // At most `spread`, so the sum is at most the larger of the two counts.
         self.target + extra as u32
-    }
-}
-
-/// An exponential moving average of yes and no: each new answer weighs 1/8.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Ema(u32);
-
-impl Ema {
-    const ONE: u32 = 1 << 16;
-    const WEIGHT_SHIFT: u32 = 3;
-
-    /// Undecided.
-    pub const HALF: Self = Self(Self::ONE / 2);
-
-    /// The average after one more answer.
-    ///
-    /// ```
-    /// use strandline_core::slab::cache::Ema;
-    /// let often = (0..100).fold(Ema::HALF, |ema, _| ema.then(true));
-    /// let seldom = (0..100).fold(Ema::HALF, |ema, _| ema.then(false));
-    /// assert_eq!((often.permille(), seldom.permille()), (1000, 0));
-    /// ```
-    #[must_use]
-    pub const fn then(self, yes: bool) -> Self {
-        // Both steps round away from where they are, so that the ends are reached.
-        if yes {
-            Self(self.0 + (Self::ONE - self.0).div_ceil(1 << Self::WEIGHT_SHIFT))
-        } else {
-            Self(self.0 - self.0.div_ceil(1 << Self::WEIGHT_SHIFT))
-        }
-    }
-
-    /// The average in thousandths.
-    #[must_use]
-    pub const fn permille(self) -> u32 {
-        self.0 * 1000 / Self::ONE
-    }
-}
-
-impl fmt::Debug for Ema {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}‰", self.permille())
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use proptest::prelude::*;
 
