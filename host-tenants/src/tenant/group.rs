@@ -20,7 +20,8 @@ use std::sync::{Arc, Mutex, Weak};
 /// ```
 /// # use strandline_core::pool::{PoolHost, tlsf::{TlsfPool, TlsfPoolConfig}};
 /// # use strandline_core::Tracker;
-/// # use strandline_host_native::{MmapSlabProvider, tenant::{Device, SharedPool}};
+/// # use strandline_host_native::MmapSlabProvider;
+/// # use strandline_host_tenants::tenant::{Device, SharedPool};
 /// use std::sync::Arc;
 /// use strandline_host_tenants::tenant::{Answer, Ask, PoolHandle, Tenant, TenantGroup, TenantLimits};
 /// # let memory = Arc::new(MmapSlabProvider::builder().build()?);
