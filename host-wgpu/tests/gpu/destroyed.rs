@@ -7,14 +7,10 @@
 use crate::support::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
 use strandline_core::{Axis, Epoch, Frontier, FrontierRef, Request, Tracker, WaitError};
 use strandline_host_wgpu::{
     Command, DeviceLost, Gpu, Queue, QueueSet, ReadBack, Transients, TransientsConfig, UsageClass,
 };
-
-/// Long enough for any machine; a test that gets here has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How the wait for an epoch ends, which it does.
 fn is_reached(tracker: &Tracker, axis: Axis, epoch: Epoch) -> bool {

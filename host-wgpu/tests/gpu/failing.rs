@@ -2,7 +2,6 @@
 
 use crate::support::*;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
 use strandline_core::pool_set::Registration;
 use strandline_core::{
     Axis, Epoch, Failure, Frontier, FrontierRef, PoolError, Progress, Request, Tracker, WaitError,
@@ -11,9 +10,6 @@ use strandline_host_wgpu::{
     Command, DeviceLost, Gpu, GpuPools, Queue, QueueError, QueueSet, ReadBack, Timeline, Transient,
     UsageClass, WaitsFor, WgpuSlabProvider,
 };
-
-/// Long enough for any machine; a test that gets here has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 const GATE: Axis = Axis::host(1);
 const OTHER: Axis = Axis::host(2);

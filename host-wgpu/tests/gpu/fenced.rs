@@ -2,7 +2,6 @@
 
 use crate::support::*;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 use strandline_core::pool::growth::Growth;
 use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
 use strandline_core::pool::{Pool, PoolHost};
@@ -12,17 +11,6 @@ use strandline_host_wgpu::{
     Command, QueueSet, SliceError, TransientError, Transients, TransientsConfig, UsageClass,
 };
 use wgpu::BufferUsages;
-
-/// Long enough for any machine; a test that gets here has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < PATIENCE, "never: {what}");
-        std::thread::yield_now();
-    }
-}
 
 /// Whether memory that is to die then is free.
 fn is_free(tracker: &Tracker, axis: Axis, epoch: Epoch) -> bool {

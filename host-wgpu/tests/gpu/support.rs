@@ -2,6 +2,7 @@
 
 pub(crate) use super::real::real;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use strandline_core::pool::growth::Growth;
 use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
 use strandline_core::pool::{PoolHost, PoolId};
@@ -88,4 +89,19 @@ pub(crate) fn alone(test: &str, script: &str) -> bool {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("1 passed"), "{output:?}");
     false
+}
+
+/// Long enough for any machine; a test that gets here has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until it is so.
+///
+/// # Panics
+/// It never is.
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "never: {what}");
+        std::thread::yield_now();
+    }
 }

@@ -3,12 +3,8 @@
 use crate::support::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
 use strandline_core::{Axis, Epoch, Failure, Frontier, Progress, Tracker, WaitError};
 use strandline_host_wgpu::{DeviceLost, Gpu, GpuError, Timeline};
-
-/// Long enough for any machine; a test that gets here has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn timeline(gpu: &Gpu, tracker: &Tracker) -> Timeline {
     Timeline::new(gpu, tracker, queue_axis(0, 0)).unwrap()

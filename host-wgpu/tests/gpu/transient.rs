@@ -1,7 +1,7 @@
 //! Transient buffers of a program that keeps its own encoders.
 
 use crate::support::*;
-use strandline_core::PoolError;
+use strandline_core::{Axis, PoolError, Progress, Tracker};
 use strandline_host_wgpu::{
     BindingKind, Gpu, GpuSlice, SliceError, TransientError, Transients, TransientsConfig,
     UploadRing, UsageClass,
@@ -264,7 +264,9 @@ fn memory_begins_small_and_never_exceeds_capacity_and_budget() {
 #[test]
 fn what_a_burst_took_is_given_back_while_frames_go_on() {
     for gpu in both() {
-        let transients = Transients::new(&gpu, TransientsConfig::default()).unwrap();
+        let (tracker, axis) = (Tracker::new(1), Axis::queue(0, 0));
+        let config = TransientsConfig::default();
+        let transients = Transients::with_axis(&gpu, config, &tracker, axis).unwrap();
         let frame = |scale: u64| {
             let mut frame = transients.frame();
             let mut encoder = gpu.device().create_command_encoder(&Default::default());
@@ -276,8 +278,9 @@ fn what_a_burst_took_is_given_back_while_frames_go_on() {
                 }
                 frame.upload(BufferUsages::UNIFORM, &vec![1; (i * scale) as usize]).unwrap();
             }
-            frame.submit([encoder.finish()]).unwrap();
-            gpu.device().poll(wgpu::PollType::wait_indefinitely()).unwrap();
+            let epoch = frame.submit([encoder.finish()]).unwrap();
+            // Until the poller has told of it: on a loaded machine it may come late, and the next frame would take other bytes.
+            until("the frame's end", || tracker.has_reached(axis, epoch));
         };
         (0..40).for_each(|_| frame(1 << 10));
         let steady = transients.existing_bytes();
