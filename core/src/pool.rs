@@ -13,13 +13,13 @@
 //! provider. A [`Reservation`] is linear: it can be neither cloned nor copied, and releasing consumes
 //! it, so a double release does not compile.
 
-#[cfg(feature = "hosted")]
-use crate::frontier::Entry;
 use crate::inspect::EventSink;
 use crate::notification::{Notification, Observation, Wake};
 use crate::progress::Progress;
 use crate::slab::{BufferUsage, MemoryType, SlabId, SlabProvider, Trim};
-use crate::{Axis, Death, Frontier, FrontierRef};
+#[cfg(feature = "hosted")]
+use crate::{Axis, frontier::Entry};
+use crate::{Death, Frontier, FrontierRef};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::fmt::{self, Write};
