@@ -36,7 +36,7 @@ use crate::series::{Sample, Timeline};
 use crate::snapshot::{Action, DeviceTrace, Snapshot};
 use checkpoints::{Checkpoint, Checkpoints};
 pub use moments::Moments;
-pub use state::{Holder, Pinner, Unused};
+pub use state::{Holder, Pin, Pinner, Pins, Unused};
 
 /// Refusals that are looked at one by one.
 pub const MOST_REFUSALS: usize = 64;
@@ -250,7 +250,7 @@ fn look(
         unused: run.tells_segments().then(|| state::unused(&run, stream)),
         holders,
         stacks,
-        pinners: state::pinners(&run, &snapshot.stacks),
+        pinners: state::pins(&run, &snapshot.stacks).lines,
         timeline,
         certificate,
     }

@@ -142,23 +142,81 @@ export interface Snapshot {
   explained: Told;
 }
 
-/** Two snapshots beside each other. */
+/** Two runs beside each other. */
 export interface Difference {
   /** As `strandline diff` tells it. */
   told: Told;
   before: Series;
   after: Series;
+  /** Whose reserved bytes these are, of both runs alike. */
+  reservedBy: string;
+  /** Most bytes reserved; null where that is not told. */
+  reserved: { before: number | null; after: number | null };
 }
 
-/** Which blocks are kept undimmed. */
+/** What a block can be searched for by, besides its line, size and stream. */
+export const CATEGORIES = {
+  forward: "allocated below a frame named forward, by its call stack",
+  backward: "allocated by the backward pass, by its call stack",
+  optimizer: "allocated by an optimizer, by its call stack",
+  before: "was there before the first event",
+  kept: "never given back",
+  temporary: "given back",
+  deferred: "given back while a stream still used it",
+  small: "up to 1 MiB: PyTorch has pools of their own for these",
+  large: "more than 1 MiB",
+  padded: "larger than what was asked for",
+  pins: "keeps free bytes from being returned or joined at the instant shown",
+} as const;
+export type Category = keyof typeof CATEGORIES;
+
+/** A condition of a search; `not` turns it round. */
+export type Term = { not: boolean } & (
+  | { kind: "line"; text: string }
+  | { kind: "size"; least: number; most: number }
+  | { kind: "stream"; stream: number }
+  | { kind: "category"; any: readonly Category[] }
+);
+
+/** Which blocks are kept undimmed: those that meet every condition. */
 export interface Filter {
-  /** Part of the line's name. */
-  text: string;
+  terms: readonly Term[];
   /** A line's or a stack's key; see `Holder`. */
   key: number | null;
-  least: number;
-  most: number;
-  stream: number | null;
+}
+
+/** Whether what a filter takes changes from instant to instant. */
+export function isMomentary(filter: Filter | null): boolean {
+  return filter?.terms.some((term) => term.kind === "category" && term.any.includes("pins")) ?? false;
+}
+
+/** A line that keeps free bytes from being returned or joined. */
+export interface Pinner {
+  line: string;
+  /** Bytes of its blocks that do so. */
+  bytes: number;
+  /** Free bytes that would be returned or joined were they elsewhere. */
+  pinned: number;
+  blocks: number;
+}
+
+/** Who pins free bytes at an instant, most first. */
+export interface Pinners {
+  event: number;
+  lines: readonly Pinner[];
+}
+
+/** A run by one rule of merging. */
+export interface RuleRun {
+  /** As `strandline replay --json` prints it. */
+  report: Record<string, unknown>;
+  series: Series;
+}
+
+/** The same requests by both rules of merging. */
+export interface Rules {
+  readiness: RuleRun;
+  eager: RuleRun;
 }
 
 export interface Matched {
@@ -228,6 +286,10 @@ export interface Analyst {
   peak(): Promise<{ event: number; bytes: number }>;
   /** Of a snapshot: most bytes allocated on each device, in the order of the devices. */
   peaks(): Promise<readonly number[]>;
+  /** Who pins free bytes at an instant; null where that is not known. */
+  pinners(event: number): Promise<Pinners | null>;
+  /** The run by both rules of merging; null where they are bound to do the same. */
+  rules(): Promise<Rules | null>;
   /** What changed since another file. */
   diff(name: string, data: Blob): Promise<Difference>;
   /** Some instants of the run, this one among them, packed for `--plot`'s viewer. */

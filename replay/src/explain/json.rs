@@ -74,12 +74,23 @@ impl Explanation {
                 })).collect::<Vec<_>>(),
                 "holders": holders(&self.holders, "line", top),
                 "stacks": holders(&self.stacks, "stack", top),
-                "pinners": self.pinners.iter().take(top).map(|p| json!({
-                    "line": p.line, "bytes": p.bytes, "pinned_bytes": p.pinned, "blocks": p.blocks,
-                })).collect::<Vec<_>>(),
+                "pinners": pinners(&self.pinners, top),
             },
         })
     }
+}
+
+impl super::Pins {
+    /// The lines as the explanation has them under `pinners`: all of them.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        pinners(&self.lines, usize::MAX).into()
+    }
+}
+
+fn pinners(pinners: &[super::Pinner], top: usize) -> Vec<Value> {
+    let of = |p: &super::Pinner| json!({ "line": p.line, "bytes": p.bytes, "pinned_bytes": p.pinned, "blocks": p.blocks });
+    pinners.iter().take(top).map(of).collect()
 }
 
 fn holders(holders: &[super::Holder], key: &str, top: usize) -> Vec<Value> {

@@ -8,11 +8,11 @@
 //! A moment is after a request, a free or a mark; entries of the driver before a request happen with it. Cost: a run; then O(blocks) a moment, and
 //! the entries from the copy before it, or from the moment before.
 
-use super::picture;
+use super::{Pins, picture, state};
 use crate::certify::{Certificate, Run};
 use crate::lives::{Life, Lives, NEVER};
 use crate::recording::Frame;
-use crate::snapshot::{Action, DeviceTrace};
+use crate::snapshot::{Action, DeviceTrace, Stacks};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -82,6 +82,18 @@ impl Moments {
     /// The segments at the last moment at or before an entry.
     #[must_use]
     pub fn at(&mut self, entry: u32) -> Frame {
+        self.go(entry);
+        picture::frame(&self.run, &mut self.streams)
+    }
+
+    /// Who pins free bytes at that moment, as an explanation of it has them, with the blocks of its frame. `stacks` are the snapshot's.
+    #[must_use]
+    pub fn pins(&mut self, entry: u32, stacks: &Stacks) -> Pins {
+        self.go(entry);
+        state::pins(&self.run, stacks)
+    }
+
+    fn go(&mut self, entry: u32) {
         let after = self.stops.partition_point(|&stop| stop <= entry);
         let stop = self.stops[after.saturating_sub(1)];
         let copy = self.copies.partition_point(|copy| copy.moment().entry <= stop);
@@ -91,7 +103,6 @@ impl Moments {
             self.run = copy.clone();
         }
         while self.run.moment().entry < stop && self.run.step() {}
-        picture::frame(&self.run, &mut self.streams)
     }
 }
 
@@ -140,6 +151,8 @@ impl Seen {
 mod tests {
     use super::*;
     use crate::explain::explain;
+    use crate::recording::State;
+    use std::collections::HashSet;
 
     fn allocated(lives: &Lives, entry: u32) -> u64 {
         let all = lives.all().iter();
@@ -175,7 +188,29 @@ mod tests {
                 for (&entry, frame) in chosen.iter().zip(&forward).rev() {
                     assert_eq!(&moments.at(entry), frame, "{file} {entry}");
                     let asked = explain(&read, device, (entry > 0).then_some(entry));
+                    let pins = moments.pins(entry, &read.stacks);
+                    for pin in &pins.blocks {
+                        let of = |block: u32| frame.blocks[block as usize];
+                        assert_ne!(of(pin.block).state, State::Clean, "{file} {entry}");
+                        let free: Vec<u32> = pin.free.into_iter().flatten().collect();
+                        assert!(!free.is_empty(), "{file} {entry}");
+                        for free in free {
+                            assert_eq!(of(free).state, State::Clean, "{file} {entry}");
+                            assert_eq!(of(free).slab, of(pin.block).slab, "{file} {entry}");
+                        }
+                    }
+                    for (number, line) in (0..).zip(&pins.lines) {
+                        let of = pins.blocks.iter().filter(|pin| pin.line == number);
+                        let bytes = of.clone().map(|pin| frame.blocks[pin.block as usize].bytes);
+                        let told = (of.clone().count() as u64, bytes.sum::<u64>());
+                        assert_eq!(told, (line.blocks, line.bytes), "{file} {entry}");
+                        let free: HashSet<u32> = of.flat_map(|p| p.free).flatten().collect();
+                        let pinned: u64 =
+                            free.iter().map(|&free| frame.blocks[free as usize].bytes).sum();
+                        assert_eq!(pinned, line.pinned, "{file} {entry}");
+                    }
                     if entry > 0 {
+                        assert_eq!(pins.lines, asked.pinners, "{file} {entry}");
                         assert_eq!(
                             frame.stats.committed_bytes, asked.at.reserved,
                             "{file} {entry}"

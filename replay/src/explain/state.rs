@@ -211,67 +211,98 @@ pub(super) fn refusal(
     Refusal { device, moment, requested, device_free, had: held, verdict }
 }
 
-pub(super) fn pinners(run: &Run<'_>, stacks: &Stacks) -> Vec<Pinner> {
+/// A live block that pins, and what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// Which block it is, counted over the blocks of all segments in their order: as a frame of the moment has them.
+    pub block: u32,
+    /// Position of its line in [`Pins::lines`].
+    pub line: u32,
+    /// The entry of its allocation, counted from 1; 0: before the recording.
+    pub since: u32,
+    /// The free blocks on both sides of its run that it pins, counted likewise.
+    pub free: [Option<u32>; 2],
+}
+
+/// Who keeps free bytes from being returned or joined at one moment, and where.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pins {
+    /// The lines, most pinned bytes first.
+    pub lines: Vec<Pinner>,
+    /// Their blocks that pin, in the order of a frame.
+    pub blocks: Vec<Pin>,
+}
+
+/// A run of live blocks of one line: the blocks by number, with the free one before them.
+struct Stretch<'s> {
+    line: String,
+    blocks: Vec<(u32, &'s BlockView)>,
+    before: Option<(u32, &'s BlockView)>,
+}
+
+pub(super) fn pins(run: &Run<'_>, stacks: &Stacks) -> Pins {
     // Per line: its pinning blocks, and the free blocks that they pin, each counted once.
-    let mut lines: HashMap<String, (u64, u64, BTreeMap<u64, u64>)> = HashMap::new();
+    let mut lines: HashMap<String, (u64, BTreeMap<u64, u64>, Vec<Pin>)> = HashMap::new();
+    let mut number = 0u32;
     for segment in run.twin().segments() {
         let owner = |block: &BlockView| {
             let live = run.live().get(&block.address);
             live.map_or_else(|| NO_STACK.to_owned(), |live| self::owner(live, stacks))
         };
-        // Runs of live blocks of one line, with what is free before and after.
-        let mut free_before: Option<&BlockView> = None;
-        let mut run_of: Option<(String, u64, u64, Option<&BlockView>)> = None;
-        let mut runs = Vec::new();
-        for block in &segment.blocks {
+        // Stretches, with what is free after each.
+        let mut free_before = None;
+        let mut open: Option<Stretch<'_>> = None;
+        let mut stretches = Vec::new();
+        for (number, block) in (number..).zip(&segment.blocks) {
             if block.state == BlockState::Free {
-                if let Some(run) = run_of.take() {
-                    runs.push((run, Some(block)));
+                if let Some(stretch) = open.take() {
+                    stretches.push((stretch, Some((number, block))));
                 }
-                free_before = Some(block);
+                free_before = Some((number, block));
                 continue;
             }
             let line = owner(block);
-            run_of = match run_of.take() {
-                Some((of, bytes, blocks, before)) if of == line => {
-                    Some((of, bytes + block.size, blocks + 1, before))
+            match &mut open {
+                Some(stretch) if stretch.line == line => stretch.blocks.push((number, block)),
+                _ => {
+                    stretches.extend(open.take().map(|stretch| (stretch, None)));
+                    let blocks = vec![(number, block)];
+                    open = Some(Stretch { line, blocks, before: free_before.take() });
                 }
-                Some(other) => {
-                    runs.push((other, None));
-                    Some((line, block.size, 1, None))
-                }
-                None => Some((line, block.size, 1, free_before.take())),
-            };
+            }
             free_before = None;
         }
-        if let Some(run) = run_of {
-            runs.push((run, None));
-        }
-        let alone = runs.iter().all(|(run, _)| run.0 == runs[0].0.0) && segment.page == 0;
-        for ((line, bytes, blocks, before), after) in runs {
-            let pinned: Vec<&BlockView> = match (before, after) {
-                (before, after) if alone => before.into_iter().chain(after).collect(),
-                (Some(before), Some(after)) => vec![before, after],
-                _ => continue,
-            };
-            if pinned.is_empty() {
+        stretches.extend(open.map(|stretch| (stretch, None)));
+        number += segment.blocks.len() as u32;
+        let alone = stretches.iter().all(|(stretch, _)| stretch.line == stretches[0].0.line)
+            && segment.page == 0;
+        for (Stretch { line, blocks, before }, after) in stretches {
+            if before.or(after).is_none() || !(alone || before.and(after).is_some()) {
                 continue;
             }
-            let entry = lines.entry(line).or_default();
-            entry.0 += bytes;
-            entry.1 += blocks;
-            entry.2.extend(pinned.iter().map(|block| (block.address, block.size)));
+            let (bytes, free, pins) = lines.entry(line).or_default();
+            free.extend([before, after].into_iter().flatten().map(|(_, b)| (b.address, b.size)));
+            for (block, view) in blocks {
+                *bytes += view.size;
+                let since = run.live().get(&view.address).map_or(0, |live| live.entry);
+                let free = [before, after].map(|free| free.map(|(number, _)| number));
+                pins.push(Pin { block, line: 0, since, free });
+            }
         }
     }
-    let mut pinners: Vec<Pinner> = lines
+    let mut all: Vec<(Pinner, Vec<Pin>)> = lines
         .into_iter()
-        .map(|(line, (bytes, blocks, free))| Pinner {
-            line,
-            bytes,
-            pinned: free.values().sum(),
-            blocks,
+        .map(|(line, (bytes, free, pins))| {
+            let (pinned, blocks) = (free.values().sum(), pins.len() as u64);
+            (Pinner { line, bytes, pinned, blocks }, pins)
         })
         .collect();
-    pinners.sort_by(|a, b| b.pinned.cmp(&a.pinned).then_with(|| a.line.cmp(&b.line)));
-    pinners
+    all.sort_by(|(a, _), (b, _)| b.pinned.cmp(&a.pinned).then_with(|| a.line.cmp(&b.line)));
+    let mut told = Pins::default();
+    for (line, (pinner, pins)) in (0..).zip(all) {
+        told.lines.push(pinner);
+        told.blocks.extend(pins.into_iter().map(|pin| Pin { line, ..pin }));
+    }
+    told.blocks.sort_by_key(|pin| pin.block);
+    told
 }

@@ -3,8 +3,8 @@
 use crate::bindings::Player;
 use crate::bindings::recorded::{
     Comparing as ComparingHandle, Explained, File, Guest, GuestComparing, GuestMoments,
-    GuestSnapshot, Moments as MomentsHandle, Snapshot as SnapshotHandle, SnapshotBorrow, Told,
-    TraceBorrow,
+    GuestSnapshot, Moments as MomentsHandle, Pins, Snapshot as SnapshotHandle, SnapshotBorrow,
+    Told, TraceBorrow,
 };
 use crate::play::{Trace, told};
 use crate::source::HostFile;
@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use strandline_replay::compare::{Comparing as Begun, Options, Recorded, Requests};
 use strandline_replay::diff::{Side, diff};
-use strandline_replay::explain::{Moments as Run, explain, explain_peak};
+use strandline_replay::explain::{Moments as Run, Pin, explain, explain_peak};
 use strandline_replay::format::{ErrorKind, Format, Limits};
 use strandline_replay::recording;
 use strandline_replay::session::{Input, SessionError};
@@ -23,7 +23,7 @@ use strandline_replay::snapshot::{self, DeviceTrace};
 pub(crate) struct Snapshot {
     name: String,
     /// All of it but the devices.
-    read: snapshot::Snapshot,
+    read: Arc<snapshot::Snapshot>,
     devices: Vec<Arc<DeviceTrace>>,
     default: u32,
 }
@@ -49,6 +49,7 @@ impl GuestSnapshot for Snapshot {
             Err(error) => return Err(SessionError::Trace(name.into(), error).to_string()),
         };
         let devices = core::mem::take(&mut read.devices).into_iter().map(Arc::new).collect();
+        let read = Arc::new(read);
         Ok(Some(SnapshotHandle::new(Self { name, read, devices, default })))
     }
 
@@ -91,7 +92,8 @@ impl GuestSnapshot for Snapshot {
             self.read.recorded.as_ref(),
             &mut |_, _| (),
         );
-        Ok(MomentsHandle::new(Moments(RefCell::new(Run::new(device, &certificate)))))
+        let run = RefCell::new(Run::new(device, &certificate));
+        Ok(MomentsHandle::new(Moments { run, read: Arc::clone(&self.read) }))
     }
 
     fn frames(&self) -> Vec<String> {
@@ -142,19 +144,34 @@ impl GuestSnapshot for Snapshot {
 }
 
 /// A recorded run.
-pub(crate) struct Moments(RefCell<Run>);
+pub(crate) struct Moments {
+    run: RefCell<Run>,
+    read: Arc<snapshot::Snapshot>,
+}
 
 impl GuestMoments for Moments {
     fn stops(&self) -> Vec<u32> {
-        self.0.borrow().stops().to_vec()
+        self.run.borrow().stops().to_vec()
     }
 
     fn lives(&self) -> Vec<u8> {
-        self.0.borrow().lives().to_bytes()
+        self.run.borrow().lives().to_bytes()
     }
 
     fn frame(&self, entry: u32) -> Vec<u8> {
-        self.0.borrow_mut().at(entry).to_bytes()
+        self.run.borrow_mut().at(entry).to_bytes()
+    }
+
+    fn pins(&self, entry: u32) -> Pins {
+        let told = self.run.borrow_mut().pins(entry, &self.read.stacks);
+        let of = |pin: &Pin| {
+            let [before, after] = pin.free.map(|free| free.unwrap_or(u32::MAX));
+            [pin.block, pin.line, pin.since, before, after]
+        };
+        Pins {
+            lines: told.to_json().to_string(),
+            blocks: told.blocks.iter().flat_map(of).collect(),
+        }
     }
 }
 
@@ -172,6 +189,22 @@ impl GuestComparing for Comparing {
     }
 }
 
+/// The requests of a trace, in order, and whose recording it is.
+fn requests(trace: &Trace) -> Result<(Requests, Recorded<'_>, Option<(u32, u32)>), String> {
+    let mut reader = told(trace.file.open())?;
+    let recorded = match reader.format() {
+        Format::Rmm | Format::RmmDebug => Recorded::Rmm,
+        _ => Recorded::Unknown,
+    };
+    let mut requests = Requests::default();
+    for event in reader.by_ref() {
+        let wrong = |error| SessionError::Trace(trace.file.path().to_owned(), error);
+        requests.push(&told(event.map_err(wrong))?);
+    }
+    let notes = reader.notes();
+    Ok((requests, recorded, notes.device.map(|device| (device, notes.devices))))
+}
+
 impl Guest for Player {
     type Snapshot = Snapshot;
     type Moments = Moments;
@@ -182,18 +215,27 @@ impl Guest for Player {
         capacity: Option<u64>,
     ) -> Result<ComparingHandle, String> {
         let trace: &Trace = trace.get();
-        let mut reader = told(trace.file.open())?;
-        let recorded = match reader.format() {
-            Format::Rmm | Format::RmmDebug => Recorded::Rmm,
-            _ => Recorded::Unknown,
-        };
-        let mut requests = Requests::default();
-        for event in reader.by_ref() {
-            let wrong = |error| SessionError::Trace(trace.file.path().to_owned(), error);
-            requests.push(&told(event.map_err(wrong))?);
-        }
+        let (requests, recorded, _) = requests(trace)?;
         let options = Options { capacity, sweep: false };
         let begun = Begun::of_requests(requests, recorded, options);
         Ok(ComparingHandle::new(Comparing(RefCell::new(begun))))
     }
+
+    fn diff_traces(
+        trace: TraceBorrow<'_>,
+        before: TraceBorrow<'_>,
+        top: u32,
+    ) -> Result<Told, String> {
+        let side = |trace: &Trace| {
+            let (requests, _, device) = requests(trace)?;
+            Ok::<_, String>((Side::of_requests(&requests, device), name(trace)))
+        };
+        let ((before, a), (now, b)) = (side(before.get())?, side(trace.get())?);
+        let (told, top) = (diff(&before, &now), top as usize);
+        Ok(Told { json: told.to_json(top).to_string(), text: told.to_text([&a, &b], top) })
+    }
+}
+
+fn name(trace: &Trace) -> String {
+    trace.file.path().display().to_string()
 }

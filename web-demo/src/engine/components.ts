@@ -23,8 +23,8 @@ export interface Stage {
   read(input: number, offset: number, length: number): Uint8Array;
   /** Milliseconds. */
   now(): number;
-  /** The memory of the run that is shown. */
-  memory(): Memory;
+  /** The memory of the run that is shown; null where numbers do. */
+  memory(): Memory | null;
   choosing(tried: number, of: number): void;
 }
 
@@ -33,15 +33,33 @@ export interface Components {
   playing: typeof Playing;
   recorded: typeof Recorded;
   host: Host;
+  /** Core modules that have memory. */
+  cores: readonly Core[];
+}
+
+/** A core module of a component: all that it knows is in its memory. */
+export interface Core {
+  memory: WebAssembly.Memory;
+  /** Moves or makes a piece of it; absent where nobody outside needs it to. */
+  cabi_realloc?: (old: number, oldBytes: number, align: number, bytes: number) => number;
 }
 
 /** Instantiates both. */
 export async function start(core: CoreModule, stage: Stage): Promise<Components> {
-  const host: Host = { providers: 0, slabs: 0 };
+  const host: Host = { providers: 0, slabs: 0, held: new Map() };
   const Provider = providerClass(host);
   /** By their numbers, which are not used again. */
   const supplies = new Map<number, Supply>();
   let made = 0;
+  const cores: Core[] = [];
+  const instantiateCore = async (module: WebAssembly.Module, imports: Record<string, unknown>): Promise<WebAssembly.Instance> => {
+    const instance = await WebAssembly.instantiate(module, imports as WebAssembly.Imports);
+    // Its name is the tools' choice.
+    const memory = Object.values(instance.exports).find((value) => value instanceof WebAssembly.Memory);
+    const { cabi_realloc } = instance.exports as unknown as Core;
+    if (memory !== undefined) cores.push({ memory, ...(cabi_realloc === undefined ? {} : { cabi_realloc }) });
+    return instance;
+  };
   const slabs = { Provider };
   const types = {};
   const substrate = await instantiateSubstrate(core, {
@@ -49,7 +67,7 @@ export async function start(core: CoreModule, stage: Stage): Promise<Components>
     "strandline:substrate/types": types,
     // Pools are made over a tracker, and nothing is watched: the player asks again whenever something has happened.
     "strandline:substrate/notify": { reached: () => 0n, changed: () => undefined },
-  } as unknown as SubstrateImports);
+  } as unknown as SubstrateImports, instantiateCore);
   const player = await instantiatePlayer(core, {
     "strandline:substrate/slabs": slabs,
     "strandline:substrate/types": types,
@@ -82,8 +100,8 @@ export async function start(core: CoreModule, stage: Stage): Promise<Components>
       },
       choosing: (tried: number, of: number) => stage.choosing(tried, of),
     },
-  } as unknown as PlayerImports);
-  return { playing: player.playing, recorded: player.recorded, host };
+  } as unknown as PlayerImports, instantiateCore);
+  return { playing: player.playing, recorded: player.recorded, host, cores };
 }
 
 /** The message of whatever a call of a component threw: an error of its interface is a sentence. */

@@ -5,6 +5,7 @@
  * `from <= e < retired`. Cost: O(blocks) for whatever asks about an instant.
  */
 import type { Filter, Holder, Life, Matched } from "../model";
+import { maskOf } from "./filter";
 
 const LIVES = 0x31424c53;
 /** An event that does not come. */
@@ -206,32 +207,10 @@ export class Lives {
     };
   }
 
-  /** Which blocks a filter takes; null takes all. */
-  filter(filter: Filter | null): Matched {
-    if (filter === null) {
-      this.#mask = null;
-      return { blocks: this.count };
-    }
-    const text = filter.text.trim().toLowerCase();
-    const named = new Map<number, boolean>();
-    const matches = (key: number): boolean => {
-      let known = named.get(key);
-      if (known === undefined) named.set(key, (known = this.name(key).toLowerCase().includes(text)));
-      return known;
-    };
-    const mask = new Uint8Array(this.count);
-    let blocks = 0;
-    for (let row = 0; row < this.count; row++) {
-      const [size, asked] = [this.bytes[row] as number, this.requested[row] as number];
-      const sized = (size >= filter.least && size <= filter.most) || (asked >= filter.least && asked <= filter.most);
-      if (!sized || (filter.stream !== null && this.stream[row] !== filter.stream)) continue;
-      if (filter.key !== null && (filter.key < 0 ? this.stack[row] !== -filter.key : this.key(row) !== filter.key)) continue;
-      if (text !== "" && !matches(this.key(row))) continue;
-      mask[row] = 1;
-      blocks++;
-    }
-    this.#mask = mask;
-    return { blocks };
+  /** Which blocks a filter takes; null takes all. `pinning`: those that pin at the instant shown. */
+  filter(filter: Filter | null, pinning: Uint8Array | null = null): Matched {
+    this.#mask = filter === null ? null : maskOf(this, filter, pinning);
+    return { blocks: this.#mask === null ? this.count : this.#mask.reduce((sum, bit) => sum + bit, 0) };
   }
 
   get mask(): Uint8Array | null {

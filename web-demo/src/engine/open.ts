@@ -88,6 +88,8 @@ class WorkerSource implements Source {
       holders: (event, by) => remote.ask("holders", { event, by }),
       life: (row) => remote.ask("life", { row }),
       filter: (filter) => remote.ask("filter", { filter }),
+      pinners: (event) => remote.ask("pinners", { event }),
+      rules: () => remote.ask("rules", {}),
       compare: (capacity) => remote.ask("compare", { capacity }),
     };
   }

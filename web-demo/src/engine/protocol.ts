@@ -1,5 +1,5 @@
 /** What the page and the worker of a run say to each other. */
-import type { Difference, Filter, Holder, Input, Life, Matched, OverTime, OverTimeView, RunInfo, RunOptions, Told } from "../model";
+import type { Difference, Filter, Holder, Input, Life, Matched, OverTime, OverTimeView, Pinners, Rules, RunInfo, RunOptions, Told } from "../model";
 import type { News } from "./session";
 
 /** From the page. Every request has a number of its own; its answer has the same. */
@@ -16,6 +16,8 @@ export type Request =
   | { id: number; what: "holders"; event: number; by: "line" | "stack" }
   | { id: number; what: "life"; row: number }
   | { id: number; what: "filter"; filter: Filter | null }
+  | { id: number; what: "pinners"; event: number }
+  | { id: number; what: "rules" }
   | { id: number; what: "compare"; capacity: number | null }
   | { id: number; what: "handles" }
   | { id: number; what: "close" };
@@ -40,6 +42,8 @@ export interface Answers {
   holders: Holder[];
   life: Life | null;
   filter: Matched;
+  pinners: Pinners | null;
+  rules: Rules | null;
   compare: Told | null;
   report: Record<string, unknown> | null;
   handles: Record<string, number>;

@@ -7,7 +7,7 @@ import { DISPOSE } from "./slabs";
 
 /** Holders, stacks and pinners that are told, and lines of a difference, as by the command. */
 const TOP = 10;
-const TOP_LINES = 20;
+export const TOP_LINES = 20;
 
 /** An answer of the player in JSON and in text. */
 export function readTold(told: Recorded.Told): Told {
@@ -104,14 +104,26 @@ export class RecordedRun {
     return this.#moments.frame(Math.min(event, this.lives.events));
   }
 
-  /** What changed since another snapshot: of that, the device that the command takes. */
-  diff(components: Components, file: Recorded.File): Difference {
+  /** Who pins free bytes at an instant. */
+  pins(event: number): Recorded.Pins {
+    return this.#moments.pins(Math.min(event, this.lives.events));
+  }
+
+  /** What changed since another snapshot: of that, the device that the command takes. Null if the file is none. */
+  diff(components: Components, file: Recorded.File): Difference | null {
     const other = components.recorded.Snapshot.open(file);
-    if (other === undefined) throw new Error(`${file.name} is no PyTorch snapshot: only two snapshots can be compared here`);
+    if (other === undefined) return null;
     try {
       const device = other.defaultDevice();
       const told = readTold(this.#snapshot.diff(this.device, other, device, TOP_LINES));
-      return { told, before: decodeSeries(other.explain(device, undefined, 0).series), after: this.series };
+      const { a, b } = (told.json["diff"] as { peak_reserved_bytes: { a: number | null; b: number | null } }).peak_reserved_bytes;
+      return {
+        told,
+        before: decodeSeries(other.explain(device, undefined, 0).series),
+        after: this.series,
+        reservedBy: "PyTorch",
+        reserved: { before: a, after: b },
+      };
     } finally {
       (other as unknown as { [DISPOSE]?: () => void })[DISPOSE]?.();
     }

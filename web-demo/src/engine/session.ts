@@ -6,9 +6,9 @@
  *                     └ shown: played to the event that is asked for, over real memory: frames
  * ```
  *
- * The run that is shown plays on when a later event is asked for, and begins again for an earlier one. Of the last events before
- * such an earlier one the frames are kept, so that stepping back does not begin again every time. Runs are deterministic: both
- * see the same.
+ * The run that is shown plays on when a later event is asked for. For an earlier one a long run has copies on the way, see `past.ts`; until
+ * they are made, and for a short run, it begins again, and of the last events before such an earlier one the frames are kept. Runs are
+ * deterministic: all see the same.
  *
  * Of a snapshot the recorded run is shown, unless the pools' is asked for; its trace is read and played ahead once nothing is
  * waited for.
@@ -16,18 +16,23 @@
  * A synthetic load in WebGPU memory is live: its operations are submitted to the GPU, and are over when the GPU says so. There is no
  * run ahead of it, so series and report come as far as the run that is shown has come; begun again, it goes on with other completions.
  */
-import type { Backing, Difference, Failure, Filter, Holder, Input, Life, Matched, OverTime, OverTimeView, RunInfo, RunOptions, SourceEvent, Told } from "../model";
+import type { Backing, Difference, Failure, Filter, Holder, Input, Life, Matched, OverTime, OverTimeView, Pinners, Rules, RunInfo, RunOptions, SourceEvent, Told } from "../model";
+import { Beside, differenceOf, rulesOf, type Compared } from "./beside";
 import { message, start, type Components, type CoreModule, type Playing, type Recorded } from "./components";
-import { decodeFrame, decodeSeries } from "./decode";
+import { decodeSeries } from "./decode";
+import { KEPT, KeptFrames } from "./kept";
 import { Lives } from "./lives";
+import { Looked } from "./looked";
 import { overTime } from "./over_time";
 import { playerFile, playerOptions, playerSource, wide } from "./options";
-import { chosenInstants, packRecording } from "./pack";
+import { recordingOf } from "./pack";
+import { copying, type Past } from "./past";
 import type { PackedFrame } from "./protocol";
-import { readFailure, readTold, RecordedRun, writeFailure } from "./recorded";
+import { readFailure, readTold, RecordedRun } from "./recorded";
 import { Fills } from "./live";
 import { findMemory, type Memory } from "./memory";
 import { DISPOSE } from "./slabs";
+import { Tasks } from "./tasks";
 
 /** Longest slice, in milliseconds. */
 const SLICE_MS = 12;
@@ -35,9 +40,8 @@ const SLICE_MS = 12;
 const STEPS = 200;
 /** Milliseconds between two news of the run ahead. */
 const NEWS_MS = 200;
-/** Frames that are kept on the way back to a goal, and most bytes of them. */
-const KEPT = 32;
-const KEPT_BYTES = 32 * 2 ** 20;
+/** Runs of fewer events begin again as fast as they go back to a copy. */
+const LONG = 20_000;
 /** An event that no trace has. */
 const FAR = 2 ** 53 - 1;
 
@@ -87,14 +91,18 @@ export class Session {
   /** The recorded run is what is shown. */
   #asRecorded = false;
   #lives: Lives | null = null;
-  /** What is done once nothing is waited for, a slice at a time: true when it is done. */
-  readonly #later: (() => boolean)[] = [];
+  #looked: Looked | null = null;
+  readonly #beside: Beside;
+  #past: Past | null = null;
+  /** What is done once nothing is waited for. */
+  readonly #later = new Tasks(() => this.#wake());
   #title = "";
   /** Of the pools' run, as it was packed last. */
   #series: Uint8Array | undefined;
   #failure: Failure | null = null;
-  /** Bytes of a file that the input is compared with. */
-  #other: ((offset: number, length: number) => Uint8Array) | null = null;
+  /** Files that the input is compared with, by their numbers. */
+  readonly #others = new Map<number, (offset: number, length: number) => Uint8Array>();
+  #othersMade = 0;
   #info: RunInfo | null = null;
   /** The work of a live run; null when completion is counted. */
   #fills: Fills | null = null;
@@ -106,8 +114,7 @@ export class Session {
   #at = 0;
   /** The goal lies before where the run was. */
   #back = false;
-  #kept = new Map<number, Uint8Array>();
-  #keptBytes = 0;
+  readonly #kept = new KeptFrames();
   #report: Record<string, unknown> | null = null;
   /** There will be no other report. */
   #reportDone = false;
@@ -120,6 +127,7 @@ export class Session {
     this.#around = around;
     this.#options = options;
     this.#tell = tell;
+    this.#beside = new Beside((work) => this.#slice(work), around.rest, dispose);
   }
 
   /** Reads an input and makes pools for it. Rejects with the sentence that the reader, the plan or the memory has for it. */
@@ -149,7 +157,7 @@ export class Session {
     const memory = this.#memory;
     this.#components = await start(around.core, {
       read: (input, offset, length) => {
-        if (input !== 0) return this.#other?.(offset, length) ?? new Uint8Array();
+        if (input !== 0) return this.#others.get(input)?.(offset, length) ?? new Uint8Array();
         this.#tellRead(offset);
         return around.bytes(offset, length);
       },
@@ -167,6 +175,7 @@ export class Session {
     if (recorded !== null && (options.show === "recorded" || recorded.stateOnly)) {
       this.#asRecorded = true;
       this.#info = recorded.info(this.#title);
+      this.#looked = new Looked(recorded.lives, true, (event) => recorded.pins(event));
       tell({ type: "series", series: recorded.series });
       if (recorded.failure !== null) tell({ type: "failure", failure: recorded.failure });
       if (!recorded.stateOnly) this.#playLater(input, device);
@@ -182,6 +191,7 @@ export class Session {
     }
     const about = this.#scanned(trace);
     this.#lives ??= new Lives(trace.lives() ?? new Uint8Array(), Number(about.events), null);
+    this.#looked = new Looked(this.#lives, false, null);
     this.#live = input.kind === "synthetic" && memory.backing === "webgpu" && options.inFlight > 0;
     const shown = this.#begin(trace);
     this.#info = {
@@ -201,6 +211,9 @@ export class Session {
     }
     tell({ type: "backing", backing: memory.backing, why: memory.why });
     if (!this.#live) this.#ahead = trace.play(this.#options, false, false);
+    // A configuration that has to be searched for is not searched for twice.
+    const searched = this.#options.capacity !== undefined && this.#options.slab === undefined;
+    if (!this.#live && !searched && this.#info.events >= LONG) this.#copyLater(input, device);
     this.#wake();
   }
 
@@ -240,6 +253,16 @@ export class Session {
     });
   }
 
+  /** The copies of a long run: made once nothing is waited for and the run ahead is over. Without them it begins again. */
+  #copyLater(input: Input, device: number | null): void {
+    this.#later.push(() => {
+      if (this.#closed) return true;
+      const like = this.#components.cores;
+      copying(this.#around, this.#beside, playerSource(input, device), this.#options, this.info.events, like, (past) => (this.#past = past)).catch(() => this.#forget());
+      return true;
+    });
+  }
+
   /** Begins the run that is shown. */
   #begin(trace: Playing.Trace): Playing.Run {
     dispose(this.#shown);
@@ -251,7 +274,6 @@ export class Session {
     if (this.#live) {
       // What completes when is another matter now.
       this.#kept.clear();
-      this.#keptBytes = 0;
     }
     return (this.#shown = trace.play(this.#options, true, this.#live));
   }
@@ -265,20 +287,7 @@ export class Session {
   /** The frame of an event, with what is known of its blocks over time. */
   async look(event: number): Promise<PackedFrame> {
     const packed = await this.frame(event);
-    const lives = this.#lives;
-    if (lives === null) return { packed };
-    const { slabs, blocks } = decodeFrame(packed);
-    const rows = new Int32Array(blocks.count);
-    const { mask } = lives;
-    const matched = mask === null ? null : new Uint8Array(blocks.count);
-    for (let i = 0; i < blocks.count; i++) {
-      const start = slabs[blocks.slab[i] as number]?.address;
-      const held = blocks.state[i] === 0 || this.#asRecorded;
-      const row = held ? lives.rowOf(blocks.since[i] as number, start === undefined ? null : start + (blocks.offset[i] as number)) : -1;
-      rows[i] = row;
-      if (matched !== null && mask !== null && row >= 0) matched[i] = mask[row] as number;
-    }
-    return matched === null ? { packed, rows } : { packed, rows, matched };
+    return this.#looked?.look(packed) ?? { packed };
   }
 
   /** Whether blocks have call stacks. */
@@ -304,71 +313,72 @@ export class Session {
   }
 
   filter(filter: Filter | null): Matched {
-    return this.#lives?.filter(filter) ?? { blocks: 0 };
+    return this.#looked?.filter(filter) ?? { blocks: 0 };
+  }
+
+  /** Who pins free bytes at an instant; null of a run that was not recorded. */
+  pinners(event: number): Pinners | null {
+    return this.#looked?.pinners(event) ?? null;
+  }
+
+  /** The pools' run by both rules of merging; null where they do the same: where nothing is in flight, or no pool merges. */
+  async rules(): Promise<Rules | null> {
+    const { kind, inFlight } = this.#options;
+    if (this.#asRecorded || this.#live || inFlight === 0n || (kind ?? "tlsf") !== "tlsf") return null;
+    const played = await this.#played();
+    return played === null ? null : rulesOf(this.#beside, this.#components, played, this.#options);
+  }
+
+  /** The pools' run, once it is over; null if there is none. */
+  async #played(): Promise<Compared | null> {
+    const report = await this.report();
+    const [trace, series] = [this.#trace, this.#series];
+    return report === null || trace === null || series === undefined ? null : { trace, run: { report, series: decodeSeries(series) } };
   }
 
   /** What other allocators would need, a row a slice; null where there is nothing to compare. */
   compare(capacity: number | null): Promise<Told | null> {
-    return new Promise((resolve, reject) => {
-      let comparing: Recorded.Comparing | null = null;
-      const fail = (error: unknown) => {
-        dispose(comparing);
-        reject(new Error(message(error)));
-        return true;
-      };
-      this.#later.push(() => {
-        if (this.#closed) return fail(new Error("the run is closed"));
-        try {
-          if (comparing === null) {
-            comparing = this.#compared(wide(capacity));
-            if (comparing !== null) return false;
-            resolve(null);
-            return true;
-          }
-          if (comparing.step()) return false;
-          const told = this.#components.recorded.Comparing.finish(comparing, this.#title);
-          comparing = null;
-          resolve(readTold(told));
-        } catch (error) {
-          return fail(error);
+    let comparing: Recorded.Comparing | null = null;
+    return this.#later.soon(
+      () => {
+        if (comparing === null) {
+          comparing = this.#compared(wide(capacity));
+          return comparing === null ? { done: null } : null;
         }
-        return true;
-      });
-      this.#wake();
-    });
+        if (comparing.step()) return null;
+        const told = this.#components.recorded.Comparing.finish(comparing, this.#title);
+        comparing = null;
+        return { done: readTold(told) };
+      },
+      () => dispose(comparing),
+    );
   }
 
   /** The run as the page of a file shows it: some instants, this one among them. Whoever asks for another instant meanwhile breaks it off. */
   async recording(event: number): Promise<Uint8Array> {
-    const { title, format, events, streams, synthesized, pools, instants, snapshot } = this.info;
     const failure = this.#asRecorded ? (this.#recorded?.failure ?? null) : this.#failure;
-    const frames: Uint8Array[] = [];
-    const shown: number[] = [];
-    for (const at of chosenInstants(failure !== null && !this.#asRecorded ? failure.event : events, instants, event)) {
-      const packed = await this.frame(at);
-      const { event: came } = decodeFrame(packed);
-      if (came === shown[shown.length - 1]) continue;
-      shown.push(came);
-      frames.push(packed.slice());
-    }
-    const told = this.#asRecorded ? (snapshot?.explained.json ?? {}) : (this.#report ?? {});
-    const trace = { format: this.#asRecorded ? `${format}, as recorded` : format, events, streams, streams_synthesized: synthesized };
-    const report = { ...told, trace: { ...(told["trace"] as object | undefined), ...trace }, failure: failure === null ? null : writeFailure(failure) };
+    const told = this.#asRecorded ? (this.info.snapshot?.explained.json ?? {}) : (this.#report ?? {});
     const series = this.#asRecorded ? this.#recorded?.packedSeries : this.#series;
-    if (series === undefined) throw new Error("the run was not played far enough to be saved");
-    return packRecording({ title, pools, instants: shown, first_shown: event, report }, series, frames);
+    return recordingOf({ info: this.info, failure, told, series }, event, (at) => this.frame(at));
   }
 
-  /** What changed since another snapshot, as `strandline diff` tells it. */
-  diff(name: string, bytes: (offset: number, length: number) => Uint8Array): Difference {
-    if (this.#recorded === null) throw new Error(`${this.#title} is no PyTorch snapshot: only two snapshots can be compared here`);
-    this.#other = bytes;
+  /** What changed since another file, as `strandline diff` tells it: of two snapshots their lines, else the requests of both. */
+  async diff(name: string, bytes: (offset: number, length: number) => Uint8Array): Promise<Difference> {
+    if (this.#live) throw new Error("a load whose work is done by the GPU is another run every time: play it in ArrayBuffers to compare it");
+    const input = ++this.#othersMade;
+    this.#others.set(input, bytes);
     try {
-      return this.#recorded.diff(this.#components, { name, input: 1 });
+      const file = { name, input };
+      const snapshots = this.#recorded?.diff(this.#components, file) ?? null;
+      if (snapshots !== null) return snapshots;
+      if (this.#recorded?.stateOnly === true) throw new Error(`${this.#title} tells a state at one moment, without a trace: it can be compared with another PyTorch snapshot only`);
+      const played = await this.#played();
+      if (played === null) throw new Error(`${this.#title} could not be played: only another PyTorch snapshot can be compared with it`);
+      return await differenceOf(this.#beside, this.#components, played, file, this.#options);
     } catch (error) {
       throw new Error(message(error));
     } finally {
-      this.#other = null;
+      this.#others.delete(input);
     }
   }
 
@@ -376,17 +386,11 @@ export class Session {
   peaks(): Promise<number[]> {
     const recorded = this.#recorded;
     const peaks: number[] = [];
-    return new Promise((resolve) => {
-      this.#later.push(() => {
-        const next = this.#closed ? undefined : recorded?.devices[peaks.length];
-        if (next === undefined || recorded === null) {
-          resolve(peaks);
-          return true;
-        }
-        peaks.push(recorded.peakOf(next.device));
-        return false;
-      });
-      this.#wake();
+    return this.#later.soon(() => {
+      const next = recorded?.devices[peaks.length];
+      if (next === undefined || recorded === null) return { done: peaks };
+      peaks.push(recorded.peakOf(next.device));
+      return null;
     });
   }
 
@@ -407,6 +411,11 @@ export class Session {
     const kept = this.#kept.get(event);
     if (kept !== undefined) return Promise.resolve(kept.slice());
     if (this.#end !== null && event >= this.#end.event) return Promise.resolve(this.#end.packed.slice());
+    const past = this.#past;
+    if (past !== null && event < this.#at && past.covers(event)) {
+      if (past.worn) this.#forget();
+      else return Promise.resolve(past.frame(event));
+    }
     return new Promise((resolve, reject) => {
       this.#goal = { event, resolve, reject };
       this.#wake();
@@ -421,12 +430,29 @@ export class Session {
     return new Promise((resolve) => this.#reportWaiters.push(resolve));
   }
 
+  /** Copies of a long run, from which an earlier instant is reached. */
+  get copies(): number {
+    return this.#past?.copies ?? 0;
+  }
+
+  /** Whether an event is reached from a copy. */
+  covers(event: number): boolean {
+    return this.#past?.covers(event) ?? false;
+  }
+
+  /** Gives up the copies. */
+  #forget(): void {
+    this.#past?.close();
+    this.#past = null;
+  }
+
   /** Live handles, by kind. */
   handles(): Record<string, number> {
     const own = {
       traces: this.#trace === null ? 0 : 1,
       snapshots: this.#recorded?.handles ?? 0,
       runs: Number(this.#shown !== null) + Number(this.#ahead !== null),
+      beside: this.#beside.handles,
     };
     const memory = this.#memory?.counts() ?? { gpuBuffers: 0, arrayBuffers: 0, devices: 0 };
     // Before the components are there, none of theirs is either.
@@ -444,10 +470,11 @@ export class Session {
     this.#goal = null;
     for (const handle of [this.#shown, this.#ahead, this.#trace]) dispose(handle);
     this.#shown = this.#ahead = this.#trace = null;
+    this.#forget();
+    this.#beside.close();
     this.#recorded?.close();
-    // Each learns that the run is closed.
-    for (const task of this.#later.splice(0)) task();
-    this.#lives = null;
+    this.#later.close();
+    this.#lives = this.#looked = null;
     this.#fills?.close();
     this.#memory?.close();
     this.#kept.clear();
@@ -468,12 +495,11 @@ export class Session {
     if (this.#running) return;
     this.#running = true;
     void (async () => {
-      while (!this.#closed && (this.#goal !== null || this.#ahead !== null || this.#later.length > 0)) {
+      while (!this.#closed && (this.#goal !== null || this.#ahead !== null || this.#later.some)) {
         try {
-          const [task] = this.#later;
           if (this.#goal !== null) this.#pursue(this.#goal);
           else if (this.#ahead !== null) this.#playAhead();
-          else if (task?.() === true) this.#later.shift();
+          else this.#later.work();
         } catch (error) {
           this.#fail(new Error(message(error)));
         }
@@ -516,7 +542,7 @@ export class Session {
       if (shown.waiting()) return true;
       if (more) return false;
       this.#at = shown.ended() ? goal.event : next;
-      if (this.#back) this.#keep(this.#at, shown.frame());
+      if (this.#back) this.#kept.keep(this.#at, shown.frame());
       return this.#at === goal.event;
     });
     if (this.#live) this.#tellLive(shown);
@@ -540,23 +566,12 @@ export class Session {
 
   #news(run: Playing.Run, now: number): void {
     this.#newsAt = now;
+    const series = run.series();
+    this.#series = series;
     // What is shown is another run.
     if (this.#asRecorded) return;
     this.#tell({ type: "progress", played: Number(run.event()), events: this.info.events });
-    const series = run.series();
-    this.#series = series;
     this.#tell({ type: "series", series: decodeSeries(series) });
-  }
-
-  #keep(event: number, packed: Uint8Array): void {
-    if (packed.length > KEPT_BYTES / 4 || this.#kept.has(event)) return;
-    this.#kept.set(event, packed);
-    this.#keptBytes += packed.length;
-    for (const [oldest, bytes] of this.#kept) {
-      if (this.#kept.size <= 2 * KEPT && this.#keptBytes <= KEPT_BYTES) break;
-      this.#kept.delete(oldest);
-      this.#keptBytes -= bytes.length;
-    }
   }
 
   /** A slice of the run that is played to its end. */

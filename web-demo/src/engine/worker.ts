@@ -92,6 +92,10 @@ async function answer(request: Request): Promise<Answers[keyof Answers]> {
       return session.life(request.row);
     case "filter":
       return session.filter(request.filter);
+    case "pinners":
+      return session.pinners(request.event);
+    case "rules":
+      return session.rules();
     case "compare":
       return session.compare(request.capacity);
     case "report":

@@ -99,7 +99,7 @@ export class AnswerPanel {
     this.fitText.replaceChildren();
     this.advice.replaceChildren();
     this.element.hidden = analyst === null;
-    this.difference.setRun(analyst, info?.snapshot !== undefined, info?.title ?? "");
+    this.difference.setRun(analyst, info?.title ?? "");
     this.whole.hidden = true;
     this.wholeText.textContent = "";
     const told = info?.snapshot?.explained;

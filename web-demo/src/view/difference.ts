@@ -1,10 +1,8 @@
-/** Two snapshots beside each other: which lines hold more or less at the peak, and both runs' allocated bytes on one scale. */
-import type { Analyst, Difference, Series } from "../model.ts";
+/** Two runs beside each other: both peaks, which lines hold more or less at them, and both runs' allocated and reserved bytes on one axis. */
+import type { Analyst, Difference } from "../model.ts";
+import { curvesPicture, numbersTable } from "./curves.ts";
 import { el, setText } from "./dom.ts";
 import { bytes } from "./format.ts";
-
-const WIDTH = 900;
-const HEIGHT = 120;
 
 interface Line {
   line: string;
@@ -12,15 +10,9 @@ interface Line {
   b_bytes: number;
 }
 
-/** Points of a curve: the most allocated bytes, stretched to the width. */
-export function curve(series: Series, most: number): string {
-  const { event, live } = series;
-  const last = event[event.length - 1] ?? 1;
-  const points: string[] = [];
-  for (let i = 0; i < event.length; i++) {
-    points.push(`${(((event[i] as number) / last) * WIDTH).toFixed(1)},${(HEIGHT - ((live.max[i] as number) / most) * HEIGHT).toFixed(1)}`);
-  }
-  return points.join(" ");
+interface Both {
+  a: number | null;
+  b: number | null;
 }
 
 export class DifferencePanel {
@@ -31,22 +23,22 @@ export class DifferencePanel {
   private title = "";
 
   constructor() {
-    this.picker = el("input", { type: "file", id: "other-file", hidden: true, "aria-label": "Another snapshot", onchange: () => void this.picked() });
+    this.picker = el("input", { type: "file", id: "other-file", hidden: true, "aria-label": "Another file", onchange: () => void this.picked() });
     this.out = el("div", { className: "difference-out", role: "status" });
     this.element = el(
       "div",
       { className: "difference", hidden: true },
-      el("button", { type: "button", onclick: () => this.picker.click() }, "What changed since another snapshot…"),
+      el("button", { type: "button", onclick: () => this.picker.click() }, "What changed since another file…"),
       this.picker,
       this.out,
     );
   }
 
-  /** Another run: only a snapshot can be compared. */
-  setRun(analyst: Analyst | null, snapshot: boolean, title: string): void {
+  /** Another run, or none. */
+  setRun(analyst: Analyst | null, title: string): void {
     this.analyst = analyst;
     this.title = title;
-    this.element.hidden = analyst === null || !snapshot;
+    this.element.hidden = analyst === null;
     this.out.replaceChildren();
   }
 
@@ -64,8 +56,8 @@ export class DifferencePanel {
     }
   }
 
-  private show({ told, before, after }: Difference, other: string): void {
-    const { lines } = told.json["diff"] as { lines: Line[] };
+  private show({ told, before, after, reservedBy, reserved }: Difference, other: string): void {
+    const { lines, peak_allocated_bytes: allocated, peak_active_bytes: active } = told.json["diff"] as { lines: Line[]; peak_allocated_bytes: Both; peak_active_bytes: Both };
     const rows = lines
       .filter((line) => line.a_bytes !== line.b_bytes)
       .map(({ line, a_bytes: a, b_bytes: b }) => {
@@ -78,8 +70,18 @@ export class DifferencePanel {
     const head = ["before", "now", "change", "line"].map((name) => el("th", { scope: "col" }, name));
     this.out.replaceChildren(
       el("p", { className: "fit-line" }, told.text.split("\n")[0] ?? ""),
-      el("p", { className: "quiet" }, `Before: ${other}, dashed. Now: ${this.title}. Both runs are stretched to the same width.`),
-      this.picture(before, after),
+      el("p", { className: "quiet" }, `Before: ${other}, dashed. Now: ${this.title}. Allocated bytes, and above them those that ${reservedBy} reserved, thinner. Both runs are stretched to the same width.`),
+      curvesPicture("Allocated and reserved bytes of both runs", [
+        { series: before, of: "committed", className: "before reserved" },
+        { series: after, of: "committed", className: "after reserved" },
+        { series: before, of: "live", className: "before" },
+        { series: after, of: "live", className: "after" },
+      ]),
+      numbersTable(["before", "now"], [
+        { name: "allocated at most", key: "allocated", ...allocated, show: bytes },
+        { name: "active at most", key: "active", ...active, show: bytes },
+        { name: `reserved at most by ${reservedBy}`, key: "reserved", a: reserved.before, b: reserved.after, show: bytes },
+      ]),
       el(
         "div",
         { className: "table-scroll holders-table", tabIndex: 0, role: "group", "aria-label": "Lines that changed" },
@@ -87,17 +89,5 @@ export class DifferencePanel {
       ),
       ...(rows.length === 0 ? [el("p", { className: "quiet" }, "No line holds more or less at the peak.")] : []),
     );
-  }
-
-  private picture(before: Series, after: Series): SVGSVGElement {
-    const most = Math.max(1, ...before.live.max, ...after.live.max);
-    const make = (name: string, attributes: Record<string, string>) => {
-      const node = document.createElementNS("http://www.w3.org/2000/svg", name);
-      for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-      return node;
-    };
-    const svg = make("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "curves", role: "img", "aria-label": `Allocated bytes of both runs, up to ${bytes(most)}`, preserveAspectRatio: "none" }) as SVGSVGElement;
-    svg.append(make("polyline", { points: curve(before, most), class: "before" }), make("polyline", { points: curve(after, most), class: "after" }));
-    return svg;
   }
 }

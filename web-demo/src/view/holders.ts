@@ -2,7 +2,8 @@
 import type { Analyst, Filter, Holder } from "../model.ts";
 import { el, setText, setVar } from "./dom.ts";
 import { flame, flameOf, type Flame } from "./flame.ts";
-import { bytes, count, counted, parseSizes } from "./format.ts";
+import { bytes, count, counted } from "./format.ts";
+import { SearchField } from "./search.ts";
 
 /** Rows of the table. */
 const MOST = 100;
@@ -15,32 +16,21 @@ export class HoldersPanel {
   private readonly table: HTMLElement;
   private readonly graph: HTMLElement;
   private readonly summary: HTMLElement;
-  private readonly fault: HTMLElement;
   private readonly clear: HTMLButtonElement;
   private readonly by: HTMLSelectElement;
-  private readonly fields: Record<"text" | "sizes" | "stream", HTMLInputElement>;
+  private readonly field = new SearchField(() => void this.apply());
   private analyst: Analyst | null = null;
   private event = 0;
+  /** Of the row that was clicked: clicked again, it lets go. */
   private key: number | null = null;
   private filtered = false;
   private asked = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
-  /** Key of the filter that was asked for last: a row that is clicked again lets go. */
-  private typing: ReturnType<typeof setTimeout> | undefined;
 
   /** `changed` is called when the filter is another one. */
-  constructor(private readonly changed: () => void) {
-    const field = (label: string, placeholder: string, mode: string) => {
-      const input = el("input", { type: "search", placeholder, inputMode: mode, spellcheck: false, oninput: () => this.later() });
-      return { input, label: el("label", { className: "field" }, label, input) };
-    };
-    const text = field("Line", "part of its name", "text");
-    const sizes = field("Size", "4MiB, >1MiB, 1MiB..2MiB", "text");
-    const stream = field("Stream", "any", "numeric");
-    this.fields = { text: text.input, sizes: sizes.input, stream: stream.input };
+  constructor(private readonly changed: (filter: Filter | null) => void) {
     this.by = el("select", { "aria-label": "Held by", onchange: () => this.rekey() }, el("option", { value: "line" }, "by line"), el("option", { value: "stack" }, "by call stack"), el("option", { value: "flame" }, "as a flame graph"));
     this.summary = el("p", { className: "quiet", role: "status" });
-    this.fault = el("p", { className: "fault", role: "alert", hidden: true });
     this.body = el("tbody");
     this.table = el(
       "div",
@@ -53,8 +43,7 @@ export class HoldersPanel {
       "section",
       { className: "panel holders", "aria-labelledby": "holders-title", hidden: true },
       el("div", { className: "panel-head" }, el("h3", { id: "holders-title" }, "Who holds it at this instant"), this.by, this.clear),
-      el("div", { className: "fields" }, text.label, sizes.label, stream.label),
-      this.fault,
+      this.field.element,
       this.summary,
       this.table,
       this.graph,
@@ -67,9 +56,8 @@ export class HoldersPanel {
     this.event = 0;
     this.key = null;
     this.filtered = false;
-    for (const input of Object.values(this.fields)) input.value = "";
+    this.field.set("");
     this.clear.hidden = true;
-    this.fault.hidden = true;
     this.element.hidden = analyst === null;
     this.body.replaceChildren();
     setText(this.summary, "");
@@ -103,32 +91,21 @@ export class HoldersPanel {
   }
 
   private reset(): void {
+    this.search("");
+  }
+
+  /** Searches both views for a text, whatever was clicked before. */
+  search(text: string): void {
     this.key = null;
-    for (const input of Object.values(this.fields)) input.value = "";
+    this.field.set(text);
     void this.apply();
-  }
-
-  private later(): void {
-    clearTimeout(this.typing);
-    this.typing = setTimeout(() => void this.apply(), CALM_MS);
-  }
-
-  /** What the fields say; undefined if one cannot be read. */
-  private filter(): Filter | null | undefined {
-    const { text, sizes, stream } = this.fields;
-    const range = parseSizes(sizes.value);
-    const number = stream.value.trim();
-    if (range === null || (number !== "" && !/^\d{1,9}$/.test(number))) return undefined;
-    const all = text.value.trim() === "" && sizes.value.trim() === "" && number === "" && this.key === null;
-    return all ? null : { text: text.value, key: this.key, ...range, stream: number === "" ? null : Number(number) };
   }
 
   private async apply(): Promise<void> {
     const { analyst } = this;
-    const filter = this.filter();
-    this.fault.hidden = filter !== undefined;
-    if (filter === undefined) setText(this.fault, "Sizes are like 4MiB, >1MiB, <=64KiB or 1MiB..2MiB; a stream is a number, 0 the first.");
-    if (analyst === null || filter === undefined) return;
+    const { terms } = this.field;
+    if (analyst === null || terms === null) return;
+    const filter: Filter | null = terms.length === 0 && this.key === null ? null : { terms, key: this.key };
     try {
       await analyst.filter(filter);
     } catch {
@@ -138,7 +115,7 @@ export class HoldersPanel {
     if (analyst !== this.analyst) return;
     this.filtered = filter !== null;
     this.clear.hidden = filter === null;
-    this.changed();
+    this.changed(filter);
     await this.refresh();
   }
 

@@ -5,23 +5,24 @@
  *   Clock ─▶ event ─▶ Source.frame ─▶ strips, details, lanes, counters, table
  *                     Source.listen ─▶ timeline, failure, backing
  * ```
- * One instant is asked for at a time: the next when the last one has arrived, so that a slow source slows the picture and
- * nothing piles up.
  */
-import type { Failure, Frame, Source } from "../model.ts";
+import { isMomentary, type Failure, type Filter, type Frame, type Source } from "../model.ts";
 import { AnswerPanel } from "./answer.ts";
 import { Clock } from "./clock.ts";
+import { Colours } from "./colours.ts";
 import { BytesPanel, CountersPanel } from "./counters.ts";
 import { Details } from "./details.ts";
 import { el, setText } from "./dom.ts";
 import { savePage } from "./export.ts";
 import { bytes, count, counted } from "./format.ts";
 import { HoldersPanel } from "./holders.ts";
+import { Instants, nextInstant } from "./instants.ts";
 import { Lanes } from "./lanes.ts";
 import { marksOf } from "./marks.ts";
 import { OverTimePanel } from "./over_time.ts";
-import { KIND_TEXT, swatch, style, DARK, LIGHT } from "./palette.ts";
-import { instantAt } from "./recorded.ts";
+import { DARK, LIGHT } from "./palette.ts";
+import { PinnersPanel } from "./pinners.ts";
+import { RulesPanel } from "./rules.ts";
 import { RunHead } from "./run_head.ts";
 import { Strips, type Pointed, type StripsStats } from "./strips.ts";
 import { LiveTable } from "./table.ts";
@@ -30,8 +31,6 @@ import { actOnKey, Transport } from "./transport.ts";
 
 /** Between two refreshes of the table while the run plays, in milliseconds. */
 const TABLE_MS = 250;
-/** How long an instant may take before a newer one is asked for besides, in milliseconds. */
-const IMPATIENT_MS = 250;
 /** From a picture to what is told of all of it, in milliseconds. */
 const OVERVIEW_MS = 150;
 /** Between two drawings of the timeline while more of the run becomes known. */
@@ -52,13 +51,26 @@ export class Viewer {
   private readonly answer = new AnswerPanel();
   private readonly overTime: OverTimePanel;
   private readonly holders: HoldersPanel;
+  private readonly pinners: PinnersPanel;
+  private readonly rules = new RulesPanel();
+  private readonly colours = new Colours(() => {
+    this.relook();
+    this.recolour();
+  });
+  private readonly instants = new Instants(
+    (frame) => this.showFrame(frame),
+    (why) => {
+      this.clock.pause();
+      this.showPlaying();
+      setText(this.rendererNote, why);
+    },
+  );
   private readonly head: RunHead;
   private readonly transport: Transport;
   private readonly zoomText: HTMLElement;
   private readonly tableButton: HTMLButtonElement;
   private readonly foot: HTMLElement;
   private readonly rendererNote: HTMLElement;
-  private readonly legend: HTMLElement;
   private readonly report: HTMLDetailsElement;
   private readonly reportText: HTMLElement;
   private readonly dark = matchMedia("(prefers-color-scheme: dark)");
@@ -68,10 +80,8 @@ export class Viewer {
   private source: Source | null = null;
   private unlisten: (() => void) | null = null;
   private frame: Frame | null = null;
-  private wanted: number | null = null;
-  private asking = false;
-  private pulls = 0;
-  private impatience: ReturnType<typeof setTimeout> | undefined;
+  /** What is searched for is another thing at every instant. */
+  private momentary = false;
   private ticking = 0;
   private before = 0;
   private tableAt = 0;
@@ -99,10 +109,8 @@ export class Viewer {
       chosen: (event, row) => void this.choose(event, row),
       moved: (from, to) => this.timeline.window(from, to),
     });
-    this.holders = new HoldersPanel(() => {
-      this.overTime.refresh();
-      this.ask(this.event);
-    });
+    this.holders = new HoldersPanel((filter) => this.filtered(filter));
+    this.pinners = new PinnersPanel((text) => this.holders.search(text));
     this.table = new LiveTable(
       () => this.relook(),
       (block) => {
@@ -139,20 +147,6 @@ export class Viewer {
       },
       "What is live now?",
     );
-    this.legend = el("ul", { className: "legend" });
-    const colour = el(
-      "fieldset",
-      { className: "segmented" },
-      el("legend", {}, "Colour by"),
-      ...(["state", "stream"] as const).map((by) =>
-        el(
-          "label",
-          {},
-          el("input", { type: "radio", name: "colour-by", value: by, checked: by === "state", onchange: () => this.colourBy(by) }),
-          el("span", {}, by),
-        ),
-      ),
-    );
     this.reportText = el("pre", { tabIndex: 0, "aria-label": "Report" });
     this.report = el("details", { className: "panel report", hidden: true }, el("summary", {}, "The run's report, as ", el("code", {}, "strandline replay --json"), " prints it"), this.reportText);
     this.rendererNote = el("span", { className: "renderer-note", role: "status" });
@@ -175,7 +169,7 @@ export class Viewer {
             "div",
             { className: "panel-head" },
             el("h3", { id: "memory-title" }, "Slabs"),
-            colour,
+            this.colours.choice,
             el(
               "div",
               { className: "zoom", role: "group", "aria-label": "Zoom" },
@@ -186,13 +180,15 @@ export class Viewer {
             this.tableButton,
           ),
           this.strips.element,
-          this.legend,
+          this.colours.legend,
         ),
         this.holders.element,
+        this.pinners.element,
         this.table.element,
         this.lanes.element,
       ),
       el("div", { className: "side" }, this.details.element, this.counters.element),
+      this.rules.element,
       this.report,
       el("footer", { className: "foot" }, this.rendererNote, this.foot),
     );
@@ -224,12 +220,15 @@ export class Viewer {
     this.element.classList.toggle("empty", source === null);
     this.element.classList.toggle("as-recorded", source?.info.asRecorded === true);
     this.counters.element.hidden = source?.info.asRecorded === true;
-    this.wanted = null;
+    this.instants.setSource(source);
+    this.momentary = false;
     this.chosenRow = null;
     const analyst = source?.analyst ?? null;
     this.head.setRun(source, analyst !== null && this.page !== undefined);
     this.answer.setRun(source?.info ?? null, analyst);
     this.holders.setRun(analyst);
+    this.pinners.setRun(source?.info.asRecorded === true ? analyst : null);
+    this.rules.setRun(analyst);
     this.overTime.setRun(analyst, source?.info.events ?? 0, source === null ? [] : marksOf(source), source?.info.title ?? "");
     if (source === null) {
       this.showPlaying();
@@ -282,7 +281,7 @@ export class Viewer {
     this.setSource(null);
     cancelAnimationFrame(this.ticking);
     clearTimeout(this.timelineTimer);
-    clearTimeout(this.impatience);
+    this.instants.close();
     clearTimeout(this.detailsTimer);
     document.removeEventListener("keydown", this.onKey);
     this.dark.removeEventListener("change", this.onColours);
@@ -354,7 +353,7 @@ export class Viewer {
 
   private seek(event: number): void {
     this.clock.seek(event);
-    this.ask(this.clock.event);
+    this.instants.ask(this.clock.event);
   }
 
   /** To the next or last instant that can be shown. */
@@ -367,48 +366,18 @@ export class Viewer {
     this.seek(instants === "every" ? from + by : nextInstant(instants, from, by));
   }
 
-  /** Asks for an instant; of those asked for while one is under way, only the newest is fetched: when that one has come, or has kept us waiting. */
-  private ask(event: number): void {
-    this.wanted = event;
-    if (!this.asking) void this.pull();
-    else
-      this.impatience ??= setTimeout(() => {
-        this.impatience = undefined;
-        if (this.wanted !== null) void this.pull();
-      }, IMPATIENT_MS);
-  }
-
-  private async pull(): Promise<void> {
-    const mine = ++this.pulls;
-    this.asking = true;
-    while (this.wanted !== null && this.source !== null && mine === this.pulls) {
-      const { source, wanted } = this;
-      this.wanted = null;
-      try {
-        const frame = await source.frame(wanted);
-        if (source === this.source) this.showFrame(frame);
-      } catch (error) {
-        // A newer call took its place.
-        if (error instanceof Error && error.name === "AbortError") continue;
-        if (source === this.source) {
-          this.clock.pause();
-          this.showPlaying();
-          setText(this.rendererNote, error instanceof Error ? error.message : String(error));
-        }
-      }
-    }
-    if (mine === this.pulls) this.asking = false;
-  }
-
   private showFrame(frame: Frame | null): void {
     const began = performance.now();
+    const moved = frame?.event !== this.frame?.event;
     this.frame = frame;
-    this.strips.setLook({ by: this.by, keep: this.keep(frame) });
+    this.strips.setLook({ by: this.colours.by, keep: this.keep(frame) });
     this.strips.show(frame);
     this.showChosen(frame);
     if (frame !== null) {
       this.overTime.at(frame.event);
       this.holders.at(frame.event);
+      this.pinners.at(frame.event);
+      if (this.momentary && moved) this.overTime.refresh();
     }
     this.sums.show(frame);
     this.counters.show(frame);
@@ -424,16 +393,16 @@ export class Viewer {
     this.frameScript = performance.now() - began;
   }
 
-  private by: "state" | "stream" = "state";
-
-  private colourBy(by: "state" | "stream"): void {
-    this.by = by;
-    this.relook();
-    this.recolour();
+  /** Both views are searched for something else. */
+  private filtered(filter: Filter | null): void {
+    this.momentary = isMomentary(filter);
+    this.pinners.setFilter(filter);
+    this.overTime.refresh();
+    this.instants.ask(this.event);
   }
 
   private relook(): void {
-    this.strips.setLook({ by: this.by, keep: this.keep(this.frame) });
+    this.strips.setLook({ by: this.colours.by, keep: this.keep(this.frame) });
   }
 
   /** Blocks that are not dimmed: what the table searches for and the filter takes; null for all. */
@@ -547,14 +516,14 @@ export class Viewer {
     this.ticking = requestAnimationFrame((now) => {
       const gap = now - this.before;
       // A source that has not answered holds the clock: it would run ahead of what can be shown.
-      if (this.asking || (this.calm.matches && gap < CALM_MS)) {
+      if (this.instants.busy || (this.calm.matches && gap < CALM_MS)) {
         this.tick();
         return;
       }
       this.before = now;
       if (!this.clock.playing) return;
       const on = this.clock.tick(gap, this.calm.matches ? 2 * CALM_MS : undefined);
-      this.ask(this.clock.event);
+      this.instants.ask(this.clock.event);
       if (on) this.tick();
       else this.showPlaying();
     });
@@ -597,19 +566,6 @@ export class Viewer {
     this.strips.setDark(theme.dark);
     this.timeline.recolour();
     this.overTime.setDark(theme.dark);
-    for (let kind = 0; kind < KIND_TEXT.length; kind++) {
-      this.root.style.setProperty(`--kind-${kind}`, swatch(theme, style(this.by === "state" ? kind : 6, kind, false)));
-    }
-    this.legend.replaceChildren(
-      ...KIND_TEXT.map(({ name, means }, kind) =>
-        el("li", { title: means }, el("span", { className: `swatch kind-${kind}`, "aria-hidden": "true" }), el("b", {}, name), el("span", { className: "quiet" }, means)),
-      ),
-    );
+    this.colours.show(this.root, theme);
   }
-}
-
-/** The recorded instant after or before an event. */
-export function nextInstant(instants: Float64Array | Uint32Array, event: number, by: number): number {
-  const at = Math.max(0, Math.min(instants.length - 1, instantAt(instants, event) + by));
-  return instants[at] ?? 0;
 }

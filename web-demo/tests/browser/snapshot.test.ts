@@ -198,10 +198,10 @@ test("a real training run: lines, stacks, the pools' run beside it, two files co
   assert.match(svg, /^<svg .*<path fill="rgb.*<\/svg>$/s);
   assert.doesNotMatch(svg, /href|<script|url\(/);
   await page.locator("#other-file").setInputFiles(other);
-  await page.locator(".difference-out tbody tr").first().waitFor();
+  await page.locator('.difference-out [aria-label="Lines that changed"] tbody tr').first().waitFor();
   const diff = JSON.parse(await strandline("diff", other, file, "--json")) as { diff: { lines: { a_bytes: number; b_bytes: number }[] } };
   const changed = diff.diff.lines.filter((line) => line.a_bytes !== line.b_bytes).map(({ a_bytes: a, b_bytes: b }) => [a, b]);
-  assert.deepEqual(await page.evaluate(() => [...document.querySelectorAll<HTMLElement>(".difference-out tbody tr")].map((row) => [Number(row.dataset["a"]), Number(row.dataset["b"])])), changed);
+  assert.deepEqual(await page.evaluate(() => [...document.querySelectorAll<HTMLElement>('.difference-out [aria-label="Lines that changed"] tbody tr')].map((row) => [Number(row.dataset["a"]), Number(row.dataset["b"])])), changed);
   await page.evaluate(await readFile(createRequire(join(WEB_DEMO, "package.json")).resolve("axe-core/axe.min.js"), "utf8"));
   const found = await page.evaluate(async () => {
     const { violations } = await (window as unknown as { axe: { run: () => Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> } }).axe.run();

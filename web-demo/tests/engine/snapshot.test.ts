@@ -41,6 +41,43 @@ const snapshotOf = (session: Session): Snapshot => {
   return snapshot;
 };
 
+interface Pinned {
+  line: string;
+  bytes: number;
+  pinned_bytes: number;
+  blocks: number;
+}
+
+/** At some instants and the one that is opened with: the pinners of the command, and in both views the blocks that it counts. */
+async function pinnersAgree(session: Session, file: string, entries: number, device: number): Promise<void> {
+  const { instants, first } = session.info;
+  assert.ok(instants !== "every");
+  const stops = [...instants].filter((stop) => stop > 0 && stop <= entries);
+  const chosen = new Set([first ?? 0, ...[0.2, 0.5, 0.8, 1].map((share) => stops[Math.ceil(share * stops.length) - 1] ?? 0)]);
+  for (const event of chosen) {
+    if (event === 0) continue;
+    const told = (await command("explain", file, "--device", String(device), "--at", String(event - 1), "--top", "1000000")) as { explain: { pinners: Pinned[] } };
+    const pinners = session.pinners(event)?.lines ?? [];
+    assert.deepEqual(pinners.map(({ pinned, ...rest }) => ({ ...rest, pinned_bytes: pinned })), told.explain.pinners, `event ${event}`);
+    const { packed } = await session.look(event);
+    const { blocks } = decodeFrame(packed);
+    for (const { line, bytes, pinned, blocks: count } of pinners.slice(0, 5)) {
+      session.filter({ terms: [{ not: false, kind: "category", any: ["pins"] }, { not: false, kind: "line", text: line }], key: null });
+      const { matched } = await session.look(event);
+      const of = (free: boolean) => blocks.bytes.reduce((sum, size, i) => sum + (matched?.[i] === 1 && (blocks.state[i] === State.Clean) === free ? size : 0), 0);
+      // A line's name may be a part of another's.
+      const same = pinners.filter((other) => other.line.toLowerCase().includes(line.toLowerCase()));
+      if (same.length > 1) continue;
+      assert.equal(of(false), bytes, `${line} at ${event}`);
+      assert.equal(of(true), pinned, `${line} at ${event}`);
+      assert.equal(blocks.state.filter((state, i) => matched?.[i] === 1 && state !== State.Clean).length, count);
+      // Over time it is the same blocks.
+      assert.equal(session.filter({ terms: [{ not: false, kind: "category", any: ["pins"] }, { not: false, kind: "line", text: line }], key: null }).blocks, count);
+    }
+    session.filter(null);
+  }
+}
+
 for (const file of await files()) {
   test(`${basename(file)}: explain, compare and replay`, async () => {
     const explained = await command("explain", file);
@@ -72,6 +109,7 @@ for (const file of await files()) {
     assert.equal(held.reduce((sum, h) => sum + h.bytes, 0), explain.at.allocated_bytes);
     assert.deepEqual(held.slice(0, explain.holders.length).map(({ name, bytes, blocks }) => ({ line: name, bytes, blocks })), explain.holders.map(({ line, bytes, blocks }) => ({ line, bytes, blocks })));
     if (!devices.some(({ stateOnly }) => stateOnly)) assert.equal(session.peak().bytes, explain["peak_allocated_bytes"]);
+    await pinnersAgree(session, file, Number(explain["entries"]), device);
     const stateOnly = devices.find((of) => of.device === device)?.stateOnly;
     for (const capacity of stateOnly === true ? [] : [null, 2 ** 30]) {
       const args = capacity === null ? [] : ["--capacity", String(capacity)];

@@ -5,6 +5,7 @@ import { Lives, NEVER } from "../../src/engine/lives";
 import { columnsOf, MERGED, overTime } from "../../src/engine/over_time";
 import type { OverTimeView } from "../../src/model";
 import { STYLE_DIM } from "../../src/view/palette";
+import { parseQuery } from "../../src/view/query";
 import { flameOf, type Flame } from "../../src/view/flame";
 import { panned, rectAt, rectsOf, ticks, zoomed } from "../../src/view/window";
 
@@ -108,13 +109,22 @@ test("a flame graph adds up, and common callers are one", () => {
 test("a filter takes what its words say, and holders are of those alone", () => {
   const blocks = chance(500, 30);
   const lives = new Lives(pack(blocks), 500, STACKS);
-  const all = { text: "", key: null, least: 0, most: Infinity, stream: null };
   const of = (keep: (b: Block) => boolean) => blocks.filter(keep).length;
-  assert.equal(lives.filter({ ...all, text: "B:2" }).blocks, of((b) => b.stack === 2));
+  const taken = (text: string, key: number | null = null) => {
+    const parsed = parseQuery(text);
+    assert.ok("terms" in parsed, text);
+    return lives.filter({ terms: parsed.terms, key }).blocks;
+  };
+  assert.equal(taken("B:2"), of((b) => b.stack === 2));
   assert.equal(lives.holders(400, "line").every((h) => h.name === "b:2 g"), true);
-  assert.equal(lives.filter({ ...all, stream: 1, least: 100 }).blocks, of((b) => b.stream === 1 && b.bytes >= 100));
-  assert.equal(lives.filter({ ...all, key: 0 }).blocks, of((b) => b.stack === 1));
-  assert.equal(lives.filter({ ...all, key: -2 }).blocks, of((b) => b.stack === 2));
+  assert.equal(taken("stream:1 size:>=100"), of((b) => b.stream === 1 && b.bytes >= 100));
+  assert.equal(taken("-stream:1 b:2"), of((b) => b.stream !== 1 && b.stack === 2));
+  assert.equal(taken("", 0), of((b) => b.stack === 1));
+  assert.equal(taken("", -2), of((b) => b.stack === 2));
+  assert.equal(taken("category:kept"), of((b) => b.retired === undefined));
+  assert.equal(taken("category:temporary category:large"), of((b) => b.retired !== undefined && b.bytes > 2 ** 20));
+  assert.equal(taken("category:kept,temporary"), blocks.length);
+  assert.equal(taken("-category:kept"), of((b) => b.retired !== undefined));
   assert.equal(lives.filter(null).blocks, blocks.length);
   assert.equal(lives.mask, null);
 });
@@ -153,7 +163,7 @@ test("a column shows the instant of most bytes, and a block lies on those before
 test("what the filter leaves out is dimmed, also where blocks are merged", () => {
   const blocks = chance(1000, 60);
   const lives = new Lives(pack(blocks), 1000, STACKS);
-  lives.filter({ text: "", key: 0, least: 0, most: Infinity, stream: null });
+  lives.filter({ terms: [], key: 0 });
   const { words } = overTime(lives, VIEW);
   let [dimmed, kept] = [0, 0];
   for (let i = 0; i < words.length; i += 4) {

@@ -7,7 +7,7 @@ import { laneSpan } from "../../src/view/lanes.ts";
 import { DARK, inks, KINDS, LIGHT, PATTERNS, style, type Rgb } from "../../src/view/palette.ts";
 import { instantAt } from "../../src/view/recorded.ts";
 import { search, type Column } from "../../src/view/table.ts";
-import { nextInstant } from "../../src/view/viewer.ts";
+import { nextInstant } from "../../src/view/instants.ts";
 import { describe as facts, missing } from "../../src/view/details.ts";
 import { dice, running, still } from "../browser/demo/source.ts";
 

@@ -86,6 +86,8 @@ function analystOf(lives: Lives): Analyst {
     holders: async (event, by) => lives.holders(event, by),
     life: async (row) => lives.life(row),
     filter: async (filter) => lives.filter(filter),
+    pinners: async () => null,
+    rules: async () => null,
     compare: async () => null,
   };
 }

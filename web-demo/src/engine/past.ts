@@ -1,0 +1,230 @@
+/**
+ * The run of the pools once more, over numbers, with copies on the way: whoever asks for an earlier instant gets it from the last copy
+ * before it instead of from the beginning.
+ *
+ * ```text
+ *   ┌ components of its own ┐  a trace, a run, nothing else: no handle comes or goes while it is played, so that
+ *   │  player    substrate  │  all that changes is the cores' memory and what the host knows of slabs
+ *   └──┬────────────┬───────┘
+ *    memory       memory  ─▶ copies, by pages that differ from those of the copy before
+ * ```
+ *
+ * Memory of a core never becomes smaller: what was grown after a copy and is not known to it would be lost with every way back. So as much as
+ * the same run took elsewhere is taken and given back inside before the first copy.
+ *
+ * Cost: one run, and a walk over the memory for each copy; an instant takes a copy back and the events from there on.
+ */
+import type { Beside } from "./beside";
+import { start, type Components, type Core, type CoreModule, type Playing } from "./components";
+import type { Supply, SupplyState } from "./slabs";
+
+const PAGE = 65536;
+/** Copies of a run, about, and most bytes of all. */
+const COPIES = 128;
+const MOST_BYTES = 192 * 2 ** 20;
+/** Finer copies between two of these, made on the way to an instant: whoever steps back from it has less to play. */
+const FINE = 8;
+const LEAST_STRIDE = 256;
+/** Steps that are played between two looks at the clock. */
+const STEPS = 200;
+/** More than the run took elsewhere may be lost to ways back, in bytes: then it is given up. */
+const SLACK = 64 * 2 ** 20;
+/** An event that no trace has. */
+const FAR = 2 ** 53 - 1;
+
+interface Copy {
+  event: number;
+  memories: Uint8Array[][];
+  supplies: Map<Supply, SupplyState>;
+  /** Bytes that the copy before does not have. */
+  bytes: number;
+}
+
+export class Past {
+  readonly #components: Components;
+  readonly #run: Playing.Run;
+  readonly #events: number;
+  readonly #room: number;
+  #copies: Copy[] = [];
+  /** After the copy that the last instant was reached from. */
+  #fine: Copy[] = [];
+  #stride: number;
+  #at = 0;
+  #ended = false;
+
+  /**
+   * Plays a run that has not begun, of components that nothing else is done with. `like`: the cores where the same run was played before.
+   */
+  constructor(components: Components, run: Playing.Run, events: number, like: readonly Core[]) {
+    this.#components = components;
+    this.#run = run;
+    this.#events = events;
+    this.#stride = Math.max(1, Math.ceil(events / COPIES));
+    components.cores.forEach((core, i) => reserve(core, like[i]?.memory.buffer.byteLength ?? 0));
+    this.#room = this.#size + SLACK;
+    this.#copies.push(this.#copy(undefined));
+  }
+
+  /** Plays some steps further. True when it is at its end. */
+  advance(): boolean {
+    if (this.#ended || this.#copies.length === 0) return true;
+    const next = (this.#copies[this.#copies.length - 1] as Copy).event + this.#stride;
+    if (!this.#play(next)) return false;
+    if (this.#run.ended() || next >= this.#events) this.#ended = true;
+    else this.#add();
+    return this.#ended;
+  }
+
+  /** Whether the copy before an event is made. */
+  covers(event: number): boolean {
+    if (this.#copies.length === 0) return false;
+    return this.#ended || event < (this.#copies[this.#copies.length - 1] as Copy).event + this.#stride;
+  }
+
+  /** The packed frame of an event. */
+  frame(event: number): Uint8Array {
+    const coarse = lastBefore(this.#copies, event) as Copy;
+    const next = this.#copies[this.#copies.indexOf(coarse) + 1]?.event ?? Infinity;
+    if (this.#fine.some((copy) => copy.event < coarse.event || copy.event >= next)) this.#fine = [];
+    const copy = lastBefore(this.#fine, event) ?? coarse;
+    if (this.#at > event || this.#at < copy.event) this.#restore(copy);
+    const stride = Math.max(LEAST_STRIDE, Math.ceil(this.#stride / FINE));
+    while (this.#at + stride < event) {
+      const at = this.#at + stride;
+      while (!this.#play(at)) continue;
+      const last = this.#fine[this.#fine.length - 1];
+      if ((last ?? coarse).event < at) this.#fine.push(this.#copy(last ?? coarse));
+    }
+    while (!this.#play(event)) continue;
+    return this.#run.frame();
+  }
+
+  /** Too much memory was lost to ways back. */
+  get worn(): boolean {
+    return this.#size > this.#room;
+  }
+
+  get copies(): number {
+    return this.#copies.length;
+  }
+
+  /** Frees the copies; the handles are their owner's. */
+  close(): void {
+    this.#copies = this.#fine = [];
+  }
+
+  get #size(): number {
+    return this.#components.cores.reduce((sum, { memory }) => sum + memory.buffer.byteLength, 0);
+  }
+
+  /** Plays some steps on to an event. True when it is there. */
+  #play(event: number): boolean {
+    // Only who plays on behind the last event learns that it was the last.
+    if (this.#run.play(BigInt(event < this.#events ? event : FAR), STEPS)) return false;
+    this.#at = event;
+    return true;
+  }
+
+  #add(): void {
+    this.#copies.push(this.#copy(this.#copies[this.#copies.length - 1]));
+    if (this.#copies.reduce((sum, { bytes }) => sum + bytes, 0) > MOST_BYTES) this.#thin();
+  }
+
+  /** What is now, by what differs from a copy. */
+  #copy(before: Copy | undefined): Copy {
+    const supplies = new Map([...this.#components.host.held.keys()].map((supply) => [supply, supply.save()] as const));
+    const copy: Copy = { event: this.#at, memories: [], supplies, bytes: 0 };
+    this.#components.cores.forEach(({ memory }, i) => {
+      const now = new Uint8Array(memory.buffer);
+      const old = before?.memories[i] ?? [];
+      const pages: Uint8Array[] = [];
+      for (let at = 0; at < now.length; at += PAGE) {
+        const known = old[at / PAGE];
+        const page = now.subarray(at, at + PAGE);
+        if (known !== undefined && same(known, page)) pages.push(known);
+        else {
+          pages.push(page.slice());
+          copy.bytes += PAGE;
+        }
+      }
+      copy.memories.push(pages);
+    });
+    return copy;
+  }
+
+  /** Every other copy is enough: pages of those that go are freed unless a later one has them too. */
+  #thin(): void {
+    if (this.#copies.length < 3) return;
+    this.#stride *= 2;
+    const kept = this.#copies.filter((_, i) => i % 2 === 0);
+    let seen = new Set<Uint8Array>();
+    for (const copy of kept) {
+      const pages = new Set(copy.memories.flat());
+      copy.bytes = PAGE * [...pages].filter((page) => !seen.has(page)).length;
+      seen = pages;
+    }
+    this.#copies = kept;
+    this.#fine = [];
+  }
+
+  #restore(copy: Copy): void {
+    this.#components.cores.forEach(({ memory }, i) => {
+      const now = new Uint8Array(memory.buffer);
+      (copy.memories[i] as Uint8Array[]).forEach((page, number) => now.set(page, number * PAGE));
+    });
+    for (const [supply, state] of copy.supplies) supply.restore(state);
+    this.#at = copy.event;
+  }
+}
+
+/** What copies need of where they are made. */
+interface Surroundings {
+  core: CoreModule;
+  bytes(offset: number, length: number): Uint8Array;
+  now(): number;
+}
+
+/** Makes the copies of a run in components of their own. `told` gets them while they become more. */
+export async function copying(
+  around: Surroundings,
+  beside: Beside,
+  source: Playing.Source,
+  options: Playing.Options,
+  events: number,
+  like: readonly Core[],
+  told: (past: Past) => void,
+): Promise<void> {
+  const components = await start(around.core, {
+    read: (_input, offset, length) => around.bytes(offset, length),
+    now: () => around.now(),
+    memory: () => null,
+    choosing: () => undefined,
+  });
+  const trace = await beside.read(source, components);
+  const run = beside.hold(trace.play(options, true, false));
+  const past = new Past(components, run, events, like);
+  told(past);
+  await beside.slices(() => past.advance());
+}
+
+/** The last copy that is not after an event. */
+function lastBefore(copies: readonly Copy[], event: number): Copy | undefined {
+  let found: Copy | undefined;
+  for (const copy of copies) if (copy.event <= event) found = copy;
+  return found;
+}
+
+/** Grows a core's memory to a size from inside, so that the room is its own. */
+function reserve(core: Core, bytes: number): void {
+  const missing = bytes - core.memory.buffer.byteLength;
+  if (missing <= 0 || core.cabi_realloc === undefined) return;
+  const at = core.cabi_realloc(0, 0, 8, missing);
+  core.cabi_realloc(at, missing, 8, 8);
+}
+
+/** Whether two pages are alike. */
+function same(a: Uint8Array, b: Uint8Array): boolean {
+  const [x, y] = [a, b].map(({ buffer, byteOffset }) => new Uint32Array(buffer, byteOffset, PAGE / 4)) as [Uint32Array, Uint32Array];
+  for (let i = 0; i < x.length; i++) if (x[i] !== y[i]) return false;
+  return true;
+}
