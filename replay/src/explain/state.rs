@@ -240,9 +240,17 @@ struct Stretch<'s> {
     before: Option<(u32, &'s BlockView)>,
 }
 
+/// What pins of one line.
+#[derive(Default)]
+struct OfLine {
+    bytes: u64,
+    /// The free blocks that they pin by address, each counted once.
+    free: BTreeMap<u64, u64>,
+    pins: Vec<Pin>,
+}
+
 pub(super) fn pins(run: &Run<'_>, stacks: &Stacks) -> Pins {
-    // Per line: its pinning blocks, and the free blocks that they pin, each counted once.
-    let mut lines: HashMap<String, (u64, BTreeMap<u64, u64>, Vec<Pin>)> = HashMap::new();
+    let mut lines: HashMap<String, OfLine> = HashMap::new();
     let mut number = 0u32;
     for segment in run.twin().segments() {
         let owner = |block: &BlockView| {
@@ -280,19 +288,19 @@ pub(super) fn pins(run: &Run<'_>, stacks: &Stacks) -> Pins {
             if before.or(after).is_none() || !(alone || before.and(after).is_some()) {
                 continue;
             }
-            let (bytes, free, pins) = lines.entry(line).or_default();
-            free.extend([before, after].into_iter().flatten().map(|(_, b)| (b.address, b.size)));
+            let of = lines.entry(line).or_default();
+            of.free.extend([before, after].into_iter().flatten().map(|(_, b)| (b.address, b.size)));
             for (block, view) in blocks {
-                *bytes += view.size;
+                of.bytes += view.size;
                 let since = run.live().get(&view.address).map_or(0, |live| live.entry);
                 let free = [before, after].map(|free| free.map(|(number, _)| number));
-                pins.push(Pin { block, line: 0, since, free });
+                of.pins.push(Pin { block, line: 0, since, free });
             }
         }
     }
     let mut all: Vec<(Pinner, Vec<Pin>)> = lines
         .into_iter()
-        .map(|(line, (bytes, free, pins))| {
+        .map(|(line, OfLine { bytes, free, pins })| {
             let (pinned, blocks) = (free.values().sum(), pins.len() as u64);
             (Pinner { line, bytes, pinned, blocks }, pins)
         })

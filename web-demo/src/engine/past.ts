@@ -22,9 +22,9 @@ const PAGE = 65536;
 /** Copies of a run, about, and most bytes of all. */
 const COPIES = 128;
 const MOST_BYTES = 192 * 2 ** 20;
-/** Finer copies between two of these, made on the way to an instant: whoever steps back from it has less to play. */
-const FINE = 8;
-const LEAST_STRIDE = 256;
+/** Finer copies shortly before an instant that was asked for, and events between two: whoever steps back from it has little to play. */
+const FINE = 16;
+const FINE_STRIDE = 1024;
 /** Steps that are played between two looks at the clock. */
 const STEPS = 200;
 /** More than the run took elsewhere may be lost to ways back, in bytes: then it is given up. */
@@ -46,7 +46,7 @@ export class Past {
   readonly #events: number;
   readonly #room: number;
   #copies: Copy[] = [];
-  /** After the copy that the last instant was reached from. */
+  /** Ascending, since the copy that the last instant was reached from. */
   #fine: Copy[] = [];
   #stride: number;
   #at = 0;
@@ -84,16 +84,17 @@ export class Past {
   /** The packed frame of an event. */
   frame(event: number): Uint8Array {
     const coarse = lastBefore(this.#copies, event) as Copy;
-    const next = this.#copies[this.#copies.indexOf(coarse) + 1]?.event ?? Infinity;
-    if (this.#fine.some((copy) => copy.event < coarse.event || copy.event >= next)) this.#fine = [];
-    const copy = lastBefore(this.#fine, event) ?? coarse;
+    const fine = lastBefore(this.#fine, event);
+    const copy = fine !== undefined && fine.event >= coarse.event ? fine : coarse;
+    if (copy === coarse) this.#fine = [];
     if (this.#at > event || this.#at < copy.event) this.#restore(copy);
-    const stride = Math.max(LEAST_STRIDE, Math.ceil(this.#stride / FINE));
-    while (this.#at + stride < event) {
-      const at = this.#at + stride;
-      while (!this.#play(at)) continue;
-      const last = this.#fine[this.#fine.length - 1];
-      if ((last ?? coarse).event < at) this.#fine.push(this.#copy(last ?? coarse));
+    let last = this.#fine[this.#fine.length - 1] ?? coarse;
+    let next = Math.max(this.#at, last.event, event - (FINE + 1) * FINE_STRIDE) + FINE_STRIDE;
+    for (; next < event; next += FINE_STRIDE) {
+      while (!this.#play(next)) continue;
+      last = this.#copy(last);
+      this.#fine.push(last);
+      if (this.#fine.length > 2 * FINE) this.#fine.shift();
     }
     while (!this.#play(event)) continue;
     return this.#run.frame();
