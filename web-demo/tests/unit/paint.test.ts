@@ -158,6 +158,6 @@ test("100,000 blocks are painted within a frame", () => {
   }
   times.sort((a, b) => a - b);
   console.log(`100,000 blocks painted in ${times[15]!.toFixed(2)} ms (median)`);
-  // Four milliseconds on a desk; machines that test are shared and slower. Beside other work it is held to an order of magnitude.
-  assert.ok(times[15]! < 200, `${times[15]} ms`);
+  // On a desk 4 ms. A machine that tests runs other things beside: only what is wrong by two orders of magnitude is told.
+  assert.ok(times[15]! < 400, `${times[15]} ms`);
 });
