@@ -101,7 +101,7 @@ impl Crew {
             failed: HashMap::new(),
             over: HashSet::new(),
             fallen: Fallen::default(),
-            folder: folder,
+            folder,
         };
         for number in 0..workers {
             let order = Order {
