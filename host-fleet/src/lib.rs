@@ -21,6 +21,7 @@
 //! | [`member`] | [`FleetMember`]: joins, renews, tells progress |
 //! | [`pool`] | [`RemotePool`]: the lent pool behind [`strandline_core::Pool`] |
 //! | [`local`] | the owner's slabs mapped by members of the same machine |
+//! | [`replay`] | a trace played by worker processes through one lent pool |
 //!
 //! # What it is not
 //! Members are programs of one operator, trusted with the truth about their own work. A program that is not is a tenant of a member.
@@ -36,6 +37,7 @@ pub mod local;
 pub mod member;
 pub mod owner;
 pub mod pool;
+pub mod replay;
 
 pub use error::FleetError;
 pub use link::Link;

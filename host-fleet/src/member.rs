@@ -10,8 +10,9 @@ use crate::{FleetError, Link, clock};
 use core::fmt;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 use strandline_core::fleet::message::{Answer, Op, Terms, Who};
 use strandline_core::fleet::{
@@ -19,6 +20,8 @@ use strandline_core::fleet::{
 };
 use strandline_core::notification::{Notification, Wake};
 use strandline_core::{Axis, Domain, Epoch, Tracker, TrackerError};
+use zenoh::key_expr::KeyExpr;
+use zenoh::pubsub::Publisher;
 use zenoh::{Session, Wait};
 
 /// How long a query waits for its answer. It is sent again long before by the rules of the fleet.
@@ -64,11 +67,17 @@ struct State {
 
 pub(crate) struct Shared {
     state: Mutex<State>,
-    /// The thread has something to do.
-    due: Condvar,
+    /// Sends what is due. It is unparked when there is something to do, and so misses nothing whoever holds the lock.
+    thread: OnceLock<Thread>,
     /// Something has happened that somebody may wait for.
     happened: Condvar,
+    /// An axis is further than was told, and somebody is going to tell: who advances need not. Set after the advance, and cleared before the
+    /// axes are looked at.
+    untold: AtomicBool,
     session: Session,
+    /// Where progress is told, and where the owner is asked.
+    progress: Publisher<'static>,
+    ask: KeyExpr<'static>,
     keys: Keys,
     peer: Peer,
     pub(crate) tracker: Tracker,
@@ -97,6 +106,9 @@ impl FleetMember {
         let keys = Keys::new(&options.fleet)?;
         let session = zenoh::open(options.link.connect()?).wait()?;
         let (tracker, nonce) = (Tracker::new(options.axes), clock::of_day());
+        let progress = session.declare_publisher(keys.peer(Some(options.peer), "progress"));
+        let progress = progress.wait()?;
+        let ask = KeyExpr::try_from(keys.peer(Some(options.peer), "ask"))?;
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 member: Member::new(MemberConfig::new(nonce), tracker.clone()),
@@ -107,9 +119,12 @@ impl FleetMember {
                 is_joined: false,
                 stop: false,
             }),
-            due: Condvar::new(),
+            thread: OnceLock::new(),
             happened: Condvar::new(),
+            untold: AtomicBool::new(false),
             session,
+            progress,
+            ask,
             keys,
             peer: options.peer,
             tracker,
@@ -207,7 +222,7 @@ impl FleetMember {
             if state.returns.is_empty() {
                 state.member.leave(clock::now());
             }
-            self.shared.due.notify_all();
+            self.shared.wake();
             match state.member.ending() {
                 Some(Ending::Left) => return Ok(()),
                 Some(ending) => return Err(FleetError::Refused(ending)),
@@ -225,7 +240,7 @@ impl FleetMember {
 impl Drop for FleetMember {
     fn drop(&mut self) {
         self.shared.lock().stop = true;
-        self.shared.due.notify_all();
+        self.shared.wake();
         self.shared.happened.notify_all();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -243,6 +258,13 @@ impl fmt::Debug for FleetMember {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The thread has something to do.
+    fn wake(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
     }
 
     fn wait_a_little<'a>(
@@ -294,7 +316,7 @@ impl Shared {
         let moved = state.heed();
         drop(state);
         // There may be something to send, which is not for the thread that this is.
-        self.due.notify_all();
+        self.wake();
         self.happened.notify_all();
         if moved {
             self.notification.signal();
@@ -303,10 +325,12 @@ impl Shared {
 
     /// Sends what is due, whenever it is.
     fn work(self: &Arc<Self>) {
+        let _ = self.thread.set(std::thread::current());
         let mut state = self.lock();
         while !state.stop {
             let now = clock::now();
             state.return_what_is_due(now);
+            self.untold.swap(false, Ordering::AcqRel);
             state.member.tick(now);
             let outgoing = state.outgoing();
             if !outgoing.is_empty() {
@@ -322,10 +346,16 @@ impl Shared {
             if state.member.ending().is_some() {
                 self.happened.notify_all();
             }
+            // Told as soon as the gap has passed: until then nobody need wake this thread.
+            if state.member.has_news() {
+                self.untold.store(true, Ordering::Release);
+            }
             let next = state.member.next_tick().saturating_sub(clock::now());
             let time = Duration::from_nanos(next)
                 .clamp(Duration::from_micros(100), Duration::from_secs(1));
-            state = self.due.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0;
+            drop(state);
+            std::thread::park_timeout(time);
+            state = self.lock();
         }
     }
 
@@ -333,11 +363,8 @@ impl Shared {
         for message in outgoing {
             let sent = match message {
                 Outgoing::Ask(bytes) => self.ask(bytes),
-                Outgoing::Publish(bytes) => {
-                    let key = self.keys.peer(Some(self.peer), "progress");
-                    // Dropped if the way is full: the next one says more.
-                    self.session.put(key, bytes).wait()
-                }
+                // Dropped if the way is full: the next one says more.
+                Outgoing::Publish(bytes) => self.progress.put(bytes).wait(),
             };
             if let Err(error) = sent {
                 log::debug!("the fleet's owner was not reached: {error}");
@@ -346,27 +373,34 @@ impl Shared {
     }
 
     fn ask(self: &Arc<Self>, bytes: Vec<u8>) -> zenoh::Result<()> {
-        let key = self.keys.peer(Some(self.peer), "ask");
         let receiver = self.clone();
         let take = move |reply: zenoh::query::Reply| {
             if let Ok(sample) = reply.result() {
                 receiver.receive(&sample.payload().to_bytes());
             }
         };
-        self.session.get(key).payload(bytes).timeout(QUERY).callback(take).wait()
+        self.session.get(&self.ask).payload(bytes).timeout(QUERY).callback(take).wait()
     }
 
-    /// Tells how far its axes are, unless somebody is at it, who then does.
+    /// Tells how far its axes are, unless somebody is going to, who then does.
     fn tell(self: &Arc<Self>) {
+        // Who clears it afterwards sees what was advanced before.
+        if self.untold.swap(true, Ordering::AcqRel) {
+            return;
+        }
         if let Ok(mut state) = self.state.try_lock() {
+            self.untold.swap(false, Ordering::AcqRel);
             state.member.tick(clock::now());
             let outgoing = state.outgoing();
             drop(state);
-            if !outgoing.is_empty() {
-                return self.send(outgoing);
+            let is_told = outgoing.iter().any(|message| matches!(message, Outgoing::Publish(_)));
+            self.send(outgoing);
+            if is_told {
+                return;
             }
+            self.untold.store(true, Ordering::Release);
         }
-        self.due.notify_all();
+        self.wake();
     }
 
     /// Asks the owner, and waits for the answers: one for each thing asked, those given back meanwhile left out. `None` when there
@@ -404,7 +438,7 @@ impl Shared {
         let mut state = self.lock();
         state.returns.push_back(op);
         drop(state);
-        self.due.notify_all();
+        self.wake();
     }
 }
 

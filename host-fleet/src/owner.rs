@@ -233,13 +233,13 @@ impl Shared {
             let Some(peer) = asked.keys.peer_of(query.key_expr().as_str()) else { return };
             let bytes = query.payload().map(|bytes| bytes.to_bytes()).unwrap_or_default();
             let answer = asked.lock().owner.receive(clock::now(), peer, &bytes);
-            // Digests and fences are the thread's.
-            asked.due.notify_all();
             if let Some(answer) = answer
                 && let Err(error) = query.reply(query.key_expr().clone(), answer).wait()
             {
                 log::debug!("{peer:?} was not answered: {error}");
             }
+            // Digests and fences are the thread's, and not in the answer's way.
+            asked.due.notify_all();
         });
         let told = self.clone();
         let status = self.session.declare_queryable(self.keys.status());

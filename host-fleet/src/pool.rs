@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use strandline_core::fleet::CallError;
 use strandline_core::fleet::message::{Answer, Ask, Lease, Op, OwnedDeath, Refusal, Source, Terms};
 use strandline_core::inspect::BlockView;
-use strandline_core::notification::Notification;
+use strandline_core::notification::{Notification, Observation};
 use strandline_core::pool::{
     Acquire, Origin, Pool, PoolError, PoolId, PoolProperties, PoolStats, ReleaseError, Request,
     Reservation, ReuseProof,
@@ -32,6 +32,15 @@ pub struct RemotePool {
     most: usize,
     stats: Mutex<PoolStats>,
     asked: AtomicU64,
+}
+
+/// One thing of a [`RemotePool::batch`].
+#[derive(Debug)]
+pub enum Batched {
+    /// A reservation is asked for.
+    Acquire(Ask),
+    /// A reservation is given back, and what its bytes wait for.
+    Release(Reservation, OwnedDeath),
 }
 
 impl RemotePool {
@@ -58,6 +67,40 @@ impl RemotePool {
     #[must_use]
     pub fn acquire_each(&self, requests: &[Request<'_>]) -> Vec<Result<Acquire, PoolError>> {
         requests.chunks(self.most.max(1)).flat_map(|chunk| self.ask(chunk)).collect()
+    }
+
+    /// Asks for reservations and gives others back, which the owner does in this order, in as few messages as it takes: one message for
+    /// both is what makes a pair cost less than two questions. Blocks until all is answered; one answer for each reservation asked for.
+    ///
+    /// # Errors
+    /// [`PoolError::Lost`] when this is no member any more or has no lease, [`PoolError::InvalidConfig`] for a reservation of another pool or a
+    /// death that the owner does not take. What stood before in the batch may have been done; what stood in it is not given back here.
+    pub fn batch(&self, batch: Vec<Batched>) -> Result<Vec<Result<Acquire, PoolError>>, PoolError> {
+        let observed = self.shared.notification.observe();
+        let mut ops = Vec::with_capacity(batch.len());
+        for one in batch {
+            ops.push(match one {
+                Batched::Acquire(ask) => Op::Acquire { ask },
+                Batched::Release(reservation, death) => {
+                    let other = |_| PoolError::InvalidConfig("a reservation of another pool");
+                    Op::Release { token: self.take_back(reservation).map_err(other)?, death }
+                }
+            });
+        }
+        let mut taken = Vec::new();
+        let mut ops = ops.into_iter().peekable();
+        while ops.peek().is_some() {
+            let some: Vec<Op> = ops.by_ref().take(self.most.max(1)).collect();
+            let asked: Vec<bool> = some.iter().map(|op| matches!(op, Op::Acquire { .. })).collect();
+            for (answer, is_asked) in self.call(some)?.into_iter().zip(asked) {
+                match answer {
+                    answer if is_asked => taken.push(self.take(answer, observed)),
+                    Answer::Done => {}
+                    _ => return Err(PoolError::InvalidConfig("a death that the owner refuses")),
+                }
+            }
+        }
+        Ok(taken)
     }
 
     /// Tells the owner that others are going to touch a reservation's bytes until `frontier` is reached. They may once this has
@@ -118,12 +161,16 @@ impl RemotePool {
                 may_grow: request.may_grow,
             },
         };
-        let answers = match self.call(requests.iter().map(ask).collect()) {
-            Ok(answers) => answers,
-            Err(error) => return requests.iter().map(|_| Err(error)).collect(),
-        };
+        match self.call(requests.iter().map(ask).collect()) {
+            Ok(answers) => answers.into_iter().map(|answer| self.take(answer, observed)).collect(),
+            Err(error) => requests.iter().map(|_| Err(error)).collect(),
+        }
+    }
+
+    /// The owner's answer to a request, as a pool gives it.
+    fn take(&self, answer: Answer, observed: Observation) -> Result<Acquire, PoolError> {
         let mut stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
-        let take = |answer| match answer {
+        match answer {
             Answer::Ready { lease, source } => {
                 stats.count(lease, source == Source::Fresh, false);
                 let origin = match source {
@@ -147,8 +194,7 @@ impl RemotePool {
             }
             Answer::Refused { why: Refusal::Pool { error } } => Err(error.into()),
             Answer::Refused { .. } | Answer::Done => Err(PoolError::Lost),
-        };
-        answers.into_iter().map(take).collect()
+        }
     }
 
     const fn reservation(&self, lease: Lease) -> Reservation {

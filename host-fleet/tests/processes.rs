@@ -195,8 +195,83 @@ fn the_other_process() {
             member.leave(PATIENCE).unwrap();
             say("left");
         }
-        role => panic!("{role}?"),
+        role => match role.split_once(' ') {
+            Some(("roller", words)) => roll(&folder, words),
+            _ => panic!("{role}?"),
+        },
     }
+}
+
+/// Works in memory that it has given back already, so many times; it looks whether anybody else was there.
+fn roll(folder: &std::path::Path, words: &str) {
+    let (peer, times) = words.split_once(' ').unwrap();
+    let member = join(folder, peer.parse().unwrap());
+    let pool = member.pool().unwrap();
+    let axis = member.register(Domain::Host, 0).unwrap();
+    say("working");
+    for epoch in 1..=times.parse().unwrap() {
+        let answers = pool.acquire_each(&[Request::new(4096); 8]);
+        let ready = answers.into_iter().filter_map(|answer| answer.unwrap().into_ready().ok());
+        let blocks: Vec<_> = ready.map(|block| (pool.map(&block).unwrap(), block)).collect();
+        let stamp = |at: usize| u64::from(std::process::id()) << 32 | epoch << 8 | at as u64;
+        let mut held = Vec::new();
+        for (at, (bytes, block)) in blocks.into_iter().enumerate() {
+            bytes.fill_u64(stamp(at));
+            pool.release(block, Death::from(&Entry::new(axis, epoch))).unwrap();
+            held.push(bytes);
+        }
+        std::thread::yield_now();
+        for (at, bytes) in held.iter().enumerate() {
+            if bytes.find_mismatch(stamp(at)).is_some() {
+                say("wrong");
+            }
+        }
+        member.advance(axis, epoch).unwrap();
+    }
+    member.leave(PATIENCE).unwrap();
+    say("left");
+}
+
+/// Members are started again one after the other, killed or by their own leave, while the others work.
+#[test]
+fn members_that_are_started_again_under_load_lose_no_byte() {
+    const PEERS: usize = 3;
+    let folder = Folder::new();
+    let owning = own(&folder.0, Fence::Kill);
+    let start = |peer: usize, times: u64| {
+        let mut roller = Other::start(&folder, &format!("roller {} {times}", 10 + peer));
+        assert_eq!(roller.hear(), "working");
+        roller
+    };
+    let mut rollers: Vec<_> = (0..PEERS).map(|peer| start(peer, u64::MAX)).collect();
+    let mut gone = Vec::new();
+    for round in 0..4 * PEERS {
+        let peer = round % PEERS;
+        // What was there before is replaced, whether it was killed or not.
+        if round % 2 == 0 {
+            rollers[peer].child.kill().unwrap();
+        }
+        let next = start(peer, if round % 4 == 3 { 50 } else { u64::MAX });
+        gone.push(core::mem::replace(&mut rollers[peer], next));
+        if round % 4 == 3 {
+            assert_eq!(rollers[peer].hear(), "left");
+        }
+    }
+    for roller in &mut rollers {
+        let _ = roller.child.kill();
+    }
+    for roller in gone.iter_mut().chain(&mut rollers) {
+        let mut rest = String::new();
+        std::io::Read::read_to_string(&mut roller.from, &mut rest).unwrap();
+        assert!(!rest.contains("said wrong"), "bytes of two at once");
+    }
+    let begin = Instant::now();
+    while !owning.owner.status().members.is_empty() {
+        assert!(begin.elapsed() < PATIENCE, "{:#?}", owning.owner.status());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(owning.owner.status().over >= 4 * PEERS as u64, "{:#?}", owning.owner.status());
+    assert!(owning.take_all().is_some(), "{:#?}", owning.owner.status());
 }
 
 #[test]

@@ -527,15 +527,23 @@ impl Member {
         }
     }
 
-    /// When [`tick`](Self::tick) has something to do at the latest, if nothing happens before: advances of its own axes are
-    /// told by the tick after them.
+    /// An axis of its own is further than was told last. Cost: a lookup an axis.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        self.own.iter().any(|(&axis, told)| *told != Some(self.tracker.reached(axis)))
+    }
+
+    /// When [`tick`](Self::tick) has something to do at the latest, if nothing happens before: what axes of its own reach after this was
+    /// asked, the tick after tells. Cost: a lookup an axis.
     #[must_use]
     pub fn next_tick(&self) -> Time {
         match self.state {
             State::Joining(_) => self.retry.due,
             State::Over(_) => Time::MAX,
             State::Member | State::Leaving => {
-                let tell = self.told_all.saturating_add(self.config.refresh);
+                let again = self.told_all.saturating_add(self.config.refresh);
+                let soon = self.told.saturating_add(self.config.gap);
+                let tell = if self.has_news() { again.min(soon) } else { again };
                 let leave = if self.state == State::Leaving && self.calls.len() == 0 {
                     self.retry.due
                 } else {

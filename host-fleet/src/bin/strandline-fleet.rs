@@ -1,6 +1,7 @@
-//! Lends memory of this machine to members of a fleet, and shows a fleet.
+//! Lends memory of this machine to members of a fleet, shows a fleet, and plays a trace on worker processes.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,8 +13,10 @@ use strandline_core::pool::growth::Growth;
 use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
 use strandline_host_fleet::link::{Admitted, Tls};
 use strandline_host_fleet::owner::{self, Fence};
+use strandline_host_fleet::replay::{self, ReplayError, ReplayOptions};
 use strandline_host_fleet::{FleetOwner, Link, OwnerOptions};
 use strandline_host_native::MmapSlabProvider;
+use strandline_replay::size::Bytes;
 
 /// A pool that several processes and machines share.
 #[derive(Debug, Parser)]
@@ -35,6 +38,56 @@ enum Command {
         #[arg(long, default_value_t = 5)]
         patience: u64,
     },
+    /// Plays a trace on worker processes through one pool that this process lends them, and reports what it took.
+    #[command(after_help = REPLAY_HELP)]
+    Replay(Replay),
+    /// A worker of `replay`.
+    #[command(hide = true)]
+    Work {
+        #[arg(allow_hyphen_values = true)]
+        order: Vec<OsString>,
+    },
+}
+
+const REPLAY_HELP: &str = "\
+The trace's order is kept: a stream's turn begins when the one before it is played, so the totals do not depend on --workers.
+Each block is stamped, and looked at when its last operation is done, which is after it was given back.
+
+Exit status:
+  0  every request was served, no byte was in danger
+  1  a request was refused, or a byte was used by two at once
+  2  the trace cannot be read, or the options do not fit
+  3  a worker was lost; the report says what was in doubt and came back
+
+Examples:
+  strandline-fleet replay traces/resnet50_train.csv.gz --workers 4
+  strandline-fleet replay snapshot.pickle --workers 2 --streams 8 --in-flight 64
+  strandline-fleet replay traces/bert_train.csv.gz --workers 2 --capacity 1.5GiB --json
+  strandline-fleet replay traces/vit_infer.csv.gz --workers 0     (this process alone, for comparison)";
+
+#[derive(Debug, Args)]
+struct Replay {
+    /// The trace, in any format that `strandline replay` reads.
+    trace: PathBuf,
+    /// Processes that play it: stream s is worker s mod N's. With 0 this process plays it, and lends nothing.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    workers: u32,
+    /// A trace of one stream is played on this many. Without, on one for each worker.
+    #[arg(long, value_name = "M")]
+    streams: Option<u32>,
+    /// Operations by which completion trails submission on each stream.
+    #[arg(long, value_name = "K", default_value_t = 16)]
+    in_flight: u64,
+    /// The most that is lent, like 512MiB. Without, room enough: what the trace has in use at once, twice and
+    /// once more for each stream.
+    #[arg(long, value_name = "SIZE")]
+    capacity: Option<Bytes>,
+    /// Reads past what a trace that was cut from a longer run may show.
+    #[arg(long)]
+    lenient: bool,
+    /// Prints the report as one JSON object.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Where the owner is, and how it is reached.
@@ -148,8 +201,33 @@ fn serve(serve: &Serve) -> Result<(), Failed> {
     }
 }
 
+fn play(arguments: Replay) -> ExitCode {
+    let mut options = ReplayOptions::new(arguments.trace, arguments.workers);
+    options.streams = arguments.streams;
+    options.in_flight = arguments.in_flight;
+    options.capacity = arguments.capacity.map(|bytes| bytes.0);
+    options.lenient = arguments.lenient;
+    let program = std::env::current_exe().map_err(ReplayError::Io);
+    match program.and_then(|program| replay::replay(&options, &program)) {
+        Ok(report) if arguments.json => {
+            println!("{}", report.to_json());
+            report.exit_code().into()
+        }
+        Ok(report) => {
+            print!("{report}");
+            report.exit_code().into()
+        }
+        Err(error) => {
+            eprintln!("strandline-fleet: {error}");
+            2.into()
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
+        Command::Replay(arguments) => return play(arguments),
+        Command::Work { order } => replay::work(&order).map_err(Into::into),
         Command::Serve(arguments) => serve(&arguments),
         Command::Status { reach, patience } => {
             let status = owner::status(&reach.name, &reach.link(), Duration::from_secs(patience));

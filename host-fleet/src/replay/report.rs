@@ -1,0 +1,348 @@
+//! What came of a replay: the verdict first, for people and for programs.
+
+use super::judge::Judge;
+use super::player::Played;
+use super::{Course, Plan};
+use core::fmt;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use strandline_core::fleet::Names;
+use strandline_replay::oracle::Verdict;
+use strandline_replay::size::Bytes;
+
+/// What the trace took of the pool: the same, whoever plays it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Blocks asked for.
+    pub requests: u64,
+    /// Of those, refused.
+    pub refused: u64,
+    /// Blocks given back.
+    pub releases: u64,
+    /// Blocks that were there at the end.
+    pub live: u64,
+    /// The most bytes handed out at once, padding included.
+    pub peak_allocated: u64,
+    /// The most bytes handed out, or given back and still used, as counted after each turn.
+    pub peak_active: u64,
+    /// The most bytes of slabs.
+    pub peak_reserved: u64,
+    /// Blocks of bytes that were never used before.
+    pub fresh: u64,
+    /// Blocks of bytes that the stream itself was still using.
+    pub dominated: u64,
+    /// Blocks of bytes that nobody was using any more.
+    pub completed: u64,
+}
+
+/// What a worker did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Worked {
+    /// Its number.
+    pub worker: u32,
+    /// The member that it was.
+    pub names: Option<Names>,
+    /// Its streams, each an axis.
+    pub streams: BTreeSet<u32>,
+    /// Blocks that it asked for.
+    pub requests: u64,
+    /// Of those, refused.
+    pub refused: u64,
+    /// The most bytes that were lent to it at once.
+    pub peak: u64,
+}
+
+impl Worked {
+    pub(super) fn add(&mut self, stream: u32, played: &Played) {
+        self.streams.insert(stream);
+        self.requests += played.grants.len() as u64;
+        self.refused += played.grants.iter().filter(|grant| grant.is_none()).count() as u64;
+        self.peak = self.peak.max(played.peak);
+    }
+}
+
+/// Workers that were lost, and what became of their bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fallen {
+    /// Their numbers.
+    pub workers: Vec<u32>,
+    /// Members that failed.
+    pub members: u64,
+    /// Of those, fenced: nothing of them can touch memory any more.
+    pub fenced: u64,
+    /// Reservations that were in doubt and came back with the fence.
+    pub reservations: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// See the [module](self).
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The trace's file.
+    pub trace: String,
+    /// Its format.
+    pub format: &'static str,
+    /// Its events.
+    pub events: u64,
+    /// The last event that was played.
+    pub played: u64,
+    /// Streams.
+    pub streams: u32,
+    /// The trace has one stream, which was spread over these.
+    pub is_spread: bool,
+    /// Turns that were played.
+    pub turns: u64,
+    /// Processes that played; 0 for this one alone.
+    pub workers: u32,
+    /// Requests that the recorded allocator refused, which were left out.
+    pub left_out: u64,
+    /// Bytes that could be lent.
+    pub capacity: u64,
+    /// From the first turn to the last.
+    pub seconds: f64,
+    /// What the oracle and the stamps found.
+    pub verdict: Verdict,
+    /// What it took.
+    pub totals: Totals,
+    /// Who did what.
+    pub members: Vec<Worked>,
+    /// Who was lost.
+    pub fallen: Fallen,
+}
+
+impl Report {
+    pub(super) fn new(
+        plan: &Plan,
+        judge: &Judge,
+        course: Course,
+        members: Vec<Worked>,
+        fallen: Fallen,
+    ) -> Self {
+        let (counts, stats) = (judge.counts(), course.stats);
+        Self {
+            trace: plan.options.trace.display().to_string(),
+            format: plan.scan.format.name(),
+            events: plan.scan.totals.events,
+            played: course.event,
+            streams: plan.streams,
+            is_spread: plan.spread.is_some(),
+            turns: course.turns,
+            workers: plan.options.workers,
+            left_out: plan.scan.totals.failures,
+            capacity: plan.capacity,
+            seconds: course.elapsed.as_secs_f64(),
+            verdict: judge.verdict(),
+            totals: Totals {
+                requests: counts.requests,
+                refused: counts.refused,
+                releases: counts.releases,
+                live: judge.live(),
+                peak_allocated: stats.peak_reserved_bytes,
+                peak_active: course.peak_active,
+                peak_reserved: stats.peak_committed_bytes,
+                fresh: stats.fresh,
+                dominated: stats.dominated,
+                completed: stats.completed,
+            },
+            members,
+            fallen,
+        }
+    }
+
+    /// 0 when every request was served and no byte was in danger, 1 when not, 3 when a worker was lost.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        if !self.fallen.workers.is_empty() {
+            3
+        } else if self.verdict.is_sound() && self.totals.refused == 0 {
+            0
+        } else {
+            1
+        }
+    }
+
+    /// What the report begins with.
+    #[must_use]
+    pub fn headline(&self) -> String {
+        let Self { verdict, totals, fallen, .. } = self;
+        let mut parts = Vec::new();
+        if !verdict.is_sound() {
+            parts.push("unsound: bytes were used by two at once".to_owned());
+        }
+        if let Some((worker, more)) = fallen.workers.split_first() {
+            let more =
+                if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+            parts.push(format!("lost worker {worker}{more} after event {}", self.played));
+        }
+        if totals.refused > 0 {
+            parts.push(format!("{} of {} requests were refused", totals.refused, totals.requests));
+        }
+        if parts.is_empty() {
+            parts.push("ok, every request was satisfied".to_owned());
+        }
+        parts.join("; ")
+    }
+
+    /// The report as one object. Numbers are bytes where the key does not say otherwise.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let Self { verdict, totals, fallen, .. } = self;
+        let mut text = String::from("{");
+        let _ = write!(
+            text,
+            "\"ok\":{},\"verdict\":{},\"oracle\":{{\"overlaps\":{},\"early_reuse\":{},\"corruptions\":{}}}",
+            self.exit_code() == 0,
+            quoted(&self.headline()),
+            verdict.overlaps,
+            verdict.early_reuse,
+            verdict.corruptions
+        );
+        let _ = write!(
+            text,
+            ",\"trace\":{{\"file\":{},\"format\":\"{}\",\"events\":{},\"played\":{},\"streams\":{},\
+             \"streams_synthesized\":{},\"left_out\":{}}},\"workers\":{},\"turns\":{},\"seconds\":{:.6},\
+             \"capacity\":{}",
+            quoted(&self.trace),
+            self.format,
+            self.events,
+            self.played,
+            self.streams,
+            self.is_spread,
+            self.left_out,
+            self.workers,
+            self.turns,
+            self.seconds,
+            self.capacity
+        );
+        let _ = write!(
+            text,
+            ",\"totals\":{{\"requests\":{},\"refused\":{},\"releases\":{},\"live\":{},\
+             \"peak_allocated_bytes\":{},\"peak_active_bytes\":{},\"peak_reserved_bytes\":{},\
+             \"fresh\":{},\"dominated\":{},\"completed\":{}}}",
+            totals.requests,
+            totals.refused,
+            totals.releases,
+            totals.live,
+            totals.peak_allocated,
+            totals.peak_active,
+            totals.peak_reserved,
+            totals.fresh,
+            totals.dominated,
+            totals.completed
+        );
+        let _ = write!(
+            text,
+            ",\"lost\":{{\"workers\":{:?},\"members_failed\":{},\"members_fenced\":{},\
+             \"reservations_in_doubt\":{},\"bytes_in_doubt\":{}}},\"members\":[",
+            fallen.workers, fallen.members, fallen.fenced, fallen.reservations, fallen.bytes
+        );
+        for (index, member) in self.members.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            let names = member.names.map(|names| names.to_string()).unwrap_or_default();
+            let _ = write!(
+                text,
+                "{comma}{{\"worker\":{},\"names\":\"{names}\",\"axes\":{},\"requests\":{},\
+                 \"refused\":{},\"peak_bytes\":{}}}",
+                member.worker,
+                member.streams.len(),
+                member.requests,
+                member.refused,
+                member.peak
+            );
+        }
+        text.push_str("]}");
+        text
+    }
+}
+
+/// A string of JSON.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => {
+                let _ = write!(quoted, "\\u{:04x}", u32::from(c));
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { verdict, totals, fallen, .. } = self;
+        writeln!(f, "verdict    {}", self.headline())?;
+        writeln!(
+            f,
+            "oracle     {}: {} overlaps, {} early reuses, {} corruptions",
+            if verdict.is_sound() { "sound" } else { "UNSOUND" },
+            verdict.overlaps,
+            verdict.early_reuse,
+            verdict.corruptions
+        )?;
+        let spread = if self.is_spread { " (synthesized)" } else { "" };
+        writeln!(
+            f,
+            "trace      {} ({}): {} of {} events, {} streams{spread}",
+            self.trace, self.format, self.played, self.events, self.streams
+        )?;
+        let who = match self.workers {
+            0 => "this process alone".to_owned(),
+            1 => "1 worker".to_owned(),
+            many => format!("{many} workers"),
+        };
+        writeln!(f, "played by  {who}, in {} turns, in {:.2} s", self.turns, self.seconds)?;
+        let Totals { requests, refused, releases, live, .. } = totals;
+        writeln!(
+            f,
+            "requests   {requests}, {refused} refused; {releases} released, {live} there at the end"
+        )?;
+        if self.left_out > 0 {
+            writeln!(f, "left out   {} that were refused when it was recorded", self.left_out)?;
+        }
+        writeln!(
+            f,
+            "peak       {} allocated, {} active, {} reserved, of {}",
+            Bytes(totals.peak_allocated),
+            Bytes(totals.peak_active),
+            Bytes(totals.peak_reserved),
+            Bytes(self.capacity)
+        )?;
+        writeln!(
+            f,
+            "reuse      {} fresh, {} dominated, {} completed",
+            totals.fresh, totals.dominated, totals.completed
+        )?;
+        if !self.fallen.workers.is_empty() {
+            writeln!(
+                f,
+                "lost       workers {:?}: {} members failed, {} fenced; {} in doubt in {} blocks, back with the fence",
+                fallen.workers,
+                fallen.members,
+                fallen.fenced,
+                Bytes(fallen.bytes),
+                fallen.reservations
+            )?;
+        }
+        if !self.members.is_empty() {
+            writeln!(f, "\nworker  member   axes   requests    refused   lent at peak")?;
+        }
+        for member in &self.members {
+            let names = member.names.map(|names| names.to_string()).unwrap_or_default();
+            writeln!(
+                f,
+                "{:<7} {names:<7} {:>5} {:>10} {:>10} {:>14}",
+                member.worker,
+                member.streams.len(),
+                member.requests,
+                member.refused,
+                Bytes(member.peak).to_string()
+            )?;
+        }
+        Ok(())
+    }
+}
