@@ -109,7 +109,7 @@ impl World {
             pool,
             now: 1,
             honest: Member::new(MemberConfig { gap: 5, ..MemberConfig::new(1) }, Tracker::new(64)),
-            axis: Axis::host(0, 1, 0),
+            axis: Axis::host(0).with_machine(1),
             reached: 0,
             submitted: 0,
             held: Vec::new(),
@@ -338,9 +338,9 @@ impl World {
             .map(|_| {
                 let axis = match bytes.byte() % 14 {
                     0 => self.axis,
-                    1 => Axis::host(0, 0, 0),
+                    1 => Axis::host(0),
                     2 => Axis::new(session, machine, Domain::Epilogue, Axis::ORDINALS - 1).unwrap(),
-                    other => Axis::host(session, machine, other.into()),
+                    other => Axis::host(other.into()).with_session(session).with_machine(machine),
                 };
                 (axis, bytes.number())
             })
@@ -362,7 +362,8 @@ impl World {
         let ops = (0..1 + bytes.byte() % 3)
             .map(|_| match bytes.byte() % 8 {
                 0..=2 => {
-                    let (frontier, may_wait) = (self.frontier(who, bytes), bytes.byte() % 2 == 0);
+                    let (frontier, may_wait) =
+                        (self.frontier(who, bytes), bytes.byte().is_multiple_of(2));
                     let alignment = 1 << (bytes.byte() % 12);
                     Op::Acquire {
                         ask: Ask { frontier, may_wait, alignment, ..Ask::new(bytes.number()) },

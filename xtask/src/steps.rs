@@ -17,6 +17,7 @@ mod clients;
 mod component;
 mod fuzz;
 mod guests;
+mod js_guest;
 mod soak;
 mod web;
 mod wgpu;
@@ -65,6 +66,8 @@ pub(crate) enum Step {
     Web,
     /// The component's pools driven from Python.
     Python,
+    /// A guest in JavaScript over pools of the host.
+    Js,
     /// The Python package: the wheel built, installed into an empty environment without a network, and tested there.
     Wheel,
     /// Model checking of every lock-free file (modules `model`, core/tests/loom_*.rs).
@@ -113,6 +116,7 @@ impl Step {
             Self::NoStd => "target wasm32-unknown-unknown, or Debian's rustc-web",
             Self::Sandbox => "target wasm32-wasip2 and rust-src, or Debian's rustc-web and lld-22",
             Self::Web => "as sandbox and no-std; nodejs, npm and chromium, packages from npm",
+            Self::Js => "as sandbox; nodejs, npm, packages from npm",
             Self::Python => "as sandbox; Python 3 with venv, wasmtime from PyPI",
             Self::Wheel => "Python 3 with venv; maturin, pytest and mypy from PyPI",
             Self::Asan => "nightly",
@@ -135,6 +139,7 @@ impl Step {
             Self::Sandbox => component::sandbox(sh),
             Self::Web => web::test(sh),
             Self::Python => component::python(sh),
+            Self::Js => js_guest::js_guest(sh),
             Self::Wheel => wheel(sh),
             Self::Loom => loom(sh),
             Self::Replay => replay(sh),

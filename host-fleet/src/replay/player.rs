@@ -296,7 +296,7 @@ mod tests {
     fn what_came_of_a_turn_is_a_line() {
         let range = Range { slab: SlabId::new(3, 1), offset: 4096, size: 100 };
         let played = Played {
-            axis: Axis::host(1, 2, 3),
+            axis: Axis::host(3).with_session(1).with_machine(2),
             reached: 40,
             wrong: 1,
             peak: 1 << 40,

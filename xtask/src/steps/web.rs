@@ -16,9 +16,12 @@ use crate::report::{Outcome, Stop};
 use crate::shell::{root, succeeds, target_dir};
 use crate::toolchain::{BARE_TARGET, Toolchain, missing, packages};
 
-/// `npm` in the demo's folder.
-fn npm(sh: &Shell) -> Cmd<'_> {
-    cmd!(sh, "npm --prefix web-demo --no-update-notifier")
+/// The demo's folder.
+const DEMO: &str = "web-demo";
+
+/// `npm` in a folder.
+fn npm<'a>(sh: &'a Shell, folder: &str) -> Cmd<'a> {
+    cmd!(sh, "npm --prefix {folder} --no-update-notifier")
 }
 
 /// Makes sure that a program is here, through Debian's package of it if need be.
@@ -43,19 +46,19 @@ fn player(sh: &Shell) -> Result<PathBuf, Stop> {
     Ok(target_dir().join("component").join(BARE_TARGET).join("release/strandline_player.wasm"))
 }
 
-/// Installs the packages of the lock file, unless they are installed.
-fn npm_packages(sh: &Shell) -> Result<(), Stop> {
+/// Installs the packages of a folder's lock file, unless they are installed.
+pub(super) fn npm_packages(sh: &Shell, folder: &str) -> Result<(), Stop> {
     program(sh, "node", "nodejs")?;
     program(sh, "npm", "npm")?;
     let modified = |file: &str| {
-        root().join("web-demo").join(file).metadata().and_then(|data| data.modified()).ok()
+        root().join(folder).join(file).metadata().and_then(|data| data.modified()).ok()
     };
     let installed = modified("node_modules/.package-lock.json");
     if installed.is_some() && installed >= modified("package-lock.json") {
         return Ok(());
     }
     // No package needs a script of its own to run at installation.
-    let install = npm(sh).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
+    let install = npm(sh, folder).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
     install.run().map_err(|_| missing(&format!("packages from npm; run: {install}")))
 }
 
@@ -63,7 +66,7 @@ fn npm_packages(sh: &Shell) -> Result<(), Stop> {
 fn generate(sh: &Shell) -> Result<(), Stop> {
     component::component(sh)?;
     let player = player(sh)?;
-    npm_packages(sh)?;
+    npm_packages(sh, DEMO)?;
     let component = component_file();
     cmd!(sh, "node web-demo/scripts/components.mjs {component} {player}").run()?;
     Ok(())
@@ -72,10 +75,12 @@ fn generate(sh: &Shell) -> Result<(), Stop> {
 /// `cargo xtask web`: builds the page, and serves it on localhost unless told not to.
 pub(crate) fn web(sh: &Shell, only_build: bool, port: u16) -> Outcome {
     generate(sh)?;
-    npm(sh).args(["run", "build"]).run()?;
+    npm(sh, DEMO).args(["run", "build"]).run()?;
     if !only_build {
         let port = port.to_string();
-        npm(sh).args(["exec", "--", "vite", "preview", "--strictPort", "--port", &port]).run()?;
+        npm(sh, DEMO)
+            .args(["exec", "--", "vite", "preview", "--strictPort", "--port", &port])
+            .run()?;
     }
     Ok(None)
 }
@@ -87,7 +92,7 @@ pub(super) fn test(sh: &Shell) -> Outcome {
     // The same build that the replay's step uses.
     cmd!(sh, "cargo build --release -p strandline").run()?;
     for script in ["check", "test", "test:engine", "build", "test:browser"] {
-        npm(sh)
+        npm(sh, DEMO)
             .args(["run", script])
             .env("STRANDLINE", target_dir().join("release/strandline"))
             .env("STRANDLINE_SHOTS", target_dir().join("web-shots"))
