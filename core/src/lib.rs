@@ -75,7 +75,7 @@
 //!
 //! All are on by default and only add. `std`: a mutex that parks, and places of retired axes for others; without it the crate is
 //! `no_std + alloc`, and its locks spin, which is meant for one thread. `hosted`: what a component leaves to its host, which is waits for
-//! any progress, fences, and deaths of many axes or of unknown ones. `elastic`, `planned`: kinds of TLSF pools. `fleet`: pools that processes
+//! any progress, fences, and deaths of unknown axes. `elastic`, `planned`: kinds of TLSF pools. `fleet`: pools that processes
 //! and machines share.
 //!
 //! # Unsafe code
