@@ -516,5 +516,6 @@ impl fmt::Debug for PoolHost {
 }
 
 /// The most axes by which the TLSF pool files a freed block. One whose death has more, after those already reached are dropped, is
-/// kept aside until no more than so many are left to be reached, and nobody gets it before. The other pools file by any number of axes, and have a place for so many without allocating.
+/// kept aside until no more than so many are left to be reached, and nobody gets it before. The other pools file by any number of
+/// axes, and have a place for so many without allocating.
 pub const MAX_DEATH_AXES: usize = 8;
