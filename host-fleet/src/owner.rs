@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use strandline_core::fleet::{
     Cause, FenceError, Fencing, MemberState, Names, Owner, OwnerConfig, OwnerEvent, OwnerStatus,
+    Peer, Time,
 };
 use strandline_core::{Axis, Pool, Tracker};
 use strandline_host_native::MmapSlabProvider;
@@ -46,8 +47,8 @@ pub struct OwnerOptions {
     pub fence: Fence,
     /// Who may join, if only those: enforced by certificates, so with `tls/` endpoints.
     pub admitted: Option<Vec<Admitted>>,
-    /// A member fails as soon as its connection ends, not only when its lease is over. A connection that was interrupted costs the
-    /// member its membership then.
+    /// A member fails half a second after its connection has ended, not only when its lease is over. A connection that was interrupted for
+    /// longer costs the member its membership then.
     pub hasty: bool,
     /// The socket from which members of this machine map slabs.
     pub local: Option<PathBuf>,
@@ -87,6 +88,8 @@ pub fn status(fleet: &str, link: &Link, patience: Duration) -> Result<String, Fl
 struct State {
     owner: Owner,
     events: VecDeque<OwnerEvent>,
+    /// Processes whose connection has ended, and until when it may come back.
+    missed: Vec<((Peer, u64), Time)>,
     /// Members whose processes are being ended.
     ending: Vec<(Names, Vec<OwnedFd>)>,
     stop: bool,
@@ -100,6 +103,9 @@ struct Shared {
     fence: Fence,
     processes: Processes,
 }
+
+/// How long a connection may be interrupted, in nanoseconds. While it is made, zenoh may make it again, and tells of an end that is none.
+const INTERRUPTED: Time = 500_000_000;
 
 /// The most events that are kept for the host.
 const EVENTS: usize = 4096;
@@ -138,6 +144,7 @@ impl FleetOwner {
             state: Mutex::new(State {
                 owner: Owner::new(config, pool, tracker),
                 events: VecDeque::new(),
+                missed: Vec::new(),
                 ending: Vec::new(),
                 stop: false,
             }),
@@ -268,10 +275,13 @@ impl Shared {
             let alive = self.session.liveliness();
             let alive = alive.declare_subscriber(self.keys.peer(None, "alive/*"));
             let alive = alive.callback(move |sample| {
-                let process = missed.keys.process_of(sample.key_expr().as_str());
-                if let (SampleKind::Delete, Some((peer, nonce))) = (sample.kind(), process) {
-                    missed.lock().owner.lost(peer, nonce);
-                    missed.due.notify_all();
+                let Some(process) = missed.keys.process_of(sample.key_expr().as_str()) else {
+                    return;
+                };
+                let mut state = missed.lock();
+                state.missed.retain(|(other, _)| *other != process);
+                if sample.kind() == SampleKind::Delete {
+                    state.missed.push((process, clock::now() + INTERRUPTED));
                 }
             });
             subscribers.push(alive.wait()?);
@@ -324,7 +334,12 @@ impl Shared {
     fn work(&self) {
         let mut state = self.lock();
         while !state.stop {
-            state.owner.tick(clock::now());
+            let now = clock::now();
+            let State { owner, missed, .. } = &mut *state;
+            for ((peer, nonce), _) in missed.extract_if(.., |(_, until)| *until <= now) {
+                owner.lost(peer, nonce);
+            }
+            state.owner.tick(now);
             self.fence(&mut state);
             if let Some(digest) = state.owner.poll_digest() {
                 drop(state);

@@ -77,7 +77,9 @@ fn a_certificate_is_bound_to_a_number() {
 
     let first = join(link("first"), 1, 30).expect("its certificate and its number");
     let lent = first.pool().unwrap();
-    let block = lent.acquire(&Request::new(4096)).unwrap().into_ready().unwrap();
+    let block = lent.acquire(&Request::new(4096));
+    let block = block.unwrap_or_else(|error| panic!("{error}: {:?}", owner.events()));
+    let block = block.into_ready().unwrap();
     // With a good certificate, and another's number; with one of the authority that is not admitted.
     assert!(join(link("second"), 1, 3).is_none(), "another's number");
     assert!(join(link("stranger"), 3, 3).is_none(), "not admitted");
