@@ -1,4 +1,5 @@
 // Makes a component of chain.js: npm ci && node componentize.mjs WIT OUTPUT
+// It imports preview2-shim without saying so, which is why package.json does.
 import { componentize } from "@bytecodealliance/componentize-js";
 import { readFile, writeFile } from "node:fs/promises";
 
