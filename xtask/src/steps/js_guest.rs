@@ -10,7 +10,7 @@ use crate::shell::target_dir;
 /// Its folder: what a user would have, too.
 const FOLDER: &str = "guest-tests/guest-js";
 
-/// Builds it and runs it within a budget, then with what it must refuse.
+/// Builds it and runs it within a budget.
 pub(super) fn js_guest(sh: &Shell) -> Outcome {
     web::npm_packages(sh, FOLDER)?;
     component::component(sh)?;
@@ -19,20 +19,11 @@ pub(super) fn js_guest(sh: &Shell) -> Outcome {
     // As the sandbox's step builds it.
     Boundaries::with_components(sh)?.cargo(sh, "build").args(["--bin", "strandline"]).run()?;
     let strandline = target_dir().join("debug/strandline");
-    // The engine is 8 MB of code, which a compiler without optimization takes a minute for.
-    let run = |arguments: [&str; 2]| {
-        let limits = ["--memory", "16MiB", "--budget", "8MiB", "--timeout", "600"];
-        cmd!(sh, "{strandline} run {guest} {limits...} -- {arguments...}").ignore_status().output()
-    };
-    for (arguments, wanted, status) in
-        [(["4096", "8"], "every byte came back", 0), (["0", "1"], "usage: BYTES ROUNDS", 1)]
-    {
-        let ended = run(arguments)?;
-        let said = [ended.stdout, ended.stderr].concat();
-        let said = String::from_utf8_lossy(&said);
-        if !said.contains(wanted) || ended.status.code() != Some(status) {
-            return Err(Stop::Failed(format!("{}, and the guest said: {said}", ended.status)));
-        }
+    // The engine is 8 MB of code, which a compiler without optimization takes a minute and a half for: once is enough.
+    let limits = ["--memory", "16MiB", "--budget", "8MiB", "--timeout", "600"];
+    let said = cmd!(sh, "{strandline} run {guest} {limits...} -- 4096 8").read()?;
+    if !said.contains("every byte came back") {
+        return Err(Stop::Failed(format!("the guest said: {said}")));
     }
     Ok(None)
 }
