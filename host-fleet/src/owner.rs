@@ -5,8 +5,8 @@ use crate::link::Admitted;
 use crate::local::{self, Processes};
 use crate::{FleetError, Link, clock};
 use core::fmt;
+use serde_json::json;
 use std::collections::VecDeque;
-use std::fmt::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
@@ -15,8 +15,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use strandline_core::fleet::{
-    Cause, FenceError, Fencing, MemberState, Names, Owner, OwnerConfig, OwnerEvent, OwnerStatus,
-    Peer, Time,
+    Cause, FenceError, Fencing, MemberState, MemberStatus, Names, Owner, OwnerConfig, OwnerEvent,
+    OwnerStatus, Peer, Time,
 };
 use strandline_core::{Axis, Pool, Tracker};
 use strandline_host_native::MmapSlabProvider;
@@ -386,51 +386,48 @@ impl Shared {
     }
 }
 
-/// The status as JSON: numbers and words of this page only.
+/// The status as JSON.
 fn to_json(status: &OwnerStatus) -> String {
-    let mut text = String::from("{\"members\":[");
-    for (index, member) in status.members.iter().enumerate() {
+    let member = |member: &MemberStatus| {
         let state = match member.state {
             MemberState::Live => "live".to_owned(),
             MemberState::Failed { cause, .. } => format!("in doubt: {cause}"),
         };
-        let comma = if index == 0 { "" } else { "," };
-        let _ = write!(
-            text,
-            "{comma}{{\"names\":\"{}\",\"peer\":{},\"state\":\"{state}\",\"axes\":{},\"lag_ns\":{},\
-             \"reservations\":{},\"held\":{},\"pending\":{}}}",
-            member.names,
-            member.peer.0,
-            member.axes,
-            member.lag,
-            member.reservations,
-            member.held,
-            member.pending
-        );
-    }
+        json!({
+            "names": member.names.to_string(),
+            "peer": member.peer.0,
+            "state": state,
+            "axes": member.axes,
+            "lag_ns": member.lag,
+            "reservations": member.reservations,
+            "held": member.held,
+            "pending": member.pending,
+        })
+    };
     let (counters, pool) = (&status.counters, &status.pool);
-    let _ = write!(
-        text,
-        "],\"lent\":{},\"in_doubt\":{},\"over\":{},\"names_left\":{},\"messages\":{{\"malformed\":{},\
-         \"oversized\":{},\"forged\":{},\"returned\":{},\"repeated\":{},\"replayed\":{},\"flooded\":{},\
-         \"crowded\":{},\"joins_refused\":{}}},\"pool\":{{\"reserved\":{},\"pending\":{},\"free\":{},\"committed\":{}}}}}",
-        status.lent,
-        status.in_doubt,
-        status.over,
-        status.names_left,
-        counters.malformed,
-        counters.oversized,
-        counters.forged,
-        counters.returned,
-        counters.repeated,
-        counters.replayed,
-        counters.flooded,
-        counters.crowded,
-        counters.joins_refused,
-        pool.reserved_bytes,
-        pool.pending_bytes,
-        pool.free_bytes,
-        pool.committed_bytes
-    );
-    text
+    json!({
+        "members": status.members.iter().map(member).collect::<Vec<_>>(),
+        "lent": status.lent,
+        "in_doubt": status.in_doubt,
+        "over": status.over,
+        "names_left": status.names_left,
+        "messages": {
+            "malformed": counters.malformed,
+            "oversized": counters.oversized,
+            "forged": counters.forged,
+            "returned": counters.returned,
+            "repeated": counters.repeated,
+            "replayed": counters.replayed,
+            "flooded": counters.flooded,
+            "crowded": counters.crowded,
+            "joins_refused": counters.joins_refused,
+        },
+        "pool": {
+            "reserved": pool.reserved_bytes,
+            "pending": pool.pending_bytes,
+            "free": pool.free_bytes,
+            "committed": pool.committed_bytes,
+        },
+    })
+    .to_string()
 }

@@ -4,8 +4,8 @@ use super::judge::Judge;
 use super::player::Played;
 use super::{Course, Plan};
 use core::fmt;
+use serde_json::json;
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use strandline_core::fleet::Names;
 use strandline_replay::oracle::Verdict;
 use strandline_replay::size::Bytes;
@@ -188,88 +188,60 @@ impl Report {
     #[must_use]
     pub fn to_json(&self) -> String {
         let Self { verdict, totals, fallen, .. } = self;
-        let mut text = String::from("{");
-        let _ = write!(
-            text,
-            "\"ok\":{},\"verdict\":{},\"oracle\":{{\"overlaps\":{},\"early_reuse\":{},\"corruptions\":{}}}",
-            self.exit_code() == 0,
-            quoted(&self.headline()),
-            verdict.overlaps,
-            verdict.early_reuse,
-            verdict.corruptions
-        );
-        let _ = write!(
-            text,
-            ",\"trace\":{{\"file\":{},\"format\":\"{}\",\"events\":{},\"played\":{},\"streams\":{},\
-             \"streams_synthesized\":{},\"left_out\":{}}},\"workers\":{},\"turns\":{},\"seconds\":{:.6},\
-             \"capacity\":{}",
-            quoted(&self.trace),
-            self.format,
-            self.events,
-            self.played,
-            self.streams,
-            self.is_spread,
-            self.left_out,
-            self.workers,
-            self.turns,
-            self.seconds,
-            self.capacity
-        );
-        let _ = write!(
-            text,
-            ",\"totals\":{{\"requests\":{},\"refused\":{},\"releases\":{},\"live\":{},\
-             \"peak_allocated_bytes\":{},\"peak_active_bytes\":{},\"peak_reserved_bytes\":{},\
-             \"fresh\":{},\"dominated\":{},\"completed\":{}}}",
-            totals.requests,
-            totals.refused,
-            totals.releases,
-            totals.live,
-            totals.peak_allocated,
-            totals.peak_active,
-            totals.peak_reserved,
-            totals.fresh,
-            totals.dominated,
-            totals.completed
-        );
-        let _ = write!(
-            text,
-            ",\"lost\":{{\"workers\":{:?},\"members_failed\":{},\"members_fenced\":{},\
-             \"reservations_in_doubt\":{},\"bytes_in_doubt\":{}}},\"members\":[",
-            fallen.workers, fallen.members, fallen.fenced, fallen.reservations, fallen.bytes
-        );
-        for (index, member) in self.members.iter().enumerate() {
-            let comma = if index == 0 { "" } else { "," };
-            let names = member.names.map(|names| names.to_string()).unwrap_or_default();
-            let _ = write!(
-                text,
-                "{comma}{{\"worker\":{},\"names\":\"{names}\",\"axes\":{},\"requests\":{},\
-                 \"refused\":{},\"peak_bytes\":{}}}",
-                member.worker,
-                member.streams.len(),
-                member.requests,
-                member.refused,
-                member.peak
-            );
-        }
-        text.push_str("]}");
-        text
+        let member = |member: &Worked| {
+            json!({
+                "worker": member.worker,
+                "names": member.names.map(|names| names.to_string()).unwrap_or_default(),
+                "axes": member.streams.len(),
+                "requests": member.requests,
+                "refused": member.refused,
+                "peak_bytes": member.peak,
+            })
+        };
+        json!({
+            "ok": self.exit_code() == 0,
+            "verdict": self.headline(),
+            "oracle": {
+                "overlaps": verdict.overlaps,
+                "early_reuse": verdict.early_reuse,
+                "corruptions": verdict.corruptions,
+            },
+            "trace": {
+                "file": self.trace,
+                "format": self.format.to_string(),
+                "events": self.events,
+                "played": self.played,
+                "streams": self.streams,
+                "streams_synthesized": self.is_spread,
+                "left_out": self.left_out,
+            },
+            "workers": self.workers,
+            "turns": self.turns,
+            "seconds": self.seconds,
+            "capacity": self.capacity,
+            "totals": {
+                "requests": totals.requests,
+                "refused": totals.refused,
+                "releases": totals.releases,
+                "live": totals.live,
+                "peak_allocated_bytes": totals.peak_allocated,
+                "peak_active_bytes": totals.peak_active,
+                "peak_reserved_bytes": totals.peak_reserved,
+                "fresh": totals.fresh,
+                "dominated": totals.dominated,
+                "completed": totals.completed,
+            },
+            "lost": {
+                "workers": fallen.workers,
+                "members_failed": fallen.members,
+                "members_fenced": fallen.fenced,
+                "reservations_in_doubt": fallen.reservations,
+                "bytes_in_doubt": fallen.bytes,
+            },
+            "members": self.members.iter().map(member).collect::<Vec<_>>(),
+        })
+        .to_string()
     }
-}
-
-/// A string of JSON.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => {
-                let _ = write!(quoted, "\\u{:04x}", u32::from(c));
-            }
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
 }
 
 impl fmt::Display for Report {
