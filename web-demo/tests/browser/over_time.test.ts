@@ -197,15 +197,15 @@ test("a million events are moved at 4 ms of script a frame", async () => {
   await stage.focus();
   await spanChanges(page, () => page.keyboard.press("+"));
   const scripts: number[] = [];
-  for (let i = 0; i < 30; i++) {
+  for (let i = 0; i < 9; i++) {
     await spanChanges(page, () => page.keyboard.press(i % 2 === 0 ? "ArrowRight" : "ArrowLeft"));
     scripts.push(Number(await page.locator(".blocks").getAttribute("data-script")));
   }
   scripts.sort((a, b) => a - b);
   const rects = await page.locator(".blocks").getAttribute("data-rects");
-  console.log(`a million events: ${rects} rectangles, script a frame: median ${scripts[15]} ms, most ${scripts[29]} ms`);
+  console.log(`a million events: ${rects} rectangles, script a frame: median ${scripts[4]} ms, most ${scripts[8]} ms`);
   // On a desk 4 ms. A machine that tests runs other things beside: only what is wrong by two orders of magnitude is told.
-  assert.ok((scripts[15] as number) < 400, `${scripts}`);
+  assert.ok((scripts[4] as number) < 400, `${scripts}`);
   await done(watched);
 });
 

@@ -115,7 +115,7 @@ test("100,000 blocks: one draw, and little script", async () => {
       const times: number[] = [];
       const draws = new Set<string | undefined>();
       const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
-      for (let event = 1; event <= 40; event++) {
+      for (let event = 1; event <= 12; event++) {
         next.click();
         while (viewer.dataset["event"] !== String(event)) await frame();
         await frame();
@@ -123,13 +123,13 @@ test("100,000 blocks: one draw, and little script", async () => {
         times.push(Number(viewer.dataset["script"]));
         draws.add(viewer.dataset["draws"]);
       }
-      return { times: times.slice(20), draws: [...draws] };
+      return { times: times.slice(3), draws: [...draws] };
     });
     if (renderer === "webgpu") assert.deepEqual(draws, ["1"]);
     times.sort((a, b) => a - b);
-    console.log(`100,000 blocks by ${renderer}: ${times[10]} ms of script a frame (median), ${times[0]} at best`);
+    console.log(`100,000 blocks by ${renderer}: ${times[4]} ms of script a frame (median), ${times[0]} at best`);
     // On a desk 4 ms. A machine that tests runs other things beside: only what is wrong by two orders of magnitude is told.
-    assert.ok(times[10]! < 400, `${renderer}: ${times.join(" ")}`);
+    assert.ok(times[4]! < 400, `${renderer}: ${times.join(" ")}`);
     if (renderer === "webgpu") await shoot(page, "many");
     await done(watched);
   }
