@@ -56,10 +56,11 @@ fn endpoint(folder: &Path, name: &str) -> String {
     format!("unixsock-stream/{}", folder.join(name).display())
 }
 
-fn bare(folder: &Path, mode: &str) -> Done<Session> {
+/// zenoh without the fleet, at the endpoint of this name.
+fn bare(folder: &Path, mode: &str, name: &str) -> Done<Session> {
     let mut config = zenoh::Config::default();
     let side = if mode == "router" { "listen/endpoints" } else { "connect/endpoints" };
-    let endpoints = format!("[{:?}]", endpoint(folder, "bare"));
+    let endpoints = format!("[{:?}]", endpoint(folder, name));
     for (key, value) in [
         ("mode", format!("{mode:?}")),
         ("scouting/multicast/enabled", "false".into()),
@@ -185,7 +186,7 @@ fn batches(pool: &RemotePool, time: Duration) -> Done<String> {
 fn other(folder: &Path) -> Done {
     let member = join(folder, 2)?;
     let pool = member.pool().ok_or("no pool")?;
-    let session = bare(folder, "client")?;
+    let session = bare(folder, "client", "bare")?;
     let (ours, bare_ages) = (Ages::default(), Ages::default());
     let heard = bare_ages.clone();
     let news = move |sample: zenoh::sample::Sample| {
@@ -196,16 +197,7 @@ fn other(folder: &Path) -> Done {
     };
     let _news = session.declare_subscriber(BARE_NEWS).callback(news).wait()?;
     // The member's progress as it is on the wire, by a session of its own.
-    let mut config = zenoh::Config::default();
-    for (key, value) in [
-        ("mode", "\"client\"".to_owned()),
-        ("scouting/multicast/enabled", "false".into()),
-        ("scouting/gossip/enabled", "false".into()),
-        ("connect/endpoints", format!("[{:?}]", endpoint(folder, "fleet"))),
-    ] {
-        config.insert_json5(key, &value).map_err(|error| format!("{key}: {error:?}"))?;
-    }
-    let wire = zenoh::open(config).wait()?;
+    let wire = bare(folder, "client", "fleet")?;
     let flood = Arc::new(Mutex::new(Flood::default()));
     let of_wire = flood.clone();
     let progress = move |sample: zenoh::sample::Sample| {
@@ -436,12 +428,12 @@ fn measure() -> Done {
     let folder = Folder::new("all")?;
     let (_owner, _pool) = own(&folder.0, Duration::from_secs(10), true)?;
     let member = join(&folder.0, 1)?;
-    let router = bare(&folder.0, "router")?;
+    let router = bare(&folder.0, "router", "bare")?;
     let answer = |query: zenoh::query::Query| {
         let _ = query.reply(query.key_expr().clone(), vec![7_u8; 40]).wait();
     };
     let _queryable = router.declare_queryable(BARE_ASK).callback(answer).wait()?;
-    let session = bare(&folder.0, "client")?;
+    let session = bare(&folder.0, "client", "bare")?;
     let mut other = Other::start(&folder.0, "--other")?;
     row("", "fleet, p50 / p99", "bare zenoh, p50 / p99", "ratio", "goal");
     advances(&mut other, &member, &session, 1_000)?;

@@ -164,72 +164,44 @@ impl Crew {
         lost
     }
 
-    /// Tells a worker something; what it says to that, without the words it begins with. A worker that is lost, if that comes first.
-    fn tell(
-        &mut self,
-        of: usize,
-        what: &str,
-        begin: &str,
-    ) -> Result<Result<String, usize>, ReplayError> {
+    /// Tells a worker something; what it says to that, without the words it begins with.
+    fn tell(&mut self, of: usize, what: &str, begin: &str) -> Result<String, Trouble> {
         let to = &mut self.workers[of].to;
-        if writeln!(to, "{what}").and_then(|()| to.flush()).is_err() {
-            return Ok(Err(of));
-        }
-        match self.hear(of)? {
-            Ok(line) => match line.strip_prefix(begin) {
-                Some(rest) => Ok(Ok(rest.to_owned())),
-                None => Err(astray(of, &line)),
-            },
-            Err(lost) => Ok(Err(lost)),
-        }
+        writeln!(to, "{what}").and_then(|()| to.flush()).map_err(|_| Trouble::Lost(of))?;
+        let line = self.hear(of)?;
+        Ok(line.strip_prefix(begin).ok_or_else(|| astray(of, &line))?.to_owned())
     }
 
-    /// Has a turn played; a worker that is lost, if that comes first.
-    fn try_play(
-        &mut self,
-        turn: &Turn,
-        settle: &dyn Fn(),
-    ) -> Result<Result<Played, usize>, ReplayError> {
+    /// Has a turn played.
+    fn try_play(&mut self, turn: &Turn, settle: &dyn Fn()) -> Result<Played, Trouble> {
         let (of, number) = (turn.stream as usize % self.workers.len(), turn.number);
-        if let Err(lost) = self.tell(of, &format!("turn {number}"), &format!("asked {number}"))? {
-            return Ok(Err(lost));
-        }
+        self.tell(of, &format!("turn {number}"), &format!("asked {number}"))?;
         settle();
-        let said = match self.tell(of, "go", &format!("played {number} "))? {
-            Ok(said) => said,
-            Err(lost) => return Ok(Err(lost)),
-        };
+        let said = self.tell(of, "go", &format!("played {number} "))?;
         let played = Played::decode(&said).ok_or_else(|| astray(of, &said))?;
-        if let Some(lost) = self.await_progress(&played) {
-            return Ok(Err(lost));
-        }
+        self.await_progress(&played)?;
         self.workers[of].worked.add(turn.stream, &played);
-        Ok(Ok(played))
+        Ok(played)
     }
 
-    /// The next line of a worker; a worker that is lost, if that comes first.
-    fn hear(&mut self, of: usize) -> Result<Result<String, usize>, ReplayError> {
+    /// The next line of a worker.
+    fn hear(&mut self, of: usize) -> Result<String, Trouble> {
         loop {
             match self.heard.recv_timeout(Duration::from_millis(20)) {
-                Ok((who, Some(line))) if who == of => return Ok(Ok(line)),
-                Ok((who, Some(line))) => return Err(astray(who, &line)),
+                Ok((who, Some(line))) if who == of => return Ok(line),
+                Ok((who, Some(line))) => return Err(astray(who, &line).into()),
                 Ok((who, None)) => {
                     self.workers[who].silent = true;
-                    return Ok(Err(who));
+                    return Err(Trouble::Lost(who));
                 }
-                Err(RecvTimeoutError::Disconnected) => return Ok(Err(of)),
-                Err(RecvTimeoutError::Timeout) => {
-                    if let Some(lost) = self.look() {
-                        return Ok(Err(lost));
-                    }
-                }
+                Err(RecvTimeoutError::Disconnected) => return Err(Trouble::Lost(of)),
+                Err(RecvTimeoutError::Timeout) => self.look().map_or(Ok(()), Trouble::lost)?,
             }
         }
     }
 
-    /// Waits until the owner has heard how far a stream is; a worker that is lost, if that comes first. A message that was lost is sent
-    /// again, so this ends.
-    fn await_progress(&mut self, played: &Played) -> Option<usize> {
+    /// Waits until the owner has heard how far a stream is. A message that was lost is sent again, so this ends.
+    fn await_progress(&mut self, played: &Played) -> Result<(), Trouble> {
         let mut looks = 0_u32;
         while !self.tracker.has_reached(played.axis, played.reached) {
             looks += 1;
@@ -238,13 +210,11 @@ impl Crew {
                 continue;
             }
             std::thread::sleep(Duration::from_micros(50));
-            if looks.is_multiple_of(100)
-                && let Some(lost) = self.look()
-            {
-                return Some(lost);
+            if looks.is_multiple_of(100) {
+                self.look().map_or(Ok(()), Trouble::lost)?;
             }
         }
-        None
+        Ok(())
     }
 
     /// The workers do what is in flight and leave; how many stamps were found to be gone, and what became of those who were lost.
@@ -293,14 +263,34 @@ impl Crew {
     }
 }
 
+/// Why a worker did not do what it was told.
+enum Trouble {
+    /// This one is lost; not always the one that was told.
+    Lost(usize),
+    Error(ReplayError),
+}
+
+impl Trouble {
+    fn lost<T>(worker: usize) -> Result<T, Self> {
+        Err(Self::Lost(worker))
+    }
+}
+
+impl From<ReplayError> for Trouble {
+    fn from(error: ReplayError) -> Self {
+        Self::Error(error)
+    }
+}
+
 impl Table for Crew {
     fn play(&mut self, turn: &Turn, settle: &dyn Fn()) -> Result<Option<Played>, ReplayError> {
-        match self.try_play(turn, settle)? {
+        match self.try_play(turn, settle) {
             Ok(played) => Ok(Some(played)),
-            Err(lost) => {
-                self.fallen.workers.push(lost as u32);
+            Err(Trouble::Lost(worker)) => {
+                self.fallen.workers.push(worker as u32);
                 Ok(None)
             }
+            Err(Trouble::Error(error)) => Err(error),
         }
     }
 }
