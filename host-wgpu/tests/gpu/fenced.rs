@@ -35,11 +35,17 @@ fn frames_of_a_lost_device_give_everything_back() {
         frame().unwrap();
     }
     gpu.device().destroy();
-    let last = frame().unwrap();
+    // The poller may find the loss before the submission: then the frame is refused, and nothing of it remains either.
+    let last = frame();
     assert!(gpu.find_loss().is_some());
     until("the axis ends", || tracker.end_of(axis).unwrap().is_some());
-    until("the axis is fenced", || is_free(&tracker, axis, last));
-    assert!(!tracker.has_reached(axis, last), "it was never done");
+    match last {
+        Ok(last) => {
+            until("the axis is fenced", || is_free(&tracker, axis, last));
+            assert!(!tracker.has_reached(axis, last), "it was never done");
+        }
+        Err(error) => assert!(matches!(error, TransientError::Slice(SliceError::Ended)), "{error}"),
+    }
     transients.trim().unwrap();
     let stats = transients.stats();
     assert_eq!((stats.reserved_bytes, stats.committed_bytes), (0, 0), "{stats:?}");
