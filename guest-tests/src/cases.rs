@@ -11,6 +11,8 @@ use crate::world::World;
 
 /// A pool of one slab of 64 KiB, of any size.
 const TLSF: PoolNeeds = PoolNeeds::new(PoolKind::Tlsf { slab: 1 << 16 });
+/// The same, by a plan.
+const PLANNED: PoolNeeds = PoolNeeds::new(PoolKind::Planned { slab: 1 << 16 });
 /// A pool of 16 blocks of 4 KiB.
 const FIXED: PoolNeeds = PoolNeeds::new(PoolKind::Fixed { block: 4096 });
 
@@ -68,14 +70,14 @@ cases! {
     frontier::frontier_undominated: of(&[]);
     frontier::frontier_wire: of(&[]);
     frontier::frontier_bad_input: of(&[]);
-    reuse::dominance_reuse: of(&[TLSF, FIXED]);
-    reuse::completion_reuse: of(&[TLSF, FIXED]);
-    reuse::two_axes_are_both_needed: of(&[TLSF, FIXED]);
-    reuse::waits: of(&[TLSF]);
-    reuse::cancel_restores_the_death: of(&[TLSF]);
-    reuse::taint: of(&[TLSF, FIXED]);
-    pool::exhaustion: of(&[TLSF, FIXED]);
-    pool::budgets: of(&[TLSF.budget(8192), FIXED.budget(8192)]);
+    reuse::dominance_reuse: of(&[TLSF, FIXED, PLANNED]);
+    reuse::completion_reuse: of(&[TLSF, FIXED, PLANNED]);
+    reuse::two_axes_are_both_needed: of(&[TLSF, FIXED, PLANNED]);
+    reuse::waits: of(&[TLSF, PLANNED]);
+    reuse::cancel_restores_the_death: of(&[TLSF, PLANNED]);
+    reuse::taint: of(&[TLSF, FIXED, PLANNED]);
+    pool::exhaustion: of(&[TLSF, FIXED, PLANNED]);
+    pool::budgets: of(&[TLSF.budget(8192), FIXED.budget(8192), PLANNED.budget(8192)]);
     pool::routing: of(&[
         TLSF.up_to(1 << 16),
         FIXED.first_up_to(4096),
@@ -85,12 +87,12 @@ cases! {
         FIXED,
         PoolNeeds::new(PoolKind::Passthrough).oversized(),
     ]);
-    pool::alignment: of(&[TLSF, FIXED, PoolNeeds::new(PoolKind::Arena { generation: 8192 })]);
-    pool::bad_requests: of(&[TLSF, FIXED]);
-    pool::other_pools_reservations: of(&[TLSF, FIXED]);
-    pool::trim: of(&[TLSF]);
-    pool::wakeups: of(&[TLSF]);
-    pool::counters: of(&[TLSF, FIXED]);
+    pool::alignment: of(&[TLSF, FIXED, PLANNED, PoolNeeds::new(PoolKind::Arena { generation: 8192 })]);
+    pool::bad_requests: of(&[TLSF, FIXED, PLANNED]);
+    pool::other_pools_reservations: of(&[TLSF, FIXED, PLANNED]);
+    pool::trim: of(&[TLSF, PLANNED]);
+    pool::wakeups: of(&[TLSF, PLANNED]);
+    pool::counters: of(&[TLSF, FIXED, PLANNED]);
     pool::arena_generations: of(&[PoolNeeds::new(PoolKind::Arena { generation: 4096 })]);
     queue::queue_order: queued(&[TLSF]);
     queue::queue_reuse_before_completion: queued(&[TLSF]);

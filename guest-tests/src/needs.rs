@@ -20,6 +20,11 @@ pub enum PoolKind {
     },
     /// A slab for each.
     Passthrough,
+    /// Any size, in slabs of so many bytes, by a plan of a few requests of 4 KiB: most requests stray.
+    Planned {
+        /// Bytes of a slab, and of the plan.
+        slab: u64,
+    },
 }
 
 /// A pool that a case needs.

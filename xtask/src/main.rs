@@ -35,7 +35,7 @@ const EXAMPLES: &str = "Examples:
   cargo xtask test --only loom          one step
   cargo xtask test --skip tsan --skip fuzz
   cargo xtask lint                      format, clippy, documentation: what CI checks first
-  cargo xtask component                 the core as a component: target/component/strandline.wasm
+  cargo xtask component                 the core as a component: target/component/strandline.wasm; with plans beside it
   cargo xtask web                       the web demo, built and served on localhost
   cargo xtask bench                     the side-by-side benchmarks
   cargo xtask soak --for 1h             generated programs, stress and fuzz of the pools
@@ -79,7 +79,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Build the core as a component: target/component/strandline.wasm.
+    /// Build the core as a component: target/component/strandline.wasm, and strandline-plans.wasm, whose pools can follow plans.
     Component,
     /// Build the web demo and serve it on localhost.
     Web {

@@ -1,10 +1,18 @@
-//! The bindings of the world `substrate`, generated from `wit/`.
+//! The bindings of the world `substrate`, or of `substrate-with-plans`, generated from `wit/`. No constructors run: nothing here is C.
 
+#[cfg(not(feature = "plans"))]
 wit_bindgen::generate!({
     world: "substrate",
     path: "wit",
     generate_all,
-    // There are none: nothing here is C.
+    disable_run_ctors_once_workaround: true,
+});
+
+#[cfg(feature = "plans")]
+wit_bindgen::generate!({
+    world: "substrate-with-plans",
+    path: "wit",
+    generate_all,
     disable_run_ctors_once_workaround: true,
 });
 

@@ -29,6 +29,11 @@ use strandline_core::{
     SlabId, TrackerError, WaitError, WireError,
 };
 
+#[cfg(feature = "plans")]
+mod plans;
+#[cfg(feature = "plans")]
+pub(crate) use plans::{plan, planned_error, planned_stats};
+
 /// Entries of a frontier that need no allocation.
 const ON_STACK: usize = 8;
 
@@ -350,6 +355,7 @@ pub(crate) fn pool_properties(properties: PoolProperties) -> pools::PoolProperti
             "fixed-block" => pools::PoolKind::FixedBlock,
             "arena" => pools::PoolKind::Arena,
             "passthrough" => pools::PoolKind::Passthrough,
+            "planned" => pools::PoolKind::Planned,
             _ => pools::PoolKind::Other,
         },
         memory_type: memory_type_out(memory_type),

@@ -4,5 +4,7 @@ mod authority;
 mod frontiers;
 mod inspect;
 mod ledger;
+#[cfg(feature = "plans")]
+mod plans;
 mod pools;
 mod tracker;

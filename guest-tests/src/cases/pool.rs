@@ -18,7 +18,7 @@ fn ready<W: World>(
 }
 
 pub(super) async fn exhaustion<W: World>(world: &mut W) -> Result<(), Wrong> {
-    for pool in 0..2 {
+    for pool in 0..3 {
         // Nothing is held yet, so only growth helps.
         let answer = got!(world.acquire(pool, &Ask::new(4096)));
         check!(matches!(answer, Answer::Exhausted { growth_required: true, .. }), answer);
@@ -44,7 +44,7 @@ pub(super) async fn exhaustion<W: World>(world: &mut W) -> Result<(), Wrong> {
 }
 
 pub(super) async fn budgets<W: World>(world: &mut W) -> Result<(), Wrong> {
-    for pool in 0..2 {
+    for pool in 0..3 {
         let ask = Ask::new(4096).or_grow();
         let (first, _) = ready(world, pool, &ask)?;
         let (second, _) = ready(world, pool, &ask)?;
@@ -97,7 +97,7 @@ pub(super) async fn oversized<W: World>(world: &mut W) -> Result<(), Wrong> {
 }
 
 pub(super) async fn alignment<W: World>(world: &mut W) -> Result<(), Wrong> {
-    for pool in 0..3 {
+    for pool in 0..4 {
         let own = world.properties(pool).alignment;
         let mut all: Vec<(W::Reservation, u64, u64)> = Vec::new();
         for (size, alignment) in [(1, 1), (300, 512), (7, 4096), (1000, 2), (64, 1024)] {
@@ -117,7 +117,7 @@ pub(super) async fn alignment<W: World>(world: &mut W) -> Result<(), Wrong> {
 
 pub(super) async fn bad_requests<W: World>(world: &mut W) -> Result<(), Wrong> {
     let [a, b] = [world.submit(0), world.submit(1)];
-    for pool in 0..2 {
+    for pool in 0..3 {
         let max = world.properties(pool).max_request;
         let refused = world.acquire(pool, &Ask::new(0).or_grow());
         check!(matches!(refused, Err(Refusal::ZeroSize)), refused);
@@ -158,39 +158,44 @@ pub(super) async fn other_pools_reservations<W: World>(world: &mut W) -> Result<
 }
 
 pub(super) async fn trim<W: World>(world: &mut W) -> Result<(), Wrong> {
-    let (reservation, _) = ready(world, 0, &Ask::new(64).or_grow())?;
-    check!(got!(world.trim(0)) == 0, "a slab in use stays");
-    let death = world.submit(0);
-    got!(world.release(0, reservation, Death::After(&[death])));
-    check!(got!(world.trim(0)) == 0, "and one that the device may still use");
-    world.complete(death);
-    check!(got!(world.trim(0)) == SLAB);
-    let answer = got!(world.acquire(0, &Ask::new(64)));
-    check!(matches!(answer, Answer::Exhausted { growth_required: true, .. }), answer);
-    let ask = Ask::new(64).or_grow();
-    let reservation = got!(world.acquire(0, &ask), Ok(Answer::Ready { reservation, origin: Origin::Fresh, .. }) => reservation);
-    got!(world.release(0, reservation, Death::Idle));
+    for pool in 0..2 {
+        let (reservation, _) = ready(world, pool, &Ask::new(64).or_grow())?;
+        check!(got!(world.trim(pool)) == 0, "a slab in use stays");
+        let death = world.submit(0);
+        got!(world.release(pool, reservation, Death::After(&[death])));
+        check!(got!(world.trim(pool)) == 0, "and one that the device may still use");
+        world.complete(death);
+        check!(got!(world.trim(pool)) == SLAB);
+        let answer = got!(world.acquire(pool, &Ask::new(64)));
+        check!(matches!(answer, Answer::Exhausted { growth_required: true, .. }), answer);
+        let ask = Ask::new(64).or_grow();
+        let reservation = got!(world.acquire(pool, &ask), Ok(Answer::Ready { reservation, origin: Origin::Fresh, .. }) => reservation);
+        got!(world.release(pool, reservation, Death::Idle));
+    }
     Ok(())
 }
 
 pub(super) async fn wakeups<W: World>(world: &mut W) -> Result<(), Wrong> {
-    let (reservation, _) = ready(world, 0, &Ask::new(SLAB).or_grow())?;
-    let quiet = world.observe(0);
-    check!(quiet == world.observe(0), "an acquire that finds nothing is no change");
-    let seen = got!(world.acquire(0, &Ask::new(64)), Ok(Answer::Exhausted { seen, .. }) => seen);
-    got!(world.release(0, reservation, Death::Idle));
-    check!(world.observe(0) != seen, seen);
-    // A change that came before the wait ends it.
-    got!(world.changed(0, seen).await);
-    let (reservation, _) = ready(world, 0, &Ask::new(64))?;
-    let seen = world.observe(0);
-    got!(world.cancel(0, reservation));
-    got!(world.changed(0, seen).await);
+    for pool in 0..2 {
+        let (reservation, _) = ready(world, pool, &Ask::new(SLAB).or_grow())?;
+        let quiet = world.observe(pool);
+        check!(quiet == world.observe(pool), "an acquire that finds nothing is no change");
+        let seen =
+            got!(world.acquire(pool, &Ask::new(64)), Ok(Answer::Exhausted { seen, .. }) => seen);
+        got!(world.release(pool, reservation, Death::Idle));
+        check!(world.observe(pool) != seen, seen);
+        // A change that came before the wait ends it.
+        got!(world.changed(pool, seen).await);
+        let (reservation, _) = ready(world, pool, &Ask::new(64))?;
+        let seen = world.observe(pool);
+        got!(world.cancel(pool, reservation));
+        got!(world.changed(pool, seen).await);
+    }
     Ok(())
 }
 
 pub(super) async fn counters<W: World>(world: &mut W) -> Result<(), Wrong> {
-    for pool in 0..2 {
+    for pool in 0..3 {
         let (a, _) = ready(world, pool, &Ask::new(1000).or_grow())?;
         let (b, _) = ready(world, pool, &Ask::new(3000).or_grow())?;
         let stats = world.stats(pool);

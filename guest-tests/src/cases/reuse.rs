@@ -36,7 +36,7 @@ fn release_all<W: World>(
 const PIECE: u64 = 4096;
 
 pub(super) async fn dominance_reuse<W: World>(world: &mut W) -> Result<(), Wrong> {
-    for pool in 0..2 {
+    for pool in 0..3 {
         let all = take_all(world, pool, PIECE)?;
         let count = all.len() as u64;
         let [early, death, late] = [world.submit(0), world.submit(0), world.submit(0)];
@@ -61,7 +61,7 @@ pub(super) async fn dominance_reuse<W: World>(world: &mut W) -> Result<(), Wrong
 }
 
 pub(super) async fn completion_reuse<W: World>(world: &mut W) -> Result<(), Wrong> {
-    for pool in 0..2 {
+    for pool in 0..3 {
         let all = take_all(world, pool, PIECE)?;
         let death = world.submit(0);
         release_all(world, pool, all, Death::After(&[death]))?;
@@ -79,7 +79,7 @@ pub(super) async fn completion_reuse<W: World>(world: &mut W) -> Result<(), Wron
 }
 
 pub(super) async fn two_axes_are_both_needed<W: World>(world: &mut W) -> Result<(), Wrong> {
-    for pool in 0..2 {
+    for pool in 0..3 {
         let all = take_all(world, pool, PIECE)?;
         let death = [world.submit(0), world.submit(1)];
         release_all(world, pool, all, Death::After(&death))?;
@@ -107,53 +107,56 @@ fn epoch_of(frontier: &[Entry], axis: u64) -> u64 {
 }
 
 pub(super) async fn waits<W: World>(world: &mut W) -> Result<(), Wrong> {
-    let all = take_all(world, 0, PIECE)?;
-    let death = world.submit(2);
-    release_all(world, 0, all, Death::After(&[death]))?;
-    // Only if permitted, and then with just what it waits for.
-    let ask = Ask::new(PIECE).or_wait();
-    let (reservation, wait) = got!(world.acquire(0, &ask), Ok(Answer::AfterWait { reservation, wait, .. }) => (reservation, wait));
-    check!(wait == [death], wait);
-    check!(world.stats(0).waited == 1, world.stats(0));
-    // Freed after its own use, which comes after the wait.
-    let later = world.submit(2);
-    check!(epoch_of(&wait, later.axis) < later.epoch, wait, later);
-    got!(world.release(0, reservation, Death::After(&[later])));
-    world.complete(death);
-    // That piece is still to come; the others are there.
-    let answer = got!(world.acquire(0, &Ask::new(1 << 16)));
-    check!(matches!(answer, Answer::Exhausted { .. }), answer);
-    got!(world.acquire(0, &Ask::new(PIECE)), Ok(Answer::Ready { reservation, .. }) => got!(world.release(0, reservation, Death::Idle)));
-    world.complete(later);
-    got!(world.acquire(0, &Ask::new(1 << 16)), Ok(Answer::Ready { reservation, .. }) => got!(world.release(0, reservation, Death::Idle)));
+    for pool in 0..2 {
+        let all = take_all(world, pool, PIECE)?;
+        let death = world.submit(2);
+        release_all(world, pool, all, Death::After(&[death]))?;
+        // Only if permitted, and then with just what it waits for.
+        let ask = Ask::new(PIECE).or_wait();
+        let (reservation, wait) = got!(world.acquire(pool, &ask), Ok(Answer::AfterWait { reservation, wait, .. }) => (reservation, wait));
+        check!(wait == [death], wait);
+        check!(world.stats(pool).waited == 1, world.stats(pool));
+        // Freed after its own use, which comes after the wait.
+        let later = world.submit(2);
+        check!(epoch_of(&wait, later.axis) < later.epoch, wait, later);
+        got!(world.release(pool, reservation, Death::After(&[later])));
+        world.complete(death);
+        // That piece is still to come; the others are there.
+        let answer = got!(world.acquire(pool, &Ask::new(1 << 16)));
+        check!(matches!(answer, Answer::Exhausted { .. }), answer);
+        got!(world.acquire(pool, &Ask::new(PIECE)), Ok(Answer::Ready { reservation, .. }) => got!(world.release(pool, reservation, Death::Idle)));
+        world.complete(later);
+        got!(world.acquire(pool, &Ask::new(1 << 16)), Ok(Answer::Ready { reservation, .. }) => got!(world.release(pool, reservation, Death::Idle)));
+    }
     Ok(())
 }
 
 pub(super) async fn cancel_restores_the_death<W: World>(world: &mut W) -> Result<(), Wrong> {
-    let all = take_all(world, 0, 1 << 16)?;
-    let death = world.submit(0);
-    release_all(world, 0, all, Death::After(&[death]))?;
-    let before = world.stats(0);
-    for _ in 0..3 {
-        let ask = Ask::new(1 << 16).or_wait();
-        let reservation =
-            got!(world.acquire(0, &ask), Ok(Answer::AfterWait { reservation, .. }) => reservation);
-        got!(world.cancel(0, reservation));
-        let ask = Ask::new(1 << 16).after(core::slice::from_ref(&death));
-        let reservation = got!(world.acquire(0, &ask), Ok(Answer::Ready { reservation, origin: Origin::Dominated, .. }) => reservation);
-        got!(world.cancel(0, reservation));
-        let stats = world.stats(0);
-        check!(stats.pending_bytes == before.pending_bytes && stats.live == 0, stats, before);
+    for pool in 0..2 {
+        let all = take_all(world, pool, 1 << 16)?;
+        let death = world.submit(0);
+        release_all(world, pool, all, Death::After(&[death]))?;
+        let before = world.stats(pool);
+        for _ in 0..3 {
+            let ask = Ask::new(1 << 16).or_wait();
+            let reservation = got!(world.acquire(pool, &ask), Ok(Answer::AfterWait { reservation, .. }) => reservation);
+            got!(world.cancel(pool, reservation));
+            let ask = Ask::new(1 << 16).after(core::slice::from_ref(&death));
+            let reservation = got!(world.acquire(pool, &ask), Ok(Answer::Ready { reservation, origin: Origin::Dominated, .. }) => reservation);
+            got!(world.cancel(pool, reservation));
+            let stats = world.stats(pool);
+            check!(stats.pending_bytes == before.pending_bytes && stats.live == 0, stats, before);
+        }
+        let answer = got!(world.acquire(pool, &Ask::new(1)));
+        check!(matches!(answer, Answer::Exhausted { .. }), answer);
+        world.complete(death);
+        got!(world.acquire(pool, &Ask::new(1 << 16)), Ok(Answer::Ready { reservation, .. }) => got!(world.release(pool, reservation, Death::Idle)));
     }
-    let answer = got!(world.acquire(0, &Ask::new(1)));
-    check!(matches!(answer, Answer::Exhausted { .. }), answer);
-    world.complete(death);
-    got!(world.acquire(0, &Ask::new(1 << 16)), Ok(Answer::Ready { reservation, .. }) => got!(world.release(0, reservation, Death::Idle)));
     Ok(())
 }
 
 pub(super) async fn taint<W: World>(world: &mut W) -> Result<(), Wrong> {
-    for pool in 0..2 {
+    for pool in 0..3 {
         let all = take_all(world, pool, PIECE)?;
         let count = all.len() as u64;
         release_all(world, pool, all, Death::Unknown)?;

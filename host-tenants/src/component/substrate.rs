@@ -57,10 +57,12 @@ mod limits;
 mod locate;
 #[allow(unsafe_code, reason = "precompiled code has to be trusted; argued in the file")]
 mod module;
+mod plans;
 mod pool;
 mod returns;
 mod snapshot;
 mod state;
+mod world;
 
 pub use batch::{Answer, Batch, Sizes};
 pub use limits::{SubstrateConfig, SubstrateLimits};
@@ -69,6 +71,7 @@ pub use module::SubstrateModule;
 pub use pool::SandboxPool;
 
 use state::State;
+use world::World;
 
 /// Why the component could not be loaded, or what ended it.
 #[derive(Clone, Debug)]
@@ -116,7 +119,7 @@ struct Instance {
 /// What the lock guards.
 struct Cell {
     store: Store<State>,
-    world: bindings::Substrate,
+    world: World,
 }
 
 impl Instance {
@@ -124,7 +127,7 @@ impl Instance {
     fn enter<R>(
         &self,
         stand: usize,
-        call: impl FnOnce(&mut Store<State>, &bindings::Substrate) -> wasmtime::Result<R>,
+        call: impl FnOnce(&mut Store<State>, &World) -> wasmtime::Result<R>,
     ) -> Option<R> {
         let cell = &mut *self.lock()?;
         if self.ticks > 0 {
@@ -214,8 +217,8 @@ impl Substrate {
     /// [`PoolError::InvalidConfig`]; [`PoolError::Lost`].
     pub fn tlsf(&self, host: PoolHost, config: TlsfPoolConfig) -> Result<SandboxPool, PoolError> {
         let config = convert::tlsf_config(&config);
-        SandboxPool::make(&self.instance, host, |store, authority, host| {
-            authority.call_make_tlsf(store, host, config)
+        SandboxPool::make(&self.instance, host, |store, world, host| {
+            convert::made(world.authority().call_make_tlsf(store, host, config))
         })
     }
 
@@ -229,8 +232,8 @@ impl Substrate {
         config: FixedBlockPoolConfig,
     ) -> Result<SandboxPool, PoolError> {
         let config = convert::fixed_block_config(&config);
-        SandboxPool::make(&self.instance, host, |store, authority, host| {
-            authority.call_make_fixed_block(store, host, config)
+        SandboxPool::make(&self.instance, host, |store, world, host| {
+            convert::made(world.authority().call_make_fixed_block(store, host, config))
         })
     }
 
@@ -240,8 +243,8 @@ impl Substrate {
     /// As [`tlsf`](Self::tlsf).
     pub fn arena(&self, host: PoolHost, config: ArenaPoolConfig) -> Result<SandboxPool, PoolError> {
         let config = convert::arena_config(&config);
-        SandboxPool::make(&self.instance, host, |store, authority, host| {
-            authority.call_make_arena(store, host, config)
+        SandboxPool::make(&self.instance, host, |store, world, host| {
+            convert::made(world.authority().call_make_arena(store, host, config))
         })
     }
 
@@ -255,8 +258,8 @@ impl Substrate {
         config: PassthroughPoolConfig,
     ) -> Result<SandboxPool, PoolError> {
         let config = convert::passthrough_config(&config);
-        SandboxPool::make(&self.instance, host, |store, authority, host| {
-            authority.call_make_passthrough(store, host, config)
+        SandboxPool::make(&self.instance, host, |store, world, host| {
+            convert::made(world.authority().call_make_passthrough(store, host, config))
         })
     }
 

@@ -2,12 +2,13 @@
 //! counters, blocks, events and questions to the provider are the same at every step.
 
 use crate::bytes::Bytes;
-use crate::module;
 use crate::support::generate::op;
+use crate::support::planned::{Truth, plan};
 use crate::support::program::{self, Op};
 use crate::support::scaled;
 use crate::support::subject::{Made, Subject};
 use crate::twin::Twin;
+use crate::{module, module_with_plans};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use strandline_core::pool::budget::Budget;
 use strandline_core::pool::fixed_block::{FixedBlockPool, FixedBlockPoolConfig};
 use strandline_core::pool::growth::Growth;
 use strandline_core::pool::passthrough::{PassthroughPool, PassthroughPoolConfig};
+use strandline_core::pool::planned::PlannedPool;
 use strandline_core::pool::tlsf::{Coalescing, TlsfPool, TlsfPoolConfig, Waiting};
 use strandline_core::slab::retain::Retention;
 
@@ -26,6 +28,11 @@ const KIB: u64 = 1024;
 const LEN: usize = 400;
 
 fn run(subject: &Subject, make: impl Fn(PoolHost) -> Arc<dyn Pool>) {
+    run_of(subject, |_, host| make(host));
+}
+
+/// The same, of pools that are made for the program.
+fn run_of(subject: &Subject, make: impl Fn(&[Op], PoolHost) -> Arc<dyn Pool>) {
     let config = Config { cases: scaled(40), failure_persistence: None, ..Config::default() };
     let bytes = prop::collection::vec(any::<[u8; 8]>(), LEN);
     let largest = subject.largest();
@@ -33,7 +40,8 @@ fn run(subject: &Subject, make: impl Fn(PoolHost) -> Arc<dyn Pool>) {
         bytes.iter().map(|bytes| op(&mut Bytes(bytes), largest)).collect()
     });
     let outcome = TestRunner::new(config).run(&programs, |program| {
-        program::run(subject, &program, |host| Made::new(make(host))).map_err(TestCaseError::fail)
+        program::run(subject, &program, |host| Made::new(make(&program, host)))
+            .map_err(TestCaseError::fail)
     });
     if let Err(failure) = outcome {
         panic!("{failure}");
@@ -102,6 +110,31 @@ fn arena_programs() {
         retention: Retention::slabs(1),
     };
     run(&Subject::arena(KIB, config), twin!(ArenaPool, arena, config));
+}
+
+/// By right and wrong plans, of a component that has them.
+#[test]
+fn planned_programs() {
+    let granule = 64;
+    let config = TlsfPoolConfig {
+        offsets: tlsf::Config { granule, second_level_bits: 4, placement: Placement::FAST },
+        growth: Growth::slabs_of(128 * KIB),
+        budget: Budget::bytes(1 << 20),
+        retention: Retention::slabs(1),
+        ..TlsfPoolConfig::default()
+    };
+    for truth in Truth::ALL {
+        let seed = 7;
+        run_of(&Subject::planned(KIB, config, truth, seed), |program, host| {
+            let plan = plan(program, granule, truth, seed);
+            let substrate = module_with_plans().instantiate().unwrap();
+            Arc::new(Twin::new(
+                host,
+                |host| Box::new(PlannedPool::new(host, config, &plan).unwrap()),
+                |host| Box::new(substrate.planned(host, config, &plan).unwrap()),
+            ))
+        });
+    }
 }
 
 #[test]

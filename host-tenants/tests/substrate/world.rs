@@ -1,6 +1,6 @@
 //! The component file: no need but its world's, and no larger than it was.
 
-use crate::{module, wasm};
+use crate::{module, module_with_plans, wasm};
 
 /// Bytes that the component may have: what it has, and a little room. It was 202 KB before pools looked at everything that is
 /// ready before they refuse and gave slabs back to make room; that a refusal is right is worth the 56 KB.
@@ -14,6 +14,10 @@ fn it_imports_exactly_its_world() {
     assert_eq!(module().imports(), of(&["notify", "slabs", "types"]));
     let exports = of(&["authority", "frontiers", "inspect", "pools", "tracker"]);
     assert_eq!(module().exports(), exports);
+
+    assert_eq!(module_with_plans().imports(), module().imports());
+    let exports = of(&["authority", "frontiers", "inspect", "plans", "pools", "tracker"]);
+    assert_eq!(module_with_plans().exports(), exports);
 }
 
 #[test]

@@ -42,6 +42,7 @@ impl Boundaries {
             features: format!("{GPU},{COMPONENTS}"),
             components: vec![
                 ("STRANDLINE_COMPONENT", component::component_file()),
+                ("STRANDLINE_PLANS_COMPONENT", component::component_with_plans_file()),
                 ("STRANDLINE_GUEST", guests::guest_file()),
                 ("STRANDLINE_SYNC_GUEST", guests::sync_guest_file()),
             ],

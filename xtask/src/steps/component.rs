@@ -64,10 +64,20 @@ pub(crate) fn component_file() -> PathBuf {
     target_dir().join("component/strandline.wasm")
 }
 
+/// The one whose pools can follow plans.
+pub(super) fn component_with_plans_file() -> PathBuf {
+    target_dir().join("component/strandline-plans.wasm")
+}
+
 /// `cargo xtask component`.
 pub(crate) fn component(sh: &Shell) -> Outcome {
-    let built = build(sh, "core/component", &[])?.join("strandline_component.wasm");
-    write(&component_file(), &shrink::shrink(&sh.read_binary_file(built)?)?)
+    let both: [(PathBuf, &[&str]); 2] =
+        [(component_with_plans_file(), &["--features", "plans"]), (component_file(), &[])];
+    for (file, features) in both {
+        let built = build(sh, "core/component", features)?.join("strandline_component.wasm");
+        write(&file, &shrink::shrink(&sh.read_binary_file(built)?)?)?;
+    }
+    Ok(None)
 }
 
 /// Writes a component and tells its size.

@@ -20,7 +20,7 @@ use strandline_core::pool_set::{self, PoolSetError};
 use strandline_core::{Progress, pool};
 
 /// What the core's pools stand on.
-fn stand(host: PoolHost<'_>) -> pool::PoolHost {
+pub(super) fn stand(host: PoolHost<'_>) -> pool::PoolHost {
     let PoolHost { provider, progress } = host;
     let progress: Arc<dyn Progress> = match progress {
         ProgressSource::Tracker(handle) => {

@@ -13,6 +13,8 @@ use alloc::sync::Arc;
 use strandline_core::pool::arena::ArenaPool;
 use strandline_core::pool::fixed_block::FixedBlockPool;
 use strandline_core::pool::passthrough::PassthroughPool;
+#[cfg(feature = "plans")]
+use strandline_core::pool::planned::PlannedPool;
 use strandline_core::pool::tlsf::TlsfPool;
 use strandline_core::pool_set::{Need as CoreNeed, PoolSet, Route, SetAcquire};
 use strandline_core::{Acquire, FrontierRef, Pool, pool};
@@ -113,36 +115,61 @@ pub struct Handle {
     pool: Arc<dyn Pool>,
     /// The same, if it is one that knows batches.
     tlsf: Option<Arc<TlsfPool>>,
+    /// The same, if it follows a plan.
+    #[cfg(feature = "plans")]
+    planned: Option<Arc<PlannedPool>>,
 }
 
 impl Handle {
     pub(crate) const fn pool(&self) -> &Arc<dyn Pool> {
         &self.pool
     }
+
+    #[cfg(feature = "plans")]
+    pub(crate) fn planned(&self) -> Option<&PlannedPool> {
+        self.planned.as_deref()
+    }
+
+    fn of(pool: Arc<dyn Pool>) -> Self {
+        Self {
+            pool,
+            tlsf: None,
+            #[cfg(feature = "plans")]
+            planned: None,
+        }
+    }
+}
+
+#[cfg(feature = "plans")]
+impl From<PlannedPool> for Handle {
+    fn from(pool: PlannedPool) -> Self {
+        let pool = Arc::new(pool);
+        Self { planned: Some(Arc::clone(&pool)), ..Self::of(pool) }
+    }
 }
 
 impl From<TlsfPool> for Handle {
     fn from(pool: TlsfPool) -> Self {
         let pool = Arc::new(pool);
-        Self { pool: Arc::clone(&pool) as _, tlsf: Some(pool) }
+        Self { tlsf: Some(Arc::clone(&pool)), ..Self::of(pool) }
     }
 }
 
 impl From<FixedBlockPool> for Handle {
     fn from(pool: FixedBlockPool) -> Self {
-        Self { pool: Arc::new(pool), tlsf: None }
+        Self::of(Arc::new(pool))
     }
 }
 
 impl From<ArenaPool> for Handle {
     fn from(pool: ArenaPool) -> Self {
-        Self { pool: Arc::new(pool), tlsf: None }
+        Self::of(Arc::new(pool))
     }
 }
 
 impl From<PassthroughPool> for Handle {
     fn from(pool: PassthroughPool) -> Self {
-        Self { pool: Arc::new(pool), tlsf: None }
+        Self::of(Arc::new(pool))
     }
 }
 

@@ -35,7 +35,6 @@ pub struct Plan {
 
 /// Why blocks are no plan. Each number is that of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum PlanError {
     /// More than 2^28 blocks.
     TooManyBlocks,

@@ -38,3 +38,8 @@ pub(crate) fn chain() -> Vec<u8> {
 pub(crate) fn substrate() -> Vec<u8> {
     read(&find_component().unwrap())
 }
+
+/// The same with pools that follow plans.
+pub(crate) fn substrate_with_plans() -> Vec<u8> {
+    built("STRANDLINE_PLANS_COMPONENT", "strandline-plans.wasm", "cargo xtask component")
+}

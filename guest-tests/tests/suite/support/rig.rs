@@ -6,6 +6,7 @@ use strandline_core::pool::budget::Budget;
 use strandline_core::pool::fixed_block::{FixedBlockPool, FixedBlockPoolConfig};
 use strandline_core::pool::growth::Growth;
 use strandline_core::pool::passthrough::{PassthroughPool, PassthroughPoolConfig};
+use strandline_core::pool::planned::{Plan, PlanBlock, PlannedPool};
 use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
 use strandline_core::pool::{Pool, PoolHost};
 use strandline_core::pool_set::Registration;
@@ -74,6 +75,15 @@ pub(crate) fn passthrough(needs: &PoolNeeds) -> PassthroughPoolConfig {
     PassthroughPoolConfig { budget, ..PassthroughPoolConfig::default() }
 }
 
+/// A plan of four requests of 4 KiB in the middle of `bytes`: the third and the fourth take the memory of the one before.
+pub(crate) fn plan(bytes: u64) -> Plan {
+    let block =
+        |(offset, until)| PlanBlock { offset, size: 4096, alignment: 256, stream: 0, until };
+    let middle = bytes / 2;
+    let blocks = [(middle, 2), (middle + 4096, 4), (middle, 3), (middle, 4)];
+    Plan::new(bytes, blocks.map(block).to_vec()).unwrap()
+}
+
 impl Pools for Native {
     fn pool(&self, needs: &PoolNeeds, host: PoolHost) -> Arc<dyn Pool> {
         match needs.kind {
@@ -83,6 +93,9 @@ impl Pools for Native {
             }
             PoolKind::Arena { generation } => {
                 Arc::new(ArenaPool::new(host, arena(needs, generation)).unwrap())
+            }
+            PoolKind::Planned { slab } => {
+                Arc::new(PlannedPool::new(host, tlsf(needs, slab), &plan(slab)).unwrap())
             }
             PoolKind::Passthrough => {
                 Arc::new(PassthroughPool::new(host, passthrough(needs)).unwrap())

@@ -235,6 +235,7 @@ pub(super) fn properties(of: &PoolProperties) -> pools::PoolProperties {
             "fixed-block" => pools::PoolKind::FixedBlock,
             "arena" => pools::PoolKind::Arena,
             "passthrough" => pools::PoolKind::Passthrough,
+            "planned" => pools::PoolKind::Planned,
             _ => pools::PoolKind::Other,
         },
         memory_type,

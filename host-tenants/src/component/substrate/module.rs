@@ -3,8 +3,9 @@
 //! Compiling takes a good second; [`SubstrateModule::precompile`] does it ahead of time. Precompiled code runs as it
 //! is, which is why loading it is `unsafe`.
 
-use super::bindings::{Substrate as World, SubstratePre};
+use super::bindings::SubstrateWithPlans;
 use super::state::State;
+use super::world::WorldPre;
 use super::{Cell, Instance, Substrate, SubstrateConfig, SubstrateError, text};
 use std::fmt;
 use std::sync::atomic::AtomicU64;
@@ -20,7 +21,7 @@ const TICKS: u32 = 10;
 
 /// The code, and the clock that ends calls which take too long.
 pub(super) struct Compiled {
-    pre: SubstratePre<State>,
+    pre: WorldPre,
     config: SubstrateConfig,
     _ticker: Option<Ticker>,
 }
@@ -88,10 +89,10 @@ impl SubstrateModule {
         config: &SubstrateConfig,
     ) -> Result<Self, SubstrateError> {
         let mut linker = Linker::new(engine);
-        World::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)
+        SubstrateWithPlans::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)
             .map_err(|error| load(&error))?;
         let pre = linker.instantiate_pre(component).map_err(|error| load(&error))?;
-        let pre = SubstratePre::new(pre).map_err(|error| load(&error))?;
+        let pre = WorldPre::new(pre).map_err(|error| load(&error))?;
         let ticker = match config.limits.call_time {
             Some(time) => Some(Ticker::start(engine, time / TICKS)?),
             None => None,
@@ -117,6 +118,12 @@ impl SubstrateModule {
         let mut names: Vec<_> = ty.exports(engine).map(|(name, _)| name.to_owned()).collect();
         names.sort_unstable();
         names
+    }
+
+    /// Whether the component can make [planned pools](Substrate::planned).
+    #[must_use]
+    pub fn has_plans(&self) -> bool {
+        self.compiled.pre.has_plans()
     }
 
     /// A new instance, with a memory of its own.

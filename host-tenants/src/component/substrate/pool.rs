@@ -4,12 +4,12 @@
 //! lives outside; the notification is signaled after whatever would signal it inside.
 
 use super::batch::Answer;
-use super::bindings::Substrate as World;
 use super::bindings::exports::strandline::substrate::{authority, pools};
 use super::bindings::strandline::substrate::types;
 use super::imports::Supplier;
 use super::returns::{Returned, Returns};
 use super::state::State;
+use super::world::World;
 use super::{Instance, SubstrateError, convert, snapshot};
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -30,7 +30,7 @@ pub struct SandboxPool {
     id: PoolId,
     instance: Arc<Instance>,
     stand: usize,
-    pool: ResourceAny,
+    pub(super) pool: ResourceAny,
     ledger: ResourceAny,
     properties: PoolProperties,
     provider: Arc<dyn SlabProvider>,
@@ -54,14 +54,14 @@ impl fmt::Debug for SandboxPool {
     }
 }
 
-type Made = wasmtime::Result<Result<ResourceAny, types::PoolError>>;
+type Made<E> = wasmtime::Result<Result<ResourceAny, E>>;
 
 impl SandboxPool {
-    pub(super) fn make(
+    pub(super) fn make<E: From<PoolError>>(
         instance: &Arc<Instance>,
         host: PoolHost,
-        make: impl FnOnce(&mut Store<State>, &authority::Guest, authority::PoolHost) -> Made,
-    ) -> Result<Self, PoolError> {
+        make: impl FnOnce(&mut Store<State>, &World, authority::PoolHost) -> Made<E>,
+    ) -> Result<Self, E> {
         let id = PoolId::next();
         let stand = {
             let mut cell = instance.lock().ok_or(PoolError::Lost)?;
@@ -71,11 +71,11 @@ impl SandboxPool {
             let provider: Resource<Supplier> = store.data_mut().table.push(Supplier(stand))?;
             let provider =
                 authority::PoolHost { provider, progress: authority::ProgressSource::Host };
-            let pool = match make(store, world.strandline_substrate_authority(), provider)? {
+            let pool = match make(store, world, provider)? {
                 Ok(pool) => pool,
                 Err(error) => return Ok(Err(error)),
             };
-            let pools = world.strandline_substrate_pools().pool();
+            let pools = world.pools().pool();
             let properties = pools.call_properties(&mut *store, pool)?;
             let ledger = pools.call_ledger(&mut *store, pool)?;
             let stats = pools.call_stats(&mut *store, pool)?;
@@ -87,8 +87,8 @@ impl SandboxPool {
                 if let Some(mut cell) = instance.lock() {
                     cell.store.data_mut().remove(stand);
                 }
-                let Some(Err(error)) = failed else { return Err(PoolError::Lost) };
-                return Err(convert::pool_error(error).unwrap_or(PoolError::Lost));
+                let Some(Err(error)) = failed else { return Err(PoolError::Lost.into()) };
+                return Err(error);
             }
         };
         Ok(Self {
@@ -108,7 +108,7 @@ impl SandboxPool {
         })
     }
 
-    fn enter<R>(
+    pub(super) fn enter<R>(
         &self,
         call: impl FnOnce(&mut Store<State>, &World) -> wasmtime::Result<R>,
     ) -> Result<R, PoolError> {
@@ -123,7 +123,7 @@ impl SandboxPool {
     /// Hands over the releases that wait here.
     fn deliver(&self, store: &mut Store<State>, world: &World) -> wasmtime::Result<()> {
         let Some(returns) = &self.returns else { return Ok(()) };
-        let ledger = world.strandline_substrate_pools().ledger();
+        let ledger = world.pools().ledger();
         for alike in returns.take().chunk_by(|one, next| one.death == next.death) {
             let keys: Vec<u32> = alike.iter().map(|returned| returned.key).collect();
             let death: Vec<_> = alike[0].death.iter().map(convert::entry).collect();
@@ -144,7 +144,7 @@ impl SandboxPool {
         world: &World,
         request: &Request<'_>,
     ) -> wasmtime::Result<Result<pools::Outcome, types::PoolError>> {
-        let (ledger, this) = (world.strandline_substrate_pools().ledger(), self.ledger);
+        let (ledger, this) = (world.pools().ledger(), self.ledger);
         let &Request { size, alignment, frontier, .. } = request;
         let may = permissions(request);
         let entries = frontier.entries();
@@ -210,9 +210,7 @@ impl SandboxPool {
     /// # Errors
     /// [`PoolError::Lost`].
     pub fn cross(&self) -> Result<u32, PoolError> {
-        self.enter(|store, world| {
-            world.strandline_substrate_pools().ledger().call_len(store, self.ledger)
-        })
+        self.enter(|store, world| world.pools().ledger().call_len(store, self.ledger))
     }
 
     /// Signals what the acquire may have found out inside: completions, and room that growth left. `word` is that of the notification
@@ -279,7 +277,7 @@ impl SandboxPool {
         common: &Request<'_>,
     ) -> Result<pools::Answers, PoolError> {
         let answers = self.enter(|store, world| {
-            let ledger = world.strandline_substrate_pools().ledger();
+            let ledger = world.pools().ledger();
             let answers = ledger.call_acquire_batch(
                 &mut *store,
                 self.ledger,
@@ -297,7 +295,7 @@ impl SandboxPool {
     pub(super) fn call_release_batch(&self, keys: &[u32], death: Death<'_>) -> bool {
         let released = with_death(death, |death| {
             self.enter(|store, world| {
-                let ledger = world.strandline_substrate_pools().ledger();
+                let ledger = world.pools().ledger();
                 ledger.call_release_batch(store, self.ledger, keys, death)
             })
         });
@@ -325,8 +323,7 @@ impl SandboxPool {
         let Some(key) = self.key(&reservation) else {
             return Err(ReleaseError::other_pool(reservation));
         };
-        let done = self
-            .enter(|store, world| call(store, &world.strandline_substrate_pools().ledger(), key));
+        let done = self.enter(|store, world| call(store, &world.pools().ledger(), key));
         match done {
             Ok(Ok(())) => {
                 self.emit_released(&reservation);
@@ -398,7 +395,7 @@ impl Pool for SandboxPool {
                 matches!(outcome, Ok(pools::Outcome::Exhausted(_) | pools::Outcome::OverBudget(_)));
             let word = if refused {
                 self.instance.crossed();
-                let pools = world.strandline_substrate_pools().pool();
+                let pools = world.pools().pool();
                 Some(pools.call_observe(&mut *store, self.pool)?)
             } else {
                 None
@@ -451,22 +448,18 @@ impl Pool for SandboxPool {
 
     fn poll(&self) {
         // A component that is lost has said so, and there is nothing to poll.
-        let _ = self.enter(|store, world| {
-            world.strandline_substrate_pools().pool().call_poll(store, self.pool)
-        });
+        let _ = self.enter(|store, world| world.pools().pool().call_poll(store, self.pool));
         self.notification.signal_if_observed();
     }
 
     fn quiesce(&self) {
-        let _ = self.enter(|store, world| {
-            world.strandline_substrate_authority().call_quiesce(store, self.pool)
-        });
+        let _ = self.enter(|store, world| world.authority().call_quiesce(store, self.pool));
         self.notification.signal_if_observed();
     }
 
     fn trim(&self, how: Trim) -> Result<u64, PoolError> {
         let trimmed = self.enter(|store, world| {
-            let pools = world.strandline_substrate_pools().pool();
+            let pools = world.pools().pool();
             pools.call_trim(store, self.pool, convert::trim_out(how))
         })?;
         self.notification.signal_if_observed();
@@ -474,9 +467,7 @@ impl Pool for SandboxPool {
     }
 
     fn stats(&self) -> PoolStats {
-        let stats = self.enter(|store, world| {
-            world.strandline_substrate_pools().pool().call_stats(store, self.pool)
-        });
+        let stats = self.enter(|store, world| world.pools().pool().call_stats(store, self.pool));
         self.notification.signal_if_observed();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Ok(stats) = stats {
@@ -498,9 +489,7 @@ impl Pool for SandboxPool {
     }
 
     fn inspect(&self, visit: &mut dyn FnMut(&BlockView<'_>)) {
-        let words = self.enter(|store, world| {
-            world.strandline_substrate_inspect().call_snapshot(store, self.pool)
-        });
+        let words = self.enter(|store, world| world.inspect().call_snapshot(store, self.pool));
         self.notification.signal_if_observed();
         let Ok(words) = words else { return };
         if snapshot::unpack(&words, visit).is_none() {
