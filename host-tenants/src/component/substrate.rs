@@ -218,7 +218,7 @@ impl Substrate {
     pub fn tlsf(&self, host: PoolHost, config: TlsfPoolConfig) -> Result<SandboxPool, PoolError> {
         let config = convert::tlsf_config(&config);
         SandboxPool::make(&self.instance, host, |store, world, host| {
-            convert::made(world.authority().call_make_tlsf(store, host, config))
+            pool::made(world.authority().call_make_tlsf(store, host, config))
         })
     }
 
@@ -233,7 +233,7 @@ impl Substrate {
     ) -> Result<SandboxPool, PoolError> {
         let config = convert::fixed_block_config(&config);
         SandboxPool::make(&self.instance, host, |store, world, host| {
-            convert::made(world.authority().call_make_fixed_block(store, host, config))
+            pool::made(world.authority().call_make_fixed_block(store, host, config))
         })
     }
 
@@ -244,7 +244,7 @@ impl Substrate {
     pub fn arena(&self, host: PoolHost, config: ArenaPoolConfig) -> Result<SandboxPool, PoolError> {
         let config = convert::arena_config(&config);
         SandboxPool::make(&self.instance, host, |store, world, host| {
-            convert::made(world.authority().call_make_arena(store, host, config))
+            pool::made(world.authority().call_make_arena(store, host, config))
         })
     }
 
@@ -259,7 +259,7 @@ impl Substrate {
     ) -> Result<SandboxPool, PoolError> {
         let config = convert::passthrough_config(&config);
         SandboxPool::make(&self.instance, host, |store, world, host| {
-            convert::made(world.authority().call_make_passthrough(store, host, config))
+            pool::made(world.authority().call_make_passthrough(store, host, config))
         })
     }
 

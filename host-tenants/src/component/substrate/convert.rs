@@ -15,7 +15,6 @@ use strandline_core::pool::{Origin, PoolProperties, PoolStats, ReuseProof};
 use strandline_core::slab::retain::Retention;
 use strandline_core::slab::{BufferUsage, MemoryType, SlabProperties, SlabStats, Trim};
 use strandline_core::{Axis, Frontier, FrontierRef, PoolError, SlabError, SlabId};
-use wasmtime::component::ResourceAny;
 
 /// The entries of a frontier as the interface has them. An empty one allocates nothing.
 #[inline]
@@ -184,13 +183,6 @@ pub(super) fn pool_error(error: types::PoolError) -> Option<PoolError> {
         types::PoolError::Lost => PoolError::Lost,
         types::PoolError::InvalidFrontier(_) | types::PoolError::NotYours(_) => return None,
     })
-}
-
-/// The answer to a request for a pool. An error that only guests are told means that the component is wrong.
-pub(super) fn made(
-    answer: wasmtime::Result<Result<ResourceAny, types::PoolError>>,
-) -> wasmtime::Result<Result<ResourceAny, PoolError>> {
-    answer.map(|made| made.map_err(|error| pool_error(error).unwrap_or(PoolError::Lost)))
 }
 
 pub(super) const fn trim_in(how: types::Trim) -> Trim {

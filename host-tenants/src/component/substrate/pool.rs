@@ -56,6 +56,11 @@ impl fmt::Debug for SandboxPool {
 
 type Made<E> = wasmtime::Result<Result<ResourceAny, E>>;
 
+/// The answer to a request for a pool. An error that only guests are told means that the component is wrong.
+pub(super) fn made(answer: Made<types::PoolError>) -> Made<PoolError> {
+    answer.map(|made| made.map_err(|error| convert::pool_error(error).unwrap_or(PoolError::Lost)))
+}
+
 impl SandboxPool {
     pub(super) fn make<E: From<PoolError>>(
         instance: &Arc<Instance>,
