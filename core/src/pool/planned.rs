@@ -41,7 +41,7 @@ pub(in crate::pool) use follower::Follower;
 /// How a TLSF pool holds it: few have one.
 pub(in crate::pool) type Followed = alloc::boxed::Box<Follower>;
 
-pub(in crate::pool) use matcher::Key;
+pub(in crate::pool) use matcher::{Guess, Key};
 pub use plan::{Plan, PlanBlock, PlanError};
 pub use recording::{Recorded, Recording};
 

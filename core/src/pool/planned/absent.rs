@@ -42,6 +42,10 @@ impl Follower {
         match *self {}
     }
 
+    pub(in crate::pool) const fn spot(&self, _: Guess) -> Option<(RegionId, u32)> {
+        match *self {}
+    }
+
     pub(in crate::pool) const fn place_taken(&mut self, _: Key, _: Guess, _: u32) {
         match *self {}
     }

@@ -257,6 +257,12 @@ impl Follower {
         Some((region, self.places.start(place), near))
     }
 
+    /// Region and first granule of a matched block.
+    pub(in crate::pool) fn spot(&self, guess: Guess) -> Option<(RegionId, u32)> {
+        let (region, _) = self.home?;
+        Some((region, self.places.start(self.place_of[guess.block() as usize])))
+    }
+
     /// A request was placed where the plan has it, as this block of the heap.
     #[inline(always)]
     pub(in crate::pool) fn place_taken(&mut self, key: Key, guess: Guess, block: u32) {

@@ -111,7 +111,15 @@ impl TlsfPool {
             searched = false;
             if allowed && may_grow {
                 let size = state.heap.bytes(asked.need);
-                if state.holes.is_some() && state.plan_wants(size).is_none() {
+                if state.holes.is_some() {
+                    if let Some(wanted) = state.plan_wants(size) {
+                        let (after, is_housed) = self.house(state, wanted)?;
+                        state = after;
+                        if is_housed {
+                            (observed, _) = self.look_again(&mut state);
+                            continue;
+                        }
+                    }
                     let (after, found) = self.grow_in_place(state, asked)?;
                     state = after;
                     if let Some(found) = found {

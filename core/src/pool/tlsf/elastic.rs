@@ -20,6 +20,7 @@
 //! is enough. A request that finds memory
 //! comes nowhere near here.
 
+use super::guided::Wish;
 use super::heap::{CLEAN, Heap};
 use super::present::{Present, present};
 use super::state::{Asked, Found, State};
@@ -154,24 +155,29 @@ impl Holes {
         self.list.partition_point(|hole| (hole.region, hole.start) < (region, start))
     }
 
-    /// The place that lacks the least memory.
-    fn plan(&self, heap: &Heap, need: Need) -> Option<Plan> {
+    /// The place that is wished for, if one hole is all that it lacks; else the one that lacks the least memory.
+    fn plan(&self, heap: &Heap, need: Need, wish: Option<Wish>) -> Option<Plan> {
         let (units, mask) = (need.units(), need.align() - 1);
         let mut best: Option<Plan> = None;
         for (index, hole) in self.list.iter().enumerate() {
             let [left, right] = heap.clean_beside(hole.block);
             let (low, high) = (hole.start - left, hole.end() + right);
+            let wished = wish.filter(|wish| wish.region == hole.region).map(|wish| wish.start);
             let lowest = low.checked_add(mask).map(|start| start & !mask);
             let highest = high.checked_sub(units).map(|start| start & !mask);
-            for start in [lowest, highest].into_iter().flatten() {
+            for start in [wished, lowest, highest].into_iter().flatten() {
                 let fits = start >= low && start.checked_add(units).is_some_and(|end| end <= high);
                 if !fits {
                     continue;
                 }
                 let from = start.max(hole.start) / self.step * self.step;
                 let to = (start + units).min(hole.end()).next_multiple_of(self.step).max(from);
+                let plan = Plan { hole: index, region: hole.region, start, from, to };
+                if Some(start) == wished {
+                    return Some(plan);
+                }
                 if best.is_none_or(|best| to - from < best.to - best.from) {
-                    best = Some(Plan { hole: index, region: hole.region, start, from, to });
+                    best = Some(plan);
                 }
             }
         }
@@ -357,6 +363,20 @@ impl State {
         self.largest_slab = largest;
         Ok(Some(region))
     }
+
+    /// So many bytes at the start of an elastic region, which is one hole, have memory now. `false` when no more blocks can be numbered.
+    fn fill_from_start(&mut self, region: RegionId, bytes: u64) -> bool {
+        let Some((holes, heap)) = self.elastic() else { return false };
+        let hole = holes.position(region, 0);
+        let to = u32::try_from(bytes / holes.granule).unwrap_or(u32::MAX);
+        let Some(part) = holes.lift(heap, Plan { hole, region, start: 0, from: 0, to }) else {
+            return false;
+        };
+        heap.fill(part);
+        self.note_committed();
+        self.untold = true;
+        true
+    }
 }
 
 impl TlsfPool {
@@ -396,8 +416,9 @@ impl TlsfPool {
         // Bytes that the provider is known to lack.
         let mut lacks = 0;
         for _ in 0..=MAX_GROWTHS {
+            let wish = state.wish(asked);
             let Some((holes, heap)) = state.elastic() else { break };
-            let Some(plan) = holes.plan(heap, need) else {
+            let Some(plan) = holes.plan(heap, need, wish) else {
                 let granule = holes.granule * u64::from(holes.step);
                 let sizes = [holes.reserve, u64::from(need.units()) * holes.granule];
                 if state.stats.slabs >= u64::from(self.config.growth.max_slabs) {
@@ -454,13 +475,64 @@ impl TlsfPool {
                 }
                 state.note_committed();
             }
-            if let Some(found) = state.take_planned(plan, arrived, asked, &self.host) {
+            if let Some(mut found) = state.take_there(plan, arrived, asked, &self.host) {
+                let granted = |wish: &Wish| (wish.region, wish.start) == (plan.region, plan.start);
+                if let Some(wish) = wish.filter(granted) {
+                    state.grant(wish, &mut found);
+                }
                 return Ok((state, Some(found)));
             }
             // Another has taken what was beside the hole.
             self.settle(&mut state);
         }
         Ok((state, None))
+    }
+
+    /// Addresses for a plan of so many bytes, and the memory for them if the provider has that much. Whether the plan has a slab now.
+    pub(super) fn house<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        wanted: u64,
+    ) -> Result<(MutexGuard<'a, State>, bool), PoolError> {
+        let Some((holes, _)) = state.elastic() else { return Ok((state, false)) };
+        let granule = holes.granule * u64::from(holes.step);
+        let sizes = [holes.reserve, wanted].map(|size| size.checked_next_multiple_of(granule));
+        if state.stats.slabs >= u64::from(self.config.growth.max_slabs) {
+            return Ok((state, false));
+        }
+        self.unlock(state);
+        let reserved = self.reserve(sizes)?;
+        let (Some(slab), Some(bytes)) = (reserved, sizes[1]) else {
+            state = self.state.lock();
+            self.settle(&mut state);
+            return Ok((state, false));
+        };
+        let committed = match self.host.provider.commit(slab.id, 0, bytes) {
+            Ok(committed) => committed,
+            Err(error) => {
+                self.host.provider.release(slab.id)?;
+                return Err(error.into());
+            }
+        };
+        state = self.state.lock();
+        self.settle(&mut state);
+        let region = match state.add_elastic(slab) {
+            Ok(Some(region)) => region,
+            Ok(None) => return Ok((state, false)),
+            Err(error) => {
+                self.unlock(state);
+                self.host.provider.release(slab.id)?;
+                return Err(error);
+            }
+        };
+        self.emit(&Event::SlabAcquired { pool: self.id, slab: slab.id, size: slab.size });
+        if committed && !state.fill_from_start(region, bytes) {
+            // What is a hole must have no memory.
+            self.unlock(state);
+            self.host.provider.decommit(slab.id, 0, bytes)?;
+            state = self.state.lock();
+        }
+        Ok((state, true))
     }
 
     fn reserve(&self, sizes: [Option<u64>; 2]) -> Result<Option<Slab>, PoolError> {
@@ -570,8 +642,8 @@ impl TlsfPool {
 }
 
 impl State {
-    /// Takes what was planned, if it is clean still. `arrived` bears what was committed for it.
-    fn take_planned(
+    /// Takes the place that was chosen, if it is clean still. `arrived` bears what was committed for it.
+    fn take_there(
         &mut self,
         plan: Plan,
         arrived: Option<BlockId>,

@@ -6,12 +6,23 @@
 //! ```
 //!
 //! The plan's memory is the first slab that is large enough; as long as there is none, the pool grows by one of the plan's size
-//! first. What is placed by the plan is a block of the heap like any other: deaths, budgets, waits and trim know of no plan.
+//! first. Over a provider of elastic slabs that one is elastic too: when a stray needs more, what the plan does not use gives its memory. What is placed by the plan is a block of the heap like any other: deaths, budgets, waits and trim know of no plan.
 
 use super::heap::At;
 use super::state::{Asked, Found, State};
+use crate::pool::planned::{Guess, Key};
 use crate::offset::tlsf::{BlockId, RegionId};
 use crate::pool::PoolHost;
+
+/// Where the plan has a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish {
+    pub(super) region: RegionId,
+    /// First granule.
+    pub(super) start: u32,
+    key: Key,
+    guess: Guess,
+}
 
 impl State {
     /// A request was granted where the plan does not have it, as this block.
@@ -25,6 +36,22 @@ impl State {
     /// The plan has no slab, and would have one that the request fits.
     pub(super) fn plan_wants(&self, bytes: u64) -> Option<u64> {
         self.follower.as_ref()?.wants().filter(|&wanted| wanted >= bytes)
+    }
+
+    /// Where the plan has a request: to be tried before other places that have no memory yet.
+    pub(super) fn wish(&self, asked: &Asked<'_>) -> Option<Wish> {
+        let (key, follower) = (asked.key?, self.follower.as_ref()?);
+        let guess = follower.propose(key)?;
+        let (region, start) = follower.spot(guess)?;
+        Some(Wish { region, start, key, guess })
+    }
+
+    /// A request got what it wished for.
+    pub(super) fn grant(&mut self, wish: Wish, found: &mut Found) {
+        found.is_planned = true;
+        if let Some(follower) = self.follower.as_mut() {
+            follower.place_taken(wish.key, wish.guess, found.ticket.block);
+        }
     }
 
     /// Takes the place that the plan has for a request, if it is free and ready, or the requester may wait for it.
