@@ -166,6 +166,9 @@ fn planned_programs() {
             };
             run(&Subject::planned(KIB, config, truth, 7));
             run(&Subject::planned(KIB, config, truth, 8));
+            for subject in elastic(Subject::planned(KIB, config, truth, 9)) {
+                run(&subject);
+            }
         }
     }
 }

@@ -108,7 +108,9 @@ impl Subject {
 
     pub(crate) fn planned(scale: u64, config: TlsfPoolConfig, truth: Truth, seed: u64) -> Self {
         let config = Config::Planned(config, truth, seed);
-        Self { scale, config, laws: Laws::tlsf(), elastic: None }
+        // A plan has its memory first, and a request the place that the plan has for it, though another lacks less.
+        let laws = Laws { minimal_growth: false, ..Laws::tlsf() };
+        Self { scale, config, laws, elastic: None }
     }
 
     /// A configuration of a kind.
