@@ -4,8 +4,10 @@
 //! seeds, and each of those programs is played by three pools: the planned one, one that follows the same plan [by ordinal](ordinal), and
 //! the default TLSF pool. Bytes are counted and no times, so the table is the same on every machine, however busy.
 //!
-//! Two rows for each share of changes. The first is what the planned pool holds at its peak over the peak of live bytes, over the same of
-//! the unchanged step; the second is what it holds over what TLSF holds. Each is the worst of the seeds; the details have all.
+//! Two rows for each share of changes. The first is what the planned pool holds at its peak over what it holds in the unchanged step, or, where
+//! the changed one has more live bytes, over as much more; the second is what it holds over what TLSF holds. Each is the worst of the seeds;
+//! the details have all, over the peak of live bytes. A pool that follows a plan has the plan's bytes from the first request on, so where a request of
+//! the peak is dropped it holds what it held, and a TLSF pool less.
 
 mod ordinal;
 mod perturb;
@@ -86,13 +88,14 @@ fn rows(name: &str) -> Result<Vec<Figure>, Failed> {
 struct Step {
     ops: Vec<Op>,
     plan: Plan,
-    /// What the pool that follows the plan holds over what is live, where nothing is changed.
-    unchanged: f64,
+    /// Bytes that the pool which follows the plan holds where nothing is changed, and the most that are live.
+    unchanged: (f64, f64),
 }
 
 /// What three pools held at their peaks, over the peak of live bytes.
 #[derive(Clone, Copy, Debug)]
 struct Compared {
+    /// What is to be held: as much as in the unchanged step, or as much more as is live.
     unchanged: f64,
     planned: f64,
     by_ordinal: f64,
@@ -144,8 +147,8 @@ impl Step {
             until: block.until,
         });
         let plan = Plan::new(file.bytes, blocks.collect())?;
-        let mut step = Self { ops: perturb::ops(&lifetimes), plan, unchanged: 1.0 };
-        step.unchanged = step.planned(&step.ops)?.0 as f64 / perturb::peak(&step.ops) as f64;
+        let mut step = Self { ops: perturb::ops(&lifetimes), plan, unchanged: (0.0, 0.0) };
+        step.unchanged = (step.planned(&step.ops)?.0 as f64, perturb::peak(&step.ops) as f64);
         Ok(step)
     }
 
@@ -165,7 +168,7 @@ impl Step {
         let mut tlsf = Player::new(&Backing::numbers(None))?;
         ops.iter().try_for_each(|&op| tlsf.play(op))?;
         Ok(Compared {
-            unchanged: self.unchanged,
+            unchanged: self.unchanged.0 / live.min(self.unchanged.1),
             planned: planned as f64 / live,
             by_ordinal: by_ordinal as f64 / live,
             tlsf: tlsf.peak() as f64 / live,
