@@ -54,6 +54,7 @@ mod guided;
     expect(unreachable_pub, reason = "the benchmarks look at the heap without the pool around it")
 )]
 mod heap;
+mod housed;
 mod pending;
 mod present;
 #[allow(unsafe_code, reason = "tickets pass through raw pointers; argued in the file")]

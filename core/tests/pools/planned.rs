@@ -19,7 +19,7 @@ use strandline_core::pool::planned::{
 };
 use strandline_core::pool::tlsf::{Coalescing, TlsfPoolConfig};
 use strandline_core::pool::{PoolHost, Request};
-use strandline_core::slab::Trim;
+use strandline_core::slab::{Elastic, Trim};
 use strandline_core::{Acquire, Axis, Death, Frontier, Pool, Reservation};
 
 fn config() -> TlsfPoolConfig {
@@ -160,6 +160,58 @@ fn the_plans_slab_comes_again() {
     }
     assert_eq!(pool.planned_stats().strayed, 0);
     assert_eq!(pool.stats().committed_bytes, 0);
+}
+
+/// Over elastic slabs a stray has the memory of what the plan does not use, and leaves it to the plan when the next step begins: the host marks
+/// steps, or the pool finds them.
+#[test]
+fn a_stray_takes_memory_from_the_plan_and_the_next_step_has_it_back() {
+    const BLOCK: u64 = 64 * KIB;
+    let block = |number: u64, until| PlanBlock {
+        offset: number * BLOCK,
+        size: BLOCK,
+        alignment: 64,
+        stream: 0,
+        until,
+    };
+    let plan = Plan::new(3 * BLOCK, vec![block(0, 3), block(1, 2), block(2, 3)]).unwrap();
+    for marked in [true, false] {
+        let elastic = Elastic { granule: 4 * KIB, reserve: 64 << 20 };
+        let provider = MockProvider::new(4 * KIB, 4 * KIB, 64 << 20, 64 << 20);
+        let provider = Arc::new(provider.with_elastic(Some(elastic)));
+        let host = PoolHost::new(provider.clone(), Arc::new(Dial::new(4)));
+        let pool = PlannedPool::new(host, config(), &plan).unwrap();
+        let take = |size| ready(pool.acquire(&Request::new(size).or_grow()).unwrap());
+        let begin = || {
+            if marked {
+                pool.begin_step()
+            }
+        };
+        begin();
+        let first = take(BLOCK);
+        assert_eq!(pool.stats().committed_bytes, 3 * BLOCK, "all of the plan, at once");
+        let [second, third] = [take(BLOCK), take(BLOCK)];
+        pool.release(second, Death::Idle).unwrap();
+        let stray = take(2 * BLOCK);
+        assert!(stray.offset() >= 3 * BLOCK, "{stray:?}");
+        assert_eq!(pool.stats().committed_bytes, 4 * BLOCK, "the second one's memory");
+        for held in [first, third, stray] {
+            pool.release(held, Death::Idle).unwrap();
+        }
+        for _ in 0..3 {
+            begin();
+            let step = [0, 1, 2].map(|_| take(BLOCK));
+            let [a, b, c] = [0, 1, 2].map(|at: usize| step[at].offset());
+            assert_eq!([a, b, c], [0, BLOCK, 2 * BLOCK], "marked: {marked}");
+            assert_eq!(pool.stats().committed_bytes, 4 * BLOCK);
+            for held in step {
+                pool.release(held, Death::Idle).unwrap();
+            }
+        }
+        assert_eq!(pool.planned_stats().strayed, 1);
+        assert_eq!(pool.stats().peak_committed_bytes, 4 * BLOCK, "no more than was live");
+        assert!(provider.crimes().is_empty());
+    }
 }
 
 /// Who may wait gets its place and waits for what had it last; who may not is served elsewhere.

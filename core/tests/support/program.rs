@@ -425,7 +425,9 @@ impl Machine {
         call.granted |= granted;
         ensure!(!granted || ask.grow, "grew without permission");
         let tried_to_grow = granted || self.provider.failed() > call.failed;
-        if call.alone && tried_to_grow {
+        // Where a step of a plan begins, memory comes back to the plan's bytes: as much is taken out elsewhere.
+        let is_move = self.subject.moves_memory() && Moved::net(&moved) <= 0;
+        if call.alone && tried_to_grow && !is_move {
             self.nothing_else("grew", need, frontier.as_ref(), false)?;
             if ask.wait {
                 self.nothing_else("grew", need, frontier.as_ref(), true)?;

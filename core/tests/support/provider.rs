@@ -42,6 +42,17 @@ impl Moved {
     pub(crate) const fn is_grant(&self) -> bool {
         matches!(self, Self::Out(..) | Self::Committed(..))
     }
+
+    /// Bytes that came, less those that went; of slabs that are not elastic, all that came.
+    pub(crate) fn net(moved: &[Self]) -> i128 {
+        let bytes = |moved: &Self| match *moved {
+            Self::Out(_, size) => i128::from(size),
+            Self::Committed(_, start, end) => i128::from(end - start),
+            Self::Decommitted(_, start, end) => -i128::from(end - start),
+            Self::Back(_) | Self::Reserved(..) => 0,
+        };
+        moved.iter().map(bytes).sum()
+    }
 }
 
 /// See the [module](self).

@@ -237,6 +237,11 @@ impl Subject {
         }
     }
 
+    /// Memory of its elastic slabs may go from one place to another.
+    pub(crate) const fn moves_memory(&self) -> bool {
+        matches!(self.config, Config::Planned(..)) && self.elastic.is_some()
+    }
+
     /// Who may wait is given what lies tightest, ready or not: a wait then says nothing of what is ready.
     pub(crate) const fn packs(&self) -> bool {
         matches!(

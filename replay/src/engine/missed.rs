@@ -41,6 +41,8 @@ impl Engine {
         let kind = pool.properties().kind;
         let is_elastic = pool.provider().is_some_and(|provider| provider.elastic().is_some());
         let in_question = match answer {
+            // What a planned pool moves to its plan's bytes where a step begins is no growth.
+            Acquire::Ready { .. } if kind == "planned" && slabs[1] <= self.slabs[1] => false,
             // Free ranges of an elastic slab may have no memory, which somebody has to know.
             Acquire::Ready { .. } => moved && (!is_elastic || self.committed.is_some()),
             // That of a TLSF pool is chosen to keep memory compact, ready or not.

@@ -62,6 +62,14 @@ impl Follower {
         match *self {}
     }
 
+    pub(in crate::pool) const fn takes_up_step(&self, _: Key) -> bool {
+        match *self {}
+    }
+
+    pub(in crate::pool) const fn housed(&self) -> Option<(RegionId, u64)> {
+        match *self {}
+    }
+
     pub(in crate::pool) const fn offer(&mut self, _: RegionId, _: Slab) {
         match *self {}
     }

@@ -34,6 +34,8 @@ pub(crate) struct Follower {
     /// Bytes of a slab that holds the plan.
     bytes: u64,
     home: Option<(RegionId, SlabId)>,
+    /// A step began, and no request of it has come yet.
+    began: bool,
     /// Of the slab in `home`.
     home_bytes: u64,
     /// Where steps are recorded.
@@ -105,6 +107,7 @@ impl Follower {
             lives: lives(plan),
             bytes: plan.bytes().next_multiple_of(granule),
             home: None,
+            began: false,
             home_bytes: 0,
             recorder: None,
             next: None,
@@ -145,6 +148,7 @@ impl Follower {
     /// The matcher is at the beginning of a step.
     #[inline(never)]
     fn step_began(&mut self) -> bool {
+        self.began = true;
         if let Some(recorder) = &mut self.recorder {
             recorder.begin_step();
         }
@@ -359,6 +363,19 @@ impl Follower {
     /// Bytes of the slab that the plan still needs.
     pub(in crate::pool) fn wants(&self) -> Option<u64> {
         (self.home.is_none() && self.bytes != 0).then_some(self.bytes)
+    }
+
+    /// Whether a request that asks for this is the first of its step that the plan has. Once a step.
+    #[inline(always)]
+    pub(in crate::pool) fn takes_up_step(&mut self, key: Key) -> bool {
+        let takes_up = self.began && self.matcher.propose(key).is_some();
+        self.began &= !takes_up;
+        takes_up
+    }
+
+    /// Region and bytes of the plan, if it has a slab.
+    pub(in crate::pool) fn housed(&self) -> Option<(RegionId, u64)> {
+        self.home.map(|(region, _)| (region, self.bytes))
     }
 
     /// The pool has a new slab: the plan moves in if it has none that it fits.

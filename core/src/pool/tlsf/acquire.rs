@@ -90,6 +90,10 @@ impl TlsfPool {
         asked: &Asked<'_>,
         mut searched: bool,
     ) -> Result<Acquire, PoolError> {
+        // Memory is moved only for who may have the provider asked for some.
+        if asked.request.may_grow && state.begins_step(asked) {
+            state = self.restore_plan(state);
+        }
         let (mut observed, news) = self.look_again(&mut state);
         searched &= !news;
         if state.look_aside(&self.host) {

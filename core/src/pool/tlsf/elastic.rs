@@ -34,16 +34,16 @@ use crate::sync::MutexGuard;
 use alloc::vec::Vec;
 
 #[derive(Clone, Copy, Debug)]
-struct Hole {
-    region: RegionId,
+pub(super) struct Hole {
+    pub(super) region: RegionId,
     /// In granules of the heap, from the region's start.
-    start: u32,
+    pub(super) start: u32,
     units: u32,
     block: BlockId,
 }
 
 impl Hole {
-    const fn end(&self) -> u32 {
+    pub(super) const fn end(&self) -> u32 {
         self.start + self.units
     }
 }
@@ -52,29 +52,29 @@ impl Hole {
 #[derive(Debug)]
 pub(super) struct Holes {
     /// The provider's granule, in granules of the heap.
-    step: u32,
+    pub(super) step: u32,
     /// Bytes of a heap's granule.
-    granule: u64,
+    pub(super) granule: u64,
     /// Bytes of addresses of a region.
-    reserve: u64,
+    pub(super) reserve: u64,
     /// With their granules.
     regions: Vec<(RegionId, u32)>,
     /// By region and start.
-    list: Vec<Hole>,
+    pub(super) list: Vec<Hole>,
     _present: Present,
 }
 
 /// Where a request will lie, and what it lacks.
 #[derive(Clone, Copy, Debug)]
-struct Plan {
+pub(super) struct Plan {
     /// In the list.
-    hole: usize,
-    region: RegionId,
+    pub(super) hole: usize,
+    pub(super) region: RegionId,
     /// First granule of the request.
-    start: u32,
+    pub(super) start: u32,
     /// What is to be committed; nothing if they are equal.
-    from: u32,
-    to: u32,
+    pub(super) from: u32,
+    pub(super) to: u32,
 }
 
 /// Granules of whole steps in a clean block, its region, the first of them, and the block.
@@ -103,13 +103,22 @@ fn smallest_that_does(clean: &[Clean], left: u64) -> usize {
     best
 }
 
+/// Where clean memory may become holes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Scope {
+    Anywhere,
+    In(RegionId),
+    /// Not in the first granules of a region.
+    Outside(RegionId, u32),
+}
+
 /// Memory on its way: bytes of a slab, and the hole in transit.
 #[derive(Clone, Copy, Debug)]
-struct Transit {
+pub(super) struct Transit {
     block: BlockId,
-    slab: SlabId,
-    offset: u64,
-    len: u64,
+    pub(super) slab: SlabId,
+    pub(super) offset: u64,
+    pub(super) len: u64,
 }
 
 impl Holes {
@@ -151,7 +160,7 @@ impl Holes {
         u64::from(largest) * self.granule
     }
 
-    fn position(&self, region: RegionId, start: u32) -> usize {
+    pub(super) fn position(&self, region: RegionId, start: u32) -> usize {
         self.list.partition_point(|hole| (hole.region, hole.start) < (region, start))
     }
 
@@ -185,7 +194,7 @@ impl Holes {
     }
 
     /// Takes part of a hole out of the list. `None` when no more blocks can be numbered.
-    fn lift(&mut self, heap: &mut Heap, plan: Plan) -> Option<BlockId> {
+    pub(super) fn lift(&mut self, heap: &mut Heap, plan: Plan) -> Option<BlockId> {
         let whole = self.list[plan.hole];
         let (splits_left, splits_right) = (plan.from > whole.start, plan.to < whole.end());
         let part = if splits_left { heap.split_hole(whole.block, plan.from)? } else { whole.block };
@@ -208,7 +217,7 @@ impl Holes {
     }
 
     /// Puts a hole into the list; it is one with those that it touches.
-    fn lay(&mut self, heap: &mut Heap, block: BlockId) {
+    pub(super) fn lay(&mut self, heap: &mut Heap, block: BlockId) {
         let (region, (start, units)) = (heap.offsets().region(block), heap.offsets().extent(block));
         let hole = Hole { region, start, units, block };
         let touch =
@@ -237,7 +246,7 @@ impl Holes {
         heap: &mut Heap,
         wanted: u64,
         spare: Option<(Plan, Need)>,
-        region: Option<RegionId>,
+        scope: Scope,
     ) -> Vec<BlockId> {
         let mut made = Vec::new();
         if wanted == 0 {
@@ -247,14 +256,21 @@ impl Holes {
             let offsets = heap.offsets();
             let at = offsets.region(block);
             let (offset, units) = offsets.extent(block);
+            let low = match scope {
+                Scope::Outside(region, end) if region == at => offset.max(end),
+                _ => offset,
+            };
             let (from, to) =
-                (offset.next_multiple_of(self.step), (offset + units) / self.step * self.step);
+                (low.next_multiple_of(self.step), (offset + units) / self.step * self.step);
             let spared = spare.is_some_and(|(plan, need)| {
                 plan.region == at
                     && offset < plan.start + need.units()
                     && plan.start < offset + units
             });
-            let here = region.map_or_else(|| self.is_elastic(at), |region| region == at);
+            let here = match scope {
+                Scope::In(region) => region == at,
+                Scope::Anywhere | Scope::Outside(..) => self.is_elastic(at),
+            };
             (from < to && !spared && here).then(|| (to - from, at, from, block))
         };
         // Almost always one block is enough, and near the first that is large enough stands one of the smallest.
@@ -294,7 +310,7 @@ impl Holes {
 
 impl State {
     /// The elastic regions with the heap that they are in.
-    fn elastic(&mut self) -> Option<(&mut Holes, &mut Heap)> {
+    pub(super) fn elastic(&mut self) -> Option<(&mut Holes, &mut Heap)> {
         Some((self.holes.as_mut()?, &mut self.heap))
     }
 
@@ -306,19 +322,19 @@ impl State {
         Some(Transit { block, slab: slab.id, offset, len })
     }
 
-    fn transits(&self, blocks: &[BlockId]) -> Vec<Transit> {
+    pub(super) fn transits(&self, blocks: &[BlockId]) -> Vec<Transit> {
         blocks.iter().filter_map(|&block| self.transit(block)).collect()
     }
 
     /// Makes holes, in transit, as [`Holes::hollow`] does; `wanted` are bytes.
-    fn hollow(
+    pub(super) fn hollow(
         &mut self,
         wanted: u64,
         spare: Option<(Plan, Need)>,
-        region: Option<RegionId>,
+        scope: Scope,
     ) -> Vec<Transit> {
         let Some((holes, heap)) = self.elastic() else { return Vec::new() };
-        let made = holes.hollow(heap, wanted.div_ceil(holes.granule), spare, region);
+        let made = holes.hollow(heap, wanted.div_ceil(holes.granule), spare, scope);
         self.transits(&made)
     }
 
@@ -349,7 +365,7 @@ impl State {
     }
 
     /// Adds an elastic slab: one hole.
-    fn add_elastic(&mut self, slab: Slab) -> Result<Option<RegionId>, PoolError> {
+    pub(super) fn add_elastic(&mut self, slab: Slab) -> Result<Option<RegionId>, PoolError> {
         let Some((holes, heap)) = self.elastic() else { return Ok(None) };
         // What is left over at the end could not be committed.
         let bytes = slab.size / (holes.granule * u64::from(holes.step));
@@ -363,25 +379,11 @@ impl State {
         self.largest_slab = largest;
         Ok(Some(region))
     }
-
-    /// So many bytes at the start of an elastic region, which is one hole, have memory now. `false` when no more blocks can be numbered.
-    fn fill_from_start(&mut self, region: RegionId, bytes: u64) -> bool {
-        let Some((holes, heap)) = self.elastic() else { return false };
-        let hole = holes.position(region, 0);
-        let to = u32::try_from(bytes / holes.granule).unwrap_or(u32::MAX);
-        let Some(part) = holes.lift(heap, Plan { hole, region, start: 0, from: 0, to }) else {
-            return false;
-        };
-        heap.fill(part);
-        self.note_committed();
-        self.untold = true;
-        true
-    }
 }
 
 impl TlsfPool {
     /// Takes memory out of holes in transit, without a lock. Those that keep it are told apart, with the first reason.
-    fn decommit(&self, out: &[Transit]) -> (Vec<bool>, Option<SlabError>) {
+    pub(super) fn decommit(&self, out: &[Transit]) -> (Vec<bool>, Option<SlabError>) {
         let mut failure = None;
         let gone = out.iter().map(|t| {
             let done = self.host.provider.decommit(t.slab, t.offset, t.len);
@@ -392,7 +394,7 @@ impl TlsfPool {
     }
 
     /// Holes in transit arrive: without memory in the list, with it among what is clean.
-    fn arrive(&self, state: &mut State, out: &[Transit], gone: &[bool]) -> u64 {
+    pub(super) fn arrive(&self, state: &mut State, out: &[Transit], gone: &[bool]) -> u64 {
         let Some((holes, heap)) = state.elastic() else { return 0 };
         let mut bytes = 0;
         for (transit, gone) in out.iter().zip(gone) {
@@ -444,7 +446,7 @@ impl TlsfPool {
                 let bytes = heap.offsets().size(part);
                 let committed = state.heap.committed_bytes() + bytes;
                 let over = committed.saturating_sub(state.stats.peak_committed_bytes);
-                let out = state.hollow(lacks.max(over), Some((plan, need)), None);
+                let out = state.hollow(lacks.max(over), Some((plan, need)), Scope::Anywhere);
                 let Some(&into) = state.transits(&[part]).first() else { break };
                 self.unlock(state);
                 let (gone, failure) = self.decommit(&out);
@@ -488,54 +490,7 @@ impl TlsfPool {
         Ok((state, None))
     }
 
-    /// Addresses for a plan of so many bytes, and the memory for them if the provider has that much. Whether the plan has a slab now.
-    pub(super) fn house<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-        wanted: u64,
-    ) -> Result<(MutexGuard<'a, State>, bool), PoolError> {
-        let Some((holes, _)) = state.elastic() else { return Ok((state, false)) };
-        let granule = holes.granule * u64::from(holes.step);
-        let sizes = [holes.reserve, wanted].map(|size| size.checked_next_multiple_of(granule));
-        if state.stats.slabs >= u64::from(self.config.growth.max_slabs) {
-            return Ok((state, false));
-        }
-        self.unlock(state);
-        let reserved = self.reserve(sizes)?;
-        let (Some(slab), Some(bytes)) = (reserved, sizes[1]) else {
-            state = self.state.lock();
-            self.settle(&mut state);
-            return Ok((state, false));
-        };
-        let committed = match self.host.provider.commit(slab.id, 0, bytes) {
-            Ok(committed) => committed,
-            Err(error) => {
-                self.host.provider.release(slab.id)?;
-                return Err(error.into());
-            }
-        };
-        state = self.state.lock();
-        self.settle(&mut state);
-        let region = match state.add_elastic(slab) {
-            Ok(Some(region)) => region,
-            Ok(None) => return Ok((state, false)),
-            Err(error) => {
-                self.unlock(state);
-                self.host.provider.release(slab.id)?;
-                return Err(error);
-            }
-        };
-        self.emit(&Event::SlabAcquired { pool: self.id, slab: slab.id, size: slab.size });
-        if committed && !state.fill_from_start(region, bytes) {
-            // What is a hole must have no memory.
-            self.unlock(state);
-            self.host.provider.decommit(slab.id, 0, bytes)?;
-            state = self.state.lock();
-        }
-        Ok((state, true))
-    }
-
-    fn reserve(&self, sizes: [Option<u64>; 2]) -> Result<Option<Slab>, PoolError> {
+    pub(super) fn reserve(&self, sizes: [Option<u64>; 2]) -> Result<Option<Slab>, PoolError> {
         let [ordinary, least] = sizes;
         let largest = self.provider.max_slab_size;
         let sizes = [ordinary.max(least), least];
@@ -553,7 +508,7 @@ impl TlsfPool {
         mut state: MutexGuard<'a, State>,
         region: Option<RegionId>,
     ) -> (MutexGuard<'a, State>, u64, Option<SlabError>) {
-        let out = state.hollow(u64::MAX, None, region);
+        let out = state.hollow(u64::MAX, None, region.map_or(Scope::Anywhere, Scope::In));
         if out.is_empty() {
             return (state, 0, None);
         }

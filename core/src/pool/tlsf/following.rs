@@ -7,8 +7,7 @@ use crate::pool::{Acquire, PoolError, PoolHost, Request};
 use alloc::boxed::Box;
 
 impl TlsfPool {
-    /// A pool that follows a plan. The plan's slab is not elastic: the plan says how much memory it needs. What strays may grow in
-    /// place.
+    /// A pool that follows a plan. Over a provider of elastic slabs the plan's slab is elastic; its memory is committed first.
     ///
     /// # Errors
     /// As [`new`](Self::new); and eager merging, which has no places.

@@ -10,9 +10,9 @@
 
 use super::heap::At;
 use super::state::{Asked, Found, State};
-use crate::pool::planned::{Guess, Key};
 use crate::offset::tlsf::{BlockId, RegionId};
 use crate::pool::PoolHost;
+use crate::pool::planned::{Guess, Key};
 
 /// Where the plan has a request.
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,143 @@
+//! The memory of a plan over a provider of elastic slabs.
+//!
+//! ```text
+//!   the plan's slab   │ bytes of the plan: committed first │ where strays grow ─────────────▶ end of the addresses
+//!
+//!   a stray needs more     clean granules anywhere become holes, also in the plan's bytes, and the stray has their memory
+//!   a step begins          what strays left behind, outside the plan's bytes, fills the holes in them again
+//! ```
+//!
+//! # Cost
+//! A step's beginning looks at the first hole of the plan's slab; where there are holes, at the clean blocks for each.
+
+use super::TlsfPool;
+use super::elastic::{Plan, Scope};
+use super::state::{Asked, State};
+use crate::inspect::Event;
+use crate::offset::tlsf::RegionId;
+use crate::pool::PoolError;
+use crate::sync::MutexGuard;
+
+impl State {
+    /// So many bytes at the start of an elastic region, which is one hole, have memory now. `false` when no more blocks can be numbered.
+    fn fill_from_start(&mut self, region: RegionId, bytes: u64) -> bool {
+        let Some((holes, heap)) = self.elastic() else { return false };
+        let hole = holes.position(region, 0);
+        let to = u32::try_from(bytes / holes.granule).unwrap_or(u32::MAX);
+        let Some(part) = holes.lift(heap, Plan { hole, region, start: 0, from: 0, to }) else {
+            return false;
+        };
+        heap.fill(part);
+        self.note_committed();
+        self.untold = true;
+        true
+    }
+
+    /// The request is the first of a step that the plan has.
+    #[inline(always)]
+    pub(super) fn begins_step(&mut self, asked: &Asked<'_>) -> bool {
+        let (Some(key), Some(follower)) = (asked.key, self.follower.as_mut()) else { return false };
+        follower.takes_up_step(key)
+    }
+
+    /// The first hole among the bytes of the plan, as far as it lies there: its place, and the end of the plan, in granules.
+    fn plan_lacks(&mut self) -> Option<(Plan, u32)> {
+        let (region, bytes) = self.follower.as_ref()?.housed()?;
+        let (holes, _) = self.elastic()?;
+        let end = u32::try_from(bytes.div_ceil(holes.granule)).ok()?;
+        let end = end.checked_next_multiple_of(holes.step)?;
+        let at = holes.list.iter().position(|hole| hole.region == region && hole.start < end)?;
+        let hole = holes.list[at];
+        let to = hole.end().min(end);
+        Some((Plan { hole: at, region, start: hole.start, from: hole.start, to }, end))
+    }
+}
+
+impl TlsfPool {
+    /// Addresses for a plan of so many bytes, and the memory for them if the provider has that much. Whether the plan has a slab now.
+    pub(super) fn house<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        wanted: u64,
+    ) -> Result<(MutexGuard<'a, State>, bool), PoolError> {
+        let Some((holes, _)) = state.elastic() else { return Ok((state, false)) };
+        let granule = holes.granule * u64::from(holes.step);
+        let sizes = [holes.reserve, wanted].map(|size| size.checked_next_multiple_of(granule));
+        if state.stats.slabs >= u64::from(self.config.growth.max_slabs) {
+            return Ok((state, false));
+        }
+        self.unlock(state);
+        let reserved = self.reserve(sizes)?;
+        let (Some(slab), Some(bytes)) = (reserved, sizes[1]) else {
+            state = self.state.lock();
+            self.settle(&mut state);
+            return Ok((state, false));
+        };
+        let committed = match self.host.provider.commit(slab.id, 0, bytes) {
+            Ok(committed) => committed,
+            Err(error) => {
+                self.host.provider.release(slab.id)?;
+                return Err(error.into());
+            }
+        };
+        state = self.state.lock();
+        self.settle(&mut state);
+        let region = match state.add_elastic(slab) {
+            Ok(Some(region)) => region,
+            Ok(None) => return Ok((state, false)),
+            Err(error) => {
+                self.unlock(state);
+                self.host.provider.release(slab.id)?;
+                return Err(error);
+            }
+        };
+        self.emit(&Event::SlabAcquired { pool: self.id, slab: slab.id, size: slab.size });
+        if committed && !state.fill_from_start(region, bytes) {
+            // What is a hole must have no memory.
+            self.unlock(state);
+            self.host.provider.decommit(slab.id, 0, bytes)?;
+            state = self.state.lock();
+        }
+        Ok((state, true))
+    }
+
+    /// Fills the holes among the plan's bytes with the memory of what is clean outside them. What a provider refuses stays as it is.
+    pub(super) fn restore_plan<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+    ) -> MutexGuard<'a, State> {
+        while let Some((mut plan, end)) = state.plan_lacks() {
+            let Some((holes, _)) = state.elastic() else { break };
+            let (granule, lacks) = (holes.granule, u64::from(plan.to - plan.from));
+            let out = state.hollow(lacks * granule, None, Scope::Outside(plan.region, end));
+            let given: u64 = out.iter().map(|transit| transit.len / granule).sum();
+            // Holes in transit are in no list, so the place is still the same.
+            plan.to = plan.from + given.min(lacks) as u32;
+            let part = match state.elastic() {
+                Some((holes, heap)) if given != 0 => holes.lift(heap, plan),
+                _ => None,
+            };
+            let into = part.and_then(|part| state.transits(&[part]).first().copied());
+            self.unlock(state);
+            let (gone, _) = self.decommit(&out);
+            let arrived = gone.iter().all(|&gone| gone);
+            let committed = into.is_some_and(|into| {
+                arrived && self.host.provider.commit(into.slab, into.offset, into.len) == Ok(true)
+            });
+            state = self.state.lock();
+            self.arrive(&mut state, &out, &gone);
+            if let (Some(part), Some((holes, heap))) = (part, state.elastic()) {
+                if committed {
+                    heap.fill(part);
+                    state.untold = true;
+                } else {
+                    holes.lay(heap, part);
+                }
+            }
+            if !committed {
+                break;
+            }
+        }
+        state
+    }
+}
