@@ -15,7 +15,7 @@ use strandline_replay::size::Bytes;
 const NO_PLAN: &str = "`strandline plan TRACE --out step.plan` writes one (a name in .csv gets minimalloc's table, which has no order of \
     requests: plan it again with another name)";
 
-/// A plan of which less than this share is followed is another program's, or another step's.
+/// A plan that has less than this share of the requests is another program's, or another step's.
 const STRANGE: f64 = 0.5;
 
 /// A plan that was read, and the pool that follows it.
@@ -75,21 +75,25 @@ impl Following {
     pub(crate) fn tell(&self, text: &mut String, json: &mut serde_json::Value) {
         let Some(stats) = self.maker.stats() else { return };
         let share = stats.plan_hit_share();
-        if share < STRANGE {
+        let all = stats.planned + stats.strayed;
+        let known = stats.planned + stats.occupied;
+        if (known as f64) < STRANGE * all as f64 || all == 0 {
             text.push_str(
-                "plan        NOT OF THIS TRACE, it seems: hardly any request stands where the plan has it, and a TLSF pool served the others\n",
+                "plan        NOT OF THIS TRACE, it seems: hardly any request is one that the plan has, and a TLSF pool served the others\n",
             );
         }
         text.push_str(&format!(
-            "plan        {} planned, {} strayed, {} times in step again: {:.1} % where the plan has them\n",
+            "plan        {} planned, {} strayed ({} of these are in the plan), {} times in step again: {:.1} % where the plan has them\n",
             stats.planned,
             stats.strayed,
+            stats.occupied,
             stats.resynchronised,
             share * 100.0,
         ));
         if let Some(pool) = json.get_mut("pool").and_then(serde_json::Value::as_object_mut) {
             pool.insert("planned".to_owned(), stats.planned.into());
             pool.insert("strayed".to_owned(), stats.strayed.into());
+            pool.insert("occupied".to_owned(), stats.occupied.into());
             pool.insert("resynchronised".to_owned(), stats.resynchronised.into());
             pool.insert("plan_hit_share".to_owned(), share.into());
         }
