@@ -54,6 +54,7 @@ mod guided;
     expect(unreachable_pub, reason = "the benchmarks look at the heap without the pool around it")
 )]
 mod heap;
+mod holes;
 mod housed;
 mod pending;
 mod present;
@@ -70,9 +71,9 @@ mod wide;
 #[cfg(feature = "heap")]
 pub use heap::{Ask, BlockDeath, Heap, Taken};
 
-use elastic::Holes;
 #[cfg(not(feature = "heap"))]
 use heap::Heap;
+use holes::Holes;
 use present::Present;
 use slots::{Lifted, Passed, Slots};
 use state::State;

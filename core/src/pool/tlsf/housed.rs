@@ -11,7 +11,7 @@
 //! A step's beginning looks at the first hole of the plan's slab; where there are holes, at the clean blocks for each.
 
 use super::TlsfPool;
-use super::elastic::{Plan, Scope};
+use super::holes::{Scope, Site};
 use super::state::{Asked, State};
 use crate::inspect::Event;
 use crate::offset::tlsf::RegionId;
@@ -24,7 +24,7 @@ impl State {
         let Some((holes, heap)) = self.elastic() else { return false };
         let hole = holes.position(region, 0);
         let to = u32::try_from(bytes / holes.granule).unwrap_or(u32::MAX);
-        let Some(part) = holes.lift(heap, Plan { hole, region, start: 0, from: 0, to }) else {
+        let Some(part) = holes.lift(heap, Site { hole, region, start: 0, from: 0, to }) else {
             return false;
         };
         heap.fill(part);
@@ -41,7 +41,7 @@ impl State {
     }
 
     /// The first hole among the bytes of the plan, as far as it lies there: its place, and the end of the plan, in granules.
-    fn plan_lacks(&mut self) -> Option<(Plan, u32)> {
+    fn plan_lacks(&mut self) -> Option<(Site, u32)> {
         let (region, bytes) = self.follower.as_ref()?.housed()?;
         let (holes, _) = self.elastic()?;
         let end = u32::try_from(bytes.div_ceil(holes.granule)).ok()?;
@@ -49,7 +49,7 @@ impl State {
         let at = holes.list.iter().position(|hole| hole.region == region && hole.start < end)?;
         let hole = holes.list[at];
         let to = hole.end().min(end);
-        Some((Plan { hole: at, region, start: hole.start, from: hole.start, to }, end))
+        Some((Site { hole: at, region, start: hole.start, from: hole.start, to }, end))
     }
 }
 
@@ -106,15 +106,15 @@ impl TlsfPool {
         &'a self,
         mut state: MutexGuard<'a, State>,
     ) -> MutexGuard<'a, State> {
-        while let Some((mut plan, end)) = state.plan_lacks() {
+        while let Some((mut site, end)) = state.plan_lacks() {
             let Some((holes, _)) = state.elastic() else { break };
-            let (granule, lacks) = (holes.granule, u64::from(plan.to - plan.from));
-            let out = state.hollow(lacks * granule, None, Scope::Outside(plan.region, end));
+            let (granule, lacks) = (holes.granule, u64::from(site.to - site.from));
+            let out = state.hollow(lacks * granule, None, Scope::Outside(site.region, end));
             let given: u64 = out.iter().map(|transit| transit.len / granule).sum();
             // Holes in transit are in no list, so the place is still the same.
-            plan.to = plan.from + given.min(lacks) as u32;
+            site.to = site.from + given.min(lacks) as u32;
             let part = match state.elastic() {
-                Some((holes, heap)) if given != 0 => holes.lift(heap, plan),
+                Some((holes, heap)) if given != 0 => holes.lift(heap, site),
                 _ => None,
             };
             let into = part.and_then(|part| state.transits(&[part]).first().copied());
