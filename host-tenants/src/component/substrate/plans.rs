@@ -14,7 +14,7 @@ const NO_PLANS: PoolError = PoolError::InvalidConfig(
 
 impl Substrate {
     /// A pool that follows a plan, as [`PlannedPool`](strandline_core::pool::planned::PlannedPool): of a component that
-    /// [has plans](SubstrateModule::has_plans). Requests do not tell their streams, and the plan's are not compared.
+    /// [has plans](crate::component::substrate::SubstrateModule::has_plans). Requests do not tell their streams, and the plan's are not compared.
     ///
     /// # Errors
     /// [`PlannedPoolError::Plan`]; [`PlannedPoolError::Pool`] as [`tlsf`](Self::tlsf), and when the component has no plans.
