@@ -40,7 +40,11 @@ root.append(
   inputs.element,
   left,
 );
-const viewer = new Viewer(root, async () => (await fetch(page)).text());
+const viewer = new Viewer(
+  root,
+  async () => (await fetch(page)).text(),
+  (plan) => inputs.follow(plan),
+);
 inputs.start();
 
 async function read(choice: Choice): Promise<Input> {

@@ -88,6 +88,9 @@ export interface Frame {
   rows?: Int32Array;
   /** Of each block whether the filter takes it; absent without a filter. */
   matched?: Uint8Array;
+  /** Of each block where the plan that the pool follows has it: an offset in the pool's first slab, -1 where it has none. Absent where the pool
+   * follows none. */
+  planned?: Float64Array;
 }
 
 /** Bytes over the events of a run, in at most a few thousand buckets that keep every minimum and maximum. */
@@ -117,7 +120,7 @@ export interface Failure {
 }
 
 /** Where the slabs of a run are. */
-export type Backing = "webgpu" | "array-buffer" | "recorded";
+export type Backing = "webgpu" | "array-buffer" | "numbers" | "recorded";
 
 /** A device of a snapshot. */
 export interface DeviceInfo {
@@ -251,6 +254,57 @@ export interface Life {
   /** Its line; empty where no stacks were recorded. */
   line: string;
   frames: readonly string[];
+  /** Where the plan has it; null without a plan, or where it has no place for the block. */
+  planned: Planned | null;
+}
+
+/** Where a plan has a block. */
+export interface Planned {
+  offset: number;
+  bytes: number;
+  /** Events `from .. to`. */
+  from: number;
+  to: number;
+}
+
+/** The least memory for a run whose future is known, as `strandline plan` tells it, and where each block stands, in the order of their
+ * requests. */
+export interface Plan {
+  bytes: number;
+  /** No plan is smaller. */
+  bound: number;
+  blocks: number;
+  optimal: boolean;
+  waits: number;
+  seconds: number;
+  /** As `strandline plan --out` writes it. */
+  file: Uint8Array;
+  offset: Float64Array;
+  size: Float64Array;
+  /** The steps of the trace at which a block is requested and by which it is over, counted from 0. */
+  lower: Uint32Array;
+  upper: Uint32Array;
+  /** The line or entry of its request. */
+  line: Uint32Array;
+}
+
+/** How far the search for a plan has come. */
+export interface PlanNews {
+  /** The smallest size so far. */
+  best: number;
+  seconds: number;
+  /** A better plan than that of the last news. */
+  plan: Plan | null;
+  /** There will be no other news. */
+  ended: boolean;
+}
+
+/** A plan beside the blocks of a run. */
+export interface Placed {
+  /** Blocks of the run that have a place in it. */
+  placed: number;
+  /** Blocks of the plan that the run does not show: requests that were refused. */
+  others: number;
 }
 
 /** What is to be drawn of the blocks over time: events across, bytes up. */
@@ -299,6 +353,12 @@ export interface Analyst {
   life(row: number): Promise<Life | null>;
   /** What frames, pictures and holders are filtered by from now on. */
   filter(filter: Filter | null): Promise<Matched>;
+  /** Searches for a plan, for so many milliseconds at most. Returns what stops it: no news comes after that. */
+  plan(limit: number, told: (news: PlanNews) => void, failed: (error: Error) => void): () => void;
+  /** Lays a plan beside the blocks, or takes it away. */
+  place(plan: Plan | null): Promise<Placed>;
+  /** As `overTime`, but each block where the plan has it: bytes up are addresses. */
+  planned(view: OverTimeView): Promise<OverTime>;
   /** As `strandline compare` tells it, into a capacity; null where there is nothing to compare. */
   compare(capacity: number | null): Promise<Told | null>;
 }
@@ -323,6 +383,8 @@ export interface RunInfo {
   snapshot?: Snapshot;
   /** What is shown is what was recorded, not a run of Strandline's pools. */
   asRecorded?: boolean;
+  /** The plan that the pool follows. */
+  plan?: Plan;
 }
 
 /** What a source tells by itself. */
@@ -371,6 +433,8 @@ export interface RunOptions {
   policy: "readiness" | "eager";
   /** "auto" takes WebGPU where there is an adapter. */
   backing: "auto" | "webgpu" | "array-buffer";
+  /** The pool is TLSF and follows this plan of the same input; its slabs are numbers. */
+  plan?: Plan;
 }
 
 /** A load without a recording: what the sliders say. */

@@ -16,7 +16,7 @@ mod bindings {
         path: ["../../wit", "wit"],
         generate_all,
     });
-    pub(crate) use self::exports::strandline::player::{playing, recorded};
+    pub(crate) use self::exports::strandline::player::{planning, playing, recorded};
     pub(crate) use self::strandline::player::stage;
 
     pub(crate) use self::strandline::substrate;
@@ -26,6 +26,7 @@ mod bindings {
     /// What the world's exports hang on.
     pub(crate) struct Player;
 }
+mod planning;
 mod play;
 mod recorded;
 mod source;

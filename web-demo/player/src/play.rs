@@ -5,24 +5,51 @@ use crate::bindings::playing::{
     Source, Trace as TraceHandle,
 };
 use crate::bindings::{Player, stage};
+use crate::planning::Following;
 use crate::source::HostFile;
 use crate::substrate::{LEDGERS, Link, POOLS, TRACKERS, There};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
+use strandline_replay::build::Backing;
 use strandline_replay::config::{self, Config};
 use strandline_replay::engine;
 use strandline_replay::format::ReadOptions;
 use strandline_replay::lives::Lives;
-use strandline_replay::plan::{self, Wish};
+use strandline_replay::plan::{self, Plan, Wish};
 use strandline_replay::recording;
 use strandline_replay::report::{JsonFailure, Report};
-use strandline_replay::session::{self, Playback, Scan, Scanning, TraceFile};
+use strandline_replay::session::{self, Input, Playback, Scan, Scanning, TraceFile};
 use strandline_replay::size::Bytes;
 use strandline_replay::synthetic::Synthetic;
 
 /// Errors are sentences for people.
 pub(crate) fn told<T>(result: Result<T, impl ToString>) -> Result<T, String> {
     result.map_err(|error| error.to_string())
+}
+
+/// A source that can be read.
+pub(crate) struct Opened {
+    pub(crate) file: TraceFile,
+    pub(crate) input: Arc<dyn Input>,
+    synthetic: bool,
+}
+
+/// Names a source to the readers.
+pub(crate) fn open(source: Source) -> Result<Opened, String> {
+    match source {
+        Source::File(File { name, input, device }) => {
+            let input: Arc<dyn Input> = Arc::new(HostFile(input));
+            let options = ReadOptions { device, ..ReadOptions::default() };
+            let file = TraceFile::of(name, input.clone(), options);
+            Ok(Opened { file, input, synthetic: false })
+        }
+        Source::Synthetic(Load { seed, blocks, min_bytes, max_bytes, events }) => {
+            let load = Synthetic { seed, blocks, min_bytes, max_bytes, events };
+            let input = told(load.into_input())?;
+            let file = TraceFile::of("synthetic load", input.clone(), ReadOptions::default());
+            Ok(Opened { file, input, synthetic: true })
+        }
+    }
 }
 
 /// A trace, while it is read for the first time and after.
@@ -37,18 +64,7 @@ pub(crate) struct Trace {
 
 impl GuestTrace for Trace {
     fn open(source: Source) -> Result<TraceHandle, String> {
-        let (file, synthetic) = match source {
-            Source::File(File { name, input, device }) => {
-                let input = Arc::new(HostFile(input));
-                let options = ReadOptions { device, ..ReadOptions::default() };
-                (TraceFile::of(name, input, options), false)
-            }
-            Source::Synthetic(Load { seed, blocks, min_bytes, max_bytes, events }) => {
-                let load = Synthetic { seed, blocks, min_bytes, max_bytes, events };
-                let input = told(load.into_input())?;
-                (TraceFile::of("synthetic load", input, ReadOptions::default()), true)
-            }
-        };
+        let Opened { file, synthetic, .. } = open(source)?;
         let scanning = RefCell::new(Some(told(Scanning::new(&file))?.keeping_lives()));
         let (scan, lives) = (RefCell::new(None), RefCell::new(None));
         let events = Cell::new(0);
@@ -90,8 +106,9 @@ impl GuestTrace for Trace {
         let Some(scan) = self.scan.borrow().clone() else {
             return Err("the trace was not read to its end".to_owned());
         };
-        let Options { kind, slab, capacity, budget, policy, streams, in_flight, allow_wait } =
+        let Options { kind, slab, capacity, budget, policy, streams, in_flight, allow_wait, plan } =
             options;
+        let following = plan.as_deref().map(Following::read).transpose()?;
         let options = engine::Options {
             spread: streams,
             in_flight,
@@ -116,13 +133,27 @@ impl GuestTrace for Trace {
             }),
         };
         let count = told(session::stream_count(&scan, options))?;
-        let plan = told(plan::plan(&wish, &self.file, &scan, options, &mut |tried, of| {
-            stage::choosing(tried as u32, of as u32);
-        }))?;
+        let plan = match &following {
+            Some(following) => Plan {
+                config: following.config(wish.capacity, wish.budget),
+                choice: following.choice(),
+            },
+            None => told(plan::plan(&wish, &self.file, &scan, options, &mut |tried, of| {
+                stage::choosing(tried as u32, of as u32);
+            }))?,
+        };
         told(plan.config.check())?;
         let axes = (0..count).map(strandline_replay::streams::axis);
         let capacity = plan.config.capacity.map(|bytes| bytes.0);
-        let (backing, link) = There::backing(axes, capacity, shown, live)?;
+        let (backing, link) = match &following {
+            // Here: the other component's interfaces make no pool that follows a plan.
+            Some(following) => {
+                let backing = Backing::numbers(capacity).made_by(following.maker.clone());
+                (backing, Arc::new(Link::new(axes, false)?))
+            }
+            None => There::backing(axes, capacity, shown, live)?,
+        };
+        let live = live && following.is_none();
         let clock = Stopwatch::default();
         clock.show();
         let playback = told(Playback::new(&self.file, &scan, &plan.config, &backing, options))?;
@@ -135,6 +166,7 @@ impl GuestTrace for Trace {
             scan,
             config: plan.config,
             choice: plan.choice,
+            following,
             streams: count,
             synthesized,
             clock,
@@ -170,6 +202,7 @@ pub(crate) struct Run {
     scan: Scan,
     config: Config,
     choice: String,
+    following: Option<Following>,
     streams: u32,
     synthesized: bool,
     clock: Stopwatch,
@@ -239,7 +272,8 @@ impl GuestRun for Run {
     }
 
     fn finish(run: RunHandle) -> String {
-        let Run { playback, scan, config, choice, synthesized, clock, .. } = run.into_inner();
+        let Run { playback, scan, config, choice, following, synthesized, clock, .. } =
+            run.into_inner();
         clock.show();
         let outcome = playback.into_inner().finish();
         let report = Report {
@@ -256,6 +290,9 @@ impl GuestRun for Run {
         if let Some(keys) = json.as_object_mut() {
             // The time of a call is below what the host's clock can tell.
             keys.remove("latency_ns");
+        }
+        if let Some(following) = following {
+            following.tell(&mut json);
         }
         json.to_string()
     }

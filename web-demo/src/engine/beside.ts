@@ -2,10 +2,8 @@
 import { decodeSeries } from "./decode";
 import type { Components, Playing, Recorded } from "./components";
 import type { Difference, RuleRun, Rules } from "../model";
+import { STEPS } from "./pace";
 import { readTold, TOP_LINES } from "./recorded";
-
-/** Steps that are played between two looks at the clock. */
-const STEPS = 200;
 
 /** Repeats work until it is done (true) or the slice is over (false). */
 export type Slice = (work: () => boolean) => boolean;

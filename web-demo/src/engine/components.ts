@@ -6,13 +6,14 @@
  * ```
  */
 import type * as Recorded from "./generated/player/interfaces/strandline-player-recorded.js";
+import type * as Planning from "./generated/player/interfaces/strandline-player-planning.js";
 import type * as Playing from "./generated/player/interfaces/strandline-player-playing.js";
 import { instantiate as instantiatePlayer, type ImportObject as PlayerImports } from "./generated/player/player.js";
 import { instantiate as instantiateSubstrate, type ImportObject as SubstrateImports } from "./generated/substrate/substrate.js";
 import type { Memory } from "./memory";
 import { providerClass, Supply, type Host } from "./slabs";
 
-export type { Playing, Recorded };
+export type { Planning, Playing, Recorded };
 
 /** A core module by its file's name. */
 export type CoreModule = (file: string) => Promise<WebAssembly.Module>;
@@ -26,11 +27,14 @@ export interface Stage {
   /** The memory of the run that is shown; null where numbers do. */
   memory(): Memory | null;
   choosing(tried: number, of: number): void;
+  /** The best plan so far, in bytes; who plans nothing hears nothing. */
+  searching?(best: number): void;
 }
 
 /** Both components, running. */
 export interface Components {
   playing: typeof Playing;
+  planning: typeof Planning;
   recorded: typeof Recorded;
   host: Host;
   /** Core modules that have memory. */
@@ -99,9 +103,10 @@ export async function start(core: CoreModule, stage: Stage): Promise<Components>
         supplies.delete(id);
       },
       choosing: (tried: number, of: number) => stage.choosing(tried, of),
+      searching: (best: bigint) => stage.searching?.(Number(best)),
     },
   } as unknown as PlayerImports, instantiateCore);
-  return { playing: player.playing, recorded: player.recorded, host, cores };
+  return { playing: player.playing, planning: player.planning, recorded: player.recorded, host, cores };
 }
 
 /** The message of whatever a call of a component threw: an error of its interface is a sentence. */

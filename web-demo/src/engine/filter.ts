@@ -32,7 +32,7 @@ export function maskOf(lives: Lives, filter: Filter, pinning: Uint8Array | null)
     forward: (row) => role(row) === "forward",
     backward: (row) => role(row) === "backward",
     optimizer: (row) => role(row) === "optimizer",
-    before: (row) => lives.from[row] === 0,
+    before: (row) => row < lives.before,
     kept: (row) => (lives.retired[row] as number) > lives.events,
     temporary: (row) => (lives.retired[row] as number) <= lives.events,
     // PyTorch records both entries of a block that no stream used any more one after the other.

@@ -36,10 +36,12 @@ export class Lives {
   readonly over: Uint32Array;
   readonly stream: Uint32Array;
   readonly stack: Uint32Array;
-  readonly #stacks: Stacks | null;
+  /** So many, the first, were there before the recording began. */
+  before: number;
+  #stacks: Stacks | null;
   #allocated: Float64Array | null = null;
   #ending: Uint32Array | null = null;
-  #before: Map<number, number> | null = null;
+  #atFirst: Map<number, number> | null = null;
   #mask: Uint8Array | null = null;
 
   /** Columns in place: the bytes must be aligned to 8. */
@@ -56,6 +58,17 @@ export class Lives {
     [this.bytes, this.requested, this.address] = [floats(), floats(), floats()];
     const words = () => new Uint32Array(bytes.buffer, (at += 4 * count) - 4 * count, count);
     [this.from, this.retired, this.over, this.stream, this.stack] = [words(), words(), words(), words(), words()];
+    this.before = this.firstFrom(1);
+  }
+
+  /** The blocks of a recorded run, by other events: takes over their call stacks, `rows[i]` being the recorded run's block i here, or -1. */
+  takeStacks(recorded: Lives, rows: Int32Array): void {
+    this.#stacks = recorded.#stacks;
+    this.before = recorded.before;
+    this.stack.fill(0);
+    rows.forEach((row, i) => {
+      if (row >= 0) this.stack[row] = recorded.stack[i] as number;
+    });
   }
 
   get hasStacks(): boolean {
@@ -121,11 +134,11 @@ export class Lives {
       return row < this.count && this.from[row] === since ? row : -1;
     }
     if (address === null) return -1;
-    if (this.#before === null) {
-      this.#before = new Map();
-      for (let i = 0; i < this.count && this.from[i] === 0; i++) this.#before.set(this.address[i] as number, i);
+    if (this.#atFirst === null) {
+      this.#atFirst = new Map();
+      for (let i = 0; i < this.count && this.from[i] === 0; i++) this.#atFirst.set(this.address[i] as number, i);
     }
-    return this.#before.get(address) ?? -1;
+    return this.#atFirst.get(address) ?? -1;
   }
 
   /** What names the line of a block: a frame's number, and above those what has none. */
@@ -139,7 +152,7 @@ export class Lives {
 
   #without(row: number): number {
     const frames = this.#stacks?.frames.length ?? 0;
-    return this.from[row] === 0 ? frames + 1 : frames;
+    return row < this.before ? frames + 1 : frames;
   }
 
   /** What a key stands for, as the command prints it. */
@@ -204,6 +217,7 @@ export class Lives {
       key: this.key(row),
       line: this.#stacks === null ? "" : this.name(this.key(row)),
       frames: this.frames(this.stack[row] as number),
+      planned: null,
     };
   }
 

@@ -7,6 +7,7 @@
 import { isMomentary, State, type Filter, type Frame, type Matched, type Pinners } from "../model";
 import { decodeFrame } from "./decode";
 import type { Lives } from "./lives";
+import type { Placement } from "./placement";
 import type { PackedFrame } from "./protocol";
 
 /** No block. */
@@ -32,6 +33,8 @@ export class Looked {
   /** The frame's slabs and blocks of the instant looked at last. */
   #frame: Pick<Frame, "slabs" | "blocks"> | null = null;
   #pins: { event: number; packed: PackedPins } | null = null;
+  /** The plan that the pool follows. */
+  #followed: Placement | null = null;
 
   /** `recorded`: blocks that are not live any more are ones over time too. */
   constructor(lives: Lives, recorded: boolean, pinsOf: PinsOf) {
@@ -40,8 +43,21 @@ export class Looked {
     this.#pinsOf = pinsOf;
   }
 
+  /** The pool follows a plan: it is told of each live block where that has it. */
+  follow(plan: Placement): void {
+    this.#followed = plan;
+  }
+
   /** An instant is shown: its packed frame. */
   look(packed: Uint8Array): PackedFrame {
+    const looked = this.#look(packed);
+    const { rows } = looked;
+    const followed = this.#followed;
+    if (followed === null || rows === undefined) return looked;
+    return { ...looked, planned: Float64Array.from(rows, (row) => (row < 0 ? -1 : (followed.offset[row] as number))) };
+  }
+
+  #look(packed: Uint8Array): PackedFrame {
     const frame = decodeFrame(packed);
     const { event, slabs, blocks } = frame;
     const moved = event !== this.#event;

@@ -1,6 +1,7 @@
 /** Opens runs: the page's side of a run that lives in a worker of its own. */
 import type { Analyst, Failure, Frame, Opener, RunInfo, Series, Source, SourceEvent } from "../model";
 import { decodeFrame } from "./decode";
+import type { PlanReply, PlanRequest } from "./plan_worker";
 import type { Answers, Reply, Request } from "./protocol";
 
 /** How long a worker may take to give everything back before it is ended all the same. */
@@ -50,6 +51,34 @@ class Remote {
   }
 }
 
+/** A search for a plan, in a worker that ends with it. Returns what stops it. */
+function searchPlan(request: PlanRequest, ...[told, failed]: [Parameters<Analyst["plan"]>[1], Parameters<Analyst["plan"]>[2]]): () => void {
+  const worker = new Worker(new URL("./plan_worker.ts", import.meta.url), { type: "module", name: "strandline plan" });
+  let running = true;
+  const end = () => {
+    running = false;
+    worker.terminate();
+  };
+  worker.onmessage = ({ data }: MessageEvent<PlanReply>) => {
+    if (!running) return;
+    if ("error" in data) {
+      end();
+      failed(new Error(data.error));
+      return;
+    }
+    if (data.news.ended) end();
+    told(data.news);
+  };
+  worker.onerror = (event) => {
+    event.preventDefault();
+    if (!running) return;
+    end();
+    failed(new Error(`the worker failed: ${event.message || "it could not be loaded"}`));
+  };
+  worker.postMessage(request);
+  return end;
+}
+
 /** A run in a worker. */
 class WorkerSource implements Source {
   #remote: Remote;
@@ -63,6 +92,10 @@ class WorkerSource implements Source {
   /** The handles that were left when it was closed. */
   #left: Record<string, number> | null = null;
   #closing: Promise<void> | null = null;
+
+  /** What is played: for a search beside it. */
+  #played: Pick<PlanRequest, "input" | "device"> | null = null;
+  #stopSearch: () => void = () => undefined;
 
   readonly analyst: Analyst;
 
@@ -85,6 +118,13 @@ class WorkerSource implements Source {
       diff: (name, data) => remote.ask("diff", { name, data }),
       recording: (event) => remote.ask("recording", { event }),
       overTime: (view) => remote.ask("overTime", { view }),
+      plan: (limit, told, failed) => {
+        if (this.#played === null) throw new Error("the run is not open");
+        this.#stopSearch();
+        return (this.#stopSearch = searchPlan({ ...this.#played, limit }, told, failed));
+      },
+      place: (plan) => remote.ask("place", { plan }),
+      planned: (view) => remote.ask("planned", { view }),
       holders: (event, by) => remote.ask("holders", { event, by }),
       life: (row) => remote.ask("life", { row }),
       filter: (filter) => remote.ask("filter", { filter }),
@@ -96,7 +136,9 @@ class WorkerSource implements Source {
 
   async open(...[input, options]: Parameters<Opener>): Promise<this> {
     try {
-      this.#info = await this.#remote.ask("open", { input, options });
+      const info = await this.#remote.ask("open", { input, options });
+      this.#info = options.plan === undefined ? info : { ...info, plan: options.plan };
+      this.#played = { input, device: info.snapshot?.device ?? options.device };
       return this;
     } catch (error) {
       this.#remote.end(new Error("the run was not opened"));
@@ -158,6 +200,7 @@ class WorkerSource implements Source {
 
   async #close(): Promise<void> {
     const closed = new Error("the run is closed");
+    this.#stopSearch();
     this.#newest?.reject(Object.assign(closed, { name: "AbortError" }));
     let timer: ReturnType<typeof setTimeout> | undefined;
     const late = new Promise<null>((resolve) => (timer = setTimeout(resolve, CLOSING_MS, null)));

@@ -17,6 +17,7 @@ export function playerOptions(options: RunOptions): Playing.Options {
   // Other kinds never merge: there the policy says nothing.
   if (policy === "eager" && (pool === "auto" || pool === "tlsf")) result.policy = policy;
   if (options.streams !== null) result.streams = options.streams;
+  if (options.plan !== undefined) result.plan = options.plan.file;
   return result;
 }
 

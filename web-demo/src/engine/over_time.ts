@@ -23,7 +23,7 @@ export const MERGED = 0xffffffff;
 /** Blocks that are visited for one picture at most, about. */
 const MOST_STEPS = 24e6;
 /** Rectangles of a picture, about: a browser without WebGPU draws each by itself. */
-const MOST_RECTS = 100_000;
+export const MOST_RECTS = 100_000;
 /** What is merged is at least so high where its neighbours have another colour, in pixels. */
 const THIN = 2;
 /** A block at least so high is kept apart from the one above by a pixel. */
@@ -111,7 +111,7 @@ class Stack {
 }
 
 /** Colours blocks: those of a line, or a stream, are alike. */
-function colours(lives: Lives, by: OverTimeView["by"]): (row: number) => number {
+export function colours(lives: Lives, by: OverTimeView["by"]): (row: number) => number {
   if (by === "stream") return (row) => STREAM_COLOUR + ((lives.stream[row] as number) % STREAM_COLOURS);
   const spread = (n: number) => STREAM_COLOUR + ((Math.imul(n + 1, 0x9e3779b1) >>> 16) % STREAM_COLOURS);
   // Lines are few: neighbours in the file's own order differ.
@@ -183,7 +183,7 @@ function drawn(lives: Lives, view: OverTimeView, wide: number): OverTime {
 }
 
 /** Rectangles of a style together: a canvas changes its colour seldom then. None lies on another. */
-function byStyle(words: Uint32Array): Uint32Array {
+export function byStyle(words: Uint32Array): Uint32Array {
   const starts = new Map<number, number>();
   for (let i = 2; i < words.length; i += 4) starts.set(words[i] as number, (starts.get(words[i] as number) ?? 0) + 4);
   let end = 0;

@@ -16,6 +16,7 @@
  */
 import type { Beside } from "./beside";
 import { start, type Components, type Core, type CoreModule, type Playing } from "./components";
+import { STEPS } from "./pace";
 import type { Supply, SupplyState } from "./slabs";
 
 const PAGE = 65536;
@@ -25,8 +26,6 @@ const MOST_BYTES = 192 * 2 ** 20;
 /** Finer copies shortly before an instant that was asked for, and events between two: whoever steps back from it has little to play. */
 const FINE = 16;
 const FINE_STRIDE = 1024;
-/** Steps that are played between two looks at the clock. */
-const STEPS = 200;
 /** More than the run took elsewhere may be lost to ways back, in bytes: then it is given up. */
 const SLACK = 64 * 2 ** 20;
 /** An event that no trace has. */

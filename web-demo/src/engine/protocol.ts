@@ -1,5 +1,5 @@
 /** What the page and the worker of a run say to each other. */
-import type { Difference, Filter, Holder, Input, Life, Matched, OverTime, OverTimeView, Pinners, Rules, RunInfo, RunOptions, Told } from "../model";
+import type { Difference, Filter, Holder, Input, Life, Matched, OverTime, OverTimeView, Pinners, Placed, Plan, Rules, RunInfo, RunOptions, Told } from "../model";
 import type { News } from "./session";
 
 /** From the page. Every request has a number of its own; its answer has the same. */
@@ -13,6 +13,8 @@ export type Request =
   | { id: number; what: "recording"; event: number }
   | { id: number; what: "diff"; name: string; data: Blob }
   | { id: number; what: "overTime"; view: OverTimeView }
+  | { id: number; what: "planned"; view: OverTimeView }
+  | { id: number; what: "place"; plan: Plan | null }
   | { id: number; what: "holders"; event: number; by: "line" | "stack" }
   | { id: number; what: "life"; row: number }
   | { id: number; what: "filter"; filter: Filter | null }
@@ -27,6 +29,7 @@ export interface PackedFrame {
   packed: Uint8Array;
   rows?: Int32Array;
   matched?: Uint8Array;
+  planned?: Float64Array;
 }
 
 /** What each request is answered with. */
@@ -39,6 +42,8 @@ export interface Answers {
   recording: Uint8Array;
   diff: Difference;
   overTime: OverTime;
+  planned: OverTime;
+  place: Placed;
   holders: Holder[];
   life: Life | null;
   filter: Matched;

@@ -16,17 +16,21 @@
  * A synthetic load in WebGPU memory is live: its operations are submitted to the GPU, and are over when the GPU says so. There is no
  * run ahead of it, so series and report come as far as the run that is shown has come; begun again, it goes on with other completions.
  */
-import type { Backing, Difference, Failure, Filter, Holder, Input, Life, Matched, OverTime, OverTimeView, Pinners, Rules, RunInfo, RunOptions, SourceEvent, Told } from "../model";
+import type { Backing, Difference, Failure, Filter, Holder, Input, Life, Matched, OverTime, OverTimeView, Pinners, Placed, Plan, Rules, RunInfo, RunOptions, SourceEvent, Told } from "../model";
 import { Beside, differenceOf, rulesOf, type Compared } from "./beside";
 import { message, start, type Components, type CoreModule, type Playing, type Recorded } from "./components";
 import { decodeSeries } from "./decode";
+import { rowsOf } from "./joined";
 import { KEPT, KeptFrames } from "./kept";
 import { Lives } from "./lives";
 import { Looked } from "./looked";
 import { overTime } from "./over_time";
 import { playerFile, playerOptions, playerSource, wide } from "./options";
 import { recordingOf } from "./pack";
+import { SLICE_MS, STEPS } from "./pace";
 import { copying, type Past } from "./past";
+import { Placement } from "./placement";
+import { plannedPicture } from "./planned";
 import type { PackedFrame } from "./protocol";
 import { readFailure, readTold, RecordedRun } from "./recorded";
 import { Fills } from "./live";
@@ -34,10 +38,6 @@ import { findMemory, type Memory } from "./memory";
 import { DISPOSE } from "./slabs";
 import { Tasks } from "./tasks";
 
-/** Longest slice, in milliseconds. */
-const SLICE_MS = 12;
-/** Steps that are played between two looks at the clock. */
-const STEPS = 200;
 /** Milliseconds between two news of the run ahead. */
 const NEWS_MS = 200;
 /** Runs of fewer events begin again as fast as they go back to a copy. */
@@ -92,6 +92,8 @@ export class Session {
   #asRecorded = false;
   #lives: Lives | null = null;
   #looked: Looked | null = null;
+  /** A plan beside the blocks. */
+  #placement: Placement | null = null;
   readonly #beside: Beside;
   #past: Past | null = null;
   /** What is done once nothing is waited for. */
@@ -150,7 +152,7 @@ export class Session {
   async #open(input: Input, options: RunOptions): Promise<void> {
     const around = this.#around;
     const tell = this.#tell;
-    this.#memory = await findMemory(options.backing, (backing: Backing, why: string) => {
+    this.#memory = await findMemory(options.plan === undefined ? options.backing : "array-buffer", (backing: Backing, why: string) => {
       if (this.#info !== null) this.#info = { ...this.#info, backing };
       tell({ type: "backing", backing, why });
     });
@@ -190,9 +192,16 @@ export class Session {
       if (this.#closed) throw superseded();
     }
     const about = this.#scanned(trace);
-    this.#lives ??= new Lives(trace.lives() ?? new Uint8Array(), Number(about.events), null);
+    this.#lives = new Lives(trace.lives() ?? new Uint8Array(), Number(about.events), null);
+    if (recorded !== null) this.#lives.takeStacks(recorded.lives, rowsOf(this.#lives, recorded.lives));
     this.#looked = new Looked(this.#lives, false, null);
-    this.#live = input.kind === "synthetic" && memory.backing === "webgpu" && options.inFlight > 0;
+    if (options.plan !== undefined) {
+      this.#placement = new Placement(this.#lives, options.plan, false);
+      this.#looked.follow(this.#placement);
+    }
+    // A pool that follows a plan is over numbers.
+    const backing = options.plan === undefined ? memory.backing : "numbers";
+    this.#live = input.kind === "synthetic" && backing === "webgpu" && options.inFlight > 0;
     const shown = this.#begin(trace);
     this.#info = {
       title: this.#title,
@@ -201,15 +210,15 @@ export class Session {
       streams: shown.streams(),
       synthesized: shown.synthesized(),
       pools: shown.pools(),
-      backing: memory.backing,
+      backing,
       instants: "every",
-      first: recorded === null ? this.#lives.peak.event : Math.min(Number(about.events), this.#lives.peak.event),
+      first: this.#lives.peak.event,
     };
     if (recorded !== null) {
       const { device, devices, explained } = recorded;
       this.#info = { ...this.#info, snapshot: { device, devices, explained } };
     }
-    tell({ type: "backing", backing: memory.backing, why: memory.why });
+    tell({ type: "backing", backing, why: backing === "numbers" ? "the pool follows a plan" : memory.why });
     if (!this.#live) this.#ahead = trace.play(this.#options, false, false);
     // A configuration that has to be searched for is not searched for twice.
     const searched = this.#options.capacity !== undefined && this.#options.slab === undefined;
@@ -309,7 +318,21 @@ export class Session {
   }
 
   life(row: number): Life | null {
-    return this.#lives?.life(row) ?? null;
+    const life = this.#lives?.life(row) ?? null;
+    return life === null ? null : { ...life, planned: this.#placement?.of(row) ?? null };
+  }
+
+  /** Lays a plan beside the blocks, or takes it away. */
+  place(plan: Plan | null): Placed {
+    if (this.#lives === null) throw new Error("the run is not open");
+    this.#placement = plan === null ? null : new Placement(this.#lives, plan, this.#asRecorded);
+    return this.#placement?.placed ?? { placed: 0, others: 0 };
+  }
+
+  /** Blocks where the plan has them. */
+  planned(view: OverTimeView): OverTime {
+    if (this.#lives === null || this.#placement === null) throw new Error("no plan lies beside the run");
+    return plannedPicture(this.#lives, this.#placement, view);
   }
 
   filter(filter: Filter | null): Matched {

@@ -102,6 +102,11 @@ export class Details {
     this.show(null, null);
   }
 
+  /** What was told of a block over time may be another thing now. */
+  forget(): void {
+    this.row = null;
+  }
+
   /** Shows what is pointed at. */
   show(frame: Frame | null, pointed: Pointed | null): void {
     const { key, build } = frame === null || pointed === null ? this.nothing(frame) : this.something(frame, pointed);
@@ -122,6 +127,7 @@ export class Details {
     if (life.address !== null) facts.push(["address", `0x${life.address.toString(16)}`]);
     facts.push(["given back", life.retired === null ? "never" : `event ${count(life.retired)}`]);
     if (life.over !== null && life.over !== life.retired) facts.push(["over", `event ${count(life.over)}`]);
+    if (life.planned !== null) facts.push(["planned at", `${bytes(life.planned.offset)} to ${bytes(life.planned.offset + life.planned.bytes)}`]);
     this.life.replaceChildren(
       el("dl", { className: "facts" }, ...facts.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
       ...(life.frames.length === 0

@@ -43,7 +43,7 @@ export function toSvg({ title, picture, theme, marks }: Drawing): { svg: string;
     ...[...paths].map(([colour, path]) => `<path fill="${colour}" d="${path.join("")}"/>`),
     "</g>",
     `<g font-family="system-ui, sans-serif" font-size="12" fill="${ink}">`,
-    text(LEFT, 18, "start", `${title}: allocated bytes, each block on those before it`),
+    text(LEFT, 18, "start", title),
     ...ticks(picture.from, picture.to, 8).map((event) => text(x(event), height - 10, "middle", count(event))),
     ...ticks(picture.low, picture.high, 5, 1024).map((at) => text(LEFT - 6, y(at) + 4, "end", bytes(at))),
     "</g>",

@@ -3,7 +3,7 @@
  *
  * It only says what was chosen; opening is up to who listens.
  */
-import type { Analyst, DeviceInfo, Input, RunInfo, RunOptions } from "../model.ts";
+import type { Analyst, DeviceInfo, Input, Plan, RunInfo, RunOptions } from "../model.ts";
 import { el, setText } from "./dom.ts";
 import { bytes, count, counted, parseBytes } from "./format.ts";
 
@@ -203,6 +203,12 @@ export class Inputs {
     if (text !== null) setText(this.busyText, text);
     if (total > 0) this.bar.value = done / total;
     else this.bar.removeAttribute("value");
+  }
+
+  /** Plays the same once more, through a pool that follows a plan, or none. */
+  follow(plan: Plan | null): void {
+    if (plan !== null) this.show.value = "played";
+    this.listener.chosen(this.choice, plan === null ? this.options : { ...this.options, plan }, false);
   }
 
   /** What went wrong, for people; null clears it. */

@@ -1,20 +1,19 @@
 /**
- * Blocks over time on the page: the picture that a worker made of a view, the view that people move, and what lies under the pointer.
+ * Blocks over time on the page: the picture that a worker made of a view, the view that people move, and what lies under the pointer. Blocks lie
+ * on those before them, or where a plan has them.
  *
  * Whoever moves the view sees the last picture moved and stretched until the next one is there: a frame costs the same whatever the
  * number of blocks. One picture is asked for at a time.
  */
-import type { Analyst, Life, OverTime, OverTimeView } from "../model.ts";
+import type { Analyst, Life, OverTime, OverTimeView, Planned } from "../model.ts";
 import { el, setText } from "./dom.ts";
 import { bytes, count } from "./format.ts";
 import { save, toPng, toSvg } from "./export.ts";
 import { Instances, WORDS } from "./instances.ts";
 import { DARK, LIGHT, type Theme } from "./palette.ts";
 import { Surface } from "./surface.ts";
-import { panned, rectAt, rectsOf, ticks, zoomed, type Window } from "./window.ts";
+import { MERGED, panned, rectAt, rectOf, rectsOf, ticks, zoomed, type Window } from "./window.ts";
 
-/** The fourth word of a rectangle of several blocks; `engine/over_time.ts`. */
-const MERGED = 0xffffffff;
 /** A pointer that moved less, in CSS pixels, has clicked. */
 const CLICK = 4;
 const ZOOM_STEP = 1.6;
@@ -32,6 +31,41 @@ export interface OverTimeListener {
   /** The events that are shown. */
   moved(from: number, to: number): void;
 }
+
+/** A height that is worth a line, as a plan's size is. */
+export interface Level {
+  bytes: number;
+  text: string;
+}
+
+/** What bytes up are: sums of allocated bytes, or the addresses of a plan. */
+export interface Upright {
+  /** Of the elements' names. */
+  id: string;
+  title: string;
+  hint: string;
+  /** What tells its controls from those of another view. */
+  suffix: string;
+  picture(analyst: Analyst, view: OverTimeView): Promise<OverTime>;
+}
+
+/** Blocks on those that were allocated before them. */
+export const STACKED: Upright = {
+  id: "blocks",
+  title: "Blocks over time",
+  hint: "Allocated bytes, each block on those before it.",
+  suffix: "",
+  picture: (analyst, view) => analyst.overTime(view),
+};
+
+/** Blocks where the plan has them. */
+export const PLANNED: Upright = {
+  id: "plan-blocks",
+  title: "Blocks as planned",
+  hint: "Each block where the plan has it, from its request until it is over: addresses up. No two share a byte at a time.",
+  suffix: ", as planned",
+  picture: (analyst, view) => analyst.planned(view),
+};
 
 export class OverTimePanel {
   readonly element: HTMLElement;
@@ -57,6 +91,9 @@ export class OverTimePanel {
   private marks: readonly Mark[] = [];
   private event = 0;
   private row: number | null = null;
+  /** Where the plan has that block, if this is the view of a plan: it may be thinner than what is drawn. */
+  private place: Planned | null = null;
+  private levels: readonly Level[] = [];
   private by: OverTimeView["by"] = "line";
   private asking = false;
   private stale = false;
@@ -64,7 +101,10 @@ export class OverTimePanel {
   private hovered = 0;
   private drag: { x: number; y: number; view: Window; brush: boolean; moved: boolean } | null = null;
 
-  constructor(private readonly listener: OverTimeListener) {
+  constructor(
+    private readonly listener: OverTimeListener,
+    private readonly upright: Upright = STACKED,
+  ) {
     this.surface = new Surface(() => {
       this.instances.dirty.length = 0;
       if (this.instances.total > 0) this.instances.dirty.push(0, this.instances.total);
@@ -86,7 +126,7 @@ export class OverTimePanel {
         role: "application",
         "aria-roledescription": "chart of blocks",
         "aria-label":
-          "Blocks over time: events across, bytes up. Left and right move, plus and minus zoom, 0 shows all. With the pointer: drag moves, shift and drag marks a range, control and wheel zooms, a click shows the instant.",
+          `${upright.title}: events across, bytes up. Left and right move, plus and minus zoom, 0 shows all. With the pointer: drag moves, shift and drag marks a range, control and wheel zooms, a click shows the instant.`,
       },
       this.holder,
       this.outlines,
@@ -99,7 +139,7 @@ export class OverTimePanel {
     const by = el(
       "select",
       {
-        "aria-label": "Colour of blocks over time",
+        "aria-label": `Colour of ${upright.title.toLowerCase()}`,
         onchange: () => {
           this.by = by.value as OverTimeView["by"];
           this.request();
@@ -110,29 +150,29 @@ export class OverTimePanel {
     );
     this.element = el(
       "section",
-      { className: "panel blocks", "aria-labelledby": "blocks-title", hidden: true },
+      { className: `panel blocks ${upright.id}-panel`, "aria-labelledby": `${upright.id}-title`, hidden: true },
       el(
         "div",
         { className: "panel-head" },
-        el("h3", { id: "blocks-title" }, "Blocks over time"),
+        el("h3", { id: `${upright.id}-title` }, upright.title),
         this.span,
         el("label", { className: "quiet" }, "Colour ", by),
         el(
           "div",
-          { className: "zoom", role: "group", "aria-label": "Zoom of blocks over time" },
-          button("−", "Zoom out in time", () => this.zoom(1 / ZOOM_STEP, 0.5)),
-          button("+", "Zoom in in time", () => this.zoom(ZOOM_STEP, 0.5)),
-          button("All", "Show all of the run", () => this.showAll()),
+          { className: "zoom", role: "group", "aria-label": `Zoom of ${upright.title.toLowerCase()}` },
+          button("−", `Zoom out in time${upright.suffix}`, () => this.zoom(1 / ZOOM_STEP, 0.5)),
+          button("+", `Zoom in in time${upright.suffix}`, () => this.zoom(ZOOM_STEP, 0.5)),
+          button("All", `Show all of the run${upright.suffix}`, () => this.showAll()),
         ),
         el(
           "div",
-          { className: "zoom", role: "group", "aria-label": "Save this view" },
-          button("SVG", "Save as SVG", () => void this.export("svg")),
-          button("PNG", "Save as PNG", () => void this.export("png")),
+          { className: "zoom", role: "group", "aria-label": `Save this view${upright.suffix}` },
+          button("SVG", `Save as SVG${upright.suffix}`, () => void this.export("svg")),
+          button("PNG", `Save as PNG${upright.suffix}`, () => void this.export("png")),
         ),
       ),
       el("div", { className: "blocks-frame" }, this.scaleY, this.stage, this.tip, this.scaleX),
-      el("p", { className: "quiet hint" }, "Allocated bytes, each block on those before it. Drag to move, shift and drag to mark a range, control and wheel to zoom (with alt: bytes); a click shows the instant and the block."),
+      el("p", { className: "quiet hint" }, `${upright.hint} Drag to move, shift and drag to mark a range, control and wheel to zoom (with alt: bytes); a click shows the instant and the block.`),
     );
     this.listenToPointer();
     this.stage.addEventListener("keydown", (event) => this.key(event));
@@ -148,6 +188,7 @@ export class OverTimePanel {
     this.marks = marks;
     this.picture = null;
     this.row = null;
+    this.place = null;
     this.instances.take(new Uint32Array(0));
     this.element.hidden = analyst === null || events === 0;
     delete this.element.dataset["rects"];
@@ -160,8 +201,8 @@ export class OverTimePanel {
   private async export(kind: "svg" | "png"): Promise<void> {
     const { picture, theme, marks, title } = this;
     if (picture === null) return;
-    const drawing = { title, picture, theme, marks };
-    const name = `${title.replace(/[^\w.-]+/g, "_")}.${kind}`;
+    const drawing = { title: `${title}: ${this.upright.hint.replace(/\.$/, "")}`, picture, theme, marks };
+    const name = `${title.replace(/[^\w.-]+/g, "_")}${this.upright === PLANNED ? ".plan" : ""}.${kind}`;
     save(name, kind === "png" ? await toPng(drawing) : new Blob([toSvg(drawing).svg], { type: "image/svg+xml" }));
   }
 
@@ -181,12 +222,43 @@ export class OverTimePanel {
   highlight(row: number | null): void {
     if (row === this.row) return;
     this.row = row;
+    this.place = null;
+    this.schedule();
+    this.locate();
+  }
+
+  /** Where the plan has the block that is pointed at. */
+  private locate(): void {
+    const { row } = this;
+    if (this.upright !== PLANNED || row === null) return;
+    this.analyst?.life(row).then(
+      (life) => {
+        if (row !== this.row) return;
+        this.place = life?.planned ?? null;
+        this.schedule();
+      },
+      () => undefined,
+    );
+  }
+
+  /** Heights that are worth a line. */
+  setLevels(levels: readonly Level[]): void {
+    this.levels = levels;
     this.schedule();
   }
 
-  /** What is drawn is not what it was: the filter changed. */
+  /** Shows the events that another view over time shows. */
+  follow(from: number, to: number): void {
+    if (from === this.view.from && to === this.view.to) return;
+    this.view = { ...this.view, from, to };
+    this.request();
+    this.schedule();
+  }
+
+  /** What is drawn is not what it was: the filter changed, or the plan. */
   refresh(): void {
     this.request();
+    this.locate();
   }
 
   setDark(dark: boolean): void {
@@ -234,7 +306,7 @@ export class OverTimePanel {
       const [width, height] = [Math.floor(this.stage.clientWidth * scale), Math.floor(this.stage.clientHeight * scale)];
       if (width < 2 || height < 2) break;
       try {
-        const picture = await analyst.overTime({ ...view, width, height, by: this.by });
+        const picture = await this.upright.picture(analyst, { ...view, width, height, by: this.by });
         if (analyst !== this.analyst) continue;
         this.picture = picture;
         this.instances.take(picture.words);
@@ -289,8 +361,8 @@ export class OverTimePanel {
   }
 
   private drawOutlines(): void {
-    const { picture, row } = this;
-    const rects = picture === null || row === null ? [] : rectsOf(picture, row);
+    const { picture, row, place } = this;
+    const rects = picture === null || row === null ? [] : place === null ? rectsOf(picture, row) : [rectOf(picture, place)];
     while (this.outlines.childElementCount > rects.length) this.outlines.lastElementChild?.remove();
     const { scale } = this;
     rects.forEach((rect, i) => {
@@ -306,7 +378,15 @@ export class OverTimePanel {
     this.present.hidden = present < 0 || present > 1;
     this.present.style.left = `${present * 100}%`;
     const inside = this.marks.filter(({ event }) => this.x(event) >= 0 && this.x(event) <= 1).slice(0, 200);
+    const { low } = this.view;
+    const high = this.view.high ?? this.picture?.high ?? 1;
+    const lines = this.levels.filter(({ bytes: at }) => at > low && at < high);
     this.overlay.replaceChildren(
+      ...lines.map(({ bytes: at, text }) => {
+        const line = el("div", { className: "blocks-level" }, el("span", {}, text));
+        line.style.bottom = `${((at - low) / (high - low)) * 100}%`;
+        return line;
+      }),
       ...inside.map(({ event, text }) => {
         const mark = el("button", { type: "button", className: "blocks-oom", title: text, "aria-label": text, onclick: () => this.listener.chosen(event, null) }, "✕");
         mark.style.left = `${this.x(event) * width}px`;

@@ -9,6 +9,7 @@ const HANDLES_MS = 250;
 const BACKINGS: Record<Backing, string> = {
   webgpu: "Slabs are WebGPU buffers",
   "array-buffer": "Slabs are ArrayBuffers",
+  numbers: "Slabs are numbers",
   recorded: "As recorded",
 };
 

@@ -5,12 +5,13 @@
  * scrolling within a row only moves it. Labels and outlines are elements above it.
  */
 import type { Frame } from "../model.ts";
-import { el } from "./dom.ts";
+import { el, setText } from "./dom.ts";
 import type { DrawStats } from "./draw.ts";
-import { shortBytes } from "./format.ts";
+import { count, counted, shortBytes } from "./format.ts";
 import { Instances } from "./instances.ts";
 import { arrange, blockAt, hit, locate, segmentAt, slabStarts, type Geometry, type Rect, type Segment } from "./layout.ts";
 import { paint, THIN, type Look } from "./paint.ts";
+import { drawPlan } from "./plan_marks.ts";
 import { DARK, LIGHT, type Theme } from "./palette.ts";
 import { Surface } from "./surface.ts";
 
@@ -62,6 +63,9 @@ export class Strips {
   private readonly outlines: HTMLElement;
   private readonly instances = new Instances();
   private readonly empty: HTMLElement;
+  private readonly planNote: HTMLElement;
+  private readonly planStand: HTMLElement;
+  private readonly planElsewhere: HTMLElement;
   private readonly observer: ResizeObserver;
   private readonly surface: Surface;
   private frame: Frame | null = null;
@@ -104,7 +108,10 @@ export class Strips {
       this.spacer,
     );
     this.empty = el("p", { className: "strips-empty quiet", hidden: true }, "No slab is held at this instant. Play, or move the mark above.");
-    this.element = el("div", { className: "strips" }, this.scroller, this.empty);
+    this.planStand = el("span", {});
+    this.planElsewhere = el("span", {});
+    this.planNote = el("p", { className: "quiet strips-plan", hidden: true }, el("span", {}, el("i", {}), this.planStand), el("span", {}, el("i", { className: "elsewhere" }), this.planElsewhere));
+    this.element = el("div", { className: "strips" }, this.scroller, this.empty, this.planNote);
     this.scroller.addEventListener("scroll", () => this.schedule(), { passive: true });
     this.scroller.addEventListener("pointermove", (event) => this.point(event));
     this.scroller.addEventListener("pointerleave", () => {
@@ -254,6 +261,7 @@ export class Strips {
     const context = labels.getContext("2d");
     if (context === null || geometry === null || frame === null) return;
     context.clearRect(0, 0, width, height);
+    this.markPlan(context, frame, geometry, [first, end]);
     this.nameSlabs(context, first, end);
     if (geometry.height < 18 * scale) return;
     const least = 62 * scale;
@@ -290,6 +298,18 @@ export class Strips {
         x = until - from >= least ? Math.max(until, x + 1) : x + least;
       }
     }
+  }
+
+  /** Where the plan has the live blocks, if the pool follows one. */
+  private markPlan(context: CanvasRenderingContext2D, frame: Frame, geometry: Geometry, rows: [number, number]): void {
+    const marks = drawPlan(context, frame, geometry, rows, this.scale, this.theme.dark ? { stand: "#7be0bd", elsewhere: "#ff8a80" } : { stand: "#00694f", elsewhere: "#b3261e" });
+    this.planNote.hidden = marks === null;
+    if (marks === null) return;
+    const { stand, elsewhere, without } = marks;
+    setText(this.planStand, `${counted(stand, "live block")} where the plan has ${stand === 1 ? "it" : "them"}`);
+    setText(this.planElsewhere, `planned places of ${count(elsewhere)} that strayed${without > 0 ? `; ${count(without)} without a place` : ""}`);
+    this.element.dataset["stand"] = String(stand);
+    this.element.dataset["strayed"] = String(elsewhere);
   }
 
   /** Names of the slabs that begin a row, left of it. */

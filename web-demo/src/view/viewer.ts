@@ -6,7 +6,7 @@
  *                     Source.listen ─▶ timeline, failure, backing
  * ```
  */
-import { isMomentary, type Failure, type Filter, type Frame, type Source } from "../model.ts";
+import { isMomentary, type Failure, type Filter, type Frame, type Plan, type Source } from "../model.ts";
 import { AnswerPanel } from "./answer.ts";
 import { Clock } from "./clock.ts";
 import { Colours } from "./colours.ts";
@@ -18,14 +18,13 @@ import { bytes, count, counted } from "./format.ts";
 import { HoldersPanel } from "./holders.ts";
 import { Instants, nextInstant } from "./instants.ts";
 import { Lanes } from "./lanes.ts";
-import { marksOf } from "./marks.ts";
-import { OverTimePanel } from "./over_time.ts";
 import { DARK, LIGHT } from "./palette.ts";
 import { PinnersPanel } from "./pinners.ts";
 import { RulesPanel } from "./rules.ts";
 import { RunHead } from "./run_head.ts";
 import { Strips, type Pointed, type StripsStats } from "./strips.ts";
 import { LiveTable } from "./table.ts";
+import { TimeViews } from "./time_views.ts";
 import { Timeline } from "./timeline.ts";
 import { actOnKey, Transport } from "./transport.ts";
 
@@ -49,7 +48,7 @@ export class Viewer {
   private readonly sums = new BytesPanel();
   private readonly table: LiveTable;
   private readonly answer = new AnswerPanel();
-  private readonly overTime: OverTimePanel;
+  private readonly overTime: TimeViews;
   private readonly holders: HoldersPanel;
   private readonly pinners: PinnersPanel;
   private readonly rules = new RulesPanel();
@@ -97,6 +96,8 @@ export class Viewer {
   constructor(
     private readonly root: HTMLElement,
     private readonly page?: () => Promise<string>,
+    /** Plays the run once more, through a pool that follows a plan, or none; without, it cannot be. */
+    follow?: (plan: Plan | null) => void,
   ) {
     this.strips = new Strips({
       pointed: (pointed) => this.point(pointed),
@@ -105,10 +106,15 @@ export class Viewer {
       zoomed: (zoom, canGrow) => this.zoomed(zoom, canGrow),
     });
     this.timeline = new Timeline((event) => this.seek(event));
-    this.overTime = new OverTimePanel({
-      chosen: (event, row) => void this.choose(event, row),
-      moved: (from, to) => this.timeline.window(from, to),
-    });
+    this.overTime = new TimeViews(
+      {
+        chosen: (event, row) => void this.choose(event, row),
+        moved: (from, to) => this.timeline.window(from, to),
+        follow: (plan) => follow?.(plan),
+        laid: () => this.relaid(),
+      },
+      follow !== undefined,
+    );
     this.holders = new HoldersPanel((filter) => this.filtered(filter));
     this.pinners = new PinnersPanel((text) => this.holders.search(text));
     this.table = new LiveTable(
@@ -158,7 +164,8 @@ export class Viewer {
       this.answer.element,
       this.head.failure,
       el("section", { className: "panel over-time", "aria-label": "Over time" }, this.transport.element, this.timeline.element, this.sums.element),
-      this.overTime.element,
+      this.overTime.blocks.element,
+      this.overTime.plan.element,
       el(
         "div",
         { className: "core" },
@@ -229,7 +236,7 @@ export class Viewer {
     this.holders.setRun(analyst);
     this.pinners.setRun(source?.info.asRecorded === true ? analyst : null);
     this.rules.setRun(analyst);
-    this.overTime.setRun(analyst, source?.info.events ?? 0, source === null ? [] : marksOf(source), source?.info.title ?? "");
+    this.overTime.setRun(source);
     if (source === null) {
       this.showPlaying();
       return;
@@ -261,6 +268,7 @@ export class Viewer {
       (report) => {
         if (source !== this.source || report === null) return;
         this.answer.reported(report);
+        this.overTime.plan.reported(report);
         setText(this.reportText, JSON.stringify(report, null, 2));
         this.report.hidden = false;
       },
@@ -311,7 +319,7 @@ export class Viewer {
   private showFailure(failure: Failure): void {
     this.clock.last = this.lastEvent();
     this.head.fail(failure, this.source?.info.asRecorded === true);
-    if (this.source !== null) this.overTime.setMarks(marksOf(this.source));
+    if (this.source !== null) this.overTime.failed(this.source);
     this.refreshTimeline();
   }
 
@@ -399,6 +407,12 @@ export class Viewer {
     this.pinners.setFilter(filter);
     this.overTime.refresh();
     this.instants.ask(this.event);
+  }
+
+  /** Another plan lies beside the blocks, or none does any more: what is told of a block says so. */
+  private relaid(): void {
+    this.details.forget();
+    this.point(this.pointed);
   }
 
   private relook(): void {

@@ -1,5 +1,5 @@
 /** The arithmetic of a view that is moved: events across, bytes up. Pure. */
-import type { OverTime } from "../model.ts";
+import type { OverTime, Planned } from "../model.ts";
 import { WORDS } from "./instances.ts";
 
 /** What is shown: events `from .. to`, bytes `low .. high`; null is as high as needed. */
@@ -47,16 +47,38 @@ export function ticks(from: number, to: number, about: number, base: 10 | 1024 =
   return out;
 }
 
-/** The rectangle at a point, -1 where there is none. Rectangles do not overlap. */
+/** The fourth word of a rectangle of several blocks; `engine/over_time.ts`. */
+export const MERGED = 0xffffffff;
+
+/** The rectangle at a point, -1 where there is none. Blocks do not overlap; where merged ones lie under a block, it is the block. */
 export function rectAt(words: Uint32Array, x: number, y: number): number {
+  let merged = -1;
   for (let i = 0; i < words.length; i += WORDS) {
     const place = words[i] as number;
     const size = words[i + 1] as number;
     const [left, top] = [place & 0xffff, place >>> 16];
     // A block is kept apart from the next by a pixel: that belongs to it.
-    if (x >= left && x < left + (size & 0xffff) && y >= top && y < top + (size >>> 16) + 1) return i / WORDS;
+    if (x < left || x >= left + (size & 0xffff) || y < top || y >= top + (size >>> 16) + 1) continue;
+    if (words[i + 3] !== MERGED) return i / WORDS;
+    if (merged < 0) merged = i / WORDS;
   }
-  return -1;
+  return merged;
+}
+
+/** An outline is no smaller, in pixels of the picture. */
+const LEAST_OUTLINE = 3;
+
+/** Where a plan has a block, in pixels of a picture of the plan. */
+export function rectOf(picture: OverTime, place: Planned): { x: number; y: number; width: number; height: number } {
+  const perEvent = picture.width / (picture.to - picture.from);
+  const perByte = picture.height / (picture.high - picture.low);
+  const height = Math.max(LEAST_OUTLINE, place.bytes * perByte);
+  return {
+    x: (place.from - picture.from) * perEvent,
+    y: picture.height - (place.offset - picture.low) * perByte - height,
+    width: Math.max(LEAST_OUTLINE, (place.to - place.from) * perEvent),
+    height,
+  };
 }
 
 /** At most so many of them are outlined. */

@@ -78,6 +78,34 @@ async function pinnersAgree(session: Session, file: string, entries: number, dev
   }
 }
 
+/** Through the pools, counted by the trace's events: every live block is the one over time that was requested there, with the recorded stacks. */
+async function playedAgrees(input: { name: string; bytes: Uint8Array }, recorded: Session): Promise<void> {
+  const played = await open(input, { show: "played" }).catch(() => null);
+  // What cannot be played says so elsewhere.
+  if (played === null) return;
+  const { events } = played.info;
+  let live = 0;
+  for (const event of new Set([1, Math.floor(events / 3), Math.floor(events / 2), played.peak().event, events])) {
+    const { packed, rows } = await played.look(event);
+    const { blocks } = decodeFrame(packed);
+    for (let i = 0; i < blocks.count; i++) {
+      if (blocks.state[i] !== State.Live) continue;
+      const life = played.life(rows?.[i] ?? -1);
+      assert.ok(life !== null, `block ${i} at ${event}`);
+      assert.deepEqual([life.requested, life.from], [blocks.requested[i], blocks.since[i]], `block ${i} at ${event}`);
+      live++;
+    }
+  }
+  assert.ok(live > 0 || events < 4, `${events} events`);
+  const lines = (session: Session) => {
+    const sums = new Map<string, number>();
+    for (let row = 0, life = session.life(0); life !== null; life = session.life(++row)) sums.set(life.line, (sums.get(life.line) ?? 0) + 1);
+    return [...sums].sort(([a], [b]) => (a < b ? -1 : 1));
+  };
+  assert.deepEqual(lines(played), lines(recorded));
+  played.close();
+}
+
 for (const file of await files()) {
   test(`${basename(file)}: explain, compare and replay`, async () => {
     const explained = await command("explain", file);
@@ -124,6 +152,7 @@ for (const file of await files()) {
         assert.deepEqual((report["trace"] as Record<string, unknown>)["peak_allocated_bytes"], ((expected as Record<string, unknown>)["trace"] as Record<string, unknown>)["peak_allocated_bytes"]);
       }
     }
+    if (stateOnly !== true) await playedAgrees(input, session);
     // Other devices, by their numbers.
     const peaks = await session.peaks();
     assert.equal(peaks.length, devices.length);

@@ -75,7 +75,8 @@ function flags(options: Partial<RunOptions>): string[] {
   ];
 }
 
-const STRANDLINE = process.env["STRANDLINE"] ?? join(HOME, "../target/release/strandline");
+/** The command. */
+export const STRANDLINE = process.env["STRANDLINE"] ?? join(HOME, "../target/release/strandline");
 
 /** `strandline replay --json`: what it printed, and its complaint if it printed nothing. */
 export async function native(path: string, options: Partial<RunOptions> = {}): Promise<{ report: unknown; complaint: string }> {

@@ -89,6 +89,12 @@ function analystOf(lives: Lives): Analyst {
     pinners: async () => null,
     rules: async () => null,
     compare: async () => null,
+    plan: (_limit, _told, failed) => {
+      queueMicrotask(() => failed(new Error("the demo plans nothing")));
+      return () => undefined;
+    },
+    place: async () => Promise.reject(new Error("the demo plans nothing")),
+    planned: async () => Promise.reject(new Error("the demo plans nothing")),
   };
 }
 
