@@ -3,11 +3,12 @@
 //   core's component   ─ transpile ─▶ src/engine/generated/substrate/*
 //   the player (a core module with its interface inside) ─ component ─ transpile ─▶ src/engine/generated/player/*
 //
-// The files are written only where they changed, so that a server that watches them has nothing to do otherwise.
+// What only async calls need is taken out, see synchronous.mjs. The files are written only where they changed, so that a server that watches them has nothing to do otherwise.
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { componentNew, transpile } from "@bytecodealliance/jco";
+import { synchronous } from "./synchronous.mjs";
 
 const [substrate, player] = process.argv.slice(2);
 if (player === undefined) {
@@ -34,7 +35,7 @@ async function generate(name, component) {
     validLiftingOptimization: true,
   });
   for (let [file, content] of Array.isArray(files) ? files : Object.entries(files)) {
-    if (file === `${name}.js`) content = Buffer.from(withoutDefault(Buffer.from(content).toString("utf8")));
+    if (file === `${name}.js`) content = Buffer.from(synchronous(withoutDefault(Buffer.from(content).toString("utf8")), file));
     const path = join(generated, name, file);
     await mkdir(dirname(path), { recursive: true });
     const old = await readFile(path).catch(() => null);

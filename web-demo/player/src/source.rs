@@ -4,8 +4,8 @@ use crate::bindings::stage;
 use std::io::{self, Read};
 use strandline_replay::session::Input;
 
-/// Bytes that are asked for at once.
-const PIECE: u32 = 1 << 18;
+/// Bytes that are asked for at once: in a browser each question takes milliseconds.
+const PIECE: u32 = 1 << 22;
 
 /// A file of the host.
 #[derive(Clone, Copy, Debug)]
