@@ -12,18 +12,20 @@
  * Memory of a core never becomes smaller: what was grown after a copy and is not known to it would be lost with every way back. So as much as
  * the same run took elsewhere is taken and given back inside before the first copy.
  *
- * Cost: one run, and a walk over the memory for each copy; an instant takes a copy back and the events from there on.
+ * Cost: one run, and a walk over the memory for each copy; an instant takes a copy back and the events from there on. Pages are small: a run
+ * writes a little everywhere, and with pages of 64 KiB, which are WebAssembly's, a quarter of the memory differed from copy to copy.
  */
 import type { Beside } from "./beside";
 import { start, type Components, type Core, type CoreModule, type Playing } from "./components";
 import { STEPS } from "./pace";
 import type { Supply, SupplyState } from "./slabs";
 
-const PAGE = 65536;
+/** Words of a page: 4 KiB. Memory is a multiple of it. */
+const PAGE = 1024;
 /** Copies of a run, about, and most bytes of all. */
 const COPIES = 128;
-const MOST_BYTES = 192 * 2 ** 20;
-/** Finer copies shortly before an instant that was asked for, and events between two: whoever steps back from it has little to play. */
+const MOST_BYTES = 384 * 2 ** 20;
+/** Finer copies shortly before an instant that was stepped back to, and events between two: whoever goes on has little to play. */
 const FINE = 16;
 const FINE_STRIDE = 1024;
 /** More than the run took elsewhere may be lost to ways back, in bytes: then it is given up. */
@@ -33,7 +35,7 @@ const FAR = 2 ** 53 - 1;
 
 interface Copy {
   event: number;
-  memories: Uint8Array[][];
+  memories: Uint32Array[][];
   supplies: Map<Supply, SupplyState>;
   /** Bytes that the copy before does not have. */
   bytes: number;
@@ -86,9 +88,11 @@ export class Past {
     const fine = lastBefore(this.#fine, event);
     const copy = fine !== undefined && fine.event >= coarse.event ? fine : coarse;
     if (copy === coarse) this.#fine = [];
+    // Who jumps far wants to be there, and one finer copy is enough for the first steps; who has come far by steps will go on.
+    const finer = Math.abs(this.#at - event) <= FINE_STRIDE ? FINE : 1;
     if (this.#at > event || this.#at < copy.event) this.#restore(copy);
     let last = this.#fine[this.#fine.length - 1] ?? coarse;
-    let next = Math.max(this.#at, last.event, event - (FINE + 1) * FINE_STRIDE) + FINE_STRIDE;
+    let next = Math.max(this.#at, last.event, event - (finer + 1) * FINE_STRIDE) + FINE_STRIDE;
     for (; next < event; next += FINE_STRIDE) {
       while (!this.#play(next)) continue;
       last = this.#copy(last);
@@ -135,16 +139,15 @@ export class Past {
     const supplies = new Map([...this.#components.host.held.keys()].map((supply) => [supply, supply.save()] as const));
     const copy: Copy = { event: this.#at, memories: [], supplies, bytes: 0 };
     this.#components.cores.forEach(({ memory }, i) => {
-      const now = new Uint8Array(memory.buffer);
+      const now = new Uint32Array(memory.buffer);
       const old = before?.memories[i] ?? [];
-      const pages: Uint8Array[] = [];
+      const pages: Uint32Array[] = [];
       for (let at = 0; at < now.length; at += PAGE) {
         const known = old[at / PAGE];
-        const page = now.subarray(at, at + PAGE);
-        if (known !== undefined && same(known, page)) pages.push(known);
+        if (known !== undefined && same(known, now, at)) pages.push(known);
         else {
-          pages.push(page.slice());
-          copy.bytes += PAGE;
+          pages.push(now.slice(at, at + PAGE));
+          copy.bytes += 4 * PAGE;
         }
       }
       copy.memories.push(pages);
@@ -157,10 +160,10 @@ export class Past {
     if (this.#copies.length < 3) return;
     this.#stride *= 2;
     const kept = this.#copies.filter((_, i) => i % 2 === 0);
-    let seen = new Set<Uint8Array>();
+    let seen = new Set<Uint32Array>();
     for (const copy of kept) {
       const pages = new Set(copy.memories.flat());
-      copy.bytes = PAGE * [...pages].filter((page) => !seen.has(page)).length;
+      copy.bytes = 4 * PAGE * [...pages].filter((page) => !seen.has(page)).length;
       seen = pages;
     }
     this.#copies = kept;
@@ -169,8 +172,8 @@ export class Past {
 
   #restore(copy: Copy): void {
     this.#components.cores.forEach(({ memory }, i) => {
-      const now = new Uint8Array(memory.buffer);
-      (copy.memories[i] as Uint8Array[]).forEach((page, number) => now.set(page, number * PAGE));
+      const now = new Uint32Array(memory.buffer);
+      (copy.memories[i] as Uint32Array[]).forEach((page, number) => now.set(page, number * PAGE));
     });
     for (const [supply, state] of copy.supplies) supply.restore(state);
     this.#at = copy.event;
@@ -222,9 +225,8 @@ function reserve(core: Core, bytes: number): void {
   core.cabi_realloc(at, missing, 8, 8);
 }
 
-/** Whether two pages are alike. */
-function same(a: Uint8Array, b: Uint8Array): boolean {
-  const [x, y] = [a, b].map(({ buffer, byteOffset }) => new Uint32Array(buffer, byteOffset, PAGE / 4)) as [Uint32Array, Uint32Array];
-  for (let i = 0; i < x.length; i++) if (x[i] !== y[i]) return false;
+/** Whether a page is that of a memory at a word. */
+function same(page: Uint32Array, memory: Uint32Array, at: number): boolean {
+  for (let i = 0; i < PAGE; i++) if (page[i] !== memory[at + i]) return false;
   return true;
 }

@@ -16,9 +16,9 @@
  * A synthetic load in WebGPU memory is live: its operations are submitted to the GPU, and are over when the GPU says so. There is no
  * run ahead of it, so series and report come as far as the run that is shown has come; begun again, it goes on with other completions.
  */
-import type { Backing, Difference, Failure, Filter, Holder, Input, Life, Matched, OverTime, OverTimeView, Pinners, Placed, Plan, Rules, RunInfo, RunOptions, SourceEvent, Told } from "../model";
+import type { Backing, Difference, Failure, Filter, Holder, Input, Life, Matched, OverTime, OverTimeView, Pinners, Placed, Plan, Rules, RunInfo, RunOptions, Told } from "../model";
 import { Beside, differenceOf, rulesOf, type Compared } from "./beside";
-import { message, start, type Components, type CoreModule, type Playing, type Recorded } from "./components";
+import { message, start, type Components, type Playing, type Recorded } from "./components";
 import { decodeSeries } from "./decode";
 import { rowsOf } from "./joined";
 import { KEPT, KeptFrames } from "./kept";
@@ -28,6 +28,7 @@ import { overTime } from "./over_time";
 import { playerFile, playerOptions, playerSource, wide } from "./options";
 import { recordingOf } from "./pack";
 import { SLICE_MS, STEPS } from "./pace";
+import { Quiet } from "./quiet";
 import { copying, type Past } from "./past";
 import { Placement } from "./placement";
 import { plannedPicture } from "./planned";
@@ -36,36 +37,19 @@ import { readFailure, readTold, RecordedRun } from "./recorded";
 import { Fills } from "./live";
 import { findMemory, type Memory } from "./memory";
 import { DISPOSE } from "./slabs";
+import { superseded, type News, type Surroundings } from "./surroundings";
 import { Tasks } from "./tasks";
 
 /** Milliseconds between two news of the run ahead. */
 const NEWS_MS = 200;
+/** Of so many blocks, what is done later takes seconds at a time. */
+const MANY = 50_000;
 /** Runs of fewer events begin again as fast as they go back to a copy. */
 const LONG = 20_000;
 /** An event that no trace has. */
 const FAR = 2 ** 53 - 1;
 
-/** What a session needs of where it runs. */
-export interface Surroundings {
-  core: CoreModule;
-  /** The bytes of a file, synchronously. */
-  bytes(offset: number, length: number): Uint8Array;
-  /** How many there are, if that is known. */
-  size?: number;
-  now(): number;
-  /** Lets other work of this thread happen. */
-  rest(): Promise<void>;
-}
-
-/** News for the page. */
-export type News =
-  | SourceEvent
-  | { type: "opening"; done: number; total: number; unit: "event" | "byte" | "configuration" };
-
-/** A request that was given up for a newer one. */
-function superseded(): Error {
-  return Object.assign(new Error("a newer instant was asked for"), { name: "AbortError" });
-}
+export type { News } from "./surroundings";
 
 interface Goal {
   event: number;
@@ -122,6 +106,7 @@ export class Session {
   #reportDone = false;
   #reportWaiters: ((report: Record<string, unknown> | null) => void)[] = [];
   #newsAt = 0;
+  readonly #quiet: Quiet;
   #running = false;
   #closed = false;
 
@@ -129,6 +114,7 @@ export class Session {
     this.#around = around;
     this.#options = options;
     this.#tell = tell;
+    this.#quiet = new Quiet(around.now);
     this.#beside = new Beside((work) => this.#slice(work), around.rest, dispose);
   }
 
@@ -295,6 +281,7 @@ export class Session {
 
   /** The frame of an event, with what is known of its blocks over time. */
   async look(event: number): Promise<PackedFrame> {
+    this.#quiet.asked();
     const packed = await this.frame(event);
     return this.#looked?.look(packed) ?? { packed };
   }
@@ -310,10 +297,12 @@ export class Session {
 
   overTime(view: OverTimeView): OverTime {
     if (this.#lives === null) throw new Error("the run is not open");
+    this.#quiet.asked();
     return overTime(this.#lives, view);
   }
 
   holders(event: number, by: "line" | "stack"): Holder[] {
+    this.#quiet.asked();
     return this.#lives?.holders(event, by) ?? [];
   }
 
@@ -518,11 +507,17 @@ export class Session {
     if (this.#running) return;
     this.#running = true;
     void (async () => {
+      // Whoever asked is answered first.
+      if (this.#goal === null) await this.#around.rest();
       while (!this.#closed && (this.#goal !== null || this.#ahead !== null || this.#later.some)) {
         try {
           if (this.#goal !== null) this.#pursue(this.#goal);
           else if (this.#ahead !== null) this.#playAhead();
-          else this.#later.work();
+          else {
+            const ended = () => this.#goal !== null || this.#closed;
+            if ((this.#lives?.count ?? 0) >= MANY) await this.#quiet.come(ended);
+            if (!ended()) this.#later.work();
+          }
         } catch (error) {
           this.#fail(new Error(message(error)));
         }
