@@ -3,7 +3,7 @@ import type { DeviceInfo, Difference, Failure, RunInfo, Series, Told } from "../
 import type { Components, Recorded } from "./components";
 import { decodeSeries } from "./decode";
 import { Lives } from "./lives";
-import { DISPOSE } from "./slabs";
+import { dispose } from "./slabs";
 
 /** Holders, stacks and pinners that are told, and lines of a difference, as by the command. */
 const TOP = 10;
@@ -32,6 +32,22 @@ export function readFailure(text: string): Failure | null {
 export function writeFailure(failure: Failure): Record<string, unknown> {
   const { event, bytesRequested, liveBytes, largestHoleBytes, pendingBytes, reason } = failure;
   return { event, bytes_requested: bytesRequested, live_bytes: liveBytes, largest_hole_bytes: largestHoleBytes, pending_bytes: pendingBytes, reason };
+}
+
+/** A comparison, a row a slice; nothing where nothing is begun. `failed` gives back what it holds. */
+export function comparison(components: Components, title: string, begin: () => Recorded.Comparing | null): { work: () => { done: Told | null } | null; failed: () => void } {
+  let comparing: Recorded.Comparing | null = null;
+  const work = () => {
+    if (comparing === null) {
+      comparing = begin();
+      return comparing === null ? { done: null } : null;
+    }
+    if (comparing.step()) return null;
+    const told = components.recorded.Comparing.finish(comparing, title);
+    comparing = null;
+    return { done: readTold(told) };
+  };
+  return { work, failed: () => dispose(comparing) };
 }
 
 export class RecordedRun {
@@ -125,8 +141,19 @@ export class RecordedRun {
         reserved: { before: a, after: b },
       };
     } finally {
-      (other as unknown as { [DISPOSE]?: () => void })[DISPOSE]?.();
+      dispose(other);
     }
+  }
+
+  /** Most bytes allocated on each device, a device a slice. */
+  peaks(): () => { done: number[] } | null {
+    const peaks: number[] = [];
+    return () => {
+      const next = this.devices[peaks.length];
+      if (next === undefined) return { done: peaks };
+      peaks.push(this.peakOf(next.device));
+      return null;
+    };
   }
 
   /** Most bytes allocated on a device. */
@@ -147,6 +174,6 @@ export class RecordedRun {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    for (const handle of [this.#moments, this.#snapshot]) (handle as unknown as { [DISPOSE]?: () => void })[DISPOSE]?.();
+    for (const handle of [this.#moments, this.#snapshot]) dispose(handle);
   }
 }

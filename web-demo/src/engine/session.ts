@@ -33,17 +33,15 @@ import { copying, type Past } from "./past";
 import { Placement } from "./placement";
 import { plannedPicture } from "./planned";
 import type { PackedFrame } from "./protocol";
-import { readFailure, readTold, RecordedRun } from "./recorded";
+import { comparison, readFailure, RecordedRun } from "./recorded";
 import { Fills } from "./live";
 import { findMemory, type Memory } from "./memory";
-import { DISPOSE } from "./slabs";
+import { dispose } from "./slabs";
 import { superseded, type News, type Surroundings } from "./surroundings";
 import { Tasks } from "./tasks";
 
 /** Milliseconds between two news of the run ahead. */
 const NEWS_MS = 200;
-/** Of so many blocks, what is done later takes seconds at a time. */
-const MANY = 50_000;
 /** Runs of fewer events begin again as fast as they go back to a copy. */
 const LONG = 20_000;
 /** An event that no trace has. */
@@ -55,10 +53,6 @@ interface Goal {
   event: number;
   resolve: (packed: Uint8Array) => void;
   reject: (error: Error) => void;
-}
-
-function dispose(handle: unknown): void {
-  (handle as { [DISPOSE]?: () => void } | null)?.[DISPOSE]?.();
 }
 
 /** A run, and what drives it. */
@@ -295,10 +289,14 @@ export class Session {
     return this.#lives?.peak ?? { event: 0, bytes: 0 };
   }
 
-  overTime(view: OverTimeView): OverTime {
+  get #known(): Lives {
     if (this.#lives === null) throw new Error("the run is not open");
+    return this.#lives;
+  }
+
+  overTime(view: OverTimeView): OverTime {
     this.#quiet.asked();
-    return overTime(this.#lives, view);
+    return overTime(this.#known, view);
   }
 
   holders(event: number, by: "line" | "stack"): Holder[] {
@@ -313,15 +311,14 @@ export class Session {
 
   /** Lays a plan beside the blocks, or takes it away. */
   place(plan: Plan | null): Placed {
-    if (this.#lives === null) throw new Error("the run is not open");
-    this.#placement = plan === null ? null : new Placement(this.#lives, plan, this.#asRecorded);
+    this.#placement = plan === null ? null : new Placement(this.#known, plan, this.#asRecorded);
     return this.#placement?.placed ?? { placed: 0, others: 0 };
   }
 
   /** Blocks where the plan has them. */
   planned(view: OverTimeView): OverTime {
-    if (this.#lives === null || this.#placement === null) throw new Error("no plan lies beside the run");
-    return plannedPicture(this.#lives, this.#placement, view);
+    if (this.#placement === null) throw new Error("no plan lies beside the run");
+    return plannedPicture(this.#known, this.#placement, view);
   }
 
   filter(filter: Filter | null): Matched {
@@ -350,20 +347,8 @@ export class Session {
 
   /** What other allocators would need, a row a slice; null where there is nothing to compare. */
   compare(capacity: number | null): Promise<Told | null> {
-    let comparing: Recorded.Comparing | null = null;
-    return this.#later.soon(
-      () => {
-        if (comparing === null) {
-          comparing = this.#compared(wide(capacity));
-          return comparing === null ? { done: null } : null;
-        }
-        if (comparing.step()) return null;
-        const told = this.#components.recorded.Comparing.finish(comparing, this.#title);
-        comparing = null;
-        return { done: readTold(told) };
-      },
-      () => dispose(comparing),
-    );
+    const { work, failed } = comparison(this.#components, this.#title, () => this.#compared(wide(capacity)));
+    return this.#later.soon(work, failed);
   }
 
   /** The run as the page of a file shows it: some instants, this one among them. Whoever asks for another instant meanwhile breaks it off. */
@@ -397,13 +382,7 @@ export class Session {
   /** Most bytes allocated on each device, as `strandline explain` has them, in the order of the devices. */
   peaks(): Promise<number[]> {
     const recorded = this.#recorded;
-    const peaks: number[] = [];
-    return this.#later.soon(() => {
-      const next = recorded?.devices[peaks.length];
-      if (next === undefined || recorded === null) return { done: peaks };
-      peaks.push(recorded.peakOf(next.device));
-      return null;
-    });
+    return recorded === null ? Promise.resolve([]) : this.#later.soon(recorded.peaks());
   }
 
   #compared(capacity: bigint | undefined): Recorded.Comparing | null {
@@ -515,7 +494,7 @@ export class Session {
           else if (this.#ahead !== null) this.#playAhead();
           else {
             const ended = () => this.#goal !== null || this.#closed;
-            if ((this.#lives?.count ?? 0) >= MANY) await this.#quiet.come(ended);
+            await this.#quiet.come(this.#lives?.count ?? 0, ended);
             if (!ended()) this.#later.work();
           }
         } catch (error) {

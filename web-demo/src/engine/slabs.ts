@@ -19,6 +19,11 @@ const ALL_USES = {
 /** How the components' code names the end of a handle, also where the language has no word for it yet. */
 export const DISPOSE = (Symbol.dispose ?? Symbol.for("dispose")) as typeof Symbol.dispose;
 
+/** Gives back a handle of a component, if there is one. */
+export function dispose(handle: unknown): void {
+  (handle as { [DISPOSE]?: () => void } | null)?.[DISPOSE]?.();
+}
+
 /** An error of the interface: what the component is told. */
 export class Refusal extends Error {
   readonly payload: unknown;

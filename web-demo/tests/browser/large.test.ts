@@ -19,8 +19,8 @@ const LARGE = BYTES >= 5e7;
 const REAL = join(REPOSITORY, "../shared/snapshots/transformer_infer.pickle.gz");
 const OWN = join(REPOSITORY, "fuzz/corpus/trace_pickle/deferred.pickle");
 
-/** Bytes of memory that all pages' processes of the browsers below this process hold. */
-function resident(): number {
+/** What all pages' processes of the browsers below this process hold, in bytes, and have worked, in seconds. */
+function taken(): { bytes: number; seconds: number } {
   const parents = new Map<number, number>();
   const renderers: number[] = [];
   for (const name of readdirSync("/proc")) {
@@ -33,13 +33,16 @@ function resident(): number {
       // It has ended.
     }
   }
-  let sum = 0;
+  const sum = { bytes: 0, seconds: 0 };
   for (const renderer of renderers) {
     let at = renderer;
     while (at > 1 && at !== process.pid) at = parents.get(at) ?? 0;
     if (at !== process.pid) continue;
     try {
-      sum += 1024 * Number(/^Pss:\s*(\d+)/m.exec(readFileSync(`/proc/${renderer}/smaps_rollup`, "utf8"))?.[1] ?? 0);
+      sum.bytes += 1024 * Number(/^Pss:\s*(\d+)/m.exec(readFileSync(`/proc/${renderer}/smaps_rollup`, "utf8"))?.[1] ?? 0);
+      // User and system time, in hundredths of a second, behind the name in brackets.
+      const fields = readFileSync(`/proc/${renderer}/stat`, "utf8").replace(/^.*\) /, "").split(" ");
+      sum.seconds += (Number(fields[11]) + Number(fields[12])) / 100;
     } catch {
       // It has ended.
     }
@@ -75,15 +78,16 @@ test(`a snapshot of ${BYTES / 1e6} MB: first picture, memory, the longest task`,
   await page.waitForFunction(() => (document.querySelector(".report pre")?.textContent ?? "") !== "");
   await page.waitForTimeout(1000);
   await page.evaluate(() => ((window as unknown as { tasks: number[] }).tasks.length = 0));
-  const before = resident();
+  const { bytes: before, seconds: worked } = taken();
   let most = before;
-  const watch = setInterval(() => (most = Math.max(most, resident())), 100);
+  const watch = setInterval(() => (most = Math.max(most, taken().bytes)), 100);
   const began = performance.now();
   await page.locator("#file").setInputFiles(file);
   await page.locator(".run h2", { hasText: "large.pickle" }).waitFor();
   await page.waitForFunction(() => Number(document.querySelector<HTMLElement>(".viewer")?.dataset["rects"]) > 0);
   const first = performance.now() - began;
   const opening = most - before;
+  const work = taken().seconds - worked;
   await page.locator(".blocks[data-rects]").waitFor();
   const overTime = performance.now() - began;
   // Back by a tenth of the run, and once more.
@@ -104,7 +108,7 @@ test(`a snapshot of ${BYTES / 1e6} MB: first picture, memory, the longest task`,
   const longest = await page.evaluate(() => Math.max(0, ...(window as unknown as { tasks: number[] }).tasks));
   const mb = (bytes: number) => `${(bytes / 1e6).toFixed(0)} MB`;
   console.log(
-    `${mb(size)}, ${events} events, opened at ${at}: first picture ${(first / 1000).toFixed(1)} s, blocks over time ${(overTime / 1000).toFixed(1)} s, the pools' report ${(whole / 1000).toFixed(1)} s; ` +
+    `${mb(size)}, ${events} events, opened at ${at}: first picture ${(first / 1000).toFixed(1)} s (${work.toFixed(1)} s of a processor), blocks over time ${(overTime / 1000).toFixed(1)} s, the pools' report ${(whole / 1000).toFixed(1)} s; ` +
       `memory ${mb(opening)} (${(opening / size).toFixed(2)} times the file) until the picture, ${mb(most - before)} at most; ` +
       `to another instant ${jumps.map((ms) => `${ms.toFixed(0)} ms`).join(", ")}; the longest task ${longest.toFixed(0)} ms`,
   );

@@ -195,3 +195,16 @@ test("a file of another format is no snapshot, and its requests are compared by 
   assert.equal(session.peak().bytes, (timeless(report)["trace"] as Record<string, number>)["peak_allocated_bytes"]);
   session.close();
 });
+
+test("the first picture waits for nothing else: the trace is read again once it is answered", async () => {
+  const bytes = await readFile(join(HOME, "..", OWN[0] as string));
+  let reads = 0;
+  const counted = new Proxy(bytes, { get: (of, key) => (key === "subarray" ? (from: number, to: number) => (reads++, of.subarray(from, to)) : (of as unknown as Record<PropertyKey, unknown>)[key]) });
+  const session = await open({ name: "oom.pickle", bytes: counted }, { show: "recorded" });
+  const opened = reads;
+  await session.look(session.info.first ?? 0);
+  assert.equal(reads, opened);
+  assert.ok((await session.report()) !== null);
+  assert.ok(reads > opened, "and then it is");
+  session.close();
+});

@@ -6,9 +6,11 @@ import { Lives, NEVER } from "../../src/engine/lives";
 import { MERGED, MOST_RECTS } from "../../src/engine/over_time";
 import { Placement } from "../../src/engine/placement";
 import { plannedPicture } from "../../src/engine/planned";
-import type { OverTimeView, Plan } from "../../src/model";
+import { State, type Frame, type OverTimeView, type Plan } from "../../src/model";
+import { arrange } from "../../src/view/layout";
 import { STYLE_DIM } from "../../src/view/palette";
 import { overText } from "../../src/view/plan";
+import { drawPlan } from "../../src/view/plan_marks";
 import { rectAt, rectOf } from "../../src/view/window";
 
 interface Block {
@@ -158,4 +160,28 @@ test("a recorded run is found by its entries: what was there before by its end, 
 test("how far a plan is above its bound is said as the command says it", () => {
   assert.equal(overText(100, 100), "+0.000 %");
   assert.equal(overText(1001, 1000), "+0.100 %");
+});
+
+test("bars are where the plan has live blocks: of one colour where they stand, of another where they strayed", () => {
+  const slabs = [{ pool: 0, id: "0.0", bytes: 1000 }, { pool: 0, id: "1.0", bytes: 1000 }];
+  const blocks = {
+    count: 5,
+    slab: Uint32Array.of(0, 0, 0, 1, 1),
+    offset: Float64Array.of(0, 100, 300, 0, 400),
+    bytes: Float64Array.of(100, 200, 700, 400, 600),
+    state: Uint8Array.of(State.Live, State.Live, State.Clean, State.Live, State.Live),
+  } as unknown as Frame["blocks"];
+  // The first two stand; the third live one is to be at 500 of the first slab; the last has no place.
+  const frame = { slabs, blocks, planned: Float64Array.of(0, 100, -1, 500, -1) } as unknown as Frame;
+  const geometry = arrange(slabs, { width: 1000, height: 200, scale: 1, zoom: 1, gutter: 0, expected: 2000 });
+  const bars: { x: number; width: number; colour: string }[] = [];
+  const context = { fillStyle: "", fillRect: (x: number, _y: number, width: number) => bars.push({ x, width, colour: context.fillStyle }) };
+  const draw = (of: Frame) => drawPlan(context as unknown as CanvasRenderingContext2D, of, geometry, [0, geometry.rows], 1, { stand: "green", elsewhere: "red" });
+  assert.deepEqual(draw(frame), { stand: 2, elsewhere: 1, without: 1 });
+  const pixels = (colour: string) => bars.filter((bar) => bar.colour === colour).reduce((sum, { width }) => sum + width, 0) * geometry.bytesPerPixel;
+  assert.ok(Math.abs(pixels("green") - 300) <= 2 * geometry.bytesPerPixel && Math.abs(pixels("red") - 400) <= 2 * geometry.bytesPerPixel, JSON.stringify(bars));
+  const { planned: _planned, ...plain } = frame;
+  bars.length = 0;
+  assert.equal(draw(plain as Frame), null);
+  assert.deepEqual(bars, []);
 });
