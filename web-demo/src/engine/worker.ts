@@ -16,7 +16,9 @@ async function answer(request: Request): Promise<Answers[keyof Answers]> {
     const bytes = input.kind === "file" ? reading(input.data) : () => new Uint8Array();
     const size = input.kind === "file" ? { size: input.data.size } : {};
     session = await Session.open({ core, bytes, now: () => performance.now(), rest, ...size }, input, options, tell);
-    return session.info;
+    const { info } = session;
+    // A copy is handed over: the page's thread would be held up by millions of them.
+    return typeof info.instants === "string" ? info : { ...info, instants: info.instants.slice() };
   }
   if (session === null) throw new Error("no run is open");
   switch (request.what) {
@@ -64,7 +66,7 @@ async function answer(request: Request): Promise<Answers[keyof Answers]> {
 function transferable(value: Answers[keyof Answers]): Transferable[] {
   if (value === null || typeof value !== "object") return [];
   if (value instanceof Uint8Array) return [value.buffer as ArrayBuffer];
-  const columns = ["packed", "rows", "matched", "planned", "words"].map((name) => (value as unknown as Record<string, unknown>)[name]);
+  const columns = ["packed", "rows", "matched", "planned", "words", "instants"].map((name) => (value as unknown as Record<string, unknown>)[name]);
   return columns.flatMap((column) => (ArrayBuffer.isView(column) ? [column.buffer as ArrayBuffer] : []));
 }
 
