@@ -146,7 +146,7 @@ impl GuestTrace for Trace {
         let axes = (0..count).map(strandline_replay::streams::axis);
         let capacity = plan.config.capacity.map(|bytes| bytes.0);
         let (backing, link) = match &following {
-            // Here: the other component's interfaces make no pool that follows a plan.
+            // Here: the page has the build of the component that makes no such pools, the smaller one.
             Some(following) => {
                 let backing = Backing::numbers(capacity).made_by(following.maker.clone());
                 (backing, Arc::new(Link::new(axes, false)?))

@@ -116,8 +116,9 @@ export class PlanPanel {
 
   /** The report of the pools' run. */
   reported(report: Record<string, unknown>): void {
-    if (this.info?.asRecorded === true) return;
-    const { memory } = report as { memory: { peak_reserved_bytes: number } };
+    // What was saved of a recorded run has the explanation's report, and no plan.
+    const { memory } = report as { memory?: { peak_reserved_bytes: number } };
+    if (this.info?.asRecorded === true || memory === undefined) return;
     this.held = { whose: this.info?.plan === undefined ? "Strandline's pools hold" : "The pool that follows the plan holds", bytes: memory.peak_reserved_bytes };
     this.say();
   }
