@@ -1,5 +1,6 @@
-// Builds the viewer's npm package: one module and one style sheet in package/dist. `npm pack ./package` makes the archive.
-import { rm } from "node:fs/promises";
+// Builds the npm packages: the viewer, one module and one style sheet in package/dist; and the core's component with its bindings, in
+// component/dist. `npm pack ./package ./component` makes the archives.
+import { cp, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
@@ -22,4 +23,10 @@ export async function viewerPackage(folder = join(here, "package", "dist")) {
   });
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) await viewerPackage();
+/** The component as `cargo xtask web --build` generates it for the page. */
+export async function componentPackage(folder = join(here, "component", "dist")) {
+  await rm(folder, { recursive: true, force: true });
+  await cp(join(here, "src/engine/generated/substrate"), folder, { recursive: true });
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await Promise.all([viewerPackage(), componentPackage()]);
