@@ -284,7 +284,7 @@ impl Transients {
     /// **When it helps.** Where a bind group is to be kept from frame to frame: buffer and offset stay. And where slabs that grow by half are too much: on
     /// the frames of an interface it holds 1.00 to 1.04 of their bytes instead of 1.12 to 1.23. **When not.** Buffers of their own
     /// ([which](crate::transient)) follow no plan: a renderer whose buffers are storage gains nothing. A shared buffer takes about a quarter more
-    /// time. And while plans are tried, old slabs and new ones exist beside each other for some frames: up to about twice the frames' bytes, and what wgpu keeps of the
+    /// time. And while plans are tried, old slabs and new ones exist beside each other for some frames: up to two and a half times the frames' bytes, and what wgpu keeps of the
     /// old ones until the device is done.
     ///
     /// ```

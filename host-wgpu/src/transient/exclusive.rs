@@ -49,7 +49,7 @@ struct Whole {
     turn: u64,
 }
 
-/// A buffer that a frame has.
+/// A buffer that is free, or that a frame has.
 #[derive(Debug)]
 pub(super) struct Owned(Box<Whole>);
 
@@ -70,7 +70,7 @@ impl Owned {
 #[derive(Debug)]
 struct State {
     /// By class, each with what was used last at the end.
-    free: Box<[Vec<Box<Whole>>]>,
+    free: Box<[Vec<Owned>]>,
     turn: u64,
     stats: PoolStats,
 }
@@ -152,10 +152,12 @@ impl Exclusive {
         let mut state = self.lock();
         let turn = state.turn;
         let (mut count, mut bytes, mut asked) = (0, 0, 0);
-        for Owned(mut whole) in owned {
+        for mut owned in owned {
+            let whole = &mut *owned.0;
             (count, bytes, asked) = (count + 1, bytes + whole.slice.size(), asked + whole.asked);
             (whole.epoch, whole.turn) = (epoch, turn);
-            state.free[whole.class].push(whole);
+            let class = whole.class;
+            state.free[class].push(owned);
         }
         state.gave(count, bytes, asked);
     }
@@ -193,15 +195,15 @@ impl Exclusive {
         let mut state = self.lock();
         for free in &mut state.free {
             // Most are empty, or their oldest stays.
-            if free.first().is_none_or(|oldest| !goes(oldest)) {
+            if free.first().is_none_or(|oldest| !goes(&oldest.0)) {
                 continue;
             }
-            let stays = free.iter().position(|free| !goes(free)).unwrap_or(free.len());
+            let stays = free.iter().position(|free| !goes(&free.0)).unwrap_or(free.len());
             gone.extend(free.drain(..stays));
         }
         drop(state);
         let mut bytes = 0;
-        for whole in gone {
+        for Owned(whole) in gone {
             bytes += whole.slice.size();
             self.provider.release(whole.slab)?;
         }
@@ -222,11 +224,11 @@ impl Exclusive {
 impl State {
     /// The newest of a class, if it has `asked` bytes.
     fn pop(&mut self, class: usize, asked: u64) -> Option<Owned> {
-        let mut whole = self.free[class].pop_if(|free| free.slice.size() >= asked)?;
-        whole.asked = asked;
+        let mut owned = self.free[class].pop_if(|free| free.0.slice.size() >= asked)?;
+        owned.0.asked = asked;
         self.stats.dominated += 1;
-        self.took(whole.slice.size(), asked);
-        Some(Owned(whole))
+        self.took(owned.0.slice.size(), asked);
+        Some(owned)
     }
 
     fn took(&mut self, bytes: u64, asked: u64) {
