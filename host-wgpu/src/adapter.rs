@@ -13,6 +13,7 @@ use wgpu::{
 
 /// An adapter, and what it can serve.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct AdapterReport {
     /// Its name, driver, kind and backend.
     pub info: AdapterInfo,

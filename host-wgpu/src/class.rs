@@ -25,6 +25,7 @@ use wgpu::BufferUsages;
 
 /// What the buffers of one provider may be used for; see the [module](self).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum UsageClass {
     /// Read and written by shaders: `var<storage, read_write>`.
     Storage,

@@ -58,6 +58,7 @@ pub(crate) trait Listener: Send + Sync {
 
 /// Why the device is gone: the failure of its axes.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DeviceLost {
     /// As wgpu says it: destroyed, or unknown.
     pub reason: &'static str,

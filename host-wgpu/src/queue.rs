@@ -190,6 +190,7 @@ impl From<SliceError> for QueueError {
 
 /// How much a device's staging pools hold and have done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StagingStats {
     /// Of the upload ring.
     pub upload: PoolStats,

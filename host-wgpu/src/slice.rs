@@ -210,27 +210,33 @@ pub struct GpuSlice {
     offset: u64,
     size: u64,
     label: Option<Arc<str>>,
-    /// Until when it may be used; `None` for ever, as far as is known here.
-    lease: Option<Lease>,
+    /// Until when it may be used.
+    lease: Lease,
 }
 
 impl GpuSlice {
     /// `None` when the range does not lie in the slab.
     pub(crate) fn new(slab: Arc<SlabBuffer>, offset: u64, size: u64) -> Option<Self> {
         let end = offset.checked_add(size)?;
-        (end <= slab.size()).then_some(Self { slab, offset, size, label: None, lease: None })
+        (end <= slab.size()).then_some(Self {
+            slab,
+            offset,
+            size,
+            label: None,
+            lease: Lease::FOREVER,
+        })
     }
 
     /// The same bytes for a frame, under the name that they have there.
-    pub(crate) fn lent(mut self, label: Option<Arc<str>>, lease: Option<&Lease>) -> Self {
-        self.label = label;
-        self.leased(lease)
+    pub(crate) fn lent(self, label: Option<Arc<str>>, lease: &Lease) -> Self {
+        Self { label, lease: lease.clone(), ..self }
     }
 
-    /// The same bytes for a frame.
-    pub(crate) fn leased(mut self, lease: Option<&Lease>) -> Self {
-        self.lease = lease.cloned();
-        self
+    /// The first `size` bytes, which there are, for a frame.
+    pub(crate) fn lend(&self, size: u64, lease: &Lease) -> Self {
+        debug_assert!(size <= self.size);
+        let (slab, label) = (self.slab.clone(), self.label.clone());
+        Self { slab, offset: self.offset, size, label, lease: lease.clone() }
     }
 
     /// Calls it something else.
@@ -254,10 +260,7 @@ impl GpuSlice {
 
     /// [`SliceError::Ended`] once its frame has ended, where that is looked for.
     fn check_live(&self) -> Result<(), SliceError> {
-        match &self.lease {
-            Some(lease) if lease.is_over() => Err(SliceError::Ended),
-            _ => Ok(()),
-        }
+        if self.lease.is_over() { Err(SliceError::Ended) } else { Ok(()) }
     }
 
     #[track_caller]

@@ -168,6 +168,15 @@ impl PlannedPool {
         self
     }
 
+    /// The same pool, whose new plans do not wait for room: one that has no slab, or too small a one, takes a slab with its first request, beside
+    /// the old one, in which what lives on stays until it is released. For short steps that overlap. Otherwise such a plan is followed as far
+    /// as the old slab goes, and the rest strays, which takes less memory while it lasts.
+    #[must_use]
+    pub fn moving(self) -> Self {
+        let _ = self.inner.with_follower(Follower::move_out);
+        self
+    }
+
     /// Has a plan made of the last whole step, which is followed from the next one on if it is better: if it needs no more than the pool holds,
     /// and some request strayed or it needs less; around what lives on only if the slab that has it is large enough. `plan` runs on this thread without the pool's lock, so others go on meanwhile:
     /// [`Recording::first_fit`], or a planner that searches longer. A pool that is not [recording](Self::recording), and a step that had more

@@ -409,3 +409,41 @@ fn a_step_is_recorded_as_it_was() {
     pool.begin_step();
     assert_eq!(pool.replan(Recording::first_fit), Ok(Replan::Nothing));
 }
+
+/// Steps that overlap: with a block live across each boundary and room beside it, a larger plan has its slab from its first request on only if it
+/// does not wait for room.
+#[test]
+fn a_plan_that_moves_takes_its_slab_beside_the_old_one() {
+    for moves in [false, true] {
+        let World { provider, pool } = world(&Plan::new(0, Vec::new()).unwrap());
+        let pool = pool.recording();
+        let pool = if moves { pool.moving() } else { pool };
+        let ask = |size| ready(pool.acquire(&Request::new(size).or_grow()).unwrap());
+        let give = |reservation| pool.release(reservation, Death::Idle).unwrap();
+        // Free bytes of slabs in which something lives are enough for what follows.
+        let mut old: Vec<Reservation> = (0..8).map(|_| ask(3 * KIB)).collect();
+        let mut crossing = None;
+        let mut planned = Vec::new();
+        for _ in 0..4 {
+            pool.begin_step();
+            assert!(pool.replan(Recording::first_fit).is_ok());
+            let before = pool.planned_stats().planned;
+            let small: Vec<Reservation> = (0..4).map(|_| ask(KIB)).collect();
+            if let Some(crossing) = crossing.replace(ask(512)) {
+                give(crossing);
+            }
+            small.into_iter().for_each(give);
+            planned.push(pool.planned_stats().planned - before);
+        }
+        assert_eq!(planned[2] >= 4, moves, "{planned:?}");
+        let beside = pool.stats().committed_bytes;
+        old.drain(..).for_each(give);
+        pool.begin_step();
+        pool.trim(Trim::All).unwrap();
+        let left = pool.stats().committed_bytes;
+        assert!(left < beside, "{left} of {beside}: the old slabs go when they are empty");
+        give(crossing.unwrap());
+        drop(pool);
+        assert_eq!(provider.crimes(), Vec::<String>::new());
+    }
+}

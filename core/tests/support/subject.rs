@@ -80,6 +80,11 @@ impl Made {
     }
 }
 
+/// Whether a planned pool of this seed takes slabs for its plans without waiting for room.
+const fn moves(seed: u64) -> bool {
+    seed % 4 == 2
+}
+
 impl Subject {
     pub(crate) fn tlsf(scale: u64, config: TlsfPoolConfig) -> Self {
         let laws = match config.coalescing {
@@ -109,7 +114,10 @@ impl Subject {
     pub(crate) fn planned(scale: u64, config: TlsfPoolConfig, truth: Truth, seed: u64) -> Self {
         let config = Config::Planned(config, truth, seed);
         // A plan has its memory first, and a request the place that the plan has for it, though another lacks less.
-        let laws = Laws { minimal_growth: false, ..Laws::tlsf() };
+        let mut laws = Laws { minimal_growth: false, ..Laws::tlsf() };
+        // What moves grows for its plan.
+        laws.complete &= !moves(seed);
+        laws.complete_wait &= !moves(seed);
         Self { scale, config, laws, elastic: None }
     }
 
@@ -288,7 +296,8 @@ impl Subject {
             Config::Planned(config, truth, seed) => {
                 let plan = plan(program, config.offsets.granule, truth, seed);
                 let pool = PlannedPool::new(host, config, &plan).expect(what);
-                // Of two seeds one plans again and again.
+                // Of two seeds one plans again and again, and every other of these without waiting for room.
+                let pool = if moves(seed) { pool.moving() } else { pool };
                 if seed % 2 == 0 {
                     Made::new(Arc::new(Replanning::new(pool)))
                 } else {

@@ -8,13 +8,14 @@ pub(crate) const CHECKED: bool = false;
 pub(crate) struct Lease;
 
 impl Lease {
+    /// For what is used for ever, as far as is known here.
+    pub(crate) const FOREVER: Self = Self;
+
     pub(crate) const fn end(&self) {}
 
     pub(crate) const fn is_over(&self) -> bool {
         false
     }
 
-    pub(crate) const fn renewed(self) -> Self {
-        self
-    }
+    pub(crate) const fn renew(&mut self) {}
 }

@@ -27,6 +27,8 @@ pub struct TransientsConfig {
     pub budget: u64,
     /// For so many submissions memory that nobody needs is kept.
     pub retain: u32,
+    /// Shared buffers of frames that repeat get the same bytes in each: see [`Transients::planned`](super::Transients::planned).
+    pub planned: bool,
 }
 
 impl Default for TransientsConfig {
@@ -40,6 +42,7 @@ impl Default for TransientsConfig {
             capacity: u64::MAX,
             budget: u64::MAX,
             retain: 15,
+            planned: false,
         }
     }
 }

@@ -14,7 +14,7 @@
 use crate::class::UsageClass;
 use crate::lease::Lease;
 use crate::slab::WgpuSlabProvider;
-use crate::slice::{GpuSlice, SliceError};
+use crate::slice::GpuSlice;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use strandline_core::slab::{Grant, SlabMap};
 use strandline_core::{Epoch, PoolStats, SlabError, SlabId, SlabProvider};
@@ -35,42 +35,42 @@ fn class_of(size: u64) -> Option<(usize, u64)> {
     Some((octave as usize * 4 + quarter as usize, bytes))
 }
 
-/// A buffer that a frame has.
+/// One of the buffers. It goes from list to list as a pointer.
 #[derive(Debug)]
-pub(super) struct Owned {
+struct Whole {
     slab: SlabId,
-    whole: GpuSlice,
-    /// Bytes that were asked for.
+    slice: GpuSlice,
+    /// Where it is looked for.
+    class: usize,
+    /// Bytes that were asked for last.
     asked: u64,
+    /// Its last use, in epochs of the frames and in turns.
+    epoch: Epoch,
+    turn: u64,
 }
+
+/// A buffer that is free, or that a frame has.
+#[derive(Debug)]
+pub(super) struct Owned(Box<Whole>);
 
 impl Owned {
     /// Names it, without a new string if it has that name already.
     pub(super) fn keep_label(&mut self, label: Option<&str>) {
-        if self.whole.label() != label {
-            self.whole.rename(label);
+        if self.0.slice.label() != label {
+            self.0.slice.rename(label);
         }
     }
 
-    /// The first `size` bytes for a frame.
-    pub(super) fn lend(&self, size: u64, lease: Option<&Lease>) -> Result<GpuSlice, SliceError> {
-        Ok(self.whole.slice(0, size)?.leased(lease))
+    /// What was asked for, for a frame.
+    pub(super) fn lend(&self, lease: &Lease) -> GpuSlice {
+        self.0.slice.lend(self.0.asked, lease)
     }
-}
-
-#[derive(Debug)]
-struct Free {
-    slab: SlabId,
-    whole: GpuSlice,
-    /// Its last use.
-    epoch: Epoch,
-    turn: u64,
 }
 
 #[derive(Debug)]
 struct State {
     /// By class, each with what was used last at the end.
-    free: Box<[Vec<Free>]>,
+    free: Box<[Vec<Owned>]>,
     turn: u64,
     stats: PoolStats,
 }
@@ -137,32 +137,37 @@ impl Exclusive {
         let Grant::Slab(slab) = self.provider.acquire_called(bytes, label)? else {
             return Ok(None);
         };
-        let whole = self.provider.map(slab.id, 0, slab.size)?;
+        let slice = self.provider.map(slab.id, 0, slab.size)?;
+        // What was made without regard to classes lies where nothing larger is looked for.
+        let (class, bytes) = class_of(slab.size).ok_or(SlabError::InvalidSize { size: bytes })?;
+        let class = if bytes > slab.size { class - 1 } else { class };
         let mut state = self.lock();
         state.stats.fresh += 1;
         state.took(slab.size, asked);
-        Ok(Some(Owned { slab: slab.id, whole, asked }))
+        Ok(Some(Owned(Box::new(Whole { slab: slab.id, slice, class, asked, epoch: 0, turn: 0 }))))
     }
 
     /// Takes buffers back whose last use is `epoch`, which wgpu has.
     pub(super) fn give(&self, owned: impl Iterator<Item = Owned>, epoch: Epoch) {
         let mut state = self.lock();
         let turn = state.turn;
-        for Owned { slab, whole, asked } in owned {
-            state.gave(whole.size(), asked);
-            // What was made without regard to classes lies where nothing larger is looked for.
-            let Some((class, bytes)) = class_of(whole.size()) else { continue };
-            let class = if bytes > whole.size() { class - 1 } else { class };
-            state.free[class].push(Free { slab, whole, epoch, turn });
+        let (mut count, mut bytes, mut asked) = (0, 0, 0);
+        for mut owned in owned {
+            let whole = &mut *owned.0;
+            (count, bytes, asked) = (count + 1, bytes + whole.slice.size(), asked + whole.asked);
+            (whole.epoch, whole.turn) = (epoch, turn);
+            let class = whole.class;
+            state.free[class].push(owned);
         }
+        state.gave(count, bytes, asked);
     }
 
     /// Drops buffers that a recording may still use: wgpu keeps each until nobody does, and nobody else gets it.
     pub(super) fn set_aside(&self, owned: impl Iterator<Item = Owned>) {
-        for Owned { slab, whole, asked } in owned {
-            self.lock().gave(whole.size(), asked);
+        for Owned(whole) in owned {
+            self.lock().gave(1, whole.slice.size(), whole.asked);
             // It is the provider's, so it is taken.
-            let _ = self.provider.release(slab);
+            let _ = self.provider.release(whole.slab);
         }
     }
 
@@ -185,18 +190,22 @@ impl Exclusive {
     }
 
     /// Drops the oldest of each class as far as they are to go.
-    fn drop_free(&self, goes: impl Fn(&Free) -> bool) -> Result<u64, SlabError> {
+    fn drop_free(&self, goes: impl Fn(&Whole) -> bool) -> Result<u64, SlabError> {
         let mut gone = Vec::new();
         let mut state = self.lock();
         for free in &mut state.free {
-            let stays = free.iter().position(|free| !goes(free)).unwrap_or(free.len());
+            // Most are empty, or their oldest stays.
+            if free.first().is_none_or(|oldest| !goes(&oldest.0)) {
+                continue;
+            }
+            let stays = free.iter().position(|free| !goes(&free.0)).unwrap_or(free.len());
             gone.extend(free.drain(..stays));
         }
         drop(state);
         let mut bytes = 0;
-        for Free { slab, whole, .. } in gone {
-            bytes += whole.size();
-            self.provider.release(slab)?;
+        for Owned(whole) in gone {
+            bytes += whole.slice.size();
+            self.provider.release(whole.slab)?;
         }
         Ok(bytes)
     }
@@ -215,11 +224,11 @@ impl Exclusive {
 impl State {
     /// The newest of a class, if it has `asked` bytes.
     fn pop(&mut self, class: usize, asked: u64) -> Option<Owned> {
-        let Free { slab, whole, .. } =
-            self.free[class].pop_if(|free| free.whole.size() >= asked)?;
+        let mut owned = self.free[class].pop_if(|free| free.0.slice.size() >= asked)?;
+        owned.0.asked = asked;
         self.stats.dominated += 1;
-        self.took(whole.size(), asked);
-        Some(Owned { slab, whole, asked })
+        self.took(owned.0.slice.size(), asked);
+        Some(owned)
     }
 
     fn took(&mut self, bytes: u64, asked: u64) {
@@ -232,9 +241,9 @@ impl State {
         stats.peak_requested_bytes = stats.peak_requested_bytes.max(stats.requested_bytes);
     }
 
-    fn gave(&mut self, bytes: u64, asked: u64) {
-        self.stats.releases += 1;
-        self.stats.live -= 1;
+    fn gave(&mut self, count: u64, bytes: u64, asked: u64) {
+        self.stats.releases += count;
+        self.stats.live -= count;
         self.stats.reserved_bytes -= bytes;
         self.stats.requested_bytes -= asked;
     }

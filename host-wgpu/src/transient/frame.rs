@@ -10,7 +10,6 @@ use crate::slice::{GpuSlice, SliceError};
 use crate::upload::Uploads;
 use core::sync::atomic::Ordering;
 use std::sync::Arc;
-use strandline_core::pool_set::{Need, SetAcquire};
 use strandline_core::slab::Trim;
 use strandline_core::{Acquire, Death, Entry, Epoch, FrontierRef, PoolError, Request, Reservation};
 use wgpu::{BufferDescriptor, BufferUsages, CommandBuffer, CommandEncoder, SubmissionIndex};
@@ -28,8 +27,7 @@ pub(super) struct Held {
     owned: Vec<Owned>,
     /// Bytes that were charged.
     charged: u64,
-    /// `None` only between two frames.
-    lease: Option<Lease>,
+    lease: Lease,
     /// Where uploads go, by class.
     blocks: [Block; 2],
 }
@@ -59,7 +57,7 @@ pub struct Frame {
 impl Frame {
     pub(super) fn new(inner: Arc<Inner>) -> Self {
         let mut held = inner.kept().pop().unwrap_or_default();
-        held.lease.get_or_insert_default();
+        held.lease.renew();
         let uploads = inner.ring.begin();
         Self { inner, held, uploads }
     }
@@ -132,9 +130,9 @@ impl Frame {
         }
         let mut owned = taken.ok_or(TransientError::OutOfMemory { size })?;
         owned.keep_label(label);
-        let slice = owned.lend(size, self.held.lease.as_ref());
+        let slice = owned.lend(&self.held.lease);
         self.held.owned.push(owned);
-        Ok(slice?)
+        Ok(slice)
     }
 
     fn take_part(
@@ -143,25 +141,21 @@ impl Frame {
         size: u64,
         label: Option<&str>,
     ) -> Result<GpuSlice, TransientError> {
+        let pool = self.inner.pool_of(class).ok_or(TransientError::Class(class))?;
         let issued = self.inner.timeline.frontier();
         let request = Request::new(size).aligned(ALIGNMENT).after(issued.as_ref()).or_grow();
-        let need = Need::new(size).used_for(class.usage());
-        match self.inner.pools.set().acquire(&need, &request)? {
-            SetAcquire::Routed { answer: Acquire::Ready { reservation, .. }, .. } => {
+        match pool.acquire(&request)? {
+            Acquire::Ready { reservation, .. } => {
                 let slice = self.inner.pools.slice(&reservation);
                 self.held.reservations.push(reservation);
-                Ok(slice?.lent(label.map(Arc::from), self.held.lease.as_ref()))
+                Ok(slice?.lent(label.map(Arc::from), &self.held.lease))
             }
-            SetAcquire::Routed { answer: Acquire::AfterWait { reservation, .. }, .. } => {
+            Acquire::AfterWait { reservation, .. } => {
                 // A wait was not permitted.
-                drop(self.inner.pools.set().cancel(reservation));
+                drop(pool.cancel(reservation));
                 Err(TransientError::OutOfMemory { size })
             }
-            SetAcquire::Routed { .. } => Err(TransientError::OutOfMemory { size }),
-            SetAcquire::NoMatch(_) => {
-                let max = self.inner.exclusive.provider().max_size();
-                Err(PoolError::TooLarge { size, max }.into())
-            }
+            _ => Err(TransientError::OutOfMemory { size }),
         }
     }
 
@@ -338,13 +332,10 @@ impl Drop for Frame {
                 gpu.misused(&Misuse::DroppedFrame { buffers });
             }
         }
-        if let Some(lease) = &self.held.lease {
-            lease.end();
-        }
+        self.held.lease.end();
         self.inner.uncharge(core::mem::take(&mut self.held.charged));
         let mut held = core::mem::take(&mut self.held);
         held.blocks = Default::default();
-        held.lease = held.lease.map(Lease::renewed);
         let mut kept = self.inner.kept();
         if kept.len() < MOST_KEPT {
             kept.push(held);

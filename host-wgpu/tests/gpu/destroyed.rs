@@ -165,11 +165,10 @@ fn run(seed: u64, doomed: Gpu, safe: &Gpu) {
     assert!(safe.lost().is_none());
     if callbacks > 0 {
         // wgpu calls it from whoever polls, this thread or the polling one, as long as there is a queue.
-        let begun = std::time::Instant::now();
-        while called.load(Ordering::Relaxed) == 0 {
-            assert!(begun.elapsed() < PATIENCE, "seed {seed}: the program's own callback");
+        until(&format!("seed {seed}: the program's own callback"), || {
             let _ = device.poll(wgpu::PollType::Poll);
-        }
+            called.load(Ordering::Relaxed) > 0
+        });
     }
 }
 

@@ -8,6 +8,7 @@ mod fenced;
 mod flood;
 mod misuse;
 mod model;
+mod planned;
 mod provider;
 mod queue;
 mod real;

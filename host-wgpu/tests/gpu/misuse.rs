@@ -140,6 +140,6 @@ fn a_device_is_watched_once_and_its_callback_stays_the_programs() {
         transients.frame().submit([]).unwrap();
         device.destroy();
         device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
-        called.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+        called.recv_timeout(PATIENCE).unwrap();
     }
 }

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Wake;
 use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use strandline_core::pool::PoolId;
 use strandline_core::pool_set::Registration;
 use strandline_core::{
@@ -28,9 +28,6 @@ use strandline_host_wgpu::{
     Command, DeviceLost, Gpu, Queue, QueueError, QueueSet, ReadBack, StagingConfig, Transient,
     UsageClass, WaitsFor,
 };
-
-/// Long enough for any machine; who waits longer was forgotten.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 const QUEUES: usize = 3;
 const GATES: usize = 2;

@@ -503,7 +503,7 @@ fn callbacks_use_queues() {
                 .unwrap();
         }
         again(queue.clone(), a, 100, tell);
-        let last = told.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+        let last = told.recv_timeout(PATIENCE).unwrap();
         assert!(last >= 101);
     }
 }

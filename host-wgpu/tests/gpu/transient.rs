@@ -27,7 +27,7 @@ fn is_all(gpu: &Gpu, buffer: &wgpu::Buffer, byte: u8) -> bool {
     let (done, mapped) = std::sync::mpsc::channel();
     buffer.map_async(wgpu::MapMode::Read, .., move |result| done.send(result).unwrap());
     gpu.device().poll(wgpu::PollType::wait_indefinitely()).unwrap();
-    mapped.recv_timeout(std::time::Duration::from_secs(60)).unwrap().unwrap();
+    mapped.recv_timeout(PATIENCE).unwrap().unwrap();
     buffer.get_mapped_range(..).unwrap().iter().all(|&found| found == byte)
 }
 
@@ -350,7 +350,7 @@ fn contents(gpu: &Gpu, buffer: &wgpu::Buffer) -> Vec<u8> {
     let (done, mapped) = std::sync::mpsc::channel();
     buffer.map_async(wgpu::MapMode::Read, .., move |result| done.send(result).unwrap());
     gpu.device().poll(wgpu::PollType::wait_indefinitely()).unwrap();
-    mapped.recv_timeout(std::time::Duration::from_secs(60)).unwrap().unwrap();
+    mapped.recv_timeout(PATIENCE).unwrap().unwrap();
     buffer.get_mapped_range(..).unwrap().to_vec()
 }
 

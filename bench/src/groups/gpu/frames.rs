@@ -1,229 +1,25 @@
-//! A renderer's frames: the buffer requests of vello 0.11, recorded, played through `Transients`, through a pool of the kind that the
+//! A renderer's frames, generated and, where there is a recording, recorded, played through `Transients`, through a pool of the kind that a
 //! renderer has itself, and through `create_buffer`; then uploads, and what is left after a burst.
-//!
-//! The recording is not ours to ship. Where it is not there, its cases are not.
 
 use super::open;
 use crate::figures::{Count, Figure};
 use crate::harness::{Case, Contender, Goal};
-use std::collections::HashMap;
-use std::path::Path;
+use recording::{Recording, Request};
+use sources::{Source, create, created, play, pooled, renderer, transients};
 use std::time::{Duration, Instant};
-use strandline_host_wgpu::{Frame, Gpu, GpuSlice, Transients, TransientsConfig};
-use wgpu::{Buffer, BufferDescriptor, BufferUsages};
+use strandline_host_wgpu::Gpu;
+use wgpu::{Buffer, BufferUsages};
 
-const RECORDING: &str = "../../shared/traces/vello_12_frames.csv";
+mod recording;
+mod repeated;
+mod sources;
 
 const RENDERER: &str = "a pool as the renderer's";
 const TRANSIENTS: &str = "strandline, Transients";
 const CREATED: &str = "wgpu, create_buffer";
+const DESTROYED: &str = "wgpu, create_buffer + destroy";
 const STAGED: &str = "wgpu, one write_buffer by hand";
 const UPLOADED: &str = "strandline, frame.upload";
-
-/// Slots stand for names, so that no contender pays for looking them up.
-#[derive(Clone, Copy, Debug)]
-enum Request {
-    Make { slot: usize, size: u64, usage: BufferUsages },
-    GiveUp { slot: usize },
-}
-
-/// The requests by frame, and how many slots they name.
-#[derive(Clone, Debug, Default)]
-struct Recording {
-    frames: Vec<Vec<Request>>,
-    slots: usize,
-}
-
-/// `None` where there is no recording, or it is not one.
-fn recording() -> Option<Recording> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(RECORDING);
-    let text = std::fs::read_to_string(path).ok()?;
-    let mut slots = HashMap::new();
-    let mut frames = Vec::new();
-    for line in text.lines().skip(1) {
-        let mut fields = line.split(',');
-        let (op, name) = (fields.next()?, fields.next()?);
-        let size = fields.next()?.parse().ok()?;
-        let usage = fields.next()?.parse().ok()?;
-        if op == "N" {
-            frames.push(Vec::new());
-            continue;
-        }
-        let next = slots.len();
-        let slot = *slots.entry(name.to_owned()).or_insert(next);
-        let request = match op {
-            "B" => Request::Make { slot, size, usage: BufferUsages::from_bits_truncate(usage) },
-            _ => Request::GiveUp { slot },
-        };
-        frames.last_mut()?.push(request);
-    }
-    (!frames.is_empty()).then_some(Recording { frames, slots: slots.len() })
-}
-
-/// Where a frame's buffers come from.
-trait Source {
-    type Buffer;
-    fn begin(&mut self) {}
-    fn make(&mut self, size: u64, usage: BufferUsages) -> Self::Buffer;
-    /// Within its frame.
-    fn give_up(&mut self, buffer: Self::Buffer);
-    /// `commands` went out with everything of this frame.
-    fn submitted(&mut self, index: wgpu::SubmissionIndex, rest: &mut Vec<Option<Self::Buffer>>);
-    fn parts(buffer: &Self::Buffer) -> (&Buffer, u64);
-}
-
-/// Plays frames until `count` buffers were made; returns the time in `source`, without what wgpu does for the submission.
-fn play<S: Source>(gpu: &Gpu, frames: &Recording, source: &mut S, count: u64) -> Duration {
-    let mut held: Vec<Option<S::Buffer>> = Vec::new();
-    held.resize_with(frames.slots, || None);
-    let (mut made, mut time) = (0, Duration::ZERO);
-    for frame in frames.frames.iter().cycle() {
-        let begun = Instant::now();
-        source.begin();
-        for request in frame {
-            match *request {
-                Request::Make { slot, size, usage } => {
-                    held[slot] = Some(source.make(size, usage));
-                    made += 1;
-                }
-                Request::GiveUp { slot } => {
-                    if let Some(buffer) = held[slot].take() {
-                        source.give_up(buffer);
-                    }
-                }
-            }
-        }
-        time += begun.elapsed();
-        // Something of the frame's runs on the device.
-        let mut encoder = gpu.device().create_command_encoder(&Default::default());
-        if let Some(buffer) = held.iter().flatten().next() {
-            let (buffer, offset) = S::parts(buffer);
-            encoder.clear_buffer(buffer, offset, Some(4));
-        }
-        let index = gpu.queue().submit([encoder.finish()]);
-        let begun = Instant::now();
-        source.submitted(index, &mut held);
-        time += begun.elapsed();
-        if made >= count {
-            // A frame is played to its end, and `count` of its buffers are counted.
-            return time.mul_f64(count as f64 / made as f64);
-        }
-    }
-    time
-}
-
-fn create(gpu: &Gpu, size: u64, usage: BufferUsages) -> Buffer {
-    gpu.device().create_buffer(&BufferDescriptor {
-        label: None,
-        size,
-        usage,
-        mapped_at_creation: false,
-    })
-}
-
-/// Buffers by exact usage and a size class of one bit, out again after the submission.
-struct Renderer {
-    gpu: Gpu,
-    free: HashMap<(u64, BufferUsages), Vec<Buffer>>,
-    used: Vec<Buffer>,
-}
-
-/// Two sizes to an octave.
-fn one_bit(size: u64) -> u64 {
-    let size = size.max(4);
-    let step = 1 << (size.ilog2() - 1);
-    size.next_multiple_of(step)
-}
-
-impl Source for Renderer {
-    type Buffer = Buffer;
-
-    fn make(&mut self, size: u64, usage: BufferUsages) -> Buffer {
-        let size = one_bit(size);
-        let free = self.free.get_mut(&(size, usage)).and_then(Vec::pop);
-        free.unwrap_or_else(|| create(&self.gpu, size, usage))
-    }
-
-    fn give_up(&mut self, buffer: Buffer) {
-        self.used.push(buffer);
-    }
-
-    fn submitted(&mut self, _: wgpu::SubmissionIndex, rest: &mut Vec<Option<Buffer>>) {
-        let rest = rest.iter_mut().filter_map(Option::take);
-        for buffer in self.used.drain(..).chain(rest) {
-            self.free.entry((buffer.size(), buffer.usage())).or_default().push(buffer);
-        }
-    }
-
-    fn parts(buffer: &Buffer) -> (&Buffer, u64) {
-        (buffer, 0)
-    }
-}
-
-struct Pooled {
-    transients: Transients,
-    frame: Option<Frame>,
-}
-
-impl Source for Pooled {
-    type Buffer = GpuSlice;
-
-    fn begin(&mut self) {
-        self.frame = Some(self.transients.frame());
-    }
-
-    fn make(&mut self, size: u64, usage: BufferUsages) -> GpuSlice {
-        let Some(frame) = &mut self.frame else { panic!("a frame is open") };
-        let made = frame.create_buffer(&BufferDescriptor {
-            label: None,
-            size,
-            usage,
-            mapped_at_creation: false,
-        });
-        made.unwrap_or_else(|error| panic!("{error}"))
-    }
-
-    fn give_up(&mut self, _: GpuSlice) {}
-
-    fn submitted(&mut self, index: wgpu::SubmissionIndex, rest: &mut Vec<Option<GpuSlice>>) {
-        rest.fill_with(|| None);
-        let submitted = self.frame.take().map(|frame| frame.submitted(index));
-        assert!(matches!(submitted, Some(Ok(_))), "the device is there");
-    }
-
-    fn parts(buffer: &GpuSlice) -> (&Buffer, u64) {
-        (buffer.buffer(), buffer.offset())
-    }
-}
-
-struct Created(Gpu);
-
-impl Source for Created {
-    type Buffer = Buffer;
-
-    fn make(&mut self, size: u64, usage: BufferUsages) -> Buffer {
-        create(&self.0, size, usage)
-    }
-
-    fn give_up(&mut self, _: Buffer) {}
-
-    fn submitted(&mut self, _: wgpu::SubmissionIndex, rest: &mut Vec<Option<Buffer>>) {
-        rest.fill_with(|| None);
-    }
-
-    fn parts(buffer: &Buffer) -> (&Buffer, u64) {
-        (buffer, 0)
-    }
-}
-
-fn renderer(gpu: &Gpu) -> Renderer {
-    Renderer { gpu: gpu.clone(), free: HashMap::new(), used: Vec::new() }
-}
-
-fn transients(gpu: &Gpu) -> Transients {
-    let made = Transients::new(gpu, TransientsConfig::default());
-    made.unwrap_or_else(|error| panic!("{error}"))
-}
 
 fn contender<S: Source + 'static>(
     name: &str,
@@ -268,35 +64,39 @@ pub(super) fn cases(adapter: &str) -> Vec<Case> {
                 let frames =
                     Recording { frames: vec![(0..16).flat_map(slot).collect()], slots: 16 };
                 vec![
-                    contender(CREATED, &frames, |gpu| Created(gpu.clone())),
-                    contender(TRANSIENTS, &frames, |gpu| Pooled {
-                        transients: transients(gpu),
-                        frame: None,
-                    }),
+                    contender(DESTROYED, &frames, |gpu| created(gpu, true)),
+                    contender(TRANSIENTS, &frames, |gpu| pooled(gpu, false)),
                 ]
             }),
         },
     ];
-    if let Some(frames) = recording() {
+    for (which, frames) in renderers() {
         cases.push(Case {
             group: "gpu",
-            name: format!("a renderer's frames, {adapter}"),
+            name: format!("a renderer's frames, {which}, {adapter}"),
             unit: "buffer",
             reference: 0,
             goals: vec![Goal::ratio(TRANSIENTS, 1.0)],
             contenders: Box::new(move || {
                 vec![
                     contender(RENDERER, &frames, renderer),
-                    contender(TRANSIENTS, &frames, |gpu| Pooled {
-                        transients: transients(gpu),
-                        frame: None,
-                    }),
-                    contender(CREATED, &frames, |gpu| Created(gpu.clone())),
+                    contender(TRANSIENTS, &frames, |gpu| pooled(gpu, false)),
+                    contender(CREATED, &frames, |gpu| created(gpu, false)),
                 ]
             }),
         });
     }
+    if recording::recorded().is_none() {
+        eprintln!("gpu: left out, as there is no recording of one: a renderer's frames, recorded");
+    }
+    cases.push(repeated::case(adapter));
     cases
+}
+
+/// Those that there are, by name.
+fn renderers() -> impl Iterator<Item = (&'static str, Recording)> {
+    let recorded = recording::recorded().map(|frames| ("recorded", frames));
+    [("generated", recording::generated())].into_iter().chain(recorded)
 }
 
 pub(super) fn counts(adapter: &str) -> Vec<Count> {
@@ -305,13 +105,12 @@ pub(super) fn counts(adapter: &str) -> Vec<Count> {
         name: format!("bytes 1 s after a burst over those before it, {adapter}"),
         count: Box::new(|| Ok(vec![burst()?])),
     }];
-    if let Some(frames) = recording() {
-        counts.push(Count {
-            group: "gpu",
-            name: format!("a renderer's frames, bytes from the driver, {adapter}"),
-            count: Box::new(move || driver_bytes(&frames)),
-        });
-    }
+    counts.extend(renderers().map(|(which, frames)| Count {
+        group: "gpu",
+        name: format!("a renderer's frames, {which}, bytes from the driver, {adapter}"),
+        count: Box::new(move || driver_bytes(&frames)),
+    }));
+    counts.push(repeated::count(adapter));
     counts
 }
 
@@ -337,7 +136,7 @@ fn driver_bytes(frames: &Recording) -> Result<Vec<Figure>, String> {
             std::mem::forget(source);
         })?,
         played(TRANSIENTS, &|gpu| {
-            let mut source = Pooled { transients: transients(gpu), frame: None };
+            let mut source = pooled(gpu, false);
             play(gpu, frames, &mut source, count);
             std::mem::forget(source);
         })?,
@@ -359,7 +158,7 @@ fn driver_bytes(frames: &Recording) -> Result<Vec<Figure>, String> {
 /// Sixty frames a second; ten of them are forty times as large.
 fn burst() -> Result<Figure, String> {
     let gpu = open();
-    let transients = transients(&gpu);
+    let transients = transients(&gpu, false);
     let frame = |scale: usize| {
         let begun = Instant::now();
         let mut frame = transients.frame();
@@ -439,7 +238,7 @@ fn uploaded() -> Contender {
     Contender::new(UPLOADED, move |count| {
         let (gpu, transients, to) = state.get_or_insert_with(|| {
             let gpu = open();
-            let (transients, to) = (transients(&gpu), target(&gpu));
+            let (transients, to) = (transients(&gpu, false), target(&gpu));
             (gpu, transients, to)
         });
         let vertices = [1; VERTICES];

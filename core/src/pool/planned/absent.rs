@@ -70,6 +70,10 @@ impl Follower {
         match *self {}
     }
 
+    pub(in crate::pool) const fn asks(&mut self) -> Option<u64> {
+        match *self {}
+    }
+
     pub(in crate::pool) const fn offer(&mut self, _: RegionId, _: Slab) {
         match *self {}
     }

@@ -38,6 +38,9 @@ pub(crate) struct Follower {
     began: bool,
     /// Of the slab in `home`.
     home_bytes: u64,
+    /// A plan that is too large for `home` leaves it at once, and asks for a slab with the first request.
+    moves: bool,
+    asks: bool,
     /// Where steps are recorded.
     recorder: Option<Box<Recorder>>,
     /// What is followed from the next step on.
@@ -109,6 +112,8 @@ impl Follower {
             home: None,
             began: false,
             home_bytes: 0,
+            moves: false,
+            asks: false,
             recorder: None,
             next: None,
             replanned: 0,
@@ -159,7 +164,17 @@ impl Follower {
         self.bytes = bytes;
         self.replanned += 1;
         self.earned = SAVED;
+        if self.moves && self.home_bytes < bytes {
+            // What stands there stays until it is released, beside the plan.
+            self.home = None;
+        }
+        self.asks = self.moves;
         self.home.is_none() || self.home_bytes < bytes
+    }
+
+    /// Plans leave slabs that are too small, whatever still stands there.
+    pub(super) const fn move_out(&mut self) {
+        self.moves = true;
     }
 
     /// Records steps from now on.
@@ -376,6 +391,11 @@ impl Follower {
     /// Region and bytes of the plan, if it has a slab.
     pub(in crate::pool) fn housed(&self) -> Option<(RegionId, u64)> {
         self.home.map(|(region, _)| (region, self.bytes))
+    }
+
+    /// What it [wants](Self::wants), once for each plan, where that is not to wait until the pool grows by itself.
+    pub(in crate::pool) fn asks(&mut self) -> Option<u64> {
+        if core::mem::take(&mut self.asks) { self.wants() } else { None }
     }
 
     /// The pool has a new slab: the plan moves in if it has none that it fits.

@@ -102,6 +102,13 @@ impl TlsfPool {
         let mut missed = false;
         let mut may_grow = asked.request.may_grow;
         let mut growths = 0;
+        if may_grow
+            && self.allows(&state, asked)
+            && let Some(bytes) = state.plan_asks(asked)
+        {
+            state = self.grow_for_plan(state, bytes)?;
+            (observed, _) = self.look_again(&mut state);
+        }
         if may_grow && self.is_large(asked) && self.allows(&state, asked) {
             state = self.spare_empty(state, asked)?;
             // The lock was given up in between.

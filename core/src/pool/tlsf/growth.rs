@@ -23,6 +23,25 @@ impl TlsfPool {
         Ok(None)
     }
 
+    /// A slab of so many bytes for a plan, beside what there is, outside the lock. If it is refused, the plan waits until the pool grows.
+    pub(super) fn grow_for_plan<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        bytes: u64,
+    ) -> Result<MutexGuard<'a, State>, PoolError> {
+        let of_plan = Growth { slab_size: 0, ..self.config.growth };
+        let sizes = of_plan.candidates(bytes, state.stats.slabs, &self.provider);
+        self.unlock(state);
+        let granted = self.grow(sizes)?;
+        let mut state = self.state.lock();
+        if let Some(slab) = granted {
+            self.add_slab(&mut state, slab)?;
+            state.untold = true;
+            self.emit(&Event::SlabAcquired { pool: self.id, slab: slab.id, size: slab.size });
+        }
+        Ok(state)
+    }
+
     /// A slab for so many bytes, for which empty ones are given back as long as the pool holds as many as it may, or the
     /// provider has no capacity: the fewest that make room.
     pub(super) fn grow_or_make_room<'a>(

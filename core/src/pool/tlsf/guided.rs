@@ -54,6 +54,12 @@ impl State {
         }
     }
 
+    /// A new plan asks for its slab with the first request that the slab would hold.
+    pub(super) fn plan_asks(&mut self, asked: &Asked<'_>) -> Option<u64> {
+        asked.key?;
+        self.follower.as_mut()?.asks()
+    }
+
     /// Takes the place that the plan has for a request, if it is free and ready, or the requester may wait for it.
     #[inline(always)]
     pub(super) fn find_planned(
