@@ -42,7 +42,7 @@ const { authority } = await instantiate(core, {
 
 const tracker = authority.makeTracker(16);
 const queue = 7n;
-tracker.register(queue);
+tracker.register(queue, 0n);
 const pool = authority.makePassthrough(
   { provider: new Provider(), progress: { tag: "tracker", val: tracker } },
   { maxSlabs: 1, budget: 0xffff_ffff_ffff_ffffn },
