@@ -90,12 +90,6 @@ impl Following {
             stats.resynchronised,
             share * 100.0,
         ));
-        if let Some(pool) = json.get_mut("pool").and_then(serde_json::Value::as_object_mut) {
-            pool.insert("planned".to_owned(), stats.planned.into());
-            pool.insert("strayed".to_owned(), stats.strayed.into());
-            pool.insert("occupied".to_owned(), stats.occupied.into());
-            pool.insert("resynchronised".to_owned(), stats.resynchronised.into());
-            pool.insert("plan_hit_share".to_owned(), share.into());
-        }
+        self.maker.tell(json);
     }
 }

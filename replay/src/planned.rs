@@ -36,9 +36,18 @@ impl Planned {
         let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         made.as_ref().map(|pool| pool.planned_stats())
     }
-}
 
-impl Planned {
+    /// Adds what came of the plan to a report, as [`Report::to_json`](crate::report::Report::to_json) gives it: keys of its `pool`. Nothing before a pool was made.
+    pub fn tell(&self, report: &mut serde_json::Value) {
+        let pool = report.get_mut("pool").and_then(serde_json::Value::as_object_mut);
+        let (Some(pool), Some(stats)) = (pool, self.stats()) else { return };
+        pool.insert("planned".to_owned(), stats.planned.into());
+        pool.insert("strayed".to_owned(), stats.strayed.into());
+        pool.insert("occupied".to_owned(), stats.occupied.into());
+        pool.insert("resynchronised".to_owned(), stats.resynchronised.into());
+        pool.insert("plan_hit_share".to_owned(), stats.plan_hit_share().into());
+    }
+
     /// The pool that was made last is told that a step begins.
     pub fn begin_step(&self) {
         let made = self.made.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -189,11 +189,6 @@ impl Following {
 
     /// Adds what came of the plan to a report's pool.
     pub(crate) fn tell(&self, report: &mut serde_json::Value) {
-        let pool = report.get_mut("pool").and_then(serde_json::Value::as_object_mut);
-        let (Some(pool), Some(stats)) = (pool, self.maker.stats()) else { return };
-        pool.insert("planned".to_owned(), stats.planned.into());
-        pool.insert("strayed".to_owned(), stats.strayed.into());
-        pool.insert("resynchronised".to_owned(), stats.resynchronised.into());
-        pool.insert("plan_hit_share".to_owned(), stats.plan_hit_share().into());
+        self.maker.tell(report);
     }
 }
