@@ -37,7 +37,8 @@ impl Planned {
         made.as_ref().map(|pool| pool.planned_stats())
     }
 
-    /// Adds what came of the plan to a report, as [`Report::to_json`](crate::report::Report::to_json) gives it: keys of its `pool`. Nothing before a pool was made.
+    /// Adds what came of the plan to a report, as [`Report::to_json`](crate::report::Report::to_json) gives it: keys of its `pool`.
+    /// Nothing before a pool was made.
     pub fn tell(&self, report: &mut serde_json::Value) {
         let pool = report.get_mut("pool").and_then(serde_json::Value::as_object_mut);
         let (Some(pool), Some(stats)) = (pool, self.stats()) else { return };

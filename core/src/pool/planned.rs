@@ -12,6 +12,10 @@
 //! Requests are matched by size, alignment, stream (if it is told) and by what was requested around them; one that is
 //! missing, additional or of another size loses only itself. See `planned/matcher.rs`.
 //!
+//! Over a provider of [elastic](SlabProvider::elastic) slabs the plan's bytes are committed at the start of one that has addresses to spare. A
+//! stray for which there is nothing free then has the memory of what is clean elsewhere, also among the plan's bytes, and the first request of the
+//! next step that may grow brings it back. Elsewhere a stray like that takes a slab beside the plan's.
+//!
 //! # Cost
 //! A planned request costs about as much as one of a TLSF pool; a stray in addition a look at some blocks of the plan. A plan takes
 //! 17 bytes a block and 8 for each different offset, and a bit each; see [`PlannedPool::plan_footprint`].
@@ -127,8 +131,8 @@ pub struct PlannedPool {
 }
 
 impl PlannedPool {
-    /// A pool that follows a plan. It holds no slab until it grows; the first that it asks for has the size of the plan, as long as
-    /// the provider grants that.
+    /// A pool that follows a plan. It holds no slab until it grows; the first that it asks for has the size of the plan, or as many bytes
+    /// committed, as long as the provider grants that.
     ///
     /// # Errors
     /// The plan's offsets are no multiples of the granule, or the configuration cannot work: eager merging has no places.

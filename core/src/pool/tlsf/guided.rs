@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The plan's memory is the first slab that is large enough; as long as there is none, the pool grows by one of the plan's size
-//! first. Over a provider of elastic slabs that one is elastic too: when a stray needs more, what the plan does not use gives its memory. What is placed by the plan is a block of the heap like any other: deaths, budgets, waits and trim know of no plan.
+//! first. Over a provider of elastic slabs that one is elastic too, see [`housed`](super::housed). What is placed by the plan is a
+//! block of the heap like any other: deaths, budgets, waits and trim know of no plan.
 
 use super::heap::At;
 use super::state::{Asked, Found, State};
