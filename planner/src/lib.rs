@@ -33,6 +33,7 @@ mod exact;
 pub mod file;
 mod first_fit;
 mod local;
+pub mod periodic;
 mod problem;
 mod random;
 mod skyline;

@@ -10,7 +10,8 @@
 //!
 //! - a block that was live through the whole step, such as a weight;
 //! - a block that the step made and did not free. Either no later step makes it again, as an optimizer's state; or each step frees what the
-//!   one before it made, and has the same bytes for its own.
+//!   one before it made, and has the same bytes for its own. Where the recorded step freed one of the same size that was there before it, before it
+//!   made its own, as gradients are, the next step is taken to free at the same time, and meanwhile the bytes are others'.
 //!
 //! Cost: O(n). Memory: the trace's steps, and the rest as text.
 
@@ -38,6 +39,8 @@ pub struct PlannedRequest {
 pub struct Recorded {
     /// What is to be placed: times are steps of the trace from the recorded one's beginning.
     pub blocks: Vec<BlockLife>,
+    /// When the place of each block is not in use within the step, if there is such a time.
+    pub gaps: Vec<Option<(u64, u64)>>,
     /// Who gets them, in order: first the prologue.
     pub requests: Vec<PlannedRequest>,
     /// Requests of the prologue.
@@ -105,7 +108,7 @@ pub fn record(trace: &TraceFile) -> Result<Recorded, SessionError> {
         ));
     }
     let (recorded, live) = first_step(&all[..to], from);
-    let Some((blocks, requests, prologue)) = recorded else {
+    let Some(Problem { blocks, gaps, requests, prologue }) = recorded else {
         return Err(no_step("the first step requests nothing that a plan could place"));
     };
     let names = reader.events().streams();
@@ -120,12 +123,19 @@ pub fn record(trace: &TraceFile) -> Result<Recorded, SessionError> {
         begins: cuts.iter().filter(|&&cut| cut >= to && cut < all.len()).map(begin).collect(),
         rest: TraceFile::of(name, Arc::new(Text(text.into())), ReadOptions::default()),
         blocks,
+        gaps,
         requests,
         prologue,
     })
 }
 
-type Problem = (Vec<BlockLife>, Vec<PlannedRequest>, usize);
+/// See [`Recorded`].
+struct Problem {
+    blocks: Vec<BlockLife>,
+    gaps: Vec<Option<(u64, u64)>>,
+    requests: Vec<PlannedRequest>,
+    prologue: usize,
+}
 
 /// The problem of the step that begins at `from`, and what is live at its end, by slot.
 fn first_step(all: &[Step], from: usize) -> (Option<Problem>, BTreeMap<u32, Live>) {
@@ -133,6 +143,8 @@ fn first_step(all: &[Step], from: usize) -> (Option<Problem>, BTreeMap<u32, Live
     let mut number = 0;
     // Blocks of the step: when they begin and end.
     let mut made: Vec<BlockLife> = Vec::new();
+    // By size and stream, when the step freed blocks that were there before it, the first allocated first.
+    let mut freed_old: BTreeMap<(u64, u32), BTreeMap<u64, u64>> = BTreeMap::new();
     for (at, step) in all.iter().enumerate() {
         let now = at.checked_sub(from).map(|now| now as u64);
         match step.what {
@@ -152,9 +164,13 @@ fn first_step(all: &[Step], from: usize) -> (Option<Problem>, BTreeMap<u32, Live
                 }
             }
             What::Free(slot) => {
-                let freed = live.remove(&slot).and_then(|block| block.made);
-                if let (Some((block, _)), Some(now)) = (freed, now) {
-                    made[block].upper = now;
+                let (Some(freed), Some(now)) = (live.remove(&slot), now) else { continue };
+                match freed.made {
+                    Some((block, _)) => made[block].upper = now,
+                    None => {
+                        let alike = freed_old.entry((freed.size, freed.stream)).or_default();
+                        alike.insert(freed.number, now);
+                    }
                 }
             }
             What::Failure => {}
@@ -166,6 +182,7 @@ fn first_step(all: &[Step], from: usize) -> (Option<Problem>, BTreeMap<u32, Live
     let mut blocks = Vec::new();
     // When the prologue's blocks are over, and which block each request of the step gets.
     let mut over: Vec<u64> = Vec::new();
+    let mut gaps: Vec<Option<(u64, u64)>> = Vec::new();
     let mut gets: Vec<Option<usize>> = vec![None; made.len()];
     for block in &held {
         let &Live { size, stream, line, made, .. } = block;
@@ -173,7 +190,12 @@ fn first_step(all: &[Step], from: usize) -> (Option<Problem>, BTreeMap<u32, Live
         if let Some((request, _)) = made {
             gets[request] = Some(blocks.len());
         }
-        over.push(made.map_or(end, |(_, lower)| lower));
+        let made_at = made.map_or(end, |(_, lower)| lower);
+        let alike = made.and_then(|_| freed_old.get_mut(&(size, stream)));
+        let freed_at = alike.and_then(BTreeMap::pop_first).map(|(_, freed)| freed);
+        let gap = freed_at.filter(|&freed| freed < made_at).map(|freed| (freed, made_at));
+        over.push(gap.map_or(made_at, |(freed, _)| freed));
+        gaps.push(gap);
         blocks.push(BlockLife { lower: 0, upper: end, size, stream, line });
     }
     let prologue = blocks.len();
@@ -181,6 +203,7 @@ fn first_step(all: &[Step], from: usize) -> (Option<Problem>, BTreeMap<u32, Live
         if block.upper != u64::MAX {
             gets[request] = Some(blocks.len());
             blocks.push(*block);
+            gaps.push(None);
         }
     }
     let step: Vec<(u64, u64, usize)> = made
@@ -196,7 +219,7 @@ fn first_step(all: &[Step], from: usize) -> (Option<Problem>, BTreeMap<u32, Live
         .map(|block| PlannedRequest { block, until: number(over[block]) })
         .chain(step.iter().map(|&(_, upper, block)| PlannedRequest { block, until: number(upper) }))
         .collect();
-    (Some((blocks, requests, prologue)), live)
+    (Some(Problem { blocks, gaps, requests, prologue }), live)
 }
 
 /// A trace of what is live, then of these steps; and how many events come first.

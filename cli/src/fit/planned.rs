@@ -18,7 +18,7 @@ use crate::replay::{print_json, scan, synthesized};
 use serde_json::json;
 use std::time::{Duration, Instant};
 use strandline_planner::streams::Waits;
-use strandline_planner::{Lifetime, Plan, check};
+use strandline_planner::{Lifetime, Plan, check, periodic};
 use strandline_replay::build::Backing;
 use strandline_replay::planned::{Plan as Followed, PlanBlock};
 use strandline_replay::recorded::{self, Recorded};
@@ -97,8 +97,22 @@ fn place(recorded: &Recorded, search: Search) -> Result<Plan, Error> {
         stream: block.stream,
     };
     let lifetimes: Vec<Lifetime> = recorded.blocks.iter().map(life).collect();
-    let plan = search.run(&lifetimes)?;
-    check::check(&lifetimes, &plan.offsets, plan.bytes).map_err(|fault| {
+    let mut plan = search.run(&lifetimes)?;
+    let gaps = &recorded.gaps;
+    if gaps.iter().any(Option::is_some)
+        && let Some(around) = periodic::plan(&lifetimes, gaps)
+    {
+        // The search knows of no gaps, so neither does its bound.
+        plan.bound = around.bound;
+        plan = if around.bytes < plan.bytes { around } else { plan };
+        plan.optimal = plan.bytes == plan.bound;
+    }
+    let parts =
+        lifetimes.iter().zip(gaps).zip(&plan.offsets).flat_map(|((life, &gap), &offset)| {
+            periodic::parts(life, gap).into_iter().flatten().map(move |part| (part, offset))
+        });
+    let (parts, offsets): (Vec<Lifetime>, Vec<u64>) = parts.unzip();
+    check::check(&parts, &offsets, plan.bytes).map_err(|fault| {
         format!("the plan is not sound, which is a fault of strandline: {fault}")
     })?;
     Ok(plan)

@@ -50,11 +50,12 @@ fn the_first_step_is_recorded_and_the_rest_is_a_trace() {
     assert_eq!(recorded.step_requests, 22);
     // What lives on has one place, in which the next one follows it.
     assert_eq!(recorded.requests.len(), 4 + 22);
-    for block in [2, 3] {
+    for (block, until) in [(2, 4 + 10), (3, 4 + 21)] {
         let of_block = (0..).zip(&recorded.requests).filter(|(_, request)| request.block == block);
         let shared: Vec<usize> = of_block.map(|(number, _)| number).collect();
         assert_eq!(shared.len(), 2);
-        assert_eq!(recorded.requests[shared[0]].until as usize, shared[1]);
+        assert_eq!(recorded.requests[shared[0]].until, until);
+        assert!(until as usize <= shared[1]);
         assert_eq!(recorded.requests[shared[1]].until as usize, recorded.requests.len());
     }
     let weight = recorded.requests[0];
@@ -64,6 +65,20 @@ fn the_first_step_is_recorded_and_the_rest_is_a_trace() {
     assert_eq!(scan.totals.allocs, 4 + 3 * 21);
     assert_eq!(scan.totals.live_bytes, 0);
     assert_eq!(recorded.begins.first(), Some(&4));
+}
+
+/// What the step before made is freed in the middle of a step: its place is not in use until the step makes its own.
+#[test]
+fn what_one_step_makes_and_the_next_one_frees_leaves_its_place_meanwhile() {
+    let recorded = record(&trace(text())).unwrap();
+    let [weight, other, carried, kept] = recorded.gaps[..4] else { panic!("{:?}", recorded.gaps) };
+    assert_eq!((weight, other, kept), (None, None, None));
+    // Ten requests, then the release; ten more, then the next one.
+    assert_eq!(carried, Some((10, 21)));
+    assert!(recorded.gaps[4..].iter().all(Option::is_none));
+    // The pool is told so: over by the request after the release.
+    assert_eq!(recorded.requests[2].until, 4 + 10);
+    assert_eq!(recorded.requests[3].until as usize, 4 + 21);
 }
 
 #[test]
