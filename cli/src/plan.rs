@@ -22,10 +22,11 @@ use std::time::{Duration, Instant};
 use strandline_planner::csv::{self, Rows};
 use strandline_planner::file::PlanFile;
 use strandline_planner::streams::Waits;
-use strandline_planner::{Lifetime, Plan, check};
+use strandline_planner::{Lifetime, Plan, Problem, check};
 use strandline_replay::format::Format;
 use strandline_replay::lifetimes;
-use strandline_replay::session::{SessionError, TraceFile, open_file};
+use strandline_replay::report::reading;
+use strandline_replay::session::{Scan, SessionError, TraceFile, open_file};
 use strandline_replay::size::Bytes;
 
 pub(crate) const EXAMPLES: &str = "\
@@ -95,14 +96,20 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Ending, Error> {
     }
     let start = Instant::now();
     if let Some(file) = plan_file(path)? {
-        let plan = PlanFile::decode(&file).map_err(|error| named(&error))?;
-        let offsets = plan.blocks.iter().map(|block| block.offset).collect();
-        let (bytes, bound) = (plan.bytes, plan.bound);
-        let rows = rows(plan.lifetimes(), (0..plan.blocks.len()).map(|n| n.to_string()).collect());
-        let plan = Plan { offsets, bytes, bound, optimal: bytes == bound };
-        return report(args, &rows, &plan, start);
+        if args.alignment.is_some() || args.no_waits || args.wait_price.is_some() {
+            return Err(named(
+                &"this is a plan already: --alignment, --no-waits and --wait-price are for what is to be planned",
+            ));
+        }
+        let file = PlanFile::decode(&file).map_err(|error| named(&error))?;
+        let offsets = file.blocks.iter().map(|block| block.offset).collect();
+        let rows = rows(file.lifetimes(), (0..file.blocks.len()).map(|n| n.to_string()).collect());
+        // What the file says of the bound is somebody's word.
+        let bound = Problem::new(&rows.lifetimes).map_err(|error| named(&error))?.bound();
+        let plan = Plan { offsets, bytes: file.bytes, bound, optimal: file.bytes == bound };
+        return report(args, &rows, &plan, Source::Plan(&file), start);
     }
-    let rows = read(args)?;
+    let (rows, scan) = read(args)?;
     let waits = match args.wait_price {
         Some(price) => Waits::Priced(price.0),
         None if args.no_waits => Waits::Forbidden,
@@ -112,7 +119,16 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Ending, Error> {
     let limit = Duration::from_secs_f64(args.seconds);
     let search = Search { waits, enough, seed: args.seed, start, limit };
     let plan = search.run(&rows.lifetimes).map_err(|error| named(&error))?;
-    report(args, &rows, &plan, start)
+    report(args, &rows, &plan, Source::Read(scan.as_ref()), start)
+}
+
+/// Where the blocks are from.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    /// The plan was not made, but read.
+    Plan(&'a PlanFile),
+    /// A trace, or a file of lifetimes, which says nothing else.
+    Read(Option<&'a Scan>),
 }
 
 /// The file's bytes if it is a plan.
@@ -133,7 +149,7 @@ fn rows(lifetimes: Vec<Lifetime>, ids: Vec<String>) -> Rows {
 }
 
 /// The blocks to plan: of a trace, or of a file of lifetimes with its own names and alignments.
-fn read(args: &PlanArgs) -> Result<Rows, Error> {
+fn read(args: &PlanArgs) -> Result<(Rows, Option<Scan>), Error> {
     let path = &args.trace.path;
     let trace = TraceFile::new(path, args.trace.read_options(None));
     let reader = trace.open()?;
@@ -155,10 +171,11 @@ fn read(args: &PlanArgs) -> Result<Rows, Error> {
         if let Some(alignment) = args.alignment {
             rows.lifetimes.iter_mut().for_each(|block| block.alignment = alignment.get());
         }
-        return Ok(rows);
+        return Ok((rows, None));
     }
     drop(reader);
     let (blocks, _) = lifetimes::of(&trace)?;
+    let scan = trace.scan(&mut |_| ())?;
     let alignment = args.alignment.map_or(ALIGNMENT, NonZeroU64::get);
     let ids = blocks.iter().map(|block| block.line.to_string()).collect();
     let life = |block: &lifetimes::BlockLife| Lifetime {
@@ -168,10 +185,16 @@ fn read(args: &PlanArgs) -> Result<Rows, Error> {
         alignment,
         stream: block.stream,
     };
-    Ok(rows(blocks.iter().map(life).collect(), ids))
+    Ok((rows(blocks.iter().map(life).collect(), ids), Some(scan)))
 }
 
-fn report(args: &PlanArgs, rows: &Rows, plan: &Plan, start: Instant) -> Result<Ending, Error> {
+fn report(
+    args: &PlanArgs,
+    rows: &Rows,
+    plan: &Plan,
+    source: Source<'_>,
+    start: Instant,
+) -> Result<Ending, Error> {
     let seconds = start.elapsed().as_secs_f64();
     let lifetimes = &rows.lifetimes;
     // Nothing is told of a plan that does not hold, whoever made it.
@@ -185,7 +208,12 @@ fn report(args: &PlanArgs, rows: &Rows, plan: &Plan, start: Instant) -> Result<E
     };
     let mut file_bytes = None;
     if let Some(out) = &args.out {
-        let file = || PlanFile::new(lifetimes, &plan.offsets, plan.bytes, plan.bound);
+        let made = || PlanFile::new(lifetimes, &plan.offsets, plan.bytes, plan.bound);
+        // One that was read keeps its waits: what its times, in requests, say no more.
+        let file = || match source {
+            Source::Plan(file) => file.clone(),
+            Source::Read(_) => made(),
+        };
         let bytes = match out.extension().and_then(|extension| extension.to_str()) {
             Some("csv") => csv::write(rows, &plan.offsets).into_bytes(),
             Some("txt") => file().to_text().into_bytes(),
@@ -198,10 +226,23 @@ fn report(args: &PlanArgs, rows: &Rows, plan: &Plan, start: Instant) -> Result<E
         let title = args.trace.path.file_name().unwrap_or_default().to_string_lossy();
         write(path, svg::draw(&title, lifetimes, plan).as_bytes())?;
     }
-    let waits = wait_count(lifetimes, plan);
+    let waits = match source {
+        Source::Plan(file) => file.blocks.iter().map(|block| block.after.len()).sum(),
+        Source::Read(_) => wait_count(lifetimes, plan),
+    };
+    let reading = match source {
+        Source::Read(Some(scan)) => {
+            let (mut notes, reader) = reading(scan);
+            if scan.totals.failures > 0 {
+                notes.push_str("refused    requests that were refused when the trace was recorded are planned as well\n");
+            }
+            Some((notes, reader))
+        }
+        _ => None,
+    };
     let over = plan.bytes as f64 / plan.bound.max(1) as f64 - 1.0;
     if args.json {
-        let object = json!({
+        let mut object = json!({
             "plan": {
                 "bytes": plan.bytes,
                 "bound_bytes": plan.bound,
@@ -214,19 +255,31 @@ fn report(args: &PlanArgs, rows: &Rows, plan: &Plan, start: Instant) -> Result<E
             },
             "ok": fits,
         });
+        if let Some((_, reader)) = reading {
+            object["reader"] = serde_json::to_value(reader)?;
+        }
         output::print(&format!("{object:#}\n"))?;
     } else {
         let optimal = if plan.optimal { ", which is optimal" } else { "" };
         let verdict = match args.capacity {
-            Some(capacity) if fits => format!("ok         it fits into {capacity}\n"),
-            Some(capacity) => format!("FAILED     found no plan that fits into {capacity}\n"),
+            Some(capacity) if fits => {
+                format!("ok         it fits into {capacity} ({} bytes)\n", capacity.0)
+            }
+            Some(capacity) if plan.bound > capacity.0 => {
+                format!("FAILED     no plan fits into {capacity} ({} bytes)\n", capacity.0)
+            }
+            Some(capacity) => format!(
+                "FAILED     found no plan that fits into {capacity} ({} bytes); one may exist\n",
+                capacity.0
+            ),
             None => String::new(),
         };
+        let notes = reading.map(|(notes, _)| notes).unwrap_or_default();
         let text = format!(
             "plan       {} ({} bytes): {:+.3} % over the bound{optimal}\n\
              bound      {} ({} bytes): no plan is smaller\n\
              blocks     {}, {waits} {} for another stream\n\
-             time       {seconds:.2} s\n{verdict}",
+             time       {seconds:.2} s\n{notes}{verdict}",
             Bytes(plan.bytes).at_least(),
             plan.bytes,
             over * 100.0,

@@ -77,7 +77,7 @@ impl Following {
         let share = stats.plan_hit_share();
         let all = stats.planned + stats.strayed;
         let known = stats.planned + stats.occupied;
-        if (known as f64) < STRANGE * all as f64 || all == 0 {
+        if (known as f64) < STRANGE * all as f64 {
             text.push_str(
                 "plan        NOT OF THIS TRACE, it seems: hardly any request is one that the plan has, and a TLSF pool served the others\n",
             );

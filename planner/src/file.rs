@@ -86,6 +86,8 @@ pub enum PlanError {
     Until(usize),
     /// The block with this number waits for one that is not over by then, or is of its own stream.
     After(usize),
+    /// The first block takes bytes of the second, of another stream, and does not wait for it.
+    Unwaited(usize, usize),
     /// Blocks overlap, reach beyond the plan or are not aligned.
     Unsound(Fault),
 }
@@ -106,6 +108,10 @@ impl fmt::Display for PlanError {
             Self::After(n) => write!(
                 f,
                 "block {n} waits for a block that is not over by then, or of its own stream"
+            ),
+            Self::Unwaited(n, other) => write!(
+                f,
+                "block {n} takes bytes of block {other}, of another stream, and does not wait for it"
             ),
             Self::Unsound(fault) => write!(f, "{fault}"),
         }
@@ -249,7 +255,12 @@ impl PlanFile {
             return Err(PlanError::Number("the bound is above the plan's bytes".into()));
         }
         let offsets: Vec<u64> = self.blocks.iter().map(|block| block.offset).collect();
-        check(&lifetimes, &offsets, self.bytes).map_err(PlanError::Unsound)
+        check(&lifetimes, &offsets, self.bytes).map_err(PlanError::Unsound)?;
+        let after: Vec<&[u32]> = self.blocks.iter().map(|block| &block.after[..]).collect();
+        match streams::unwaited(&lifetimes, &offsets, &after) {
+            Some((block, other)) => Err(PlanError::Unwaited(block, other)),
+            None => Ok(()),
+        }
     }
 }
 

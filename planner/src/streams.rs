@@ -101,14 +101,61 @@ const fn lcm(a: u64, b: u64) -> u64 {
 /// `offsets` is not as long as `lifetimes`.
 #[must_use]
 pub fn frontiers(lifetimes: &[Lifetime], offsets: &[u64]) -> Vec<Vec<u32>> {
+    // What a stream has waited for, by (stream, other stream): the end of a lifetime.
+    let mut known: BTreeMap<(u32, u32), u64> = BTreeMap::new();
+    let mut frontiers = alloc::vec![Vec::new(); lifetimes.len()];
+    changes_of_hands(lifetimes, offsets, |number, before| {
+        for (&stream, &who) in before {
+            let upper = lifetimes[who].upper;
+            let seen = known.entry((lifetimes[number].stream, stream)).or_insert(0);
+            if *seen < upper {
+                *seen = upper;
+                frontiers[number].push(who as u32);
+            }
+        }
+    });
+    frontiers
+}
+
+/// A block that takes bytes of another stream's block which nothing in `after` waits for, and that block: `None` where waits are stated for all. Stated
+/// waits hold for everything later on the same stream.
+///
+/// Cost and panics as [`frontiers`].
+#[must_use]
+pub fn unwaited(
+    lifetimes: &[Lifetime],
+    offsets: &[u64],
+    after: &[&[u32]],
+) -> Option<(usize, usize)> {
+    let mut known: BTreeMap<(u32, u32), u64> = BTreeMap::new();
+    let mut found = None;
+    changes_of_hands(lifetimes, offsets, |number, before| {
+        let stream = lifetimes[number].stream;
+        for other in after[number].iter().filter_map(|&other| lifetimes.get(other as usize)) {
+            let seen = known.entry((stream, other.stream)).or_insert(0);
+            *seen = other.upper.max(*seen);
+        }
+        for (&other, &who) in before {
+            let seen = known.get(&(stream, other)).copied().unwrap_or(0);
+            if seen < lifetimes[who].upper && found.is_none() {
+                found = Some((number, who));
+            }
+        }
+    });
+    found
+}
+
+/// Visits the blocks by their beginnings, each with those of other streams that had its bytes last: of each stream the last to end.
+fn changes_of_hands(
+    lifetimes: &[Lifetime],
+    offsets: &[u64],
+    mut visit: impl FnMut(usize, &BTreeMap<u32, usize>),
+) {
     assert_eq!(lifetimes.len(), offsets.len(), "one offset a block");
     let mut order: Vec<usize> = (0..lifetimes.len()).collect();
     order.sort_by_key(|&number| lifetimes[number].lower);
     // Start of each range: its end, and who had it last.
     let mut last: BTreeMap<u64, (u64, usize)> = BTreeMap::new();
-    // What a stream has waited for, by (stream, other stream): the end of a lifetime.
-    let mut known: BTreeMap<(u32, u32), u64> = BTreeMap::new();
-    let mut frontiers = alloc::vec![Vec::new(); lifetimes.len()];
     for number in order {
         let block = lifetimes[number];
         let (start, end) = (offsets[number], offsets[number] + block.size);
@@ -133,14 +180,6 @@ pub fn frontiers(lifetimes: &[Lifetime], offsets: &[u64]) -> Vec<Vec<u32>> {
             }
         }
         last.insert(start, (end, number));
-        for (stream, who) in before {
-            let upper = lifetimes[who].upper;
-            let seen = known.entry((block.stream, stream)).or_insert(0);
-            if *seen < upper {
-                *seen = upper;
-                frontiers[number].push(who as u32);
-            }
-        }
+        visit(number, &before);
     }
-    frontiers
 }

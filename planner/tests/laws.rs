@@ -401,3 +401,34 @@ fn equal_blocks_are_placed_at_once_and_optimally() {
         assert_eq!(made.bytes, (most - 1) * 128 + 100);
     }
 }
+
+/// A plan file keeps its waits, and is refused when one is missing.
+#[test]
+fn a_plan_file_without_one_of_its_waits_is_refused() {
+    let mut removed = 0;
+    for seed in 0..60 {
+        let blocks = anything(&mut Numbers(900 + seed), 40, 3);
+        let problem = Problem::new(&blocks).expect("can be planned");
+        let made = within(&problem, 0, 0, 10);
+        let file = PlanFile::new(&blocks, &made.offsets, made.bytes, made.bound);
+        for written in [file.encode(), file.to_text().into_bytes()] {
+            let read = PlanFile::decode(&written).expect("a plan of our own");
+            assert_eq!(read, file, "seed {seed}");
+            assert_eq!(read.encode(), file.encode(), "seed {seed}");
+        }
+        for block in 0..file.blocks.len() {
+            if file.blocks[block].after.is_empty() {
+                continue;
+            }
+            let mut without = file.clone();
+            without.blocks[block].after.clear();
+            let refused = PlanFile::decode(&without.encode());
+            // Of several that end by the same request a later wait may cover this one.
+            if let Err(error) = refused {
+                assert!(matches!(error, PlanError::Unwaited(..)), "seed {seed}: {error}");
+                removed += 1;
+            }
+        }
+    }
+    assert!(removed > 100, "{removed}");
+}

@@ -47,6 +47,10 @@ pub struct Recorded {
     pub prologue: usize,
     /// Requests of the recorded step.
     pub step_requests: usize,
+    /// Events before the rest: the set-up's and the recorded step's.
+    pub events_before: u64,
+    /// The most bytes in use at once in those.
+    pub peak_before: u64,
     /// Whole steps that were found, the recorded one among them.
     pub steps: usize,
     /// How they were found.
@@ -118,6 +122,8 @@ pub fn record(trace: &TraceFile) -> Result<Recorded, SessionError> {
     let name = format!("{}, after its first step", trace.path().display());
     Ok(Recorded {
         step_requests: all[from..to].iter().filter(|step| is_request(step)).count(),
+        events_before: to as u64,
+        peak_before: most_in_use(&all[..to]),
         steps: cuts.len() - 1,
         by,
         begins: cuts.iter().filter(|&&cut| cut >= to && cut < all.len()).map(begin).collect(),
@@ -127,6 +133,24 @@ pub fn record(trace: &TraceFile) -> Result<Recorded, SessionError> {
         requests,
         prologue,
     })
+}
+
+/// The most bytes in use at once.
+fn most_in_use(steps: &[Step]) -> u64 {
+    let mut live: BTreeMap<u32, u64> = BTreeMap::new();
+    let (mut bytes, mut most) = (0, 0);
+    for step in steps {
+        match step.what {
+            What::Alloc(slot) | What::Held(slot) => {
+                live.insert(slot, step.size);
+                bytes += step.size;
+                most = most.max(bytes);
+            }
+            What::Free(slot) => bytes -= live.remove(&slot).unwrap_or(0),
+            What::Retire(_) | What::Failure => {}
+        }
+    }
+    most
 }
 
 /// See [`Recorded`].

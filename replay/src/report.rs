@@ -18,6 +18,15 @@ mod serving;
 mod state;
 
 pub use reader::{Device, JsonRefused, Reader};
+
+/// What the reader of a trace did besides reading: lines of a report, and its JSON's `reader`.
+#[must_use]
+pub fn reading(scan: &Scan) -> (String, Reader) {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = reader::write_notes(&mut text, scan);
+    (text, reader::reader(scan))
+}
 pub use serving::JsonServing;
 pub use state::{JsonState, JsonStateReport, JsonTrace, StateReport};
 

@@ -145,13 +145,16 @@ fn told(recorded: &Recorded, plan: &Plan, seconds: f64) -> serde_json::Value {
         "optimal": plan.optimal,
         "prologue_blocks": recorded.prologue,
         "step_requests": recorded.step_requests,
+        "events_before": recorded.events_before,
+        "peak_before_bytes": recorded.peak_before,
         "steps": recorded.steps,
         "found_by": recorded.by.word(),
     })
 }
 
 fn step_text(recorded: &Recorded, plan: &Plan, seconds: f64) -> String {
-    let Recorded { requests, prologue, step_requests, steps, by, .. } = recorded;
+    let Recorded { requests, prologue, step_requests, events_before, peak_before, .. } = recorded;
+    let Recorded { steps, by, .. } = recorded;
     let found = match by {
         By::Marks => "told by the trace's marks",
         By::Requests => "found by the requests",
@@ -159,7 +162,9 @@ fn step_text(recorded: &Recorded, plan: &Plan, seconds: f64) -> String {
     let optimal = if plan.optimal { ", which is optimal" } else { "" };
     format!(
         "step       the first of {steps}, {found}: {step_requests} requests\n\
+         left out   events 1 to {events_before}, the set-up and the first step, in which at most {} was in use: what follows is of the rest\n\
          plan       {} for {} blocks, {prologue} of them live before the next step; {:+.3} % over the bound{optimal}, after {seconds:.2} s\n\n",
+        Bytes(*peak_before).at_least(),
         Bytes(plan.bytes).at_least(),
         requests.len(),
         (plan.bytes as f64 / plan.bound.max(1) as f64 - 1.0) * 100.0,

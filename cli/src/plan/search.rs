@@ -24,8 +24,19 @@ pub(crate) struct Search {
 }
 
 impl Search {
-    /// Searches with two workers beside each other; what one finds ends the other when it is good enough.
+    /// The plan that the rule for waits asks for: with a price the cheaper of two, each searched for half of the time.
     pub(crate) fn run(self, lifetimes: &[Lifetime]) -> Result<Plan, Error> {
+        let Waits::Priced(_) = self.waits else { return self.search(lifetimes) };
+        let half = Self { limit: self.limit / 2, ..self };
+        let apart = Self { waits: Waits::Forbidden, ..half }.search(lifetimes)?;
+        let together =
+            Self { waits: Waits::Allowed, limit: self.limit, ..self }.search(lifetimes)?;
+        let cost = |plan| cost(plan, lifetimes, self.waits);
+        Ok(if cost(&apart) <= cost(&together) { apart } else { together })
+    }
+
+    /// Searches with two workers beside each other; what one finds ends the other when it is good enough.
+    fn search(self, lifetimes: &[Lifetime]) -> Result<Plan, Error> {
         let Self { waits, enough, seed, start, limit } = self;
         let problem = Problem::new(lifetimes)?;
         let best = AtomicU64::new(u64::MAX);
