@@ -151,6 +151,15 @@ fn fit_plans_the_first_step_and_plays_the_rest_by_it() {
     assert_eq!((&plan["found_by"], &plan["optimal"]), (&"requests".into(), &true.into()));
     assert_eq!((&plan["steps"], &plan["step_requests"]), (&6.into(), &33.into()));
     assert_eq!(plan["prologue_blocks"], 3);
+    // What is not played is told: the set-up and the first step.
+    let before = plan["events_before"].as_u64().unwrap();
+    assert!(before > 33 && plan["peak_before_bytes"].as_u64().unwrap() > 4 << 20, "{plan}");
+    let text = strandline(&["fit", &trace, "--plan", "--for", "1"]);
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(
+        text.contains(&format!("left out   events 1 to {before}, the set-up and the first step")),
+        "{text}"
+    );
     assert_eq!((&pool["strayed"], &pool["resynchronised"]), (&0.into(), &0.into()));
     assert_eq!((&pool["planned"], &pool["plan_hit_share"]), (&(3 + 5 * 33).into(), &1.0.into()));
     let bytes = plan["bytes"].as_u64().unwrap();
@@ -197,4 +206,31 @@ fn fit_takes_the_marks_of_a_snapshot_for_steps() {
     let active = told["trace"]["peak_active_bytes"].as_f64().unwrap();
     println!("{:.4} of peak active, {}", reserved / active, told["pool"]["plan_hit_share"]);
     assert!(reserved <= active * 1.01, "{reserved} {active}");
+}
+
+/// One stream's bytes go to another: the plan says who waits for whom, also when it is written again, and is refused without.
+#[test]
+fn waits_are_kept_and_a_plan_that_lacks_one_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let named = |name: &str| dir.path().join(name).display().to_string();
+    let trace = "time_ns,action,id,size,stream,thread\n\
+         0,alloc,1,640,0,0\n1,free,1,640,0,0\n2,alloc,2,640,1,0\n3,free,2,640,1,0\n";
+    fs::write(named("trace.csv"), trace).unwrap();
+    let made = object(&["plan", &named("trace.csv"), "--out", &named("plan.txt")]);
+    assert_eq!((&made["plan"]["bytes"], &made["plan"]["waits"]), (&640.into(), &1.into()));
+    assert_eq!(made["reader"]["skipped_faults"], 0);
+    let again = object(&["plan", &named("plan.txt"), "--out", &named("again.txt")]);
+    assert_eq!(again["plan"]["waits"], 1);
+    let text = fs::read_to_string(named("plan.txt")).unwrap();
+    assert_eq!(text, fs::read_to_string(named("again.txt")).unwrap());
+    let (head, wait) = text.trim_end().rsplit_once(' ').unwrap();
+    assert_eq!(wait, "0", "{text}");
+    fs::write(named("without.txt"), format!("{head} -\n")).unwrap();
+    let without = named("without.txt");
+    refused(&["plan", &without], "block 1 takes bytes of block 0");
+    refused(&["replay", &named("trace.csv"), "--plan", &without], "block 1 takes bytes of block 0");
+    // What a file says of the bound is not believed.
+    fs::write(named("bound.txt"), text.replace("bound 640", "bound 1")).unwrap();
+    assert_eq!(object(&["plan", &named("bound.txt")])["plan"]["bound_bytes"], 640);
+    refused(&["plan", &named("plan.txt"), "--no-waits"], "this is a plan already");
 }
