@@ -145,7 +145,8 @@ fn plan_file(path: &Path) -> Result<Option<Vec<u8>>, SessionError> {
 }
 
 fn rows(lifetimes: Vec<Lifetime>, ids: Vec<String>) -> Rows {
-    Rows { ids, aligned: lifetimes.iter().any(|block| block.alignment > 1), lifetimes }
+    let aligned = lifetimes.iter().any(|block| block.alignment > 1);
+    Rows { ids, aligned, lifetimes, passed_over: Vec::new() }
 }
 
 /// The blocks to plan: of a trace, or of a file of lifetimes with its own names and alignments.
@@ -236,7 +237,14 @@ fn report(
             if scan.totals.failures > 0 {
                 notes.push_str("refused    requests that were refused when the trace was recorded are planned as well\n");
             }
-            Some((notes, reader))
+            Some((notes, json!(reader)))
+        }
+        Source::Read(None) if !rows.passed_over.is_empty() => {
+            let columns = rows.passed_over.join(", ");
+            let notes = format!(
+                "reader     columns that were passed over: {columns} (with gaps a smaller plan may exist)\n"
+            );
+            Some((notes, json!({ "passed_over_columns": rows.passed_over })))
         }
         _ => None,
     };
@@ -256,7 +264,7 @@ fn report(
             "ok": fits,
         });
         if let Some((_, reader)) = reading {
-            object["reader"] = serde_json::to_value(reader)?;
+            object["reader"] = reader;
         }
         output::print(&format!("{object:#}\n"))?;
     } else {

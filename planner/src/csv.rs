@@ -1,8 +1,8 @@
 //! Problems as minimalloc writes them: `id,lower,upper,size`, with `alignment` where blocks have one; plans add `offset`.
 //!
 //! Columns come in any order; without a header they are `id,lower,upper,size`. `start` and `begin` are `lower`; `end`, as minimalloc has it, is the *last* time of use, one before `upper`. Other
-//! columns are passed over (`gaps`: the block counts as in use throughout, which is sound and may need more). An `offset` column of the
-//! input is replaced.
+//! columns are passed over, and named in [`Rows::passed_over`] (`gaps`: the block counts as in use throughout, which is sound and may need more). An `offset`
+//! column of the input is replaced.
 //!
 //! Cost: O(bytes). Memory: the rows.
 
@@ -21,6 +21,8 @@ pub struct Rows {
     pub lifetimes: Vec<Lifetime>,
     /// Some alignment is stated, so `alignment` is written too.
     pub aligned: bool,
+    /// Columns of the file that say nothing here.
+    pub passed_over: Vec<String>,
 }
 
 /// What is wrong with a file, and in which line, counted from 1.
@@ -67,7 +69,10 @@ pub fn read(text: &str) -> Result<Rows, CsvError> {
     let upper = need(&["upper", "end"])?;
     let inclusive = u64::from(names[upper] == "end");
     let alignment = find(&["alignment"]);
-    let mut rows = Rows { aligned: alignment.is_some(), ..Rows::default() };
+    let known = [Some(id), Some(lower), Some(upper), Some(size), alignment, find(&["offset"])];
+    let others = names.iter().enumerate().filter(|&(column, _)| !known.contains(&Some(column)));
+    let passed_over = others.map(|(_, name)| (*name).to_string()).collect();
+    let mut rows = Rows { aligned: alignment.is_some(), passed_over, ..Rows::default() };
     for (index, line) in lines {
         let fields: Vec<&str> = line.split(',').map(bare).collect();
         let failed = |what: String| CsvError { line: index + 1, what };

@@ -372,6 +372,10 @@ fn minimallocs_csv_is_read_and_written() {
     assert_eq!(written, "id,lower,upper,size,alignment,offset\nb1,0,3,4,1,0\nb2,3,9,4,8,8\n");
     assert_eq!(csv::read(&written), Ok(rows));
     // `end` is the last time of use.
+    assert_eq!(
+        rows_of("id,lower,upper,size,gaps,alignmnt\na,0,2,8,1-2,64\n"),
+        ["gaps", "alignmnt"]
+    );
     let old = csv::read("buffer_id,start,end,size\n7,0,0,4\n").expect("a problem");
     assert_eq!((old.lifetimes[0].lower, old.lifetimes[0].upper), (0, 1));
     // Through a spreadsheet, and without a header.
@@ -400,6 +404,10 @@ fn equal_blocks_are_placed_at_once_and_optimally() {
         let most = problem.bound() / 100;
         assert_eq!(made.bytes, (most - 1) * 128 + 100);
     }
+}
+
+fn rows_of(text: &str) -> Vec<String> {
+    csv::read(text).expect("a problem").passed_over
 }
 
 /// A plan file keeps its waits, and is refused when one is missing.
