@@ -60,6 +60,19 @@ impl State {
         blocks.iter().filter_map(|&block| self.transit(block)).collect()
     }
 
+    /// A hole that was to get memory arrives. The clean block that bears it, if it got some.
+    pub(super) fn land(&mut self, part: BlockId, has_memory: bool) -> Option<BlockId> {
+        let (holes, heap) = self.elastic()?;
+        if !has_memory {
+            holes.lay(heap, part);
+            return None;
+        }
+        let bears = heap.fill(part);
+        // Whole granules are committed: others may find use for the rest.
+        self.untold = true;
+        Some(bears)
+    }
+
     /// Makes holes, in transit, as [`Holes::hollow`] does; `wanted` are bytes.
     pub(super) fn hollow(
         &mut self,
@@ -155,23 +168,12 @@ impl TlsfPool {
             let wish = state.wish(asked);
             let Some((holes, heap)) = state.elastic() else { break };
             let Some(site) = holes.site(heap, need, wish) else {
-                let granule = holes.granule * u64::from(holes.step);
-                let sizes = [holes.reserve, u64::from(need.units()) * holes.granule];
-                if state.stats.slabs >= u64::from(self.config.growth.max_slabs) {
+                let least = u64::from(need.units()) * holes.granule;
+                let (after, region) = self.reserve_for(state, least)?;
+                state = after;
+                if region.is_none() {
                     break;
                 }
-                self.unlock(state);
-                let reserved =
-                    self.reserve(sizes.map(|size| size.checked_next_multiple_of(granule)));
-                state = self.state.lock();
-                self.settle(&mut state);
-                let Some(slab) = reserved? else { break };
-                if let Err(error) = state.add_elastic(slab) {
-                    self.unlock(state);
-                    self.host.provider.release(slab.id)?;
-                    return Err(error);
-                }
-                self.emit(&Event::SlabAcquired { pool: self.id, slab: slab.id, size: slab.size });
                 continue;
             };
             let mut arrived = None;
@@ -187,15 +189,10 @@ impl TlsfPool {
                 let granted = self.host.provider.commit(into.slab, into.offset, into.len);
                 state = self.state.lock();
                 let freed = self.arrive(&mut state, &out, &gone);
-                let Some((holes, heap)) = state.elastic() else { break };
+                arrived = state.land(part, granted == Ok(true));
                 match granted {
-                    Ok(true) => {
-                        arrived = Some(heap.fill(part));
-                        // Whole granules are committed: others may find use for the rest.
-                        state.untold = true;
-                    }
+                    Ok(true) => {}
                     Ok(false) => {
-                        holes.lay(heap, part);
                         if lacks != 0 && freed == 0 {
                             self.settle(&mut state);
                             // Nothing is lost; but had the provider taken it, there might have been enough.
@@ -204,10 +201,7 @@ impl TlsfPool {
                         lacks = into.len;
                         continue;
                     }
-                    Err(error) => {
-                        holes.lay(heap, part);
-                        return Err(error.into());
-                    }
+                    Err(error) => return Err(error.into()),
                 }
                 state.note_committed();
             }
@@ -224,7 +218,37 @@ impl TlsfPool {
         Ok((state, None))
     }
 
-    pub(super) fn reserve(&self, sizes: [Option<u64>; 2]) -> Result<Option<Slab>, PoolError> {
+    /// A slab of addresses with room for so many bytes, one hole. `None` when there are none, or the pool has as many slabs as it may.
+    pub(super) fn reserve_for<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        least: u64,
+    ) -> Result<(MutexGuard<'a, State>, Option<RegionId>), PoolError> {
+        let Some((holes, _)) = state.elastic() else { return Ok((state, None)) };
+        let granule = holes.granule * u64::from(holes.step);
+        let sizes = [holes.reserve, least].map(|size| size.checked_next_multiple_of(granule));
+        if state.stats.slabs >= u64::from(self.config.growth.max_slabs) {
+            return Ok((state, None));
+        }
+        self.unlock(state);
+        let reserved = self.reserve(sizes);
+        state = self.state.lock();
+        self.settle(&mut state);
+        let Some(slab) = reserved? else { return Ok((state, None)) };
+        match state.add_elastic(slab) {
+            Ok(region) => {
+                self.emit(&Event::SlabAcquired { pool: self.id, slab: slab.id, size: slab.size });
+                Ok((state, region))
+            }
+            Err(error) => {
+                self.unlock(state);
+                self.host.provider.release(slab.id)?;
+                Err(error)
+            }
+        }
+    }
+
+    fn reserve(&self, sizes: [Option<u64>; 2]) -> Result<Option<Slab>, PoolError> {
         let [ordinary, least] = sizes;
         let largest = self.provider.max_slab_size;
         let sizes = [ordinary.max(least), least];

@@ -13,24 +13,18 @@
 use super::TlsfPool;
 use super::holes::{Scope, Site};
 use super::state::{Asked, State};
-use crate::inspect::Event;
-use crate::offset::tlsf::RegionId;
+use crate::offset::tlsf::{BlockId, RegionId};
 use crate::pool::PoolError;
 use crate::sync::MutexGuard;
 
 impl State {
-    /// So many bytes at the start of an elastic region, which is one hole, have memory now. `false` when no more blocks can be numbered.
-    fn fill_from_start(&mut self, region: RegionId, bytes: u64) -> bool {
-        let Some((holes, heap)) = self.elastic() else { return false };
-        let hole = holes.position(region, 0);
-        let to = u32::try_from(bytes / holes.granule).unwrap_or(u32::MAX);
-        let Some(part) = holes.lift(heap, Site { hole, region, start: 0, from: 0, to }) else {
-            return false;
-        };
-        heap.fill(part);
-        self.note_committed();
-        self.untold = true;
-        true
+    /// A hole in transit for so many bytes at the start of a region that is one hole. `None` when no more blocks can be numbered.
+    fn lift_from_start(&mut self, region: RegionId, bytes: u64) -> Option<BlockId> {
+        let (holes, heap) = self.elastic()?;
+        let units =
+            bytes.div_ceil(holes.granule).checked_next_multiple_of(u64::from(holes.step))?;
+        let (hole, to) = (holes.position(region, 0), u32::try_from(units).ok()?);
+        holes.lift(heap, Site { hole, region, start: 0, from: 0, to })
     }
 
     /// The request is the first of a step that the plan has.
@@ -60,44 +54,18 @@ impl TlsfPool {
         mut state: MutexGuard<'a, State>,
         wanted: u64,
     ) -> Result<(MutexGuard<'a, State>, bool), PoolError> {
-        let Some((holes, _)) = state.elastic() else { return Ok((state, false)) };
-        let granule = holes.granule * u64::from(holes.step);
-        let sizes = [holes.reserve, wanted].map(|size| size.checked_next_multiple_of(granule));
-        if state.stats.slabs >= u64::from(self.config.growth.max_slabs) {
-            return Ok((state, false));
-        }
+        let (after, region) = self.reserve_for(state, wanted)?;
+        state = after;
+        let Some(region) = region else { return Ok((state, false)) };
+        let Some(part) = state.lift_from_start(region, wanted) else { return Ok((state, true)) };
+        let Some(&into) = state.transits(&[part]).first() else { return Ok((state, true)) };
         self.unlock(state);
-        let reserved = self.reserve(sizes)?;
-        let (Some(slab), Some(bytes)) = (reserved, sizes[1]) else {
-            state = self.state.lock();
-            self.settle(&mut state);
-            return Ok((state, false));
-        };
-        let committed = match self.host.provider.commit(slab.id, 0, bytes) {
-            Ok(committed) => committed,
-            Err(error) => {
-                self.host.provider.release(slab.id)?;
-                return Err(error.into());
-            }
-        };
+        let committed = self.host.provider.commit(into.slab, into.offset, into.len);
         state = self.state.lock();
         self.settle(&mut state);
-        let region = match state.add_elastic(slab) {
-            Ok(Some(region)) => region,
-            Ok(None) => return Ok((state, false)),
-            Err(error) => {
-                self.unlock(state);
-                self.host.provider.release(slab.id)?;
-                return Err(error);
-            }
-        };
-        self.emit(&Event::SlabAcquired { pool: self.id, slab: slab.id, size: slab.size });
-        if committed && !state.fill_from_start(region, bytes) {
-            // What is a hole must have no memory.
-            self.unlock(state);
-            self.host.provider.decommit(slab.id, 0, bytes)?;
-            state = self.state.lock();
-        }
+        state.land(part, committed == Ok(true));
+        state.note_committed();
+        committed?;
         Ok((state, true))
     }
 
@@ -126,13 +94,8 @@ impl TlsfPool {
             });
             state = self.state.lock();
             self.arrive(&mut state, &out, &gone);
-            if let (Some(part), Some((holes, heap))) = (part, state.elastic()) {
-                if committed {
-                    heap.fill(part);
-                    state.untold = true;
-                } else {
-                    holes.lay(heap, part);
-                }
+            if let Some(part) = part {
+                state.land(part, committed);
             }
             if !committed {
                 break;
