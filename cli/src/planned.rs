@@ -5,11 +5,8 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 use strandline_planner::file::{PlanError, PlanFile};
-use strandline_replay::build::DEFAULT_GRANULE;
-use strandline_replay::config::{Config, Kind, PoolSpec};
 use strandline_replay::planned::{Plan, PlanBlock, Planned};
 use strandline_replay::session::{SessionError, open_file};
-use strandline_replay::size::Bytes;
 
 /// What to do about a file that is no plan.
 const NO_PLAN: &str = "`strandline plan TRACE --out step.plan` writes one (a name in .csv gets minimalloc's table, which has no order of \
@@ -21,8 +18,6 @@ const STRANGE: f64 = 0.5;
 /// A plan that was read, and the pool that follows it.
 pub(crate) struct Following {
     pub(crate) maker: Arc<Planned>,
-    granule: u64,
-    choice: String,
 }
 
 impl Following {
@@ -44,31 +39,13 @@ impl Following {
             stream: block.stream,
             until: block.until,
         };
-        // What all offsets are multiples of, but no more than pools have by themselves.
-        let all = file.blocks.iter().fold(DEFAULT_GRANULE, |all, block| all | block.offset);
-        let granule = 1 << all.trailing_zeros();
         let plan = Plan::new(file.bytes, file.blocks.iter().map(block).collect());
-        Ok(Self::of(plan.map_err(|error| named(&error))?, granule))
+        Ok(Self::of(plan.map_err(|error| named(&error))?))
     }
 
-    /// Pools of a granule that follow a plan.
-    pub(crate) fn of(plan: Plan, granule: u64) -> Self {
-        let blocks = plan.blocks().len();
-        let word = if blocks == 1 { "block" } else { "blocks" };
-        let choice = format!("a plan of {blocks} {word} in {}", Bytes(plan.bytes()).at_least());
-        Self { maker: Arc::new(Planned::new(plan)), granule, choice }
-    }
-
-    /// One pool of the plan's granule.
-    pub(crate) fn config(&self, capacity: Option<Bytes>, budget: Option<Bytes>) -> Config {
-        let granule = Some(Bytes(self.granule));
-        let pools = vec![PoolSpec { granule, ..PoolSpec::of(Kind::Tlsf) }];
-        Config { capacity, budget, pools }
-    }
-
-    /// Why this pool, for people.
-    pub(crate) fn choice(&self) -> String {
-        self.choice.clone()
+    /// Pools that follow a plan.
+    pub(crate) fn of(plan: Plan) -> Self {
+        Self { maker: Arc::new(Planned::new(plan)) }
     }
 
     /// Adds what came of the plan to a report.

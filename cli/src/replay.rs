@@ -101,7 +101,7 @@ fn one(
     let wanted = limited.or(of_device);
     let following = args.plan.as_deref().map(Following::read).transpose()?;
     let (config, choice) = match &following {
-        Some(plan) => (plan.config(wanted, args.pool.budget), plan.choice()),
+        Some(plan) => (plan.maker.config(wanted, args.pool.budget), plan.maker.choice()),
         None => choose(&args.pool, wanted, read, trace, scan, options)?,
     };
     let choice = match (limited, of_device) {

@@ -44,12 +44,19 @@ pub fn plan_streams(
         Waits::Allowed => together(),
         Waits::Forbidden => apart(lifetimes, options, go_on),
         Waits::Priced(price) => {
-            let (a, b) = (apart(lifetimes, options, go_on)?, together()?);
-            let count: usize = frontiers(lifetimes, &b.offsets).iter().map(Vec::len).sum();
-            let cost = u128::from(b.bytes) + u128::from(price) * count as u128;
-            Ok(if u128::from(a.bytes) <= cost { a } else { b })
+            Ok(cheaper(lifetimes, price, apart(lifetimes, options, go_on)?, together()?))
         }
     }
+}
+
+/// The cheaper of two plans of the same lifetimes, where each wait counts as `price` bytes: `a` if they cost the same.
+#[must_use]
+pub fn cheaper(lifetimes: &[Lifetime], price: u64, a: Plan, b: Plan) -> Plan {
+    let cost = |plan: &Plan| {
+        let waits = frontiers(lifetimes, &plan.offsets).iter().map(Vec::len).sum::<usize>();
+        u128::from(plan.bytes) + u128::from(price) * waits as u128
+    };
+    if cost(&a) <= cost(&b) { a } else { b }
 }
 
 fn apart(

@@ -4,7 +4,9 @@
 //!   plan ─▶ Planned ─▶ build makes the pools with it ─▶ replay ─▶ what came of the plan
 //! ```
 
-use crate::build::{Maker, Native};
+use crate::build::{DEFAULT_GRANULE, Maker, Native};
+use crate::config::{Config, Kind, PoolSpec};
+use crate::size::Bytes;
 use std::sync::{Arc, Mutex, PoisonError};
 use strandline_core::pool::PoolHost;
 use strandline_core::pool::arena::ArenaPoolConfig;
@@ -35,6 +37,24 @@ impl Planned {
     pub fn stats(&self) -> Option<PlannedStats> {
         let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         made.as_ref().map(|pool| pool.planned_stats())
+    }
+
+    /// One pool for the plan, of a granule that all its offsets are multiples of: as large as pools have by themselves, at most.
+    #[must_use]
+    pub fn config(&self, capacity: Option<Bytes>, budget: Option<Bytes>) -> Config {
+        let blocks = self.plan.blocks().iter();
+        let all = blocks.fold(DEFAULT_GRANULE, |all, block| all | block.offset);
+        let granule = Some(Bytes(1 << all.trailing_zeros()));
+        let pools = vec![PoolSpec { granule, ..PoolSpec::of(Kind::Tlsf) }];
+        Config { capacity, budget, pools }
+    }
+
+    /// Why this pool, for people.
+    #[must_use]
+    pub fn choice(&self) -> String {
+        let blocks = self.plan.blocks().len();
+        let word = if blocks == 1 { "block" } else { "blocks" };
+        format!("a plan of {blocks} {word} in {}", Bytes(self.plan.bytes()).at_least())
     }
 
     /// Adds what came of the plan to a report, as [`Report::to_json`](crate::report::Report::to_json) gives it: keys of its `pool`.

@@ -111,7 +111,7 @@ pub fn record(trace: &TraceFile) -> Result<Recorded, SessionError> {
             "nothing is requested after the first step: a plan has nothing to be followed by",
         ));
     }
-    let (recorded, live) = first_step(&all[..to], from);
+    let (recorded, live, peak_before) = first_step(&all[..to], from);
     let Some(Problem { blocks, gaps, requests, prologue }) = recorded else {
         return Err(no_step("the first step requests nothing that a plan could place"));
     };
@@ -123,7 +123,7 @@ pub fn record(trace: &TraceFile) -> Result<Recorded, SessionError> {
     Ok(Recorded {
         step_requests: all[from..to].iter().filter(|step| is_request(step)).count(),
         events_before: to as u64,
-        peak_before: most_in_use(&all[..to]),
+        peak_before,
         steps: cuts.len() - 1,
         by,
         begins: cuts.iter().filter(|&&cut| cut >= to && cut < all.len()).map(begin).collect(),
@@ -135,24 +135,6 @@ pub fn record(trace: &TraceFile) -> Result<Recorded, SessionError> {
     })
 }
 
-/// The most bytes in use at once.
-fn most_in_use(steps: &[Step]) -> u64 {
-    let mut live: BTreeMap<u32, u64> = BTreeMap::new();
-    let (mut bytes, mut most) = (0, 0);
-    for step in steps {
-        match step.what {
-            What::Alloc(slot) | What::Held(slot) => {
-                live.insert(slot, step.size);
-                bytes += step.size;
-                most = most.max(bytes);
-            }
-            What::Free(slot) => bytes -= live.remove(&slot).unwrap_or(0),
-            What::Retire(_) | What::Failure => {}
-        }
-    }
-    most
-}
-
 /// See [`Recorded`].
 struct Problem {
     blocks: Vec<BlockLife>,
@@ -161,10 +143,11 @@ struct Problem {
     prologue: usize,
 }
 
-/// The problem of the step that begins at `from`, and what is live at its end, by slot.
-fn first_step(all: &[Step], from: usize) -> (Option<Problem>, BTreeMap<u32, Live>) {
+/// The problem of the step that begins at `from`, what is live at its end, by slot, and the most bytes in use at once until then.
+fn first_step(all: &[Step], from: usize) -> (Option<Problem>, BTreeMap<u32, Live>, u64) {
     let mut live: BTreeMap<u32, Live> = BTreeMap::new();
     let mut number = 0;
+    let (mut bytes, mut most) = (0, 0);
     // Blocks of the step: when they begin and end.
     let mut made: Vec<BlockLife> = Vec::new();
     // By size and stream, when the step freed blocks that were there before it, the first allocated first.
@@ -180,6 +163,8 @@ fn first_step(all: &[Step], from: usize) -> (Option<Problem>, BTreeMap<u32, Live
                     (made.len() - 1, lower)
                 });
                 live.insert(slot, Live { number, size, stream, line, made: of_step, is_retired });
+                bytes += size;
+                most = most.max(bytes);
                 number += 1;
             }
             What::Retire(slot) => {
@@ -188,7 +173,9 @@ fn first_step(all: &[Step], from: usize) -> (Option<Problem>, BTreeMap<u32, Live
                 }
             }
             What::Free(slot) => {
-                let (Some(freed), Some(now)) = (live.remove(&slot), now) else { continue };
+                let Some(freed) = live.remove(&slot) else { continue };
+                bytes -= freed.size;
+                let Some(now) = now else { continue };
                 match freed.made {
                     Some((block, _)) => made[block].upper = now,
                     None => {
@@ -236,14 +223,14 @@ fn first_step(all: &[Step], from: usize) -> (Option<Problem>, BTreeMap<u32, Live
         .filter_map(|(life, block)| Some((life.lower, life.upper.min(end), block?)))
         .collect();
     if step.is_empty() {
-        return (None, live);
+        return (None, live, most);
     }
     let number = |time: u64| (prologue + step.partition_point(|&(lower, ..)| lower < time)) as u32;
     let requests = (0..prologue)
         .map(|block| PlannedRequest { block, until: number(over[block]) })
         .chain(step.iter().map(|&(_, upper, block)| PlannedRequest { block, until: number(upper) }))
         .collect();
-    (Some(Problem { blocks, gaps, requests, prologue }), live)
+    (Some(Problem { blocks, gaps, requests, prologue }), live, most)
 }
 
 /// A trace of what is live, then of these steps; and how many events come first.

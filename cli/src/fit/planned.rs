@@ -36,11 +36,11 @@ pub(crate) fn run(args: &FitArgs) -> Result<Ending, Error> {
     let plan = place(&recorded, search)
         .map_err(|error| SessionError::File(trace.path().to_owned(), None, error.to_string()))?;
     let seconds = start.elapsed().as_secs_f64();
-    let following = Following::of(followed(&recorded, &plan)?, ALIGNMENT);
+    let following = Following::of(followed(&recorded, &plan)?);
     let rest = &recorded.rest;
     let scanned = scan(rest)?;
     let options = args.streams.options();
-    let config = following.config(None, None);
+    let config = following.maker.config(None, None);
     let backing = Backing::mmap(None)?.made_by(following.maker.clone());
     let mut playback = Playback::new(rest, &scanned, &config, &backing, options)?;
     {
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &FitArgs) -> Result<Ending, Error> {
         trace: &rest.path().display().to_string(),
         scan: &scanned,
         synthesized: synthesized(&scanned, options),
-        choice: &following.choice(),
+        choice: &following.maker.choice(),
         outcome: &outcome,
         fit: None,
         capacity: None,

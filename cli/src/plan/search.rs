@@ -3,7 +3,7 @@
 use crate::output::Error;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use strandline_planner::streams::{Waits, frontiers, plan_streams};
+use strandline_planner::streams::{Waits, cheaper, frontiers, plan_streams};
 use strandline_planner::{Lifetime, Options, Plan, Problem};
 
 /// The stack of a worker: exact search goes as deep as a problem has blocks.
@@ -26,13 +26,12 @@ pub(crate) struct Search {
 impl Search {
     /// The plan that the rule for waits asks for: with a price the cheaper of two, each searched for half of the time.
     pub(crate) fn run(self, lifetimes: &[Lifetime]) -> Result<Plan, Error> {
-        let Waits::Priced(_) = self.waits else { return self.search(lifetimes) };
+        let Waits::Priced(price) = self.waits else { return self.search(lifetimes) };
         let half = Self { limit: self.limit / 2, ..self };
         let apart = Self { waits: Waits::Forbidden, ..half }.search(lifetimes)?;
         let together =
             Self { waits: Waits::Allowed, limit: self.limit, ..self }.search(lifetimes)?;
-        let cost = |plan| cost(plan, lifetimes, self.waits);
-        Ok(if cost(&apart) <= cost(&together) { apart } else { together })
+        Ok(cheaper(lifetimes, price, apart, together))
     }
 
     /// Searches with two workers beside each other; what one finds ends the other when it is good enough.
@@ -81,10 +80,7 @@ impl Search {
         for plan in plans {
             let plan = plan?;
             bound = bound.max(plan.bound);
-            if chosen
-                .as_ref()
-                .is_none_or(|best| cost(&plan, lifetimes, waits) < cost(best, lifetimes, waits))
-            {
+            if chosen.as_ref().is_none_or(|best| plan.bytes < best.bytes) {
                 chosen = Some(plan);
             }
         }
@@ -95,13 +91,6 @@ impl Search {
         }
         Ok(plan)
     }
-}
-
-/// What a plan costs under the rule for waits, in bytes.
-fn cost(plan: &Plan, lifetimes: &[Lifetime], waits: Waits) -> u128 {
-    let price = if let Waits::Priced(price) = waits { price } else { 0 };
-    let count = if price > 0 { wait_count(lifetimes, plan) } else { 0 };
-    u128::from(plan.bytes) + u128::from(price) * count as u128
 }
 
 /// How often a stream has to wait for another one in a plan.

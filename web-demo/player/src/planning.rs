@@ -16,13 +16,10 @@ use std::io::Read as _;
 use std::sync::Arc;
 use strandline_planner::file::{PlanFile, PlannedBlock};
 use strandline_planner::{Lifetime, Options, Problem as Prepared, check, csv, streams};
-use strandline_replay::build::DEFAULT_GRANULE;
-use strandline_replay::config::{Config, Kind, PoolSpec};
 use strandline_replay::format::Format;
 use strandline_replay::lifetimes::{self, BlockLife};
 use strandline_replay::planned::{self, PlanBlock, Planned};
 use strandline_replay::session::{Input, SessionError, TraceFile};
-use strandline_replay::size::Bytes;
 
 /// Blocks of a trace start at multiples of so many bytes, as by the command.
 const ALIGNMENT: u64 = 64;
@@ -147,48 +144,16 @@ fn own_lifetimes(
     Ok(Some(rows.lifetimes))
 }
 
-/// A pool that follows a plan file, and its configuration.
-pub(crate) struct Following {
-    pub(crate) maker: Arc<Planned>,
-    granule: u64,
-    choice: String,
-}
-
-impl Following {
-    /// Reads a plan file.
-    pub(crate) fn read(file: &[u8]) -> Result<Self, String> {
-        let file = told(PlanFile::decode(file))?;
-        let block = |block: &PlannedBlock| PlanBlock {
-            offset: block.offset,
-            size: block.size,
-            alignment: block.alignment,
-            stream: block.stream,
-            until: block.until,
-        };
-        // What all offsets are multiples of, but no more than pools have by themselves.
-        let all = file.blocks.iter().fold(DEFAULT_GRANULE, |all, block| all | block.offset);
-        let plan = planned::Plan::new(file.bytes, file.blocks.iter().map(block).collect());
-        let plan = told(plan)?;
-        let blocks = plan.blocks().len();
-        let word = if blocks == 1 { "block" } else { "blocks" };
-        let choice = format!("a plan of {blocks} {word} in {}", Bytes(plan.bytes()).at_least());
-        Ok(Self { maker: Arc::new(Planned::new(plan)), granule: 1 << all.trailing_zeros(), choice })
-    }
-
-    /// Why this pool, for people.
-    pub(crate) fn choice(&self) -> String {
-        self.choice.clone()
-    }
-
-    /// One pool of the plan's granule.
-    pub(crate) fn config(&self, capacity: Option<Bytes>, budget: Option<Bytes>) -> Config {
-        let granule = Some(Bytes(self.granule));
-        let pools = vec![PoolSpec { granule, ..PoolSpec::of(Kind::Tlsf) }];
-        Config { capacity, budget, pools }
-    }
-
-    /// Adds what came of the plan to a report's pool.
-    pub(crate) fn tell(&self, report: &mut serde_json::Value) {
-        self.maker.tell(report);
-    }
+/// Pools that follow a plan file.
+pub(crate) fn following(file: &[u8]) -> Result<Arc<Planned>, String> {
+    let file = told(PlanFile::decode(file))?;
+    let block = |block: &PlannedBlock| PlanBlock {
+        offset: block.offset,
+        size: block.size,
+        alignment: block.alignment,
+        stream: block.stream,
+        until: block.until,
+    };
+    let plan = planned::Plan::new(file.bytes, file.blocks.iter().map(block).collect());
+    Ok(Arc::new(Planned::new(told(plan)?)))
 }

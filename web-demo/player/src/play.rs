@@ -5,7 +5,7 @@ use crate::bindings::playing::{
     Source, Trace as TraceHandle,
 };
 use crate::bindings::{Player, stage};
-use crate::planning::Following;
+use crate::planning;
 use crate::source::HostFile;
 use crate::substrate::{LEDGERS, Link, POOLS, TRACKERS, There};
 use std::cell::{Cell, RefCell};
@@ -16,6 +16,7 @@ use strandline_replay::engine;
 use strandline_replay::format::ReadOptions;
 use strandline_replay::lives::Lives;
 use strandline_replay::plan::{self, Plan, Wish};
+use strandline_replay::planned::Planned;
 use strandline_replay::recording;
 use strandline_replay::report::{JsonFailure, Report};
 use strandline_replay::session::{self, Input, Playback, Scan, Scanning, TraceFile};
@@ -108,7 +109,7 @@ impl GuestTrace for Trace {
         };
         let Options { kind, slab, capacity, budget, policy, streams, in_flight, allow_wait, plan } =
             options;
-        let following = plan.as_deref().map(Following::read).transpose()?;
+        let following = plan.as_deref().map(planning::following).transpose()?;
         let options = engine::Options {
             spread: streams,
             in_flight,
@@ -148,7 +149,7 @@ impl GuestTrace for Trace {
         let (backing, link) = match &following {
             // Here: the page has the build of the component that makes no such pools, the smaller one.
             Some(following) => {
-                let backing = Backing::numbers(capacity).made_by(following.maker.clone());
+                let backing = Backing::numbers(capacity).made_by(following.clone());
                 (backing, Arc::new(Link::new(axes, false)?))
             }
             None => There::backing(axes, capacity, shown, live)?,
@@ -202,7 +203,7 @@ pub(crate) struct Run {
     scan: Scan,
     config: Config,
     choice: String,
-    following: Option<Following>,
+    following: Option<Arc<Planned>>,
     streams: u32,
     synthesized: bool,
     clock: Stopwatch,
