@@ -94,6 +94,14 @@ pub struct Tried {
     pub stopped: bool,
 }
 
+impl Tried {
+    /// A segment, or a stretch, was given back. A recording may claim sizes whose sum has no 64 bits: the counters stop at their largest.
+    pub(crate) const fn sweep(&mut self, bytes: u64) {
+        self.swept_segments = self.swept_segments.saturating_add(1);
+        self.swept_bytes = self.swept_bytes.saturating_add(bytes);
+    }
+}
+
 /// A request that could not be met. The twin is as before, but for what was given back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutOfMemory {

@@ -139,8 +139,7 @@ impl Torch {
     pub(super) fn take_pages(&mut self, id: u32, begin: u64, end: u64) {
         let block = *self.tables.block(id);
         self.counts.returns += 1;
-        self.tried.swept_segments += 1;
-        self.tried.swept_bytes += end - begin;
+        self.tried.sweep(end - begin);
         self.tables.unfile(id);
         let mut middle = id;
         if begin > block.address {

@@ -46,8 +46,7 @@ impl Torch {
             return false;
         }
         self.counts.returns += 1;
-        self.tried.swept_segments += 1;
-        self.tried.swept_bytes += block.size;
+        self.tried.sweep(block.size);
         self.tables.unfile(id);
         self.tables.drop_segment(id);
         true
