@@ -96,6 +96,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 mod buffers;
+mod ending;
 mod engine;
 mod event;
 mod order;

@@ -163,7 +163,7 @@ fn only_waits_are_async() {
     assert_eq!(waits, ["waits.wait", "waits.changed"]);
 }
 
-/// `wkg wit build` encodes the package as a component of types, and reads `wkg.toml` for what to say about it.
+/// `wkg build` encodes the package as a component of types, and reads `wkg.toml` for what to say about it.
 #[test]
 fn the_package_builds_as_wkg_builds_it() {
     let (resolve, package) = resolve();

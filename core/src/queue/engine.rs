@@ -1,4 +1,4 @@
-//! The transitions behind the queues' calls: admit, ask the pool, bind, end, fail.
+//! The transitions behind the queues' calls: admit, ask the pool, bind. How buffers and queues end is [`ending`](super::ending).
 //!
 //! Calls that change what others wait for only note it (`woken`, `dirty`); [`Queues::settle`] then works
 //! off the notes until there are none, so transitions never recurse.
@@ -74,12 +74,12 @@ pub(super) fn refusal(broken: &Broken) -> QueueError {
     QueueError::Failed { axis: broken.origin, failure: broken.failure.clone() }
 }
 
-fn cause(broken: &Broken) -> Cause {
+pub(super) fn cause(broken: &Broken) -> Cause {
     Cause::Axis { axis: broken.origin, failure: broken.failure.clone() }
 }
 
 /// A wait without what a queue's own order implies.
-fn without(mut wait: Frontier, own: Axis) -> Frontier {
+pub(super) fn without(mut wait: Frontier, own: Axis) -> Frontier {
     // Removing an entry cannot overflow.
     let _ = wait.set(own, 0);
     wait
@@ -387,7 +387,7 @@ impl Queues {
     /// and the others are behind those in line. But a pool may merge them with a neighbour that
     /// somebody in line waits for, and then *that* would be free only after the dealloca, which may
     /// be ordered after the one in line.
-    fn put_back(&mut self, lane: usize, deferred: Deferred) {
+    pub(super) fn put_back(&mut self, lane: usize, deferred: Deferred) {
         if !self.parking[lane].line.is_empty()
             && let Some((queue, epoch)) = self.short_of_memory(deferred.death)
         {
@@ -401,7 +401,7 @@ impl Queues {
         self.release_deferred(deferred);
     }
 
-    fn release_deferred(&self, deferred: Deferred) {
+    pub(super) fn release_deferred(&self, deferred: Deferred) {
         let Deferred { reservation, death } = deferred;
         self.give_back(reservation, Some(Death::After(FrontierRef::single(&death))));
     }
@@ -415,7 +415,7 @@ impl Queues {
     }
 
     /// An operation is decided, if it was not: what was deferred for its sake is looked at again.
-    fn resolve(&mut self, queue: usize, epoch: Epoch) {
+    pub(super) fn resolve(&mut self, queue: usize, epoch: Epoch) {
         if !self.lines[queue].unresolved.remove(&epoch) {
             return;
         }
@@ -431,7 +431,7 @@ impl Queues {
     }
 
     /// Takes a buffer out of the line, if it is in it.
-    fn unpark(&mut self, id: BufferId) {
+    pub(super) fn unpark(&mut self, id: BufferId) {
         let Some(buffer) = self.buffers.get_mut(id) else { return };
         if let State::Waiting(waiting) = &mut buffer.state
             && let Some(place) = waiting.place.take()
@@ -469,7 +469,7 @@ impl Queues {
     }
 
     /// Gives a reservation back: unused, or with a death.
-    fn give_back(&self, reservation: Reservation, death: Option<Death<'_>>) {
+    pub(super) fn give_back(&self, reservation: Reservation, death: Option<Death<'_>>) {
         let given = match death {
             Some(death) => self.pools.release(reservation, death),
             None => self.pools.cancel(reservation),
@@ -477,151 +477,6 @@ impl Queues {
         // The set gave it out, so it takes it back. A pool from outside that refuses its own keeps the
         // bytes reserved, which is safe; there is nobody here who could do better.
         drop(given);
-    }
-
-    /// Carries out a buffer's dealloca, if it was admitted and the buffer waits for nothing.
-    pub(super) fn try_end(&mut self, id: BufferId) {
-        let Some(buffer) = self.buffers.get_mut(id) else { return };
-        let Some(ending) = buffer.ending.as_ref().filter(|ending| ending.admitted) else { return };
-        let (queue, epoch) = (ending.queue, ending.epoch);
-        if matches!(buffer.state, State::Waiting(_) | State::Moving) {
-            self.lines[queue].unresolved.insert(epoch);
-            return;
-        }
-        let Some(buffer) = self.buffers.remove(id) else { return };
-        self.resolve(queue, epoch);
-        let axis = self.order.timelines[queue].axis;
-        let broken = self.order.broken(axis).filter(|broken| broken.from <= epoch);
-        let bound = match buffer.state {
-            State::Bound { reservation, .. } => Some(reservation),
-            State::Waiting(_) | State::Failed | State::Moving => None,
-        };
-        match broken.map(cause) {
-            Some(cause) => {
-                if let Some(reservation) = bound {
-                    self.give_back(reservation, Some(Death::Unknown));
-                    self.outbox.push(QueueEvent::Failed {
-                        buffer: id,
-                        axis: self.order.timelines[buffer.queue].axis,
-                        epoch: buffer.epoch,
-                        wait: None,
-                        cause,
-                    });
-                }
-            }
-            None => {
-                if let Some(reservation) = bound {
-                    let death = Entry::new(axis, epoch);
-                    self.put_back(buffer.pool, Deferred { reservation, death });
-                }
-                let wait = buffer.ending.map(|ending| ending.wait).unwrap_or_default();
-                let wait = without(wait, axis);
-                self.outbox.push(QueueEvent::Released { buffer: id, axis, epoch, wait });
-            }
-        }
-        self.dirty.insert(buffer.pool);
-    }
-
-    /// A buffer gets no memory, or loses it.
-    pub(super) fn fail_buffer(&mut self, id: BufferId, cause: Cause) {
-        self.unpark(id);
-        let Some(buffer) = self.buffers.get_mut(id) else { return };
-        let (lane, queue, epoch) = (buffer.pool, buffer.queue, buffer.epoch);
-        let state = core::mem::replace(&mut buffer.state, State::Failed);
-        if matches!(state, State::Failed) {
-            return;
-        }
-        self.drop_state(id, queue, epoch, state, Death::Unknown, cause);
-        self.resolve(queue, epoch);
-        self.dirty.insert(lane);
-        self.try_end(id);
-    }
-
-    /// Ends a buffer on shutdown.
-    pub(super) fn close_buffer(&mut self, id: BufferId, death: Death<'_>) {
-        let Some(Buffer { queue, epoch, state, .. }) = self.buffers.remove(id) else { return };
-        self.drop_state(id, queue, epoch, state, death, Cause::Shutdown);
-    }
-
-    /// Gives back on shutdown what was deferred: not later than it would have been.
-    pub(super) fn close_deferred(&mut self, death: Death<'_>) {
-        for lane in 0..self.parking.len() {
-            while let Some((_, deferred)) = self.parking[lane].deferred.pop_first() {
-                match death {
-                    Death::Idle => self.give_back(deferred.reservation, Some(Death::Idle)),
-                    // More is known of it: its dealloca.
-                    Death::After(_) | Death::Unknown => self.release_deferred(deferred),
-                }
-            }
-        }
-    }
-
-    /// Gives back what a buffer has, and says that it failed, unless that was said.
-    ///
-    /// Memory that the host has heard of dies as given. Where it has not, `Ready` is taken back and
-    /// the memory was never used.
-    fn drop_state(
-        &mut self,
-        buffer: BufferId,
-        queue: usize,
-        epoch: Epoch,
-        state: State,
-        death: Death<'_>,
-        cause: Cause,
-    ) {
-        let axis = self.order.timelines[queue].axis;
-        let failed = |wait| QueueEvent::Failed { buffer, axis, epoch, wait, cause };
-        match state {
-            State::Failed | State::Moving => {}
-            State::Waiting(waiting) => {
-                self.outbox.push(failed(Some(without(waiting.wait, axis))));
-            }
-            State::Bound { reservation, ready } => match self.outbox.unseen(ready) {
-                Some(event) => {
-                    let wait = match event {
-                        QueueEvent::Ready { wait, .. } => core::mem::take(wait),
-                        _ => Frontier::new(),
-                    };
-                    *event = failed(Some(wait));
-                    self.give_back(reservation, None);
-                }
-                None => {
-                    self.outbox.push(failed(None));
-                    self.give_back(reservation, Some(death));
-                }
-            },
-        }
-    }
-
-    /// Fails the operations of a queue from an epoch on.
-    pub(super) fn fail_queue(&mut self, queue: usize, from: Epoch) {
-        let axis = self.order.timelines[queue].axis;
-        let Some(broken) = self.order.broken(axis).cloned() else { return };
-        self.outbox.push(QueueEvent::QueueFailed {
-            axis,
-            from,
-            origin: broken.origin,
-            failure: broken.failure.clone(),
-        });
-        let line = &mut self.lines[queue];
-        let at = line.held.partition_point(|held| held.epoch < from);
-        let held = line.held.split_off(at);
-        let at = line.allocas.partition_point(|&(epoch, _)| epoch < from);
-        let allocas = line.allocas.split_off(at);
-        for (_, id) in allocas {
-            self.fail_buffer(id, cause(&broken));
-        }
-        for Held { operation, .. } in held {
-            if let Operation::Dealloca(id) = operation {
-                // Nothing will order it: carried out as soon as it can be, the death is unknown.
-                if let Some(ending) =
-                    self.buffers.get_mut(id).and_then(|buffer| buffer.ending.as_mut())
-                {
-                    ending.admitted = true;
-                }
-                self.try_end(id);
-            }
-        }
     }
 
     /// Forgets what the queue has completed.
