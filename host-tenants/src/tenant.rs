@@ -30,6 +30,7 @@
 
 mod device;
 mod error;
+mod events;
 mod group;
 mod host_queue;
 mod ledger;

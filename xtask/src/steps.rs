@@ -6,7 +6,7 @@
 //! sanitizers      target/{asan,tsan}
 //! no std          target/no-std   no-std
 //! wasm            target/component  sandbox, web
-//! other locks     target/{clients,fleet}  clients, fleet
+//! other locks     target/{clients,fleet,publish}  clients, fleet, publish
 //! libFuzzer       target/fuzz     fuzz
 //! ```
 //! Each set of flags has its own target folder: sharing one would rebuild everything at every step.
@@ -70,6 +70,8 @@ pub(crate) enum Step {
     Js,
     /// The Python package: the wheel built, installed into an empty environment without a network, and tested there.
     Wheel,
+    /// Every crate built from its package; the WIT package sent to a registry on loopback and used from there.
+    Publish,
     /// Model checking of every lock-free file (modules `model`, core/tests/loom_*.rs).
     Loom,
     /// The command over every shipped trace, optimized: exit status, JSON and files checked.
@@ -119,6 +121,7 @@ impl Step {
             Self::Js => "as sandbox; nodejs, npm, packages from npm",
             Self::Python => "as sandbox; Python 3 with venv, wasmtime from PyPI",
             Self::Wheel => "Python 3 with venv; maturin, pytest and mypy from PyPI",
+            Self::Publish => "wkg, Debian's docker-registry; the crates' registry",
             Self::Asan => "nightly",
             Self::Tsan => "Debian's rustc-web and clang-22, or nightly with rust-src",
             Self::Miri => "nightly with miri",
@@ -141,6 +144,7 @@ impl Step {
             Self::Python => component::python(sh),
             Self::Js => js_guest::js_guest(sh),
             Self::Wheel => wheel(sh),
+            Self::Publish => publish(sh),
             Self::Loom => loom(sh),
             Self::Replay => replay(sh),
             Self::Wgpu => wgpu::wgpu(sh),
@@ -327,6 +331,18 @@ fn wheel(sh: &Shell) -> Outcome {
         packages(sh, &["python3-venv"])?;
     }
     cmd!(sh, "python/test.sh").run()?;
+    Ok(None)
+}
+
+fn publish(sh: &Shell) -> Outcome {
+    packages(sh, &["docker-registry"])?;
+    needs(cmd!(sh, "wkg --version"), "wkg", "cargo install --locked wkg")?;
+    // A package is built without the workspace's profiles, so it shares nothing with other steps.
+    cmd!(sh, "cargo publish --workspace --dry-run --locked --allow-dirty")
+        .env("CARGO_TARGET_DIR", target_dir().join("publish"))
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
+        .run()?;
+    cmd!(sh, "release/wit.sh").run()?;
     Ok(None)
 }
 

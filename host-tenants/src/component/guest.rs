@@ -84,6 +84,7 @@ pub mod embed;
 mod frontiers;
 mod host;
 mod judge;
+mod ledgers;
 mod limits;
 mod pools;
 mod printable;
