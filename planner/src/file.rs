@@ -118,7 +118,15 @@ impl fmt::Display for PlanError {
     }
 }
 
-impl core::error::Error for PlanError {}
+impl core::error::Error for PlanError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Block(refused) => Some(refused),
+            Self::Unsound(fault) => Some(fault),
+            _ => None,
+        }
+    }
+}
 
 impl PlanFile {
     /// A plan of these lifetimes, in the order of their beginnings (at one time, as they stand).

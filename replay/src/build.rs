@@ -128,7 +128,15 @@ impl fmt::Display for BuildError {
     }
 }
 
-impl std::error::Error for BuildError {}
+impl std::error::Error for BuildError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Pool(_, error) => Some(error),
+            Self::Set(error) => Some(error),
+            Self::Provider(_) => None,
+        }
+    }
+}
 
 /// What pools stand on.
 #[derive(Clone, Debug)]

@@ -177,7 +177,16 @@ impl fmt::Display for SessionError {
     }
 }
 
-impl std::error::Error for SessionError {}
+impl std::error::Error for SessionError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Open(_, error) => Some(error),
+            Self::Trace(_, error) => Some(error),
+            Self::Build(error) => Some(error),
+            Self::Nothing(_) | Self::StateOnly(_) | Self::File(..) | Self::Options(_) => None,
+        }
+    }
+}
 
 impl From<BuildError> for SessionError {
     fn from(error: BuildError) -> Self {
