@@ -92,7 +92,7 @@ pub const fn allocate<P: Deref<Target: Pool>>(pool: P, request: Request<'_>) -> 
     Allocate { pool, request, watching: None, waits: [None; 2] }
 }
 
-/// [`allocate`] from the pool that the set routes `need` to; `request` says the rest.
+/// [`allocate`] from the pool that the set routes `need` to. The size that counts is the request's.
 ///
 /// # Errors
 /// [`NoMatch`] when no pool serves it.
@@ -101,10 +101,8 @@ pub fn allocate_from<'r>(
     need: &Need,
     request: Request<'r>,
 ) -> Result<Allocate<'r, Arc<dyn Pool>>, NoMatch> {
-    match pools.route(need) {
-        Route::Pool(pool) | Route::Oversized(pool) => {
-            Ok(allocate(pool.clone(), Request { size: need.size, ..request }))
-        }
+    match pools.route(&Need { size: request.size, ..*need }) {
+        Route::Pool(pool) | Route::Oversized(pool) => Ok(allocate(pool.clone(), request)),
         Route::NoMatch(why) => Err(why),
     }
 }

@@ -104,7 +104,8 @@ impl fmt::Debug for PoolId {
 pub struct Request<'a> {
     /// Bytes wanted, at least 1.
     pub size: u64,
-    /// Power of two; may exceed the pool's own alignment.
+    /// Power of two; may exceed the pool's own alignment, and not that of the
+    /// [provider's slabs](crate::slab::SlabProperties::alignment).
     pub alignment: u64,
     /// What is known to have happened before the reservation is used: the requester's frontier.
     pub frontier: FrontierRef<'a>,

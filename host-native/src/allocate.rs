@@ -152,6 +152,10 @@ impl Wake for Nudge {
 ///
 /// At least one attempt is made, however late it is.
 ///
+/// **An axis that failed** is never reached. Bytes that wait for one come back when the axis is
+/// [fenced](strandline_core::Tracker::fence_axis), which wakes this; until then somebody else's release is waited for.
+/// [`allocate_ready`] says at once that an axis has failed.
+///
 /// # Errors
 /// [`AllocateError::Pool`] at once, also for what the pool can never serve; [`AllocateError::NoWake`] at once, when the pool was made
 /// without [`thread_wake`](crate::thread_wake) or another wake; [`AllocateError::Timeout`] at the deadline. Nothing is reserved then.
@@ -315,7 +319,7 @@ impl Allocator {
         self.allocate_for(&Need::new(request.size), request, deadline)
     }
 
-    /// [`allocate`] from the pool that the set routes `need` to; `request` says the rest.
+    /// [`allocate`] from the pool that the set routes `need` to. The size that counts is the request's.
     ///
     /// # Errors
     /// Those of [`allocate`], and [`AllocateError::NoPool`].
@@ -325,10 +329,11 @@ impl Allocator {
         request: &Request<'_>,
         deadline: Option<Instant>,
     ) -> Result<Allocated, AllocateError> {
-        match self.pools.route(need) {
-            Route::Pool(pool) | Route::Oversized(pool) => {
-                allocate(&**pool, &Request { size: need.size, ..*request }, deadline)
-            }
+        if request.size == 0 {
+            return Err(PoolError::ZeroSize.into());
+        }
+        match self.pools.route(&Need { size: request.size, ..*need }) {
+            Route::Pool(pool) | Route::Oversized(pool) => allocate(&**pool, request, deadline),
             Route::NoMatch(why) => Err(AllocateError::NoPool(why)),
         }
     }

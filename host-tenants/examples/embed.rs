@@ -1,7 +1,7 @@
 //! Two tenants, two budgets, one device: what an embedder of untrusted guests writes.
 //!
 //! ```text
-//! cargo run -p strandline-host-native --features component --example embed -- GUEST.wasm [ARGUMENT…]
+//! cargo run -p strandline-host-tenants --features component --example embed -- GUEST.wasm [ARGUMENT…]
 //! ```
 //!
 //! Both run the same program at the same time. They share the pool and its memory; neither can take more than its

@@ -215,6 +215,10 @@ impl Tenant {
         limits: TenantLimits,
         group: Option<Arc<TenantGroup>>,
     ) -> Result<Self, TenantError> {
+        if limits.budget == 0 || group.as_ref().is_some_and(|group| group.budget() == 0) {
+            let what = "the budget of a tenant, or of its group, is at least one byte";
+            return Err(TenantError::Pool(strandline_core::PoolError::InvalidConfig(what)));
+        }
         let tracker = device.tracker().clone();
         let mut ledger =
             Ledger::new(limits.budget, limits.reservations, limits.pending, device.pools.len());

@@ -30,7 +30,8 @@
 //!
 //! Flights that the device has finished are still reached; then every axis fails with the cause, once, and is
 //! [fenced](Tracker::fence_axis): only the device could use what was to die with its work, and it takes no more. So pools have those
-//! blocks back, those of queues once what was to come before their work is over.
+//! blocks back, those of queues once what was to come before their work is over. A buffer that was live then and is released with no
+//! other death than [`Unknown`](strandline_core::Death::Unknown) comes back with [`Pool::quiesce`](strandline_core::Pool::quiesce).
 //!
 //! # On the web
 //! There is no thread and nothing to poll: the browser tells of each submission that is done, and everything is settled in a task of its
@@ -364,8 +365,8 @@ impl Gpu {
         Ok(Self { handle: Arc::new(Handle { shared, poller }) })
     }
 
-    /// Takes wgpu's one device-lost callback, in place of whatever the program has set: a loss is then known with the driver's words,
-    /// and without a look at an idle device. When somebody sets another afterwards, it is found as without.
+    /// Takes wgpu's one device-lost callback, in place of whatever the program has set: a loss of an idle device is then known without a
+    /// look, and with the driver's words, unless a submission that wgpu refused told of it first. When somebody sets another afterwards, it is found as without.
     pub fn take_lost_callback(&self) {
         self.shared().watch();
     }

@@ -87,6 +87,8 @@ pub enum QueueError {
     Slice(SliceError),
     /// The buffer, or a pool, is of another device.
     WrongDevice,
+    /// The queues have this device already.
+    KnownDevice,
     /// The buffer was never given out here, or has ended.
     UnknownBuffer(BufferId),
     /// What is copied and where it goes have different sizes, in bytes.
@@ -131,7 +133,10 @@ impl fmt::Display for QueueError {
             Self::Kernel(error) => error.fmt(f),
             Self::Slice(error) => error.fmt(f),
             Self::WrongDevice => f.write_str("a buffer or pool of another device"),
-            Self::UnknownBuffer(buffer) => write!(f, "{buffer:?} is not a buffer of these queues"),
+            Self::KnownDevice => f.write_str("the queues have this device already"),
+            Self::UnknownBuffer(buffer) => {
+                write!(f, "{buffer:?} is not a buffer of these queues, or not any more")
+            }
             Self::Sizes { source, target } => {
                 write!(f, "{source} bytes do not fill {target} bytes exactly")
             }
@@ -227,7 +232,7 @@ impl QueueSet {
     /// [`StagingConfig::default`] and host context `0x57_0000 + 256 × device + queue` of the first queue's session and machine.
     ///
     /// # Errors
-    /// [`QueueError`]; a device that is here already is refused as [`QueueError::WrongDevice`].
+    /// [`QueueError`]; [`QueueError::KnownDevice`] for a device that is here already.
     pub fn add_device(
         &self,
         gpu: &Gpu,
@@ -258,7 +263,7 @@ impl QueueSet {
         self.inner.parked()
     }
 
-    /// Gives a buffer up that may be waiting for memory for good: it fails, and so does whoever uses it.
+    /// Gives a buffer up that may be waiting for memory for good: it fails, and so does each queue that uses it, from that operation on.
     ///
     /// # Errors
     /// [`QueueError::Queue`].

@@ -100,7 +100,7 @@ pub enum SliceError {
     },
     /// Two ranges of one command that must not have a byte in common do.
     Overlap,
-    /// The frame that it belongs to was submitted: its bytes may be another frame's. Found with debug assertions, or the feature `checks`.
+    /// The frame that it belongs to has ended, by a submission or without one: its bytes may be another frame's. Found with debug assertions, or the feature `checks`.
     Ended,
     /// The memory's class does not have this use.
     WrongClass {
@@ -128,7 +128,7 @@ impl fmt::Display for SliceError {
                 write!(f, "a binding of {size} bytes; the device binds at most {max}")
             }
             Self::Overlap => f.write_str("ranges of one command overlap"),
-            Self::Ended => f.write_str("the frame of this slice was submitted already"),
+            Self::Ended => f.write_str("the frame of this slice has ended"),
             Self::WrongClass { class, needed } => {
                 write!(f, "memory of class {} cannot be used as {needed}", class.name())?;
                 if *class == UsageClass::Storage && *needed == READ_ONLY {

@@ -102,7 +102,8 @@ impl Ring {
         chunks: u32,
     ) -> Result<Self, PoolError> {
         let provider = Arc::new(WgpuSlabProvider::new(gpu, class));
-        let chunk_size = chunk_size.next_multiple_of(256);
+        let too_large = PoolError::TooLarge { size: chunk_size, max: provider.max_size() };
+        let chunk_size = chunk_size.checked_next_multiple_of(256).ok_or(too_large)?;
         let host = PoolHost::new(provider.clone(), Arc::new(tracker.clone()));
         let pool = FixedBlockPool::new(
             host,
@@ -175,11 +176,17 @@ pub(crate) struct Upload {
     closed: Vec<Chunk>,
 }
 
-impl Upload {
+/// The chunks of an upload that has no host axis yet: an axis is registered for good, so it comes when nothing else can fail.
+#[derive(Debug)]
+pub(crate) struct UploadChunks {
+    ring: Ring,
+    capacity: u64,
+}
+
+impl UploadChunks {
     pub(crate) fn new(
         gpu: &Gpu,
         tracker: &Tracker,
-        host: Arc<HostAxis>,
         config: StagingConfig,
     ) -> Result<Self, PoolError> {
         let (size, chunks) = (config.chunk_size, config.upload_chunks);
@@ -188,9 +195,16 @@ impl Upload {
             ring.prepare(chunks)?;
         }
         let capacity = ring.capacity(chunks);
-        Ok(Self { ring, host, capacity, open: Vec::new(), closed: Vec::new() })
+        Ok(Self { ring, capacity })
     }
 
+    pub(crate) fn on(self, host: Arc<HostAxis>) -> Upload {
+        let Self { ring, capacity } = self;
+        Upload { ring, host, capacity, open: Vec::new(), closed: Vec::new() }
+    }
+}
+
+impl Upload {
     /// The most bytes that one submission can write.
     pub(crate) const fn capacity(&self) -> u64 {
         self.capacity

@@ -263,7 +263,8 @@ pub struct Transients {
 }
 
 impl Transients {
-    /// Buffers on a device, on an axis of their own. A number stands for the default [configuration](TransientsConfig) with that as the
+    /// Buffers on a device, on axis `queue:0.0` of a tracker of their own: whoever merges frontiers of several names axes and a tracker
+    /// [`with_axis`](Self::with_axis). A number stands for the default [configuration](TransientsConfig) with that as the
     /// largest slab. Nothing is taken from the device until a frame needs it.
     ///
     /// # Errors
@@ -324,6 +325,10 @@ impl Transients {
         axis: Axis,
     ) -> Result<Self, TransientError> {
         let config = config.into();
+        if config.capacity.min(config.budget) < ALIGNMENT {
+            let what = "capacity and budget are at least 256 bytes, one place for a binding";
+            return Err(PoolError::InvalidConfig(what).into());
+        }
         let timeline = Timeline::new(gpu, tracker, axis)?;
         let known = Known { told: Arc::new(tracker.clone()), axis, done: Arc::default() };
         let known = Arc::new(known);

@@ -13,7 +13,8 @@ use crate::slab::SlabError;
 pub enum PoolError {
     /// A request for nothing.
     ZeroSize,
-    /// The alignment is not a power of two.
+    /// The alignment is not a power of two, or above that of the provider's slabs: an offset can be no better aligned than the slab
+    /// that it counts from.
     InvalidAlignment {
         /// As requested.
         alignment: u64,
@@ -39,6 +40,9 @@ impl fmt::Display for PoolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ZeroSize => f.write_str("a request for zero bytes"),
+            Self::InvalidAlignment { alignment } if alignment.is_power_of_two() => {
+                write!(f, "alignment {alignment} is above that of the pool's slabs")
+            }
             Self::InvalidAlignment { alignment } => {
                 write!(f, "alignment {alignment} is not a power of two")
             }

@@ -56,9 +56,9 @@ pub(crate) fn most(provider: &dyn SlabProvider, budget: Budget, slabs: u32, unit
         most = most.min(whole(capacity, properties.granularity));
     }
     if budget != Budget::UNLIMITED {
-        most = most.min(whole(budget.limit(), unit));
+        most = most.min(budget.limit());
     }
-    if slabs == 0 { 0 } else { most }
+    if slabs == 0 { 0 } else { whole(most, unit) }
 }
 
 #[cfg(test)]

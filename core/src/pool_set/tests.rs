@@ -143,6 +143,8 @@ fn a_set_routes_acquires_and_takes_back() {
     }
 
     let need = Need::new(1).of(HOST);
+    let none = set.acquire(&need, &Request::new(0));
+    assert!(matches!(none, Err(PoolError::ZeroSize)), "{none:?}");
     for (size, want) in [(1, &small), (4, &small), (5, &large), (16, &large), (17, &huge)] {
         let SetAcquire::Routed { pool, answer: Acquire::Ready { reservation, .. } } =
             set.acquire(&need, &Request::new(size)).unwrap()

@@ -54,6 +54,22 @@ fn what_can_never_be_fails_at_once() {
     assert_eq!(failed(&Request::new(0)), PoolError::ZeroSize);
     assert_eq!(failed(&Request::new(1).aligned(3)), PoolError::InvalidAlignment { alignment: 3 });
     assert!(matches!(failed(&Request::new(u64::MAX).or_grow()), PoolError::TooLarge { .. }));
+    let steep = failed(&Request::new(1).aligned(1 << 40));
+    assert!(steep.to_string().contains("above that of the pool's slabs"), "{steep}");
+}
+
+/// A slab is cut into whole granules, and into none where a granule is larger than it.
+#[test]
+fn a_granule_beyond_every_slab_serves_nothing_and_says_so() {
+    let provider = Arc::new(MmapSlabProvider::builder().capacity(4096).build().unwrap());
+    let host = PoolHost::new(provider, Arc::new(Tracker::new(1))).with_wake(thread_wake());
+    let mut config = TlsfPoolConfig { growth: Growth::slabs_of(4096), ..TlsfPoolConfig::default() };
+    config.offsets.granule = 8192;
+    let pool = TlsfPool::new(host, config).unwrap();
+    assert_eq!(pool.properties().max_request, 0);
+    let answer = allocate(&pool, &Request::new(1), None);
+    let never = PoolError::TooLarge { size: 1, max: 0 };
+    assert!(matches!(answer, Err(AllocateError::Pool(error)) if error == never), "{answer:?}");
 }
 
 #[test]
@@ -305,12 +321,18 @@ fn an_allocator_routes_and_waits_on_the_pool_that_serves() {
         matches!(never, Err(AllocateError::NoPool(NoMatch::Size { largest: SLAB }))),
         "{never:?}"
     );
-    let need = Need::new(SLAB);
-    let future = allocator.allocate_async(&need, Request::new(1)).unwrap();
+    // The request's size counts, as it does where a set acquires.
+    let need = Need::new(1);
+    let future = allocator.allocate_async(&need, Request::new(SLAB)).unwrap();
     let mut context = core::task::Context::from_waker(core::task::Waker::noop());
     let got = core::pin::pin!(future).poll(&mut context);
     let core::task::Poll::Ready(got) = got else { panic!("there is room") };
     let got = got.unwrap().into_parts().0;
     assert_eq!(got.size(), SLAB);
     pools.release(got, Death::Idle).unwrap();
+    let got = allocator.allocate_for(&need, &Request::new(SLAB), soon()).unwrap().into_parts().0;
+    assert_eq!(got.size(), SLAB);
+    pools.release(got, Death::Idle).unwrap();
+    let none = allocator.allocate(&Request::new(0), soon());
+    assert!(matches!(none, Err(AllocateError::Pool(PoolError::ZeroSize))), "{none:?}");
 }

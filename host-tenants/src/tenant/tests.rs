@@ -41,6 +41,18 @@ fn host() -> Host {
     Host { device, pool, tracker, axis }
 }
 
+#[test]
+fn a_budget_of_nothing_is_refused_by_its_name() {
+    let host = host();
+    let limits = TenantLimits { budget: 0, ..TenantLimits::default() };
+    let alone = Tenant::new(&host.device, limits).map(drop);
+    let group = Tenant::in_group(&host.device, TenantLimits::default(), &TenantGroup::new(0));
+    for refused in [alone, group.map(drop)] {
+        let Err(TenantError::Pool(error)) = refused else { panic!("{refused:?}") };
+        assert!(error.to_string().contains("budget"), "{error}");
+    }
+}
+
 impl Host {
     fn tenant(&self, budget: u64) -> Tenant {
         let limits = TenantLimits { budget, ..TenantLimits::default() };

@@ -11,7 +11,7 @@ use crate::pools::GpuPools;
 use crate::scopes::{checked, log_late};
 use crate::slab::WgpuSlabProvider;
 use crate::slice::{BindingKind, GpuSlice};
-use crate::staging::{Readback, Short, StagingConfig, Upload};
+use crate::staging::{Readback, Short, StagingConfig, Upload, UploadChunks};
 use crate::timeline::Timeline;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -56,11 +56,13 @@ impl Exec {
     ) -> Result<Self, QueueError> {
         let fill = Kernel::new(gpu, "fill", FILL, "main", &[BindingKind::Storage])
             .map_err(QueueError::Kernel)?;
+        let chunks = UploadChunks::new(gpu, tracker, staging).map_err(QueueError::Staging)?;
+        let readback = Readback::new(gpu, tracker, staging).map_err(QueueError::Staging)?;
         let host = Arc::new(HostAxis::new(gpu, tracker, host_axis)?);
         Ok(Self {
             gpu: gpu.clone(),
-            upload: Upload::new(gpu, tracker, host, staging).map_err(QueueError::Staging)?,
-            readback: Readback::new(gpu, tracker, staging).map_err(QueueError::Staging)?,
+            upload: chunks.on(host),
+            readback,
             fill,
             groups: Groups::default(),
             scratch: WgpuSlabProvider::new(gpu, UsageClass::Storage),

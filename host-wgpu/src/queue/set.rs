@@ -77,7 +77,7 @@ impl SetInner {
         staging: StagingConfig,
     ) -> Result<(), QueueError> {
         if self.lock().device_of(gpu).is_some() {
-            return Err(QueueError::WrongDevice);
+            return Err(QueueError::KnownDevice);
         }
         let made = Exec::new(gpu, &self.tracker, host_axis, staging);
         let exec = made.map_err(|error| match gpu.find_loss() {

@@ -21,9 +21,9 @@ pub struct TransientsConfig {
     pub largest_slab: u64,
     /// What is larger than this gets a buffer of its own, whatever its use.
     pub exclusive_above: u64,
-    /// The most that is taken from the device at once, in all classes together.
+    /// The most that is taken from the device at once, in all classes together; at least 256. An upload takes 4 KiB at least.
     pub capacity: u64,
-    /// The most that is handed out at once.
+    /// The most that is handed out at once; at least 256.
     pub budget: u64,
     /// For so many submissions memory that nobody needs is kept.
     pub retain: u32,

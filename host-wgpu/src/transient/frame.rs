@@ -62,8 +62,8 @@ impl Frame {
         Self { inner, held, uploads }
     }
 
-    /// A buffer for this frame, as `device.create_buffer` would make it, but as a slice: use its offset. What it holds is
-    /// whatever was there, not zeros. Which buffer it is a part of: see the [module](super).
+    /// A buffer for this frame, as `device.create_buffer` would make it, but as a slice: use its offset. Its size is
+    /// rounded up to 4. What it holds is whatever was there, not zeros. Which buffer it is a part of: see the [module](super).
     ///
     /// # Errors
     /// [`TransientError`].

@@ -208,7 +208,14 @@ fn a_small_staging_ring_slows_down_and_loses_nothing() {
         let set = QueueSet::new(pools, &tracker);
         let staging =
             StagingConfig { chunk_size: 512, upload_chunks: 2, readback_chunks: 2, prepared: true };
+        for chunk_size in [u64::MAX, u64::MAX - 254] {
+            let refused =
+                set.add_device(&gpu, Axis::host(9), StagingConfig { chunk_size, ..staging });
+            assert!(matches!(refused, Err(QueueError::Staging(_))), "{refused:?}");
+        }
         set.add_device(&gpu, Axis::host(9), staging).unwrap();
+        let again = set.add_device(&gpu, Axis::host(8), staging);
+        assert!(matches!(again, Err(QueueError::KnownDevice)), "{again:?}");
         let queue = set.open(&gpu, queue_axis(0, 0)).unwrap();
         let (a, _) = queue.alloca(pool, &Request::new(1024).or_grow()).unwrap();
         let too_much = queue.submit(

@@ -32,6 +32,17 @@ fn is_all(gpu: &Gpu, buffer: &wgpu::Buffer, byte: u8) -> bool {
 }
 
 #[test]
+fn limits_below_one_place_are_refused_by_their_names() {
+    let gpu = noop();
+    let mut config = TransientsConfig::default();
+    config.budget = 255;
+    let refused = Transients::new(&gpu, config).map(drop).unwrap_err();
+    assert!(refused.to_string().contains("capacity and budget"), "{refused}");
+    config.budget = 256;
+    Transients::new(&gpu, config).unwrap();
+}
+
+#[test]
 fn a_frame_never_gets_the_bytes_of_one_that_is_being_recorded() {
     for gpu in both() {
         let transients = Transients::new(&gpu, 1 << 20).unwrap();

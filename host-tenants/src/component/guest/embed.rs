@@ -6,9 +6,11 @@
 //!                                     └── Component ─▶ Guest::link ─▶ run(&mut store)
 //! ```
 //!
-//! What a [`GuestHost`](super::GuestHost) does besides is the embedder's then: when a store's time is up (wasmtime's epochs or fuel), what
-//! its code may take ([`GuestLimits::apply`](super::GuestLimits::apply) sets that), whether components are judged before they are compiled ([`check`]). A store that is
-//! dropped in mid-call drops its [`GuestState`], and with that the tenant: everything it held comes back.
+//! What a [`GuestHost`](super::GuestHost) does besides is the embedder's then: when a store's time is up (wasmtime's epochs or fuel: an engine with
+//! `epoch_interruption` needs a `set_epoch_deadline` for each store, or the guest does not start), what its code may grow to
+//! ([`GuestLimits::store_limits`](super::GuestLimits::store_limits) with `Store::limiter`), what its calls may take
+//! ([`GuestLimits::apply`](super::GuestLimits::apply)), stubs for what it imports of WASI and never calls ([`trap_wasi`]), whether components are judged before they
+//! are compiled ([`check`]). A store that is dropped in mid-call drops its [`GuestState`], and with that the tenant: everything it held comes back.
 
 use super::bindings::GuestPre;
 use super::bindings::sync::GuestSyncPre;
@@ -68,7 +70,8 @@ pub fn trap_wasi<T: 'static>(
             // Refused is what the linker has already. Should something else be wrong, linking says so.
             let _ = match item.ty {
                 ComponentItem::ComponentFunc(_) => {
-                    let told = format!("{interface}#{name} is not given to guests");
+                    let told =
+                        format!("{interface}#{name} is not given to guests{}", asked_by(interface));
                     stubs.func_new(name, move |_, _, _, _| Err(wasmtime::Error::msg(told.clone())))
                 }
                 ComponentItem::Resource(_) => {
@@ -79,6 +82,19 @@ pub fn trap_wasi<T: 'static>(
         }
     }
     Ok(())
+}
+
+/// Why a guest in Rust that never asked for it may have called such a function.
+fn asked_by(interface: &str) -> &'static str {
+    // The interface's version follows.
+    let is = |name: &str| interface.starts_with(name);
+    if is("wasi:cli/environment") || is("wasi:cli/stderr") {
+        " (Rust's standard library calls it when a program panics or has no memory left)"
+    } else if is("wasi:random/insecure-seed") {
+        " (Rust's HashMap takes its seed from it: use a BTreeMap, or a hasher of your own)"
+    } else {
+        ""
+    }
 }
 
 /// How the names of WASI's interfaces begin.
@@ -101,11 +117,12 @@ pub fn check(bytes: &[u8], limits: &CompileLimits) -> Result<(), GuestError> {
 /// # use std::sync::Arc;
 /// # use strandline_host_tenants::tenant::{Device, Tenant, TenantLimits};
 /// use strandline_host_tenants::component::guest::{Calls, Guest, GuestLimits, GuestState, embed};
-/// use strandline_host_tenants::wasmtime::{Config, Engine, Store};
+/// use strandline_host_tenants::wasmtime::{Config, Engine, Store, StoreLimits};
 /// use strandline_host_tenants::wasmtime::component::{Component, Linker};
 ///
 /// struct Mine {
 ///     guest: GuestState,
+///     limits: StoreLimits,
 ///     requests: u32,
 /// }
 ///
@@ -116,13 +133,16 @@ pub fn check(bytes: &[u8], limits: &CompileLimits) -> Result<(), GuestError> {
 /// let mut linker = Linker::new(&engine);
 /// embed::add_to_linker(&mut linker, Calls::Synchronous, |mine: &mut Mine| &mut mine.guest)?;
 /// let component = Component::from_file(&engine, "guest.wasm")?;
+/// embed::trap_wasi(&mut linker, &component)?; // Rust's standard library imports it, used or not
 /// let guest = Guest::link(&linker, &component, Calls::Synchronous)?;
 ///
 /// let limits = GuestLimits::default();
 /// let tenant = Tenant::new(device, TenantLimits::default())?;
-/// let mine = Mine { guest: GuestState::new(tenant, limits.handles), requests: 0 };
+/// let guest_state = GuestState::new(tenant, limits.handles);
+/// let mine = Mine { guest: guest_state, limits: limits.store_limits(), requests: 0 };
 /// let mut store = Store::new(&engine, mine);
 /// limits.apply(&mut store);
+/// store.limiter(|mine| &mut mine.limits);
 /// println!("{}", guest.run(&mut store, &[]).await?);
 /// # Ok(())
 /// # }
