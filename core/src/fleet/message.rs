@@ -12,6 +12,7 @@
 //! Whoever is no member any more gets `Gone` for an answer. The encoding is strict: see [`Message::decode`].
 
 use super::names::{Names, Peer};
+use super::remote::{Key, Piece};
 use super::wire::{DecodeError, Reader, VERSION, Wire, wire_enum, wire_struct};
 use crate::frontier::{Entry, Frontier, FrontierError};
 use crate::pool::PoolError;
@@ -103,6 +104,29 @@ pub enum Op {
         /// When they have done so.
         frontier: Frontier,
     },
+    /// The key to the bytes of a reservation is asked for.
+    Open {
+        /// [`Lease::token`].
+        token: u64,
+    },
+    /// Bytes of a reservation are asked for, with those of the whole call at most [`MAX_PIECE`](super::remote::MAX_PIECE).
+    Read {
+        /// The reservation's.
+        key: Key,
+        /// Bytes from the reservation's start.
+        offset: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// Bytes are put into a reservation.
+    Write {
+        /// The reservation's.
+        key: Key,
+        /// Bytes from the reservation's start.
+        offset: u64,
+        /// The bytes.
+        piece: Piece,
+    },
 }
 
 /// Bytes that a member has.
@@ -153,12 +177,22 @@ pub enum Answer {
     },
     /// Beyond the pool's budget, or the member's.
     OverBudget,
-    /// Given back, or shared.
+    /// Given back, shared, or written.
     Done,
     /// Not done, and nothing has changed.
     Refused {
         /// Why.
         why: Refusal,
+    },
+    /// To an [`Open`](Op::Open).
+    Key {
+        /// Good until the reservation ends or its holder is a member no more.
+        key: Key,
+    },
+    /// To a [`Read`](Op::Read).
+    Bytes {
+        /// As many as were asked for.
+        piece: Piece,
     },
 }
 
@@ -179,6 +213,12 @@ pub enum Refusal {
         /// Which.
         error: Fault,
     },
+    /// The owner does not serve bytes: they are mapped, or reached by a transport of the host's.
+    NotServed,
+    /// A key that is none, or none any more.
+    Key,
+    /// The bytes do not lie in the reservation.
+    Range,
 }
 
 /// A [`PoolError`], without its texts.
@@ -444,6 +484,9 @@ wire_enum!(Op, "operation" at most MAX_OPS, {
     1 => Release { token, death },
     2 => Cancel { token },
     3 => Share { token, frontier },
+    4 => Open { token },
+    5 => Read { key, offset, len },
+    6 => Write { key, offset, piece },
 });
 wire_struct!(Lease { token, slab, offset, size });
 wire_enum!(Source, "origin" { 0 => Fresh {}, 1 => Dominance {}, 2 => Completion {} });
@@ -454,12 +497,17 @@ wire_enum!(Answer, "answer" at most MAX_OPS, {
     3 => OverBudget {},
     4 => Done {},
     5 => Refused { why },
+    6 => Key { key },
+    7 => Bytes { piece },
 });
 wire_enum!(Refusal, "refusal" {
     0 => UnknownReservation {},
     1 => UnknownAxis { axis },
     2 => TooWide {},
     3 => Pool { error },
+    4 => NotServed {},
+    5 => Key {},
+    6 => Range {},
 });
 wire_enum!(Fault, "error of a pool" {
     0 => ZeroSize {},
