@@ -114,7 +114,8 @@ impl FleetMember {
         let refresh = u64::try_from(options.refresh.as_nanos()).unwrap_or(u64::MAX);
         let config = MemberConfig { refresh, ..MemberConfig::new(nonce) };
         let progress = session.declare_publisher(keys.peer(Some(options.peer), "progress"));
-        let progress = progress.wait()?;
+        // What is told together is put together by the rules; zenoh would keep it for a millisecond more, to do the same.
+        let progress = progress.express(true).wait()?;
         let ask = KeyExpr::try_from(keys.peer(Some(options.peer), "ask"))?;
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
@@ -388,7 +389,7 @@ impl Shared {
         };
         // An answer that its asker does not read is dropped, and nobody waits with it: whoever asked asks again.
         let ask = self.session.get(&self.ask).payload(bytes).timeout(QUERY);
-        ask.congestion_control(CongestionControl::Drop).callback(take).wait()
+        ask.congestion_control(CongestionControl::Drop).express(true).callback(take).wait()
     }
 
     /// Tells how far its axes are, unless somebody is going to, who then does.

@@ -269,7 +269,8 @@ impl Shared {
             let bytes = query.payload().map(|bytes| bytes.to_bytes()).unwrap_or_default();
             let answer = asked.lock().receive(peer, &bytes);
             if let Some(answer) = answer
-                && let Err(error) = query.reply(query.key_expr().clone(), answer).wait()
+                && let Err(error) =
+                    query.reply(query.key_expr().clone(), answer).express(true).wait()
             {
                 log::debug!("{peer:?} was not answered: {error}");
             }
@@ -374,7 +375,9 @@ impl Shared {
             self.fence(&mut state);
             if let Some(digest) = state.owner.poll_digest() {
                 drop(state);
-                if let Err(error) = self.session.put(self.keys.digest(), digest).wait() {
+                if let Err(error) =
+                    self.session.put(self.keys.digest(), digest).express(true).wait()
+                {
                     log::debug!("a digest was not told: {error}");
                 }
                 state = self.lock();

@@ -85,10 +85,10 @@ fn what_is_wrong_in_a_file_is_told_with_its_line() {
         let file = File::new(name, text);
         let error = PoolFile::read(&file.0).unwrap_err();
         assert!(error.what.contains(words), "{name}: {error}");
-        if line.is_some() {
-            assert_eq!(error.line, line, "{name}: {error}");
-            let path = file.0.display();
-            assert!(error.to_string().starts_with(&format!("{path}:{}: ", line.unwrap())));
+        if let Some(line) = line {
+            assert_eq!(error.line, Some(line), "{name}: {error}");
+            let begin = format!("{}:{line}: ", file.0.display());
+            assert!(error.to_string().starts_with(&begin), "{error}");
         }
     }
     let none = PoolFile::read(Path::new("/nonexistent/pool.toml")).unwrap_err();

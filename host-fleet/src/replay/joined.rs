@@ -122,7 +122,7 @@ pub fn join(options: &JoinOptions) -> Result<Part, ReplayError> {
     let played = part.play(&mut player, Script::new(&trace, spread)?);
     part.seconds = begin.elapsed().as_secs_f64();
     part.fleet = owner::status(&options.fleet, &options.link, options.patience).ok();
-    let ended = played.and_then(|()| Ok(part.wrong += player.finish()?));
+    let ended = played.and_then(|()| player.finish()).map(|wrong| part.wrong += wrong);
     part.peak = pool.stats().peak_reserved_bytes;
     let member = player.into_seat().member;
     if ended.is_err() && member.ending().is_some() {
