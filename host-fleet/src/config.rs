@@ -7,7 +7,7 @@
 //! slab = "64MiB"                         number = 1
 //! budget = "1GiB"                        budget = "2GiB"
 //! fencing = "lease"
-//! lease_seconds = 10
+//! lease-seconds = 10
 //! ```
 //!
 //! Both are TOML. A key that is not known is an error, and an error names the file and the line.

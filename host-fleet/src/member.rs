@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
-use strandline_core::fleet::message::{Answer, Op, Terms, Who};
+use strandline_core::fleet::message::{Answer, Gone, Op, Terms, Who};
 use strandline_core::fleet::{
     CallError, CallId, Ending, Member, MemberConfig, MemberEvent, Names, Outgoing, Peer,
 };
@@ -232,7 +232,8 @@ impl FleetMember {
             }
             self.shared.wake();
             match state.member.ending() {
-                Some(Ending::Left) => return Ok(()),
+                // It was over already, as it is when the answer to its leave was lost: nothing of it is in doubt.
+                Some(Ending::Left | Ending::Gone(Gone::Over)) => return Ok(()),
                 Some(ending) => return Err(FleetError::Refused(ending)),
                 None => {}
             }

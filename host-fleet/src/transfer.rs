@@ -60,12 +60,19 @@ impl fmt::Display for TransferError {
             Self::Range => f.write_str("the bytes do not lie in the reservation"),
             Self::NotServed => f.write_str("the owner does not serve bytes by messages"),
             Self::OtherPool => f.write_str("a reservation of another pool"),
-            Self::Owner(error) => write!(f, "the owner's memory: {error}"),
+            Self::Owner(_) => f.write_str("the owner's memory"),
         }
     }
 }
 
-impl core::error::Error for TransferError {}
+impl core::error::Error for TransferError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Owner(error) => Some(error),
+            _ => None,
+        }
+    }
+}
 
 impl From<Answer> for TransferError {
     fn from(answer: Answer) -> Self {

@@ -96,7 +96,7 @@ fn a_pool_is_lent_as_its_file_says() {
     let (endpoint, folder) = (loopback(), support::Folder::new("pool"));
     let file = folder.0.join("pool.toml");
     let text = "kind = \"fixed\"\ncapacity = \"4MiB\"\nslab = \"1MiB\"\nblock = \"64KiB\"\n\
-                budget = \"128KiB\"\nlease_seconds = 5\n[budgets]\n7 = \"64KiB\"\n";
+                budget = \"128KiB\"\nlease-seconds = 5\n[budgets]\n7 = \"64KiB\"\n";
     std::fs::write(&file, text).unwrap();
     let _serve = serve(&[&endpoint, "--pool", path(&file)], "4.00 MiB");
     for (peer, many) in [(6, 2), (7, 1)] {

@@ -156,7 +156,7 @@ enum FenceBy {
 struct Serve {
     #[command(flatten)]
     reach: Reach,
-    /// The pool's file: kind, capacity, slab, block, budget, budgets, fencing, lease_seconds, members, axes.
+    /// The pool's file: kind, capacity, slab, block, budget, budgets, fencing, lease-seconds, members, axes.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["capacity", "slab", "fence", "lease"])]
     pool: Option<PathBuf>,
     /// MiB that are lent at most.

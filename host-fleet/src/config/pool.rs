@@ -49,7 +49,7 @@ impl From<FencingKind> for Fence {
 
 /// The file. Sizes are written like `512MiB`, or as bytes.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PoolFile {
     /// The pool. `tlsf` if it is not said.
     #[serde(default)]
@@ -123,7 +123,7 @@ impl PoolFile {
             return Some("`block` is for `kind = \"fixed\"`, which needs it".into());
         }
         if !(1..86_400).contains(&self.lease_seconds) {
-            return Some("`lease_seconds` is at least 1 and less than a day".into());
+            return Some("`lease-seconds` is at least 1 and less than a day".into());
         }
         let name = self.budgets.keys().find(|name| number(name).is_none())?;
         Some(format!("`budgets` are by the numbers of peers: {name:?} is none"))

@@ -40,7 +40,7 @@ fn a_pool_is_what_its_file_says() {
     let file = File::new(
         "pool",
         "kind = \"tlsf\"\ncapacity = \"8MiB\"\nslab = \"2MiB\"\nbudget = \"3MiB\"\nfencing = \"lease\"\n\
-         lease_seconds = 4\nmembers = 7\naxes = 9\n[budgets]\n5 = \"1MiB\"\n",
+         lease-seconds = 4\nmembers = 7\naxes = 9\n[budgets]\n5 = \"1MiB\"\n",
     );
     let file = PoolFile::read(&file.0).unwrap();
     let mut options = options();
@@ -79,7 +79,7 @@ fn what_is_wrong_in_a_file_is_told_with_its_line() {
         ("missing", "kind = \"tlsf\"\n", None, "missing field `capacity`"),
         ("slab", "capacity = 1\nslab = 2\n", None, "more than `capacity`"),
         ("block", "capacity = 1\nkind = \"fixed\"\n", None, "needs it"),
-        ("lease", "capacity = 1\nlease_seconds = 0\n", None, "at least 1"),
+        ("lease", "capacity = 1\nlease-seconds = 0\n", None, "at least 1"),
         ("peer", "capacity = 1\n[budgets]\nfirst = 1\n", None, "\"first\" is none"),
     ] {
         let file = File::new(name, text);
