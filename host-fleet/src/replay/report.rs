@@ -77,7 +77,7 @@ pub struct Fallen {
     pub bytes: u64,
 }
 
-/// See the [module](self).
+/// What came of a replay: the verdict first, for people and for programs.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The trace's file.
