@@ -286,8 +286,8 @@ fn in_a_partition_a_member_stops_before_its_bytes_are_anothers() {
     let over = over(&mut owner, 1);
     goes_on(&mut members[1]);
     let touched: u64 = members[0].hear_of("lost").parse().unwrap();
-    println!("it stopped {} ms before", (over - touched) / 1_000_000);
     assert!(touched < over, "it would have touched memory until {touched}, and was over at {over}");
+    println!("it stopped {} ms before", (over - touched) / 1_000_000);
     // It comes back, as another member.
     net.set_link(1, true);
     let program = support::program();
