@@ -1,5 +1,6 @@
 use super::*;
 use crate::Domain;
+use crate::frontier::{Entry, FrontierError};
 use proptest::prelude::*;
 
 /// Messages of a seed, of every kind.
