@@ -21,6 +21,7 @@
 //! - **Failed is not reached.** The axes of a member that is gone fail. What it held, and what dies at its axes, is *in doubt* and comes
 //!   back when the host says that the member is [fenced](Owner::fenced): that nothing of it can touch lent memory any more.
 //! - **Leases.** A member stops touching lent memory before the owner's lease for it is over: [`lease`] has the argument.
+//! - **Memory that is not mapped** is read and written by requests, with a key that ends with the reservation: [`remote`] has the argument.
 //! - **Requests are answered once**: each has a number, an answer is kept until the member says that it came.
 //!
 //! # What a release must say
@@ -39,13 +40,14 @@ mod member;
 pub mod message;
 mod names;
 mod owner;
+pub mod remote;
 mod wire;
 
 pub use member::{CallError, CallId, Ending, Member, MemberConfig, MemberEvent, Outgoing};
 pub use names::{Names, Peer};
 pub use owner::{
     Cause, Counters, FenceError, Fencing, Limits, MemberState, MemberStatus, Owner, OwnerConfig,
-    OwnerEvent, OwnerStatus,
+    OwnerEvent, OwnerStatus, SlabBytes,
 };
 pub use wire::DecodeError;
 

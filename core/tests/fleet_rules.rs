@@ -1,17 +1,19 @@
 //! The rules of a fleet one by one, without a network: what is asked is answered at once.
 #![cfg(all(feature = "fleet", not(loom)))]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use strandline_core::fleet::message::{
     Answer, Ask, Gone, JoinRefusal, Lease, Message, Op, OwnedDeath, Reached, Refusal, Source, Who,
 };
+use strandline_core::fleet::remote::{Key, MAX_PIECE, Piece};
 use strandline_core::fleet::{
     Cause, FenceError, Fencing, Limits, MemberState, Names, Owner, OwnerConfig, OwnerEvent, Peer,
+    SlabBytes,
 };
 use strandline_core::pool::growth::Growth;
 use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
 use strandline_core::pool::{Pool, PoolHost};
-use strandline_core::slab::CpuSlabs;
+use strandline_core::slab::{CpuSlabs, SlabError, SlabId};
 use strandline_core::{Axis, Entry, Frontier, Tracker};
 
 const SLAB: u64 = 16 << 10;
@@ -323,7 +325,10 @@ fn names_are_given_out_once_and_then_there_are_none() {
 #[test]
 fn a_budget_counts_what_is_held_and_what_is_waited_for_over_all_processes_of_a_peer() {
     let limits = Limits { budget: 1024, ..Limits::default() };
-    let mut fleet = Fleet::new(|config| config.limits = limits);
+    let mut fleet = Fleet::new(|config| {
+        config.limits = limits;
+        config.budgets = [(Peer(2), 512)].into();
+    });
     let a = fleet.join(1, 1);
     let take = |fleet: &mut Fleet, who| fleet.call(1, who, Op::Acquire { ask: Ask::new(512) });
     let Answer::Ready { lease, .. } = take(&mut fleet, a) else { panic!() };
@@ -338,6 +343,11 @@ fn a_budget_counts_what_is_held_and_what_is_waited_for_over_all_processes_of_a_p
     assert_eq!(take(&mut fleet, b), Answer::OverBudget);
     fleet.owner.fenced(a.names).unwrap();
     assert!(matches!(take(&mut fleet, b), Answer::Ready { .. }));
+    // A peer that has a budget of its own.
+    let other = fleet.join(2, 1);
+    let mut ask = || fleet.call(2, other, Op::Acquire { ask: Ask::new(512) });
+    assert!(matches!(ask(), Answer::Ready { .. }));
+    assert_eq!(ask(), Answer::OverBudget);
 }
 
 #[test]
@@ -357,4 +367,174 @@ fn a_member_that_floods_is_held_to_its_window_and_its_axes() {
     let counters = *fleet.owner.counters();
     assert_eq!((counters.flooded, counters.crowded), (996, 97));
     assert_eq!(fleet.owner.status().members[0].axes, 3);
+}
+
+/// The bytes of the one slab.
+struct Plain(Mutex<Vec<u8>>);
+
+impl SlabBytes for Plain {
+    fn read(&self, _slab: SlabId, offset: u64, into: &mut [u8]) -> Result<(), SlabError> {
+        let from = offset as usize;
+        into.copy_from_slice(&self.0.lock().unwrap()[from..from + into.len()]);
+        Ok(())
+    }
+
+    fn write(&self, _slab: SlabId, offset: u64, bytes: &[u8]) -> Result<(), SlabError> {
+        let at = offset as usize;
+        self.0.lock().unwrap()[at..at + bytes.len()].copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+impl Fleet {
+    /// An owner that serves bytes. Its keys are 100, 101, and so on.
+    fn serving(change: impl FnOnce(&mut OwnerConfig)) -> (Self, Arc<Plain>) {
+        let mut fleet = Self::new(change);
+        let bytes = Arc::new(Plain(Mutex::new(vec![0; SLAB as usize])));
+        let mut keys = (100..).map(Key::from_bits);
+        fleet.owner.serve_bytes(bytes.clone(), move || keys.next().unwrap());
+        (fleet, bytes)
+    }
+
+    fn open(&mut self, peer: u64, who: Who, lease: Lease) -> Key {
+        match self.call(peer, who, Op::Open { token: lease.token }) {
+            Answer::Key { key } => key,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Writes four of this byte.
+    fn write(&mut self, peer: u64, who: Who, key: Key, offset: u64, byte: u8) -> Answer {
+        let piece = Piece::new(vec![byte; 4]).unwrap();
+        self.call(peer, who, Op::Write { key, offset, piece })
+    }
+
+    fn half(&mut self, peer: u64, who: Who) -> Lease {
+        match self.call(peer, who, Op::Acquire { ask: Ask::new(SLAB / 2) }) {
+            Answer::Ready { lease, .. } => lease,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+const NO_KEY: Answer = Answer::Refused { why: Refusal::Key };
+
+#[test]
+fn bytes_are_written_and_read_in_the_reservation_of_the_key() {
+    let (mut fleet, bytes) = Fleet::serving(|_| {});
+    let (a, b) = (fleet.join(1, 1), fleet.join(2, 1));
+    let (first, second) = (fleet.half(1, a), fleet.half(1, a));
+    let key = fleet.open(1, a, second);
+    assert_eq!(fleet.open(1, a, second), key, "one key for a reservation");
+    assert_ne!(fleet.open(1, a, first), key);
+    assert_eq!(fleet.write(1, a, key, 8, 7), Answer::Done);
+    let at = second.offset as usize + 8;
+    assert_eq!(bytes.0.lock().unwrap()[at - 1..at + 5], [0, 7, 7, 7, 7, 0]);
+    // Another member, to whom the key was handed on.
+    let read = Op::Read { key, offset: 7, len: 6 };
+    let piece = Piece::new(vec![0, 7, 7, 7, 7, 0]).unwrap();
+    assert_eq!(fleet.call(2, b, read), Answer::Bytes { piece });
+    assert_eq!(fleet.owner.counters().keys_refused, 0);
+    // Beyond the reservation, also where a sum overflows; with a key that nobody was given; the key to what another holds.
+    for offset in [second.size - 3, second.size, u64::MAX - 1] {
+        assert_eq!(fleet.write(1, a, key, offset, 9), Answer::Refused { why: Refusal::Range });
+    }
+    let read = Op::Read { key, offset: 1, len: second.size };
+    assert_eq!(fleet.call(1, a, read), Answer::Refused { why: Refusal::Range });
+    assert_eq!(fleet.write(1, a, Key::from_bits(99), 0, 9), NO_KEY);
+    let opened = fleet.call(2, b, Op::Open { token: first.token });
+    assert_eq!(opened, Answer::Refused { why: Refusal::UnknownReservation });
+    assert_eq!(fleet.owner.counters().keys_refused, 5);
+    assert!(!bytes.0.lock().unwrap().contains(&9));
+}
+
+#[test]
+fn a_key_ends_with_its_reservation() {
+    let end: [fn(u64) -> Op; 4] = [
+        |token| Op::Cancel { token },
+        |token| Op::Release { token, death: OwnedDeath::Idle },
+        |token| Op::Release { token, death: OwnedDeath::Unknown },
+        |token| Op::Release { token, death: OwnedDeath::After { frontier: Frontier::new() } },
+    ];
+    for end in end {
+        let (mut fleet, bytes) = Fleet::serving(|_| {});
+        let a = fleet.join(1, 1);
+        let lease = fleet.half(1, a);
+        let key = fleet.open(1, a, lease);
+        assert_eq!(fleet.call(1, a, end(lease.token)), Answer::Done);
+        assert_eq!(fleet.write(1, a, key, 0, 9), NO_KEY);
+        assert_eq!(fleet.call(1, a, Op::Read { key, offset: 0, len: 1 }), NO_KEY);
+        assert_eq!(fleet.owner.counters().keys_refused, 2);
+        assert!(!bytes.0.lock().unwrap().contains(&9));
+    }
+}
+
+/// Its own writes, and those of whoever has its keys, before the fence and after it: also one that was on its way all the while.
+#[test]
+fn what_a_failed_member_writes_late_is_refused() {
+    for fencing in [Fencing::Host, Fencing::Lease] {
+        let (mut fleet, bytes) = Fleet::serving(|config| config.fencing = fencing);
+        let (a, b) = (fleet.join(1, 1), fleet.join(2, 1));
+        let (lease, _) = fleet.take(1, a, NOTHING).unwrap();
+        let key = fleet.open(1, a, lease);
+        assert_eq!(fleet.write(1, a, key, 0, 1), Answer::Done);
+        let piece = Piece::new(vec![9; 4]).unwrap();
+        let (id, floor) = (fleet.calls + 1, fleet.calls + 1);
+        let ops = vec![Op::Write { key, offset: 0, piece }];
+        let late = Message::Call { who: a, id, floor, ops };
+        fleet.now = LEASE - 1;
+        assert_eq!(fleet.gone(2, b), None, "renewed");
+        fleet.now = LEASE;
+        fleet.owner.tick(fleet.now);
+        if fencing == Fencing::Host {
+            assert!(matches!(fleet.send(1, &late), Some(Message::Gone { why: Gone::Failed, .. })));
+            assert_eq!(fleet.write(2, b, key, 0, 9), NO_KEY, "its key is revoked with it");
+            assert!(fleet.take(2, b, NOTHING).is_err(), "in doubt");
+            fleet.owner.fenced(a.names).unwrap();
+        }
+        let (again, _) = fleet.take(2, b, NOTHING).unwrap();
+        let new = fleet.open(2, b, again);
+        assert_eq!(fleet.write(2, b, new, 0, 2), Answer::Done);
+        assert!(matches!(fleet.send(1, &late), Some(Message::Gone { why: Gone::Over, .. })));
+        assert_eq!(fleet.write(2, b, key, 0, 9), NO_KEY);
+        assert_eq!(bytes.0.lock().unwrap()[..4], [2; 4], "{fencing:?}");
+    }
+}
+
+#[test]
+fn a_late_copy_of_a_write_does_not_undo_a_later_one() {
+    let (mut fleet, bytes) = Fleet::serving(|_| {});
+    let a = fleet.join(1, 1);
+    let lease = fleet.half(1, a);
+    let key = fleet.open(1, a, lease);
+    let write = |id, byte| {
+        let ops = vec![Op::Write { key, offset: 0, piece: Piece::new(vec![byte]).unwrap() }];
+        Message::Call { who: a, id, floor: 10, ops }
+    };
+    for message in [write(10, 1), write(11, 2), write(10, 1)] {
+        assert!(matches!(fleet.send(1, &message), Some(Message::Reply { .. })));
+    }
+    assert_eq!(bytes.0.lock().unwrap()[0], 2);
+}
+
+#[test]
+fn pieces_are_bounded_and_an_owner_without_bytes_says_so() {
+    let (mut fleet, _) = Fleet::serving(|_| {});
+    let a = fleet.join(1, 1);
+    let lease = fleet.half(1, a);
+    let key = fleet.open(1, a, lease);
+    assert!(Piece::new(vec![0; MAX_PIECE + 1]).is_none());
+    let read = |len| Op::Read { key, offset: 0, len };
+    for ops in [vec![read(MAX_PIECE as u64 + 1)], vec![read(1 << 13); 9], vec![read(u64::MAX); 2]] {
+        fleet.calls += 1;
+        let message = Message::Call { who: a, id: fleet.calls, floor: fleet.calls, ops };
+        assert_eq!(fleet.send(1, &message), None);
+    }
+    assert_eq!(fleet.owner.counters().oversized, 3);
+    let mut plain = self::fleet();
+    let a = plain.join(1, 1);
+    let lease = plain.half(1, a);
+    let not = Answer::Refused { why: Refusal::NotServed };
+    assert_eq!(plain.call(1, a, Op::Open { token: lease.token }), not);
+    assert_eq!(plain.write(1, a, key, 0, 9), not);
 }

@@ -49,6 +49,7 @@ const MUST: &[&str] = &[
     "garbage",
     "held bytes came back",
     "joined",
+    "key refused",
     "kill",
     "lease over",
     "leave",
@@ -71,6 +72,7 @@ const MUST: &[&str] = &[
     "told of free memory",
     "work done",
     "work skipped",
+    "written by the owner",
 ];
 
 /// The messages that an owner must have found wrong, and why.
@@ -185,5 +187,6 @@ plants! {
     speaking_for_others_is_found: VouchForAll => "of which bytes went to" | "given out twice";
     epochs_that_run_ahead_are_found: RunAhead => "believes" | "of which bytes went to";
     sharing_without_word_is_found: ShareUnanswered => "of which bytes went to";
+    writes_that_do_not_ask_for_the_key_are_found: WriteUnasked => "of which bytes went to";
     deaths_that_leave_out_uses_are_found: ForgetUses => "of which bytes went to";
 }

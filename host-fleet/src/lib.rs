@@ -21,6 +21,9 @@
 //! | [`member`] | [`FleetMember`]: joins, renews, tells progress |
 //! | [`pool`] | [`RemotePool`]: the lent pool behind [`strandline_core::Pool`] |
 //! | [`local`] | the owner's slabs mapped by members of the same machine |
+//! | [`transfer`] | lent memory read and written by messages, where it is not mapped |
+//! | [`config`] | the files of a pool and of who is admitted |
+//! | [`picture`] | the fleet for people: members, axes, lag, bytes lent, in doubt, fenced |
 //! | [`replay`] | a trace played by worker processes through one lent pool |
 //!
 //! # What it is not
@@ -30,17 +33,22 @@
 #![deny(unsafe_code)]
 
 mod clock;
+pub mod config;
 mod error;
 mod keys;
 pub mod link;
 pub mod local;
 pub mod member;
 pub mod owner;
+pub mod picture;
 pub mod pool;
 pub mod replay;
+pub mod transfer;
+mod watch;
 
 pub use error::FleetError;
 pub use link::Link;
 pub use member::FleetMember;
 pub use owner::{FleetOwner, OwnerOptions};
 pub use pool::RemotePool;
+pub use watch::Found;

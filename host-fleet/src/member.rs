@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
-use strandline_core::fleet::message::{Answer, Op, Terms, Who};
+use strandline_core::fleet::message::{Answer, Gone, Op, Terms, Who};
 use strandline_core::fleet::{
     CallError, CallId, Ending, Member, MemberConfig, MemberEvent, Names, Outgoing, Peer,
 };
@@ -22,6 +22,7 @@ use strandline_core::notification::{Notification, Wake};
 use strandline_core::{Axis, Domain, Epoch, Tracker, TrackerError};
 use zenoh::key_expr::KeyExpr;
 use zenoh::pubsub::Publisher;
+use zenoh::qos::CongestionControl;
 use zenoh::{Session, Wait};
 
 /// How long a query waits for its answer. It is sent again long before by the rules of the fleet.
@@ -42,14 +43,18 @@ pub struct MemberOptions {
     pub local: Option<PathBuf>,
     /// How long to wait to be taken.
     pub patience: Duration,
+    /// How often the epochs of all its axes are told again. Each telling goes to all members, so a fleet of many axes says less often what is
+    /// needed only when a message was lost.
+    pub refresh: Duration,
 }
 
 impl MemberOptions {
-    /// 4,096 axes, no slabs, ten seconds.
+    /// 4,096 axes, no slabs, ten seconds; told again each second.
     #[must_use]
     pub fn new(fleet: impl Into<String>, link: Link, peer: Peer) -> Self {
         let patience = Duration::from_secs(10);
-        Self { fleet: fleet.into(), link, peer, axes: 4096, local: None, patience }
+        let refresh = Duration::from_secs(1);
+        Self { fleet: fleet.into(), link, peer, axes: 4096, local: None, patience, refresh }
     }
 }
 
@@ -106,12 +111,15 @@ impl FleetMember {
         let keys = Keys::new(&options.fleet)?;
         let session = zenoh::open(options.link.connect()?).wait()?;
         let (tracker, nonce) = (Tracker::new(options.axes), clock::of_day());
+        let refresh = u64::try_from(options.refresh.as_nanos()).unwrap_or(u64::MAX);
+        let config = MemberConfig { refresh, ..MemberConfig::new(nonce) };
         let progress = session.declare_publisher(keys.peer(Some(options.peer), "progress"));
-        let progress = progress.wait()?;
+        // What is told together is put together by the rules; zenoh would keep it for a millisecond more, to do the same.
+        let progress = progress.express(true).wait()?;
         let ask = KeyExpr::try_from(keys.peer(Some(options.peer), "ask"))?;
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
-                member: Member::new(MemberConfig::new(nonce), tracker.clone()),
+                member: Member::new(config, tracker.clone()),
                 waiting: HashSet::new(),
                 answers: HashMap::new(),
                 returns: VecDeque::new(),
@@ -224,7 +232,8 @@ impl FleetMember {
             }
             self.shared.wake();
             match state.member.ending() {
-                Some(Ending::Left) => return Ok(()),
+                // It was over already, as it is when the answer to its leave was lost: nothing of it is in doubt.
+                Some(Ending::Left | Ending::Gone(Gone::Over)) => return Ok(()),
                 Some(ending) => return Err(FleetError::Refused(ending)),
                 None => {}
             }
@@ -379,7 +388,9 @@ impl Shared {
                 receiver.receive(&sample.payload().to_bytes());
             }
         };
-        self.session.get(&self.ask).payload(bytes).timeout(QUERY).callback(take).wait()
+        // An answer that its asker does not read is dropped, and nobody waits with it: whoever asked asks again.
+        let ask = self.session.get(&self.ask).payload(bytes).timeout(QUERY);
+        ask.congestion_control(CongestionControl::Drop).express(true).callback(take).wait()
     }
 
     /// Tells how far its axes are, unless somebody is going to, who then does.

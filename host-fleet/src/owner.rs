@@ -3,9 +3,10 @@
 use crate::keys::Keys;
 use crate::link::Admitted;
 use crate::local::{self, Processes};
-use crate::{FleetError, Link, clock};
+use crate::picture::Picture;
+use crate::watch::{Found, Watch};
+use crate::{FleetError, Link, clock, transfer};
 use core::fmt;
-use serde_json::json;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
@@ -15,8 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use strandline_core::fleet::{
-    Cause, FenceError, Fencing, MemberState, MemberStatus, Names, Owner, OwnerConfig, OwnerEvent,
-    OwnerStatus, Peer, Time,
+    Cause, FenceError, Fencing, Names, Owner, OwnerConfig, OwnerEvent, OwnerStatus, Peer, Time,
 };
 use strandline_core::{Axis, Pool, Tracker};
 use strandline_host_native::MmapSlabProvider;
@@ -52,6 +52,9 @@ pub struct OwnerOptions {
     pub hasty: bool,
     /// The socket from which members of this machine map slabs.
     pub local: Option<PathBuf>,
+    /// An oracle hears all that is asked and answered, and judges whether a byte was handed out too early: [`FleetOwner::found`]. It costs a
+    /// microsecond or two for each reservation.
+    pub oracle: bool,
 }
 
 impl OwnerOptions {
@@ -66,27 +69,31 @@ impl OwnerOptions {
             admitted: None,
             hasty: true,
             local: None,
+            oracle: false,
         }
     }
 }
 
-/// Asks the owner of a fleet for its picture of it: members, what each holds and has in doubt, messages, the pool. As JSON.
+/// Asks the owner of a fleet for its picture of it: members, what each holds and has in doubt, messages, the pool.
 ///
 /// # Errors
 /// [`FleetError`].
-pub fn status(fleet: &str, link: &Link, patience: Duration) -> Result<String, FleetError> {
+pub fn status(fleet: &str, link: &Link, patience: Duration) -> Result<Picture, FleetError> {
     let keys = Keys::new(fleet)?;
     let session = zenoh::open(link.connect()?).wait()?;
     let replies = session.get(keys.status()).timeout(patience).wait()?;
-    let text = replies.recv().ok().and_then(|reply| {
+    let picture = replies.recv().ok().and_then(|reply| {
         let sample = reply.into_result().ok()?;
-        sample.payload().try_to_string().ok().map(|text| text.into_owned())
+        Picture::from_json(&sample.payload().to_bytes())
     });
-    text.ok_or(FleetError::NoAnswer)
+    picture.ok_or(FleetError::NoAnswer)
 }
 
 struct State {
     owner: Owner,
+    watch: Option<Watch>,
+    /// What has happened that the thread has not seen to.
+    news: VecDeque<OwnerEvent>,
     events: VecDeque<OwnerEvent>,
     /// Processes whose connection has ended, and until when it may come back.
     missed: Vec<((Peer, u64), Time)>,
@@ -120,7 +127,8 @@ pub struct FleetOwner {
 }
 
 impl FleetOwner {
-    /// Opens a fleet that lends `pool`, which stands on `tracker`, and on `memory` if members of this machine are to map it.
+    /// Opens a fleet that lends `pool`, which stands on `tracker`, and on `memory` if members are to reach it: by
+    /// [messages](crate::transfer), and mapped, if they are of this machine and [`OwnerOptions::local`] is set.
     ///
     /// # Errors
     /// [`FleetError`].
@@ -140,9 +148,17 @@ impl FleetOwner {
             Fence::Lease => Fencing::Lease,
             Fence::Kill | Fence::Host => Fencing::Host,
         };
+        let watch = options.oracle.then(|| Watch::new(config.own, tracker.clone()));
+        let mut rules = Owner::new(config, pool, tracker);
+        if let Some(memory) = &memory {
+            transfer::try_draw()?;
+            rules.serve_bytes(Arc::new(transfer::Mapped(memory.clone())), transfer::draw);
+        }
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
-                owner: Owner::new(config, pool, tracker),
+                owner: rules,
+                watch,
+                news: VecDeque::new(),
                 events: VecDeque::new(),
                 missed: Vec::new(),
                 ending: Vec::new(),
@@ -178,6 +194,18 @@ impl FleetOwner {
         self.shared.lock().owner.status()
     }
 
+    /// What the oracle found so far, if there [is one](OwnerOptions::oracle).
+    #[must_use]
+    pub fn found(&self) -> Option<Found> {
+        self.shared.lock().watch.as_ref().map(Watch::found)
+    }
+
+    /// The fleet now, for people and for programs.
+    #[must_use]
+    pub fn picture(&self) -> Picture {
+        self.shared.lock().picture()
+    }
+
     /// What has happened since this was last asked; of more than some thousand the latest.
     #[must_use]
     pub fn events(&self) -> Vec<OwnerEvent> {
@@ -192,7 +220,7 @@ impl FleetOwner {
     /// A member is gone, the host knows: [`Owner::fail`].
     #[must_use]
     pub fn fail(&self, names: Names) -> bool {
-        let failed = self.shared.lock().owner.fail(names);
+        let failed = self.shared.lock().change(|owner| owner.fail(names));
         self.shared.due.notify_all();
         failed
     }
@@ -202,7 +230,7 @@ impl FleetOwner {
     /// # Errors
     /// [`FenceError`].
     pub fn fenced(&self, names: Names) -> Result<(), FenceError> {
-        let fenced = self.shared.lock().owner.fenced(names);
+        let fenced = self.shared.lock().change(|owner| owner.fenced(names));
         self.shared.due.notify_all();
         fenced
     }
@@ -239,9 +267,10 @@ impl Shared {
         let ask = ask.callback(move |query| {
             let Some(peer) = asked.keys.peer_of(query.key_expr().as_str()) else { return };
             let bytes = query.payload().map(|bytes| bytes.to_bytes()).unwrap_or_default();
-            let answer = asked.lock().owner.receive(clock::now(), peer, &bytes);
+            let answer = asked.lock().receive(peer, &bytes);
             if let Some(answer) = answer
-                && let Err(error) = query.reply(query.key_expr().clone(), answer).wait()
+                && let Err(error) =
+                    query.reply(query.key_expr().clone(), answer).express(true).wait()
             {
                 log::debug!("{peer:?} was not answered: {error}");
             }
@@ -251,8 +280,8 @@ impl Shared {
         let told = self.clone();
         let status = self.session.declare_queryable(self.keys.status());
         let status = status.callback(move |query| {
-            let status = to_json(&told.lock().owner.status());
-            let _ = query.reply(query.key_expr().clone(), status).wait();
+            let picture = told.lock().picture().to_json();
+            let _ = query.reply(query.key_expr().clone(), picture).wait();
         });
         Ok(vec![ask.wait()?, status.wait()?])
     }
@@ -266,7 +295,7 @@ impl Shared {
         let progress = progress.callback(move |sample| {
             let Some(peer) = heard.keys.peer_of(sample.key_expr().as_str()) else { return };
             let bytes = sample.payload().to_bytes();
-            heard.lock().owner.receive(clock::now(), peer, &bytes);
+            heard.lock().receive(peer, &bytes);
             heard.due.notify_all();
         });
         let mut subscribers = vec![progress.wait()?];
@@ -335,15 +364,20 @@ impl Shared {
         let mut state = self.lock();
         while !state.stop {
             let now = clock::now();
-            let State { owner, missed, .. } = &mut *state;
-            for ((peer, nonce), _) in missed.extract_if(.., |(_, until)| *until <= now) {
-                owner.lost(peer, nonce);
-            }
-            state.owner.tick(now);
+            let missed = state.missed.extract_if(.., |(_, until)| *until <= now);
+            let missed: Vec<_> = missed.map(|(process, _)| process).collect();
+            state.change(|owner| {
+                for (peer, nonce) in missed {
+                    owner.lost(peer, nonce);
+                }
+                owner.tick(now);
+            });
             self.fence(&mut state);
             if let Some(digest) = state.owner.poll_digest() {
                 drop(state);
-                if let Err(error) = self.session.put(self.keys.digest(), digest).wait() {
+                if let Err(error) =
+                    self.session.put(self.keys.digest(), digest).express(true).wait()
+                {
                     log::debug!("a digest was not told: {error}");
                 }
                 state = self.lock();
@@ -357,7 +391,7 @@ impl Shared {
     }
 
     fn fence(&self, state: &mut State) {
-        while let Some(event) = state.owner.poll_event() {
+        while let Some(event) = state.news.pop_front() {
             log::info!("fleet: {event:?}");
             match event {
                 // It has said itself that it touches nothing any more, and may go on with other things.
@@ -374,60 +408,43 @@ impl Shared {
             }
             state.events.push_back(event);
         }
-        let State { owner, ending, .. } = state;
-        ending.retain(|(names, processes)| {
-            let is_over = processes.iter().all(local::has_ended);
-            if is_over {
-                // One that left by itself is over already.
-                let _ = owner.fenced(*names);
-            }
-            !is_over
-        });
+        let is_over =
+            |(_, processes): &mut (Names, Vec<OwnedFd>)| processes.iter().all(local::has_ended);
+        let over: Vec<_> = state.ending.extract_if(.., is_over).collect();
+        for (names, _) in over {
+            // One that left by itself is over already.
+            let _ = state.change(|owner| owner.fenced(names));
+        }
     }
 }
 
-/// The status as JSON.
-fn to_json(status: &OwnerStatus) -> String {
-    let member = |member: &MemberStatus| {
-        let state = match member.state {
-            MemberState::Live => "live".to_owned(),
-            MemberState::Failed { cause, .. } => format!("in doubt: {cause}"),
-        };
-        json!({
-            "names": member.names.to_string(),
-            "peer": member.peer.0,
-            "state": state,
-            "axes": member.axes,
-            "lag_ns": member.lag,
-            "reservations": member.reservations,
-            "held": member.held,
-            "pending": member.pending,
-        })
-    };
-    let (counters, pool) = (&status.counters, &status.pool);
-    json!({
-        "members": status.members.iter().map(member).collect::<Vec<_>>(),
-        "lent": status.lent,
-        "in_doubt": status.in_doubt,
-        "over": status.over,
-        "names_left": status.names_left,
-        "messages": {
-            "malformed": counters.malformed,
-            "oversized": counters.oversized,
-            "forged": counters.forged,
-            "returned": counters.returned,
-            "repeated": counters.repeated,
-            "replayed": counters.replayed,
-            "flooded": counters.flooded,
-            "crowded": counters.crowded,
-            "joins_refused": counters.joins_refused,
-        },
-        "pool": {
-            "reserved": pool.reserved_bytes,
-            "pending": pool.pending_bytes,
-            "free": pool.free_bytes,
-            "committed": pool.committed_bytes,
-        },
-    })
-    .to_string()
+impl State {
+    /// Something is done to the owner; what comes of it is written down before anybody asks for memory.
+    fn change<T>(&mut self, what: impl FnOnce(&mut Owner) -> T) -> T {
+        let done = what(&mut self.owner);
+        while let Some(event) = self.owner.poll_event() {
+            if let Some(watch) = &mut self.watch {
+                watch.take(&event);
+            }
+            self.news.push_back(event);
+        }
+        done
+    }
+
+    /// Takes a message; the answer to it, if there is one.
+    fn receive(&mut self, peer: Peer, bytes: &[u8]) -> Option<Vec<u8>> {
+        let answer = self.change(|owner| owner.receive(clock::now(), peer, bytes));
+        if let Some(watch) = &mut self.watch {
+            let owner = &self.owner;
+            watch.hear(bytes, answer.as_deref());
+            watch.hear_progress(bytes, |who| {
+                owner.is_live(who) && owner.member_of(peer) == Some(who.names)
+            });
+        }
+        answer
+    }
+
+    fn picture(&self) -> Picture {
+        Picture::new(&self.owner.status(), self.watch.as_ref().map(Watch::found))
+    }
 }

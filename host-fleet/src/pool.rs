@@ -30,6 +30,7 @@ pub struct RemotePool {
     local: Option<Arc<LocalMemory>>,
     properties: PoolProperties,
     most: usize,
+    message_bytes: usize,
     stats: Mutex<PoolStats>,
     asked: AtomicU64,
 }
@@ -58,6 +59,7 @@ impl RemotePool {
             local,
             properties,
             most: terms.ops as usize,
+            message_bytes: usize::try_from(terms.message_bytes).unwrap_or(usize::MAX),
             stats: Mutex::default(),
             asked: AtomicU64::new(0),
         }
@@ -113,8 +115,9 @@ impl RemotePool {
         reservation: &Reservation,
         frontier: FrontierRef<'_>,
     ) -> Result<(), PoolError> {
-        let token = reservation.foreign_token().filter(|_| reservation.pool() == self.id);
-        let token = token.ok_or(PoolError::InvalidConfig("a reservation of another pool"))?;
+        let token = self
+            .token(reservation)
+            .ok_or(PoolError::InvalidConfig("a reservation of another pool"))?;
         let op = Op::Share { token, frontier: frontier.to_frontier() };
         match self.call(vec![op])?.pop() {
             Some(Answer::Done) => Ok(()),
@@ -138,7 +141,17 @@ impl RemotePool {
         self.asked.load(Ordering::Relaxed)
     }
 
-    fn call(&self, ops: Vec<Op>) -> Result<Vec<Answer>, PoolError> {
+    /// The token of a reservation of this pool.
+    pub(crate) fn token(&self, reservation: &Reservation) -> Option<u64> {
+        reservation.foreign_token().filter(|_| reservation.pool() == self.id)
+    }
+
+    /// The longest message that the owner takes.
+    pub(crate) const fn message_bytes(&self) -> usize {
+        self.message_bytes
+    }
+
+    pub(crate) fn call(&self, ops: Vec<Op>) -> Result<Vec<Answer>, PoolError> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         match self.shared.call(ops) {
             Ok(Some(answers)) => Ok(answers),
@@ -193,7 +206,7 @@ impl RemotePool {
                 Ok(Acquire::OverBudget { observed })
             }
             Answer::Refused { why: Refusal::Pool { error } } => Err(error.into()),
-            Answer::Refused { .. } | Answer::Done => Err(PoolError::Lost),
+            _ => Err(PoolError::Lost),
         }
     }
 
@@ -202,9 +215,9 @@ impl RemotePool {
         Reservation::foreign(self.id, slab, lease.offset, lease.size, lease.token)
     }
 
-    /// The token of a reservation of this pool.
+    /// The token of a reservation that is given back.
     fn take_back(&self, reservation: Reservation) -> Result<u64, ReleaseError> {
-        match reservation.foreign_token().filter(|_| reservation.pool() == self.id) {
+        match self.token(&reservation) {
             Some(token) => {
                 let mut stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
                 stats.releases += 1;

@@ -18,18 +18,20 @@
 //! Each process reads the trace for itself; only numbers of turns go to the workers, and ranges come back.
 
 mod crew;
+mod joined;
 mod judge;
 mod player;
 mod report;
 mod script;
 mod worker;
 
+pub use joined::{JoinOptions, Part, join};
 pub use report::{Fallen, Report, Totals, Worked};
 pub use worker::work;
 
 use self::crew::Crew;
 use self::judge::Judge;
-use self::player::{Played, Player, Seat};
+use self::player::{Bytes, Played, Player, Seat};
 use self::script::{Script, Turn};
 use crate::FleetError;
 use crate::pool::Batched;
@@ -46,7 +48,7 @@ use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
 use strandline_core::{
     Acquire, Axis, Death, Epoch, Pool, PoolError, Request, Reservation, SlabMap, Tracker,
 };
-use strandline_host_native::{MmapBuffer, MmapSlabProvider};
+use strandline_host_native::MmapSlabProvider;
 use strandline_replay::engine::Options;
 use strandline_replay::format::ReadOptions;
 use strandline_replay::session::{Scan, SessionError, TraceFile, stream_count};
@@ -169,20 +171,30 @@ impl Plan {
         }
         let read = ReadOptions { lenient: options.lenient, ..ReadOptions::default() };
         let trace = TraceFile::new(&options.trace, read);
-        let scan = trace.scan(&mut |_| {})?;
-        if scan.state_only {
-            return Err(SessionError::StateOnly(options.trace.clone()).into());
-        }
-        let wanted = options.streams.or((scan.streams == 1).then_some(workers.max(1)));
-        let streams = stream_count(&scan, Options { spread: wanted, ..Options::default() })?;
+        let (scan, streams, spread) = check_streams(&trace, options.streams, workers.max(1))?;
         let peak = scan.totals.peak_active_bytes;
         let slab = SLAB.max(scan.totals.largest_bytes.next_multiple_of(1 << 20));
         let room = peak.saturating_mul(2 + u64::from(streams)).saturating_add(slab);
         let capacity = options.capacity.unwrap_or(room);
-        let spread = (scan.streams == 1 && streams > 1).then_some(streams);
         let slab = slab.min(capacity);
         Ok(Self { options: options.clone(), trace, scan, streams, spread, capacity, slab })
     }
+}
+
+/// Reads a trace through; how many streams it is played on, and over how many its one stream is spread.
+fn check_streams(
+    trace: &TraceFile,
+    wanted: Option<u32>,
+    otherwise: u32,
+) -> Result<(Scan, u32, Option<u32>), ReplayError> {
+    let scan = trace.scan(&mut |_| {})?;
+    if scan.state_only {
+        return Err(SessionError::StateOnly(trace.path().to_owned()).into());
+    }
+    let spread = wanted.or((scan.streams == 1).then_some(otherwise));
+    let streams = stream_count(&scan, Options { spread, ..Options::default() })?;
+    let spread = (scan.streams == 1 && streams > 1).then_some(streams);
+    Ok((scan, streams, spread))
 }
 
 /// Plays a trace. `program` is started for each worker with the argument `work` and others, which it is to give to [`work`].
@@ -203,13 +215,15 @@ pub fn replay(options: &ReplayOptions, program: &Path) -> Result<Report, ReplayE
         let mut player = Player::new(seat, plan.options.in_flight, 0, 1);
         let course = conduct(&plan, &mut player, &*pool, &mut judge)?;
         judge.corrupted(player.finish()?);
-        return Ok(Report::new(&plan, &judge, course, Vec::new(), Fallen::default()));
+        return Ok(Report::new(&plan, &judge, course, Vec::new(), Fallen::default(), None));
     }
     let mut crew = Crew::start(&plan, program, pool.clone(), tracker, memory)?;
     let course = conduct(&plan, &mut crew, &*pool, &mut judge)?;
+    // Before they leave.
+    let picture = crew.picture();
     let (wrong, fallen) = crew.finish()?;
     judge.corrupted(wrong);
-    Ok(Report::new(&plan, &judge, course, crew.worked(), fallen))
+    Ok(Report::new(&plan, &judge, course, crew.worked(), fallen, Some(picture)))
 }
 
 /// How it went.
@@ -292,10 +306,10 @@ impl Seat for Own {
         Ok(answers)
     }
 
-    fn map(&self, reservation: &Reservation) -> Result<MmapBuffer, ReplayError> {
+    fn bytes(&self, reservation: &Reservation) -> Result<Bytes, ReplayError> {
         let (slab, offset, size) = reservation.range();
         let bytes = self.memory.map(slab, offset, size);
-        bytes.map_err(|error| ReplayError::Worker(error.to_string()))
+        bytes.map(Bytes::Mapped).map_err(|error| ReplayError::Worker(error.to_string()))
     }
 
     fn advance(&self, axis: Axis, epoch: Epoch) -> Result<(), ReplayError> {

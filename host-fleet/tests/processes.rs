@@ -1,11 +1,11 @@
 //! An owner and members in processes of their own, on this machine: this test's own program, started again.
 #![cfg(target_os = "linux")]
 
-use std::io::{BufRead, BufReader, Write};
+mod support;
+
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use strandline_core::fleet::{Names, OwnerEvent, Peer};
 use strandline_core::pool::growth::Growth;
@@ -16,32 +16,12 @@ use strandline_host_fleet::member::MemberOptions;
 use strandline_host_fleet::owner::Fence;
 use strandline_host_fleet::{FleetMember, FleetOwner, Link, OwnerOptions};
 use strandline_host_native::MmapSlabProvider;
+use support::{Folder, Other, ROLE, listen, say};
 
 const FOLDER: &str = "STRANDLINE_TEST_FLEET";
-const ROLE: &str = "STRANDLINE_TEST_ROLE";
 const SLAB: u64 = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(60);
 const LEASE: Duration = Duration::from_secs(2);
-
-/// A folder of this test alone, for sockets.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path =
-            std::env::temp_dir().join(format!("strandline-fleet-{}-{count}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 struct Owning {
     owner: FleetOwner,
@@ -66,6 +46,7 @@ fn own(folder: &std::path::Path, fence: Fence) -> Owning {
     options.local = Some(folder.join("slabs"));
     options.fence = fence;
     options.hasty = false;
+    options.oracle = true;
     let owner =
         FleetOwner::open(options, pool.clone(), tracker.clone(), Some(memory.clone())).unwrap();
     Owning { owner, pool, memory, tracker }
@@ -90,54 +71,11 @@ impl Owning {
     }
 }
 
-/// Another process. Killed when dropped.
-struct Other {
-    child: Child,
-    to: ChildStdin,
-    from: BufReader<ChildStdout>,
-}
-
-impl Other {
-    fn start(folder: &Folder, role: &str) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "the_other_process", "--ignored", "--nocapture"])
-            .env(FOLDER, &folder.0)
-            .env(ROLE, role)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (to, from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        Self { child, to, from: BufReader::new(from) }
-    }
-
-    /// The next line that it says to us.
-    fn hear(&mut self) -> String {
-        let mut line = String::new();
-        loop {
-            line.clear();
-            assert!(self.from.read_line(&mut line).unwrap() > 0, "it has ended");
-            if let Some((_, said)) = line.split_once("said ") {
-                return said.trim().into();
-            }
-        }
-    }
-
-    fn tell(&mut self, what: &str) {
-        writeln!(self.to, "{what}").unwrap();
-    }
-
-    fn signal(&self, signal: &str) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
-    }
-}
-
-impl Drop for Other {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// This test's own program again.
+fn start(folder: &Folder, role: &str) -> Other {
+    let mut command = Command::new(support::program());
+    command.env(FOLDER, &folder.0);
+    Other::start(command, role)
 }
 
 fn join(folder: &std::path::Path, peer: u64) -> FleetMember {
@@ -145,16 +83,6 @@ fn join(folder: &std::path::Path, peer: u64) -> FleetMember {
     options.local = Some(folder.join("slabs"));
     options.patience = PATIENCE;
     FleetMember::join(options, None).unwrap()
-}
-
-fn say(what: &str) {
-    println!("\nsaid {what}");
-}
-
-fn listen() -> String {
-    let mut line = String::new();
-    std::io::stdin().read_line(&mut line).unwrap();
-    line.trim().into()
 }
 
 /// Not a test by itself: what the other processes run.
@@ -232,26 +160,34 @@ fn roll(folder: &std::path::Path, words: &str) {
     say("left");
 }
 
+/// How long members are started again; a few rounds, if nobody says.
+const SECONDS: &str = "STRANDLINE_FLEET_SECONDS";
+
 /// Members are started again one after the other, killed or by their own leave, while the others work.
 #[test]
 fn members_that_are_started_again_under_load_lose_no_byte() {
     const PEERS: usize = 3;
-    let folder = Folder::new();
+    let folder = Folder::new("fleet");
     let owning = own(&folder.0, Fence::Kill);
-    let start = |peer: usize, times: u64| {
-        let mut roller = Other::start(&folder, &format!("roller {} {times}", 10 + peer));
+    let roll = |peer: usize, times: u64| {
+        let mut roller = start(&folder, &format!("roller {} {times}", 10 + peer));
         assert_eq!(roller.hear(), "working");
         roller
     };
-    let mut rollers: Vec<_> = (0..PEERS).map(|peer| start(peer, u64::MAX)).collect();
+    let mut rollers: Vec<_> = (0..PEERS).map(|peer| roll(peer, u64::MAX)).collect();
     let mut gone = Vec::new();
-    for round in 0..4 * PEERS {
+    let seconds = std::env::var(SECONDS).ok().map_or(0, |seconds| seconds.parse().unwrap());
+    let begin = Instant::now();
+    let mut rounds = 0;
+    while rounds < 4 * PEERS || begin.elapsed() < Duration::from_secs(seconds) {
+        let round = rounds;
+        rounds += 1;
         let peer = round % PEERS;
         // What was there before is replaced, whether it was killed or not.
         if round % 2 == 0 {
             rollers[peer].child.kill().unwrap();
         }
-        let next = start(peer, if round % 4 == 3 { 50 } else { u64::MAX });
+        let next = roll(peer, if round % 4 == 3 { 50 } else { u64::MAX });
         gone.push(core::mem::replace(&mut rollers[peer], next));
         if round % 4 == 3 {
             assert_eq!(rollers[peer].hear(), "left");
@@ -270,15 +206,17 @@ fn members_that_are_started_again_under_load_lose_no_byte() {
         assert!(begin.elapsed() < PATIENCE, "{:#?}", owning.owner.status());
         std::thread::sleep(Duration::from_millis(1));
     }
-    assert!(owning.owner.status().over >= 4 * PEERS as u64, "{:#?}", owning.owner.status());
+    assert!(owning.owner.status().over >= rounds as u64, "{:#?}", owning.owner.status());
     assert!(owning.take_all().is_some(), "{:#?}", owning.owner.status());
+    println!("{rounds} restarts, {:?}", owning.owner.found());
+    assert!(owning.owner.found().unwrap().verdict.is_sound(), "{:?}", owning.owner.found());
 }
 
 #[test]
 fn a_member_works_in_the_owners_memory_and_gives_it_back_before_it_is_done() {
-    let folder = Folder::new();
+    let folder = Folder::new("fleet");
     let owning = own(&folder.0, Fence::Kill);
-    let mut worker = Other::start(&folder, "worker");
+    let mut worker = start(&folder, "worker");
     let said = worker.hear();
     let (slab, offset) = said.split_once(' ').unwrap();
     let slab = strandline_core::SlabId::from_bits(slab.parse().unwrap());
@@ -309,9 +247,9 @@ fn a_member_works_in_the_owners_memory_and_gives_it_back_before_it_is_done() {
 
 /// Its bytes come back, and not before its process has ended.
 fn lose(how: impl FnOnce(&mut Other)) -> Duration {
-    let folder = Folder::new();
+    let folder = Folder::new("fleet");
     let owning = own(&folder.0, Fence::Kill);
-    let mut holder = Other::start(&folder, "holder");
+    let mut holder = start(&folder, "holder");
     assert_eq!(holder.hear(), "holding");
     assert!(owning.take_all().is_none());
     let begin = Instant::now();
@@ -340,8 +278,8 @@ fn a_member_that_is_stopped_beyond_its_lease_is_ended() {
 
 #[test]
 fn a_member_without_its_owner_stops_before_the_lease_is_over() {
-    let folder = Folder::new();
-    let mut owner = Other::start(&folder, "owner");
+    let folder = Folder::new("fleet");
+    let mut owner = start(&folder, "owner");
     assert_eq!(owner.hear(), "open");
     let member = join(&folder.0, 3);
     let pool = member.pool().unwrap();
@@ -362,7 +300,7 @@ fn a_member_without_its_owner_stops_before_the_lease_is_over() {
 /// Batches, a refusal that is waited for, and counters.
 #[test]
 fn a_remote_pool_is_a_pool() {
-    let folder = Folder::new();
+    let folder = Folder::new("fleet");
     let owning = own(&folder.0, Fence::Kill);
     let member = join(&folder.0, 4);
     let pool = member.pool().unwrap();

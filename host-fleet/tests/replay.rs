@@ -95,6 +95,8 @@ fn the_verdict_comes_first() {
         "{text}"
     );
     assert!(text.contains("\n0       0/") && text.contains("\n1       0/"), "{text}");
+    assert!(text.contains("\nfleet      2 members, 2 axes;"), "{text}");
+    assert!(text.contains("\noracle     sound: 0 overlaps, 0 early reuses in "), "{text}");
     assert_eq!(code, Some(0));
     let (text, code) = run(&["--workers", "2", "--capacity", "48MiB", "--json"]);
     assert!(text.starts_with("{\"ok\":false,\"verdict\":\""), "{text}");

@@ -1,7 +1,7 @@
 //! Certificates: who shows one speaks under its own number, and nobody else does.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+mod support;
+
 use std::sync::Arc;
 use std::time::Duration;
 use strandline_core::Tracker;
@@ -9,44 +9,9 @@ use strandline_core::fleet::{Names, Peer};
 use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
 use strandline_core::pool::{Pool, PoolHost, Request};
 use strandline_core::slab::CpuSlabs;
-use strandline_host_fleet::link::{Admitted, Tls};
+use strandline_host_fleet::link::Admitted;
 use strandline_host_fleet::member::MemberOptions;
 use strandline_host_fleet::{FleetMember, FleetOwner, Link, OwnerOptions};
-
-fn openssl(folder: &Path, arguments: &str) {
-    let done = Command::new("openssl")
-        .args(arguments.split_whitespace())
-        .current_dir(folder)
-        .stderr(Stdio::null())
-        .status();
-    assert!(done.unwrap().success(), "openssl {arguments}");
-}
-
-/// An authority, and certificates for `localhost` under these names.
-fn certificates(folder: &Path, names: &[&str]) {
-    std::fs::create_dir_all(folder).unwrap();
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    openssl(
-        folder,
-        &format!("req -x509 {key} -keyout ca.key -out ca.pem -days 2 -subj /CN=authority"),
-    );
-    std::fs::write(folder.join("ext"), "subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n")
-        .unwrap();
-    for name in names {
-        openssl(folder, &format!("req {key} -keyout {name}.key -out {name}.csr -subj /CN={name}"));
-        openssl(
-            folder,
-            &format!(
-                "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out {name}.pem -days 2 -extfile ext"
-            ),
-        );
-    }
-}
-
-fn tls(folder: &Path, name: &str) -> Tls {
-    let file = |end: &str| folder.join(format!("{name}.{end}"));
-    Tls { authority: folder.join("ca.pem"), certificate: file("pem"), key: file("key") }
-}
 
 fn join(link: Link, peer: u64, patience: u64) -> Option<FleetMember> {
     let mut options = MemberOptions::new("test", link, Peer(peer));
@@ -56,16 +21,15 @@ fn join(link: Link, peer: u64, patience: u64) -> Option<FleetMember> {
 
 #[test]
 fn a_certificate_is_bound_to_a_number() {
-    if Command::new("openssl").arg("version").output().is_err() {
+    if !support::has_openssl() {
         println!("skipped: there is no openssl to make certificates with");
         return;
     }
-    let folder: PathBuf =
-        std::env::temp_dir().join(format!("strandline-tls-{}", std::process::id()));
-    certificates(&folder, &["owner", "first", "second", "stranger"]);
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let folder = support::Folder::new("tls");
+    support::certificates(&folder.0, &["owner", "first", "second", "stranger"]);
+    let port = support::free_port();
     let endpoint = format!("tls/localhost:{port}");
-    let link = |name: &str| Link::new(&endpoint).with_tls(tls(&folder, name));
+    let link = |name: &str| Link::new(&endpoint).with_tls(support::tls(&folder.0, name));
 
     let tracker = Tracker::new(64);
     let host = PoolHost::new(Arc::new(CpuSlabs::new(64 << 20)), Arc::new(tracker.clone()));
@@ -91,6 +55,4 @@ fn a_certificate_is_bound_to_a_number() {
     lent.cancel(block).unwrap();
     second.leave(Duration::from_secs(30)).unwrap();
     first.leave(Duration::from_secs(30)).unwrap();
-    drop(owner);
-    std::fs::remove_dir_all(&folder).unwrap();
 }

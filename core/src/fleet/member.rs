@@ -363,10 +363,10 @@ impl Member {
     /// Takes what another member says of its progress. `peer` is who the host knows it to be.
     pub fn hear(&mut self, peer: Peer, bytes: &[u8]) {
         let taken = match (Message::decode(bytes), &self.terms) {
-            (Ok(Message::Progress { who, reached }), Some((me, _)))
+            (Ok(Message::Progress { who, reached }), Some((me, terms)))
                 if who.incarnation == me.incarnation && who.names != me.names =>
             {
-                self.peers.hear(peer, who.names, &reached, &self.tracker)
+                self.peers.hear(peer, who.names, &reached, &self.tracker, terms.axes)
             }
             _ => false,
         };

@@ -11,9 +11,14 @@
 //!
 //! Whoever is no member any more gets `Gone` for an answer. The encoding is strict: see [`Message::decode`].
 
+mod reached;
+
+pub use reached::Reached;
+
 use super::names::{Names, Peer};
+use super::remote::{Key, Piece};
 use super::wire::{DecodeError, Reader, VERSION, Wire, wire_enum, wire_struct};
-use crate::frontier::{Entry, Frontier, FrontierError};
+use crate::frontier::Frontier;
 use crate::pool::PoolError;
 use crate::slab::SlabError;
 use crate::{Axis, Death};
@@ -103,6 +108,29 @@ pub enum Op {
         /// When they have done so.
         frontier: Frontier,
     },
+    /// The key to the bytes of a reservation is asked for.
+    Open {
+        /// [`Lease::token`].
+        token: u64,
+    },
+    /// Bytes of a reservation are asked for, with those of the whole call at most [`MAX_PIECE`](super::remote::MAX_PIECE).
+    Read {
+        /// The reservation's.
+        key: Key,
+        /// Bytes from the reservation's start.
+        offset: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// Bytes are put into a reservation.
+    Write {
+        /// The reservation's.
+        key: Key,
+        /// Bytes from the reservation's start.
+        offset: u64,
+        /// The bytes.
+        piece: Piece,
+    },
 }
 
 /// Bytes that a member has.
@@ -153,12 +181,22 @@ pub enum Answer {
     },
     /// Beyond the pool's budget, or the member's.
     OverBudget,
-    /// Given back, or shared.
+    /// Given back, shared, or written.
     Done,
     /// Not done, and nothing has changed.
     Refused {
         /// Why.
         why: Refusal,
+    },
+    /// To an [`Open`](Op::Open).
+    Key {
+        /// Good until the reservation ends or its holder is a member no more.
+        key: Key,
+    },
+    /// To a [`Read`](Op::Read).
+    Bytes {
+        /// As many as were asked for.
+        piece: Piece,
     },
 }
 
@@ -179,6 +217,12 @@ pub enum Refusal {
         /// Which.
         error: Fault,
     },
+    /// The owner does not serve bytes: they are mapped, or reached by a transport of the host's.
+    NotServed,
+    /// A key that is none, or none any more.
+    Key,
+    /// The bytes do not lie in the reservation.
+    Range,
 }
 
 /// A [`PoolError`], without its texts.
@@ -237,31 +281,6 @@ impl From<Fault> for PoolError {
             }),
             Fault::Lost => Self::Lost,
         }
-    }
-}
-
-/// Epochs that axes have reached; each axis once, in ascending order. Epoch 0 says that there is such an axis.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reached(pub Vec<Entry>);
-
-impl Wire for Reached {
-    fn put(&self, out: &mut Vec<u8>) {
-        self.0.put(out);
-    }
-
-    fn take(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let entries = Vec::<Entry>::take(from)?;
-        for (index, pair) in entries.windows(2).enumerate() {
-            let error = match pair[0].axis.cmp(&pair[1].axis) {
-                core::cmp::Ordering::Less => continue,
-                core::cmp::Ordering::Equal => {
-                    FrontierError::Duplicate { index: index + 1, axis: pair[1].axis }
-                }
-                core::cmp::Ordering::Greater => FrontierError::Unsorted { index: index + 1 },
-            };
-            return Err(DecodeError::Entries(error));
-        }
-        Ok(Self(entries))
     }
 }
 
@@ -444,6 +463,9 @@ wire_enum!(Op, "operation" at most MAX_OPS, {
     1 => Release { token, death },
     2 => Cancel { token },
     3 => Share { token, frontier },
+    4 => Open { token },
+    5 => Read { key, offset, len },
+    6 => Write { key, offset, piece },
 });
 wire_struct!(Lease { token, slab, offset, size });
 wire_enum!(Source, "origin" { 0 => Fresh {}, 1 => Dominance {}, 2 => Completion {} });
@@ -454,12 +476,17 @@ wire_enum!(Answer, "answer" at most MAX_OPS, {
     3 => OverBudget {},
     4 => Done {},
     5 => Refused { why },
+    6 => Key { key },
+    7 => Bytes { piece },
 });
 wire_enum!(Refusal, "refusal" {
     0 => UnknownReservation {},
     1 => UnknownAxis { axis },
     2 => TooWide {},
     3 => Pool { error },
+    4 => NotServed {},
+    5 => Key {},
+    6 => Range {},
 });
 wire_enum!(Fault, "error of a pool" {
     0 => ZeroSize {},

@@ -14,12 +14,15 @@
 mod calls;
 mod charges;
 mod membership;
+mod remote;
 mod status;
 
+pub use remote::SlabBytes;
 pub use status::{Counters, MemberState, MemberStatus, OwnerStatus};
 
 use self::calls::{Calls, Holding};
 use self::charges::Charges;
+use self::remote::Remote;
 use super::Time;
 use super::lease::MAX_DRIFT_PPM;
 use super::message::{Digest, Gone, MemberId, Message, Reached, Who};
@@ -98,6 +101,8 @@ pub struct OwnerConfig {
     pub gap: Time,
     /// What a member may ask for.
     pub limits: Limits,
+    /// Peers that have another [budget](Limits::budget) than all.
+    pub budgets: BTreeMap<Peer, u64>,
 }
 
 impl OwnerConfig {
@@ -113,7 +118,13 @@ impl OwnerConfig {
             refresh: 1_000_000_000,
             gap: 1_000_000,
             limits: Limits::default(),
+            budgets: BTreeMap::new(),
         }
+    }
+
+    /// Bytes that may be charged to a peer.
+    fn budget(&self, peer: Peer) -> u64 {
+        self.budgets.get(&peer).copied().unwrap_or(self.limits.budget)
     }
 }
 
@@ -267,6 +278,8 @@ pub struct Owner {
     past: VecDeque<(Peer, u64)>,
     own_axes: BTreeSet<Axis>,
     holdings: Table<u64, Holding>,
+    /// How members that have not mapped lent memory read and write it.
+    remote: Option<Remote>,
     charges: Charges,
     counters: Counters,
     events: VecDeque<OwnerEvent>,
@@ -281,6 +294,8 @@ pub struct Owner {
     told_all: Option<Time>,
     /// Members that are over.
     over: u64,
+    /// Of those, fenced after they had failed, and the bytes that came back with it.
+    fenced: (u64, u64),
 }
 
 impl Owner {
@@ -306,6 +321,7 @@ impl Owner {
             past: VecDeque::new(),
             own_axes: BTreeSet::new(),
             holdings: Table::new(),
+            remote: None,
             charges: Charges::default(),
             counters: Counters::default(),
             events: VecDeque::new(),
@@ -316,6 +332,7 @@ impl Owner {
             told: None,
             told_all: None,
             over: 0,
+            fenced: (0, 0),
         }
     }
 

@@ -90,6 +90,13 @@ impl<'a> Reader<'a> {
         Ok(byte)
     }
 
+    /// The next so many bytes.
+    pub(super) fn bytes(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
+        let (bytes, rest) = self.0.split_at_checked(len).ok_or(DecodeError::Truncated)?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+
     /// The message is over.
     pub(super) const fn end(self) -> Result<(), DecodeError> {
         match self.0.len() {

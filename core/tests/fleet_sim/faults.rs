@@ -63,7 +63,7 @@ impl World {
     fn restart_owner(&mut self) {
         self.hit("owner restarted");
         self.run += 1;
-        (self.owner, self.pool) = make_owner(self.run, self.fencing);
+        (self.owner, self.pool) = make_owner(self.run, self.fencing, &self.written);
         self.owner_clock = Clock::draw(&mut self.dice, DRIFT);
         // Its reservations are of other memory; whoever is stopped is not its business any more.
         self.paused[OWNER] = 0;

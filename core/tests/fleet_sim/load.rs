@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use strandline_core::fleet::message::{Answer, Ask, Lease, Op, OwnedDeath, Refusal, Source};
+use strandline_core::fleet::remote::Piece;
 use strandline_core::fleet::{MemberEvent, Names};
 use strandline_core::{Domain, Frontier, Merge, Progress};
 
@@ -91,6 +92,13 @@ impl World {
                 Ok(())
             }
             (Intent::GiveBack, Answer::Done) => Ok(()),
+            (Intent::Open, Answer::Key { .. }) | (Intent::Write, Answer::Done) => Ok(()),
+            // It was given back in the meantime.
+            (Intent::Open, Answer::Refused { why: Refusal::UnknownReservation }) => Ok(()),
+            (Intent::Write, Answer::Refused { why: Refusal::Key }) => {
+                self.hit("key refused");
+                Ok(())
+            }
             (Intent::Share(gate, shares), answer) => {
                 shares.set(shares.get() - 1);
                 match answer {
@@ -127,7 +135,9 @@ impl World {
             return self.wind_up(place);
         }
         let blocks = self.processes[place].blocks.len();
-        match self.dice.below(10) {
+        match self.dice.below(12) {
+            10 if blocks > 0 => self.open(place),
+            11 => self.write(place),
             0..=2 if blocks < 12 => self.ask(place),
             3..=6 if blocks > 0 => self.work(place),
             7 if blocks > 0 => self.share(place),
@@ -213,6 +223,31 @@ impl World {
             touches.push(block.grant);
         }
         process.put(which, after, touches, time, Gate::Open);
+    }
+
+    /// Asks for the key to a block of which the bytes may be touched by now.
+    fn open(&mut self, place: usize) {
+        let process = &self.processes[place];
+        let at = self.dice.below(process.blocks.len() as u64) as usize;
+        let (block, tracker) = (&process.blocks[at], process.member.tracker());
+        if block.after.as_ref().is_satisfied(tracker) {
+            let token = block.grant.lease.token;
+            self.call(place, vec![Op::Open { token }], vec![Intent::Open]);
+        }
+    }
+
+    /// Writes by the owner, with a key that anybody was given: it asks neither whether it has a lease nor whether the key is good.
+    fn write(&mut self, place: usize) {
+        let keys = self.keys.len() as u64;
+        if keys == 0 {
+            return;
+        }
+        // Mostly one of the latest.
+        let latest = if self.dice.chance(80) { keys.min(8) } else { keys };
+        let back = self.dice.below(latest);
+        let Some(&key) = self.keys.keys().rev().nth(back as usize) else { return };
+        let piece = Piece::new(vec![1]).unwrap();
+        self.call(place, vec![Op::Write { key, offset: 0, piece }], vec![Intent::Write]);
     }
 
     /// Another member is to touch a block, once the owner knows of it.

@@ -52,6 +52,12 @@ impl Oracle {
         grant.ok_or_else(|| format!("{lease:?} was never given out"))
     }
 
+    /// What was given out by this name.
+    pub(crate) fn by_token(&self, run: u64, token: u64) -> Verdict<Grant> {
+        let grant = self.grants.get(&(run, token)).copied();
+        grant.ok_or_else(|| format!("the key of {token}, which was never given out"))
+    }
+
     /// Something touches the bytes of a reservation.
     pub(crate) fn touch(&mut self, grant: &Grant, what: &str) -> Verdict {
         self.touches += 1;

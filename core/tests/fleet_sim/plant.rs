@@ -20,6 +20,8 @@ pub(crate) enum Plant {
     RunAhead,
     /// Work begins on what another holds before the owner knows of it.
     ShareUnanswered,
+    /// The owner's host writes what it was sent, whatever has become of the key.
+    WriteUnasked,
     /// A release does not say what its uses have yet to reach.
     ForgetUses,
 }

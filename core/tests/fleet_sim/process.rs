@@ -84,6 +84,8 @@ pub(crate) enum Intent {
     Acquire(Frontier),
     GiveBack,
     Share(Rc<Cell<Gate>>, Rc<Cell<u32>>),
+    Open,
+    Write,
 }
 
 #[derive(Debug)]

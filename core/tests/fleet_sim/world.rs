@@ -10,13 +10,15 @@ use crate::process::{Clock, Process};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
-use strandline_core::fleet::message::{Answer, Message};
+use std::sync::atomic::{AtomicU64, Ordering};
+use strandline_core::fleet::message::{Answer, Message, Op};
+use strandline_core::fleet::remote::Key;
 use strandline_core::fleet::{
-    Cause, Fencing, Limits, Names, Outgoing, Owner, OwnerConfig, OwnerEvent, Peer, Time,
+    Cause, Fencing, Limits, Names, Outgoing, Owner, OwnerConfig, OwnerEvent, Peer, SlabBytes, Time,
 };
 use strandline_core::pool::tlsf::{TlsfPool, TlsfPoolConfig};
 use strandline_core::pool::{Pool, PoolHost, growth::Growth};
-use strandline_core::slab::CpuSlabs;
+use strandline_core::slab::{CpuSlabs, SlabError, SlabId};
 use strandline_core::{Axis, Epoch, Tracker};
 
 pub(crate) const MS: Time = 1_000_000;
@@ -100,11 +102,33 @@ pub(crate) struct World {
     cut: BTreeSet<(usize, u64)>,
     sent_calls: BTreeSet<(u64, Names, u64)>,
     renewals: BTreeMap<(u64, Names), u64>,
+    /// Keys that were given out, and what they open. Most are stale.
+    pub(crate) keys: BTreeMap<Key, Grant>,
+    pub(crate) written: Arc<Written>,
     /// Everything heals, and ends.
     pub(crate) is_ending: bool,
 }
 
-pub(crate) fn make_owner(run: u64, fencing: Fencing) -> (Owner, Arc<TlsfPool>) {
+/// Counts what the owner wrote for members.
+#[derive(Debug, Default)]
+pub(crate) struct Written(AtomicU64);
+
+impl SlabBytes for Written {
+    fn read(&self, _slab: SlabId, _offset: u64, _into: &mut [u8]) -> Result<(), SlabError> {
+        Ok(())
+    }
+
+    fn write(&self, _slab: SlabId, _offset: u64, _bytes: &[u8]) -> Result<(), SlabError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+pub(crate) fn make_owner(
+    run: u64,
+    fencing: Fencing,
+    written: &Arc<Written>,
+) -> (Owner, Arc<TlsfPool>) {
     let tracker = Tracker::new(256);
     let host = PoolHost::new(Arc::new(CpuSlabs::new(64 << 10)), Arc::new(tracker.clone()));
     let config = TlsfPoolConfig { growth: Growth::slabs_of(16 << 10), ..Default::default() };
@@ -118,7 +142,10 @@ pub(crate) fn make_owner(run: u64, fencing: Fencing) -> (Owner, Arc<TlsfPool>) {
         limits: Limits { budget: 40 << 10, window: 8, message_bytes: 8 << 10, ..Limits::default() },
         ..OwnerConfig::new(run, Names { session: 0, machine: 0 })
     };
-    (Owner::new(config, pool.clone(), tracker), pool)
+    let mut owner = Owner::new(config, pool.clone(), tracker);
+    let mut keys = (u128::from(run) << 64..).map(Key::from_bits);
+    owner.serve_bytes(written.clone(), move || keys.next().unwrap());
+    (owner, pool)
 }
 
 impl World {
@@ -132,7 +159,8 @@ impl World {
             Fencing::Host
         };
         let asks = fencing == Fencing::Lease || dice.chance(50);
-        let (owner, pool) = make_owner(1, fencing);
+        let written = Arc::default();
+        let (owner, pool) = make_owner(1, fencing, &written);
         let owner_clock = Clock::draw(&mut dice, DRIFT);
         let mut world = Self {
             dice,
@@ -159,6 +187,8 @@ impl World {
             cut: BTreeSet::new(),
             sent_calls: BTreeSet::new(),
             renewals: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            written,
             is_ending: false,
         };
         for place in 0..PLACES {
@@ -313,14 +343,46 @@ impl World {
         }
         let now = self.owner_clock.at(self.now);
         let peer = if self.plant == Plant::VouchForAll { self.vouched(bytes, from) } else { from };
-        if let Some(answer) = self.owner.receive(now, Peer(peer as u64), bytes) {
+        let before = self.written.0.load(Ordering::Relaxed);
+        let answer = self.owner.receive(now, Peer(peer as u64), bytes);
+        let many = self.written.0.load(Ordering::Relaxed) - before;
+        self.wrote(bytes, many)?;
+        if let Some(answer) = answer {
             self.witness(peer, &answer)?;
+            self.opened(bytes, &answer)?;
             self.send(OWNER, from, answer);
         }
         if self.dice.chance(5) {
             self.oracle.judge(self.run, "the owner", self.owner.tracker())?;
         }
         self.pump_owner();
+        Ok(())
+    }
+
+    /// The owner has written as often as this for whoever sent a message. Who comes with a key writes nothing else.
+    fn wrote(&mut self, message: &[u8], many: u64) -> Verdict {
+        let Ok(Message::Call { ops, .. }) = Message::decode(message) else { return Ok(()) };
+        let [Op::Write { key, .. }] = ops[..] else { return Ok(()) };
+        let Some(&grant) = self.keys.get(&key) else { return Ok(()) };
+        if many > 0 {
+            self.hit("written by the owner");
+        }
+        if many > 0 || self.plant == Plant::WriteUnasked {
+            self.oracle.touch(&grant, "a write by the owner")?;
+        }
+        Ok(())
+    }
+
+    /// Writes down what a key opens.
+    fn opened(&mut self, message: &[u8], answer: &[u8]) -> Verdict {
+        let Ok(Message::Call { ops, .. }) = Message::decode(message) else { return Ok(()) };
+        let Ok(Message::Reply { answers, .. }) = Message::decode(answer) else { return Ok(()) };
+        if let ([Op::Open { token }], [Answer::Key { key }]) = (&ops[..], &answers[..]) {
+            let grant = self.oracle.by_token(self.run, *token)?;
+            if self.keys.insert(*key, grant).is_some_and(|before| before != grant) {
+                return Err(format!("one key for {grant:?} and another"));
+            }
+        }
         Ok(())
     }
 

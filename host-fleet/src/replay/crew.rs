@@ -5,6 +5,7 @@ use super::script::Turn;
 use super::worker::Order;
 use super::{FLEET, Fallen, PATIENCE, Plan, ReplayError, Table, Worked, files};
 use crate::owner::{Fence, OwnerOptions};
+use crate::picture::Picture;
 use crate::{FleetOwner, Link};
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Write};
@@ -87,6 +88,7 @@ impl Crew {
         let mut options =
             OwnerOptions::new(FLEET, Link::new(endpoint), Names { session: 0, machine: 0 });
         options.fence = Fence::Kill;
+        options.oracle = true;
         options.local = Some(slabs);
         let workers = plan.options.workers;
         options.config.limits =
@@ -255,6 +257,11 @@ impl Crew {
             }
         }
         Ok((wrong, self.fallen.clone()))
+    }
+
+    /// The fleet now.
+    pub(super) fn picture(&self) -> Picture {
+        self.owner.picture()
     }
 
     /// What each worker did.

@@ -11,9 +11,12 @@
 
 use super::ReplayError;
 use super::script::{Play, Turn};
+use crate::RemotePool;
 use crate::pool::Batched;
+use crate::transfer::RemoteAddress;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Write as _;
+use std::sync::Arc;
 use strandline_core::fleet::message::{Ask, OwnedDeath};
 use strandline_core::{Acquire, Axis, Epoch, Frontier, PoolError, Reservation, SlabError, SlabId};
 use strandline_host_native::MmapBuffer;
@@ -27,7 +30,7 @@ pub(super) trait Seat {
     /// Does these things in this order; an answer for each reservation asked for.
     fn batch(&self, batch: Vec<Batched>) -> Result<Vec<Result<Acquire, PoolError>>, PoolError>;
     /// The bytes.
-    fn map(&self, reservation: &Reservation) -> Result<MmapBuffer, ReplayError>;
+    fn bytes(&self, reservation: &Reservation) -> Result<Bytes, ReplayError>;
     /// An axis has come to an epoch.
     fn advance(&self, axis: Axis, epoch: Epoch) -> Result<(), ReplayError>;
     /// The most bytes that were lent to it at once.
@@ -83,29 +86,65 @@ impl Played {
     }
 }
 
+/// How a block's bytes are reached.
+#[derive(Clone, Debug)]
+pub(super) enum Bytes {
+    /// They are mapped.
+    Mapped(MmapBuffer),
+    /// By messages, which end with the reservation.
+    Remote(Arc<RemotePool>, RemoteAddress),
+}
+
+impl Bytes {
+    const fn is_remote(&self) -> bool {
+        matches!(self, Self::Remote(..))
+    }
+
+    /// How many of them are stamped: each message takes as long as thousands of words.
+    fn len(&self) -> u64 {
+        match self {
+            Self::Mapped(bytes) => bytes.len(),
+            Self::Remote(_, address) => address.size.min(STAMP),
+        }
+    }
+}
+
+/// Bytes of a stamp that is written by messages.
+const STAMP: u64 = 64;
+
 /// A block's bytes with what is written into them.
 #[derive(Clone, Debug)]
 struct Stamped {
-    bytes: MmapBuffer,
+    bytes: Bytes,
     tag: u64,
 }
 
 /// One block as slab 0 of a memory of its own.
 #[derive(Debug)]
-struct Window<'a>(&'a MmapBuffer);
+struct Window<'a>(&'a Bytes);
 
 impl Memory for Window<'_> {
     fn write(&self, _slab: SlabId, offset: u64, bytes: &[u8]) -> Result<(), SlabError> {
-        self.0.write(offset, bytes).map_err(|_| SlabError::InvalidRange)
+        match self.0 {
+            Bytes::Mapped(to) => to.write(offset, bytes).map_err(|_| SlabError::InvalidRange),
+            Bytes::Remote(pool, to) => {
+                pool.write(to, offset, bytes).map_err(|_| SlabError::InvalidRange)
+            }
+        }
     }
 
     fn read(&self, _slab: SlabId, offset: u64, bytes: &mut [u8]) -> Result<(), SlabError> {
-        self.0.read(offset, bytes).map_err(|_| SlabError::InvalidRange)
+        match self.0 {
+            Bytes::Mapped(from) => from.read(offset, bytes).map_err(|_| SlabError::InvalidRange),
+            Bytes::Remote(pool, from) => {
+                pool.read(from, offset, bytes).map_err(|_| SlabError::InvalidRange)
+            }
+        }
     }
 }
 
 impl Stamped {
-    const fn tagged(&self) -> Tagged {
+    fn tagged(&self) -> Tagged {
         Tagged { slab: SlabId::new(0, 0), offset: 0, size: self.bytes.len(), tag: self.tag }
     }
 
@@ -168,6 +207,8 @@ pub(super) struct Player<S> {
     in_flight: u64,
     queues: BTreeMap<u32, Queue>,
     blocks: HashMap<u32, (Reservation, Stamped)>,
+    /// Blocks that were found wrong before they were given back, of the turn that is being played.
+    wrong: u64,
     /// Tells the blocks of all players apart.
     tag: u64,
     step: u64,
@@ -183,7 +224,8 @@ impl<S: Seat> Player<S> {
     /// Player number `number` of `of`.
     pub(super) fn new(seat: S, in_flight: u64, number: u32, of: u32) -> Self {
         let (queues, blocks) = (BTreeMap::new(), HashMap::new());
-        Self { seat, in_flight, queues, blocks, tag: number.into(), step: of.max(1).into() }
+        let (tag, step) = (number.into(), of.max(1).into());
+        Self { seat, in_flight, queues, blocks, wrong: 0, tag, step }
     }
 
     /// Its seat; what it holds is dropped.
@@ -198,6 +240,7 @@ impl<S: Seat> Player<S> {
             let queue = Queue { axis, completed: 0, work: VecDeque::new() };
             self.queues.insert(turn.stream, queue);
         }
+        self.check_before_release(turn);
         let (mut batch, mut asked) = (Vec::new(), Vec::<Asked>::new());
         for play in &turn.plays {
             let queue = self.queue(turn.stream);
@@ -217,13 +260,31 @@ impl<S: Seat> Player<S> {
                         queue.submit(Work::None);
                         continue;
                     };
-                    let epoch = queue.submit(Work::Check(stamped));
+                    let check = match stamped.bytes {
+                        Bytes::Mapped(_) => Work::Check(stamped),
+                        Bytes::Remote(..) => Work::None,
+                    };
+                    let epoch = queue.submit(check);
                     let death = OwnedDeath::After { frontier: Frontier::from_entry(axis, epoch) };
                     batch.push(Batched::Release(reservation, death));
                 }
             }
         }
         self.exchange(turn.stream, batch, asked)
+    }
+
+    /// Looks at the blocks that a turn gives back and that are reached by messages: they are not there any more once they are given back.
+    fn check_before_release(&mut self, turn: &Turn) {
+        let given_back = turn.plays.iter().filter_map(|play| match play {
+            Play::Release { slot } => Some(self.blocks.get(slot)?.1.clone()),
+            Play::Acquire { .. } => None,
+        });
+        let remote: Vec<Stamped> = given_back.filter(|block| block.bytes.is_remote()).collect();
+        if !remote.is_empty() {
+            // They may be yet to be written.
+            let wrong = self.queue(turn.stream).complete(0);
+            self.wrong += wrong + remote.iter().filter(|block| !block.check()).count() as u64;
+        }
     }
 
     /// Does what is not in flight any more once a turn's questions were answered.
@@ -237,6 +298,7 @@ impl<S: Seat> Player<S> {
         let wrong = queue.complete(left);
         let (axis, reached) = (queue.axis, queue.completed);
         self.seat.advance(axis, reached)?;
+        let wrong = wrong + core::mem::take(&mut self.wrong);
         Ok(Played { axis, reached, wrong, peak: self.seat.peak(), grants })
     }
 
@@ -269,7 +331,7 @@ impl<S: Seat> Player<S> {
             let (slab, offset, size) = reservation.range();
             grants.push(Some(Range { slab, offset, size }));
             self.tag += self.step;
-            let stamped = Stamped { bytes: self.seat.map(&reservation)?, tag: self.tag };
+            let stamped = Stamped { bytes: self.seat.bytes(&reservation)?, tag: self.tag };
             self.queue(stream).work[at] = Work::Write(stamped.clone());
             self.blocks.insert(slot, (reservation, stamped));
         }

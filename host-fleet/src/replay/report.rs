@@ -3,6 +3,7 @@
 use super::judge::Judge;
 use super::player::Played;
 use super::{Course, Plan};
+use crate::picture::Picture;
 use core::fmt;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -76,7 +77,7 @@ pub struct Fallen {
     pub bytes: u64,
 }
 
-/// See the [module](self).
+/// What came of a replay: the verdict first, for people and for programs.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The trace's file.
@@ -109,6 +110,8 @@ pub struct Report {
     pub members: Vec<Worked>,
     /// Who was lost.
     pub fallen: Fallen,
+    /// The fleet when the last turn was played; `None` without workers.
+    pub fleet: Option<Picture>,
 }
 
 impl Report {
@@ -118,6 +121,7 @@ impl Report {
         course: Course,
         members: Vec<Worked>,
         fallen: Fallen,
+        fleet: Option<Picture>,
     ) -> Self {
         let (counts, stats) = (judge.counts(), course.stats);
         Self {
@@ -147,6 +151,7 @@ impl Report {
             },
             members,
             fallen,
+            fleet,
         }
     }
 
@@ -155,19 +160,24 @@ impl Report {
     pub fn exit_code(&self) -> u8 {
         if !self.fallen.workers.is_empty() {
             3
-        } else if self.verdict.is_sound() && self.totals.refused == 0 {
+        } else if self.is_sound() && self.totals.refused == 0 {
             0
         } else {
             1
         }
     }
 
+    /// Both oracles and the stamps found nothing: the one that knows the trace, and the owner's.
+    fn is_sound(&self) -> bool {
+        self.verdict.is_sound() && self.fleet.as_ref().is_none_or(Picture::is_sound)
+    }
+
     /// What the report begins with.
     #[must_use]
     pub fn headline(&self) -> String {
-        let Self { verdict, totals, fallen, .. } = self;
+        let Self { totals, fallen, .. } = self;
         let mut parts = Vec::new();
-        if !verdict.is_sound() {
+        if !self.is_sound() {
             parts.push("unsound: bytes were used by two at once".to_owned());
         }
         if let Some((worker, more)) = fallen.workers.split_first() {
@@ -239,6 +249,7 @@ impl Report {
                 "bytes_in_doubt": fallen.bytes,
             },
             "members": self.members.iter().map(member).collect::<Vec<_>>(),
+            "fleet": self.fleet.as_ref().and_then(|fleet| serde_json::to_value(fleet).ok()),
         })
         .to_string()
     }
@@ -314,6 +325,9 @@ impl fmt::Display for Report {
                 member.refused,
                 Bytes(member.peak).to_string()
             )?;
+        }
+        if let Some(fleet) = &self.fleet {
+            write!(f, "\nWhen the last turn was played:\n{fleet}")?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@
 //!   worker      ◀─ ready          ◀─ asked 0        ◀─ played 0 …         ◀─ ended …   (its standard output)
 //! ```
 
-use super::player::{Player, Seat};
+use super::player::{Bytes, Player, Seat};
 use super::script::Script;
 use super::{FLEET, PATIENCE, ReplayError, files};
 use crate::member::MemberOptions;
@@ -14,10 +14,10 @@ use crate::{FleetMember, Link};
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 use strandline_core::fleet::Peer;
 use strandline_core::pool::Pool;
 use strandline_core::{Acquire, Axis, Domain, Epoch, PoolError, Reservation};
-use strandline_host_native::MmapBuffer;
 use strandline_replay::format::ReadOptions;
 use strandline_replay::session::TraceFile;
 
@@ -68,9 +68,11 @@ impl Order {
 }
 
 /// At the owner's pool.
-struct Lent {
-    member: FleetMember,
-    pool: RemotePool,
+pub(super) struct Lent {
+    pub(super) member: FleetMember,
+    pub(super) pool: Arc<RemotePool>,
+    /// The owner's slabs are mapped.
+    pub(super) is_mapped: bool,
 }
 
 impl Seat for Lent {
@@ -83,9 +85,14 @@ impl Seat for Lent {
         self.pool.batch(batch)
     }
 
-    fn map(&self, reservation: &Reservation) -> Result<MmapBuffer, ReplayError> {
+    fn bytes(&self, reservation: &Reservation) -> Result<Bytes, ReplayError> {
+        if !self.is_mapped {
+            let address = self.pool.address(reservation);
+            let address = address.map_err(|error| ReplayError::Worker(error.to_string()))?;
+            return Ok(Bytes::Remote(self.pool.clone(), address));
+        }
         let bytes = self.pool.map(reservation);
-        bytes.map_err(|error| ReplayError::Worker(error.to_string()))
+        bytes.map(Bytes::Mapped).map_err(|error| ReplayError::Worker(error.to_string()))
     }
 
     fn advance(&self, axis: Axis, epoch: Epoch) -> Result<(), ReplayError> {
@@ -116,7 +123,7 @@ pub fn work(arguments: &[OsString]) -> Result<(), ReplayError> {
     let trace = ReadOptions { lenient: order.lenient, ..ReadOptions::default() };
     let trace = TraceFile::new(&order.trace, trace);
     let mut script = Script::new(&trace, order.is_spread.then_some(order.streams))?;
-    let seat = Lent { member, pool };
+    let seat = Lent { member, pool: Arc::new(pool), is_mapped: true };
     let mut player = Player::new(seat, order.in_flight, order.number, order.workers);
 
     let mut out = std::io::stdout().lock();

@@ -1,6 +1,7 @@
 //! A member's calls: sent again until they are answered.
 
 use super::super::message::{Answer, MAX_ENTRIES, Message, Op, OwnedDeath, Refusal, Terms, Who};
+use super::super::remote::{MAX_PIECE, moved};
 use super::{CallError, MemberConfig, Retry, Time};
 use crate::frontier::Frontier;
 use crate::progress::Progress;
@@ -37,7 +38,11 @@ fn frontier(op: &Op) -> Option<(&Frontier, bool)> {
         Op::Release { death: OwnedDeath::After { frontier }, .. } | Op::Share { frontier, .. } => {
             Some((frontier, true))
         }
-        Op::Release { .. } | Op::Cancel { .. } => None,
+        Op::Release { .. }
+        | Op::Cancel { .. }
+        | Op::Open { .. }
+        | Op::Read { .. }
+        | Op::Write { .. } => None,
     }
 }
 
@@ -46,6 +51,9 @@ pub(super) fn check(ops: &[Op], terms: &Terms, tracker: &Tracker) -> Result<(), 
     let mut bytes = BYTES.0;
     for op in ops {
         bytes += BYTES.0;
+        if let Op::Write { piece, .. } = op {
+            bytes += piece.as_bytes().len();
+        }
         let Some((frontier, known)) = frontier(op) else { continue };
         if frontier.len() > MAX_ENTRIES {
             return Err(CallError::TooWide);
@@ -57,7 +65,9 @@ pub(super) fn check(ops: &[Op], terms: &Terms, tracker: &Tracker) -> Result<(), 
             return Err(CallError::UnknownAxis(axis));
         }
     }
-    let fits = ops.len() as u64 <= terms.ops && bytes as u64 <= terms.message_bytes;
+    let fits = ops.len() as u64 <= terms.ops
+        && bytes as u64 <= terms.message_bytes
+        && moved(ops) <= MAX_PIECE as u64;
     if ops.is_empty() || !fits { Err(CallError::TooMany { most: terms.ops }) } else { Ok(()) }
 }
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::Domain;
+use crate::frontier::{Entry, FrontierError};
 use proptest::prelude::*;
 
 /// Messages of a seed, of every kind.
@@ -47,7 +48,7 @@ impl Dice {
 
     fn op(&mut self) -> Op {
         let token = self.number();
-        match self.below(6) {
+        match self.below(9) {
             0 | 1 => {
                 let frontier = self.frontier();
                 let (may_wait, may_grow) = (self.flag(), self.flag());
@@ -60,15 +61,26 @@ impl Dice {
                 death: if self.flag() { OwnedDeath::Idle } else { OwnedDeath::Unknown },
             },
             4 => Op::Cancel { token },
+            5 => Op::Open { token },
+            6 => Op::Read { key: self.key(), offset: self.number(), len: self.number() },
+            7 => Op::Write { key: self.key(), offset: self.number(), piece: self.piece() },
             _ => Op::Share { token, frontier: self.frontier() },
         }
+    }
+
+    fn key(&mut self) -> Key {
+        Key::from_bits(u128::from(self.number()) << 64 | u128::from(self.number()))
+    }
+
+    fn piece(&mut self) -> Piece {
+        Piece::new((0..self.below(40)).map(|_| self.next() as u8).collect()).unwrap()
     }
 
     fn answer(&mut self) -> Answer {
         let [token, slab, offset, size] = [(); 4].map(|()| self.number());
         let lease = Lease { token, slab, offset, size };
         let axis = Axis::from_bits(self.number());
-        match self.below(8) {
+        match self.below(10) {
             0 => Answer::Ready { lease, source: Source::Fresh },
             1 => Answer::Ready { lease, source: Source::Dominance },
             2 => Answer::AfterWait { lease, wait: self.frontier() },
@@ -76,6 +88,8 @@ impl Dice {
             4 => Answer::OverBudget,
             5 => Answer::Done,
             6 => Answer::Refused { why: Refusal::UnknownAxis { axis } },
+            7 => Answer::Key { key: self.key() },
+            8 => Answer::Bytes { piece: self.piece() },
             _ => Answer::Refused {
                 why: Refusal::Pool { error: Fault::System { code: self.next() as u32 } },
             },
@@ -199,6 +213,14 @@ fn each_rule_has_its_error() {
     let mut many = vec![1, 2, 0, 0, 0, 0, 0, 0x81, 0x08];
     many.extend([2, 0].repeat(1025));
     assert_eq!(decode(&many), Err(DecodeError::TooMany { most: MAX_OPS }));
+    // A call with one write, whose piece is one byte longer than a piece may be.
+    let write = |len: usize, head: [u8; 3]| {
+        let call = [1, 2, 0, 0, 0, 0, 0, 1, 6].into_iter().chain([7; 16]).chain([0]).chain(head);
+        decode(&call.chain((0..len).map(|_| 9)).collect::<Vec<u8>>())
+    };
+    assert!(write(1 << 16, [0x80, 0x80, 0x04]).is_ok());
+    let most = super::super::remote::MAX_PIECE;
+    assert_eq!(write((1 << 16) + 1, [0x81, 0x80, 0x04]), Err(DecodeError::TooMany { most }));
 }
 
 #[test]

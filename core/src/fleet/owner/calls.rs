@@ -14,6 +14,7 @@ use super::super::message::{
     Answer, Ask, Lease, MAX_ENTRIES, Message, Op, OwnedDeath, Refusal, Source, Who,
 };
 use super::super::names::{Names, Peer};
+use super::super::remote::{Key, MAX_PIECE, moved};
 use super::{MemberState, Owner};
 use crate::death::Death;
 use crate::frontier::{Entry, Frontier, FrontierRef, Merge};
@@ -44,6 +45,8 @@ pub(super) struct Holding {
     shared: bool,
     /// Bytes charged.
     footprint: u64,
+    /// Opens the bytes, if it was asked for.
+    pub(super) key: Option<Key>,
 }
 
 impl Owner {
@@ -76,7 +79,7 @@ impl Owner {
             self.counters.flooded += 1;
             return None;
         }
-        if ops.len() > limits.ops {
+        if ops.len() > limits.ops || moved(&ops) > MAX_PIECE as u64 {
             self.counters.oversized += 1;
             return None;
         }
@@ -94,6 +97,15 @@ impl Owner {
             Op::Release { token, death } => self.release(names, token, &death),
             Op::Cancel { token } => self.cancel(names, token),
             Op::Share { token, frontier } => self.share(names, token, &frontier),
+            Op::Write { key, offset, piece } => self.write(key, offset, &piece),
+            Op::Open { token } => match self.open(names, token) {
+                Ok(key) => return Answer::Key { key },
+                Err(why) => Err(why),
+            },
+            Op::Read { key, offset, len } => match self.read(key, offset, len) {
+                Ok(piece) => return Answer::Bytes { piece },
+                Err(why) => Err(why),
+            },
         };
         done.map_or_else(|why| Answer::Refused { why }, |()| Answer::Done)
     }
@@ -103,9 +115,10 @@ impl Owner {
             return Answer::Refused { why: Refusal::TooWide };
         }
         let footprint = self.pool.footprint(ask.size, ask.alignment);
+        let budget = self.config.budget(member.1);
         let fits = |owner: &Self| {
             let charged = owner.charges.of_peer(member.1).checked_add(footprint);
-            charged.is_some_and(|bytes| bytes <= owner.config.limits.budget)
+            charged.is_some_and(|bytes| bytes <= budget)
         };
         if !fits(self) || self.charges.is_crowded() {
             self.charges.settle(&*self.memory);
@@ -166,7 +179,7 @@ impl Owner {
         footprint: u64,
     ) -> Option<Lease> {
         let (slab, offset, size) = reservation.range();
-        let holding = Holding { reservation, counted, shared: false, footprint };
+        let holding = Holding { reservation, counted, shared: false, footprint, key: None };
         match self.holdings.insert(holding) {
             Ok(token) => {
                 self.charges.take((names, peer), (slab, offset, size), footprint);
@@ -181,7 +194,7 @@ impl Owner {
     }
 
     /// The reservation of a member by its token.
-    fn held(&mut self, names: Names, token: u64) -> Result<&mut Holding, Refusal> {
+    pub(super) fn held(&mut self, names: Names, token: u64) -> Result<&mut Holding, Refusal> {
         let is_its = self.records.get(&names).is_some_and(|record| record.held.contains(&token));
         let holding = self.holdings.get_mut(token).filter(|_| is_its);
         if holding.is_none() {
@@ -193,11 +206,14 @@ impl Owner {
     /// Takes it out of what the member has.
     fn take_back(&mut self, names: Names, token: u64) -> Result<Holding, Refusal> {
         self.records.get_mut(&names).map(|record| record.held.remove(&token));
-        self.holdings.remove(token).ok_or(Refusal::UnknownReservation)
+        let holding = self.holdings.remove(token).ok_or(Refusal::UnknownReservation)?;
+        self.revoke(holding.key);
+        Ok(holding)
     }
 
     fn release(&mut self, names: Names, token: u64, death: &OwnedDeath) -> Result<(), Refusal> {
-        let counted = self.held(names, token)?.counted.clone();
+        let holding = self.held(names, token)?;
+        let (counted, key) = (holding.counted.clone(), holding.key);
         let mut frontier = match death {
             OwnedDeath::Idle => Frontier::new(),
             OwnedDeath::After { frontier } => self.known(names, frontier.as_ref())?,
@@ -206,6 +222,7 @@ impl Owner {
                     record.held.remove(&token);
                     record.unknown.insert(token);
                 }
+                self.revoke(key);
                 return Ok(());
             }
         };

@@ -141,13 +141,17 @@ impl Owner {
         }
         record.state = MemberState::Failed { cause, since: self.now };
         record.calls = Calls::default();
+        let held = record.held.iter().filter_map(|&token| self.holdings.get(token)?.key);
+        let keys: Vec<_> = held.collect();
         self.live.remove(&record.peer);
         if self.past.len() == PAST {
             self.past.pop_front();
         }
         self.past.push_back((record.peer, record.nonce));
+        let peer = record.peer;
+        keys.into_iter().for_each(|key| self.revoke(Some(key)));
         self.changed = true;
-        self.events.push_back(OwnerEvent::Failed { names, peer: record.peer, cause });
+        self.events.push_back(OwnerEvent::Failed { names, peer, cause });
     }
 
     /// The host has made sure that nothing of a failed member touches lent memory any more: its process has ended, keys are
@@ -186,6 +190,9 @@ impl Owner {
             let _ = self.tracker.retire_axis(axis);
         }
         self.over += 1;
+        if !matches!(record.state, MemberState::Failed { cause: Cause::Left, .. }) {
+            self.fenced = (self.fenced.0 + 1, self.fenced.1 + bytes);
+        }
         self.pool.poll();
         self.look();
         self.events.push_back(OwnerEvent::Over { names, peer: record.peer, reservations, bytes });

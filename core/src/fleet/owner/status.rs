@@ -25,6 +25,8 @@ pub struct Counters {
     pub flooded: u64,
     /// Axes beyond the limit of a member, or of the tracker.
     pub crowded: u64,
+    /// Reads and writes with a key that is none, or none any more, or beyond its reservation.
+    pub keys_refused: u64,
     /// Joins that were refused.
     pub joins_refused: u64,
 }
@@ -75,6 +77,10 @@ pub struct OwnerStatus {
     pub in_doubt: u64,
     /// Members that are over.
     pub over: u64,
+    /// Of those, fenced after they had failed.
+    pub fenced: u64,
+    /// Bytes of reservations that came back with their fences.
+    pub fenced_bytes: u64,
     /// How many can join yet.
     pub names_left: usize,
     /// Messages.
@@ -113,6 +119,8 @@ impl Owner {
             lent: sum(true),
             in_doubt: sum(false),
             over: self.over,
+            fenced: self.fenced.0,
+            fenced_bytes: self.fenced.1,
             names_left: self.names.left(),
             counters: self.counters,
             pool: self.pool.stats(),
