@@ -2,23 +2,15 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { pathToFileURL } from "node:url";
-import type { Browser, Page } from "playwright-core";
-import { browser, open, REPOSITORY, serve, shoot, strandline, WEB_DEMO, type Look, type Server, type Watched } from "./support.ts";
+import type { Page } from "playwright-core";
+import { accessible, done, stage } from "./stage.ts";
+import { open, REPOSITORY, shoot, strandline } from "./support.ts";
 
-let plain: Browser;
-let server: Server;
-
-before(async () => {
-  [plain, server] = await Promise.all([browser("none"), serve(join(WEB_DEMO, "dist"))]);
-});
-after(async () => {
-  await Promise.all([plain?.close(), server?.close()]);
-});
+const site = stage("page", "none");
 
 const own = (name: string) => join(REPOSITORY, "fuzz/corpus/trace_pickle", name);
 const real = (name: string) => join(REPOSITORY, "../shared", name);
@@ -32,31 +24,11 @@ interface Explained {
   };
 }
 
-async function done({ faults, close }: Watched): Promise<void> {
-  await close();
-  assert.deepEqual(faults, []);
-}
-
-/** The page with a file open. */
-async function opened(file: string, look: Look = {}): Promise<Watched> {
-  const watched = await open(plain, server.url, look);
-  const { page } = watched;
-  await page.locator(".run h2", { hasText: "resnet50" }).waitFor();
-  await choose(page, file);
-  return watched;
-}
-
-async function choose(page: Page, file: string): Promise<void> {
-  await page.locator("#file").setInputFiles(file);
-  await page.locator(".run h2", { hasText: file.slice(file.lastIndexOf("/") + 1) }).waitFor();
-  await page.locator(".busy").waitFor({ state: "hidden" });
-}
-
 const explain = async (...args: string[]) => JSON.parse(await strandline("explain", ...args, "--json")) as Explained;
 const value = async (page: Page, key: string) => Number(await page.locator(`[data-number="${key}"]`).getAttribute("data-value"));
 
 test("the first screen says what it is for, and shows a run at its peak", async () => {
-  const watched = await open(plain, server.url);
+  const watched = await open(site.plain, site.url);
   const { page } = watched;
   await page.locator(".run h2", { hasText: "resnet50" }).waitFor();
   assert.match((await page.textContent(".lead")) ?? "", /Drop a PyTorch memory snapshot/);
@@ -84,7 +56,7 @@ test("an out-of-memory: the verdict, the mark, the instant, and whether it fits"
   const file = own("oom.pickle");
   const told = await explain(file);
   const text = await strandline("explain", file);
-  const watched = await opened(file);
+  const watched = await site.startWith(file);
   const { page } = watched;
   const verdict = (await page.locator("#verdict p").allTextContents()).join("\n");
   assert.equal(verdict, text.split("\n\n")[0]);
@@ -112,7 +84,7 @@ test("an out-of-memory: the verdict, the mark, the instant, and whether it fits"
 });
 
 test("a run is saved as one file, which opens at the same instant with the same bytes", async () => {
-  const watched = await opened(own("oom.pickle"));
+  const watched = await site.startWith(own("oom.pickle"));
   const { page } = watched;
   await page.getByRole("button", { name: "One instant back" }).click();
   const event = await page.locator(".viewer").getAttribute("data-event");
@@ -122,7 +94,7 @@ test("a run is saved as one file, which opens at the same instant with the same 
   const file = join(folder, "saved.html");
   await download.saveAs(file);
   const asked: string[] = [];
-  const saved = await open(plain, pathToFileURL(file).href, {}, async (there) => {
+  const saved = await open(site.plain, pathToFileURL(file).href, {}, async (there) => {
     there.on("request", (request) => asked.push(request.url()));
   });
   await saved.page.waitForFunction((wanted) => document.querySelector<HTMLElement>(".viewer")?.dataset["event"] === wanted, event);
@@ -138,7 +110,7 @@ test("a run is saved as one file, which opens at the same instant with the same 
 test("a state without a trace shows its segments", async () => {
   const file = own("state.pickle");
   const told = await explain(file);
-  const watched = await opened(file);
+  const watched = await site.startWith(file);
   const { page } = watched;
   await page.waitForFunction(() => Number(document.querySelector<HTMLElement>(".viewer")?.dataset["rects"]) > 0);
   const reserved = (await page.textContent('[data-bytes="committed"]')) ?? "";
@@ -153,7 +125,7 @@ test("a state without a trace shows its segments", async () => {
 test("the device that failed is shown, and another can be picked", async (t) => {
   const file = real("cases/pt/oom_device1.pickle");
   if (!existsSync(file)) return t.skip(`no ${file}`);
-  const watched = await opened(file);
+  const watched = await site.startWith(file);
   const { page } = watched;
   assert.match((await page.textContent(".run-facts")) ?? "", /device 1/);
   await page.locator("#device option", { hasText: "peak" }).first().waitFor({ state: "attached" });
@@ -172,7 +144,7 @@ test("a real training run: lines, stacks, the pools' run beside it, two files co
   const other = real("snapshots/transformer_infer.pickle.gz");
   if (!existsSync(file) || !existsSync(other)) return t.skip(`no ${file}`);
   const told = await explain(file);
-  const watched = await opened(file, { width: 1280, height: 900 });
+  const watched = await site.startWith(file, { width: 1280, height: 900 });
   const { page } = watched;
   const event = (told.explain.at.entry ?? -1) + 1;
   await page.locator(`.holders[data-event="${event}"] tbody tr`).first().waitFor();
@@ -202,12 +174,7 @@ test("a real training run: lines, stacks, the pools' run beside it, two files co
   const diff = JSON.parse(await strandline("diff", other, file, "--json")) as { diff: { lines: { a_bytes: number; b_bytes: number }[] } };
   const changed = diff.diff.lines.filter((line) => line.a_bytes !== line.b_bytes).map(({ a_bytes: a, b_bytes: b }) => [a, b]);
   assert.deepEqual(await page.evaluate(() => [...document.querySelectorAll<HTMLElement>('.difference-out [aria-label="Lines that changed"] tbody tr')].map((row) => [Number(row.dataset["a"]), Number(row.dataset["b"])])), changed);
-  await page.evaluate(await readFile(createRequire(join(WEB_DEMO, "package.json")).resolve("axe-core/axe.min.js"), "utf8"));
-  const found = await page.evaluate(async () => {
-    const { violations } = await (window as unknown as { axe: { run: () => Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> } }).axe.run();
-    return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 160)).join(" | ")}`);
-  });
-  assert.deepEqual(found, []);
+  await accessible(page);
   await shoot(page, "snapshot-train");
   // The same requests through the pools.
   await page.locator("#show").selectOption("played");
