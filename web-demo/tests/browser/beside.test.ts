@@ -86,7 +86,7 @@ test("who pins the waste: at the failure and at another instant, and marked in b
 
 async function numbers(page: Page, place: string): Promise<Record<string, [number, number]>> {
   return page.evaluate(
-    (where) => Object.fromEntries([...document.querySelectorAll<HTMLElement>(`${where} .numbers tbody tr`)].map(({ dataset }) => [dataset["key"], [Number(dataset["a"]), Number(dataset["b"])]])),
+    (where) => Object.fromEntries([...document.querySelectorAll<HTMLElement>(`${where} .two-runs tbody tr`)].map(({ dataset }) => [dataset["key"], [Number(dataset["a"]), Number(dataset["b"])]])),
     place,
   ) as Promise<Record<string, [number, number]>>;
 }
@@ -108,6 +108,9 @@ test("the rule of merging: on one axis with what differs where it decides someth
     const [group = "", name = ""] = key.split(".");
     assert.deepEqual(pair, [ours[group]?.[name], theirs[group]?.[name]], key);
   }
+  // Numbers stand below their words.
+  const edges = await page.evaluate(() => ["thead th:last-child", "tbody tr td:last-child"].map((cell) => document.querySelector(`.rules .two-runs ${cell}`)?.getBoundingClientRect().right ?? -1));
+  assert.equal(edges[0], edges[1]);
   const [a = 0, b = 0] = shown["memory.peak_reserved_bytes"] ?? [];
   assert.equal(await page.locator(".rules .curves-place").getAttribute("data-most"), String(Math.max(a, b)));
   assert.match((await page.locator('.rules tr[data-key="memory.peak_reserved_bytes"] td').last().textContent()) ?? "", a === b ? /the same/ : /^[+−]\d/);

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { pathToFileURL } from "node:url";
 import type { Page } from "playwright-core";
-import { accessible, done, stage } from "./stage.ts";
+import { accessible, choose, done, stage } from "./stage.ts";
 import { open, REPOSITORY, shoot, strandline } from "./support.ts";
 
 const site = stage("page", "none");
@@ -65,6 +65,12 @@ test("an out-of-memory: the verdict, the mark, the instant, and whether it fits"
   const refused = told.explain.out_of_memory.length;
   await page.waitForFunction((marks) => document.querySelectorAll(".blocks-oom").length === marks, refused);
   assert.ok(refused > 0);
+  // Entries are those of the file, as the command counts them; the words are PyTorch's.
+  assert.match((await page.textContent(".failure")) ?? "", new RegExp(`^Out of memory at entry ${told.explain.out_of_memory[0]?.entry}\\.`));
+  assert.deepEqual(await page.locator(".sums > div:visible dt").allTextContents(), ["reserved", "active", "allocated", "padding", "pending", "free"]);
+  assert.equal(await page.textContent("#memory-title"), "Segments");
+  // All of the run is shown, whatever the run before was like.
+  assert.equal(await page.locator(".timeline-range").isVisible(), false);
   assert.equal(await page.locator(".viewer").getAttribute("data-event"), String((told.explain.at.entry ?? -1) + 1));
   // What to paste, as the command says it.
   const compared = JSON.parse(await strandline("compare", file, "--fit-seconds", "0", "--plan-seconds", "0", "--capacity", "1TiB", "--json")) as {
@@ -115,10 +121,29 @@ test("a state without a trace shows its segments", async () => {
   await page.waitForFunction(() => Number(document.querySelector<HTMLElement>(".viewer")?.dataset["rects"]) > 0);
   const reserved = (await page.textContent('[data-bytes="committed"]')) ?? "";
   assert.notEqual(reserved, "0 B");
+  for (const part of [".transport", ".timeline", ".blocks-panel"]) assert.equal(await page.locator(part).first().isVisible(), false, `${part}: a state has no time`);
+  assert.equal(await page.locator(".sums").isVisible(), true);
   assert.equal(await value(page, "allocated"), told.explain["peak_allocated_bytes"]);
   await page.locator("#fit").fill("1GiB");
   await page.locator("#fit").press("Enter");
   await page.locator("#fit-answer", { hasText: "a state at one moment" }).waitFor();
+  await done(watched);
+});
+
+test("what a file does not tell of its segments is not made up", async () => {
+  const file = own("deferred.pickle");
+  const told = await explain(file);
+  assert.equal(told.explain.peak_reserved_bytes, null);
+  const watched = await site.startWith(file);
+  const { page } = watched;
+  await page.locator("#memory-title", { hasText: "Segments" }).waitFor();
+  for (const key of ["committed", "reserved", "padding", "pending", "clean"]) assert.equal(await page.textContent(`[data-bytes="${key}"]`), "not told", key);
+  assert.match((await page.textContent('[data-bytes="live"]')) ?? "", / B$/);
+  assert.equal(await page.getByText("The file tells nothing of the segments").isVisible(), true);
+  assert.doesNotMatch((await page.textContent("#headline")) ?? "", /reserved by PyTorch/);
+  // The next file tells.
+  await choose(page, own("oom.pickle"));
+  assert.notEqual(await page.textContent('[data-bytes="committed"]'), "not told");
   await done(watched);
 });
 
@@ -152,6 +177,10 @@ test("a real training run: lines, stacks, the pools' run beside it, two files co
   const expected = told.explain.holders.map(({ line, bytes }) => ({ line, bytes }));
   assert.deepEqual(rows.slice(0, expected.length), expected);
   await page.locator('[data-number="reserved"]').waitFor();
+  // The same digits in the headline and in the command's line below it.
+  const words = /at most (.*) allocated, (.*) reserved/.exec((await page.textContent("#verdict")) ?? "");
+  const headline = (await page.textContent("#headline")) ?? "";
+  assert.ok(words !== null && headline.includes(`Peak ${words[1]} allocated`) && headline.includes(`${words[2]} reserved by PyTorch`), headline);
   await page.locator("#advice p").first().waitFor();
   const compared = await strandline("compare", file, "--fit-seconds", "0", "--plan-seconds", "0");
   const advised = (await page.locator("#advice > p").allTextContents()).map((line) => line.trim());
