@@ -263,6 +263,12 @@ impl Backing {
     pub fn made_by(self, maker: Arc<dyn Maker>) -> Self {
         Self { maker, ..self }
     }
+
+    /// The same, with slabs that are not elastic, whatever the provider can do.
+    #[must_use]
+    pub fn rigid(self) -> Self {
+        Self { provider: Arc::new(Rigid(self.provider)), committed: None, ..self }
+    }
 }
 
 /// Builds the pools of a configuration.

@@ -77,7 +77,7 @@ pub struct Options {
     pub allow_wait: bool,
     /// Skip the requests that the recorded allocator refused, as the recorded program had to.
     pub as_recorded: bool,
-    /// Leave out what only checks and times (bytes, oracle, latencies, timeline): for searching.
+    /// Leave out what only checks and times (bytes, oracle, latencies, timeline): for searching, and for frames of a run that is checked elsewhere.
     pub unchecked: bool,
 }
 

@@ -31,12 +31,14 @@ mod state;
 mod tests;
 mod text;
 
-use crate::certify::{Certificate, Moment, Run, certify};
+use crate::certify::{Certificate, Entries, Moment, Run, certify};
 use crate::series::{Sample, Timeline};
 use crate::snapshot::{Action, DeviceTrace, Snapshot};
 use checkpoints::{Checkpoint, Checkpoints};
+use moments::Follower;
 pub use moments::Moments;
 pub use state::{Holder, Pin, Pinner, Pins, Unused};
+use std::sync::Arc;
 
 /// Refusals that are looked at one by one.
 pub const MOST_REFUSALS: usize = 64;
@@ -155,20 +157,36 @@ pub struct Explanation {
 /// Explains one device's run: at `entry` (counted from 1) if that is given, else at its first refusal, or at its peak.
 #[must_use]
 pub fn explain(snapshot: &Snapshot, device: &DeviceTrace, entry: Option<u32>) -> Explanation {
-    look(snapshot, device, entry, false)
+    look(snapshot, device.into(), entry, false, &mut |_| ())
+}
+
+/// As [`explain`], with all the moments of the run, which is played once for both.
+#[must_use]
+pub fn explain_with_moments(
+    snapshot: &Snapshot,
+    device: &Arc<DeviceTrace>,
+    entry: Option<u32>,
+) -> (Explanation, Moments) {
+    let mut follower = Follower::new(device);
+    let entries = Entries::Shared(Arc::clone(device));
+    let told = look(snapshot, entries, entry, false, &mut |run| follower.see(run));
+    let moments = follower.finish(&told.certificate);
+    (told, moments)
 }
 
 /// Explains one device's run at the peak of its allocated bytes, whatever failed.
 #[must_use]
 pub fn explain_peak(snapshot: &Snapshot, device: &DeviceTrace) -> Explanation {
-    look(snapshot, device, None, true)
+    look(snapshot, device.into(), None, true, &mut |_| ())
 }
 
-fn look(
+/// `follow` sees the run before its first entry and at each moment of it.
+fn look<'d>(
     snapshot: &Snapshot,
-    device: &DeviceTrace,
+    device: Entries<'d>,
     entry: Option<u32>,
     at_peak: bool,
+    follow: &mut dyn FnMut(&Run<'d>),
 ) -> Explanation {
     let mut peaks = [Moment::default(); 3];
     let (mut refusals, mut refusals_total) = (Vec::new(), 0);
@@ -176,9 +194,10 @@ fn look(
     let mut had = 0;
     let mut timeline = Timeline::new();
     let mut checkpoints = Checkpoints::new(device.entries.len());
-    let mut before: [Option<Checkpoint<'_>>; 3] = [None, None, None];
+    let mut before: [Option<Checkpoint<'d>>; 3] = [None, None, None];
     let [before_asked, before_refusal, before_peak] = &mut before;
-    let certificate = certify(device, snapshot.recorded.as_ref(), &mut |run, moment| {
+    let certificate = certify(device.clone(), snapshot.recorded.as_ref(), &mut |run, moment| {
+        follow(run);
         let latest = checkpoints.see(run);
         if entry.is_some_and(|entry| moment.entry <= entry) {
             *before_asked = Some(latest.clone());
@@ -193,18 +212,16 @@ fn look(
             }
         }
         had = had.max(moment.reserved);
-        if moment.entry > 0 {
-            timeline.push(
-                moment.entry.into(),
-                Sample {
-                    committed: moment.reserved,
-                    reserved: moment.active,
-                    live: moment.allocated,
-                    pending: moment.active.saturating_sub(moment.allocated),
-                    slabs: 0,
-                },
-            );
-        }
+        timeline.push(
+            moment.entry.into(),
+            Sample {
+                committed: moment.reserved,
+                reserved: moment.active,
+                live: moment.allocated,
+                pending: moment.active.saturating_sub(moment.allocated),
+                slabs: 0,
+            },
+        );
         let last = (moment.entry as usize).checked_sub(1).map(|at| device.entries[at]);
         if let Some(entry) = last.filter(|e| e.action == Action::OutOfMemory) {
             refusals_total += 1;
@@ -232,7 +249,7 @@ fn look(
         Focus::Refusal => refusal,
         Focus::Peak | Focus::End => peak,
     };
-    let new = || Run::new(device, &certificate.settings, certificate.source);
+    let new = || Run::new(device.clone(), &certificate.settings, certificate.source);
     let mut run = from.map_or_else(new, |from| Run::clone(&from));
     while run.moment().entry < at && run.step() {}
     let at = run.moment();

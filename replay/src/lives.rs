@@ -45,6 +45,12 @@ pub struct Lives {
 }
 
 impl Lives {
+    /// None yet, with room for so many.
+    #[must_use]
+    pub fn with_capacity(blocks: usize) -> Self {
+        Self { all: Vec::with_capacity(blocks), slots: Vec::new() }
+    }
+
     /// Sees a step of a trace: `event` is its number.
     pub fn see(&mut self, event: u32, step: &Step) {
         match step.what {

@@ -1,7 +1,7 @@
 //! A PyTorch memory snapshot as a whole: every entry of every device, the segments, the settings, and the call stacks.
 //!
 //! ```text
-//!   pickle ─▶ read ─▶ Snapshot ┬ devices   entries (48 bytes each), segments with their blocks
+//!   pickle ─▶ read ─▶ Snapshot ┬ devices   entries (40 bytes each), segments with their blocks
 //!                              ├ settings  what the allocator was told, if the file says
 //!                              └ stacks    interned: a stack is a number, and so is a frame
 //! ```

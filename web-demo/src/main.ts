@@ -50,7 +50,9 @@ inputs.start();
 async function read(choice: Choice): Promise<Input> {
   if (choice.kind !== "trace") return choice;
   const { file, url } = choice.trace;
-  const response = await fetch(url);
+  const response = await fetch(url).catch(() => {
+    throw new Error(`${file} could not be loaded: see whether the page's server is there, or open a file of your own`);
+  });
   if (!response.ok) throw new Error(`${file}: the server answered ${response.status} ${response.statusText}`);
   return { kind: "file", name: file, data: await response.blob() };
 }

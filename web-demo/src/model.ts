@@ -383,6 +383,10 @@ export interface RunInfo {
   snapshot?: Snapshot;
   /** What is shown is what was recorded, not a run of Strandline's pools. */
   asRecorded?: boolean;
+  /** The file tells nothing of the segments that its trace is about: what was reserved is not known. */
+  reservedNotTold?: boolean;
+  /** There is no run, but the state at one moment. */
+  stateOnly?: boolean;
   /** The plan that the pool follows. */
   plan?: Plan;
 }

@@ -1,7 +1,7 @@
 //! Settings for a recording: those of the file, or those that reproduce most of it.
 
-use super::{Certificate, Moment, Run, Source};
-use crate::snapshot::{Action, DeviceTrace, Recorded};
+use super::{Certificate, Entries, Moment, Run, Source};
+use crate::snapshot::{Action, Recorded};
 use strandline_twins::torch::Settings;
 
 /// How many entries are played for each guess.
@@ -28,13 +28,14 @@ const GUESSES: [&str; 13] = [
 ///
 /// Cost: one run; up to thirteen shorter ones more if the file states no settings and the defaults do not reproduce it.
 pub fn certify<'d>(
-    device: &'d DeviceTrace,
+    device: impl Into<Entries<'d>>,
     recorded: Option<&Recorded>,
     observe: &mut dyn FnMut(&Run<'d>, Moment),
 ) -> Certificate {
+    let device = device.into();
     let mut run = match recorded {
         Some(recorded) => Run::new(device, &recorded.settings, Source::File),
-        None => infer(device),
+        None => infer(&device),
     };
     if let Some(recorded) = recorded {
         run.certificate.notes.extend(recorded.faults.iter().cloned());
@@ -53,13 +54,13 @@ pub fn certify<'d>(
 }
 
 /// A run that has not begun, with the settings that reproduce most of the recording.
-fn infer(device: &DeviceTrace) -> Run<'_> {
+fn infer<'d>(device: &Entries<'d>) -> Run<'d> {
     let expandable = device.segments.iter().any(|s| s.expandable)
         || device.entries.iter().any(|e| e.action == Action::SegmentMap);
     let fixed = device.segments.iter().any(|s| !s.expandable && s.pool == 0)
         || device.entries.iter().any(|e| e.action == Action::SegmentAlloc);
     let plain = Settings { expandable, ..Settings::default() };
-    let mut best = Run::new(device, &plain, Source::Inferred);
+    let mut best = Run::new(device.clone(), &plain, Source::Inferred);
     if !expandable && !fixed {
         return best;
     }
@@ -70,7 +71,7 @@ fn infer(device: &DeviceTrace) -> Run<'_> {
     for guess in GUESSES {
         let Ok(guess) = Settings::parse(guess) else { continue };
         let guess = Settings { expandable, ..guess };
-        let run = Run::new(device, &guess, Source::Inferred);
+        let run = Run::new(device.clone(), &guess, Source::Inferred);
         let missed = misses(&run);
         // A guess has to explain nearly all that the defaults do not: a few more may be chance.
         if missed * 2 < least {

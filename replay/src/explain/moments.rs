@@ -31,42 +31,6 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// Plays all of a device's run, with the settings of its certificate.
-    #[must_use]
-    pub fn new(device: &Arc<DeviceTrace>, certificate: &Certificate) -> Self {
-        let mut run = Run::new(Arc::clone(device), &certificate.settings, certificate.source);
-        let mut copies = vec![run.clone()];
-        let mut stops = vec![0];
-        let mut seen = Seen::default();
-        let mut before: Vec<u64> = run.live().keys().copied().collect();
-        before.sort_unstable();
-        for address in before {
-            seen.allocated(&run, address);
-            if run.live()[&address].pending {
-                seen.lives.retire(seen.live[&address], 0);
-            }
-        }
-        let mut next = 0;
-        while run.step() {
-            let entry = run.moment().entry;
-            stops.push(entry);
-            if let Some(told) = device.entries.get(entry as usize - 1) {
-                match told.action {
-                    Action::Alloc => seen.allocated(&run, told.address),
-                    Action::FreeRequested => seen.retired(told.address, entry),
-                    Action::FreeCompleted => seen.over(told.address, entry),
-                    _ => {}
-                }
-            }
-            if entry as usize >= next {
-                let stride = (device.entries.len() / SHARE).max(4 * run.live().len()).max(1);
-                next = (entry as usize).saturating_add(stride);
-                copies.push(run.clone());
-            }
-        }
-        Self { run, copies, stops, lives: seen.lives, streams: seen.streams }
-    }
-
     /// The entries after which it can be looked at, counted from 1, ascending; 0: before the first.
     #[must_use]
     pub fn stops(&self) -> &[u32] {
@@ -77,6 +41,12 @@ impl Moments {
     #[must_use]
     pub fn lives(&self) -> &Lives {
         &self.lives
+    }
+
+    /// All blocks, which are not kept any longer.
+    #[must_use]
+    pub fn take_lives(&mut self) -> Lives {
+        core::mem::take(&mut self.lives)
     }
 
     /// The segments at the last moment at or before an entry.
@@ -106,6 +76,60 @@ impl Moments {
     }
 }
 
+/// Sees a run from its beginning, entry by entry, and makes its moments.
+pub(super) struct Follower {
+    device: Arc<DeviceTrace>,
+    copies: Vec<Run<'static>>,
+    /// The entry from which the next copy is due.
+    next: usize,
+    stops: Vec<u32>,
+    seen: Seen,
+}
+
+impl Follower {
+    pub(super) fn new(device: &Arc<DeviceTrace>) -> Self {
+        // As many as come: a snapshot may have ten million entries.
+        let entries = &device.entries;
+        let allocations = entries.iter().filter(|entry| entry.action == Action::Alloc).count();
+        let blocks = device.segments.iter().map(|segment| segment.blocks.len()).sum::<usize>();
+        let seen = Seen { lives: Lives::with_capacity(allocations + blocks), ..Seen::default() };
+        let stops = Vec::with_capacity(entries.len() + 1);
+        Self { device: Arc::clone(device), copies: Vec::new(), next: 0, stops, seen }
+    }
+
+    /// The run has come to its next moment.
+    pub(super) fn see(&mut self, run: &Run<'static>) {
+        let entry = run.moment().entry;
+        self.stops.push(entry);
+        let Some(last) = entry.checked_sub(1) else {
+            self.copies.push(run.clone());
+            self.seen.before(run);
+            return;
+        };
+        if let Some(told) = self.device.entries.get(last as usize) {
+            match told.action {
+                Action::Alloc => self.seen.allocated(run, told.address),
+                Action::FreeRequested => self.seen.retired(told.address, entry),
+                Action::FreeCompleted => self.seen.over(told.address, entry),
+                _ => {}
+            }
+        }
+        if entry as usize >= self.next {
+            let stride = (self.device.entries.len() / SHARE).max(4 * run.live().len()).max(1);
+            self.next = (entry as usize).saturating_add(stride);
+            self.copies.push(run.clone());
+        }
+    }
+
+    /// The run is over; `certificate` is its own.
+    pub(super) fn finish(self, certificate: &Certificate) -> Moments {
+        let Self { device, copies, stops, seen, .. } = self;
+        let begin = || Run::new(device, &certificate.settings, certificate.source);
+        let run = copies.first().cloned().unwrap_or_else(begin);
+        Moments { run, copies, stops, lives: seen.lives, streams: seen.streams }
+    }
+}
+
 /// Blocks on the way.
 #[derive(Default)]
 struct Seen {
@@ -115,6 +139,18 @@ struct Seen {
 }
 
 impl Seen {
+    /// Blocks that are there before the first entry.
+    fn before(&mut self, run: &Run<'_>) {
+        let mut before: Vec<u64> = run.live().keys().copied().collect();
+        before.sort_unstable();
+        for address in before {
+            self.allocated(run, address);
+            if run.live()[&address].pending {
+                self.lives.retire(self.live[&address], 0);
+            }
+        }
+    }
+
     fn allocated(&mut self, run: &Run<'_>, address: u64) {
         let Some(live) = run.live().get(&address) else { return };
         // Its free was not recorded.
@@ -150,7 +186,7 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explain::explain;
+    use crate::explain::{explain, explain_with_moments};
     use crate::recording::State;
     use std::collections::HashSet;
 
@@ -170,8 +206,7 @@ mod tests {
             let read = crate::snapshot::read(input, crate::format::Limits::default()).expect(&file);
             for device in &read.devices {
                 let shared = Arc::new(device.clone());
-                let told = explain(&read, device, None);
-                let mut moments = Moments::new(&shared, &told.certificate);
+                let (told, mut moments) = explain_with_moments(&read, &shared, None);
                 for moment in [told.at, told.peaks[0]] {
                     assert_eq!(
                         allocated(moments.lives(), moment.entry),

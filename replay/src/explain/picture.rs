@@ -55,10 +55,9 @@ impl Explanation {
         run.twin().segments().into_iter().map(pieces).collect()
     }
 
-    /// What the viewer shows beside them: the explanation, and what it looks for in the report of a replay.
+    /// The first request that was refused, as the report of a replay has its `failure`; null if none was.
     #[must_use]
-    pub fn page_report(&self, device: &DeviceTrace, top: usize) -> Value {
-        let streams: HashSet<u64> = device.entries.iter().map(|entry| entry.stream).collect();
+    pub fn page_failure(&self) -> Value {
         let failure = self.refusals.first().map(|refusal| {
             json!({
                 "event": refusal.moment.entry,
@@ -69,6 +68,13 @@ impl Explanation {
                 "reason": refusal.verdict.map_or("not told", super::Verdict::word),
             })
         });
+        failure.into()
+    }
+
+    /// What the viewer shows beside them: the explanation, and what it looks for in the report of a replay.
+    #[must_use]
+    pub fn page_report(&self, device: &DeviceTrace, top: usize) -> Value {
+        let streams: HashSet<u64> = device.entries.iter().map(|entry| entry.stream).collect();
         let mut report = self.to_json(top);
         report["trace"] = json!({
             "format": "PyTorch snapshot, as recorded",
@@ -76,7 +82,7 @@ impl Explanation {
             "streams": streams.len(),
             "streams_synthesized": false,
         });
-        report["failure"] = failure.into();
+        report["failure"] = self.page_failure();
         report
     }
 

@@ -349,8 +349,13 @@ impl<'i, 'a> Machine<'i, 'a> {
     }
 
     fn long(&mut self, length: u64) -> Result<(), TraceError> {
-        self.input.pass(length, 9, &mut self.scratch)?;
-        let value = if length > 9 { Value::Huge } else { little_endian(&self.scratch) };
+        let value = match self.input.whole(length.min(9)) {
+            Some(bytes) if length <= 9 => little_endian(bytes),
+            _ => {
+                self.input.pass(length, 9, &mut self.scratch)?;
+                if length > 9 { Value::Huge } else { little_endian(&self.scratch) }
+            }
+        };
         self.push(value)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Entries and blocks are read as far as they make sense: an element that lacks what it must have is counted and left out, except
 //! that an entry of a trace stays as a mark, so that entries keep their numbers. Frames are interned by what they
-//! say; a list of frames that stands at many entries is looked at once.
+//! say; lists of frames with the same frames are looked at once.
 //!
 //! Cost: O(file). A list may stand in many places of a small file: no more elements are visited than a file of honest shape
 //! could hold ([`Reader::budget`]).
@@ -143,7 +143,7 @@ struct Reader<'p> {
     arena: &'p Arena,
     words: Words,
     snapshot: Snapshot,
-    /// Stacks by the list that holds their frames.
+    /// Stacks by the body of the lists that hold their frames.
     lists: FastMap<u32, u32>,
     /// Frames by their dictionary.
     frames: FastMap<u32, u32>,
@@ -217,18 +217,11 @@ impl Reader<'_> {
         number(self.arena.get(of, key)?)
     }
 
-    /// A stream's handle: any 64 bits.
-    fn stream(&self, of: Value) -> u64 {
-        match self.arena.get(of, self.words.stream) {
-            Some(Value::Int(value)) => value as u64,
-            Some(value) => number(value).unwrap_or(0),
-            None => 0,
-        }
-    }
-
     fn trace(&mut self, trace: Value) -> Vec<Entry> {
         let Some(list) = self.arena.list(trace) else { return Vec::new() };
-        let mut entries = Vec::with_capacity(list.len().min(1 << 20));
+        // As many as come, so that no second copy is made on the way.
+        let mut entries = Vec::new();
+        entries.reserve_exact(list.len().min(usize::try_from(self.budget).unwrap_or(usize::MAX)));
         for item in list.iter() {
             if !self.visit() || entries.len() == u32::MAX as usize {
                 self.snapshot.left_out += 1;
@@ -240,54 +233,49 @@ impl Reader<'_> {
     }
 
     fn entry(&mut self, item: Value) -> Entry {
-        let mark = Entry {
-            action: Action::Mark,
-            address: 0,
-            size: 0,
-            stream: 0,
-            time_us: self.time(item),
-            stack: 0,
-        };
-        let word = match self.arena.get(item, self.words.action) {
-            Some(Value::Str(word)) => word,
-            _ => {
-                self.snapshot.left_out += 1;
-                return mark;
-            }
+        let words = &self.words;
+        let (mut word, mut address, mut free, mut size, mut frames) =
+            (None, None, None, None, None);
+        let (mut handle, mut time_us) = (0, 0);
+        // In one go: a device has millions of entries.
+        self.arena.each(item, |key, value| match key {
+            _ if key == words.action => word = Some(value),
+            _ if key == words.addr => address = number(value),
+            _ if key == words.device_free => free = number(value),
+            _ if key == words.size => size = number(value),
+            _ if key == words.stream => handle = stream(value),
+            _ if key == words.time_us => time_us = time(value),
+            _ if key == words.frames => frames = Some(value),
+            _ => {}
+        });
+        let mark =
+            Entry { action: Action::Mark, address: 0, size: 0, stream: 0, time_us, stack: 0 };
+        let Some(Value::Str(word)) = word else {
+            self.snapshot.left_out += 1;
+            return mark;
         };
         let Some(&(_, action)) = self.words.actions.iter().find(|&&(known, _)| known == word)
         else {
             return mark;
         };
         let address = match action {
-            Action::OutOfMemory => {
-                self.number(item, self.words.device_free).or(Some(super::NOT_TOLD))
-            }
-            _ => self.number(item, self.words.addr),
+            Action::OutOfMemory => free.or(Some(super::NOT_TOLD)),
+            _ => address,
         };
-        let (Some(address), Some(size)) = (address, self.number(item, self.words.size)) else {
+        let (Some(address), Some(size)) = (address, size) else {
             self.snapshot.left_out += 1;
             return mark;
         };
-        let stack = self.stack(item);
-        Entry { action, address, size, stream: self.stream(item), stack, ..mark }
+        let stack = self.stack(frames);
+        Entry { action, address, size, stream: handle, stack, ..mark }
     }
 
-    fn time(&self, item: Value) -> u64 {
-        match self.arena.get(item, self.words.time_us) {
-            Some(Value::Float(us)) if us >= 0.0 => us as u64,
-            Some(value) => number(value).unwrap_or(0),
-            None => 0,
-        }
-    }
-
-    /// The stack under `frames`.
-    fn stack(&mut self, of: Value) -> u32 {
-        let Some(Value::List(number)) = self.arena.get(of, self.words.frames) else { return 0 };
-        if let Some(&stack) = self.lists.get(&number) {
+    /// The stack of a list of frames.
+    fn stack(&mut self, frames: Option<Value>) -> u32 {
+        let Some(list) = frames.and_then(|frames| self.arena.list(frames)) else { return 0 };
+        if let Some(&stack) = self.lists.get(&list.body()) {
             return stack;
         }
-        let Some(list) = self.arena.list(Value::List(number)) else { return 0 };
         let mut frames = core::mem::take(&mut self.scratch);
         frames.clear();
         for item in list.iter() {
@@ -301,7 +289,7 @@ impl Reader<'_> {
         }
         let stack = self.snapshot.stacks.stack(&frames);
         self.scratch = frames;
-        self.lists.insert(number, stack);
+        self.lists.insert(list.body(), stack);
         stack
     }
 
@@ -340,7 +328,7 @@ impl Reader<'_> {
         let segment = Segment {
             address,
             size,
-            stream: self.stream(item),
+            stream: self.arena.get(item, self.words.stream).map_or(0, stream),
             small: match kind {
                 Some(Value::Str(word)) => word == self.words.small,
                 _ => size == 2 * MIB,
@@ -390,10 +378,8 @@ impl Reader<'_> {
             // Before 2.1 the stack is that of the latest element of the block's history.
             let history = self.arena.get(item, self.words.history);
             let latest = history.and_then(|h| self.arena.list(h)).and_then(|h| h.get(0));
-            let stack = match latest {
-                Some(latest) => self.stack(latest),
-                None => self.stack(item),
-            };
+            let frames = self.arena.get(latest.unwrap_or(item), self.words.frames);
+            let stack = self.stack(frames);
             let requested = requested.unwrap_or(size).min(size);
             blocks.push(Block { address, size, requested, state, stack });
         }
@@ -446,6 +432,21 @@ impl Reader<'_> {
             }
         }
         Some(Recorded { settings, conf, faults })
+    }
+}
+
+/// A stream's handle: any 64 bits.
+fn stream(value: Value) -> u64 {
+    match value {
+        Value::Int(value) => value as u64,
+        value => number(value).unwrap_or(0),
+    }
+}
+
+fn time(value: Value) -> u64 {
+    match value {
+        Value::Float(us) if us >= 0.0 => us as u64,
+        value => number(value).unwrap_or(0),
     }
 }
 

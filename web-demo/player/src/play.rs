@@ -1,8 +1,8 @@
 //! The interface `playing`: traces, and runs of them.
 
 use crate::bindings::playing::{
-    About, File, Guest, GuestRun, GuestTrace, Held, Kind, Load, Options, Policy, Run as RunHandle,
-    Source, Trace as TraceHandle,
+    About, File, Guest, GuestRun, GuestTrace, Held, Kind, Load, Options, Policy, Purpose,
+    Run as RunHandle, Source, Trace as TraceHandle,
 };
 use crate::bindings::{Player, stage};
 use crate::planning;
@@ -64,9 +64,11 @@ pub(crate) struct Trace {
 }
 
 impl GuestTrace for Trace {
-    fn open(source: Source) -> Result<TraceHandle, String> {
+    fn open(source: Source, keep_lives: bool) -> Result<TraceHandle, String> {
         let Opened { file, synthetic, .. } = open(source)?;
-        let scanning = RefCell::new(Some(told(Scanning::new(&file))?.keeping_lives()));
+        let scanning = told(Scanning::new(&file))?;
+        let scanning = if keep_lives { scanning.keeping_lives() } else { scanning };
+        let scanning = RefCell::new(Some(scanning));
         let (scan, lives) = (RefCell::new(None), RefCell::new(None));
         let events = Cell::new(0);
         Ok(TraceHandle::new(Self { file, synthetic, scanning, scan, lives, events }))
@@ -103,7 +105,7 @@ impl GuestTrace for Trace {
         self.scan.borrow().as_ref().is_some_and(|scan| scan.state_only)
     }
 
-    fn play(&self, options: Options, shown: bool, live: bool) -> Result<RunHandle, String> {
+    fn play(&self, options: Options, purpose: Purpose) -> Result<RunHandle, String> {
         let Some(scan) = self.scan.borrow().clone() else {
             return Err("the trace was not read to its end".to_owned());
         };
@@ -116,6 +118,8 @@ impl GuestTrace for Trace {
             allow_wait,
             // A page has no device whose capacity would decide on what was refused.
             as_recorded: true,
+            // The run that is reported is checked: the same events.
+            unchecked: purpose == Purpose::Copies,
             ..engine::Options::default()
         };
         let wish = Wish {
@@ -146,15 +150,20 @@ impl GuestTrace for Trace {
         told(plan.config.check())?;
         let axes = (0..count).map(strandline_replay::streams::axis);
         let capacity = plan.config.capacity.map(|bytes| bytes.0);
+        let live = purpose == Purpose::Live && following.is_none();
+        let shown = purpose != Purpose::Report;
         let (backing, link) = match &following {
             // Here: the page has the build of the component that makes no such pools, the smaller one.
             Some(following) => {
                 let backing = Backing::numbers(capacity).made_by(following.clone());
                 (backing, Arc::new(Link::new(axes, false)?))
             }
+            None if purpose == Purpose::Copies => {
+                // As the slabs of the other component's pools are.
+                (Backing::numbers(capacity).rigid(), Arc::new(Link::new(axes, false)?))
+            }
             None => There::backing(axes, capacity, shown, live)?,
         };
-        let live = live && following.is_none();
         let clock = Stopwatch::default();
         clock.show();
         let playback = told(Playback::new(&self.file, &scan, &plan.config, &backing, options))?;

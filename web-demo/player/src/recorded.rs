@@ -13,7 +13,9 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use strandline_replay::compare::{Comparing as Begun, Options, Recorded, Requests};
 use strandline_replay::diff::{Side, diff};
-use strandline_replay::explain::{Moments as Run, Pin, explain, explain_peak};
+use strandline_replay::explain::{
+    Explanation, Moments as Run, Pin, explain, explain_peak, explain_with_moments,
+};
 use strandline_replay::format::{ErrorKind, Format, Limits};
 use strandline_replay::recording;
 use strandline_replay::session::{Input, SessionError};
@@ -32,6 +34,19 @@ impl Snapshot {
     fn device(&self, number: u32) -> Result<&Arc<DeviceTrace>, String> {
         let found = self.devices.iter().find(|device| device.number == number);
         found.ok_or_else(|| format!("{}: nothing of device {number}", self.name))
+    }
+
+    fn told(&self, explained: &Explanation, top: u32) -> Explained {
+        let top = top as usize;
+        Explained {
+            told: Told {
+                json: explained.to_json(top).to_string(),
+                text: explained.to_text(&self.name, top),
+            },
+            series: recording::series(&explained.timeline),
+            at: explained.at.entry,
+            failure: explained.page_failure().to_string(),
+        }
     }
 }
 
@@ -72,28 +87,15 @@ impl GuestSnapshot for Snapshot {
     fn explain(&self, device: u32, entry: Option<u32>, top: u32) -> Result<Explained, String> {
         let device = self.device(device)?;
         let explained = explain(&self.read, device, entry.map(|entry| entry.saturating_add(1)));
-        let top = top as usize;
-        let failure = explained.page_report(device, 0)["failure"].to_string();
-        Ok(Explained {
-            told: Told {
-                json: explained.to_json(top).to_string(),
-                text: explained.to_text(&self.name, top),
-            },
-            series: recording::series(&explained.timeline),
-            at: explained.at.entry,
-            failure,
-        })
+        Ok(self.told(&explained, top))
     }
 
-    fn look(&self, device: u32) -> Result<MomentsHandle, String> {
+    fn look(&self, device: u32, top: u32) -> Result<(Explained, MomentsHandle), String> {
         let device = self.device(device)?;
-        let certificate = strandline_replay::certify::certify(
-            device,
-            self.read.recorded.as_ref(),
-            &mut |_, _| (),
-        );
-        let run = RefCell::new(Run::new(device, &certificate));
-        Ok(MomentsHandle::new(Moments { run, read: Arc::clone(&self.read) }))
+        let (explained, moments) = explain_with_moments(&self.read, device, None);
+        let told = self.told(&explained, top);
+        let moments = Moments { run: RefCell::new(moments), read: Arc::clone(&self.read) };
+        Ok((told, MomentsHandle::new(moments)))
     }
 
     fn frames(&self) -> Vec<String> {
@@ -155,7 +157,7 @@ impl GuestMoments for Moments {
     }
 
     fn lives(&self) -> Vec<u8> {
-        self.run.borrow().lives().to_bytes()
+        self.run.borrow_mut().take_lives().to_bytes()
     }
 
     fn frame(&self, entry: u32) -> Vec<u8> {

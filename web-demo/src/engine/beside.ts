@@ -42,7 +42,7 @@ export class Beside {
 
   /** Plays a trace that was read to its end. */
   async play(components: Components, trace: Playing.Trace, options: Playing.Options): Promise<RuleRun> {
-    const run = this.hold(trace.play(options, false, false));
+    const run = this.hold(trace.play(options, "report"));
     try {
       await this.slices(() => !run.play(BigInt(Number.MAX_SAFE_INTEGER), STEPS));
       const series = decodeSeries(run.series());
@@ -56,7 +56,7 @@ export class Beside {
 
   /** Reads a trace to its end. */
   async read(source: Playing.Source, components: Components): Promise<Playing.Trace> {
-    const trace = this.hold(components.playing.Trace.open(source));
+    const trace = this.hold(components.playing.Trace.open(source, false));
     try {
       await this.slices(() => trace.scan(4 * STEPS));
       return trace;

@@ -19,7 +19,9 @@ const CORES: Record<string, string> = {
 export async function core(file: string): Promise<WebAssembly.Module> {
   const url = CORES[file];
   if (url === undefined) throw new Error(`the components need ${file}, which the page was built without`);
-  const response = await fetch(url);
+  const response = await fetch(url).catch(() => {
+    throw new Error(`${file}, a part of this page, could not be loaded: see whether its server is there, and reload the page`);
+  });
   if (!response.ok) throw new Error(`${file}: the server answered ${response.status} ${response.statusText}`);
   // Not every static host knows what a .wasm file is.
   if (response.headers.get("content-type") === "application/wasm") return WebAssembly.compileStreaming(response);

@@ -37,8 +37,9 @@ export interface Components {
   planning: typeof Planning;
   recorded: typeof Recorded;
   host: Host;
-  /** Core modules that have memory. */
+  /** Core modules that have memory; of them those that hold the pools, unless those are the player's own. */
   cores: readonly Core[];
+  pools: readonly Core[];
 }
 
 /** A core module of a component: all that it knows is in its memory. */
@@ -50,7 +51,7 @@ export interface Core {
 
 /** Instantiates both. */
 export async function start(core: CoreModule, stage: Stage): Promise<Components> {
-  const host: Host = { providers: 0, slabs: 0, held: new Map() };
+  const host: Host = { providers: 0, slabs: 0 };
   const Provider = providerClass(host);
   /** By their numbers, which are not used again. */
   const supplies = new Map<number, Supply>();
@@ -72,6 +73,7 @@ export async function start(core: CoreModule, stage: Stage): Promise<Components>
     // Pools are made over a tracker, and nothing is watched: the player asks again whenever something has happened.
     "strandline:substrate/notify": { reached: () => 0n, changed: () => undefined },
   } as unknown as SubstrateImports, instantiateCore);
+  const pools = [...cores];
   const player = await instantiatePlayer(core, {
     "strandline:substrate/slabs": slabs,
     "strandline:substrate/types": types,
@@ -106,7 +108,7 @@ export async function start(core: CoreModule, stage: Stage): Promise<Components>
       searching: (best: bigint) => stage.searching?.(Number(best)),
     },
   } as unknown as PlayerImports, instantiateCore);
-  return { playing: player.playing, planning: player.planning, recorded: player.recorded, host, cores };
+  return { playing: player.playing, planning: player.planning, recorded: player.recorded, host, cores, pools };
 }
 
 /** The message of whatever a call of a component threw: an error of its interface is a sentence. */

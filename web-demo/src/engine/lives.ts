@@ -5,6 +5,7 @@
  * `from <= e < retired`. Cost: O(blocks) for whatever asks about an instant.
  */
 import type { Filter, Holder, Life, Matched } from "../model";
+import { shortBytes } from "../view/format";
 import { maskOf } from "./filter";
 
 const LIVES = 0x31424c53;
@@ -157,7 +158,7 @@ export class Lives {
 
   /** What a key stands for, as the command prints it. */
   name(key: number): string {
-    if (this.#stacks === null) return `blocks of up to ${2 ** key} bytes`;
+    if (this.#stacks === null) return `blocks of up to ${shortBytes(2 ** key)}`;
     const { frames } = this.#stacks;
     return frames[key] ?? (key === frames.length ? NO_STACK : BEFORE);
   }

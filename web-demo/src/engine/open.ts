@@ -12,14 +12,22 @@ const NOTHING: Series = { event: new Float64Array(), committed: EMPTY, reserved:
 
 type Body<W extends Request["what"]> = Omit<Extract<Request, { what: W }>, "id" | "what">;
 
+/** What keeps a run from being opened at all. */
+export const NO_WORKERS = "this browser runs no workers, and files are read and runs are played in one: open the page in a current browser, from a server, with nothing that blocks its scripts";
+
 /** A worker, asked by name. */
 class Remote {
-  #worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name: "strandline" });
+  readonly #worker: Worker;
   #waiting = new Map<number, { resolve: (value: never) => void; reject: (error: Error) => void }>();
   #next = 0;
   #ended: Error | null = null;
 
   constructor(news: (event: Extract<Reply, { news: unknown }>["news"]) => void) {
+    try {
+      this.#worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name: "strandline" });
+    } catch {
+      throw new Error(NO_WORKERS);
+    }
     this.#worker.onmessage = ({ data }: MessageEvent<Reply>) => {
       if ("news" in data) return news(data.news);
       const waiting = this.#waiting.get(data.id);

@@ -1,16 +1,19 @@
 /**
- * The run of the pools once more, over numbers, with copies on the way: whoever asks for an earlier instant gets it from the last copy
+ * The run of the pools once more, over numbers, with copies on the way: whoever asks for another instant gets it from the last copy
  * before it instead of from the beginning.
  *
  * ```text
- *   ┌ components of its own ┐  a trace, a run, nothing else: no handle comes or goes while it is played, so that
- *   │  player    substrate  │  all that changes is the cores' memory and what the host knows of slabs
- *   └──┬────────────┬───────┘
- *    memory       memory  ─▶ copies, by pages that differ from those of the copy before
+ *   ┌ components of its own ─────┐  a trace, a run, and its pools, which are the player's own: no call leaves the player
+ *   │ player: trace, run, pools  │  while it is played, so that an event takes a tenth of the time, and all that changes
+ *   └──┬─────────────────────────┘  is in one memory
+ *    memory ─▶ copies, by pages that differ from those of the copy before
  * ```
  *
- * Memory of a core never becomes smaller: what was grown after a copy and is not known to it would be lost with every way back. So as much as
- * the same run took elsewhere is taken and given back inside before the first copy.
+ * The run that is shown first, and the one that is reported, have their pools in the core's component; both are the same code, and the tests
+ * hold the pictures of one against those of the other.
+ *
+ * Memory of a core never becomes smaller: what was grown after a copy and is not known to it would be lost with every way back. So more than the
+ * run needs is taken and given back inside before the first copy: what its pools took elsewhere, and as much for what is known of their blocks.
  *
  * Cost: one run, and a walk over the memory for each copy; an instant takes a copy back and the events from there on. Pages are small: a run
  * writes a little everywhere, and with pages of 64 KiB, which are WebAssembly's, a quarter of the memory differed from copy to copy.
@@ -18,7 +21,6 @@
 import type { Beside } from "./beside";
 import { start, type Components, type Core, type CoreModule, type Playing } from "./components";
 import { STEPS } from "./pace";
-import type { Supply, SupplyState } from "./slabs";
 
 /** Words of a page: 4 KiB. Memory is a multiple of it. */
 const PAGE = 1024;
@@ -28,7 +30,9 @@ const MOST_BYTES = 384 * 2 ** 20;
 /** Finer copies shortly before an instant that was stepped back to, and events between two: whoever goes on has little to play. */
 const FINE = 16;
 const FINE_STRIDE = 1024;
-/** More than the run took elsewhere may be lost to ways back, in bytes: then it is given up. */
+/** Room for what does not grow with the blocks, in bytes. */
+const ROOM = 4 * 2 ** 20;
+/** More than was taken may be lost to ways back, in bytes: then it is given up. */
 const SLACK = 64 * 2 ** 20;
 /** An event that no trace has. */
 const FAR = 2 ** 53 - 1;
@@ -36,7 +40,6 @@ const FAR = 2 ** 53 - 1;
 interface Copy {
   event: number;
   memories: Uint32Array[][];
-  supplies: Map<Supply, SupplyState>;
   /** Bytes that the copy before does not have. */
   bytes: number;
 }
@@ -54,14 +57,15 @@ export class Past {
   #ended = false;
 
   /**
-   * Plays a run that has not begun, of components that nothing else is done with. `like`: the cores where the same run was played before.
+   * Plays a run that has not begun, of components that nothing else is done with. `pools`: the memory, in bytes, of the pools where the same run
+   * was played before.
    */
-  constructor(components: Components, run: Playing.Run, events: number, like: readonly Core[]) {
+  constructor(components: Components, run: Playing.Run, events: number, pools: number) {
     this.#components = components;
     this.#run = run;
     this.#events = events;
     this.#stride = Math.max(1, Math.ceil(events / COPIES));
-    components.cores.forEach((core, i) => reserve(core, like[i]?.memory.buffer.byteLength ?? 0));
+    for (const core of components.cores) if (!components.pools.includes(core)) reserve(core, 2 * pools + ROOM);
     this.#room = this.#size + SLACK;
     this.#copies.push(this.#copy(undefined));
   }
@@ -95,7 +99,8 @@ export class Past {
     let next = Math.max(this.#at, last.event, event - (finer + 1) * FINE_STRIDE) + FINE_STRIDE;
     for (; next < event; next += FINE_STRIDE) {
       while (!this.#play(next)) continue;
-      last = this.#copy(last);
+      // One that is alone shares next to nothing with those before it: to look for that takes longer than to copy.
+      last = this.#copy(finer > 1 ? last : undefined);
       this.#fine.push(last);
       if (this.#fine.length > 2 * FINE) this.#fine.shift();
     }
@@ -136,8 +141,7 @@ export class Past {
 
   /** What is now, by what differs from a copy. */
   #copy(before: Copy | undefined): Copy {
-    const supplies = new Map([...this.#components.host.held.keys()].map((supply) => [supply, supply.save()] as const));
-    const copy: Copy = { event: this.#at, memories: [], supplies, bytes: 0 };
+    const copy: Copy = { event: this.#at, memories: [], bytes: 0 };
     this.#components.cores.forEach(({ memory }, i) => {
       const now = new Uint32Array(memory.buffer);
       const old = before?.memories[i] ?? [];
@@ -175,7 +179,6 @@ export class Past {
       const now = new Uint32Array(memory.buffer);
       (copy.memories[i] as Uint32Array[]).forEach((page, number) => now.set(page, number * PAGE));
     });
-    for (const [supply, state] of copy.supplies) supply.restore(state);
     this.#at = copy.event;
   }
 }
@@ -194,7 +197,7 @@ export async function copying(
   source: Playing.Source,
   options: Playing.Options,
   events: number,
-  like: readonly Core[],
+  pools: number,
   told: (past: Past) => void,
 ): Promise<void> {
   const components = await start(around.core, {
@@ -204,8 +207,8 @@ export async function copying(
     choosing: () => undefined,
   });
   const trace = await beside.read(source, components);
-  const run = beside.hold(trace.play(options, true, false));
-  const past = new Past(components, run, events, like);
+  const run = beside.hold(trace.play(options, "copies"));
+  const past = new Past(components, run, events, pools);
   told(past);
   await beside.slices(() => past.advance());
 }
@@ -217,12 +220,11 @@ function lastBefore(copies: readonly Copy[], event: number): Copy | undefined {
   return found;
 }
 
-/** Grows a core's memory to a size from inside, so that the room is its own. */
+/** Grows a core's memory from inside, so that the room is its own. */
 function reserve(core: Core, bytes: number): void {
-  const missing = bytes - core.memory.buffer.byteLength;
-  if (missing <= 0 || core.cabi_realloc === undefined) return;
-  const at = core.cabi_realloc(0, 0, 8, missing);
-  core.cabi_realloc(at, missing, 8, 8);
+  if (core.cabi_realloc === undefined) return;
+  const at = core.cabi_realloc(0, 0, 8, bytes);
+  core.cabi_realloc(at, bytes, 8, 8);
 }
 
 /** Whether a page is that of a memory at a word. */

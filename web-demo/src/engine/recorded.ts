@@ -70,13 +70,13 @@ export class RecordedRun {
     this.device = device ?? snapshot.defaultDevice();
     const devices = JSON.parse(snapshot.devices()) as { device: number; entries: number; refused: number; state_only: boolean }[];
     this.devices = devices.map(({ state_only: stateOnly, ...rest }) => ({ ...rest, stateOnly }));
-    const { told, series, at, failure } = snapshot.explain(this.device, undefined, TOP);
+    const [{ told, series, at, failure }, moments] = snapshot.look(this.device, TOP);
     this.explained = readTold(told);
     this.failure = readFailure(failure);
     this.packedSeries = series;
     this.series = decodeSeries(series);
     this.#at = at;
-    this.#moments = snapshot.look(this.device);
+    this.#moments = moments;
     this.#stops = this.#moments.stops();
     const events = this.#stops[this.#stops.length - 1] ?? 0;
     this.lives = new Lives(this.#moments.lives(), events, { frames: snapshot.frames(), packed: snapshot.stacks() });
@@ -113,6 +113,8 @@ export class RecordedRun {
       first: this.#at,
       snapshot: { device, devices, explained },
       asRecorded: true,
+      stateOnly: this.stateOnly,
+      reservedNotTold: (explained.json["explain"] as { peak_reserved_bytes: number | null }).peak_reserved_bytes === null,
     };
   }
 

@@ -6,9 +6,9 @@
  *                     └ shown: played to the event that is asked for, over real memory: frames
  * ```
  *
- * The run that is shown plays on when a later event is asked for. For an earlier one a long run has copies on the way, see `past.ts`; until
- * they are made, and for a short run, it begins again, and of the last events before such an earlier one the frames are kept. Runs are
- * deterministic: all see the same.
+ * The run that is shown plays on when a later event is asked for. For an earlier one, or one that is far, a long run has copies on the way, see
+ * `past.ts`; until they are made, and for a short run, it begins again, and of the last events before such an earlier one the frames are kept.
+ * Runs are deterministic: all see the same.
  *
  * Of a snapshot the recorded run is shown, unless the pools' is asked for; its trace is read and played ahead once nothing is
  * waited for.
@@ -44,6 +44,8 @@ import { Tasks } from "./tasks";
 const NEWS_MS = 200;
 /** Runs of fewer events begin again as fast as they go back to a copy. */
 const LONG = 20_000;
+/** So many events on, the run that is shown is as soon there as the one that has copies. */
+const NEAR = 500;
 /** An event that no trace has. */
 const FAR = 2 ** 53 - 1;
 
@@ -163,7 +165,7 @@ export class Session {
       if (!recorded.stateOnly) this.#playLater(input, device);
       return;
     }
-    const trace = this.#components.playing.Trace.open(playerSource(input, device));
+    const trace = this.#components.playing.Trace.open(playerSource(input, device), true);
     this.#trace = trace;
     const total = input.kind === "synthetic" ? input.load.events : 0;
     while (!this.#slice(() => trace.scan(STEPS * 4))) {
@@ -199,7 +201,7 @@ export class Session {
       this.#info = { ...this.#info, snapshot: { device, devices, explained } };
     }
     tell({ type: "backing", backing, why: backing === "numbers" ? "the pool follows a plan" : memory.why });
-    if (!this.#live) this.#ahead = trace.play(this.#options, false, false);
+    if (!this.#live) this.#ahead = trace.play(this.#options, "report");
     // A configuration that has to be searched for is not searched for twice.
     const searched = this.#options.capacity !== undefined && this.#options.slab === undefined;
     if (!this.#live && !searched && this.#info.events >= LONG) this.#copyLater(input, device);
@@ -229,11 +231,11 @@ export class Session {
     this.#later.push(() => {
       if (this.#closed) return true;
       try {
-        trace ??= this.#trace = this.#components.playing.Trace.open(playerSource(input, device));
+        trace ??= this.#trace = this.#components.playing.Trace.open(playerSource(input, device), false);
         const reading = trace;
         if (!this.#slice(() => reading.scan(STEPS * 4))) return false;
         this.#scanned(trace);
-        this.#ahead = trace.play(this.#options, false, false);
+        this.#ahead = trace.play(this.#options, "report");
       } catch {
         this.#reportDone = true;
         for (const resolve of this.#reportWaiters.splice(0)) resolve(null);
@@ -246,8 +248,8 @@ export class Session {
   #copyLater(input: Input, device: number | null): void {
     this.#later.push(() => {
       if (this.#closed) return true;
-      const like = this.#components.cores;
-      copying(this.#around, this.#beside, playerSource(input, device), this.#options, this.info.events, like, (past) => (this.#past = past)).catch(() => this.#forget());
+      const pools = this.#components.pools.reduce((sum, { memory }) => sum + memory.buffer.byteLength, 0);
+      copying(this.#around, this.#beside, playerSource(input, device), this.#options, this.info.events, pools, (past) => (this.#past = past)).catch(() => this.#forget());
       return true;
     });
   }
@@ -264,7 +266,7 @@ export class Session {
       // What completes when is another matter now.
       this.#kept.clear();
     }
-    return (this.#shown = trace.play(this.#options, true, this.#live));
+    return (this.#shown = trace.play(this.#options, this.#live ? "live" : "show"));
   }
 
   /** What is known of the run. */
@@ -403,7 +405,8 @@ export class Session {
     if (kept !== undefined) return Promise.resolve(kept.slice());
     if (this.#end !== null && event >= this.#end.event) return Promise.resolve(this.#end.packed.slice());
     const past = this.#past;
-    if (past !== null && event < this.#at && past.covers(event)) {
+    const far = event < this.#at || event > this.#at + NEAR;
+    if (past !== null && far && past.covers(event)) {
       if (past.worn) this.#forget();
       else return Promise.resolve(past.frame(event));
     }

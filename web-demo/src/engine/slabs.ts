@@ -40,16 +40,6 @@ export interface Host {
   providers: number;
   /** Slabs handed out. */
   slabs: number;
-  /** Supplies that providers are of, with how many. */
-  held: Map<Supply, number>;
-}
-
-/** All that a supply knows at one moment. */
-export interface SupplyState {
-  slabs: Map<bigint, bigint>;
-  vacant: bigint[];
-  /** Next index, bytes, most bytes, slabs handed out, refusals. */
-  counts: [bigint, bigint, bigint, bigint, bigint];
 }
 
 /** Slabs of one run. Every pool of the run has a handle to it. */
@@ -108,18 +98,6 @@ export class Supply {
     if (offset + len > bytes) throw new Refusal({ tag: "invalid-range" });
   }
 
-  save(): SupplyState {
-    const counts: SupplyState["counts"] = [this.#next, this.#committed, this.#peak, this.#acquires, this.#refusals];
-    return { slabs: new Map(this.#slabs), vacant: [...this.#vacant], counts };
-  }
-
-  /** Goes back to what it was. Only of a supply without memory: none is made or given back. */
-  restore({ slabs, vacant, counts }: SupplyState): void {
-    this.#host.slabs += slabs.size - this.#slabs.size;
-    [this.#slabs, this.#vacant] = [new Map(slabs), [...vacant]];
-    [this.#next, this.#committed, this.#peak, this.#acquires, this.#refusals] = counts;
-  }
-
   stats(): Slabs.SlabStats {
     return {
       identity: this.#identity,
@@ -142,7 +120,6 @@ export function providerClass(host: Host) {
     constructor(supply: Supply) {
       this.#supply = supply;
       host.providers++;
-      host.held.set(supply, (host.held.get(supply) ?? 0) + 1);
     }
 
     properties(): Slabs.SlabProperties {
@@ -178,9 +155,6 @@ export function providerClass(host: Host) {
 
     [DISPOSE](): void {
       host.providers--;
-      const left = (host.held.get(this.#supply) ?? 1) - 1;
-      if (left > 0) host.held.set(this.#supply, left);
-      else host.held.delete(this.#supply);
     }
   };
 }

@@ -5,7 +5,7 @@
 import type { Analyst, Holder, RunInfo, Told } from "../model.ts";
 import { DifferencePanel } from "./difference.ts";
 import { el, setText } from "./dom.ts";
-import { bytes, count, parseBytes } from "./format.ts";
+import { atLeast, bytes, count, parseBytes } from "./format.ts";
 
 /** Holders that the headline adds up. */
 const LINES = 3;
@@ -166,10 +166,10 @@ export class AnswerPanel {
     const ours = number(report, "memory.peak_reserved_bytes");
     const theirs = number(explained, "explain.peak_reserved_bytes");
     const parts: (Node | string)[] = [];
-    const value = (key: string, of: number) => el("b", { "data-number": key, "data-value": of, title: `${count(of)} B` }, bytes(of));
+    const value = (key: string, of: number, show = bytes) => el("b", { "data-number": key, "data-value": of, title: `${count(of)} B` }, show(of));
     if (allocated !== null) parts.push("Peak ", value("allocated", allocated), " allocated");
-    if (ours !== null) parts.push(", ", value("reserved", ours), " reserved by Strandline's pools");
-    if (theirs !== null) parts.push(", ", value("recorded", theirs), " reserved by PyTorch");
+    if (ours !== null) parts.push(", ", value("reserved", ours, atLeast), " reserved by Strandline's pools");
+    if (theirs !== null) parts.push(", ", value("recorded", theirs, atLeast), " reserved by PyTorch");
     // Memory without a line is nobody's to change.
     const lines = holders.filter(({ name }) => !name.startsWith("("));
     if (lines.length > 0) {
@@ -219,11 +219,11 @@ function fits(told: Told, capacity: number): HTMLElement[] {
   const into = bytes(capacity);
   const answer =
     now !== null && now.ok
-      ? `Yes: with the current settings it takes ${bytes(now.peak)} of ${into}.`
+      ? `Yes: with the current settings it takes ${atLeast(now.peak)} of ${into}.`
       : best === null
         ? `No: nothing that was tried fits in ${into}.`
         : now === null
-          ? `It can: ${best.allocator} (${best.settings}) takes ${bytes(best.peak)} of ${into}.`
-          : `Not with the current settings${now.failedAt === null ? "" : `, which fail at entry ${count(now.failedAt)}`}; ${best.allocator} (${best.settings}) takes ${bytes(best.peak)} of ${into}.`;
+          ? `It can: ${best.allocator} (${best.settings}) takes ${atLeast(best.peak)} of ${into}.`
+          : `Not with the current settings${now.failedAt === null ? "" : `, which fail at entry ${count(now.failedAt)}`}; ${best.allocator} (${best.settings}) takes ${atLeast(best.peak)} of ${into}.`;
   return [el("p", { className: "fit-line" }, answer), ...advice(told)];
 }

@@ -1,5 +1,5 @@
 /** The bytes of the present, and where blocks came from so far. */
-import type { Bytes, Counters, Frame } from "../model.ts";
+import type { Bytes, Counters, Frame, RunInfo } from "../model.ts";
 import { el, setText, setVar } from "./dom.ts";
 import { bytes, count } from "./format.ts";
 
@@ -17,14 +17,24 @@ const REFUSED: readonly [keyof Counters, string, string][] = [
   ["tainted", "tainted", "freed with nobody knowing when the last use is over"],
 ];
 
-const SUMS: readonly [keyof Bytes, string, string][] = [
-  ["committed", "reserved", "taken from the device"],
-  ["reserved", "handed out", "active bytes, with padding"],
-  ["live", "allocated", "asked for by live blocks"],
-  ["padding", "padding", "handed out, not asked for"],
-  ["pending", "pending", "freed, last use not over"],
-  ["clean", "clean", "free for everyone"],
-  ["tainted", "tainted", "free, of unknown death"],
+/** A sum: its word and what it means; of a recorded run, in PyTorch's words, if that has others. */
+interface Sum {
+  key: keyof Bytes;
+  name: string;
+  means: string;
+  recorded?: { name: string; means: string } | null;
+  /** It is known only where the segments of a trace are. */
+  ofSegments?: boolean;
+}
+
+const SUMS: readonly Sum[] = [
+  { key: "committed", name: "reserved", means: "taken from the device", ofSegments: true },
+  { key: "reserved", name: "handed out", means: "active bytes, with padding", recorded: { name: "active", means: "allocated, or given back while a stream still uses it" }, ofSegments: true },
+  { key: "live", name: "allocated", means: "asked for by live blocks", recorded: { name: "allocated", means: "handed out and not given back" } },
+  { key: "padding", name: "padding", means: "handed out, not asked for", ofSegments: true },
+  { key: "pending", name: "pending", means: "freed, last use not over", ofSegments: true },
+  { key: "clean", name: "clean", means: "free for everyone", recorded: { name: "free", means: "reserved, and in nobody's use" }, ofSegments: true },
+  { key: "tainted", name: "tainted", means: "free, of unknown death", recorded: null },
 ];
 
 export class CountersPanel {
@@ -78,21 +88,35 @@ export class CountersPanel {
 /** The sums under the timeline: its legend, with the values of the present. */
 export class BytesPanel {
   readonly element: HTMLElement;
-  private readonly values = new Map<keyof Bytes, HTMLElement>();
+  private readonly parts: { sum: Sum; part: HTMLElement; name: HTMLElement; value: HTMLElement }[];
+  private notTold = false;
 
   constructor() {
-    this.element = el(
-      "dl",
-      { className: "sums" },
-      ...SUMS.map(([key, name, means]) => {
-        const value = el("dd", { "data-bytes": key });
-        this.values.set(key, value);
-        return el("div", { title: means }, el("dt", {}, el("span", { className: `line line-${key}`, "aria-hidden": "true" }), name), value);
-      }),
-    );
+    this.parts = SUMS.map((sum) => {
+      const name = el("span", {});
+      const value = el("dd", { "data-bytes": sum.key });
+      const part = el("div", {}, el("dt", {}, el("span", { className: `line line-${sum.key}`, "aria-hidden": "true" }), name), value);
+      return { sum, part, name, value };
+    });
+    this.element = el("dl", { className: "sums" }, ...this.parts.map(({ part }) => part));
+    this.setRun(null);
+  }
+
+  /** Another run, or none: a recorded one has PyTorch's words. */
+  setRun(info: RunInfo | null): void {
+    this.notTold = info?.reservedNotTold === true;
+    for (const { sum, part, name } of this.parts) {
+      const words = info?.asRecorded === true ? sum.recorded : undefined;
+      part.hidden = words === null;
+      setText(name, words?.name ?? sum.name);
+      part.title = words?.means ?? sum.means;
+    }
   }
 
   show(frame: Frame | null): void {
-    for (const [key, value] of this.values) setText(value, frame === null ? "–" : bytes(frame.bytes[key]));
+    for (const { sum, value } of this.parts) {
+      const told = !(this.notTold && sum.ofSegments === true);
+      setText(value, frame === null ? "–" : told ? bytes(frame.bytes[sum.key]) : "not told");
+    }
   }
 }

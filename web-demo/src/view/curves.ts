@@ -49,7 +49,7 @@ export function numbersTable(heads: readonly string[], rows: readonly { name: st
   const signed = (n: number, show: (n: number) => string) => (n === 0 ? "the same" : `${n > 0 ? "+" : "−"}${show(Math.abs(n))}`);
   return el(
     "table",
-    { className: "numbers" },
+    { className: "two-runs" },
     el("thead", {}, el("tr", {}, ...["", ...heads, "difference"].map((name) => (name === "" ? el("td", {}) : el("th", { scope: "col" }, name))))),
     el(
       "tbody",

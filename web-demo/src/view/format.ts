@@ -2,26 +2,38 @@
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
 
-/** Bytes in the largest unit of which there is at least one, as the command prints them. */
-export function bytes(n: number): string {
+/** Sizes below are printed to the byte, as the command prints them. */
+const EXACT = 10 * 1024;
+
+/** A size in its largest unit of which there is at least one, and that unit's name. */
+function inUnits(n: number): [number, string] {
   let unit = 0;
   let value = n;
   while (Math.abs(value) >= 1024 && unit < UNITS.length - 1) {
     value /= 1024;
     unit++;
   }
-  return unit === 0 ? `${count(n)} B` : `${value.toFixed(2)} ${UNITS[unit]}`;
+  return [value, UNITS[unit] as string];
+}
+
+/** Bytes in the largest unit of which there is at least one, as the command prints them. */
+export function bytes(n: number): string {
+  if (Math.abs(n) < EXACT) return `${count(n)} B`;
+  const [value, unit] = inUnits(n);
+  return `${value.toFixed(2)} ${unit}`;
+}
+
+/** The same, but rounded up where digits are left out, as the command prints what is needed: typed again, it is enough. */
+export function atLeast(n: number): string {
+  if (n < EXACT) return bytes(n);
+  const [value, unit] = inUnits(n);
+  return `${(Math.ceil(value * 100) / 100).toFixed(2)} ${unit}`;
 }
 
 /** Bytes in as few characters as a small label has room for. */
 export function shortBytes(n: number): string {
-  let unit = 0;
-  let value = n;
-  while (value >= 1024 && unit < UNITS.length - 1) {
-    value /= 1024;
-    unit++;
-  }
-  return `${value >= 100 || Number.isInteger(value) ? Math.round(value) : value.toFixed(1)} ${UNITS[unit]}`;
+  const [value, unit] = inUnits(n);
+  return `${value >= 100 || Number.isInteger(value) ? Math.round(value) : value.toFixed(1)} ${unit}`;
 }
 
 const GROUPED = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });

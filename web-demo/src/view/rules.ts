@@ -5,7 +5,7 @@
 import type { Analyst, RuleRun, Rules } from "../model.ts";
 import { curvesPicture, numbersTable } from "./curves.ts";
 import { el } from "./dom.ts";
-import { bytes, count } from "./format.ts";
+import { atLeast, bytes, count } from "./format.ts";
 
 type Show = (n: number) => string;
 
@@ -19,7 +19,7 @@ interface Report {
 export function compared({ readiness, eager }: Rules): { name: string; key: string; a: number; b: number; show: Show }[] {
   const [a, b] = [readiness, eager].map(({ report }: RuleRun) => report as unknown as Report) as [Report, Report];
   return [
-    { name: "reserved at most", key: "memory.peak_reserved_bytes", a: a.memory.peak_reserved_bytes, b: b.memory.peak_reserved_bytes, show: bytes },
+    { name: "reserved at most", key: "memory.peak_reserved_bytes", a: a.memory.peak_reserved_bytes, b: b.memory.peak_reserved_bytes, show: atLeast },
     { name: "free but still in flight, at most", key: "pool.peak_pending_bytes", a: a.pool.peak_pending_bytes, b: b.pool.peak_pending_bytes, show: bytes },
     { name: "requests that waited", key: "reuse.waited", a: a.reuse.waited, b: b.reuse.waited, show: count },
     { name: "requests that found nothing ready", key: "reuse.missed", a: a.reuse.missed, b: b.reuse.missed, show: count },

@@ -92,10 +92,11 @@ export class RunHead {
   fail(failure: Failure | null, asRecorded: boolean): void {
     this.failure.hidden = failure === null;
     if (failure === null) return;
+    // Events count from 1, entries from 0.
     const { event, bytesRequested, liveBytes, largestHoleBytes, pendingBytes, reason } = failure;
     const hole = (largestHoleBytes as number | null) === null ? "not told" : bytes(largestHoleBytes);
     this.failureText.replaceChildren(
-      el("strong", {}, asRecorded ? `Out of memory at event ${count(event)}. ` : `Event ${count(event)} could not be satisfied. `),
+      el("strong", {}, asRecorded ? `Out of memory at entry ${count(event - 1)}. ` : `Event ${count(event)} could not be satisfied. `),
       `${reason.replace(/\.?$/, ".")} `,
       el("span", { className: "quiet" }, `${bytes(bytesRequested)} asked for; ${bytes(liveBytes)} allocated, the largest hole ${hole}, ${bytes(pendingBytes)} pending.`),
     );

@@ -3,7 +3,7 @@
  *
  * The lines are drawn when they change and lie under the mark, which moves alone.
  */
-import type { Failure, Series } from "../model.ts";
+import type { Failure, RunInfo, Series } from "../model.ts";
 import { el, setVar } from "./dom.ts";
 import { bytes, count } from "./format.ts";
 
@@ -16,8 +16,9 @@ export interface TimelineData {
 /** A line: how it is named, and drawn. */
 export interface LineLook {
   key: "committed" | "reserved" | "live" | "pending";
-  /** As the report calls it. */
+  /** As the report calls it; of a recorded run, if that has another word. */
   name: string;
+  recorded?: string;
   means: string;
   width: number;
   dash: number[];
@@ -27,7 +28,7 @@ export interface LineLook {
 /** Later ones lie above. Lines differ by width, dashes and filling too. */
 export const LINES: readonly LineLook[] = [
   { key: "committed", name: "reserved", means: "taken from the device", width: 1.5, dash: [], fill: 0.1 },
-  { key: "reserved", name: "handed out", means: "handed out, with padding", width: 3.5, dash: [], fill: 0 },
+  { key: "reserved", name: "handed out", recorded: "active", means: "handed out, with padding", width: 3.5, dash: [], fill: 0 },
   { key: "live", name: "allocated", means: "asked for by live blocks", width: 1.5, dash: [], fill: 0.18 },
   { key: "pending", name: "pending", means: "freed, last use not over", width: 1.5, dash: [5, 3], fill: 0 },
 ];
@@ -42,8 +43,11 @@ export class Timeline {
   private readonly flag: HTMLElement;
   private readonly observer: ResizeObserver;
   private data: TimelineData | null = null;
+  private lines: readonly LineLook[] = LINES;
   private scheduled = 0;
   private events = 1;
+  /** The events that another view shows. */
+  private shown = { from: 0, to: Infinity };
 
   constructor(private readonly seek: (event: number) => void) {
     this.canvas = el("canvas", { "aria-hidden": "true" });
@@ -98,9 +102,17 @@ export class Timeline {
     this.observer.observe(this.element);
   }
 
+  /** Another run: what is not told of it has no line. */
+  setRun(info: RunInfo | null): void {
+    const lines = LINES.filter(({ key }) => key !== "committed" || info?.reservedNotTold !== true);
+    this.lines = lines.map((line) => (info?.asRecorded === true ? { ...line, name: line.recorded ?? line.name } : line));
+    this.hover.hidden = true;
+  }
+
   show(data: TimelineData): void {
     this.data = data;
     this.events = Math.max(1, data.events);
+    this.window(this.shown.from, this.shown.to);
     this.element.setAttribute("aria-valuemax", String(this.events));
     this.flag.hidden = data.failure === null;
     if (data.failure !== null) {
@@ -112,6 +124,7 @@ export class Timeline {
 
   /** Marks what another view shows: nothing where that is all. */
   window(from: number, to: number): void {
+    this.shown = { from, to };
     this.range.hidden = from <= 0 && to > this.events;
     setVar(this.range, "--from", String(Math.max(0, from / this.events)));
     setVar(this.range, "--to", String(Math.min(1, to / this.events)));
@@ -127,7 +140,7 @@ export class Timeline {
     if (series === undefined || series.event.length === 0) return;
     let bucket = 0;
     while (bucket + 1 < series.event.length && (series.event[bucket + 1] as number) <= at) bucket++;
-    const words = LINES.map(({ key, name }) => `${name} ${bytes(series[key].max[bucket] ?? 0)}`);
+    const words = this.lines.map(({ key, name }) => `${name} ${bytes(series[key].max[bucket] ?? 0)}`);
     this.hover.hidden = false;
     this.hover.textContent = `event ${count(Math.round(at))}: ${words.join(", ")}`;
     this.hover.classList.toggle("right", share > 0.5);
@@ -172,12 +185,12 @@ export class Timeline {
     const { series } = data;
     const length = series.event.length;
     let most = 1;
-    for (const line of LINES) for (const value of series[line.key].max) most = Math.max(most, value);
+    for (const line of this.lines) for (const value of series[line.key].max) most = Math.max(most, value);
     this.top.textContent = `${bytes(most)}`;
     const colours = getComputedStyle(this.element);
     const x = (event: number) => (event / this.events) * width;
     const y = (value: number) => height - 1 - (value / most) * (height - 16);
-    for (const line of LINES) {
+    for (const line of this.lines) {
       const { min, max } = series[line.key];
       const colour = colours.getPropertyValue(`--${line.key}`);
       if (length === 0) continue;

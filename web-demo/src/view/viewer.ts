@@ -67,6 +67,9 @@ export class Viewer {
   private readonly head: RunHead;
   private readonly transport: Transport;
   private readonly zoomText: HTMLElement;
+  private readonly memoryTitle = el("h3", { id: "memory-title" });
+  private readonly memoryNote = el("p", { className: "quiet", hidden: true }, "The file tells nothing of the segments that its trace is about: these are the ones that stand in it.");
+  private readonly runOverTime: HTMLElement;
   private readonly tableButton: HTMLButtonElement;
   private readonly foot: HTMLElement;
   private readonly rendererNote: HTMLElement;
@@ -157,13 +160,14 @@ export class Viewer {
     this.report = el("details", { className: "panel report", hidden: true }, el("summary", {}, "The run's report, as ", el("code", {}, "strandline replay --json"), " prints it"), this.reportText);
     this.rendererNote = el("span", { className: "renderer-note", role: "status" });
     this.foot = el("span", { className: "foot-stats" });
+    this.runOverTime = el("section", { className: "panel over-time", "aria-label": "Over time" }, this.transport.element, this.timeline.element, this.sums.element);
     this.element = el(
       "div",
       { className: "viewer" },
       this.head.element,
       this.answer.element,
       this.head.failure,
-      el("section", { className: "panel over-time", "aria-label": "Over time" }, this.transport.element, this.timeline.element, this.sums.element),
+      this.runOverTime,
       this.overTime.blocks.element,
       this.overTime.plan.element,
       el(
@@ -175,7 +179,7 @@ export class Viewer {
           el(
             "div",
             { className: "panel-head" },
-            el("h3", { id: "memory-title" }, "Slabs"),
+            this.memoryTitle,
             this.colours.choice,
             el(
               "div",
@@ -186,6 +190,7 @@ export class Viewer {
             ),
             this.tableButton,
           ),
+          this.memoryNote,
           this.strips.element,
           this.colours.legend,
         ),
@@ -227,6 +232,13 @@ export class Viewer {
     this.element.classList.toggle("empty", source === null);
     this.element.classList.toggle("as-recorded", source?.info.asRecorded === true);
     this.counters.element.hidden = source?.info.asRecorded === true;
+    const info = source?.info ?? null;
+    setText(this.memoryTitle, info?.asRecorded === true ? "Segments" : "Slabs");
+    this.memoryNote.hidden = info?.reservedNotTold !== true;
+    // A state has no time.
+    this.element.classList.toggle("state-only", info?.stateOnly === true);
+    this.sums.setRun(info);
+    this.timeline.setRun(info);
     this.instants.setSource(source);
     this.momentary = false;
     this.chosenRow = null;

@@ -1,47 +1,15 @@
 /** Who pins the waste, both rules of merging, and two traces beside each other: as the command tells them, on the page as it is shipped. */
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
-import { createRequire } from "node:module";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
-import type { Browser, Page } from "playwright-core";
-import { browser, open, REPOSITORY, serve, shoot, strandline, WEB_DEMO, type Look, type Server, type Watched } from "./support.ts";
+import { test } from "node:test";
+import type { Page } from "playwright-core";
+import { accessible, choose, done, stage } from "./stage.ts";
+import { REPOSITORY, shoot, strandline } from "./support.ts";
 
-let plain: Browser;
-let server: Server;
-
-before(async () => {
-  [plain, server] = await Promise.all([browser("none"), serve(join(WEB_DEMO, "dist"))]);
-});
-after(async () => {
-  await Promise.all([plain?.close(), server?.close()]);
-});
+const site = stage("page", "none");
 
 const OOM = "fuzz/corpus/trace_pickle/oom.pickle";
 const trace = (name: string) => join(REPOSITORY, "traces", name);
-
-async function start(look: Look = {}): Promise<Watched> {
-  const watched = await open(plain, server.url, look);
-  await watched.page.locator(".run h2", { hasText: "resnet50" }).waitFor();
-  return watched;
-}
-
-async function choose(page: Page, file: string): Promise<void> {
-  await page.locator("#file").setInputFiles(file);
-  await page.locator(".run h2", { hasText: file.slice(file.lastIndexOf("/") + 1) }).waitFor();
-  await page.locator(".busy").waitFor({ state: "hidden" });
-}
-
-async function done({ page, faults, close }: Watched): Promise<void> {
-  await page.evaluate(await readFile(createRequire(join(WEB_DEMO, "package.json")).resolve("axe-core/axe.min.js"), "utf8"));
-  const found = await page.evaluate(async () => {
-    const { violations } = await (window as unknown as { axe: { run: () => Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> } }).axe.run();
-    return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 160)).join(" | ")}`);
-  });
-  assert.deepEqual(found, []);
-  await close();
-  assert.deepEqual(faults, []);
-}
 
 interface Pinner {
   line: string;
@@ -69,7 +37,7 @@ async function shownPinners(page: Page): Promise<Pinner[]> {
 const at = (page: Page, event: number) => page.locator(`.pinners[data-event="${event}"]`).waitFor();
 
 test("who pins the waste: at the failure and at another instant, and marked in both views", async () => {
-  const watched = await start();
+  const watched = await site.start();
   const { page } = watched;
   // A run of pools has none.
   assert.equal(await page.locator(".pinners").isVisible(), false);
@@ -112,18 +80,19 @@ test("who pins the waste: at the failure and at another instant, and marked in b
   const earlier = await pinners("--at", String(event - 1));
   assert.deepEqual(await shownPinners(page), earlier);
   await page.locator(`.holders[data-event="${event}"][data-bytes="${earlier.reduce((total, { bytes }) => total + bytes, 0)}"]`).waitFor();
+  await accessible(watched.page);
   await done(watched);
 });
 
 async function numbers(page: Page, place: string): Promise<Record<string, [number, number]>> {
   return page.evaluate(
-    (where) => Object.fromEntries([...document.querySelectorAll<HTMLElement>(`${where} .numbers tbody tr`)].map(({ dataset }) => [dataset["key"], [Number(dataset["a"]), Number(dataset["b"])]])),
+    (where) => Object.fromEntries([...document.querySelectorAll<HTMLElement>(`${where} .two-runs tbody tr`)].map(({ dataset }) => [dataset["key"], [Number(dataset["a"]), Number(dataset["b"])]])),
     place,
   ) as Promise<Record<string, [number, number]>>;
 }
 
 test("the rule of merging: on one axis with what differs where it decides something, and not shown where it does not", async () => {
-  const watched = await start();
+  const watched = await site.start();
   const { page } = watched;
   // Nothing is in flight: both rules do the same.
   await page.locator('.rules[data-asked="yes"]').waitFor({ state: "attached" });
@@ -139,6 +108,9 @@ test("the rule of merging: on one axis with what differs where it decides someth
     const [group = "", name = ""] = key.split(".");
     assert.deepEqual(pair, [ours[group]?.[name], theirs[group]?.[name]], key);
   }
+  // Numbers stand below their words.
+  const edges = await page.evaluate(() => ["thead th:last-child", "tbody tr td:last-child"].map((cell) => document.querySelector(`.rules .two-runs ${cell}`)?.getBoundingClientRect().right ?? -1));
+  assert.equal(edges[0], edges[1]);
   const [a = 0, b = 0] = shown["memory.peak_reserved_bytes"] ?? [];
   assert.equal(await page.locator(".rules .curves-place").getAttribute("data-most"), String(Math.max(a, b)));
   assert.match((await page.locator('.rules tr[data-key="memory.peak_reserved_bytes"] td').last().textContent()) ?? "", a === b ? /the same/ : /^[+−]\d/);
@@ -148,11 +120,12 @@ test("the rule of merging: on one axis with what differs where it decides someth
   await page.locator(".rules .curves").waitFor();
   assert.deepEqual(await numbers(page, ".rules"), shown);
   await shoot(page, "rules");
+  await accessible(watched.page);
   await done(watched);
 });
 
 test("two traces that are no snapshots: peaks, sizes and curves of both; a file that is none says so", async () => {
-  const watched = await start();
+  const watched = await site.start();
   const { page } = watched;
   await page.locator("#trace").selectOption({ label: "ViT, inference" });
   await page.locator(".run h2", { hasText: "vit_infer" }).waitFor();
@@ -177,5 +150,6 @@ test("two traces that are no snapshots: peaks, sizes and curves of both; a file 
   await page.locator("#other-file").setInputFiles({ name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("not a trace\n") });
   await page.locator(".difference-out", { hasText: "notes.txt" }).filter({ hasNotText: "reading" }).waitFor();
   assert.equal(await page.locator(".difference-out .curves").count(), 0);
+  await accessible(watched.page);
   await done(watched);
 });

@@ -12,7 +12,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
-import { browser, open, REPOSITORY, serve, shown, WEB_DEMO } from "./support.ts";
+import { forgetTasks, longestTask, opened, servePage, watchTasks } from "./stage.ts";
+import { browser, open, REPOSITORY, shown, WEB_DEMO } from "./support.ts";
 
 const BYTES = Number(process.env["STRANDLINE_LARGE_BYTES"] ?? 3e6);
 const LARGE = BYTES >= 5e7;
@@ -65,24 +66,18 @@ test(`a snapshot of ${BYTES / 1e6} MB: first picture, memory, the longest task`,
   const file = join(folder, "large.pickle");
   await promisify(execFile)("python3", [join(WEB_DEMO, "tests/large.py"), REAL, file, String(BYTES)]);
   const { size } = await stat(file);
-  const [plain, server] = await Promise.all([browser("none"), serve(join(WEB_DEMO, "dist"))]);
+  const [plain, server] = await Promise.all([browser("none"), servePage()]);
   // Whatever fails: a browser that stays keeps the test program from ending.
   t.after(async () => {
     await Promise.all([plain.close(), server.close()]);
     await rm(folder, { recursive: true });
   });
-  const { page, faults } = await open(plain, server.url, {}, async (page) => {
-    await page.addInitScript(() => {
-      const tasks: number[] = [];
-      (window as unknown as { tasks: number[] }).tasks = tasks;
-      new PerformanceObserver((list) => tasks.push(...list.getEntries().map(({ duration }) => duration))).observe({ type: "longtask" });
-    });
-  });
+  const { page, faults } = await open(plain, server.url, {}, watchTasks);
   page.setDefaultTimeout(LARGE ? 600_000 : 60_000);
-  await page.locator(".run h2", { hasText: "resnet50" }).waitFor();
+  await opened(page, "resnet50");
   await page.waitForFunction(() => (document.querySelector(".report pre")?.textContent ?? "") !== "");
   await page.waitForTimeout(1000);
-  await page.evaluate(() => ((window as unknown as { tasks: number[] }).tasks.length = 0));
+  await forgetTasks(page);
   const { bytes: before, seconds: worked } = taken();
   let most = before;
   const watch = setInterval(() => (most = Math.max(most, taken().bytes)), 100);
@@ -111,7 +106,7 @@ test(`a snapshot of ${BYTES / 1e6} MB: first picture, memory, the longest task`,
   await page.waitForFunction(() => (document.querySelector(".report pre")?.textContent ?? "") !== "");
   const whole = performance.now() - began;
   clearInterval(watch);
-  const longest = await page.evaluate(() => Math.max(0, ...(window as unknown as { tasks: number[] }).tasks));
+  const longest = await longestTask(page);
   const mb = (bytes: number) => `${(bytes / 1e6).toFixed(0)} MB`;
   console.log(
     `${mb(size)}, ${events} events, opened at ${at}: first picture ${(first / 1000).toFixed(1)} s (${work.toFixed(1)} s of a processor), blocks over time ${(overTime / 1000).toFixed(1)} s, the pools' report ${(whole / 1000).toFixed(1)} s; ` +

@@ -1,32 +1,16 @@
 /** Blocks over time, holders and filters in a real browser, over runs that need no component. */
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
-import { createRequire } from "node:module";
-import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import type { Browser, Page } from "playwright-core";
-import { browser, open, serveDemo, shoot, shown, WEB_DEMO, type Look, type Server, type Watched } from "./support.ts";
+import { accessible, done, stage } from "./stage.ts";
+import { open, shoot, shown, type Look, type Watched } from "./support.ts";
 
-let gpu: Browser;
-let plain: Browser;
-let server: Server;
-
-before(async () => {
-  [gpu, plain, server] = await Promise.all([browser("webgpu"), browser("none"), serveDemo()]);
-});
-after(async () => {
-  await Promise.all([gpu?.close(), plain?.close(), server?.close()]);
-});
+const site = stage("demo", "webgpu", "none");
 
 async function start(from: Browser, query = "?lives", look: Look = {}): Promise<Watched> {
-  const watched = await open(from, `${server.url}${query}`, look);
+  const watched = await open(from, `${site.url}${query}`, look);
   await watched.page.locator(".blocks[data-rects]").waitFor();
   return watched;
-}
-
-async function done({ faults, close }: Watched): Promise<void> {
-  await close();
-  assert.deepEqual(faults, []);
 }
 
 /** The events that the view shows. */
@@ -44,7 +28,7 @@ async function spanChanges(page: Page, act: () => Promise<unknown>): Promise<[nu
 }
 
 test("zoom stays at the pointer, drag pans, shift and drag marks a range, keys and buttons too", async () => {
-  const watched = await start(plain);
+  const watched = await start(site.plain);
   const { page } = watched;
   const stage = page.locator(".blocks-stage");
   await stage.scrollIntoViewIfNeeded();
@@ -85,7 +69,7 @@ test("zoom stays at the pointer, drag pans, shift and drag marks a range, keys a
 });
 
 test("a click shows the instant and the block in its slab, and a block of the slabs is outlined over time", async () => {
-  const watched = await start(gpu);
+  const watched = await start(site.gpu);
   const { page } = watched;
   await shown(page, 1000);
   const stage = page.locator(".blocks-stage");
@@ -117,7 +101,7 @@ test("a click shows the instant and the block in its slab, and a block of the sl
 });
 
 test("holders add up to what is allocated; a click filters every view, and the search does", async () => {
-  const watched = await start(plain);
+  const watched = await start(site.plain);
   const { page } = watched;
   await shown(page, 1000);
   await page.locator('.holders[data-event="1000"] tbody tr').first().waitFor();
@@ -188,7 +172,7 @@ test("holders add up to what is allocated; a click filters every view, and the s
 });
 
 test("a million events are moved at 4 ms of script a frame", async () => {
-  const watched = await start(gpu, "?lives=1000000");
+  const watched = await start(site.gpu, "?lives=1000000");
   const { page } = watched;
   const stage = page.locator(".blocks-stage");
   await stage.scrollIntoViewIfNeeded();
@@ -210,18 +194,12 @@ test("a million events are moved at 4 ms of script a frame", async () => {
 });
 
 test("axe finds nothing, in light and dark, wide and narrow", async () => {
-  const axe = await readFile(createRequire(join(WEB_DEMO, "package.json")).resolve("axe-core/axe.min.js"), "utf8");
   for (const look of [{ width: 1920, height: 1080 }, { width: 1280, dark: true }, { width: 390, height: 844 }]) {
-    const watched = await start(plain, "?lives", look);
+    const watched = await start(site.plain, "?lives", look);
     const { page } = watched;
     await page.locator(".holders tbody tr").first().waitFor();
     await page.getByRole("button", { name: "What is live now?" }).click();
-    await page.evaluate(axe);
-    const found = await page.evaluate(async () => {
-      const { violations } = await (window as unknown as { axe: { run: () => Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> } }).axe.run();
-      return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 160)).join(" | ")}`);
-    });
-    assert.deepEqual(found, [], `${look.width}`);
+    await accessible(page, `${look.width}`);
     const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
     assert.ok(wide <= 0, `${look.width}: ${wide} pixels too wide`);
     await shoot(page, `over-time-${look.width}`);

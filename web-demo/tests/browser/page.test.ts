@@ -1,28 +1,15 @@
 /** The page with the components, as it is shipped: static files below some path, in a real browser. */
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { gunzipSync } from "node:zlib";
-import type { Browser, Page } from "playwright-core";
-import {
-  browser, drawnBy, facts, losable, numbers, open, REPOSITORY, serve, shoot, shown, strandline, WEB_DEMO, type Look, type Server, type Watched,
-} from "./support.ts";
+import type { Page } from "playwright-core";
+import { done, opened, stage } from "./stage.ts";
+import { drawnBy, facts, losable, numbers, REPOSITORY, shoot, shown, strandline } from "./support.ts";
 
-let gpu: Browser;
-let plain: Browser;
-let server: Server;
-
-before(async () => {
-  const dist = join(WEB_DEMO, "dist");
-  if (!existsSync(join(dist, "index.html"))) throw new Error("there is no dist/index.html: run npm run build first");
-  [gpu, plain, server] = await Promise.all([browser("webgpu"), browser("none"), serve(dist)]);
-});
-after(async () => {
-  await Promise.all([gpu?.close(), plain?.close(), server?.close()]);
-});
+const site = stage("page", "webgpu", "none");
 
 type Report = Record<string, unknown> & { trace: { events: number }; failure: null | { event: number; reason: string } };
 
@@ -32,23 +19,6 @@ const native = async (...args: string[]) => {
   return JSON.parse(await strandline("replay", ...args, "--as-recorded", "--json", ...(sized ? [] : ["--slab", "32MiB"]))) as Report;
 };
 const trace = (name: string) => join(REPOSITORY, "traces", name);
-
-/** The page, with the first trace open. */
-async function start(from: Browser, look: Look = {}, prepare?: (page: Page) => Promise<void>): Promise<Watched> {
-  const watched = await open(from, server.url, look, prepare);
-  await opened(watched.page, "resnet50_train.csv.gz");
-  return watched;
-}
-
-async function opened(page: Page, title: string): Promise<void> {
-  await page.locator(".run h2", { hasText: title }).waitFor();
-  await page.locator(".busy").waitFor({ state: "hidden" });
-}
-
-async function done({ faults, close }: Watched): Promise<void> {
-  await close();
-  assert.deepEqual(faults, []);
-}
 
 /** The report of the whole run, which is there once all was played. */
 async function report(page: Page): Promise<Report> {
@@ -81,10 +51,10 @@ const options = async (page: Page) => page.locator(".inputs details summary").cl
 test("a shipped trace played to its end has the command's numbers, in WebGPU buffers and in ArrayBuffers", async () => {
   const expected = await native("traces/resnet50_train.csv.gz", "--in-flight", "0");
   for (const [from, backing, renderer] of [
-    [gpu, "webgpu", "webgpu"],
-    [plain, "array-buffer", "canvas"],
+    [site.gpu, "webgpu", "webgpu"],
+    [site.plain, "array-buffer", "canvas"],
   ] as const) {
-    const watched = await start(from);
+    const watched = await site.start({}, undefined, from);
     const { page } = watched;
     await drawnBy(page, renderer);
     // No GPU memory is taken unless it is asked for.
@@ -109,7 +79,7 @@ test("a shipped trace played to its end has the command's numbers, in WebGPU buf
 });
 
 test("options do as the command's do", async () => {
-  const watched = await start(plain);
+  const watched = await site.start();
   const { page } = watched;
   await options(page);
   await page.locator("#trace").selectOption({ label: "ViT, inference" });
@@ -141,7 +111,7 @@ test("options do as the command's do", async () => {
 });
 
 test("merging as IREE does keeps the instant, so that the two can be compared", async () => {
-  const watched = await start(plain);
+  const watched = await site.start();
   const { page } = watched;
   await page.getByLabel("Event", { exact: true }).fill("4264");
   await page.getByLabel("Event", { exact: true }).press("Enter");
@@ -156,7 +126,7 @@ test("merging as IREE does keeps the instant, so that the two can be compared", 
 });
 
 test("files are dropped or chosen: plain, gzip, and the name stays on them", async () => {
-  const watched = await start(plain);
+  const watched = await site.start();
   const { page } = watched;
   const csv = gunzipSync(await readFile(trace("vit_infer.csv.gz")));
   await page.evaluate((text) => {
@@ -183,7 +153,7 @@ test("files are dropped or chosen: plain, gzip, and the name stays on them", asy
 });
 
 test("bad files give a readable message and leave the page at work", async () => {
-  const watched = await start(plain);
+  const watched = await site.start();
   const { page } = watched;
   const gzip = await readFile(trace("vit_infer.csv.gz"));
   const header = "Thread,Time,Action,Pointer,Size,Stream\n";
@@ -215,7 +185,7 @@ test("bad files give a readable message and leave the page at work", async () =>
 test("a trace that does not fit ends at the command's failure, explained", async () => {
   const expected = await native("traces/bert_train.csv.gz", ...EXPERIMENT, "--capacity", "96MiB");
   assert.ok(expected.failure !== null);
-  const watched = await start(plain, { dark: true });
+  const watched = await site.start({ dark: true });
   const { page } = watched;
   await options(page);
   await page.locator("#trace").selectOption({ label: "BERT, training" });
@@ -235,7 +205,7 @@ test("a trace that does not fit ends at the command's failure, explained", async
 });
 
 test("a synthetic load, the same every time", async () => {
-  const watched = await start(plain);
+  const watched = await site.start();
   const { page } = watched;
   const play = async () => {
     await page.locator("#trace").selectOption("synthetic");
@@ -253,8 +223,8 @@ test("a synthetic load, the same every time", async () => {
 });
 
 test("opened and closed again and again, nothing is left", async () => {
-  for (const from of [gpu, plain]) {
-    const watched = await start(from);
+  for (const from of [site.gpu, site.plain]) {
+    const watched = await site.start({}, undefined, from);
     const { page } = watched;
     for (const label of ["ViT, inference", "BERT, training", "ViT, inference"]) {
       await page.locator("#trace").selectOption({ label });
@@ -273,7 +243,7 @@ test("opened and closed again and again, nothing is left", async () => {
 });
 
 test("the device of the picture is lost while it plays: it goes on", async () => {
-  const watched = await start(gpu, {}, losable);
+  const watched = await site.start({}, losable, site.gpu);
   const { page } = watched;
   await drawnBy(page, "webgpu");
   await page.getByRole("button", { name: "Play" }).click();
@@ -301,7 +271,7 @@ test("a million events: a first picture soon, and the page never freezes", async
   const folder = await mkdtemp(join(tmpdir(), "strandline-million-"));
   const file = join(folder, "million.csv");
   await writeFile(file, millionEvents());
-  const watched = await start(plain);
+  const watched = await site.start();
   const { page } = watched;
   await report(page);
   await page.evaluate(() => {

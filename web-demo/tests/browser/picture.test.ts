@@ -1,24 +1,11 @@
 /** The picture in a real browser, over runs that need no component: both renderers, keys, sizes, searches, loss of the device. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import type { Browser, Page } from "playwright-core";
-import { browser, drawnBy, facts, losable, open, serveDemo, shoot, shown, type Server, type Watched } from "./support.ts";
+import { test } from "node:test";
+import type { Page } from "playwright-core";
+import { done, stage } from "./stage.ts";
+import { drawnBy, facts, losable, open, shoot, shown } from "./support.ts";
 
-let gpu: Browser;
-let plain: Browser;
-let server: Server;
-
-before(async () => {
-  [gpu, plain, server] = await Promise.all([browser("webgpu"), browser("none"), serveDemo()]);
-});
-after(async () => {
-  await Promise.all([gpu?.close(), plain?.close(), server?.close()]);
-});
-
-async function done({ faults, close }: Watched): Promise<void> {
-  await close();
-  assert.deepEqual(faults, []);
-}
+const site = stage("demo", "webgpu", "none");
 
 const toEnd = async (page: Page, event: number) => {
   await page.getByRole("button", { name: "To the end" }).click();
@@ -35,7 +22,7 @@ const settled = (page: Page) =>
   );
 
 test("one draw on WebGPU, the same picture without, and only changes are uploaded", async () => {
-  const [a, b] = await Promise.all([open(gpu, server.url), open(plain, server.url)]);
+  const [a, b] = await Promise.all([open(site.gpu, site.url), open(site.plain, site.url)]);
   await drawnBy(a.page, "webgpu");
   await drawnBy(b.page, "canvas");
   for (const { page } of [a, b]) await toEnd(page, 1500);
@@ -84,7 +71,7 @@ async function compare(pngs: readonly [string, string]): Promise<number> {
 }
 
 test("a device that is lost is replaced by Canvas2D, which says so and shows the same", async () => {
-  const watched = await open(gpu, server.url, {}, losable);
+  const watched = await open(site.gpu, site.url, {}, losable);
   const { page } = watched;
   await drawnBy(page, "webgpu");
   await toEnd(page, 1500);
@@ -101,10 +88,10 @@ test("a device that is lost is replaced by Canvas2D, which says so and shows the
 
 test("100,000 blocks: one draw, and little script", async () => {
   for (const [from, renderer] of [
-    [gpu, "webgpu"],
-    [plain, "canvas"],
+    [site.gpu, "webgpu"],
+    [site.plain, "canvas"],
   ] as const) {
-    const watched = await open(from, `${server.url}?many=100000`);
+    const watched = await open(from, `${site.url}?many=100000`);
     const { page } = watched;
     await drawnBy(page, renderer);
     await shown(page, 0);
@@ -136,7 +123,7 @@ test("100,000 blocks: one draw, and little script", async () => {
 });
 
 test("the keyboard alone: through the run, from block to block, to what is live", async () => {
-  const watched = await open(plain, server.url);
+  const watched = await open(site.plain, site.url);
   const { page } = watched;
   await shown(page, 0);
   await page.keyboard.press("End");
@@ -180,7 +167,7 @@ test("the keyboard alone: through the run, from block to block, to what is live"
 });
 
 test("what is live is listed, sorted and searched, and the picture follows", async () => {
-  const watched = await open(plain, server.url);
+  const watched = await open(site.plain, site.url);
   const { page } = watched;
   await toEnd(page, 1500);
   await page.getByRole("button", { name: "What is live now?" }).click();
@@ -207,7 +194,7 @@ test("what is live is listed, sorted and searched, and the picture follows", asy
 });
 
 test("hovering tells what lies there, merged blocks too", async () => {
-  const watched = await open(plain, `${server.url}?many=100000`);
+  const watched = await open(site.plain, `${site.url}?many=100000`);
   const { page } = watched;
   await shown(page, 0);
   await settled(page);
@@ -224,7 +211,7 @@ test("hovering tells what lies there, merged blocks too", async () => {
 });
 
 test("it plays, pauses, stands still when frozen, and does not jump afterwards", async () => {
-  const watched = await open(plain, server.url);
+  const watched = await open(site.plain, site.url);
   const { page } = watched;
   await shown(page, 0);
   await page.getByLabel("Speed").selectOption("100");
@@ -243,7 +230,7 @@ test("it plays, pauses, stands still when frozen, and does not jump afterwards",
 });
 
 test("less motion: it plays in steps, and still gets to the end", async () => {
-  const watched = await open(plain, server.url, { calm: true });
+  const watched = await open(site.plain, site.url, { calm: true });
   const { page } = watched;
   await shown(page, 0);
   await page.evaluate(() => {
@@ -264,7 +251,7 @@ test("less motion: it plays in steps, and still gets to the end", async () => {
 
 test("it fits 390 pixels, light and dark, and follows its window", async () => {
   for (const dark of [false, true]) {
-    const watched = await open(plain, `${server.url}?failed`, { width: 390, height: 844, dark });
+    const watched = await open(site.plain, `${site.url}?failed`, { width: 390, height: 844, dark });
     const { page } = watched;
     await page.getByRole("alert").getByRole("button", { name: "Show that instant" }).click();
     await shown(page, 1500);

@@ -1,47 +1,18 @@
 /** The plan of a run on the page: its numbers, its view, its links with the other views, a pool that follows it, and that nothing blocks. */
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { createRequire } from "node:module";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
-import type { Browser, Page } from "playwright-core";
-import { browser, open, REPOSITORY, serve, shoot, shown, strandline, WEB_DEMO, type Look, type Server, type Watched } from "./support.ts";
+import { test } from "node:test";
+import type { Page } from "playwright-core";
+import { brimful } from "../brimful.ts";
+import { accessible, done, forgetTasks, longestTask, stage, watchTasks } from "./stage.ts";
+import { REPOSITORY, shoot, shown, strandline } from "./support.ts";
 
-let plain: Browser;
-let server: Server;
-
-before(async () => {
-  [plain, server] = await Promise.all([browser("none"), serve(join(WEB_DEMO, "dist"))]);
-});
-after(async () => {
-  await Promise.all([plain?.close(), server?.close()]);
-});
+const site = stage("page", "none");
 
 const real = (name: string) => join(REPOSITORY, "../shared", name);
-
-async function done({ faults, close }: Watched): Promise<void> {
-  await close();
-  assert.deepEqual(faults, []);
-}
-
-/** The page with a file open; tasks of its thread that took long are kept in `window.tasks`. */
-async function opened(file: string, look: Look = {}): Promise<Watched> {
-  const watched = await open(plain, server.url, look, async (page) => {
-    await page.addInitScript(() => {
-      const tasks: number[] = [];
-      (window as unknown as { tasks: number[] }).tasks = tasks;
-      new PerformanceObserver((list) => tasks.push(...list.getEntries().map(({ duration }) => duration))).observe({ type: "longtask" });
-    });
-  });
-  const { page } = watched;
-  await page.locator(".run h2", { hasText: "resnet50" }).waitFor();
-  await page.locator("#file").setInputFiles(file);
-  await page.locator(".run h2", { hasText: file.slice(file.lastIndexOf("/") + 1) }).waitFor();
-  await page.locator(".busy").waitFor({ state: "hidden" });
-  return watched;
-}
 
 interface Told {
   bytes: number;
@@ -62,7 +33,7 @@ async function planned(page: Page): Promise<void> {
 const STEP = join(REPOSITORY, "docs/plan/step.csv");
 
 test("the plan's numbers are the command's, beside what the run's pool holds; switched off, nothing of it is left", async () => {
-  const watched = await opened(STEP);
+  const watched = await site.startWith(STEP, {}, watchTasks);
   const { page } = watched;
   assert.equal(await page.locator(".plan-blocks-panel").count(), 0);
   await planned(page);
@@ -85,7 +56,7 @@ test("the plan's numbers are the command's, beside what the run's pool holds; sw
 });
 
 test("a block that is chosen in one view is marked in the others, at the same instant; both show the same events", async () => {
-  const watched = await opened(STEP);
+  const watched = await site.startWith(STEP, {}, watchTasks);
   const { page } = watched;
   await planned(page);
   const blocks = page.locator(".blocks-panel");
@@ -135,7 +106,7 @@ test("a block that is chosen in one view is marked in the others, at the same in
 });
 
 test("a pool that follows the plan: the address map marks where the plan has each live block", async () => {
-  const watched = await opened(join(REPOSITORY, "traces/vit_infer.csv.gz"));
+  const watched = await site.startWith(join(REPOSITORY, "traces/vit_infer.csv.gz"), {}, watchTasks);
   const { page } = watched;
   await planned(page);
   const bytes = await value(page, "bytes");
@@ -158,30 +129,14 @@ test("a pool that follows the plan: the address map marks where the plan has eac
   await done(watched);
 });
 
-/** Blocks of mixed lifetimes that fill their memory to the brim: nobody finds their placement soon. */
-function brimful(blocks: number): string {
-  let state = 11;
-  const dice = (n: number) => ((state = (Math.imul(state, 1103515245) + 12345) >>> 0), Math.floor((state / 2 ** 32) * n));
-  let parts = [{ from: 0, to: 8192, low: 0, high: 1 << 22 }];
-  while (parts.length < blocks) {
-    const at = dice(parts.length);
-    const { from, to, low, high } = parts[at] as (typeof parts)[0];
-    const across = dice(2) === 0;
-    if (across ? to - from < 8 : high - low < 512) continue;
-    const cut = across ? from + 1 + dice(to - from - 1) : low + 64 * (1 + dice((high - low) / 64 - 1));
-    parts.splice(at, 1, across ? { from, to: cut, low, high } : { from, to, low, high: cut }, across ? { from: cut, to, low, high } : { from, to, low: cut, high });
-  }
-  return `id,lower,upper,size\n${parts.map(({ from, to, low, high }, i) => `${i},${from},${to},${high - low}`).join("\n")}\n`;
-}
-
 test("a long search tells how far it is, is stopped at once, and never holds up the page", async () => {
   const folder = await mkdtemp(join(tmpdir(), "strandline-plan-"));
   const file = join(folder, "brimful.csv");
-  await writeFile(file, brimful(1500));
-  const watched = await opened(file);
+  await writeFile(file, brimful(1500, 11, 8192, 1 << 22));
+  const watched = await site.startWith(file, {}, watchTasks);
   const { page } = watched;
   await page.locator("#plan-seconds").fill("600");
-  await page.evaluate(() => ((window as unknown as { tasks: number[] }).tasks.length = 0));
+  await forgetTasks(page);
   await page.locator("#plan-on").check();
   await page.locator(".plan-blocks-panel[data-rects]").waitFor();
   const first = await page.locator(".plan-progress").textContent();
@@ -204,7 +159,7 @@ test("a long search tells how far it is, is stopped at once, and never holds up 
   const searching = () => page.workers().filter((worker) => worker.url().includes("plan_worker")).length;
   for (let waited = 0; searching() > 0 && waited < 100; waited++) await page.waitForTimeout(100);
   assert.equal(searching(), 0, "the search's worker has ended");
-  const longest = await page.evaluate(() => Math.max(0, ...(window as unknown as { tasks: number[] }).tasks));
+  const longest = await longestTask(page);
   console.log(`the longest task of the page while it was planned: ${longest.toFixed(0)} ms`);
   // The goal is 100 ms; CI runs compilers beside the browser.
   assert.ok(longest < 1000, `${longest}`);
@@ -213,7 +168,7 @@ test("a long search tells how far it is, is stopped at once, and never holds up 
 });
 
 test("what cannot be planned says why", async () => {
-  const watched = await opened(join(REPOSITORY, "fuzz/corpus/trace_pickle/state.pickle"));
+  const watched = await site.startWith(join(REPOSITORY, "fuzz/corpus/trace_pickle/state.pickle"), {}, watchTasks);
   assert.equal(await watched.page.locator(".plan-area").isVisible(), false, "a state has no future");
   await done(watched);
 });
@@ -221,27 +176,22 @@ test("what cannot be planned says why", async () => {
 test("a real training run: as recorded, beside PyTorch's own pool; axe finds nothing", async (t) => {
   const file = real("snapshots/transformer_train.pickle.gz");
   if (!existsSync(file)) return t.skip(`no ${file}`);
-  const watched = await opened(file, { width: 1280, height: 900 });
+  const watched = await site.startWith(file, { width: 1280, height: 900 }, watchTasks);
   const { page } = watched;
-  await page.evaluate(() => ((window as unknown as { tasks: number[] }).tasks.length = 0));
+  await forgetTasks(page);
   await planned(page);
   const command = await told(file);
   assert.deepEqual([await value(page, "bytes"), await value(page, "bound")], [command.bytes, command.bound_bytes]);
   const { explain } = JSON.parse(await strandline("explain", file, "--json")) as { explain: { peak_reserved_bytes: number } };
   assert.equal(await value(page, "held"), explain.peak_reserved_bytes);
-  await page.evaluate(await readFile(createRequire(join(WEB_DEMO, "package.json")).resolve("axe-core/axe.min.js"), "utf8"));
-  const found = await page.evaluate(async () => {
-    const { violations } = await (window as unknown as { axe: { run: () => Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> } }).axe.run();
-    return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 160)).join(" | ")}`);
-  });
-  assert.deepEqual(found, []);
+  await accessible(page);
   await shoot(page, "plan-train");
   await done(watched);
 });
 
 for (const [width, dark] of [[390, false], [1920, true]] as const) {
   test(`${width} wide: nothing of the plan is wider than the page`, async () => {
-    const watched = await opened(STEP, { width, height: 900, dark });
+    const watched = await site.startWith(STEP, { width, height: 900, dark }, watchTasks);
     const { page } = watched;
     await planned(page);
     await page.locator("#advice .paste").waitFor();

@@ -2,23 +2,15 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { pathToFileURL } from "node:url";
-import type { Browser, Page } from "playwright-core";
-import { browser, open, REPOSITORY, serve, shoot, strandline, WEB_DEMO, type Look, type Server, type Watched } from "./support.ts";
+import type { Page } from "playwright-core";
+import { accessible, choose, done, stage } from "./stage.ts";
+import { open, REPOSITORY, shoot, strandline } from "./support.ts";
 
-let plain: Browser;
-let server: Server;
-
-before(async () => {
-  [plain, server] = await Promise.all([browser("none"), serve(join(WEB_DEMO, "dist"))]);
-});
-after(async () => {
-  await Promise.all([plain?.close(), server?.close()]);
-});
+const site = stage("page", "none");
 
 const own = (name: string) => join(REPOSITORY, "fuzz/corpus/trace_pickle", name);
 const real = (name: string) => join(REPOSITORY, "../shared", name);
@@ -32,31 +24,11 @@ interface Explained {
   };
 }
 
-async function done({ faults, close }: Watched): Promise<void> {
-  await close();
-  assert.deepEqual(faults, []);
-}
-
-/** The page with a file open. */
-async function opened(file: string, look: Look = {}): Promise<Watched> {
-  const watched = await open(plain, server.url, look);
-  const { page } = watched;
-  await page.locator(".run h2", { hasText: "resnet50" }).waitFor();
-  await choose(page, file);
-  return watched;
-}
-
-async function choose(page: Page, file: string): Promise<void> {
-  await page.locator("#file").setInputFiles(file);
-  await page.locator(".run h2", { hasText: file.slice(file.lastIndexOf("/") + 1) }).waitFor();
-  await page.locator(".busy").waitFor({ state: "hidden" });
-}
-
 const explain = async (...args: string[]) => JSON.parse(await strandline("explain", ...args, "--json")) as Explained;
 const value = async (page: Page, key: string) => Number(await page.locator(`[data-number="${key}"]`).getAttribute("data-value"));
 
 test("the first screen says what it is for, and shows a run at its peak", async () => {
-  const watched = await open(plain, server.url);
+  const watched = await open(site.plain, site.url);
   const { page } = watched;
   await page.locator(".run h2", { hasText: "resnet50" }).waitFor();
   assert.match((await page.textContent(".lead")) ?? "", /Drop a PyTorch memory snapshot/);
@@ -84,7 +56,7 @@ test("an out-of-memory: the verdict, the mark, the instant, and whether it fits"
   const file = own("oom.pickle");
   const told = await explain(file);
   const text = await strandline("explain", file);
-  const watched = await opened(file);
+  const watched = await site.startWith(file);
   const { page } = watched;
   const verdict = (await page.locator("#verdict p").allTextContents()).join("\n");
   assert.equal(verdict, text.split("\n\n")[0]);
@@ -93,6 +65,12 @@ test("an out-of-memory: the verdict, the mark, the instant, and whether it fits"
   const refused = told.explain.out_of_memory.length;
   await page.waitForFunction((marks) => document.querySelectorAll(".blocks-oom").length === marks, refused);
   assert.ok(refused > 0);
+  // Entries are those of the file, as the command counts them; the words are PyTorch's.
+  assert.match((await page.textContent(".failure")) ?? "", new RegExp(`^Out of memory at entry ${told.explain.out_of_memory[0]?.entry}\\.`));
+  assert.deepEqual(await page.locator(".sums > div:visible dt").allTextContents(), ["reserved", "active", "allocated", "padding", "pending", "free"]);
+  assert.equal(await page.textContent("#memory-title"), "Segments");
+  // All of the run is shown, whatever the run before was like.
+  assert.equal(await page.locator(".timeline-range").isVisible(), false);
   assert.equal(await page.locator(".viewer").getAttribute("data-event"), String((told.explain.at.entry ?? -1) + 1));
   // What to paste, as the command says it.
   const compared = JSON.parse(await strandline("compare", file, "--fit-seconds", "0", "--plan-seconds", "0", "--capacity", "1TiB", "--json")) as {
@@ -112,7 +90,7 @@ test("an out-of-memory: the verdict, the mark, the instant, and whether it fits"
 });
 
 test("a run is saved as one file, which opens at the same instant with the same bytes", async () => {
-  const watched = await opened(own("oom.pickle"));
+  const watched = await site.startWith(own("oom.pickle"));
   const { page } = watched;
   await page.getByRole("button", { name: "One instant back" }).click();
   const event = await page.locator(".viewer").getAttribute("data-event");
@@ -122,7 +100,7 @@ test("a run is saved as one file, which opens at the same instant with the same 
   const file = join(folder, "saved.html");
   await download.saveAs(file);
   const asked: string[] = [];
-  const saved = await open(plain, pathToFileURL(file).href, {}, async (there) => {
+  const saved = await open(site.plain, pathToFileURL(file).href, {}, async (there) => {
     there.on("request", (request) => asked.push(request.url()));
   });
   await saved.page.waitForFunction((wanted) => document.querySelector<HTMLElement>(".viewer")?.dataset["event"] === wanted, event);
@@ -138,11 +116,13 @@ test("a run is saved as one file, which opens at the same instant with the same 
 test("a state without a trace shows its segments", async () => {
   const file = own("state.pickle");
   const told = await explain(file);
-  const watched = await opened(file);
+  const watched = await site.startWith(file);
   const { page } = watched;
   await page.waitForFunction(() => Number(document.querySelector<HTMLElement>(".viewer")?.dataset["rects"]) > 0);
   const reserved = (await page.textContent('[data-bytes="committed"]')) ?? "";
   assert.notEqual(reserved, "0 B");
+  for (const part of [".transport", ".timeline", ".blocks-panel"]) assert.equal(await page.locator(part).first().isVisible(), false, `${part}: a state has no time`);
+  assert.equal(await page.locator(".sums").isVisible(), true);
   assert.equal(await value(page, "allocated"), told.explain["peak_allocated_bytes"]);
   await page.locator("#fit").fill("1GiB");
   await page.locator("#fit").press("Enter");
@@ -150,10 +130,27 @@ test("a state without a trace shows its segments", async () => {
   await done(watched);
 });
 
+test("what a file does not tell of its segments is not made up", async () => {
+  const file = own("deferred.pickle");
+  const told = await explain(file);
+  assert.equal(told.explain.peak_reserved_bytes, null);
+  const watched = await site.startWith(file);
+  const { page } = watched;
+  await page.locator("#memory-title", { hasText: "Segments" }).waitFor();
+  for (const key of ["committed", "reserved", "padding", "pending", "clean"]) assert.equal(await page.textContent(`[data-bytes="${key}"]`), "not told", key);
+  assert.match((await page.textContent('[data-bytes="live"]')) ?? "", / B$/);
+  assert.equal(await page.getByText("The file tells nothing of the segments").isVisible(), true);
+  assert.doesNotMatch((await page.textContent("#headline")) ?? "", /reserved by PyTorch/);
+  // The next file tells.
+  await choose(page, own("oom.pickle"));
+  assert.notEqual(await page.textContent('[data-bytes="committed"]'), "not told");
+  await done(watched);
+});
+
 test("the device that failed is shown, and another can be picked", async (t) => {
   const file = real("cases/pt/oom_device1.pickle");
   if (!existsSync(file)) return t.skip(`no ${file}`);
-  const watched = await opened(file);
+  const watched = await site.startWith(file);
   const { page } = watched;
   assert.match((await page.textContent(".run-facts")) ?? "", /device 1/);
   await page.locator("#device option", { hasText: "peak" }).first().waitFor({ state: "attached" });
@@ -172,7 +169,7 @@ test("a real training run: lines, stacks, the pools' run beside it, two files co
   const other = real("snapshots/transformer_infer.pickle.gz");
   if (!existsSync(file) || !existsSync(other)) return t.skip(`no ${file}`);
   const told = await explain(file);
-  const watched = await opened(file, { width: 1280, height: 900 });
+  const watched = await site.startWith(file, { width: 1280, height: 900 });
   const { page } = watched;
   const event = (told.explain.at.entry ?? -1) + 1;
   await page.locator(`.holders[data-event="${event}"] tbody tr`).first().waitFor();
@@ -180,6 +177,10 @@ test("a real training run: lines, stacks, the pools' run beside it, two files co
   const expected = told.explain.holders.map(({ line, bytes }) => ({ line, bytes }));
   assert.deepEqual(rows.slice(0, expected.length), expected);
   await page.locator('[data-number="reserved"]').waitFor();
+  // The same digits in the headline and in the command's line below it.
+  const words = /at most (.*) allocated, (.*) reserved/.exec((await page.textContent("#verdict")) ?? "");
+  const headline = (await page.textContent("#headline")) ?? "";
+  assert.ok(words !== null && headline.includes(`Peak ${words[1]} allocated`) && headline.includes(`${words[2]} reserved by PyTorch`), headline);
   await page.locator("#advice p").first().waitFor();
   const compared = await strandline("compare", file, "--fit-seconds", "0", "--plan-seconds", "0");
   const advised = (await page.locator("#advice > p").allTextContents()).map((line) => line.trim());
@@ -202,12 +203,7 @@ test("a real training run: lines, stacks, the pools' run beside it, two files co
   const diff = JSON.parse(await strandline("diff", other, file, "--json")) as { diff: { lines: { a_bytes: number; b_bytes: number }[] } };
   const changed = diff.diff.lines.filter((line) => line.a_bytes !== line.b_bytes).map(({ a_bytes: a, b_bytes: b }) => [a, b]);
   assert.deepEqual(await page.evaluate(() => [...document.querySelectorAll<HTMLElement>('.difference-out [aria-label="Lines that changed"] tbody tr')].map((row) => [Number(row.dataset["a"]), Number(row.dataset["b"])])), changed);
-  await page.evaluate(await readFile(createRequire(join(WEB_DEMO, "package.json")).resolve("axe-core/axe.min.js"), "utf8"));
-  const found = await page.evaluate(async () => {
-    const { violations } = await (window as unknown as { axe: { run: () => Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> } }).axe.run();
-    return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 160)).join(" | ")}`);
-  });
-  assert.deepEqual(found, []);
+  await accessible(page);
   await shoot(page, "snapshot-train");
   // The same requests through the pools.
   await page.locator("#show").selectOption("played");

@@ -11,6 +11,7 @@ import { planning } from "../../src/engine/planning";
 import { NEVER } from "../../src/engine/lives";
 import { decodeFrame } from "../../src/engine/decode";
 import { State, type Input, type Plan, type PlanNews } from "../../src/model";
+import { brimful } from "../brimful";
 import { allZero, core, DEFAULTS, HOME, open, STRANDLINE, timeless, TRACES } from "./support";
 
 const RUN = promisify(execFile);
@@ -168,33 +169,13 @@ test("a pool that follows the plan: the report of replay --plan, and every block
 
 test("out of time: the best so far, with the bound; news while it searches", async () => {
   // Blocks of mixed lifetimes that fill their memory to the brim: no order finds the placement at once.
-  const { plan, news } = await searched("brimful.csv", new TextEncoder().encode(brimful(400, 5)), 1500);
+  const { plan, news } = await searched("brimful.csv", new TextEncoder().encode(brimful(400, 5, 4096, 1 << 20)), 1500);
   assert.ok(plan.bytes >= plan.bound);
   assert.equal(plan.optimal, plan.bytes === plan.bound);
   const sizes = news.map(({ best }) => best);
   assert.deepEqual(sizes, [...sizes].sort((a, b) => b - a), "it becomes no worse");
   if (!plan.optimal) assert.ok((news.at(-1) as PlanNews).seconds < 4, "the limit is kept");
 });
-
-/** Cuts a rectangle of memory and time into blocks: a placement without a gap exists. */
-function brimful(blocks: number, seed: number): string {
-  let state = seed;
-  const dice = (n: number) => {
-    state = (Math.imul(state, 1103515245) + 12345) >>> 0;
-    return Math.floor((state / 2 ** 32) * n);
-  };
-  let parts = [{ from: 0, to: 4096, low: 0, high: 1 << 20 }];
-  while (parts.length < blocks) {
-    const at = dice(parts.length);
-    const { from, to, low, high } = parts[at] as (typeof parts)[0];
-    const across = dice(2) === 0;
-    if (across ? to - from < 8 : high - low < 512) continue;
-    const cut = across ? from + 1 + dice(to - from - 1) : low + 64 * (1 + dice((high - low) / 64 - 1));
-    const halves = across ? [{ from, to: cut, low, high }, { from: cut, to, low, high }] : [{ from, to, low, high: cut }, { from, to, low: cut, high }];
-    parts = [...parts.slice(0, at), ...parts.slice(at + 1), ...halves];
-  }
-  return `id,lower,upper,size\n${parts.map(({ from, to, low, high }, i) => `${i},${from},${to},${high - low}`).join("\n")}\n`;
-}
 
 test("what cannot be planned is told", async () => {
   const none = new TextEncoder().encode("no trace at all\n");

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Clock } from "../../src/view/clock.ts";
-import { bytes, parseBytes, parseSizes, shortBytes } from "../../src/view/format.ts";
+import { atLeast, bytes, parseBytes, parseSizes, shortBytes } from "../../src/view/format.ts";
 import { laneSpan } from "../../src/view/lanes.ts";
 import { DARK, inks, KINDS, LIGHT, PATTERNS, style, type Rgb } from "../../src/view/palette.ts";
 import { instantAt } from "../../src/view/recorded.ts";
@@ -15,10 +15,23 @@ test("sizes are printed as the command prints them, and read as it reads them", 
   for (const [n, text] of [
     [0, "0 B"],
     [1023, "1,023 B"],
-    [1024, "1.00 KiB"],
+    [1024, "1,024 B"],
+    [10_239, "10,239 B"],
+    [10_240, "10.00 KiB"],
     [518_125_568, "494.12 MiB"],
   ] as const) {
     assert.equal(bytes(n), text);
+  }
+  for (const [n, text] of [
+    [0, "0 B"],
+    [10_239, "10,239 B"],
+    [10_240, "10.00 KiB"],
+    [10_241, "10.01 KiB"],
+    [518_125_568, "494.13 MiB"],
+    [2 ** 30, "1.00 GiB"],
+    [2 ** 30 + 1, "1.01 GiB"],
+  ] as const) {
+    assert.equal(atLeast(n), text);
   }
   assert.equal(shortBytes(32 * 2 ** 20), "32 MiB");
   assert.equal(shortBytes(1.5 * 2 ** 20), "1.5 MiB");

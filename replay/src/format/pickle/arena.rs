@@ -4,8 +4,11 @@
 //!   dicts    [ u32 ─┐ ] …                      one word a dictionary
 //!   records         └▶ [ shape, value, value… ] …   varints: about 16 bytes for an entry of a trace
 //!   shapes   [ (key, kind of value)… ] …       shared by all dictionaries of one form
-//!   lists    [ dropped, body ─▶ [u32…] ] …     one word an element
+//!   lists    [ dropped, body ─▶ [u32…] ] …     one word an element; short lists with the same elements have one body
 //! ```
+//!
+//! **Bodies.** Each entry of a snapshot has a list of frames of its own, and a million of them say what a few thousand say. A list
+//! that grows later on gets a body of its own.
 //!
 //! **Numbers.** Addresses and times are large and close together: each key has a base, the first large number seen under it, and
 //! what is stored of a large number is the difference.
@@ -17,15 +20,23 @@
 //! Invariant: an index in a value was handed out by this arena; no value is walked recursively. Cost: O(k) for a dictionary of k
 //! items. Memory: [`Arena::bytes`], which counts capacities.
 
+mod order;
+mod value;
+
+pub(crate) use value::Value;
+
 use super::super::error::quote;
 use super::varint::{take_varint, unzigzag, varint, zigzag};
 use super::words::{FORGOTTEN, KEYS, KNOWN, Word};
 use crate::hash::FastMap;
+use order::Order;
+use std::hash::BuildHasher;
+use value::{Field, Kind, LARGE, Shape};
 
 /// Forms that dictionaries may have: more than any honest file shows.
 const SHAPES: usize = 4096;
-/// Numbers from here on are stored as differences.
-const LARGE: i64 = 1 << 28;
+/// Lists of up to so many elements are looked for among those that there are.
+const SHORT: usize = 256;
 
 /// How much of a pickle an arena keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,110 +68,6 @@ impl Keep {
     }
 }
 
-/// A value of the pickle.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Value {
-    /// `None`.
-    None,
-    /// `True`.
-    True,
-    /// An integer of up to 64 bits, or `False`.
-    Int(i64),
-    /// An integer from 2^63 to 2^64 - 1.
-    Uint(u64),
-    /// An integer beyond 64 bits.
-    Huge,
-    /// A float.
-    Float(f64),
-    /// A string.
-    Str(Word),
-    /// A list or tuple in the arena.
-    List(u32),
-    /// A dictionary in the arena.
-    Dict(u32),
-    /// The name of a class whose objects are read as dictionaries.
-    DictClass,
-    /// Anything else.
-    Opaque,
-}
-
-/// The kind of a value: what a shape says of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-enum Kind {
-    None,
-    True,
-    /// A number, as it is.
-    Int,
-    /// A large number: its difference from the base of its key.
-    Large,
-    Uint,
-    Huge,
-    Float,
-    Str,
-    List,
-    Dict,
-    DictClass,
-    Opaque,
-}
-
-impl Kind {
-    const ALL: [Self; 12] = [
-        Self::None,
-        Self::True,
-        Self::Int,
-        Self::Large,
-        Self::Uint,
-        Self::Huge,
-        Self::Float,
-        Self::Str,
-        Self::List,
-        Self::Dict,
-        Self::DictClass,
-        Self::Opaque,
-    ];
-
-    fn of(value: Value) -> Self {
-        match value {
-            Value::None => Self::None,
-            Value::True => Self::True,
-            Value::Int(number) if number >= LARGE => Self::Large,
-            Value::Int(_) => Self::Int,
-            Value::Uint(_) => Self::Uint,
-            Value::Huge => Self::Huge,
-            Value::Float(_) => Self::Float,
-            Value::Str(_) => Self::Str,
-            Value::List(_) => Self::List,
-            Value::Dict(_) => Self::Dict,
-            Value::DictClass => Self::DictClass,
-            Value::Opaque => Self::Opaque,
-        }
-    }
-}
-
-/// A key of a dictionary and the kind of its value, in one number: the kind in the lowest four bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Field(u32);
-
-impl Field {
-    /// Keys are below 2^28: no more words are remembered.
-    fn new(key: Word, value: Value) -> Self {
-        Self(key.0 << 4 | Kind::of(value) as u32)
-    }
-
-    fn key(self) -> Word {
-        Word(self.0 >> 4)
-    }
-
-    fn kind(self) -> Kind {
-        // Sixteen numbers, of which the last four are of no kind.
-        Kind::ALL.get((self.0 & 15) as usize).copied().unwrap_or(Kind::Opaque)
-    }
-}
-
-/// The keys of a dictionary in ascending order, with what kinds of values they have.
-type Shape = Box<[Field]>;
-
 /// A list's head.
 #[derive(Clone, Copy, Debug, Default)]
 struct Head {
@@ -170,18 +77,32 @@ struct Head {
     body: u32,
 }
 
+/// The elements of a list, packed.
+#[derive(Debug, Default)]
+struct Body {
+    items: Vec<u32>,
+    /// Several lists may have it: it does not change.
+    shared: bool,
+}
+
 /// A list or tuple: its elements, without those that hold nothing of use.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct List<'a> {
     arena: &'a Arena,
     items: &'a [u32],
     dropped: u32,
+    body: u32,
 }
 
 impl<'a> List<'a> {
     /// Kept elements.
     pub(crate) fn len(&self) -> usize {
         self.items.len()
+    }
+
+    /// Lists with the same number have the same elements.
+    pub(crate) fn body(&self) -> u32 {
+        self.body
     }
 
     /// How many were dropped.
@@ -224,7 +145,9 @@ pub(crate) fn grow<T>(vector: &mut Vec<T>, more: usize) {
 #[derive(Debug, Default)]
 pub(crate) struct Arena {
     lists: Vec<Head>,
-    bodies: Vec<Vec<u32>>,
+    bodies: Vec<Body>,
+    /// Bodies that are shared, by a hash of their elements. Of two that have the same one the first is found.
+    shared: FastMap<u64, u32>,
     /// Where a dictionary's record begins, plus 1; 0 while it is empty.
     dicts: Vec<u32>,
     records: Vec<u8>,
@@ -243,6 +166,8 @@ pub(crate) struct Arena {
     keep: Keep,
     /// Scratch of [`set`](Self::set).
     items: Vec<(Word, Value)>,
+    order: Order,
+    packed: Vec<u32>,
     shape: Vec<Field>,
     encoded: Vec<u8>,
 }
@@ -268,7 +193,8 @@ impl Arena {
     /// Bytes held, about: the capacity of what grows with the input.
     pub(crate) fn bytes(&self) -> u64 {
         (self.lists.capacity() * size_of::<Head>()
-            + self.bodies.capacity() * size_of::<Vec<u32>>()
+            + self.bodies.capacity() * size_of::<Body>()
+            + self.shared.capacity() * 2 * size_of::<(u64, u32)>()
             + self.body_bytes
             + self.dicts.capacity() * size_of::<u32>()
             + self.records.capacity()
@@ -328,28 +254,57 @@ impl Arena {
     pub(crate) fn extend(&mut self, list: Value, values: &[Value]) -> Option<()> {
         let Value::List(index) = list else { return Some(()) };
         let mut head = self.lists.get(index as usize).copied()?;
-        let useful = values.iter().filter(|&&value| self.useful(value)).count();
-        let dropped = u32::try_from(values.len() - useful).unwrap_or(u32::MAX);
-        head.dropped = head.dropped.saturating_add(dropped);
-        if useful > 0 {
-            if head.body == 0 {
-                grow(&mut self.bodies, 1);
-                self.bodies.push(Vec::new());
-                head.body = u32::try_from(self.bodies.len()).ok()?;
+        let mut packed = core::mem::take(&mut self.packed);
+        packed.clear();
+        packed.reserve(values.len());
+        for &value in values {
+            if self.useful(value) {
+                packed.push(self.pack(value)?);
             }
-            let mut body = core::mem::take(&mut self.bodies[head.body as usize - 1]);
-            let before = body.capacity();
-            grow(&mut body, useful);
-            self.body_bytes += (body.capacity() - before) * size_of::<u32>();
-            for &value in values {
-                if self.useful(value) {
-                    body.push(self.pack(value)?);
-                }
-            }
-            self.bodies[head.body as usize - 1] = body;
         }
+        let dropped = u32::try_from(values.len() - packed.len()).unwrap_or(u32::MAX);
+        head.dropped = head.dropped.saturating_add(dropped);
+        if !packed.is_empty() {
+            head.body = self.body_with(head.body, &packed)?;
+        }
+        self.packed = packed;
+        // Lists of millions are rare, and their batches too.
+        self.packed.shrink_to(1 << 16);
         self.lists[index as usize] = head;
         Some(())
+    }
+
+    /// The number of a body that has the elements of one, and more behind them. None when there are too many.
+    fn body_with(&mut self, number: u32, more: &[u32]) -> Option<u32> {
+        let known = (number as usize).checked_sub(1);
+        let short = known.is_none() && more.len() <= SHORT && self.keep == Keep::Everything;
+        let hash = short.then(|| self.shared.hasher().hash_one(more));
+        if let Some(hash) = hash
+            && let Some(&same) = self.shared.get(&hash)
+            && self.bodies[same as usize - 1].items == more
+        {
+            return Some(same);
+        }
+        if let Some(at) = known
+            && !self.bodies[at].shared
+        {
+            let items = &mut self.bodies[at].items;
+            let before = items.capacity();
+            grow(items, more.len());
+            self.body_bytes += (items.capacity() - before) * size_of::<u32>();
+            items.extend_from_slice(more);
+            return Some(number);
+        }
+        let old = known.map_or(&[][..], |at| &self.bodies[at].items);
+        let items = [old, more].concat();
+        self.body_bytes += items.capacity() * size_of::<u32>();
+        grow(&mut self.bodies, 1);
+        self.bodies.push(Body { items, shared: short });
+        let number = u32::try_from(self.bodies.len()).ok()?;
+        if let Some(hash) = hash {
+            self.shared.entry(hash).or_insert(number);
+        }
+        Some(number)
     }
 
     /// Sets items of a dictionary, in place of those with their keys; keys that do not matter are passed over. None if there is no room:
@@ -367,23 +322,22 @@ impl Arena {
             Some(at) => self.decode(at as usize, &mut |key, value| all.push((key, value))),
             None => 0,
         };
-        let mut changed = false;
+        let before = all.len();
         for (key, value) in items {
             let Value::Str(key) = key else { continue };
             let kept = match self.keep {
                 Keep::Trace => key.0 < KEYS,
                 Keep::Everything => key != FORGOTTEN,
             };
-            if !kept {
-                continue;
-            }
-            changed = true;
-            match all.binary_search_by_key(&key, |&(key, _)| key) {
-                Ok(at) => all[at].1 = value,
-                Err(at) => all.insert(at, (key, value)),
+            if kept {
+                all.push((key, value));
             }
         }
-        let done = if changed { self.store(index, &all, begin, old_bytes) } else { Some(()) };
+        let mut done = Some(());
+        if all.len() > before {
+            self.order.arrange(&mut all);
+            done = self.store(index, &all, begin, old_bytes);
+        }
         self.items = all;
         done
     }
@@ -468,7 +422,7 @@ impl Arena {
     }
 
     /// Tells the items of the record at `at`, and returns its length.
-    fn decode(&self, at: usize, tell: &mut dyn FnMut(Word, Value)) -> usize {
+    fn decode(&self, at: usize, tell: &mut impl FnMut(Word, Value)) -> usize {
         let mut rest = self.records.get(at..).unwrap_or_default();
         let before = rest.len();
         let number = take_varint(&mut rest);
@@ -514,10 +468,19 @@ impl Arena {
         let Value::List(index) = value else { return None };
         let head = self.lists.get(index as usize)?;
         let items = match (head.body as usize).checked_sub(1) {
-            Some(body) => self.bodies.get(body)?,
+            Some(body) => &self.bodies.get(body)?.items,
             None => &[][..],
         };
-        Some(List { arena: self, items, dropped: head.dropped })
+        Some(List { arena: self, items, dropped: head.dropped, body: head.body })
+    }
+
+    /// Tells the items of a dictionary, each key once; nothing if `dict` is none.
+    pub(crate) fn each(&self, dict: Value, mut tell: impl FnMut(Word, Value)) {
+        if let Value::Dict(index) = dict
+            && let Some(at) = self.dicts.get(index as usize).and_then(|at| at.checked_sub(1))
+        {
+            self.decode(at as usize, &mut tell);
+        }
     }
 
     /// The value under `key`; the last one set wins. `None` too if `dict` is no dictionary.
@@ -601,42 +564,4 @@ impl Arena {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The base is found while records are there already: what was stored before it must read the same.
-    #[test]
-    fn numbers_come_back_whatever_the_base() {
-        let mut arena = Arena::new(Keep::Trace);
-        let numbers = [0, 7, -1, LARGE - 1, 1 << 47, 5, i64::MIN, i64::MAX, (1 << 47) + 9, -LARGE];
-        let dicts: Vec<Value> = numbers
-            .iter()
-            .map(|&number| {
-                let dict = arena.new_dict().unwrap();
-                arena.set(dict, [(Value::Str(Word::ADDR), Value::Int(number))]).unwrap();
-                dict
-            })
-            .collect();
-        for (dict, number) in dicts.iter().zip(numbers) {
-            assert_eq!(arena.get(*dict, Word::ADDR), Some(Value::Int(number)));
-        }
-    }
-
-    #[test]
-    fn a_dictionary_can_be_changed_in_the_middle_of_others() {
-        let mut arena = Arena::new(Keep::Trace);
-        let [a, b] = [(); 2].map(|()| arena.new_dict().unwrap());
-        let item = |key, number| (Value::Str(key), Value::Int(number));
-        arena.set(a, [item(Word::SIZE, 1), item(Word::ADDR, 300)]).unwrap();
-        arena.set(b, [item(Word::SIZE, 2)]).unwrap();
-        arena.set(a, [item(Word::SIZE, 70_000)]).unwrap();
-        arena.set(b, [(Value::Str(Word::STREAM), Value::Float(0.5))]).unwrap();
-        arena.set(a, [item(Word::ADDR, 301), (Value::Int(3), Value::None)]).unwrap();
-        let of = |dict, key| arena.get(dict, key);
-        assert_eq!(of(a, Word::SIZE), Some(Value::Int(70_000)));
-        assert_eq!(of(a, Word::ADDR), Some(Value::Int(301)));
-        assert_eq!(of(b, Word::SIZE), Some(Value::Int(2)));
-        assert_eq!(of(b, Word::STREAM), Some(Value::Float(0.5)));
-        assert_eq!(of(b, Word::ADDR), None);
-    }
-}
+mod tests;

@@ -307,7 +307,13 @@ fn integer(text: &[u8]) -> Option<Value> {
 /// A two's complement integer of at most 9 bytes.
 pub(super) fn little_endian(bytes: &[u8]) -> Value {
     let negative = bytes.last().is_some_and(|b| b & 0x80 != 0);
-    let mut wide = [if negative { 0xff } else { 0 }; 16];
+    let fill = if negative { 0xff } else { 0 };
+    if bytes.len() <= 8 {
+        let mut word = [fill; 8];
+        word[..bytes.len()].copy_from_slice(bytes);
+        return Value::Int(i64::from_le_bytes(word));
+    }
+    let mut wide = [fill; 16];
     wide[..bytes.len().min(16)].copy_from_slice(&bytes[..bytes.len().min(16)]);
     let value = i128::from_le_bytes(wide);
     if let Ok(value) = i64::try_from(value) {
