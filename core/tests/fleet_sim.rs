@@ -162,7 +162,11 @@ fn no_byte_is_used_too_early_and_all_come_back() {
 
 /// What the simulation says of a planted fault, over some seeds.
 fn finds(plant: Plant, words: &[&str]) {
-    // At any scale: the first seeds need not have what shows the fault, and the search ends where it shows.
+    if runs::scaled(2) == 1 {
+        // Whether a fault is found no sanitizer can say.
+        return;
+    }
+    // At any other scale: the first seeds need not have what shows the fault, and the search ends where it shows.
     let found = (1..=60).find_map(|seed| {
         std::panic::catch_unwind(|| episode(seed, plant))
             .unwrap_or_else(|_| Err("it panics".into()))

@@ -379,7 +379,7 @@ fn tsan(sh: &Shell) -> Outcome {
     let toolchain = Toolchain::with_source(Some(Toolchain::Nightly), sh, &DEBIAN_TSAN)?;
     let flags = match toolchain {
         Toolchain::Debian => {
-            "-Zsanitizer=thread -Zexternal-clangrt -Clinker=clang-22 -Clink-arg=-fsanitize=thread"
+            "-Zsanitizer=thread -Zexternal-clangrt -Clinker=clang-22 -Clink-arg=-fsanitize=thread -Clink-arg=-fuse-ld=lld"
         }
         _ => "-Zsanitizer=thread",
     };

@@ -297,7 +297,12 @@ fn reused_shelves_keep_every_death() {
     let mut held = Vec::new();
     let mut deaths: Vec<Vec<(Axis, Epoch)>> = alloc::vec![Vec::new(); 256];
     let mut submitted = [1; 8];
-    for _ in 0..if cfg!(miri) { 200 } else { 100_000 } {
+    let rounds = match std::env::var("STRANDLINE_TEST_SCALE") {
+        _ if cfg!(miri) => 200,
+        Ok(scale) if scale == "small" => 5000,
+        _ => 100_000,
+    };
+    for _ in 0..rounds {
         match random(8) {
             0..4 => {
                 let request = Request::new(CELL * (1 + random(5))).or_grow();
