@@ -47,8 +47,10 @@ archive() { # NAME FOLDER: a tar archive of the folder
 
 if [ "$checks" = 1 ]; then
     # Advisories come from a database on the network; the rest needs none.
-    cargo deny check licenses bans sources
-    cargo deny check advisories || [ "${STRANDLINE_OFFLINE:-}" = 1 ]
+    for workspace in . host-fleet; do
+        cargo deny --manifest-path "$workspace/Cargo.toml" check licenses bans sources
+        cargo deny --manifest-path "$workspace/Cargo.toml" check advisories || [ "${STRANDLINE_OFFLINE:-}" = 1 ]
+    done
     last="$(git describe --tags --abbrev=0 --match 'v*' HEAD^ 2>/dev/null || true)"
     if [ -n "$last" ]; then
         cargo semver-checks --workspace --baseline-rev "$last"
