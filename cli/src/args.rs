@@ -45,6 +45,8 @@ Examples:
     strandline replay traces/azure_llm_code_2023.csv.gz --capacity 16GiB
   A serving log as a paged KV cache, drawn:
     strandline replay traces/azure_llm_code_2023.csv.gz --max-batch 32 --plot kv.html
+  By four processes that share one lent pool, or as a member of a fleet that is there (with strandline-fleet; see `strandline fleet`):
+    strandline replay traces/resnet50_train.csv.gz --workers 4
 
 Sizes are bytes or have a unit: 4096, 512KiB, 1.5GiB.
 
@@ -71,14 +73,6 @@ The refusal names the limit, and --compile-limit changes it: --compile-limit fun
 Exit status: 0 it ended well; 1 it failed, trapped, or ran out of time or of memory to compile it; 2 it is not a guest, is too \
 large to compile, or this strandline was built without the feature `component`.";
 
-const FIT_EXAMPLES: &str = "\
-Examples:
-  strandline fit traces/vit_infer.csv.gz
-  strandline fit traces/vit_infer.csv.gz --for 5
-  strandline fit traces/bert_train.csv.gz --plan
-  strandline fit traces/azure_llm_code_2023.csv.gz --at-most-queued 0.05
-  strandline fit traces/vit_infer.csv.gz --output vit.toml && strandline replay traces/vit_infer.csv.gz --config vit.toml";
-
 const LOAD_EXAMPLES: &str = "\
 Examples:
   strandline load model.safetensors
@@ -102,11 +96,14 @@ pub(crate) enum Command {
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(ReplayArgs),
     /// Find the smallest capacity at which a trace succeeds, and the configuration that gets there
-    #[command(after_help = FIT_EXAMPLES)]
+    #[command(after_help = crate::fit::EXAMPLES)]
     Fit(FitArgs),
     /// Place the blocks of a recorded step, whose lifetimes are known, in the least memory
     #[command(after_help = crate::plan::EXAMPLES)]
     Plan(crate::plan::PlanArgs),
+    /// Lend a pool to other processes and machines, show such a fleet, or play a trace through one
+    #[command(after_help = crate::fleet::EXAMPLES, disable_help_flag = true)]
+    Fleet(crate::fleet::FleetArgs),
     /// Show the providers of memory that are available here, and their properties
     Info(InfoArgs),
     /// Load a model's tensors into a pool through event loops, verify every byte, and compare with plain reads
@@ -130,7 +127,7 @@ impl Command {
             Self::Fit(args) => args.output.json,
             Self::Info(args) => args.json,
             Self::Load(args) => args.json,
-            Self::Convert(_) | Self::Run(_) | Self::CompileGuest => false,
+            Self::Convert(_) | Self::Run(_) | Self::Fleet(_) | Self::CompileGuest => false,
             Self::Explain(args) => args.json,
             Self::Compare(args) => args.json,
             Self::Diff(args) => args.json,

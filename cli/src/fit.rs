@@ -15,6 +15,14 @@ use strandline_replay::report::Report;
 use strandline_replay::session::{Scan, SessionError, TraceFile};
 use strandline_replay::size::Bytes;
 
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  strandline fit traces/vit_infer.csv.gz
+  strandline fit traces/vit_infer.csv.gz --for 5
+  strandline fit traces/bert_train.csv.gz --plan
+  strandline fit traces/azure_llm_code_2023.csv.gz --at-most-queued 0.05
+  strandline fit traces/vit_infer.csv.gz --output vit.toml && strandline replay traces/vit_infer.csv.gz --config vit.toml";
+
 pub(crate) fn run(args: &FitArgs) -> Result<Ending, Error> {
     let plot = args.output.plot.as_deref().map(Plot::at).transpose()?;
     if args.trace.all_devices() {

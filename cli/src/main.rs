@@ -13,6 +13,7 @@ mod diff;
 mod driven;
 mod explain;
 mod fit;
+mod fleet;
 mod info;
 #[cfg_attr(not(target_os = "linux"), path = "load/absent.rs")]
 mod load;
@@ -46,6 +47,10 @@ enum Ending {
 }
 
 fn main() -> ExitCode {
+    if let Some(arguments) = fleet::replay_over(std::env::args_os()) {
+        let wants_json = arguments.iter().any(|argument| argument == "--json");
+        return handed_over(&arguments, wants_json);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(error),
@@ -59,6 +64,7 @@ fn main() -> ExitCode {
         small_pages();
     }
     let ended = match &cli.command {
+        Command::Fleet(args) => return handed_over(&args.arguments, false),
         Command::Replay(args) => replay::run(args),
         Command::Fit(args) => fit::run(args),
         Command::Info(args) => info::run(args),
@@ -74,14 +80,22 @@ fn main() -> ExitCode {
     match ended {
         Ok(Ending::Satisfied) => ExitCode::SUCCESS,
         Ok(Ending::Unsatisfied) => ExitCode::from(1),
-        Err(error) => {
-            output::complain(&error);
-            if cli.command.json() {
-                output::complain_in_json(&error);
-            }
-            ExitCode::from(2)
-        }
+        Err(error) => failed(&error, cli.command.json()),
     }
+}
+
+/// An error that ends the command.
+fn failed(error: &output::Error, json: bool) -> ExitCode {
+    output::complain(error);
+    if json {
+        output::complain_in_json(error);
+    }
+    ExitCode::from(2)
+}
+
+/// What strandline-fleet does.
+fn handed_over(arguments: &[std::ffi::OsString], json: bool) -> ExitCode {
+    fleet::run(arguments).unwrap_or_else(|error| failed(&error, json))
 }
 
 /// What clap says of the command line, help and version included; as an object too where that is asked for.

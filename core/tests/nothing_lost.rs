@@ -426,9 +426,10 @@ fn a_future_of_memory_is_woken_by_releases_and_by_progress() {
     let mut set = PoolSet::new();
     set.add(pools(&host, Budget::UNLIMITED, 1).remove(0), Registration::new()).unwrap();
     let mut context = Context::from_waker(Waker::noop());
-    let mut future = Box::pin(allocate_from(&set, &Need::new(SLAB), Request::new(1)).unwrap());
+    // The request's size counts.
+    let mut future = Box::pin(allocate_from(&set, &Need::new(1), Request::new(SLAB)).unwrap());
     let Poll::Ready(got) = future.as_mut().poll(&mut context) else { panic!("it may grow") };
     assert_eq!(got.unwrap().into_parts().0.size(), SLAB);
-    let none = allocate_from(&set, &Need::new(2 * SLAB), Request::new(1)).unwrap_err();
+    let none = allocate_from(&set, &Need::new(1), Request::new(2 * SLAB)).unwrap_err();
     assert!(matches!(none, NoMatch::Size { largest: SLAB }), "{none}");
 }

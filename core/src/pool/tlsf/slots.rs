@@ -91,10 +91,11 @@ pub(super) struct Lifted {
 /// Adds to a counter of which this thread is the only writer, if threads have seats of their own.
 #[inline(always)]
 fn add(count: &AtomicU64, more: u64) {
+    // Release: who sees bytes taken sees them put, too.
     if COUNT > 1 {
-        count.store(count.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+        count.store(count.load(Ordering::Relaxed).wrapping_add(more), Ordering::Release);
     } else {
-        count.fetch_add(more, Ordering::Relaxed);
+        count.fetch_add(more, Ordering::Release);
     }
 }
 
@@ -350,11 +351,14 @@ impl Slots {
 }
 
 impl Seat {
-    /// Bytes in its slots; while they are emptied at most a little more.
+    /// Bytes in its slots; while others put, take and empty at most a little more.
     #[inline(always)]
     fn held(&self) -> u64 {
-        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        count(&self.put).wrapping_sub(count(&self.taken)).wrapping_sub(count(&self.emptied))
+        // What was taken comes first, and with it what was put before: the other way around bytes that are put and taken in between would
+        // be missing, down to less than nothing.
+        let taken = self.taken.load(Ordering::Acquire);
+        let emptied = self.emptied.load(Ordering::Relaxed);
+        self.put.load(Ordering::Relaxed).wrapping_sub(taken).wrapping_sub(emptied)
     }
 }
 
