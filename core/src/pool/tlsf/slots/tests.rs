@@ -1,19 +1,22 @@
 //! Pools with hot slots against a plain model of their bytes; threads that end with blocks in their seats.
 
 use super::super::{TlsfPool, TlsfPoolConfig};
+use super::Slots;
 use crate::inspect::BlockState;
 use crate::offset::tlsf::Config;
 use crate::pool::growth::Growth;
+use crate::pool::inbox::Ticket;
 use crate::pool::{Acquire, Origin, Pool, PoolHost, Request, Reservation, ReuseProof};
 use crate::slab::{
     BufferUsage, Grant, MemoryType, Slab, SlabError, SlabProperties, SlabProvider, SlabStats, Trim,
 };
 use crate::sync::Mutex;
-use crate::{Axis, Death, Entry, Epoch, Frontier, FrontierRef, Progress, SlabId};
+use crate::{Axis, Death, Entry, Epoch, Frontier, FrontierRef, NoProgress, Progress, SlabId};
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use proptest::prelude::*;
 
 const GRANULE: u64 = 16;
@@ -493,6 +496,31 @@ fn who_was_refused_is_told_of_a_release_into_a_slot() {
         let Acquire::Ready { reservation, .. } = again else { panic!("{again:?}") };
         drop(reservation);
     }
+}
+
+/// The model checker does not come between these two reads, so this is tried.
+#[test]
+fn who_counts_beside_an_owner_counts_no_less_than_nothing() {
+    const BLOCK: u64 = 256;
+    let slots = Slots::new(GRANULE, 4 * BLOCK);
+    let nothing = |_: Box<Ticket>| panic!("all blocks have one size");
+    let take = || slots.take(0, &Request::new(BLOCK), &NoProgress, nothing);
+    assert!(take().is_none());
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let mut ticket = Ticket::new();
+                ticket.requested = BLOCK;
+                assert!(slots.put(0, ticket).is_none());
+                assert!(take().is_some());
+            }
+        });
+        let looks = if cfg!(miri) { 100 } else { 1_000_000 };
+        let wrong = (0..looks).map(|_| slots.held()).find(|held| *held > u64::MAX / 2);
+        over.store(true, Ordering::Relaxed);
+        assert_eq!(wrong, None);
+    });
 }
 
 #[test]
