@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds everything that a release consists of, from a commit, into a folder: crates, wheel, C libraries, npm packages, WIT package and
-# component; a bill of materials for each; and SHA256SUMS. Two runs of one commit, with the same Rust and in whatever folders, give the same bytes.
+# component; a bill of materials for each; and SHA256SUMS. Two runs of one commit, with the same Rust, are to give the same bytes (not tried yet).
 #
 #   release/build.sh [--no-checks] [OUT]     OUT: target/release-VERSION unless it is given
 #
