@@ -267,10 +267,6 @@ impl PoolSet {
     /// # Errors
     /// The pool's; nothing is reserved then.
     pub fn acquire(&self, need: &Need, request: &Request<'_>) -> Result<SetAcquire<'_>, PoolError> {
-        if request.size == 0 {
-            // No pool is for no bytes, which would be no reason.
-            return Err(PoolError::ZeroSize);
-        }
         let need = Need { size: request.size, ..*need };
         match self.route(&need) {
             Route::Pool(pool) | Route::Oversized(pool) => {

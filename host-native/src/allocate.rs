@@ -329,9 +329,6 @@ impl Allocator {
         request: &Request<'_>,
         deadline: Option<Instant>,
     ) -> Result<Allocated, AllocateError> {
-        if request.size == 0 {
-            return Err(PoolError::ZeroSize.into());
-        }
         match self.pools.route(&Need { size: request.size, ..*need }) {
             Route::Pool(pool) | Route::Oversized(pool) => allocate(&**pool, request, deadline),
             Route::NoMatch(why) => Err(AllocateError::NoPool(why)),

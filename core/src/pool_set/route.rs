@@ -110,13 +110,15 @@ enum Fit {
 }
 
 fn fit(rule: &Rule, need: &Need) -> Fit {
+    // No pool is for no bytes, which would be no reason: the pool that is for one says it.
+    let size = need.size.max(1);
     if !rule.memory_type.contains(need.memory_type.without(MemoryType::OPTIMAL)) {
         Fit::NotMemoryType
     } else if !rule.usage.contains(need.usage) {
         Fit::NotUsage
-    } else if need.size < rule.min_size {
+    } else if size < rule.min_size {
         Fit::TooSmall
-    } else if need.size > rule.max_size {
+    } else if size > rule.max_size {
         Fit::TooLarge
     } else {
         Fit::Yes

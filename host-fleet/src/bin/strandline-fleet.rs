@@ -1,6 +1,6 @@
 //! Lends memory of this machine to members of a fleet, says who is admitted, shows a fleet, and plays a trace on its members.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -144,14 +144,6 @@ struct Trust {
     key: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum FenceBy {
-    /// End the member's process: members of this machine.
-    Kill,
-    /// Trust its lease: members whose touches are bounded in time.
-    Lease,
-}
-
 #[derive(Debug, Args)]
 struct Serve {
     #[command(flatten)]
@@ -170,7 +162,7 @@ struct Serve {
     local: Option<PathBuf>,
     /// What makes sure that a lost member touches memory no more.
     #[arg(long, value_enum, default_value = "kill")]
-    fence: FenceBy,
+    fence: FencingKind,
     /// Seconds for which a member is there after its latest word.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..86_400))]
     lease: u64,
@@ -262,10 +254,7 @@ impl Serve {
         let mut file = PoolFile::of(Bytes(self.capacity << 20));
         file.slab = Some(Bytes(self.slab << 20));
         file.lease_seconds = self.lease;
-        file.fencing = match self.fence {
-            FenceBy::Kill => FencingKind::Kill,
-            FenceBy::Lease => FencingKind::Lease,
-        };
+        file.fencing = self.fence;
         Ok(file)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{ConfigError, read};
 use crate::owner::{Fence, OwnerOptions};
+use clap::ValueEnum;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,13 +29,13 @@ pub enum Kind {
 }
 
 /// What makes sure that a lost member touches memory no more.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum FencingKind {
-    /// Its process is ended, if it has mapped slabs.
+    /// Its process is ended, if it has mapped slabs: members of this machine.
     #[default]
     Kill,
-    /// Its lease, for members whose touches are bounded in time.
+    /// Its lease is trusted: members whose touches are bounded in time.
     Lease,
 }
 

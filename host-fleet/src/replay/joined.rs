@@ -8,6 +8,7 @@
 //! the block is given back.
 
 use super::player::Player;
+use super::report::headline;
 use super::script::Script;
 use super::worker::Lent;
 use super::{ReplayError, check_streams};
@@ -158,11 +159,15 @@ impl Part {
         Ok(())
     }
 
+    /// No byte was in danger, as the stamps and the owner's oracle say.
+    fn is_sound(&self) -> bool {
+        self.wrong == 0 && self.fleet.as_ref().is_none_or(Picture::is_sound)
+    }
+
     /// 0 when every request was served and no byte was in danger, 1 when not, 3 when this member was lost.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        let is_sound = self.wrong == 0 && self.fleet.as_ref().is_none_or(Picture::is_sound);
-        match (self.is_lost, is_sound && self.refused == 0) {
+        match (self.is_lost, self.is_sound() && self.refused == 0) {
             (true, _) => 3,
             (false, true) => 0,
             (false, false) => 1,
@@ -172,20 +177,9 @@ impl Part {
     /// What the report begins with.
     #[must_use]
     pub fn headline(&self) -> String {
-        let mut parts = Vec::new();
-        if self.wrong > 0 || self.fleet.as_ref().is_some_and(|fleet| !fleet.is_sound()) {
-            parts.push("unsound: bytes were used by two at once".to_owned());
-        }
-        if self.is_lost {
-            parts.push(format!("this member was lost after event {}", self.played.0));
-        }
-        if self.refused > 0 {
-            parts.push(format!("{} of {} requests were refused", self.refused, self.requests));
-        }
-        if parts.is_empty() {
-            parts.push("ok, every request was satisfied".to_owned());
-        }
-        parts.join("; ")
+        let lost =
+            self.is_lost.then(|| format!("this member was lost after event {}", self.played.0));
+        headline(self.is_sound(), lost, self.refused, self.requests)
     }
 
     /// The report as one object. Numbers are bytes where the key does not say otherwise.

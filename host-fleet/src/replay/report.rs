@@ -114,6 +114,22 @@ pub struct Report {
     pub fleet: Option<Picture>,
 }
 
+/// What a report begins with: all that went wrong, the worst first.
+pub(super) fn headline(
+    is_sound: bool,
+    lost: Option<String>,
+    refused: u64,
+    requests: u64,
+) -> String {
+    let unsound = (!is_sound).then(|| "unsound: bytes were used by two at once".to_owned());
+    let refused = (refused > 0).then(|| format!("{refused} of {requests} requests were refused"));
+    let parts: Vec<String> = [unsound, lost, refused].into_iter().flatten().collect();
+    if parts.is_empty() {
+        return "ok, every request was satisfied".to_owned();
+    }
+    parts.join("; ")
+}
+
 impl Report {
     pub(super) fn new(
         plan: &Plan,
@@ -176,22 +192,12 @@ impl Report {
     #[must_use]
     pub fn headline(&self) -> String {
         let Self { totals, fallen, .. } = self;
-        let mut parts = Vec::new();
-        if !self.is_sound() {
-            parts.push("unsound: bytes were used by two at once".to_owned());
-        }
-        if let Some((worker, more)) = fallen.workers.split_first() {
+        let lost = fallen.workers.split_first().map(|(worker, more)| {
             let more =
                 if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
-            parts.push(format!("lost worker {worker}{more} after event {}", self.played));
-        }
-        if totals.refused > 0 {
-            parts.push(format!("{} of {} requests were refused", totals.refused, totals.requests));
-        }
-        if parts.is_empty() {
-            parts.push("ok, every request was satisfied".to_owned());
-        }
-        parts.join("; ")
+            format!("lost worker {worker}{more} after event {}", self.played)
+        });
+        headline(self.is_sound(), lost, totals.refused, totals.requests)
     }
 
     /// The report as one object. Numbers are bytes where the key does not say otherwise.
